@@ -1,0 +1,1 @@
+"""What the benchmark scripts share: processes, servers, load, statistics. Standard library only."""

@@ -1,0 +1,78 @@
+"""Load from wrk, and what it counted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from .process import Children
+
+SCRIPT = Path(__file__).with_name("wrk.lua")
+
+
+@dataclass
+class Load:
+    """One finished run of wrk. Latencies in microseconds. `status` counts answers of 400 and above."""
+
+    requests: int
+    microseconds: int
+    bytes: int
+    connect: int
+    read: int
+    write: int
+    status: int
+    timeout: int
+    p50: int
+    p90: int
+    p99: int
+    max: int
+
+    @property
+    def failed(self) -> int:
+        return self.connect + self.read + self.write + self.status + self.timeout
+
+    @property
+    def per_second(self) -> float:
+        return self.requests / (self.microseconds / 1e6)
+
+    @property
+    def failures(self) -> str:
+        kinds = {kind: getattr(self, kind) for kind in ("connect", "read", "write", "status", "timeout")}
+        return ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count) or "none"
+
+    def expect_clean(self, what: str) -> Load:
+        """A run with a failed request, or with none at all, measures nothing."""
+        if self.failed or not self.requests:
+            raise RuntimeError(f"{what}: {self.requests} requests, failed: {self.failures}")
+        return self
+
+
+def start_wrk(
+    children: Children, url: str, seconds: int, connections: int, core: int | None = None, pause_ms: int = 0
+) -> subprocess.Popen:
+    """One thread of wrk for `seconds`; every connection rests `pause_ms` on average between two requests."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", SCRIPT, url]
+    environment = {**os.environ, "WRK_PAUSE_MS": str(pause_ms)}
+    return children.start(command, core, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finish_wrk(children: Children, wrk: subprocess.Popen, seconds: int) -> Load:
+    """Waits for the end of the run and reads its one line of JSON."""
+    try:
+        out, err = wrk.communicate(timeout=seconds + 30)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError("wrk did not end") from None
+    finally:
+        children.stop(wrk)
+    lines = [line for line in out.splitlines() if line.startswith("WRK ")]
+    if wrk.returncode or len(lines) != 1:
+        raise RuntimeError(f"wrk ended with {wrk.returncode}: {(out + err).strip()}")
+    return Load(**json.loads(lines[0][4:]))
+
+
+def run_wrk(children: Children, url: str, seconds: int, connections: int, core: int | None = None, pause_ms: int = 0) -> Load:
+    """`start_wrk` and `finish_wrk`."""
+    return finish_wrk(children, start_wrk(children, url, seconds, connections, core, pause_ms), seconds)

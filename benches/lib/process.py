@@ -1,0 +1,146 @@
+"""Child processes, ports and what the kernel says about a process."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+UNSTICK = ROOT / "target" / "release" / "unstick"
+os.environ["PATH"] += ":/usr/sbin"  # where Debian keeps nginx and haproxy, and users often do not look
+
+
+def fail_setup(message: str):
+    """Something is missing before anything was measured: say what, exit 2."""
+    print(message, file=sys.stderr)
+    sys.exit(2)
+
+
+def need_tools(*names: str) -> None:
+    """Programs from the system's packages."""
+    if any(shutil.which(name) is None for name in names):
+        fail_setup("apt-get install haproxy nginx-light wrk")
+
+
+def need_unstick(path: Path) -> Path:
+    """A binary with a slash in its path, so that no other `unstick` on PATH is measured by accident."""
+    path = Path(path).resolve()
+    if not os.access(path, os.X_OK):
+        fail_setup(f"{path} does not exist: cargo build --release")
+    return path
+
+
+def cores() -> tuple[int, int]:
+    """One core for the proxy, one for everything else (the same one if there is only one)."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        print("warning: only one core, load and proxy share it", file=sys.stderr)
+    return allowed[0], allowed[-1]
+
+
+def free_port() -> int:
+    """A port nobody listens on, below the ephemeral range, so that no outgoing connection takes it later."""
+    low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(min(10_000, low // 2), low)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
+class Children:
+    """Every process a script started; ended by pid when the `with` block is left, however it is left."""
+
+    def __init__(self) -> None:
+        self._running: list[subprocess.Popen] = []
+
+    def start(self, command: list, core: int | None = None, log: Path | None = None, **popen) -> subprocess.Popen:
+        """Starts `command`, pinned to `core` (all its threads), with stdout and stderr appended to `log`."""
+        command = [str(part) for part in command]
+        if core is not None:
+            command = ["taskset", "-c", str(core), *command]  # execs: the pid is that of the program
+        with open(log or os.devnull, "ab") as sink:
+            popen.setdefault("stdout", sink)
+            popen.setdefault("stderr", sink)
+            child = subprocess.Popen(command, **popen)
+        self._running.append(child)
+        return child
+
+    def stop(self, child: subprocess.Popen, kill: bool = False) -> None:
+        """Ends one child: SIGTERM, and SIGKILL for one that has not gone after 3 s (or at once with `kill`)."""
+        if child.poll() is None:
+            child.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+            try:
+                child.wait(3)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        if child in self._running:
+            self._running.remove(child)
+
+    def __enter__(self) -> Children:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `with` and `finally` run
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return self
+
+    def __exit__(self, *_) -> None:
+        for child in reversed(list(self._running)):
+            self.stop(child)
+
+
+def cpu_ns(pid: int) -> dict[int, int]:
+    """CPU time of each thread in ns, user and system together, as the scheduler counted it."""
+    threads = {}
+    for task in os.listdir(f"/proc/{pid}/task"):
+        try:
+            threads[int(task)] = int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[0])
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # a thread that ended in between
+    return threads
+
+
+def cpu_spent_ns(pid: int, before: dict[int, int]) -> int:
+    """CPU time of all threads since `before`."""
+    return sum(now - before.get(thread, 0) for thread, now in cpu_ns(pid).items())
+
+
+def memory_kib(pid: int, field: str = "VmRSS") -> int:
+    """`VmRSS` (resident now) or `VmHWM` (the most there ever was), in KiB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1])
+    raise RuntimeError(f"no {field} in /proc/{pid}/status")
+
+
+def wait_until(condition, seconds: float, what: str, every: float = 0.02):
+    """Polls `condition` until it yields something true; a timeout is an error that names `what`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(every)
+    raise TimeoutError(f"{what}: not within {seconds:g} s")
+
+
+@contextmanager
+def findings():
+    """Turns what went wrong while measuring into one line and exit code 1."""
+    try:
+        yield
+    except (RuntimeError, TimeoutError, OSError) as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        sys.exit(1)

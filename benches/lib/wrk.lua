@@ -1,0 +1,15 @@
+-- Prints what wrk counted as one line of JSON, and paces the connections if WRK_PAUSE_MS says so.
+local pause_ms = tonumber(os.getenv("WRK_PAUSE_MS") or "0")
+if pause_ms > 0 then
+  -- uniform around the mean, so that the connections do not fall into step
+  function delay() return math.random(0, 2 * pause_ms) end
+end
+
+function done(summary, latency)
+  local e = summary.errors
+  io.write(string.format(
+    'WRK {"requests":%d,"microseconds":%d,"bytes":%d,"connect":%d,"read":%d,"write":%d,"status":%d,"timeout":%d,'
+      .. '"p50":%d,"p90":%d,"p99":%d,"max":%d}\n',
+    summary.requests, summary.duration, summary.bytes, e.connect, e.read, e.write, e.status, e.timeout,
+    latency:percentile(50), latency:percentile(90), latency:percentile(99), latency.max))
+end

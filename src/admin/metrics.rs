@@ -1,0 +1,175 @@
+//! `/metrics`: every metric, declared once with its help text, in OpenMetrics text as Prometheus reads it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use crate::metrics::{Counter, HistogramSum, OUTCOMES, PoolCell, WorkerCell, bucket_bound};
+use crate::status::Status;
+use crate::upstream::endpoint::EndpointCell;
+use crate::upstream::health::Health;
+use crate::upstream::{Member, Mode, Pool};
+
+/// What Prometheus expects of OpenMetrics text.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The text of one scrape.
+pub(super) fn render(status: &Arc<Status>) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("unstick");
+    registry.register_collector(Box::new(Exposition(Arc::clone(status))));
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct Exposition(Arc<Status>);
+
+/// A counter of a worker, its name and its help text.
+type WorkerMetric = (&'static str, &'static str, fn(&WorkerCell) -> &Counter);
+/// A counter of an endpoint, its name and its help text.
+type EndpointMetric = (&'static str, &'static str, fn(&EndpointCell) -> &Counter);
+/// A number that describes an endpoint, its name and its help text.
+type EndpointGauge = (&'static str, &'static str, fn(&Member) -> f64);
+
+const WORKER_METRICS: [WorkerMetric; 6] = [
+    ("accepted_connections", "Client connections accepted", |cell| &cell.accepted),
+    ("handed_over_connections", "Client connections given to a worker that had fewer", |cell| &cell.handed_over),
+    ("accept_errors", "Failed attempts to accept a connection", |cell| &cell.accept_errors),
+    ("refused_requests", "Requests answered without a pool: no route, or not valid", |cell| &cell.refused),
+    ("access_log_dropped", "Access-log lines dropped because the queue was full", |cell| &cell.access_log_dropped),
+    ("panics", "Connections that ended in a panic; each is a bug", |cell| &cell.panics),
+];
+
+const ENDPOINT_METRICS: [EndpointMetric; 3] = [
+    ("endpoint_attempts", "Attempts begun on an endpoint", |cell| &cell.attempts),
+    ("endpoint_failures", "Attempts that failed by the endpoint's fault", |cell| &cell.failures),
+    ("endpoint_connects", "Connections opened to an endpoint", |cell| &cell.connects),
+];
+
+const ENDPOINT_GAUGES: [EndpointGauge; 3] = [
+    ("endpoint_in_flight", "Requests under way on an endpoint", |member| f64::from(member.endpoint.in_flight())),
+    ("endpoint_healthy", "1 if the last verdicts on an endpoint are good", |member| {
+        f64::from(u8::from(member.endpoint.health() == Health::Healthy))
+    }),
+    ("endpoint_latency_seconds", "Recent time to an answer's head", |member| {
+        member.endpoint.latency().average().as_secs_f64()
+    }),
+];
+
+impl Collector for Exposition {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let (status, encoder) = (&self.0, &mut encoder);
+        let snapshot = status.shared.load();
+        process(status, encoder)?;
+        for (name, help, counter) in WORKER_METRICS {
+            let total = status.total(counter);
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Counter)?
+                .encode_counter::<NoLabelSet, _, u64>(&total, None)?;
+        }
+        requests(&snapshot.pools, encoder)?;
+        durations(&snapshot.pools, encoder)?;
+        pools(&snapshot.pools, encoder)?;
+        endpoints(&snapshot.pools, encoder)
+    }
+}
+
+fn process(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let last = status.state().last_reload.clone();
+    let reload_ok = last.as_ref().is_none_or(|reload| reload.result.is_ok());
+    let since_epoch = |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let reload_at = last.map_or(0.0, |reload| since_epoch(reload.at).as_secs_f64());
+    for (name, help, value) in [
+        ("ready", "1 if requests are welcome", f64::from(u8::from(status.is_ready.load(Relaxed)))),
+        ("connections", "Client connections that are open", status.loads.total() as f64),
+        ("reload_last_success", "1 if the last reload was applied", f64::from(u8::from(reload_ok))),
+        ("reload_last_timestamp_seconds", "When the last reload was tried; 0 before the first", reload_at),
+        ("start_timestamp_seconds", "When the process started", since_epoch(status.started).as_secs_f64()),
+    ] {
+        encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
+    }
+    let mut family = encoder.encode_descriptor("reloads", "Reloads by their result", None, MetricType::Counter)?;
+    for (result, counter) in [("applied", &status.reloads_applied), ("refused", &status.reloads_refused)] {
+        let labels = [("result", result)];
+        family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&counter.load(Relaxed), None)?;
+    }
+    Ok(())
+}
+
+fn requests(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let help = "Requests by pool and outcome: status class, cut (the answer broke off), client_gone";
+    let mut family = encoder.encode_descriptor("requests", help, None, MetricType::Counter)?;
+    for pool in pools {
+        for (index, outcome) in OUTCOMES.iter().enumerate() {
+            let labels = [("pool", &*pool.name), ("outcome", outcome)];
+            let total = sum(pool, |cell| cell.requests(index));
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&total, None)?;
+        }
+    }
+    Ok(())
+}
+
+fn sum(pool: &Pool, counter: impl Fn(&PoolCell) -> &Counter) -> u64 {
+    pool.shared.cells.iter().map(|cell| counter(cell).value()).sum()
+}
+
+fn durations(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let help = "From a request's head to the end of the answer";
+    let mut family = encoder.encode_descriptor("request_duration_seconds", help, None, MetricType::Histogram)?;
+    for pool in pools {
+        let histogram = HistogramSum::of(pool.shared.cells.iter().map(|cell| &cell.duration));
+        // The encoder takes the largest number for infinity.
+        let bound = |index| bucket_bound(index).min(f64::MAX);
+        let buckets: Vec<(f64, u64)> =
+            histogram.buckets.iter().enumerate().map(|(index, count)| (bound(index), *count)).collect();
+        let count = histogram.buckets.iter().sum();
+        let labels = [("pool", &*pool.name)];
+        family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(histogram.sum_seconds, count, &buckets, None)?;
+    }
+    Ok(())
+}
+
+fn pools(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let help = "Attempts after the first of a request";
+    let mut family = encoder.encode_descriptor("retries", help, None, MetricType::Counter)?;
+    for pool in pools {
+        let total = sum(pool, |cell| &cell.retries);
+        family.encode_family(&[("pool", &*pool.name)])?.encode_counter::<NoLabelSet, _, u64>(&total, None)?;
+    }
+    let help = "1 if too few endpoints are healthy, so that all of them get requests";
+    let mut family = encoder.encode_descriptor("pool_fail_open", help, None, MetricType::Gauge)?;
+    for pool in pools {
+        let is_open = f64::from(u8::from(pool.mode() == Mode::FailOpen));
+        family.encode_family(&[("pool", &*pool.name)])?.encode_gauge(&is_open)?;
+    }
+    Ok(())
+}
+
+fn endpoints(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let members = || pools.iter().flat_map(|pool| pool.members.iter().map(move |member| (pool, member)));
+    for (name, help, counter) in ENDPOINT_METRICS {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (pool, member) in members() {
+            let address = member.endpoint.address.to_string();
+            let labels = [("pool", &*pool.name), ("endpoint", &address)];
+            let total = member.endpoint.total(counter);
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&total, None)?;
+        }
+    }
+    for (name, help, value) in ENDPOINT_GAUGES {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (pool, member) in members() {
+            let address = member.endpoint.address.to_string();
+            let labels = [("pool", &*pool.name), ("endpoint", &address)];
+            family.encode_family(&labels)?.encode_gauge(&value(member))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! `/status`: a serialisable mirror of the run-time state.
+
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::metrics::OUTCOMES;
+use crate::status::{LastReload, Status};
+use crate::upstream::{Member, Pool};
+
+/// See the module.
+#[derive(Debug, Serialize)]
+pub(super) struct StatusView {
+    version: &'static str,
+    started: String,
+    ready: bool,
+    connections: usize,
+    workers: Vec<WorkerView>,
+    listeners: Vec<ListenerView>,
+    routes: Vec<RouteView>,
+    pools: Vec<PoolView>,
+    reloads: ReloadsView,
+}
+
+#[derive(Debug, Serialize)]
+struct WorkerView {
+    connections: usize,
+    accepted: u64,
+    handed_over: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ListenerView {
+    name: String,
+    address: SocketAddr,
+}
+
+#[derive(Debug, Serialize)]
+struct RouteView {
+    host: String,
+    path: String,
+    pool: String,
+}
+
+#[derive(Debug, Serialize)]
+struct PoolView {
+    name: String,
+    balance: &'static str,
+    /// Who gets traffic: `healthy`, `fail-open`, `unknown`.
+    mode: &'static str,
+    health_check: bool,
+    requests: std::collections::BTreeMap<&'static str, u64>,
+    retries: u64,
+    endpoints: Vec<EndpointView>,
+}
+
+#[derive(Debug, Serialize)]
+struct EndpointView {
+    address: SocketAddr,
+    backend: String,
+    /// `healthy`, `unhealthy`, `unchecked`.
+    state: &'static str,
+    /// Why the last probe failed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
+    /// What the config wants of it: `ready`, `drain`, `down`, `held`.
+    wanted: &'static str,
+    weight: u32,
+    in_flight: u32,
+    requests: u64,
+    failures: u64,
+    connects: u64,
+    latency_ms: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct ReloadsView {
+    applied: u64,
+    refused: u64,
+    last: Option<ReloadView>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReloadView {
+    at: String,
+    trigger: &'static str,
+    ok: bool,
+    message: String,
+}
+
+impl StatusView {
+    pub(super) fn of(status: &Status) -> Self {
+        use std::sync::atomic::Ordering::Relaxed;
+        let snapshot = status.shared.load();
+        let state = status.state().clone();
+        let workers = status.cells.iter().enumerate().map(|(number, cell)| WorkerView {
+            connections: status.loads.of(number),
+            accepted: cell.accepted.value(),
+            handed_over: cell.handed_over.value(),
+        });
+        let routes = snapshot.route_list.iter().map(|route| RouteView {
+            host: route.host.to_string(),
+            path: route.path.to_string(),
+            pool: route.pool.clone(),
+        });
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            started: time(status.started),
+            ready: status.is_ready.load(Relaxed),
+            connections: status.loads.total(),
+            workers: workers.collect(),
+            listeners: state.listeners.into_iter().map(|(name, address)| ListenerView { name, address }).collect(),
+            routes: routes.collect(),
+            pools: snapshot.pools.iter().map(|pool| PoolView::of(pool)).collect(),
+            reloads: ReloadsView {
+                applied: status.reloads_applied.load(Relaxed),
+                refused: status.reloads_refused.load(Relaxed),
+                last: state.last_reload.map(ReloadView::of),
+            },
+        }
+    }
+}
+
+impl PoolView {
+    fn of(pool: &Pool) -> Self {
+        let cells = &pool.shared.cells;
+        let requests = |index: usize| cells.iter().map(|cell| cell.requests(index).value()).sum();
+        Self {
+            name: pool.name.to_string(),
+            balance: pool.algorithm.name(),
+            mode: pool.mode().name(),
+            health_check: pool.health.is_some(),
+            requests: OUTCOMES.iter().enumerate().map(|(index, name)| (*name, requests(index))).collect(),
+            retries: cells.iter().map(|cell| cell.retries.value()).sum(),
+            endpoints: pool.members.iter().map(EndpointView::of).collect(),
+        }
+    }
+}
+
+impl EndpointView {
+    fn of(member: &Member) -> Self {
+        let endpoint = &member.endpoint;
+        Self {
+            address: endpoint.address,
+            backend: member.backend.to_string(),
+            state: endpoint.health().name(),
+            reason: endpoint.update_health(|machine| machine.reason().to_owned()),
+            wanted: member.state.name(),
+            weight: member.weight,
+            in_flight: endpoint.in_flight(),
+            requests: endpoint.total(|cell| &cell.attempts),
+            failures: endpoint.total(|cell| &cell.failures),
+            connects: endpoint.total(|cell| &cell.connects),
+            latency_ms: (endpoint.latency().average().as_secs_f64() * 1e6).round() / 1e3,
+        }
+    }
+}
+
+impl ReloadView {
+    fn of(reload: LastReload) -> Self {
+        let ok = reload.result.is_ok();
+        let message = reload.result.unwrap_or_else(|why| why);
+        Self { at: time(reload.at), trigger: reload.trigger, ok, message }
+    }
+}
+
+fn time(at: SystemTime) -> String {
+    Timestamp::try_from(at).map(|at| at.to_string()).unwrap_or_default()
+}

@@ -1,0 +1,89 @@
+//! What the user typed, and nothing else.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use unstick::config::{Algorithm, algorithm};
+
+const AFTER_HELP: &str = "\
+Examples:
+  unstick demo                                            see it work, nothing to set up
+  unstick run -c unstick.toml                             serve; edit the file while it runs
+  unstick run --listen :8080 --backend 127.0.0.1:3001 --backend 127.0.0.1:3002
+  unstick run -c unstick.toml --balance least-connections
+  unstick check -c unstick.toml                           say what is wrong with a file
+
+Signals: SIGHUP reloads, SIGTERM, SIGINT and SIGQUIT drain and end (a second one ends at once), SIGUSR1 reopens log files.
+Exit codes: 0 well, 1 failed, 2 bad usage or configuration.";
+
+/// A reverse proxy and load balancer for stateless replicas: no sticky sessions, and proof that none are needed.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve, until told to stop
+    Run(Run),
+    /// Check a config file: one line if it is fine, every problem if it is not
+    Check(Check),
+    /// Start three replicas of a small shop and the proxy in front of them, and say what to try
+    Demo(Demo),
+    #[command(hide = true)]
+    DemoReplica(DemoReplica),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Config file (TOML); it is watched, and every change is checked and applied while requests go on
+    #[arg(short, long, value_name = "FILE", required_unless_present = "backend", conflicts_with_all = ["backend", "listen"])]
+    pub(crate) config: Option<PathBuf>,
+    /// Without a file: address to listen on, such as :8080; may be repeated
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: Vec<String>,
+    /// Without a file: address of a replica, such as 127.0.0.1:3001 or app.internal:3000; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) backend: Vec<String>,
+    /// How requests are spread, for every pool, whatever the file says: round-robin, least-connections, p2c, peak-ewma,
+    /// random
+    #[arg(long, value_name = "ALGORITHM", value_parser = balance)]
+    pub(crate) balance: Option<Algorithm>,
+    /// Threads that serve, whatever the file says; one per core by default
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Config file (TOML)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Address of the proxy
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// Replicas to start
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) replicas: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoReplica {
+    #[arg(long)]
+    pub(crate) name: String,
+    #[arg(long)]
+    pub(crate) port: u16,
+}
+
+fn balance(text: &str) -> Result<Algorithm, String> {
+    algorithm(text)
+}

@@ -1,0 +1,59 @@
+//! Every default in one place. `config/reference.toml` shows them with their reasons, and a test keeps it honest.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::model::{Level, Limits, Log, LogFormat, Timeouts};
+
+/// Share of healthy endpoints below which a pool fails open, in percent.
+pub(super) const FAIL_OPEN_BELOW: u8 = 50;
+/// Attempts per request.
+pub(super) const ATTEMPTS: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
+/// Weight of a backend.
+pub(super) const WEIGHT: u16 = 1;
+/// Address of the admin port.
+pub(super) const ADMIN: &str = "127.0.0.1:9900";
+/// Lines of the access log that may wait.
+pub(super) const ACCESS_QUEUE: usize = 8192;
+/// Health check: path, accepted statuses, interval, timeout, rise, fall.
+pub(super) const HEALTH_PATH: &str = "/";
+pub(super) const HEALTH_STATUS: (u16, u16) = (200, 399);
+pub(super) const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
+pub(super) const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const HEALTH_RISE: u32 = 2;
+pub(super) const HEALTH_FALL: u32 = 3;
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            request_head: Duration::from_secs(10),
+            request_body: Duration::from_secs(30),
+            connect: Duration::from_secs(2),
+            response_head: Duration::from_secs(60),
+            response_body: Duration::from_secs(60),
+            client_write: Duration::from_secs(60),
+            client_idle: Duration::from_secs(75),
+            upstream_idle: Duration::from_secs(4),
+            request: None,
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 50_000,
+            request_head: 64 * 1024,
+            request_fields: 100,
+            request_body: None,
+            idle_per_endpoint: 256,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: Level::Info, format: LogFormat::Auto, access: None }
+    }
+}

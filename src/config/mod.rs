@@ -1,0 +1,136 @@
+//! The config file: the only door between TOML and the rest of the crate.
+//!
+//! [`load`] reads a file into a [`Config`] whose every value has been checked ([`model`]), or into [`Problems`]: all of them,
+//! each with its place. `check`, start and reload all come through here.
+
+mod defaults;
+mod file;
+pub mod model;
+mod pool;
+mod problem;
+mod section;
+mod units;
+mod values;
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::Hasher;
+use std::path::Path;
+
+pub use model::*;
+pub use problem::{Problem, Problems};
+pub use values::algorithm;
+
+/// A config and what identifies the text it came from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The config.
+    pub config: Config,
+    /// [`hash`] of the file's contents.
+    pub text_hash: u64,
+}
+
+/// Reads and checks a file.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(path: &Path) -> Result<Loaded, Problems> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|error| {
+        Problems::of_file(&name, format!("cannot read the file: {error}"), "give the path of a TOML file with -c")
+    })?;
+    let text_hash = hash(&bytes);
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Problems::of_file(&name, format!("the file is not UTF-8 (byte {at})"), "TOML files are UTF-8: save it as such")
+    })?;
+    parse(&name, &text).map(|config| Loaded { config, text_hash })
+}
+
+/// Tells whether the contents of a file have changed within the life of a process.
+pub fn hash(contents: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(contents);
+    hasher.finish()
+}
+
+/// Checks a text; `file_name` is what problems call it.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(file_name: &str, text: &str) -> Result<Config, Problems> {
+    file::read(file_name, text).map(|(config, _)| config)
+}
+
+/// A config without a file: one pool behind some listeners, everything else by default.
+///
+/// # Errors
+/// Everything that is wrong with the addresses.
+pub fn from_flags(listen: &[String], backends: &[String]) -> Result<Config, Problems> {
+    let quote = |text: &str| toml_string(text);
+    let mut text = String::new();
+    for (nth, address) in listen.iter().enumerate() {
+        let name = if nth == 0 { "web".to_owned() } else { format!("web{}", nth + 1) };
+        text.push_str(&format!("[listen.{name}]\naddress = {}\n", quote(address)));
+    }
+    let backends: Vec<String> = backends.iter().map(|backend| quote(backend)).collect();
+    text.push_str(&format!("[pool.app]\nbackends = [{}]\n", backends.join(", ")));
+    parse("command line", &text)
+}
+
+/// A basic string of TOML.
+fn toml_string(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => out.push_str(&format!("\\u{:04X}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_file_equals_the_defaults() {
+        let text = include_str!("../../config/reference.toml");
+        let (reference, known) =
+            file::read("config/reference.toml", text).unwrap_or_else(|problems| panic!("{problems}"));
+        let minimal = "[listen.web]\naddress = \"0.0.0.0:8080\"\n[pool.app]\nbackends = [\"10.0.0.11:3000\"]\n\
+                       backend = [{ address = \"app.internal:3000\" }]\n[pool.app.health]\n";
+        assert_eq!(reference, parse("minimal.toml", minimal).unwrap(), "a value in reference.toml is not the default");
+        for path in known {
+            let key = path.rsplit('.').next().unwrap_or_default();
+            let is_shown = text.lines().map(|line| line.trim_start_matches(['#', ' '])).any(|line| {
+                let opens = line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
+                let is_table = line.starts_with('[') && line.split(['[', '.', ']']).any(|name| name == key);
+                opens || is_table
+            });
+            assert!(is_shown, "{path} is missing from config/reference.toml");
+        }
+    }
+
+    #[test]
+    fn the_smallest_useful_file_is_valid() {
+        let config = parse("config/unstick.toml", include_str!("../../config/unstick.toml")).unwrap();
+        assert_eq!((config.listeners.len(), config.pools.len(), config.routes.len()), (1, 1, 1));
+    }
+
+    #[test]
+    fn flags_make_a_config() {
+        let config = from_flags(&[":8080".into(), "127.0.0.1:8081".into()], &["127.0.0.1:3001".into()]).unwrap();
+        let names: Vec<&str> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
+        assert_eq!((names, config.pools["app"].backends.len()), (vec!["web", "web2"], 1));
+        assert!(from_flags(&["\"]\nevil".into()], &["x\\".into()]).is_err_and(|problems| problems.len() == 2));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_says_so() {
+        let problems = load(Path::new("/nonexistent/unstick.toml")).unwrap_err();
+        assert!(problems.one_line().starts_with("/nonexistent/unstick.toml: cannot read the file: No such file"));
+    }
+}

@@ -1,0 +1,348 @@
+//! The checked configuration: every value here has been proven to make sense.
+//!
+//! Nothing in this file knows about TOML. The only way to obtain a [`Config`] from outside the crate's own code is
+//! [`super::load`], [`super::parse`] or [`super::from_flags`], so whoever holds one need not check anything again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// Everything one process needs to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Worker threads; `None` means one per available core. Cannot change live.
+    pub workers: Option<NonZeroUsize>,
+    /// Where clients connect. At least one.
+    pub listeners: Vec<Listener>,
+    /// Which pool serves which request. At least one.
+    pub routes: Vec<Route>,
+    /// Pools by name; every route names one of them.
+    pub pools: BTreeMap<String, Pool>,
+    /// Deadlines of every wait.
+    pub timeouts: Timeouts,
+    /// Bounds of every buffer, queue and table.
+    pub limits: Limits,
+    /// What is logged, where, in which form.
+    pub log: Log,
+    /// Address of the admin port; `None` when switched off. Cannot change live.
+    pub admin: Option<SocketAddr>,
+    /// Name servers asked for backend names; empty means those of the system.
+    pub dns_servers: Vec<SocketAddr>,
+}
+
+/// One address that accepts client connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// The `NAME` of `[listen.NAME]`.
+    pub name: String,
+    /// Address and port; port 0 asks the kernel for a free one.
+    pub address: SocketAddr,
+    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Sends the requests for one host and path to one pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Which `Host` this route is for.
+    pub host: HostPattern,
+    /// Which path this route is for.
+    pub path: PathPattern,
+    /// Name of the pool in [`Config::pools`].
+    pub pool: String,
+}
+
+/// Which hosts a route serves. Names are lower case, without port and trailing dot.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HostPattern {
+    /// Any host.
+    Any,
+    /// This host only.
+    Exact(String),
+    /// Any host below this domain, written `*.example.com`; holds `example.com`.
+    Below(String),
+}
+
+/// Which paths a route serves.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PathPattern {
+    /// The path itself and all below it, by whole segments: `/api` serves `/api` and `/api/x`, not `/apix`.
+    Prefix(String),
+    /// This path only; written `=/x`.
+    Exact(String),
+}
+
+/// Upper bound of [`Pool::attempts`].
+pub const ATTEMPTS_MAX: usize = 10;
+
+/// Interchangeable replicas and how requests are spread over them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    /// Algorithm that picks an endpoint for each attempt.
+    pub balance: Algorithm,
+    /// The replicas as written; a name becomes one endpoint per resolved address. Never empty.
+    pub backends: Vec<Backend>,
+    /// Active health check; `None` means every endpoint counts as healthy.
+    pub health: Option<HealthCheck>,
+    /// Share of checked endpoints, in percent (0-100), that must be healthy; below it all of them get traffic.
+    pub fail_open_below: u8,
+    /// Keep removed endpoints serving until one of those that replace them all passes its check.
+    pub reload_guard: bool,
+    /// Attempts per request, the first included.
+    pub attempts: NonZeroUsize,
+}
+
+/// One entry of a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// Where it listens.
+    pub address: BackendAddress,
+    /// Share of the traffic relative to the other backends, 1-256.
+    pub weight: u16,
+    /// What the operator wants of it.
+    pub state: BackendState,
+}
+
+/// Host and port of a backend.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BackendAddress {
+    /// An IP address: one endpoint.
+    Socket(SocketAddr),
+    /// A name: one endpoint per A/AAAA record.
+    Name {
+        /// DNS name, lower case.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+}
+
+/// What the operator wants of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BackendState {
+    /// Gets requests when healthy.
+    #[default]
+    Ready,
+    /// Finishes what it has, gets nothing new, is still probed.
+    Drain,
+    /// Gets nothing and is not probed.
+    Down,
+}
+
+/// Balancing algorithms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Algorithm {
+    /// Each in turn, weighted and smooth, one order for all workers.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest requests in flight over its weight, counted over all workers.
+    LeastConnections,
+    /// The less loaded of two drawn at random.
+    P2c,
+    /// The cheaper of two drawn at random, by recent latency times requests in flight.
+    PeakEwma,
+    /// Drawn at random by weight.
+    Random,
+}
+
+/// How an endpoint is probed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthCheck {
+    /// What a probe does.
+    pub probe: Probe,
+    /// Mean time between two probes.
+    pub interval: Duration,
+    /// Deadline of one probe.
+    pub timeout: Duration,
+    /// Passes in a row that make an unhealthy endpoint healthy.
+    pub rise: u32,
+    /// Failures in a row that make a healthy endpoint unhealthy.
+    pub fall: u32,
+}
+
+/// What a probe does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Probe {
+    /// `GET path`; passes on an expected status and, if set, a body that contains a text.
+    Http {
+        /// Request target in origin form.
+        path: String,
+        /// `Host` field; `None` sends the backend's address as written.
+        host: Option<String>,
+        /// Accepted status codes.
+        status: StatusRanges,
+        /// Text the first 64 KiB of the body must contain.
+        body: Option<String>,
+    },
+    /// Passes when the connection is accepted.
+    Tcp,
+}
+
+/// Accepted status codes as inclusive ranges within 100-599. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusRanges(pub Vec<(u16, u16)>);
+
+impl StatusRanges {
+    /// Whether `status` is one of the accepted codes.
+    pub fn contains(&self, status: u16) -> bool {
+        self.0.iter().any(|&(low, high)| (low..=high).contains(&status))
+    }
+}
+
+/// Deadlines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the first byte of a request to the end of its head.
+    pub request_head: Duration,
+    /// Between two reads of a request body.
+    pub request_body: Duration,
+    /// Until a TCP connection to an endpoint stands.
+    pub connect: Duration,
+    /// From the request's last byte to the end of the answer's head.
+    pub response_head: Duration,
+    /// Between two reads of an answer's body.
+    pub response_body: Duration,
+    /// Between two writes to a client that does not read.
+    pub client_write: Duration,
+    /// How long a client connection may wait for its next request.
+    pub client_idle: Duration,
+    /// How long an unused connection to an endpoint is kept.
+    pub upstream_idle: Duration,
+    /// From the request's head to the answer's head, all attempts together; `None` (written `"0s"`) means no deadline.
+    pub request: Option<Duration>,
+    /// How long stopping, or a removed endpoint or listener, waits for what still runs.
+    pub drain: Duration,
+}
+
+/// Bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Client connections at one time, over all listeners and workers.
+    pub connections: usize,
+    /// Bytes of a request head.
+    pub request_head: usize,
+    /// Fields of a request head.
+    pub request_fields: usize,
+    /// Bytes of a request body; `None` (written `"0B"`) means no limit.
+    pub request_body: Option<u64>,
+    /// Unused connections kept per endpoint and worker.
+    pub idle_per_endpoint: usize,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Least severe level that is written to stderr.
+    pub level: Level,
+    /// Form of the lines on stderr. Cannot change live.
+    pub format: LogFormat,
+    /// The access log; `None` when switched off. Cannot change live.
+    pub access: Option<AccessLog>,
+}
+
+/// Severity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Failures a person must act on.
+    Error,
+    /// Things that went wrong and were survived.
+    Warn,
+    /// Start, reload, health changes, stop.
+    Info,
+    /// Connections and attempts.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// Form of the lines on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where and how finished requests are logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Destination.
+    pub to: AccessLogTarget,
+    /// Form of a line.
+    pub format: AccessLogFormat,
+    /// Lines waiting to be written; more are dropped and counted.
+    pub queue: usize,
+}
+
+/// Destination of the access log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLogTarget {
+    /// Standard output.
+    Stdout,
+    /// A file that is appended to, opened again on SIGUSR1.
+    File(PathBuf),
+}
+
+/// Form of an access-log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// One JSON object.
+    Json,
+    /// NCSA common log format.
+    Common,
+}
+
+impl fmt::Display for BackendAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(address) => address.fmt(f),
+            Self::Name { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Exact(name) => f.write_str(name),
+            Self::Below(domain) => write!(f, "*.{domain}"),
+        }
+    }
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prefix(path) => f.write_str(path),
+            Self::Exact(path) => write!(f, "={path}"),
+        }
+    }
+}
+
+impl Algorithm {
+    /// The spelling used in the config, in logs and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round-robin",
+            Self::LeastConnections => "least-connections",
+            Self::P2c => "p2c",
+            Self::PeakEwma => "peak-ewma",
+            Self::Random => "random",
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,154 @@
+//! One `[pool.NAME]` of the file.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::file::one_of;
+use super::model::{Backend, BackendAddress, BackendState, HealthCheck, Pool, Probe};
+use super::section::{Section, Value};
+use super::{defaults, values};
+
+/// Reads a pool; `None` if it cannot be one, for reasons that were reported.
+pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
+    let balance = section.parsed("balance", values::algorithm);
+    let backends = backends(section);
+    let fail_open_below = section.parsed("fail_open_below", values::percent);
+    let reload_guard = section.boolean("reload_guard");
+    let attempts = section.section("retry").and_then(|retry| {
+        let attempts = retry.integer("attempts", 1..=crate::config::model::ATTEMPTS_MAX as u64);
+        retry.finish();
+        attempts
+    });
+    let health = section.section("health").map(|section| health(&section));
+    section.finish();
+    if backends.is_empty() {
+        let help = "add backends = [\"127.0.0.1:3000\"]".to_owned();
+        section.sink.report(section.span.clone(), format!("{} has no backends", section.name), Some(help));
+        return None;
+    }
+    Some(Pool {
+        balance: balance.unwrap_or_default(),
+        backends,
+        health: health.flatten(),
+        fail_open_below: fail_open_below.unwrap_or(defaults::FAIL_OPEN_BELOW),
+        reload_guard: reload_guard.unwrap_or(true),
+        attempts: attempts.and_then(|attempts| NonZeroUsize::new(attempts as usize)).unwrap_or(defaults::ATTEMPTS),
+    })
+}
+
+/// Both forms: `backends = [...]` and `[[pool.NAME.backend]]`.
+fn backends(section: &Section<'_>) -> Vec<Backend> {
+    let mut backends: Vec<(Backend, usize)> = Vec::new();
+    let mut add = |backend: Backend, value: &Value<'_>| {
+        let line = value.sink.place(value.span.start).0;
+        if let Some((_, first)) = backends.iter().find(|(other, _)| other.address == backend.address) {
+            let help = "leave one of them out; weight = 2 gives a backend twice the traffic".to_owned();
+            value.report(format!("{} is in this pool already, in line {first}", backend.address), Some(help));
+        }
+        backends.push((backend, line));
+    };
+    let mut written = Vec::new();
+    for key in ["backends", "backend"] {
+        written.extend(section.get(key).and_then(|value| value.array()).unwrap_or_default());
+    }
+    for element in written {
+        if let Some(backend) = backend(&element) {
+            add(backend, &element);
+        }
+    }
+    backends.into_iter().map(|(backend, _)| backend).collect()
+}
+
+/// A string or a table. What is wrong with it was reported; a stand-in keeps the pool from seeming empty.
+fn backend(value: &Value<'_>) -> Option<Backend> {
+    let plain = |address| Backend { address, weight: defaults::WEIGHT, state: BackendState::Ready };
+    match value.value {
+        DeValue::String(_) => Some(plain(value.parsed(values::backend_address).unwrap_or_else(|| stand_in(value)))),
+        DeValue::Table(table) => {
+            let section = Section::new(&value.key, "pool.*.backend", table, value.span.clone(), value.sink);
+            let address = section.get("address");
+            let weight = section.integer("weight", 1..=256);
+            let state = section.parsed("state", |text| {
+                let states = [BackendState::Ready, BackendState::Drain, BackendState::Down];
+                one_of(text, &[("ready", states[0]), ("drain", states[1]), ("down", states[2])])
+            });
+            section.finish();
+            let Some(address) = address else {
+                value.report("this backend has no address", Some("add address = \"127.0.0.1:3000\"".into()));
+                return Some(plain(stand_in(value)));
+            };
+            Some(Backend {
+                address: address.parsed(values::backend_address).unwrap_or_else(|| stand_in(value)),
+                weight: weight.map_or(defaults::WEIGHT, |weight| weight as u16),
+                state: state.unwrap_or_default(),
+            })
+        }
+        _ => {
+            value.wrong_type("\"host:port\" or a table with address");
+            Some(plain(stand_in(value)))
+        }
+    }
+}
+
+/// An address that nobody can have written, different for each place in the file.
+fn stand_in(value: &Value<'_>) -> BackendAddress {
+    BackendAddress::Name { host: format!("?{}", value.span.start), port: 0 }
+}
+
+fn health(section: &Section<'_>) -> Option<HealthCheck> {
+    let is_http = section.parsed("kind", |text| one_of(text, &[("http", true), ("tcp", false)])).unwrap_or(true);
+    let http = ["path", "host", "status", "body"].map(|key| (key, section.get(key)));
+    let duration = |key, default, least| section.duration(key, least..=Duration::from_secs(3600)).unwrap_or(default);
+    let interval = duration("interval", defaults::HEALTH_INTERVAL, Duration::from_millis(10));
+    let timeout = duration("timeout", defaults::HEALTH_TIMEOUT, Duration::from_millis(1));
+    let rise = section.integer("rise", 1..=100).map_or(defaults::HEALTH_RISE, |count| count as u32);
+    let fall = section.integer("fall", 1..=100).map_or(defaults::HEALTH_FALL, |count| count as u32);
+    section.finish();
+    let [path, host, status, body] = http;
+    let probe = if is_http {
+        let ranges = status.1.map(|value| statuses(&value)).unwrap_or_default();
+        Probe::Http {
+            path: path
+                .1
+                .and_then(|value| value.parsed(values::origin_form))
+                .unwrap_or_else(|| defaults::HEALTH_PATH.into()),
+            host: host.1.and_then(|value| value.parsed(values::host_field)),
+            status: values::status_ranges(ranges).unwrap_or(super::model::StatusRanges(vec![defaults::HEALTH_STATUS])),
+            body: body.1.and_then(|value| value.string().map(str::to_owned)).filter(|text| !text.is_empty()),
+        }
+    } else {
+        for (key, value) in [path, host, status, body] {
+            if let Some(value) = value {
+                value.report(
+                    format!("`{key}` means nothing to a health check of kind \"tcp\""),
+                    Some("leave it out, or write kind = \"http\"".into()),
+                );
+            }
+        }
+        Probe::Tcp
+    };
+    Some(HealthCheck { probe, interval, timeout, rise, fall })
+}
+
+/// `200`, `"200-399"`, or a list of such.
+fn statuses(value: &Value<'_>) -> Vec<(u16, u16)> {
+    match value.value {
+        DeValue::Array(_) => value.array().unwrap_or_default().iter().filter_map(status).collect(),
+        _ => status(value).into_iter().collect(),
+    }
+}
+
+fn status(value: &Value<'_>) -> Option<(u16, u16)> {
+    match value.value {
+        DeValue::Integer(code) => match values::status_range(code.as_str()) {
+            Ok(range) => Some(range),
+            Err(_) => {
+                value.report(format!("{}: {} is no HTTP status", value.key, code.as_str()), None);
+                None
+            }
+        },
+        _ => value.parsed(values::status_range),
+    }
+}

@@ -1,0 +1,141 @@
+//! What is wrong with a config file: all of it at once, each with its place.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Line, counted from 1; 0 if the problem has no place in the text.
+    pub line: usize,
+    /// Column in characters, counted from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    span: Option<Range<usize>>,
+}
+
+/// Everything that is wrong with one file. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems {
+    file: String,
+    text: String,
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    /// A problem with the file as a whole.
+    pub(super) fn of_file(file: &str, message: String, help: &str) -> Self {
+        let problem = Problem { line: 0, column: 0, message, help: Some(help.to_owned()), span: None };
+        Self { file: file.to_owned(), text: String::new(), list: vec![problem] }
+    }
+
+    /// The problems in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.list.iter()
+    }
+
+    /// How many there are.
+    #[expect(clippy::len_without_is_empty, reason = "never empty")]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// All of them with the lines they stand in, for a person.
+    pub fn render(&self, color: bool) -> String {
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let mut out = String::new();
+        for problem in &self.list {
+            let mut group = Group::with_title(Level::ERROR.primary_title(problem.message.as_str()));
+            if let Some(span) = &problem.span {
+                let annotation = AnnotationKind::Primary.span(span.clone());
+                let annotation = annotation.label(problem.help.as_deref());
+                group = group.element(Snippet::source(self.text.as_str()).path(&*self.file).annotation(annotation));
+            } else if let Some(help) = &problem.help {
+                group = group.element(Level::HELP.message(help.as_str()));
+            }
+            out.push_str(&renderer.render(&[group]));
+            out.push_str("\n\n");
+        }
+        let count = self.list.len();
+        out.push_str(&format!("{}: {count} problem{}", self.file, if count == 1 { "" } else { "s" }));
+        out
+    }
+
+    /// The first of them in one line, and how many more there are, for a log.
+    pub fn one_line(&self) -> String {
+        let Some(first) = self.list.first() else { return self.file.clone() };
+        let place = if first.line == 0 { String::new() } else { format!(":{}:{}", first.line, first.column) };
+        let help = first.help.as_ref().map(|help| format!(", {help}")).unwrap_or_default();
+        let more = match self.list.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        format!("{}{place}: {}{help}{more}", self.file, first.message)
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Collects problems while a file is read.
+#[derive(Debug)]
+pub(super) struct Sink<'t> {
+    file: &'t str,
+    text: &'t str,
+    list: RefCell<Vec<Problem>>,
+    /// Every key that was looked for, as `section.key`, whether it was there or not.
+    pub(super) known: RefCell<BTreeSet<String>>,
+}
+
+impl<'t> Sink<'t> {
+    pub(super) fn new(file: &'t str, text: &'t str) -> Self {
+        Self { file, text, list: RefCell::default(), known: RefCell::default() }
+    }
+
+    /// Reports what is wrong with the text at `span`.
+    pub(super) fn report(&self, span: Range<usize>, message: impl Into<String>, help: Option<String>) {
+        let end = span.end.min(self.text.len());
+        let start = span.start.min(end);
+        let (line, column) = self.place(start);
+        let problem = Problem { line, column, message: message.into(), help, span: Some(start..end) };
+        self.list.borrow_mut().push(problem);
+    }
+
+    /// Line and column of a byte offset, both counted from 1.
+    pub(super) fn place(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
+
+    pub(super) fn is_clean(&self) -> bool {
+        self.list.borrow().is_empty()
+    }
+
+    /// The problems in the order of the file, each once.
+    pub(super) fn into_problems(self) -> Problems {
+        let mut list = self.list.into_inner();
+        list.sort_by_key(|problem| problem.span.as_ref().map_or(0, |span| span.start));
+        list.dedup();
+        Problems { file: self.file.to_owned(), text: self.text.to_owned(), list }
+    }
+}
+
+/// "did you mean", if one of `known` is near.
+pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
+    let scored = known.map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate));
+    let (distance, candidate) = scored.min()?;
+    (distance <= 1 + candidate.len() / 4).then(|| format!("did you mean `{candidate}`?"))
+}

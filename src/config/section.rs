@@ -1,0 +1,274 @@
+//! Reads one table of the file: typed values out, problems into the sink, and at the end every key nobody asked for.
+//!
+//! The tree is walked by hand instead of through serde, which stops at the first thing it does not like: whoever edits a file
+//! wants to hear all that is wrong with it at once.
+
+use std::cell::RefCell;
+use std::ops::{Range, RangeInclusive};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Sink, nearest};
+use super::units;
+
+/// A table that is being read.
+pub(super) struct Section<'a> {
+    /// Where it stands, as in `pool.app.health`; empty for the top.
+    pub(super) name: String,
+    /// The same with `*` for names that the operator chose.
+    pattern: String,
+    table: &'a DeTable<'a>,
+    pub(super) span: Range<usize>,
+    pub(super) sink: &'a Sink<'a>,
+    asked: RefCell<Vec<&'static str>>,
+}
+
+/// A value that is being read.
+pub(super) struct Value<'a> {
+    /// Its key, for messages.
+    pub(super) key: String,
+    pub(super) span: Range<usize>,
+    pub(super) value: &'a DeValue<'a>,
+    pub(super) sink: &'a Sink<'a>,
+}
+
+/// Spellings from other products, and what they are called here.
+const FOREIGN: [(&str, &str); 13] = [
+    ("servers", "backends"),
+    ("server", "backends"),
+    ("upstreams", "backends"),
+    ("upstream", "pool"),
+    ("targets", "backends"),
+    ("endpoints", "backends"),
+    ("bind", "address"),
+    ("listener", "listen"),
+    ("frontend", "listen"),
+    ("algorithm", "balance"),
+    ("lb_policy", "balance"),
+    ("policy", "balance"),
+    ("healthcheck", "health"),
+];
+
+impl<'a> Section<'a> {
+    pub(super) fn new(
+        name: &str,
+        pattern: &str,
+        table: &'a DeTable<'a>,
+        span: Range<usize>,
+        sink: &'a Sink<'a>,
+    ) -> Self {
+        Self { name: name.to_owned(), pattern: pattern.to_owned(), table, span, sink, asked: RefCell::default() }
+    }
+
+    /// The value of `key`, whatever its type.
+    pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
+        self.asked.borrow_mut().push(key);
+        self.sink.known.borrow_mut().insert(join(&self.pattern, key));
+        let (_, value) = self.table.iter().find(|(known, _)| known.get_ref().as_ref() == key)?;
+        Some(Value { key: join(&self.name, key), span: value.span(), value: value.get_ref(), sink: self.sink })
+    }
+
+    /// The table `key`.
+    pub(super) fn section(&self, key: &'static str) -> Option<Self> {
+        let value = self.get(key)?;
+        let table = value.table()?;
+        Some(Self::new(&value.key, &join(&self.pattern, key), table, value.span.clone(), self.sink))
+    }
+
+    /// The tables within the table `key`, by the names that the operator gave them.
+    pub(super) fn named(&self, key: &'static str) -> Vec<(String, Self)> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let Some(table) = value.table() else { return Vec::new() };
+        let mut sections = Vec::new();
+        for (name, inner) in table {
+            let path = join(&value.key, name.get_ref());
+            let value = Value { key: path, span: inner.span(), value: inner.get_ref(), sink: self.sink };
+            let Some(inner) = value.table() else { continue };
+            let pattern = format!("{}.*", join(&self.pattern, key));
+            // An empty implicit table has no place of its own; its name always has.
+            let section = Self::new(&value.key, &pattern, inner, name.span(), self.sink);
+            sections.push((name.get_ref().to_string(), section));
+        }
+        sections
+    }
+
+    /// The elements of the array of tables `key`.
+    pub(super) fn each(&self, key: &'static str) -> Vec<Self> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let elements = value.array().unwrap_or_default();
+        let pattern = join(&self.pattern, key);
+        elements
+            .into_iter()
+            .filter_map(|element| {
+                let table = element.table()?;
+                Some(Self::new(&value.key, &pattern, table, element.span.clone(), self.sink))
+            })
+            .collect()
+    }
+
+    pub(super) fn string(&self, key: &'static str) -> Option<(&'a str, Range<usize>)> {
+        let value = self.get(key)?;
+        value.string().map(|text| (text, value.span.clone()))
+    }
+
+    /// A string that `parse` turns into something; its error says what is expected.
+    pub(super) fn parsed<T>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        self.get(key)?.parsed(parse)
+    }
+
+    pub(super) fn boolean(&self, key: &'static str) -> Option<bool> {
+        let value = self.get(key)?;
+        let DeValue::Boolean(boolean) = value.value else {
+            value.wrong_type("true or false");
+            return None;
+        };
+        Some(*boolean)
+    }
+
+    pub(super) fn integer(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+        let value = self.get(key)?;
+        let Some(number) = value.integer() else {
+            value.wrong_type("a whole number");
+            return None;
+        };
+        match u64::try_from(number).ok().filter(|number| range.contains(number)) {
+            Some(number) => Some(number),
+            None => {
+                value.report(format!("{} must be from {} to {}", value.key, range.start(), range.end()), None);
+                None
+            }
+        }
+    }
+
+    /// A duration within `range`.
+    pub(super) fn duration(&self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
+        let value = self.get(key)?;
+        if let Some(number) = value.integer() {
+            value.wrong_unit("a duration", &format!("\"{number}s\""));
+            return None;
+        }
+        let duration = value.parsed(units::duration)?;
+        if range.contains(&duration) {
+            return Some(duration);
+        }
+        let (least, most) = (units::show_duration(*range.start()), units::show_duration(*range.end()));
+        value.report(format!("{} must be from {least} to {most}", value.key), None);
+        None
+    }
+
+    /// A size in bytes within `range`.
+    pub(super) fn size(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+        let value = self.get(key)?;
+        if let Some(number) = value.integer() {
+            value.wrong_unit("a size", &format!("\"{number}B\""));
+            return None;
+        }
+        let size = value.parsed(units::size)?;
+        if range.contains(&size) {
+            return Some(size);
+        }
+        let (least, most) = (units::show_size(*range.start()), units::show_size(*range.end()));
+        value.report(format!("{} must be from {least} to {most}", value.key), None);
+        None
+    }
+
+    /// Reports every key that nobody asked for. Call it when all have been.
+    pub(super) fn finish(&self) {
+        let asked = self.asked.borrow();
+        for key in self.table.keys() {
+            let word = key.get_ref().as_ref();
+            if asked.contains(&word) {
+                continue;
+            }
+            let foreign = FOREIGN.iter().find(|(theirs, ours)| *theirs == word && asked.contains(ours));
+            let help = foreign
+                .map(|(_, ours)| format!("did you mean `{ours}`?"))
+                .or_else(|| nearest(word, asked.iter().copied()))
+                .or_else(|| Some(format!("known keys: {}", asked.join(", "))));
+            let place = if self.name.is_empty() { String::new() } else { format!(" in [{}]", self.name) };
+            self.sink.report(key.span(), format!("unknown key `{word}`{place}"), help);
+        }
+    }
+}
+
+impl<'a> Value<'a> {
+    pub(super) fn report(&self, message: impl Into<String>, help: Option<String>) {
+        self.sink.report(self.span.clone(), message, help);
+    }
+
+    pub(super) fn wrong_type(&self, expected: &str) {
+        let found = match self.value {
+            DeValue::String(_) => "a string",
+            DeValue::Integer(_) => "a whole number",
+            DeValue::Float(_) => "a number with a fraction",
+            DeValue::Boolean(_) => "true or false",
+            DeValue::Datetime(_) => "a date",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a table",
+        };
+        self.report(format!("{} must be {expected}, not {found}", self.key), None);
+    }
+
+    fn wrong_unit(&self, expected: &str, example: &str) {
+        self.report(format!("{} must be {expected} with its unit", self.key), Some(format!("write {example}")));
+    }
+
+    fn integer(&self) -> Option<i64> {
+        match self.value {
+            DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn string(&self) -> Option<&'a str> {
+        let text = self.value.as_str();
+        if text.is_none() {
+            self.wrong_type("a string");
+        }
+        text
+    }
+
+    pub(super) fn table(&self) -> Option<&'a DeTable<'a>> {
+        let table = self.value.as_table();
+        if table.is_none() {
+            self.wrong_type("a table");
+        }
+        table
+    }
+
+    pub(super) fn array(&self) -> Option<Vec<Self>> {
+        let Some(array) = self.value.as_array() else {
+            self.wrong_type("a list");
+            return None;
+        };
+        let element = |value: &'a Spanned<DeValue<'a>>| Self {
+            key: self.key.clone(),
+            span: value.span(),
+            value: value.get_ref(),
+            sink: self.sink,
+        };
+        Some(array.iter().map(element).collect())
+    }
+
+    /// A string that `parse` turns into something; an error of the form `what; help` is split at the semicolon.
+    pub(super) fn parsed<T>(&self, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.string()?;
+        match parse(text) {
+            Ok(parsed) => Some(parsed),
+            Err(error) => {
+                let (message, help) = match error.split_once("; ") {
+                    Some((message, help)) => (message, Some(help.to_owned())),
+                    None => (error.as_str(), None),
+                };
+                self.report(format!("{}: {message}", self.key), help);
+                None
+            }
+        }
+    }
+}
+
+fn join(section: &str, key: &str) -> String {
+    if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
+}

@@ -1,0 +1,279 @@
+//! Strings of the file to values of the model: addresses, names, paths, patterns. Pure.
+//!
+//! An error says what is wrong and, after `; `, what to write instead.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ipnet::IpNet;
+
+use super::model::{Algorithm, BackendAddress, HostPattern, PathPattern, StatusRanges};
+use super::problem::nearest;
+
+/// Every accepted spelling of every algorithm, the proper one first.
+const ALGORITHMS: [(Algorithm, &[&str]); 5] = [
+    (Algorithm::RoundRobin, &["round-robin", "roundrobin", "round_robin", "rr"]),
+    (
+        Algorithm::LeastConnections,
+        &["least-connections", "least_connections", "leastconnections", "leastconn", "least_conn", "least-conn", "lc"],
+    ),
+    (Algorithm::P2c, &["p2c", "power-of-two", "power_of_two", "power-of-two-choices"]),
+    (Algorithm::PeakEwma, &["peak-ewma", "peak_ewma", "peakewma", "ewma"]),
+    (Algorithm::Random, &["random"]),
+];
+
+/// Parses the name of an algorithm.
+///
+/// # Errors
+/// What is known, or what was probably meant.
+pub fn algorithm(text: &str) -> Result<Algorithm, String> {
+    let wanted = text.trim().to_ascii_lowercase();
+    let found = ALGORITHMS.iter().find(|(_, spellings)| spellings.contains(&wanted.as_str()));
+    found.map(|(algorithm, _)| *algorithm).ok_or_else(|| {
+        let proper = || ALGORITHMS.iter().map(|(_, spellings)| spellings[0]);
+        let help = nearest(&wanted, ALGORITHMS.iter().flat_map(|(_, spellings)| spellings.iter().copied()))
+            .unwrap_or_else(|| format!("known are {}", proper().collect::<Vec<_>>().join(", ")));
+        format!("unknown algorithm `{text}`; {help}")
+    })
+}
+
+/// Address of a listener or of the admin port: `:8080`, `127.0.0.1:8080`, `[::1]:80`, `localhost:8080`.
+pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    if let Some(port) = text.strip_prefix(':').and_then(|port| port.parse().ok()) {
+        return Ok(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port));
+    }
+    if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
+        return Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
+    }
+    text.parse().map_err(|_| {
+        let help = if text.contains("://") {
+            "leave the scheme away, as in \"0.0.0.0:8080\""
+        } else {
+            "write \"0.0.0.0:8080\", \":8080\" or \"[::]:8080\""
+        };
+        format!("`{text}` is not an address and port; {help}")
+    })
+}
+
+/// Address of a name server: an IP address, with a port if it is not 53.
+pub(super) fn dns_server(text: &str) -> Result<SocketAddr, String> {
+    let bare = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+    bare.or_else(|_| text.parse())
+        .map_err(|_| format!("`{text}` is not a name server; write \"10.0.0.2\" or \"10.0.0.2:53\""))
+}
+
+/// An IP address or a network in CIDR form.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let host = text.parse::<IpAddr>().map(IpNet::from);
+    host.or_else(|_| text.parse())
+        .map_err(|_| format!("`{text}` is not a network; write \"10.0.0.0/8\" or \"10.0.0.1\""))
+}
+
+/// `host:port` of a backend.
+pub(super) fn backend_address(text: &str) -> Result<BackendAddress, String> {
+    if let Some((scheme, rest)) = text.split_once("://") {
+        return Err(format!(
+            "a backend is an address and a port, without `{scheme}://`; write \"{}\"",
+            rest.trim_end_matches('/')
+        ));
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return if address.port() == 0 {
+            Err(format!("`{text}`: port 0 is no port"))
+        } else {
+            Ok(BackendAddress::Socket(address))
+        };
+    }
+    let needs_port = || format!("`{text}` needs a port; write \"{text}:80\", with the port of the replica");
+    if text.parse::<IpAddr>().is_ok() {
+        return Err(needs_port());
+    }
+    let (host, port) = text.rsplit_once(':').ok_or_else(needs_port)?;
+    let port =
+        port.parse().ok().filter(|&port| port != 0).ok_or_else(|| format!("`{text}`: `{port}` is not a port"))?;
+    Ok(BackendAddress::Name { host: dns_name(host)?, port })
+}
+
+/// A DNS name, brought to lower case and without the final dot.
+fn dns_name(text: &str) -> Result<String, String> {
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let looks_like_ip = name.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if name.len() <= 253 && name.split('.').all(is_label) && !looks_like_ip {
+        Ok(name)
+    } else {
+        Err(format!("`{text}` is not a valid host name"))
+    }
+}
+
+/// `*`, `shop.example.com` or `*.example.com`.
+pub(super) fn host_pattern(text: &str) -> Result<HostPattern, String> {
+    if text == "*" {
+        return Ok(HostPattern::Any);
+    }
+    if let Some(domain) = text.strip_prefix("*.") {
+        return dns_name(domain).map(HostPattern::Below);
+    }
+    if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return Ok(HostPattern::Exact(if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() }));
+    }
+    if let Some((host, _)) = text.split_once(':') {
+        return Err(format!("the host of a route has no port: `{text}`; write \"{host}\""));
+    }
+    dns_name(text).map(HostPattern::Exact)
+}
+
+/// `/prefix` or `=/exact`.
+pub(super) fn path_pattern(text: &str) -> Result<PathPattern, String> {
+    let (path, is_exact) = text.strip_prefix('=').map_or((text, false), |path| (path, true));
+    origin_form(path)?;
+    if path.contains('?') {
+        return Err(format!("the path of a route has no query: `{text}`"));
+    }
+    Ok(if is_exact { PathPattern::Exact(path.to_owned()) } else { PathPattern::Prefix(path.to_owned()) })
+}
+
+/// A path, with a query if need be, that can stand in a request line.
+pub(super) fn origin_form(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') {
+        return Err(format!("a path starts with a slash; write \"/{}\"", text.trim_start_matches('/')));
+    }
+    if text.contains('#') || text.parse::<http::uri::PathAndQuery>().is_err() {
+        return Err(format!("`{text}` is not a valid path"));
+    }
+    Ok(text.to_owned())
+}
+
+/// What can stand in a `Host` field.
+pub(super) fn host_field(text: &str) -> Result<String, String> {
+    match text.parse::<http::uri::Authority>() {
+        Ok(authority) if !authority.as_str().contains('@') => Ok(text.to_owned()),
+        _ => Err(format!("`{text}` is not a host; write a name, with a port if it needs one")),
+    }
+}
+
+/// `200-399`, `204`, `2xx`.
+pub(super) fn status_range(text: &str) -> Result<(u16, u16), String> {
+    let expected = || format!("`{text}` is not a status; write \"200\", \"200-399\" or \"2xx\"");
+    let code =
+        |text: &str| text.trim().parse::<u16>().ok().filter(|code| (100..=599).contains(code)).ok_or_else(expected);
+    if let Some(class) = text.strip_suffix("xx").and_then(|class| class.parse::<u16>().ok()) {
+        return if (1..=5).contains(&class) { Ok((class * 100, class * 100 + 99)) } else { Err(expected()) };
+    }
+    let (low, high) = match text.split_once('-') {
+        Some((low, high)) => (code(low)?, code(high)?),
+        None => (code(text)?, code(text)?),
+    };
+    if low <= high { Ok((low, high)) } else { Err(expected()) }
+}
+
+/// Ranges from what was written, if any was.
+pub(super) fn status_ranges(ranges: Vec<(u16, u16)>) -> Option<StatusRanges> {
+    (!ranges.is_empty()).then_some(StatusRanges(ranges))
+}
+
+/// `50%`.
+pub(super) fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.trim().parse().ok()).filter(|number| *number <= 100);
+    number.ok_or_else(|| format!("`{text}` is not a share; write \"50%\", from 0% to 100%"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn algorithms_by_their_common_names() {
+        for (text, expected) in [
+            ("rr", Algorithm::RoundRobin),
+            ("Round-Robin", Algorithm::RoundRobin),
+            ("leastconn", Algorithm::LeastConnections),
+            ("least_conn", Algorithm::LeastConnections),
+            ("p2c", Algorithm::P2c),
+            ("ewma", Algorithm::PeakEwma),
+            ("random", Algorithm::Random),
+        ] {
+            assert_eq!(algorithm(text), Ok(expected), "{text}");
+        }
+        assert!(algorithm("lest-connections").unwrap_err().contains("did you mean `least-connections`?"));
+        assert!(algorithm("ip-hash-forever").unwrap_err().contains("known are round-robin"));
+    }
+
+    #[test]
+    fn backends() {
+        for (text, expected) in [
+            ("10.0.0.1:80", Ok("10.0.0.1:80")),
+            ("[::1]:80", Ok("[::1]:80")),
+            ("App.Internal.:3000", Ok("app.internal:3000")),
+            ("10.0.0.1", Err("needs a port")),
+            ("app", Err("needs a port")),
+            ("http://10.0.0.1:80/", Err("write \"10.0.0.1:80\"")),
+            ("app:0", Err("not a port")),
+            ("app:99999", Err("not a port")),
+            ("10.0.0.300:80", Err("not a valid host name")),
+            ("-a.b:80", Err("not a valid host name")),
+            ("a b:80", Err("not a valid host name")),
+            ("10.0.0.1:0", Err("port 0")),
+            ("", Err("needs a port")),
+        ] {
+            match (backend_address(text), expected) {
+                (Ok(address), Ok(expected)) => assert_eq!(address.to_string(), expected),
+                (Err(error), Err(part)) => assert!(error.contains(part), "{text}: {error}"),
+                (found, expected) => panic!("{text}: {found:?} instead of {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn listeners() {
+        for (text, expected) in [
+            (":8080", "0.0.0.0:8080"),
+            ("localhost:1", "127.0.0.1:1"),
+            ("[::]:80", "[::]:80"),
+            ("1.2.3.4:0", "1.2.3.4:0"),
+        ] {
+            assert_eq!(listen_address(text).map(|address| address.to_string()), Ok(expected.to_owned()));
+        }
+        for text in ["", "8080", "http://0.0.0.0:80", ":99999", "app:80"] {
+            assert!(listen_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn patterns() {
+        assert_eq!(host_pattern("*"), Ok(HostPattern::Any));
+        assert_eq!(host_pattern("Shop.Example.com."), Ok(HostPattern::Exact("shop.example.com".into())));
+        assert_eq!(host_pattern("*.Example.com"), Ok(HostPattern::Below("example.com".into())));
+        assert_eq!(host_pattern("10.0.0.1"), Ok(HostPattern::Exact("10.0.0.1".into())));
+        assert!(host_pattern("shop.example.com:80").is_err() && host_pattern("a.*.b").is_err());
+        assert_eq!(path_pattern("/api/"), Ok(PathPattern::Prefix("/api/".into())));
+        assert_eq!(path_pattern("=/x"), Ok(PathPattern::Exact("/x".into())));
+        assert!(path_pattern("api").is_err() && path_pattern("/a?b").is_err() && path_pattern("/a b").is_err());
+    }
+
+    #[test]
+    fn statuses_and_shares() {
+        for (text, expected) in [("200", (200, 200)), ("200-399", (200, 399)), ("2xx", (200, 299))] {
+            assert_eq!(status_range(text), Ok(expected));
+        }
+        for text in ["", "99", "600", "399-200", "6xx", "ok"] {
+            assert!(status_range(text).is_err(), "{text}");
+        }
+        assert_eq!((percent("50%"), percent("0%"), percent("100%")), (Ok(50), Ok(0), Ok(100)));
+        assert!(percent("50").is_err() && percent("101%").is_err() && percent("-1%").is_err());
+    }
+
+    #[test]
+    fn networks_and_name_servers() {
+        assert_eq!(network("10.0.0.0/8").unwrap().to_string(), "10.0.0.0/8");
+        assert_eq!(network("::1").unwrap().to_string(), "::1/128");
+        assert!(network("10.0.0.0/33").is_err());
+        assert_eq!(dns_server("10.0.0.2").unwrap().to_string(), "10.0.0.2:53");
+        assert_eq!(dns_server("127.0.0.1:5353").unwrap().to_string(), "127.0.0.1:5353");
+        assert!(dns_server("dns.example.com").is_err());
+    }
+}

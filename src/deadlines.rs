@@ -1,0 +1,114 @@
+//! The deadlines of one client connection: one slot per kind of wait, one timer for all.
+//!
+//! A request passes half a dozen waits, each with its deadline. A timer for each would cost more than the waits are worth,
+//! so waiting code only notes *until when* in its slot ([`Deadlines::arm`]: one store), and the connection's outermost future
+//! keeps a single timer at or before the earliest of them. In steady traffic deadlines only move later, so that timer is
+//! touched about once per timeout, not once per request.
+//!
+//! When a slot runs out, the outermost future marks it expired and polls what it contains once more; the code that waits
+//! finds the mark ([`Deadlines::expired`]) and ends its wait in its own way.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What a connection may be waiting for. Several waits may be under way at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Wait {
+    /// The client's next request, or the rest of its head.
+    Client,
+    /// More of the client's request body.
+    RequestBody,
+    /// The client to read what was written.
+    ClientWrite,
+    /// The endpoint: a connection, the answer's head, more of its body.
+    Upstream,
+    /// The answer's head, over all attempts.
+    Request,
+}
+
+const WAITS: [Wait; 5] = [Wait::Client, Wait::RequestBody, Wait::ClientWrite, Wait::Upstream, Wait::Request];
+
+/// See the module. Shared by everything that serves one connection, all in one task.
+#[derive(Debug, Default)]
+pub struct Deadlines {
+    at: [Cell<Option<Instant>>; WAITS.len()],
+    expired: Cell<u8>,
+}
+
+impl Deadlines {
+    /// From now on `wait` must end before `at`.
+    pub fn arm(&self, wait: Wait, at: Instant) {
+        self.at[wait as usize].set(Some(at));
+    }
+
+    /// As [`Self::arm`], counted from now.
+    pub fn arm_in(&self, wait: Wait, timeout: Duration) {
+        self.arm(wait, Instant::now() + timeout);
+    }
+
+    /// Whether `wait` is under way.
+    pub fn is_armed(&self, wait: Wait) -> bool {
+        self.at[wait as usize].get().is_some()
+    }
+
+    /// `wait` is over.
+    pub fn disarm(&self, wait: Wait) {
+        self.at[wait as usize].set(None);
+        self.expired.set(self.expired.get() & !bit(wait));
+    }
+
+    /// Whether `wait` ran out before it was disarmed.
+    pub fn expired(&self, wait: Wait) -> bool {
+        self.expired.get() & bit(wait) != 0
+    }
+
+    /// The earliest deadline of all.
+    pub fn next(&self) -> Option<Instant> {
+        self.at.iter().filter_map(Cell::get).min()
+    }
+
+    /// Marks every wait that ran out by `now`; whether there was one.
+    pub fn expire(&self, now: Instant) -> bool {
+        let mut any = false;
+        for wait in WAITS {
+            let slot = &self.at[wait as usize];
+            if slot.get().is_some_and(|at| at <= now) {
+                slot.set(None);
+                self.expired.set(self.expired.get() | bit(wait));
+                any = true;
+            }
+        }
+        any
+    }
+}
+
+fn bit(wait: Wait) -> u8 {
+    1 << wait as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_earliest_wait_counts_and_expires_alone() {
+        let deadlines = Deadlines::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(deadlines.next(), None);
+        deadlines.arm(Wait::Upstream, at(60));
+        deadlines.arm(Wait::RequestBody, at(30));
+        assert_eq!(deadlines.next(), Some(at(30)));
+        assert!(!deadlines.expire(at(29)));
+        assert!(deadlines.expire(at(30)));
+        assert!(deadlines.expired(Wait::RequestBody) && !deadlines.expired(Wait::Upstream));
+        assert_eq!(deadlines.next(), Some(at(60)));
+        deadlines.disarm(Wait::RequestBody);
+        assert!(!deadlines.expired(Wait::RequestBody), "a wait that is over cannot be late");
+        deadlines.disarm(Wait::Upstream);
+        assert_eq!(deadlines.next(), None);
+    }
+}

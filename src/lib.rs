@@ -1,0 +1,34 @@
+//! `unstick`: an HTTP reverse proxy and load balancer for stateless replicas, without session affinity of any kind.
+//!
+//! # From above
+//! A *worker* is one thread with a runtime of its own; it accepts client connections and has its own connections to every
+//! endpoint. All workers read one immutable *snapshot* of routes and pools. One *control* thread does everything that is not
+//! a request: config, probes, name resolution, signals, the admin port.
+//!
+//! # The life of a request
+//! 1. [`worker`](self) accepts the connection, or hands it to a worker that has fewer.
+//! 2. `listen::conn` lets hyper read the request, and keeps the deadlines of the connection.
+//! 3. [`proxy::handle`] routes it ([`snapshot::routes`]) and prepares its fields.
+//! 4. `proxy::attempt` tries it on an endpoint picked by [`upstream::balance`], over one of the worker's own
+//!    [`upstream::connections`], again if `proxy::retry` says so.
+//! 5. [`proxy::body`] streams the answer; at its end the books are closed and the connection goes back.
+//!
+//! # Imports point one way
+//! `app -> worker, admin, reload`; `worker -> listen -> proxy -> snapshot -> upstream -> config::model`; `config`, `metrics`
+//! and `deadlines` import nothing else. `upstream` never hears of routes, `proxy` never of TOML.
+
+mod admin;
+pub mod app;
+pub mod config;
+pub mod deadlines;
+pub mod demo;
+mod listen;
+pub mod metrics;
+pub mod proxy;
+pub mod reload;
+pub mod snapshot;
+mod status;
+pub mod telemetry;
+pub mod upstream;
+mod watch;
+mod worker;

@@ -1,0 +1,232 @@
+//! One client connection from its first byte to its last.
+//!
+//! hyper speaks HTTP; this file adds what it leaves out: the deadlines (see [`crate::deadlines`]), the end when the listener
+//! drains, and a close that does not destroy an answer the client has not read yet.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use super::{ListenerState, Registration};
+use crate::config::model::{Limits, Timeouts};
+use crate::deadlines::{Deadlines, Wait};
+use crate::proxy::{self, Client, Proxy};
+
+/// How long a closed connection goes on discarding what the client still sends. Closing at once would make the kernel answer
+/// with a reset, and the client might never read the answer it was sent.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What hyper holds of a request head without looking for it on the heap.
+const FIELDS_INLINE: usize = 100;
+
+/// Serves `stream` until either side closes it.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: Rc<ListenerState>,
+    proxy: Rc<Proxy>,
+    registration: Registration,
+) {
+    let view = proxy.viewer.current();
+    let Timeouts { request_head, client_write, client_idle, .. } = view.snapshot.timeouts;
+    let builder = builder(&view.snapshot.limits);
+    drop(view);
+    let client = Rc::new(Client::new(peer.ip(), listener.trusts(peer.ip())));
+    let io = ClientIo::new(stream, Rc::clone(&client), request_head, client_write);
+    let service = service_fn({
+        let client = Rc::clone(&client);
+        move |request| proxy::handle(Rc::clone(&proxy), Rc::clone(&client), request)
+    });
+    let mut connection = builder.serve_connection(io, service);
+    let mut alarm = pin!(Alarm::default());
+    let (mut is_draining, mut is_registered) = (false, false);
+    poll_fn(|cx| {
+        if !std::mem::replace(&mut is_registered, true) {
+            registration.set_waker(cx.waker());
+        }
+        loop {
+            if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
+                result.inspect_err(|error| tracing::debug!(%peer, %error, "client connection ended")).ok();
+                return Poll::Ready(());
+            }
+            if listener.draining.get() && !std::mem::replace(&mut is_draining, true) {
+                Pin::new(&mut connection).graceful_shutdown();
+                continue;
+            }
+            if !client.is_busy() && !client.deadlines.is_armed(Wait::Client) {
+                client.deadlines.arm_in(Wait::Client, client_idle);
+            }
+            ready!(alarm.as_mut().poll_ring(&client.deadlines, cx));
+            if client.deadlines.expired(Wait::Client) || client.deadlines.expired(Wait::ClientWrite) {
+                tracing::debug!(%peer, "client connection closed: the client was silent for too long");
+                return Poll::Ready(());
+            }
+        }
+    })
+    .await;
+}
+
+fn builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(limits.request_head.max(64 * 1024)).max_header_size(limits.request_head);
+    // Up to its own default hyper keeps the fields on the stack; any other bound makes it allocate for each request.
+    if limits.request_fields != FIELDS_INLINE {
+        builder.max_headers(limits.request_fields);
+    }
+    // Deadlines are kept outside of hyper, see `Deadlines`.
+    builder.header_read_timeout(None);
+    builder
+}
+
+/// The one timer of a connection.
+#[derive(Default)]
+struct Alarm {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// When `sleep` rings; never after the earliest deadline.
+    rings_at: Option<Instant>,
+}
+
+impl Alarm {
+    /// Ready when a deadline has run out (and is marked so).
+    fn poll_ring(mut self: Pin<&mut Self>, deadlines: &Deadlines, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(next) = deadlines.next() else { return Poll::Pending };
+            if self.rings_at.is_none_or(|rings_at| rings_at > next) {
+                match &mut self.sleep {
+                    Some(sleep) => sleep.as_mut().reset(next),
+                    None => self.sleep = Some(Box::pin(tokio::time::sleep_until(next))),
+                }
+                self.rings_at = Some(next);
+                // Only here: the task is woken without being polled for it again.
+                if let Some(sleep) = &mut self.sleep {
+                    ready!(sleep.as_mut().poll(cx));
+                }
+            } else if self.sleep.as_ref().is_some_and(|sleep| !sleep.is_elapsed()) {
+                return Poll::Pending;
+            }
+            self.rings_at = None;
+            if deadlines.expire(Instant::now()) {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
+/// The client's socket, with the waits that only the socket sees.
+struct ClientIo {
+    stream: TokioIo<TcpStream>,
+    client: Rc<Client>,
+    head_timeout: Duration,
+    write_timeout: Duration,
+    /// Whether the wait for the client is one for the rest of a head already.
+    in_head: Cell<bool>,
+    /// Whether our half has been closed.
+    is_shut: bool,
+}
+
+impl ClientIo {
+    fn new(stream: TcpStream, client: Rc<Client>, head_timeout: Duration, write_timeout: Duration) -> Self {
+        // A fresh connection owes us a head at once.
+        client.deadlines.arm_in(Wait::Client, head_timeout);
+        Self {
+            stream: TokioIo::new(stream),
+            client,
+            head_timeout,
+            write_timeout,
+            in_head: Cell::new(true),
+            is_shut: false,
+        }
+    }
+
+    /// Notes that the client wrote something.
+    fn heard(&self) {
+        if self.client.is_busy() {
+            self.in_head.set(false);
+        } else if !self.in_head.replace(true) {
+            self.client.deadlines.arm_in(Wait::Client, self.head_timeout);
+        }
+    }
+
+    /// Notes how writing went.
+    fn wrote<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let deadlines = &self.client.deadlines;
+        match &result {
+            Poll::Pending if !deadlines.is_armed(Wait::ClientWrite) => {
+                deadlines.arm_in(Wait::ClientWrite, self.write_timeout);
+            }
+            Poll::Pending => {}
+            Poll::Ready(_) => deadlines.disarm(Wait::ClientWrite),
+        }
+        result
+    }
+
+    /// Discards what the client still sends until it closes its half too.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scratch = [0u8; 8192];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(self.stream.inner_mut()).poll_read(cx, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl Read for ClientIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if result.is_ready() {
+            self.heard();
+        }
+        result
+    }
+}
+
+impl Write for ClientIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.wrote(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.wrote(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.is_shut {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.is_shut = true;
+            if self.client.may_still_send() {
+                self.client.deadlines.arm_in(Wait::Client, LINGER);
+            }
+        }
+        if self.client.may_still_send() { self.poll_linger(cx) } else { Poll::Ready(Ok(())) }
+    }
+}

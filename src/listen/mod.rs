@@ -1,0 +1,199 @@
+//! Listening sockets: bind once for each worker, accept, keep count.
+
+pub(crate) mod conn;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::Waker;
+
+use crossbeam_utils::CachePadded;
+use ipnet::IpNet;
+use slab::Slab;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::model;
+
+/// Connections the kernel keeps for us until they are accepted, per worker; it may allow fewer (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+/// How often a draining worker looks whether its connections are gone.
+const EMPTIED_POLL: std::time::Duration = std::time::Duration::from_millis(10);
+
+/// Binds one `SO_REUSEPORT` socket per worker to the same address; returns the real address too (port 0 asks for any).
+///
+/// With `exclusive`, fails if anybody else listens there already: with `SO_REUSEPORT` the kernel would silently share the
+/// port with another process of the same user, and half of the connections would go astray.
+///
+/// # Errors
+/// What the kernel says, with the address.
+pub(crate) fn bind(address: SocketAddr, workers: usize, exclusive: bool) -> io::Result<(SocketAddr, Vec<StdListener>)> {
+    if exclusive && address.port() != 0 {
+        let probe = socket(address)?;
+        probe.set_reuse_address(true)?;
+        probe.bind(&address.into())?;
+        probe.listen(1)?;
+    }
+    let mut sockets = Vec::with_capacity(workers);
+    let mut real = address;
+    for _ in 0..workers {
+        let socket = socket(address)?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&real.into())?;
+        socket.listen(BACKLOG)?;
+        let listener = StdListener::from(socket);
+        real = listener.local_addr()?;
+        sockets.push(listener);
+    }
+    Ok((real, sockets))
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Client connections of every worker, for spreading them evenly and for the limit over all.
+#[derive(Debug, Clone)]
+pub(crate) struct Loads(Arc<[CachePadded<AtomicUsize>]>);
+
+impl Loads {
+    /// All workers idle.
+    pub(crate) fn new(workers: usize) -> Self {
+        Self((0..workers).map(|_| CachePadded::default()).collect())
+    }
+
+    /// Connections over all workers.
+    pub(crate) fn total(&self) -> usize {
+        self.0.iter().map(|load| load.load(Relaxed)).sum()
+    }
+
+    /// Connections of one worker.
+    pub(crate) fn of(&self, worker: usize) -> usize {
+        self.0[worker].load(Relaxed)
+    }
+
+    /// Counts a connection of `worker` until the guard is dropped.
+    pub(crate) fn add(&self, worker: usize) -> LoadGuard {
+        self.0[worker].fetch_add(1, Relaxed);
+        LoadGuard { loads: self.clone(), worker }
+    }
+
+    /// A worker that should take a new connection in place of `worker`, because it holds clearly fewer.
+    pub(crate) fn better_than(&self, worker: usize) -> Option<usize> {
+        let (least, least_load) = (0..self.0.len()).map(|w| (w, self.of(w))).min_by_key(|&(_, load)| load)?;
+        is_clearly_more(self.of(worker), least_load).then_some(least)
+    }
+}
+
+/// More by one eighth, and by more than one connection: handing over costs two system calls, a small difference less.
+fn is_clearly_more(own: usize, least: usize) -> bool {
+    own > least + (least / 8).max(1)
+}
+
+/// See [`Loads::add`].
+#[derive(Debug)]
+pub(crate) struct LoadGuard {
+    loads: Loads,
+    worker: usize,
+}
+
+impl Drop for LoadGuard {
+    fn drop(&mut self) {
+        self.loads.0[self.worker].fetch_sub(1, Relaxed);
+    }
+}
+
+/// What the connections of one listener need to know of it, on one worker.
+#[derive(Debug)]
+pub(crate) struct ListenerState {
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Set when the listener was removed or the process stops: finish the current request, then close.
+    pub(crate) draining: Cell<bool>,
+}
+
+impl ListenerState {
+    pub(crate) fn new(config: &model::Listener) -> Rc<Self> {
+        Rc::new(Self { trusted_proxies: config.trusted_proxies.clone(), draining: Cell::new(false) })
+    }
+
+    /// Whether what this peer says of others is believed.
+    pub(crate) fn trusts(&self, peer: std::net::IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(&peer))
+    }
+}
+
+/// The connections of one worker, so that it can wake them all.
+#[derive(Debug, Default)]
+pub(crate) struct Connections(RefCell<Slab<Option<Waker>>>);
+
+impl Connections {
+    /// Registers a connection until the guard is dropped.
+    pub(crate) fn register(self: &Rc<Self>) -> Registration {
+        Registration { key: self.0.borrow_mut().insert(None), connections: Rc::clone(self) }
+    }
+
+    /// Ready when there is none left.
+    pub(crate) async fn emptied(&self) {
+        while !self.0.borrow().is_empty() {
+            tokio::time::sleep(EMPTIED_POLL).await;
+        }
+    }
+
+    /// Makes every connection look at its listener's state again.
+    pub(crate) fn wake_all(&self) {
+        self.0.borrow().iter().filter_map(|(_, waker)| waker.as_ref()).for_each(Waker::wake_by_ref);
+    }
+}
+
+/// See [`Connections::register`].
+#[derive(Debug)]
+pub(crate) struct Registration {
+    key: usize,
+    connections: Rc<Connections>,
+}
+
+impl Registration {
+    /// Notes how to wake this connection.
+    pub(crate) fn set_waker(&self, waker: &Waker) {
+        if let Some(slot) = self.connections.0.borrow_mut().get_mut(self.key) {
+            *slot = Some(waker.clone());
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.connections.0.borrow_mut().try_remove(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_goes_to_a_worker_with_clearly_fewer() {
+        for (own, least, expected) in [(0, 0, false), (1, 0, false), (2, 0, true), (9, 8, false), (10, 8, true)] {
+            assert_eq!(is_clearly_more(own, least), expected, "{own} {least}");
+        }
+        let loads = Loads::new(2);
+        let guards: Vec<_> = (0..3).map(|_| loads.add(0)).collect();
+        assert_eq!((loads.better_than(0), loads.better_than(1), loads.total()), (Some(1), None, 3));
+        drop(guards);
+        assert_eq!((loads.better_than(0), loads.total()), (None, 0));
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_not_shared() {
+        let (address, sockets) = bind(([127, 0, 0, 1], 0).into(), 2, true).unwrap();
+        assert_eq!(sockets.len(), 2);
+        assert_eq!(bind(address, 1, true).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(bind(address, 1, false).is_ok(), "our own listener may be replaced by one at the same address");
+    }
+}

@@ -1,0 +1,109 @@
+//! The `unstick` command: reads the command line, runs one command, maps its result to an exit code.
+
+mod cli;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use unstick::app::{self, Ended, Options};
+use unstick::config::{self, Config, Problems};
+use unstick::reload::Source;
+use unstick::{demo, telemetry};
+
+use cli::{Check, Cli, Command, Demo, DemoReplica, Run};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Bad usage or configuration; clap uses the same.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(run) => serve(run),
+        Command::Check(check) => self::check(&check),
+        Command::Demo(demo) => self::demo(demo),
+        Command::DemoReplica(replica) => demo_replica(replica),
+    };
+    result.unwrap_or_else(|error| {
+        writeln!(io::stderr(), "error: {error:#}").ok();
+        ExitCode::FAILURE
+    })
+}
+
+fn serve(run: Run) -> anyhow::Result<ExitCode> {
+    let source = Source { file: run.config, balance: run.balance };
+    let loaded = source.load().unwrap_or_else(|| {
+        config::from_flags(&run.listen, &run.backend).map(|mut config| {
+            source.apply_flags(&mut config);
+            config::Loaded { config, text_hash: 0 }
+        })
+    });
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(problems) => return Ok(report(&problems)),
+    };
+    let telemetry = telemetry::init(&loaded.config.log).context("cannot set up the log")?;
+    std::panic::set_hook(Box::new(|panic| tracing::error!("a bug in unstick, please report it: {panic}")));
+    let options = Options {
+        source,
+        text_hash: loaded.text_hash,
+        workers: run.workers,
+        signals: true,
+        telemetry: Some(telemetry),
+    };
+    Ok(exit_code(app::start(loaded.config, options)?.wait()))
+}
+
+fn exit_code(ended: Ended) -> ExitCode {
+    match ended {
+        Ended::Drained => ExitCode::SUCCESS,
+        Ended::Cut => ExitCode::FAILURE,
+    }
+}
+
+fn check(check: &Check) -> anyhow::Result<ExitCode> {
+    match config::load(&check.config) {
+        Ok(loaded) => {
+            writeln!(io::stdout(), "{}: ok: {}", check.config.display(), summary(&loaded.config))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(problems) => Ok(report(&problems)),
+    }
+}
+
+fn summary(config: &Config) -> String {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let backends = config.pools.values().map(|pool| pool.backends.len()).sum();
+    let parts = [
+        count(config.listeners.len(), "listener"),
+        count(config.routes.len(), "route"),
+        count(config.pools.len(), "pool"),
+        count(backends, "backend"),
+    ];
+    parts.join(", ")
+}
+
+fn report(problems: &Problems) -> ExitCode {
+    let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    writeln!(io::stderr(), "{}", problems.render(color)).ok();
+    ExitCode::from(EXIT_USAGE)
+}
+
+fn demo(demo: Demo) -> anyhow::Result<ExitCode> {
+    let options = demo::Options { listen: demo.listen, replicas: demo.replicas };
+    runtime()?.block_on(demo::run(options))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn demo_replica(replica: DemoReplica) -> anyhow::Result<ExitCode> {
+    let options = demo::replica::Options { name: replica.name, port: replica.port };
+    runtime()?.block_on(demo::replica::run(options))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")
+}

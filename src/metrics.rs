@@ -1,0 +1,180 @@
+//! Every counter of the request path: one cell per worker, summed when read.
+//!
+//! A cell has one writer, its worker, so counting is a plain load, add and store without a locked instruction; readers may
+//! see a value that is one step old. The admin port turns the sums into metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+
+/// A number that one thread raises and any thread reads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the worker that owns the cell may call this: two writers would lose counts.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// The count.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Upper bounds of the latency buckets: powers of two from 2^17 ns (131 µs) to 2^36 ns (69 s), then infinity.
+pub const BUCKETS: usize = 21;
+const BUCKET_FIRST_BITS: u32 = 17;
+
+/// A histogram of durations with fixed buckets, one writer, any number of readers.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [Counter; BUCKETS],
+    sum_ns: Counter,
+}
+
+impl Histogram {
+    /// Takes in one duration.
+    pub fn record(&self, duration: Duration) {
+        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.buckets[bucket_of(ns)].add(1);
+        self.sum_ns.add(ns);
+    }
+}
+
+fn bucket_of(ns: u64) -> usize {
+    let bits = u64::BITS - ns.saturating_sub(1).leading_zeros();
+    (bits.saturating_sub(BUCKET_FIRST_BITS) as usize).min(BUCKETS - 1)
+}
+
+/// Upper bound in seconds of bucket `index`; infinity for the last.
+pub fn bucket_bound(index: usize) -> f64 {
+    if index + 1 == BUCKETS { f64::INFINITY } else { (1u64 << (BUCKET_FIRST_BITS as usize + index)) as f64 / 1e9 }
+}
+
+/// The sum of several [`Histogram`]s.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HistogramSum {
+    /// Durations in each bucket, not cumulative.
+    pub buckets: [u64; BUCKETS],
+    /// Sum of all durations in seconds.
+    pub sum_seconds: f64,
+}
+
+impl HistogramSum {
+    /// Adds up what several workers saw.
+    pub fn of<'a>(parts: impl Iterator<Item = &'a Histogram>) -> Self {
+        parts.fold(Self::default(), |mut sum, part| {
+            for (total, bucket) in sum.buckets.iter_mut().zip(&part.buckets) {
+                *total += bucket.value();
+            }
+            sum.sum_seconds += part.sum_ns.value() as f64 / 1e9;
+            sum
+        })
+    }
+}
+
+/// How a request ended, as the client saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A whole answer with this status.
+    Answered(u16),
+    /// The answer broke off after its head.
+    Cut,
+    /// The client left before the answer was whole.
+    ClientGone,
+}
+
+/// Label values of [`Outcome`], in the order of the cells.
+pub const OUTCOMES: [&str; 7] = ["1xx", "2xx", "3xx", "4xx", "5xx", "cut", "client_gone"];
+
+impl Outcome {
+    fn index(self) -> usize {
+        match self {
+            Self::Answered(status) => usize::from((status / 100).clamp(1, 5)) - 1,
+            Self::Cut => 5,
+            Self::ClientGone => 6,
+        }
+    }
+}
+
+/// What one worker counted of one pool.
+#[derive(Debug, Default)]
+pub struct PoolCell {
+    requests: [Counter; OUTCOMES.len()],
+    /// From the request's head to the end of the answer.
+    pub duration: Histogram,
+    /// Attempts after the first of a request.
+    pub retries: Counter,
+}
+
+impl PoolCell {
+    /// Counts one finished request.
+    pub fn finished(&self, outcome: Outcome, duration: Duration) {
+        self.requests[outcome.index()].add(1);
+        self.duration.record(duration);
+    }
+
+    /// Requests that ended like `OUTCOMES[index]`.
+    pub fn requests(&self, index: usize) -> &Counter {
+        &self.requests[index]
+    }
+}
+
+/// What one worker counted by itself.
+#[derive(Debug, Default)]
+pub struct WorkerCell {
+    /// Client connections accepted.
+    pub accepted: Counter,
+    /// Client connections given to a worker that had fewer.
+    pub handed_over: Counter,
+    /// Requests answered by the proxy itself, without a pool (no route, bad request).
+    pub refused: Counter,
+    /// Access-log lines that found the queue full.
+    pub access_log_dropped: Counter,
+    /// Failed `accept` calls.
+    pub accept_errors: Counter,
+    /// Connections that ended in a panic.
+    pub panics: Counter,
+}
+
+/// One cell per worker.
+pub fn cells<T: Default>(workers: usize) -> Box<[CachePadded<T>]> {
+    (0..workers).map(|_| CachePadded::default()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_falls_into_the_first_bucket_that_holds_it() {
+        for (ns, bucket) in [(0, 0), (1, 0), (131_072, 0), (131_073, 1), (262_144, 1), (1_000_000, 3), (u64::MAX, 20)] {
+            assert_eq!(bucket_of(ns), bucket, "{ns} ns");
+            assert!(ns as f64 / 1e9 <= bucket_bound(bucket), "{ns} ns");
+        }
+    }
+
+    #[test]
+    fn sums_run_over_all_workers() {
+        let (a, b) = (Histogram::default(), Histogram::default());
+        a.record(Duration::from_millis(1));
+        b.record(Duration::from_millis(1));
+        b.record(Duration::from_secs(100));
+        let sum = HistogramSum::of([&a, &b].into_iter());
+        assert_eq!((sum.buckets[3], sum.buckets[BUCKETS - 1]), (2, 1));
+        assert!((sum.sum_seconds - 100.002).abs() < 1e-9);
+    }
+
+    #[test]
+    fn outcomes_have_their_own_labels() {
+        let cell = PoolCell::default();
+        for outcome in [Outcome::Answered(204), Outcome::Answered(503), Outcome::Answered(999), Outcome::ClientGone] {
+            cell.finished(outcome, Duration::ZERO);
+        }
+        let counts: Vec<u64> = (0..OUTCOMES.len()).map(|index| cell.requests(index).value()).collect();
+        assert_eq!(counts, [0, 1, 0, 0, 2, 0, 1]);
+    }
+}

@@ -1,0 +1,209 @@
+//! One try of a request on one endpoint: take or open a connection, send, wait for the answer's head.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::error::Cause;
+use super::retry::Failure;
+use crate::config::model::Timeouts;
+use crate::deadlines::{Deadlines, Wait};
+use crate::upstream::connections::{UpstreamConnection, WorkerEndpoint};
+use crate::upstream::request_body::{Progress, RequestBody};
+
+/// A request that may have to be sent more than once: its head is kept, a copy goes out.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    parts: Parts,
+    body: RequestBody,
+    /// Whether `body` is still the whole body, so that another attempt can send it.
+    pub(super) whole: bool,
+}
+
+impl Outgoing {
+    pub(super) fn new(parts: Parts, body: RequestBody) -> Self {
+        Self { parts, body, whole: true }
+    }
+
+    pub(super) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// The request for one attempt.
+    fn take(&mut self) -> Request<RequestBody> {
+        self.whole = self.body.is_empty();
+        let mut request = Request::new(std::mem::take(&mut self.body));
+        *request.method_mut() = self.parts.method.clone();
+        *request.uri_mut() = self.parts.uri.clone();
+        *request.headers_mut() = self.parts.headers.clone();
+        request
+    }
+
+    /// Takes back a request of which nothing was used.
+    fn put_back(&mut self, request: Request<RequestBody>) {
+        self.body = request.into_body();
+        self.whole = true;
+    }
+}
+
+/// An endpoint's answer, its body still to come, and the connection it comes over.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: Response<Incoming>,
+    pub(super) connection: Box<UpstreamConnection>,
+    /// Whether the client is still sending its request body.
+    pub(super) is_early: bool,
+}
+
+/// Tries `request` on `endpoint`. With `fresh`, not over a connection that served before.
+pub(super) async fn attempt(
+    endpoint: &Rc<WorkerEndpoint>,
+    request: &mut Outgoing,
+    fresh: bool,
+    deadlines: &Deadlines,
+    timeouts: &Timeouts,
+    now: Instant,
+) -> Result<Answer, Failure> {
+    let reusable = if fresh { None } else { endpoint.checkout(timeouts.upstream_idle, now) };
+    let connection = match reusable {
+        Some(connection) => connection,
+        None => connect(endpoint, deadlines, timeouts.connect, now).await?,
+    };
+    let sending = Sending {
+        reused: connection.is_reused(),
+        written_before: connection.bytes_written(),
+        progress: request.body.progress(),
+        deadlines,
+        timeout: timeouts.response_head,
+    };
+    sending.run(connection, request, now).await
+}
+
+async fn connect(
+    endpoint: &Rc<WorkerEndpoint>,
+    deadlines: &Deadlines,
+    timeout: Duration,
+    now: Instant,
+) -> Result<Box<UpstreamConnection>, Failure> {
+    deadlines.arm(Wait::Upstream, now + timeout);
+    let mut connecting = pin!(endpoint.connect());
+    let result = poll_fn(|cx| match connecting.as_mut().poll(cx) {
+        Poll::Pending if is_late(deadlines) => Poll::Ready(Err(Cause::ConnectTimeout)),
+        Poll::Pending => Poll::Pending,
+        Poll::Ready(connection) => Poll::Ready(connection.map_err(|error| {
+            tracing::debug!(endpoint = %endpoint.endpoint.address, %error, "connect failed");
+            Cause::ConnectFailed
+        })),
+    })
+    .await;
+    deadlines.disarm(Wait::Upstream);
+    result.map_err(|cause| Failure { cause, sent: false, reused: false })
+}
+
+/// Whether the wait for the endpoint, or the request as a whole, has run out.
+fn is_late(deadlines: &Deadlines) -> bool {
+    deadlines.expired(Wait::Upstream) || deadlines.expired(Wait::Request)
+}
+
+struct Sending<'a> {
+    reused: bool,
+    written_before: u64,
+    progress: Option<Rc<Progress>>,
+    deadlines: &'a Deadlines,
+    timeout: Duration,
+}
+
+impl Sending<'_> {
+    async fn run(
+        self,
+        mut connection: Box<UpstreamConnection>,
+        request: &mut Outgoing,
+        now: Instant,
+    ) -> Result<Answer, Failure> {
+        let mut answer = pin!(connection.send(request.take()));
+        self.deadlines.arm(Wait::Upstream, now + self.timeout);
+        let mut passed = 0;
+        let mut connection = Some(connection);
+        let mut written = self.written_before;
+        let result = poll_fn(|cx| {
+            if let Some(driven) = &mut connection {
+                let is_over = driven.poll_drive(cx);
+                written = driven.bytes_written();
+                if is_over {
+                    // Only dropping it makes hyper give back what it has not sent.
+                    if let Poll::Ready(result) = answer.as_mut().poll(cx) {
+                        return Poll::Ready(Some(result));
+                    }
+                    connection = None;
+                }
+            }
+            self.poll_answer(answer.as_mut(), cx, &mut passed)
+        })
+        .await;
+        self.deadlines.disarm(Wait::Upstream);
+        let sent = written > self.written_before;
+        match (result, connection) {
+            (Some(Ok(response)), Some(connection)) => {
+                let is_early = self.progress.is_some_and(|progress| !progress.ended.get());
+                Ok(Answer { response, connection, is_early })
+            }
+            (Some(Ok(_)), None) => Err(self.failure(Cause::UpstreamClosed, sent)),
+            (None, _) => Err(self.failure(Cause::UpstreamTimeout, sent)),
+            (Some(Err(mut error)), _) => {
+                if let Some(unused) = error.take_message() {
+                    request.put_back(unused);
+                }
+                Err(self.failure(cause_of(&error.into_error()), sent))
+            }
+        }
+    }
+
+    /// Waits for the answer; `None` when the wait has run out.
+    fn poll_answer<T>(
+        &self,
+        answer: Pin<&mut impl Future<Output = T>>,
+        cx: &mut Context<'_>,
+        passed: &mut u64,
+    ) -> Poll<Option<T>> {
+        if let Poll::Ready(result) = answer.poll(cx) {
+            return Poll::Ready(Some(result));
+        }
+        if let Some(progress) = &self.progress
+            && progress.bytes.get() != *passed
+        {
+            // The time for the answer counts from the last progress of the request body.
+            *passed = progress.bytes.get();
+            self.deadlines.arm_in(Wait::Upstream, self.timeout);
+        }
+        if is_late(self.deadlines) { Poll::Ready(None) } else { Poll::Pending }
+    }
+
+    fn failure(&self, cause: Cause, sent: bool) -> Failure {
+        let by_client = self.progress.as_ref().and_then(|progress| progress.failure.get());
+        let cause = by_client.map_or(cause, Cause::from);
+        let cause = if self.deadlines.expired(Wait::Request) { Cause::RequestTimeout } else { cause };
+        Failure { cause, sent, reused: self.reused }
+    }
+}
+
+fn cause_of(error: &hyper::Error) -> Cause {
+    tracing::debug!(error = %Chain(error), "no answer");
+    if error.is_parse() { Cause::UpstreamInvalid } else { Cause::UpstreamClosed }
+}
+
+/// An error with all its sources in one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        std::iter::successors(self.0.source(), |error| error.source()).try_for_each(|source| write!(f, ": {source}"))
+    }
+}

@@ -1,0 +1,195 @@
+//! An answer's body on its way to the client, and the connection it comes from.
+//!
+//! Streamed, never collected. While the client takes the body, this value drives the connection to the endpoint; when the
+//! body is whole the connection goes back to the worker's unused ones, and when the body is dropped before that (the client
+//! left) the connection is closed with it. A body that broke off upstream ends in an error, so that the client's connection is
+//! reset too: a truncated answer is never presented as complete.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::task::{JoinHandle, spawn_local};
+
+use super::Turn;
+use super::exchange::Exchange;
+use crate::deadlines::Wait;
+use crate::metrics::Outcome;
+use crate::upstream::connections::UpstreamConnection;
+
+/// See the module.
+#[derive(Debug)]
+pub struct ResponseBody {
+    kind: Kind,
+    _turn: Turn,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Made by the proxy, or nothing.
+    Local(Bytes),
+    Upstream(Box<Streaming>),
+}
+
+#[derive(Debug)]
+struct Streaming {
+    incoming: Incoming,
+    connection: Carrier,
+    exchange: Exchange,
+    read_timeout: Duration,
+}
+
+/// Who drives the connection that an answer comes from.
+#[derive(Debug)]
+pub(super) enum Carrier {
+    /// Whoever reads the answer.
+    Inline(Box<UpstreamConnection>),
+    /// A task of its own: the answer began before the request body had ended, and neither may wait for the other.
+    #[expect(dead_code, reason = "held to be dropped")]
+    Task(Driver),
+    /// Nobody any more.
+    Done,
+}
+
+/// A task that drives a connection; dropping this ends it.
+#[derive(Debug)]
+pub(super) struct Driver(JoinHandle<()>);
+
+impl Driver {
+    /// Starts driving.
+    pub(super) fn spawn(connection: UpstreamConnection) -> Self {
+        Self(spawn_local(connection.into_driver()))
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The answer broke off. What happened to it was logged where it happened.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer broke off")]
+pub struct Cut;
+
+impl ResponseBody {
+    /// A body that is at hand.
+    pub(super) fn local(bytes: Bytes, turn: Turn) -> Self {
+        Self { kind: Kind::Local(bytes), _turn: turn }
+    }
+
+    /// The bytes of a [`Self::local`] body.
+    #[cfg(test)]
+    pub(super) fn into_local(self) -> Option<Bytes> {
+        match self.kind {
+            Kind::Local(bytes) => Some(bytes),
+            Kind::Upstream(_) => None,
+        }
+    }
+
+    /// An endpoint's answer; closes the books of `exchange` when it ends, however it ends.
+    pub(super) fn upstream(
+        incoming: Incoming,
+        connection: Carrier,
+        exchange: Exchange,
+        read_timeout: Duration,
+        turn: Turn,
+    ) -> Self {
+        let mut streaming = Streaming { incoming, connection, exchange, read_timeout };
+        if streaming.incoming.is_end_stream() {
+            streaming.complete();
+            return Self::local(Bytes::new(), turn);
+        }
+        Self { kind: Kind::Upstream(Box::new(streaming)), _turn: turn }
+    }
+}
+
+impl Streaming {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let mut is_driven = false;
+        loop {
+            match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.exchange.passed_on(frame.data_ref().map_or(0, Bytes::len));
+                    self.exchange.client().deadlines.disarm(Wait::Upstream);
+                    if self.incoming.is_end_stream() {
+                        self.complete();
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Poll::Ready(None) => {
+                    self.complete();
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    return self.cut(&format_args!("the endpoint broke off its answer: {error}"));
+                }
+                Poll::Pending if !is_driven => {
+                    if let Carrier::Inline(connection) = &mut self.connection {
+                        connection.poll_drive(cx);
+                    }
+                    is_driven = true;
+                }
+                Poll::Pending => {
+                    let deadlines = &self.exchange.client().deadlines;
+                    if deadlines.expired(Wait::Upstream) {
+                        return self.cut(&"the endpoint sent no more of its answer in time");
+                    }
+                    if !deadlines.is_armed(Wait::Upstream) {
+                        deadlines.arm_in(Wait::Upstream, self.read_timeout);
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn cut(&mut self, why: &dyn std::fmt::Display) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        self.exchange.client().deadlines.disarm(Wait::Upstream);
+        self.connection = Carrier::Done;
+        self.exchange.log_cut(why);
+        self.exchange.finish(Outcome::Cut);
+        Poll::Ready(Some(Err(Cut)))
+    }
+
+    /// The whole answer was passed on.
+    fn complete(&mut self) {
+        self.exchange.client().deadlines.disarm(Wait::Upstream);
+        let now = self.exchange.finish_answered();
+        if let Carrier::Inline(connection) = std::mem::replace(&mut self.connection, Carrier::Done) {
+            self.exchange.checkin(connection, now);
+        }
+        self.exchange.release();
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match &mut self.kind {
+            Kind::Local(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Kind::Local(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Kind::Upstream(streaming) => streaming.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Local(bytes) => bytes.is_empty(),
+            Kind::Upstream(streaming) => streaming.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Local(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Upstream(streaming) => streaming.incoming.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Every answer the proxy makes itself: one list from cause to status, name and sentence.
+//!
+//! Each such answer bears `x-unstick-error: <name>`, so that nobody mistakes it for the application's own.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+
+use super::Turn;
+use super::body::ResponseBody;
+use crate::upstream::request_body::BodyFailure;
+
+/// The header field that names the cause.
+pub(crate) const ERROR_FIELD: HeaderName = HeaderName::from_static("x-unstick-error");
+
+/// Why the proxy answers in place of the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The request breaks a rule; the text says which.
+    BadRequest(&'static str),
+    /// `CONNECT` or `TRACE`.
+    MethodNotAllowed,
+    /// No route fits host and path.
+    NoRoute,
+    /// The request body is larger than `limits.request_body`.
+    BodyTooLarge,
+    /// The client sent no more of its request body in time.
+    BodyTimeout,
+    /// The pool has no endpoint that may take requests.
+    NoEndpoint,
+    /// No connection could be opened.
+    ConnectFailed,
+    /// No connection stood in time.
+    ConnectTimeout,
+    /// The endpoint closed the connection without an answer.
+    UpstreamClosed,
+    /// What the endpoint sent is not HTTP.
+    UpstreamInvalid,
+    /// The endpoint did not answer in time.
+    UpstreamTimeout,
+    /// `timeouts.request` ran out over all attempts.
+    RequestTimeout,
+}
+
+impl Cause {
+    /// The answer's status.
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ConnectFailed | Self::UpstreamClosed | Self::UpstreamInvalid => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimeout | Self::UpstreamTimeout | Self::RequestTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The value of [`ERROR_FIELD`], and the word in logs.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad-request",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::NoRoute => "no-route",
+            Self::BodyTooLarge => "request-body-too-large",
+            Self::BodyTimeout => "request-body-timeout",
+            Self::NoEndpoint => "no-endpoint",
+            Self::ConnectFailed => "connect-failed",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::UpstreamClosed => "upstream-closed",
+            Self::UpstreamInvalid => "upstream-invalid",
+            Self::UpstreamTimeout => "upstream-timeout",
+            Self::RequestTimeout => "request-timeout",
+        }
+    }
+
+    /// A sentence for the person who made the request.
+    pub(super) fn explanation(self) -> &'static str {
+        match self {
+            Self::BadRequest(rule) => rule,
+            Self::MethodNotAllowed => "this proxy does not serve CONNECT and TRACE",
+            Self::NoRoute => "no route of this proxy fits the host and path of the request",
+            Self::BodyTooLarge => "the request body is larger than this proxy allows",
+            Self::BodyTimeout => "the rest of the request body did not arrive in time",
+            Self::NoEndpoint => "no replica is ready to take this request, try again in a moment",
+            Self::ConnectFailed => "no replica accepted a connection, try again in a moment",
+            Self::ConnectTimeout => "no replica accepted a connection in time",
+            Self::UpstreamClosed => "the replica closed the connection before it answered",
+            Self::UpstreamInvalid => "the replica's answer is not valid HTTP",
+            Self::UpstreamTimeout => "the replica did not answer in time",
+            Self::RequestTimeout => "the request took longer than this proxy allows",
+        }
+    }
+}
+
+impl From<BodyFailure> for Cause {
+    fn from(failure: BodyFailure) -> Self {
+        match failure {
+            BodyFailure::Client => Self::BadRequest("the request body broke off or is not framed correctly"),
+            BodyFailure::Timeout => Self::BodyTimeout,
+            BodyFailure::TooLarge => Self::BodyTooLarge,
+        }
+    }
+}
+
+/// Builds the answer, as JSON if the client asks for it and as text otherwise.
+pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, turn: Turn) -> Response<ResponseBody> {
+    let wants_json = request_headers
+        .get(ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("application/json") || accept.contains("+json"));
+    // Names and sentences are our own and hold nothing that JSON would have to escape.
+    let (content_type, body) = if wants_json {
+        let body = format!("{{\"error\":\"{}\",\"message\":\"{}\"}}\n", cause.name(), cause.explanation());
+        ("application/json", body)
+    } else {
+        ("text/plain; charset=utf-8", format!("{}: {}\n", cause.name(), cause.explanation()))
+    };
+    let mut response = Response::new(ResponseBody::local(Bytes::from(body), turn));
+    *response.status_mut() = cause.status();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(ERROR_FIELD, HeaderValue::from_static(cause.name()));
+    match cause {
+        Cause::MethodNotAllowed => {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        }
+        Cause::NoEndpoint => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        _ => {}
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Client;
+    use super::*;
+
+    fn turn() -> Turn {
+        Turn::begin(&std::rc::Rc::new(Client::new([127, 0, 0, 1].into(), false)))
+    }
+
+    #[test]
+    fn an_answer_speaks_the_client_s_language() {
+        for (accept, content_type) in [
+            (None, "text/plain; charset=utf-8"),
+            (Some("text/html,*/*"), "text/plain; charset=utf-8"),
+            (Some("application/json"), "application/json"),
+            (Some("application/problem+json"), "application/json"),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(accept) = accept {
+                headers.insert(ACCEPT, HeaderValue::from_static(accept));
+            }
+            let response = answer(Cause::NoEndpoint, &headers, turn());
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()[CONTENT_TYPE], content_type);
+            assert_eq!(response.headers()[ERROR_FIELD], "no-endpoint");
+        }
+    }
+
+    #[test]
+    fn a_json_answer_is_json() {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        for cause in [Cause::BadRequest("the Host field is missing"), Cause::NoRoute, Cause::UpstreamTimeout] {
+            let body = answer(cause, &headers, turn()).into_body().into_local().unwrap();
+            let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(value["error"], cause.name());
+        }
+    }
+}

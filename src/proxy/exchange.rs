@@ -1,0 +1,160 @@
+//! The books of one request: opened when its head is read, closed exactly once, however it ends.
+//!
+//! An [`Exchange`] travels with the request: first inside the future that attempts it, then inside the answer's body. Dropping
+//! it unfinished means that the client left.
+
+use std::rc::Rc;
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::access::AccessDraft;
+use super::{Client, Proxy};
+use crate::metrics::Outcome;
+use crate::snapshot::View;
+use crate::upstream::Pool;
+use crate::upstream::connections::{InFlight, UpstreamConnection, WorkerEndpoint};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    proxy: Rc<Proxy>,
+    client: Rc<Client>,
+    view: Rc<View>,
+    pool: usize,
+    pub(super) started: Instant,
+    in_flight: Option<InFlight>,
+    status: StatusCode,
+    bytes: u64,
+    attempts: u32,
+    is_open: bool,
+    access: Option<Box<AccessDraft>>,
+}
+
+impl Exchange {
+    /// Opens the books.
+    pub(super) fn open(
+        proxy: &Rc<Proxy>,
+        client: &Rc<Client>,
+        view: Rc<View>,
+        pool: usize,
+        started: Instant,
+        access: Option<Box<AccessDraft>>,
+    ) -> Self {
+        Self {
+            proxy: Rc::clone(proxy),
+            client: Rc::clone(client),
+            view,
+            pool,
+            started,
+            in_flight: None,
+            status: StatusCode::OK,
+            bytes: 0,
+            attempts: 0,
+            is_open: true,
+            access,
+        }
+    }
+
+    pub(super) fn client(&self) -> &Rc<Client> {
+        &self.client
+    }
+
+    pub(super) fn view(&self) -> &Rc<View> {
+        &self.view
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.view.snapshot.pools[self.pool]
+    }
+
+    /// Notes an attempt on member `index` of the pool, where [`Pool::acquire`] has counted it; the one before is over.
+    pub(super) fn attempt_on(&mut self, index: usize) -> Rc<WorkerEndpoint> {
+        let endpoint = Rc::clone(&self.view.endpoints[self.pool][index]);
+        endpoint.cell().attempts.add(1);
+        if self.attempts > 0 {
+            self.pool().shared.cells[self.proxy.worker].retries.add(1);
+        }
+        self.attempts += 1;
+        self.in_flight = Some(InFlight::adopt(Rc::clone(&endpoint)));
+        endpoint
+    }
+
+    /// Where the request is being tried.
+    pub(super) fn endpoint(&self) -> Option<&Rc<WorkerEndpoint>> {
+        self.in_flight.as_ref().map(InFlight::endpoint)
+    }
+
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Notes what the client is told.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = status;
+    }
+
+    /// Notes bytes of the answer's body.
+    pub(super) fn passed_on(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// Says in the log that an answer broke off after its head.
+    pub(super) fn log_cut(&self, why: &dyn std::fmt::Display) {
+        let Some(endpoint) = self.endpoint() else { return };
+        endpoint.cell().failures.add(1);
+        tracing::warn!(
+            pool = %endpoint.endpoint.pool,
+            endpoint = %endpoint.endpoint.address,
+            status = self.status.as_u16(),
+            bytes = self.bytes,
+            "answer cut short, the client's connection is reset: {why}"
+        );
+    }
+
+    /// Closes the books on a whole answer; returns the time.
+    pub(super) fn finish_answered(&mut self) -> Instant {
+        self.finish(Outcome::Answered(self.status.as_u16()))
+    }
+
+    /// Closes the books, once; returns the time.
+    pub(super) fn finish(&mut self, outcome: Outcome) -> Instant {
+        let now = Instant::now();
+        if !std::mem::replace(&mut self.is_open, false) {
+            return now;
+        }
+        let duration = now.saturating_duration_since(self.started);
+        self.pool().shared.cells[self.proxy.worker].finished(outcome, duration);
+        if let (Some(draft), Some(log)) = (self.access.take(), &self.proxy.access_log) {
+            let endpoint = self.endpoint().map(|endpoint| endpoint.endpoint.address);
+            let status = if outcome == Outcome::ClientGone { None } else { Some(self.status) };
+            let pool = &self.view.snapshot.pools[self.pool];
+            let record = draft.finish(pool, endpoint, status, outcome, self.bytes, duration, self.attempts);
+            if !log.submit(record) {
+                self.proxy.cell().access_log_dropped.add(1);
+            }
+        }
+        now
+    }
+
+    /// Gives the connection back to the endpoint it belongs to.
+    pub(super) fn checkin(&self, connection: Box<UpstreamConnection>, now: Instant) {
+        if let Some(endpoint) = self.endpoint() {
+            endpoint.checkin(connection, now);
+        }
+    }
+
+    /// The endpoint has done its part.
+    pub(super) fn release(&mut self) {
+        self.in_flight = None;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.client.deadlines.disarm(crate::deadlines::Wait::Upstream);
+            self.finish(Outcome::ClientGone);
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! What happens to header fields on their way through.
+//!
+//! Hop-by-hop fields end here (RFC 9110 section 7.6.1). Towards the replica the request gets `Via`, `X-Forwarded-For`,
+//! `X-Forwarded-Proto`, `X-Forwarded-Host`, `Forwarded` (RFC 7239) and `X-Request-Id`. What the client wrote into these is
+//! replaced, unless it is one of the listener's `trusted_proxies`: then the lists are appended to and the rest is kept.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
+    UPGRADE, VIA,
+};
+use http::request::Parts;
+use http::uri::{PathAndQuery, Uri};
+use http::{Method, Version};
+
+use super::error::Cause;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// Names one request in the logs of everybody it passes.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest `X-Request-Id` that is believed.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// What is the same for all requests of a client connection, as ready-made field values.
+#[derive(Debug)]
+pub(super) struct Forwarding {
+    /// Whether the peer is one of the listener's `trusted_proxies`.
+    pub trusted: bool,
+    peer: HeaderValue,
+    /// `for=...;proto=http;host=` without the host.
+    forwarded_prefix: String,
+    /// The last host and its whole `Forwarded` element: clients rarely change it within a connection.
+    last: RefCell<Option<(HeaderValue, HeaderValue)>>,
+}
+
+impl Forwarding {
+    /// Prepares the values for a client at `peer`.
+    pub(super) fn new(peer: IpAddr, trusted: bool) -> Self {
+        let peer = peer.to_canonical();
+        let node = if peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_string() };
+        Self {
+            trusted,
+            peer: own_text(peer.to_string()),
+            forwarded_prefix: format!("for={node};proto=http;host="),
+            last: RefCell::default(),
+        }
+    }
+
+    /// The `Forwarded` element for a request to `host`.
+    fn element(&self, host: &HeaderValue) -> HeaderValue {
+        let mut last = self.last.borrow_mut();
+        if let Some((_, element)) = last.as_ref().filter(|(known, _)| known == host) {
+            return element.clone();
+        }
+        let mut text = self.forwarded_prefix.clone();
+        // A port makes it more than a token, so it must be quoted; a host holds neither quotes nor backslashes.
+        match host.to_str() {
+            Ok(host) if host.contains([':', '[']) => write!(text, "\"{host}\"").unwrap_or_default(),
+            Ok(host) => text.push_str(host),
+            Err(_) => {}
+        }
+        let element = own_text(text);
+        *last = Some((host.clone(), element.clone()));
+        element
+    }
+}
+
+/// A field value from text that was made here, of visible ASCII only.
+fn own_text(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+/// Checks what hyper does not, finds the host, and brings the target into origin form.
+///
+/// The host is that of an absolute-form target, else the `Host` field (RFC 9112 section 3.2.2). It is `None` only for
+/// HTTP/1.0 clients that sent none.
+///
+/// # Errors
+/// The cause of a 400 or 405.
+pub(crate) fn take_target(parts: &mut Parts) -> Result<Option<HeaderValue>, Cause> {
+    if matches!(parts.method, Method::CONNECT | Method::TRACE) {
+        return Err(Cause::MethodNotAllowed);
+    }
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let host = hosts.next().cloned();
+    if hosts.next().is_some() {
+        return Err(Cause::BadRequest("the request has more than one Host field"));
+    }
+    if host.is_none() && parts.version >= Version::HTTP_11 {
+        return Err(Cause::BadRequest("the request has no Host field"));
+    }
+    if host.as_ref().is_some_and(|host| !is_host(host.as_bytes())) {
+        return Err(Cause::BadRequest("the Host field is not a valid host"));
+    }
+    let Some(authority) = parts.uri.authority() else {
+        return Ok(host);
+    };
+    if authority.as_str().contains('@') {
+        return Err(Cause::BadRequest("the request target must not hold a user name"));
+    }
+    let host =
+        HeaderValue::try_from(authority.as_str()).map_err(|_| Cause::BadRequest("the target's host is invalid"))?;
+    let origin = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    parts.uri = Uri::from(origin);
+    Ok(Some(host))
+}
+
+/// `uri-host [":" port]` of RFC 3986, loosely: nothing that ends a host in a URL, a list or a quoted string.
+fn is_host(host: &[u8]) -> bool {
+    host.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(b))
+}
+
+/// Turns the client's header fields into those the replica gets.
+pub(crate) fn prepare_request(headers: &mut HeaderMap, host: HeaderValue, forwarding: &Forwarding) {
+    let trailers_welcome = headers.get_all(TE).iter().any(accepts_trailers);
+    strip_hop_by_hop(headers);
+    headers.remove(EXPECT);
+    if trailers_welcome {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    headers.append(VIA, HeaderValue::from_static("1.1 unstick"));
+    let element = forwarding.element(&host);
+    if forwarding.trusted {
+        headers.append(X_FORWARDED_FOR, forwarding.peer.clone());
+        headers.append(FORWARDED, element);
+        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+        headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
+    } else {
+        headers.insert(X_FORWARDED_FOR, forwarding.peer.clone());
+        headers.insert(FORWARDED, element);
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_HOST, host.clone());
+    }
+    let keep_id = headers.get(X_REQUEST_ID).is_some_and(|id| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX);
+    if !keep_id {
+        headers.insert(X_REQUEST_ID, request_id());
+    }
+    headers.insert(HOST, host);
+}
+
+/// Turns the replica's header fields into those the client gets.
+pub(crate) fn prepare_response(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        strip_nominated(headers);
+        headers.remove(CONNECTION);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+}
+
+/// Removes the fields that `Connection` names, except those that say where the message is for and where it ends.
+fn strip_nominated(headers: &mut HeaderMap) {
+    let nominated: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&b| b == b','))
+        .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
+        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
+        .collect();
+    for name in nominated {
+        headers.remove(name);
+    }
+}
+
+fn accepts_trailers(te: &HeaderValue) -> bool {
+    te.as_bytes().split(|&b| b == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// 128 random bits in hexadecimal. Not a secret: it only has to be different every time.
+fn request_id() -> HeaderValue {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let bits = fastrand::u128(..).to_be_bytes();
+    let mut text = [0u8; 32];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bits) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+    use proptest::prelude::*;
+
+    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        map
+    }
+
+    fn prepared(fields: &[(&str, &str)], trusted: bool) -> HeaderMap {
+        let mut map = headers(fields);
+        let forwarding = Forwarding::new([192, 0, 2, 7].into(), trusted);
+        prepare_request(&mut map, HeaderValue::from_static("shop.example.com"), &forwarding);
+        map
+    }
+
+    fn all(map: &HeaderMap, name: &str) -> String {
+        map.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn a_stranger_s_forwarding_fields_are_replaced() {
+        let forged = [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4"), ("x-forwarded-proto", "https")];
+        let map = prepared(&forged, false);
+        assert_eq!(all(&map, "x-forwarded-for"), "192.0.2.7");
+        assert_eq!(all(&map, "forwarded"), "for=192.0.2.7;proto=http;host=shop.example.com");
+        assert_eq!(all(&map, "x-forwarded-proto"), "http");
+        assert_eq!(all(&map, "x-forwarded-host"), "shop.example.com");
+    }
+
+    #[test]
+    fn a_trusted_proxy_s_forwarding_fields_are_appended_to() {
+        let fields = [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4"), ("x-forwarded-proto", "https")];
+        let map = prepared(&fields, true);
+        assert_eq!(all(&map, "x-forwarded-for"), "1.2.3.4, 192.0.2.7");
+        assert_eq!(all(&map, "forwarded"), "for=1.2.3.4, for=192.0.2.7;proto=http;host=shop.example.com");
+        assert_eq!(all(&map, "x-forwarded-proto"), "https");
+    }
+
+    #[test]
+    fn forwarded_quotes_what_is_not_a_token() {
+        let forwarding = Forwarding::new("2001:db8::1".parse().unwrap(), false);
+        let element = forwarding.element(&HeaderValue::from_static("example.com:8080"));
+        assert_eq!(element, "for=\"[2001:db8::1]\";proto=http;host=\"example.com:8080\"");
+        assert_eq!(Forwarding::new("::ffff:192.0.2.7".parse().unwrap(), false).peer, "192.0.2.7");
+    }
+
+    #[test]
+    fn hop_by_hop_fields_end_here() {
+        let map = prepared(
+            &[
+                ("connection", "close, X-Secret"),
+                ("connection", "Host, content-length"),
+                ("x-secret", "1"),
+                ("keep-alive", "timeout=5"),
+                ("te", "gzip, Trailers"),
+                ("upgrade", "websocket"),
+                ("transfer-encoding", "chunked"),
+                ("expect", "100-continue"),
+                ("content-length", "3"),
+                ("trailer", "x-sum"),
+            ],
+            false,
+        );
+        for gone in ["x-secret", "keep-alive", "upgrade", "transfer-encoding", "expect"] {
+            assert!(!map.contains_key(gone), "{gone}");
+        }
+        assert_eq!((all(&map, "connection").as_str(), all(&map, "te").as_str()), ("te", "trailers"));
+        assert_eq!((all(&map, "content-length").as_str(), all(&map, "trailer").as_str()), ("3", "x-sum"));
+        assert_eq!((all(&map, "host").as_str(), all(&map, "via").as_str()), ("shop.example.com", "1.1 unstick"));
+    }
+
+    #[test]
+    fn a_request_id_is_kept_or_made() {
+        assert_eq!(all(&prepared(&[("x-request-id", "abc")], false), "x-request-id"), "abc");
+        for bad in ["", &"x".repeat(REQUEST_ID_BYTES_MAX + 1)] {
+            assert_eq!(all(&prepared(&[("x-request-id", bad)], false), "x-request-id").len(), 32);
+        }
+        assert_ne!(request_id(), request_id());
+    }
+
+    #[test]
+    fn the_target_decides_the_host() {
+        type Expected = Result<(Option<&'static str>, &'static str), u16>;
+        for (method, uri, version, hosts, expected) in [
+            ("GET", "/a?b", Version::HTTP_11, &["x"][..], Ok((Some("x"), "/a?b")) as Expected),
+            ("GET", "http://y:80/a?b", Version::HTTP_11, &["x"], Ok((Some("y:80"), "/a?b"))),
+            ("GET", "http://y", Version::HTTP_11, &["x"], Ok((Some("y"), "/"))),
+            ("OPTIONS", "*", Version::HTTP_11, &["x"], Ok((Some("x"), "*"))),
+            ("GET", "/", Version::HTTP_10, &[], Ok((None, "/"))),
+            ("GET", "/", Version::HTTP_11, &[], Err(400)),
+            ("GET", "/", Version::HTTP_11, &["x", "y"], Err(400)),
+            ("GET", "/", Version::HTTP_11, &["x, y"], Err(400)),
+            ("GET", "/", Version::HTTP_11, &["x/y"], Err(400)),
+            ("GET", "http://u@y/", Version::HTTP_11, &["x"], Err(400)),
+            ("TRACE", "/", Version::HTTP_11, &["x"], Err(405)),
+            ("CONNECT", "x:1", Version::HTTP_11, &["x"], Err(405)),
+        ] {
+            let mut request = Request::builder().method(method).uri(uri).version(version);
+            for host in hosts {
+                request = request.header("host", *host);
+            }
+            let mut parts = request.body(()).unwrap().into_parts().0;
+            let host = take_target(&mut parts).map_err(|cause| cause.status().as_u16());
+            let uri = parts.uri.to_string();
+            let found = host.as_ref().map(|host| (host.as_ref().map(|h| h.to_str().unwrap()), uri.as_str()));
+            assert_eq!(found.map_err(|status| *status), expected, "{method} {uri} {hosts:?}");
+        }
+    }
+
+    proptest! {
+        /// Whatever a client sends, no hop-by-hop field and no field named by `Connection` crosses.
+        #[test]
+        fn hop_by_hop_never_crosses(
+            fields in prop::collection::vec(("[a-zA-Z-]{1,12}", "[ -~]{0,20}"), 0..10),
+            options in prop::collection::vec("[a-z-]{1,12}", 0..4),
+        ) {
+            let mut map = HeaderMap::new();
+            for (name, value) in &fields {
+                map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+            }
+            for option in &options {
+                map.append(HeaderName::from_bytes(option.as_bytes()).unwrap(), HeaderValue::from_static("v"));
+            }
+            map.append(CONNECTION, HeaderValue::from_str(&options.join(", ")).unwrap());
+            prepare_response(&mut map);
+            for name in ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"] {
+                prop_assert!(!map.contains_key(name), "{}", name);
+            }
+            for option in options.iter().filter(|option| !["host", "content-length"].contains(&option.as_str())) {
+                prop_assert!(!map.contains_key(option.as_str()), "{}", option);
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! One request: route, prepare, attempt until settled, answer.
+//!
+//! Knows nothing of TOML, listeners or threads. [`Proxy`] is one worker's share, [`Client`] one client connection's, and
+//! [`handle`] is the service that hyper calls for each request.
+
+mod access;
+mod attempt;
+pub mod body;
+mod error;
+mod exchange;
+mod headers;
+mod retry;
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crossbeam_utils::CachePadded;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, Version};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::deadlines::{Deadlines, Wait};
+use crate::metrics::WorkerCell;
+use crate::snapshot::{View, Viewer};
+use crate::telemetry::AccessLog;
+use crate::upstream::Tried;
+use crate::upstream::request_body::{Progress, RequestBody};
+use access::AccessDraft;
+use attempt::{Answer, Outgoing, attempt};
+use body::{Carrier, Driver, ResponseBody};
+use error::Cause;
+use exchange::Exchange;
+use headers::Forwarding;
+use retry::{Decision, Failure, Repeatable};
+
+/// What all requests of one worker share.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Number of the worker.
+    pub worker: usize,
+    /// The current snapshot, with the worker's connections.
+    pub viewer: Viewer,
+    /// Where finished requests are logged, if they are.
+    pub access_log: Option<AccessLog>,
+    /// Counters of all workers.
+    pub cells: Arc<[CachePadded<WorkerCell>]>,
+}
+
+impl Proxy {
+    /// This worker's counters.
+    pub fn cell(&self) -> &WorkerCell {
+        &self.cells[self.worker]
+    }
+}
+
+/// What all requests of one client connection share.
+#[derive(Debug)]
+pub struct Client {
+    /// Address of the client.
+    pub peer: IpAddr,
+    /// Until when each wait of this connection may last.
+    pub deadlines: Rc<Deadlines>,
+    /// How far the body of the latest request got; tells at the end whether the client may still be sending.
+    upload: RefCell<Option<Rc<Progress>>>,
+    is_busy: Cell<bool>,
+    forwarding: Forwarding,
+}
+
+impl Client {
+    /// A client at `peer`; `trusted` if it is one of the listener's `trusted_proxies`.
+    pub fn new(peer: IpAddr, trusted: bool) -> Self {
+        let peer = peer.to_canonical();
+        Self {
+            peer,
+            deadlines: Rc::default(),
+            upload: RefCell::default(),
+            is_busy: Cell::new(false),
+            forwarding: Forwarding::new(peer, trusted),
+        }
+    }
+
+    /// Whether a request is being served; otherwise the client's next one is awaited.
+    pub fn is_busy(&self) -> bool {
+        self.is_busy.get()
+    }
+
+    /// Whether the latest request was answered before its body had arrived whole.
+    pub fn may_still_send(&self) -> bool {
+        self.upload.borrow().as_ref().is_some_and(|progress| !progress.ended.get())
+    }
+}
+
+/// Marks a client as busy until it is dropped; travels with the request and its answer.
+#[derive(Debug)]
+struct Turn(Rc<Client>);
+
+impl Turn {
+    fn begin(client: &Rc<Client>) -> Self {
+        client.is_busy.set(true);
+        client.deadlines.disarm(Wait::Client);
+        Self(Rc::clone(client))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.is_busy.set(false);
+    }
+}
+
+/// Serves one request. Never fails: what goes wrong becomes an answer.
+pub async fn handle(
+    proxy: Rc<Proxy>,
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let started = Instant::now();
+    let turn = Turn::begin(&client);
+    let view = proxy.viewer.current();
+    let (mut parts, incoming) = request.into_parts();
+    let bytes_max = view.snapshot.limits.request_body.unwrap_or(u64::MAX);
+    let body = RequestBody::new(incoming, &client.deadlines, view.snapshot.timeouts.request_body, bytes_max);
+    *client.upload.borrow_mut() = body.progress();
+    let (host, pool) = match route(&mut parts, &body, &view, bytes_max) {
+        Ok(routed) => routed,
+        Err(cause) => {
+            proxy.cell().refused.add(1);
+            tracing::debug!(client = %client.peer, cause = cause.name(), "{}", cause.explanation());
+            return Ok(error::answer(cause, &parts.headers, turn));
+        }
+    };
+    headers::prepare_request(&mut parts.headers, host, &client.forwarding);
+    let access = proxy.access_log.is_some().then(|| AccessDraft::new(client.peer, &parts));
+    let mut exchange = Exchange::open(&proxy, &client, view, pool, started, access);
+    let mut outgoing = Outgoing::new(parts, body);
+    let settled = settle(&mut exchange, &mut outgoing).await;
+    client.deadlines.disarm(Wait::Request);
+    Ok(match settled {
+        Ok(answer) => pass_on(exchange, answer, turn),
+        Err(cause) => {
+            let answer = error::answer(cause, &outgoing.parts().headers, turn);
+            exchange.answered(answer.status());
+            exchange.finish_answered();
+            answer
+        }
+    })
+}
+
+/// Finds the host and the pool.
+fn route(parts: &mut Parts, body: &RequestBody, view: &View, bytes_max: u64) -> Result<(HeaderValue, usize), Cause> {
+    let host = headers::take_target(parts)?;
+    let host_text = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let pool = view.snapshot.routes.find(host_text, parts.uri.path()).ok_or(Cause::NoRoute)?;
+    if http_body::Body::size_hint(body).lower() > bytes_max {
+        return Err(Cause::BodyTooLarge);
+    }
+    // Only an HTTP/1.0 client may leave the host out; the replica's HTTP/1.1 needs one.
+    let host = host.or_else(|| {
+        let first = view.snapshot.pools[pool].members.first()?;
+        HeaderValue::try_from(&*first.backend).ok()
+    });
+    Ok((host.unwrap_or_else(|| HeaderValue::from_static("")), pool))
+}
+
+/// The only loop that repeats a request: pick an endpoint, attempt, settled or again.
+async fn settle(exchange: &mut Exchange, request: &mut Outgoing) -> Result<Answer, Cause> {
+    let view = Rc::clone(exchange.view());
+    let client = Rc::clone(exchange.client());
+    let timeouts = &view.snapshot.timeouts;
+    if let Some(timeout) = timeouts.request {
+        client.deadlines.arm(Wait::Request, exchange.started + timeout);
+    }
+    let (mut tried, mut fresh, mut now) = (Tried::default(), false, exchange.started);
+    loop {
+        let index = exchange.pool().acquire(&tried).ok_or(Cause::NoEndpoint)?;
+        tried.add(index);
+        let endpoint = exchange.attempt_on(index);
+        match attempt(&endpoint, request, fresh, &client.deadlines, timeouts, now).await {
+            Ok(answer) => {
+                endpoint.endpoint.latency().record(now.elapsed(), now);
+                return Ok(answer);
+            }
+            Err(failure) => {
+                let repeatable = Repeatable { method: &request.parts().method, whole: request.whole };
+                let (made, most) = (exchange.attempts() as usize, exchange.pool().attempts);
+                let decision = retry::decide(failure, repeatable, made, most);
+                log_failure(exchange, request, failure, decision);
+                match decision {
+                    Decision::Again { fresh: only_fresh } => fresh = only_fresh,
+                    Decision::GiveUp => return Err(failure.cause),
+                }
+            }
+        }
+        now = Instant::now();
+    }
+}
+
+/// Counts and logs an attempt that came to nothing.
+fn log_failure(exchange: &mut Exchange, request: &Outgoing, failure: Failure, decision: Decision) {
+    let Some(endpoint) = exchange.endpoint() else { return };
+    let is_upstream_s = failure.cause.status().is_server_error();
+    // A reused connection that the endpoint closed meanwhile is the way of keep-alive, not a failure of anybody.
+    let is_stale = failure.reused && matches!(decision, Decision::Again { .. });
+    if is_upstream_s && !is_stale {
+        endpoint.cell().failures.add(1);
+    }
+    let request_id = request.parts().headers.get(headers::X_REQUEST_ID).and_then(|id| id.to_str().ok());
+    let (pool, address) = (&endpoint.endpoint.pool, endpoint.endpoint.address);
+    let cause = failure.cause.name();
+    let (method, path) = (&request.parts().method, request.parts().uri.path());
+    if is_upstream_s && decision == Decision::GiveUp {
+        let attempts = exchange.attempts();
+        tracing::warn!(%pool, endpoint = %address, cause, %method, path, request_id, sent = failure.sent, attempts,
+            "request failed: {}", failure.cause.explanation());
+    } else {
+        tracing::debug!(%pool, endpoint = %address, cause, %method, path, request_id, "attempt failed, trying again");
+    }
+}
+
+/// Turns an endpoint's answer into the client's.
+fn pass_on(mut exchange: Exchange, answer: Answer, turn: Turn) -> Response<ResponseBody> {
+    let Answer { response, connection, is_early } = answer;
+    exchange.answered(response.status());
+    let carrier = if is_early { Carrier::Task(Driver::spawn(*connection)) } else { Carrier::Inline(connection) };
+    let read_timeout = exchange.view().snapshot.timeouts.response_body;
+    let mut response = response.map(|incoming| ResponseBody::upstream(incoming, carrier, exchange, read_timeout, turn));
+    // hyper writes the version its client speaks, whatever the endpoint spoke.
+    *response.version_mut() = Version::HTTP_11;
+    headers::prepare_response(response.headers_mut());
+    response
+}

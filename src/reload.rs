@@ -1,0 +1,232 @@
+//! Config to next snapshot to swap; any problem keeps the old one serving.
+//!
+//! Start and reload run the same code. The order of a reload is: read, check, compare with what cannot change live, bind new
+//! listeners; only then swap the snapshot, tell the workers, and let old listeners drain. Up to the swap nothing has happened
+//! that must be undone.
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::{self, Algorithm, BackendAddress, Config, Loaded, Problems};
+use crate::listen;
+use crate::snapshot::build::{Resolved, build};
+use crate::snapshot::{Shared, Snapshot};
+use crate::upstream::MemberState;
+use crate::worker::{Command, Worker};
+
+/// Where the config comes from, and what the command line has to say about it.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    /// The file; without one nothing is reloaded.
+    pub file: Option<PathBuf>,
+    /// `--balance`: wins over every pool of every version of the file.
+    pub balance: Option<Algorithm>,
+}
+
+impl Source {
+    /// Reads the file again.
+    ///
+    /// # Errors
+    /// All problems of the file.
+    pub fn load(&self) -> Option<Result<Loaded, Problems>> {
+        let file = self.file.as_deref()?;
+        Some(config::load(file).map(|mut loaded| {
+            self.apply_flags(&mut loaded.config);
+            loaded
+        }))
+    }
+
+    /// Puts what the command line says over what the file says.
+    pub fn apply_flags(&self, config: &mut Config) {
+        if let Some(balance) = self.balance {
+            config.pools.values_mut().for_each(|pool| pool.balance = balance);
+        }
+    }
+}
+
+/// A listener that is bound, by the number the workers know it by.
+#[derive(Debug)]
+struct Bound {
+    id: u64,
+    config: Arc<config::Listener>,
+    address: SocketAddr,
+}
+
+/// A listener that is about to be.
+struct Fresh {
+    bound: Bound,
+    sockets: Vec<TcpListener>,
+}
+
+/// The parts that a reload changes.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) config: Config,
+    pub(crate) resolved: Resolved,
+    pub(crate) shared: Arc<Shared>,
+    workers: usize,
+    listeners: Vec<Bound>,
+    next_id: u64,
+}
+
+impl Live {
+    /// The first snapshot, nothing bound yet.
+    pub(crate) fn new(config: Config, workers: usize) -> Self {
+        let resolved = Resolved::new();
+        let shared = Arc::new(Shared::new(Arc::new(build(&config, &resolved, None, workers))));
+        Self { config, resolved, shared, workers, listeners: Vec::new(), next_id: 0 }
+    }
+
+    /// Names and real addresses of what is bound.
+    pub(crate) fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.listeners.iter().map(|bound| (bound.config.name.clone(), bound.address)).collect()
+    }
+
+    /// The names among all backends.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        let backends = self.config.pools.values().flat_map(|pool| &pool.backends);
+        backends
+            .filter_map(|backend| match &backend.address {
+                BackendAddress::Name { host, .. } => Some(host.clone()),
+                BackendAddress::Socket(_) => None,
+            })
+            .collect()
+    }
+
+    /// Binds the listeners of the config and tells the workers. For the start.
+    ///
+    /// # Errors
+    /// The address that cannot be bound, and why.
+    pub(crate) async fn bind_all(&mut self, workers: &[Worker]) -> Result<(), String> {
+        let fresh = self.bind_fresh(&self.config.listeners.clone())?;
+        self.listen(fresh, workers).await;
+        Ok(())
+    }
+
+    /// Makes `next` the config.
+    ///
+    /// # Errors
+    /// Why it was refused; everything is as before.
+    pub(crate) async fn apply(&mut self, next: Config, workers: &[Worker]) -> Result<String, String> {
+        let began = Instant::now();
+        self.refuse_what_cannot_change(&next)?;
+        let fresh = self.bind_fresh(&next.listeners)?;
+        let gone = self.take_gone(&next.listeners);
+        let added: Vec<String> = fresh.iter().map(|fresh| fresh.bound.address.to_string()).collect();
+        let removed: Vec<String> = gone.iter().map(|bound| bound.address.to_string()).collect();
+        self.config = next;
+        let mut changes = self.rebuild();
+        changes.extend((!added.is_empty()).then(|| format!("now listening on {}", added.join(", "))));
+        changes.extend((!removed.is_empty()).then(|| format!("no longer listening on {}", removed.join(", "))));
+        self.listen(fresh, workers).await;
+        for bound in gone {
+            for worker in workers {
+                worker.tell(Command::Unlisten { id: bound.id }).await;
+            }
+        }
+        let what = if changes.is_empty() { "nothing that is served".to_owned() } else { changes.join("; ") };
+        Ok(format!("{what} (in {})", milliseconds(began.elapsed())))
+    }
+
+    /// Builds and swaps the snapshot for the present config; says what is different.
+    pub(crate) fn rebuild(&mut self) -> Vec<String> {
+        let before = self.shared.load();
+        let next = Arc::new(build(&self.config, &self.resolved, Some(&before), self.workers));
+        let changes = differences(&before, &next);
+        self.shared.swap(next);
+        changes
+    }
+
+    fn refuse_what_cannot_change(&self, next: &Config) -> Result<(), String> {
+        let now = &self.config;
+        for (key, is_same) in [
+            ("workers", now.workers == next.workers),
+            ("admin.address", now.admin == next.admin),
+            ("log.format", now.log.format == next.log.format),
+            ("log.access, log.access_format and log.access_queue", now.log.access == next.log.access),
+        ] {
+            if !is_same {
+                return Err(format!("{key} cannot change while unstick runs: restart it, or undo the change"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Binds the listeners that are new or different.
+    fn bind_fresh(&self, wanted: &[config::Listener]) -> Result<Vec<Fresh>, String> {
+        let is_kept = |config: &&config::Listener| self.listeners.iter().any(|bound| *bound.config == **config);
+        let mut fresh = Vec::new();
+        for (nth, config) in wanted.iter().filter(|config| !is_kept(config)).enumerate() {
+            let exclusive = !self.listeners.iter().any(|bound| bound.address == config.address);
+            let (address, sockets) = listen::bind(config.address, self.workers, exclusive)
+                .map_err(|error| format!("cannot listen on {} (listener {}): {error}", config.address, config.name))?;
+            let bound = Bound { id: self.next_id + nth as u64, config: Arc::new(config.clone()), address };
+            fresh.push(Fresh { bound, sockets });
+        }
+        Ok(fresh)
+    }
+
+    /// Takes out the listeners that are no longer wanted as they are.
+    fn take_gone(&mut self, wanted: &[config::Listener]) -> Vec<Bound> {
+        let (kept, gone) =
+            std::mem::take(&mut self.listeners).into_iter().partition(|bound| wanted.contains(&bound.config));
+        self.listeners = kept;
+        gone
+    }
+
+    async fn listen(&mut self, fresh: Vec<Fresh>, workers: &[Worker]) {
+        for Fresh { bound, sockets } in fresh {
+            self.next_id = self.next_id.max(bound.id + 1);
+            for (worker, socket) in workers.iter().zip(sockets) {
+                worker.tell(Command::Listen { id: bound.id, config: Arc::clone(&bound.config), socket }).await;
+            }
+            self.listeners.push(bound);
+        }
+    }
+}
+
+/// What an operator would want to hear of the way from one snapshot to the next.
+fn differences(before: &Snapshot, next: &Snapshot) -> Vec<String> {
+    let mut changes = Vec::new();
+    for pool in &next.pools {
+        let Some(old) = before.pool(&pool.name) else {
+            changes.push(format!("pool {} is new with {} endpoints", pool.name, pool.members.len()));
+            continue;
+        };
+        let describe = |pool: &crate::upstream::Pool| -> Vec<(SocketAddr, MemberState, u32)> {
+            pool.members.iter().map(|m| (m.endpoint.address, m.state, m.weight)).collect()
+        };
+        let (was, is) = (describe(old), describe(pool));
+        let missing = |from: &[(SocketAddr, MemberState, u32)], to: &[(SocketAddr, MemberState, u32)]| -> Vec<String> {
+            from.iter().filter(|(a, ..)| to.iter().all(|(b, ..)| a != b)).map(|(a, ..)| a.to_string()).collect()
+        };
+        let mut parts = Vec::new();
+        let (added, removed) = (missing(&is, &was), missing(&was, &is));
+        parts.extend((!added.is_empty()).then(|| format!("added {}", added.join(", "))));
+        parts.extend((!removed.is_empty()).then(|| format!("removed {}", removed.join(", "))));
+        for (address, state, weight) in &is {
+            let Some((_, old_state, old_weight)) = was.iter().find(|(known, ..)| known == address) else { continue };
+            parts.extend((old_state != state).then(|| format!("{address} is {} now", state.name())));
+            parts.extend((old_weight != weight).then(|| format!("{address} has weight {weight} now")));
+        }
+        parts.extend((old.algorithm != pool.algorithm).then(|| format!("balance is {} now", pool.algorithm)));
+        parts.extend((old.health != pool.health).then(|| "health check changed".to_owned()));
+        parts.extend((old.attempts != pool.attempts).then(|| format!("attempts is {} now", pool.attempts)));
+        changes.extend((!parts.is_empty()).then(|| format!("pool {}: {}", pool.name, parts.join(", "))));
+    }
+    let gone = before.pools.iter().filter(|pool| next.pool(&pool.name).is_none());
+    changes.extend(gone.map(|pool| format!("pool {} is gone", pool.name)));
+    changes.extend((before.timeouts != next.timeouts).then(|| "timeouts changed".to_owned()));
+    changes.extend((before.limits != next.limits).then(|| "limits changed".to_owned()));
+    changes.extend((before.routes != next.routes).then(|| "routes changed".to_owned()));
+    changes
+}
+
+fn milliseconds(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
+}

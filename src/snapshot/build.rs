@@ -1,0 +1,182 @@
+//! Config and previous snapshot to next snapshot. Pure but for the atomics it carries over.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::Snapshot;
+use super::routes::Routes;
+use crate::config::model::{self, BackendAddress, Config};
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::health::Health;
+use crate::upstream::{Member, MemberState, Pool, PoolShared};
+
+/// Addresses of backend names, as last resolved.
+pub type Resolved = BTreeMap<String, Vec<IpAddr>>;
+
+/// Builds the snapshot for `config`. Endpoints that `previous` knows by (pool, address) are carried over as they are.
+pub fn build(config: &Config, resolved: &Resolved, previous: Option<&Snapshot>, workers: usize) -> Snapshot {
+    let pools: Box<[Arc<Pool>]> = config
+        .pools
+        .iter()
+        .map(|(name, pool)| {
+            let before = previous.and_then(|snapshot| snapshot.pool(name));
+            Arc::new(build_pool(name, pool, resolved, before, workers))
+        })
+        .collect();
+    // The names are sorted in the map, and every route names one of them.
+    let index: HashMap<&str, usize> = config.pools.keys().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
+    let routes = config.routes.iter().filter_map(|route| Some((&route.host, &route.path, *index.get(&*route.pool)?)));
+    Snapshot {
+        routes: Routes::new(routes),
+        route_list: config.routes.as_slice().into(),
+        pools,
+        timeouts: config.timeouts.clone(),
+        limits: config.limits.clone(),
+    }
+}
+
+fn build_pool(
+    name: &str,
+    config: &model::Pool,
+    resolved: &Resolved,
+    before: Option<&Arc<Pool>>,
+    workers: usize,
+) -> Pool {
+    let name: Arc<str> = before.map_or_else(|| name.into(), |pool| Arc::clone(&pool.name));
+    let shared = before.map_or_else(|| Arc::new(PoolShared::new(workers)), |pool| Arc::clone(&pool.shared));
+    let known: HashMap<SocketAddr, &Member> =
+        before.iter().flat_map(|pool| pool.members.iter()).map(|m| (m.endpoint.address, m)).collect();
+    let unprobed = if config.health.is_some() { Health::Unchecked } else { Health::Healthy };
+    let mut members: Vec<Member> = Vec::new();
+    for backend in &config.backends {
+        for address in addresses(&backend.address, resolved) {
+            if members.iter().any(|member| member.endpoint.address == address) {
+                continue;
+            }
+            let endpoint = match known.get(&address) {
+                Some(member) => Arc::clone(&member.endpoint),
+                None => Arc::new(Endpoint::new(Arc::clone(&name), address, unprobed, workers)),
+            };
+            if config.health.is_none() {
+                endpoint.update_health(|machine| *machine = crate::upstream::health::Machine::new(Health::Healthy));
+            }
+            members.push(Member {
+                endpoint,
+                backend: backend.address.to_string().into(),
+                weight: u32::from(backend.weight),
+                state: backend.state.into(),
+            });
+        }
+    }
+    if config.reload_guard && config.health.is_some() {
+        members.extend(held(&members, before));
+    }
+    Pool::new(name, config, members, shared)
+}
+
+fn addresses(address: &BackendAddress, resolved: &Resolved) -> Vec<SocketAddr> {
+    match address {
+        BackendAddress::Socket(address) => vec![*address],
+        BackendAddress::Name { host, port } => {
+            resolved.get(host).into_iter().flatten().map(|ip| SocketAddr::new(*ip, *port)).collect()
+        }
+    }
+}
+
+/// The reload guard: what to keep of the endpoints that an edit removes.
+///
+/// If not one of the new members is known to be healthy, those that were and that the edit removes go on serving until one
+/// new member has passed its check. An edit that wants the whole pool to stop (all drained or down) gets its will.
+fn held(members: &[Member], before: Option<&Arc<Pool>>) -> Vec<Member> {
+    let any_ready = members.iter().any(|member| member.state == MemberState::Ready);
+    let any_healthy = members.iter().any(|m| m.state == MemberState::Ready && m.endpoint.health() == Health::Healthy);
+    if !any_ready || any_healthy {
+        return Vec::new();
+    }
+    let removed = |member: &&Member| !members.iter().any(|kept| Arc::ptr_eq(&kept.endpoint, &member.endpoint));
+    let serving = |member: &&Member| {
+        matches!(member.state, MemberState::Ready | MemberState::Held) && member.endpoint.health() == Health::Healthy
+    };
+    let hold = |member: &Member| Member {
+        endpoint: Arc::clone(&member.endpoint),
+        backend: Arc::clone(&member.backend),
+        weight: member.weight,
+        state: MemberState::Held,
+    };
+    before.iter().flat_map(|pool| pool.members.iter()).filter(removed).filter(serving).map(hold).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(backends: &str) -> Config {
+        let text = format!(
+            "[listen.web]\naddress = \"127.0.0.1:0\"\n[pool.app]\nbackends = [{backends}]\n[pool.app.health]\npath = \"/\"\n"
+        );
+        crate::config::parse("test.toml", &text).unwrap()
+    }
+
+    fn states(snapshot: &Snapshot) -> Vec<(u16, &'static str)> {
+        snapshot.pools[0].members.iter().map(|m| (m.endpoint.address.port(), m.state.name())).collect()
+    }
+
+    fn pass(snapshot: &Snapshot, port: u16) {
+        let check = snapshot.pools[0].health.clone().unwrap();
+        let member = snapshot.pools[0].members.iter().find(|m| m.endpoint.address.port() == port).unwrap();
+        member.endpoint.update_health(|machine| machine.observe(Ok(()), &check));
+    }
+
+    #[test]
+    fn an_endpoint_keeps_its_identity() {
+        let first = build(&config(r#""127.0.0.1:1", "127.0.0.1:2""#), &Resolved::new(), None, 1);
+        first.pools[0].members[1].endpoint.begin();
+        pass(&first, 2);
+        let second = build(&config(r#""127.0.0.1:2", "127.0.0.1:3""#), &Resolved::new(), Some(&first), 1);
+        let kept = &second.pools[0].members[0].endpoint;
+        assert!(Arc::ptr_eq(kept, &first.pools[0].members[1].endpoint));
+        assert_eq!((kept.in_flight(), kept.health()), (1, Health::Healthy));
+        assert_eq!(second.pools[0].members[1].endpoint.health(), Health::Unchecked);
+        assert!(Arc::ptr_eq(&second.pools[0].shared, &first.pools[0].shared));
+    }
+
+    #[test]
+    fn the_guard_holds_what_served_until_a_new_one_passes() {
+        let first = build(&config(r#""127.0.0.1:1", "127.0.0.1:2""#), &Resolved::new(), None, 1);
+        pass(&first, 1);
+        pass(&first, 2);
+        let next = config(r#""127.0.0.1:3", "127.0.0.1:4""#);
+        let second = build(&next, &Resolved::new(), Some(&first), 1);
+        assert_eq!(states(&second), [(3, "ready"), (4, "ready"), (1, "held"), (2, "held")]);
+        assert!(!second.pools[0].can_release_held());
+        let again = build(&next, &Resolved::new(), Some(&second), 1);
+        assert_eq!(states(&again).len(), 4, "building again changes nothing while none has passed");
+        pass(&second, 4);
+        assert!(second.pools[0].can_release_held());
+        let third = build(&next, &Resolved::new(), Some(&second), 1);
+        assert_eq!(states(&third), [(3, "ready"), (4, "ready")]);
+    }
+
+    #[test]
+    fn the_guard_lets_go_when_told_to() {
+        let first = build(&config(r#""127.0.0.1:1""#), &Resolved::new(), None, 1);
+        pass(&first, 1);
+        let partly = build(&config(r#""127.0.0.1:1", "127.0.0.1:2""#), &Resolved::new(), Some(&first), 1);
+        assert_eq!(states(&partly), [(1, "ready"), (2, "ready")], "a healthy one is left: nothing to guard");
+        let drained =
+            build(&config(r#"{ address = "127.0.0.1:9", state = "down" }"#), &Resolved::new(), Some(&first), 1);
+        assert_eq!(states(&drained), [(9, "down")]);
+        let mut unguarded = config(r#""127.0.0.1:2""#);
+        unguarded.pools.get_mut("app").unwrap().reload_guard = false;
+        assert_eq!(states(&build(&unguarded, &Resolved::new(), Some(&first), 1)), [(2, "ready")]);
+    }
+
+    #[test]
+    fn a_name_becomes_one_endpoint_per_address() {
+        let resolved = Resolved::from([("app.internal".into(), vec![[10, 0, 0, 1].into(), [10, 0, 0, 2].into()])]);
+        let snapshot = build(&config(r#""app.internal:80", "10.0.0.2:80""#), &resolved, None, 1);
+        let addresses: Vec<String> = snapshot.pools[0].members.iter().map(|m| m.endpoint.address.to_string()).collect();
+        assert_eq!(addresses, ["10.0.0.1:80", "10.0.0.2:80"], "an address that is named twice counts once");
+    }
+}

@@ -1,0 +1,126 @@
+//! Routes and pools as one immutable value, swapped whole.
+//!
+//! [`Shared`] holds the crate's only `ArcSwap`. A reader therefore never sees new routes with old pools. The control plane
+//! builds the next snapshot from the config and the previous one ([`build`]) and swaps; a request keeps the snapshot it began
+//! with until it ends.
+
+pub mod build;
+pub mod routes;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+
+use crate::config::model::{Limits, Route, Timeouts};
+use crate::upstream::Pool;
+use crate::upstream::connections::WorkerEndpoint;
+use routes::Routes;
+
+/// Everything a request needs to know of the configuration.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Which pool serves which request; holds indices into `pools`.
+    pub routes: Routes,
+    /// The same as written, for people.
+    pub route_list: Box<[Route]>,
+    /// All pools.
+    pub pools: Box<[Arc<Pool>]>,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Snapshot {
+    /// The pool of this name.
+    pub fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
+        self.pools.iter().find(|pool| &*pool.name == name)
+    }
+}
+
+/// The current snapshot, shared by all threads.
+#[derive(Debug)]
+pub struct Shared(ArcSwap<Snapshot>);
+
+impl Shared {
+    /// Starts with `snapshot`.
+    pub fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self(ArcSwap::new(snapshot))
+    }
+
+    /// The current snapshot.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Makes `next` the current snapshot.
+    pub fn swap(&self, next: Arc<Snapshot>) {
+        self.0.store(next);
+    }
+}
+
+/// A snapshot together with one worker's own half of it: its connections to each endpoint.
+#[derive(Debug)]
+pub struct View {
+    /// The shared half.
+    pub snapshot: Arc<Snapshot>,
+    /// The worker's half of each member of each pool, by the same indices.
+    pub endpoints: Box<[Box<[Rc<WorkerEndpoint>]>]>,
+}
+
+impl View {
+    /// Takes over the connections to every endpoint that `previous` knew; the unused connections of all others are closed.
+    fn new(snapshot: Arc<Snapshot>, previous: Option<&Self>, worker: usize) -> Self {
+        let known = || previous.into_iter().flat_map(|view| view.endpoints.iter().flatten());
+        let idle_max = snapshot.limits.idle_per_endpoint;
+        let mut left: HashMap<_, _> = known().map(|e| (Arc::as_ptr(&e.endpoint), e)).collect();
+        let mut adopt = |endpoint: &Arc<_>| match left.remove(&Arc::as_ptr(endpoint)) {
+            Some(kept) => {
+                kept.limit_idle(idle_max);
+                Rc::clone(kept)
+            }
+            None => Rc::new(WorkerEndpoint::new(Arc::clone(endpoint), worker, idle_max)),
+        };
+        let endpoints =
+            snapshot.pools.iter().map(|pool| pool.members.iter().map(|m| adopt(&m.endpoint)).collect()).collect();
+        left.values().for_each(|endpoint| endpoint.limit_idle(0));
+        Self { snapshot, endpoints }
+    }
+
+    /// Closes unused connections that have grown old.
+    pub fn reap_idle(&self, now: Instant) {
+        let idle_timeout = self.snapshot.timeouts.upstream_idle;
+        self.endpoints.iter().flatten().for_each(|endpoint| endpoint.reap(idle_timeout, now));
+    }
+}
+
+/// A worker's view of the current snapshot, renewed when the snapshot was swapped.
+#[derive(Debug)]
+pub struct Viewer {
+    worker: usize,
+    shared: Arc<Shared>,
+    view: RefCell<Rc<View>>,
+}
+
+impl Viewer {
+    /// A view for worker number `worker`.
+    pub fn new(shared: Arc<Shared>, worker: usize) -> Self {
+        let view = RefCell::new(Rc::new(View::new(shared.load(), None, worker)));
+        Self { worker, shared, view }
+    }
+
+    /// The view of the current snapshot: one atomic load when nothing has changed.
+    pub fn current(&self) -> Rc<View> {
+        let mut view = self.view.borrow_mut();
+        let latest = self.shared.0.load();
+        if !Arc::ptr_eq(&latest, &view.snapshot) {
+            let next = View::new(Arc::clone(&latest), Some(&view), self.worker);
+            *view = Rc::new(next);
+        }
+        Rc::clone(&view)
+    }
+}

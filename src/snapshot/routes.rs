@@ -1,0 +1,182 @@
+//! Which pool serves a request: by host, then by the longest path. Pure.
+//!
+//! An exact host beats a wildcard, a longer wildcard beats a shorter one, any host comes last. Within the host that was found
+//! an exact path beats prefixes, and a longer prefix beats a shorter one; if no path fits, the next less specific host is
+//! asked. Paths are compared as the client wrote them, nothing is decoded or normalised.
+
+use std::collections::HashMap;
+
+use crate::config::model::{HostPattern, PathPattern};
+
+/// The routing table.
+#[derive(Debug, Default, PartialEq)]
+pub struct Routes {
+    exact: HashMap<String, Paths>,
+    /// Domains without the leading `*.`, longest first.
+    below: Vec<(String, Paths)>,
+    any: Paths,
+}
+
+/// The paths of one host; values are indices of pools.
+#[derive(Debug, Default, PartialEq)]
+struct Paths {
+    exact: HashMap<String, usize>,
+    /// Longest first.
+    prefixes: Vec<(String, usize)>,
+}
+
+impl Routes {
+    /// Sorts the routes of a config; `pool` gives the index of each one's pool.
+    pub fn new<'a>(routes: impl Iterator<Item = (&'a HostPattern, &'a PathPattern, usize)>) -> Self {
+        let mut table = Self::default();
+        for (host, path, pool) in routes {
+            table.paths_of(host).add(path, pool);
+        }
+        table.below.sort_by_key(|(domain, _)| std::cmp::Reverse(domain.len()));
+        table
+    }
+
+    fn paths_of(&mut self, host: &HostPattern) -> &mut Paths {
+        match host {
+            HostPattern::Any => &mut self.any,
+            HostPattern::Exact(name) => self.exact.entry(name.clone()).or_default(),
+            HostPattern::Below(domain) => {
+                let at = self.below.iter().position(|(known, _)| known == domain).unwrap_or_else(|| {
+                    self.below.push((domain.clone(), Paths::default()));
+                    self.below.len() - 1
+                });
+                &mut self.below[at].1
+            }
+        }
+    }
+
+    /// The index of the pool for this host (as the client wrote it, port included) and path.
+    pub fn find(&self, host: &str, path: &str) -> Option<usize> {
+        if self.exact.is_empty() && self.below.is_empty() {
+            return self.any.find(path);
+        }
+        let name = bare_host(host);
+        let lower: String;
+        let name = if name.bytes().any(|b| b.is_ascii_uppercase()) {
+            lower = name.to_ascii_lowercase();
+            &lower
+        } else {
+            name
+        };
+        let exact = self.exact.get(name).and_then(|paths| paths.find(path));
+        let below = || {
+            let mut fitting = self.below.iter().filter(|(domain, _)| is_below(name, domain));
+            fitting.find_map(|(_, paths)| paths.find(path))
+        };
+        exact.or_else(below).or_else(|| self.any.find(path))
+    }
+}
+
+impl Paths {
+    fn add(&mut self, path: &PathPattern, pool: usize) {
+        match path {
+            PathPattern::Exact(path) => {
+                self.exact.insert(path.clone(), pool);
+            }
+            PathPattern::Prefix(prefix) => {
+                let at = self.prefixes.partition_point(|(known, _)| known.len() >= prefix.len());
+                self.prefixes.insert(at, (prefix.clone(), pool));
+            }
+        }
+    }
+
+    fn find(&self, path: &str) -> Option<usize> {
+        let exact = if self.exact.is_empty() { None } else { self.exact.get(path).copied() };
+        exact.or_else(|| self.prefixes.iter().find(|(prefix, _)| has_prefix(path, prefix)).map(|&(_, pool)| pool))
+    }
+}
+
+/// Whether `path` lies at or below `prefix`, by whole segments. `OPTIONS *` counts as the root.
+fn has_prefix(path: &str, prefix: &str) -> bool {
+    if prefix == "/" {
+        return path.starts_with('/') || path == "*";
+    }
+    match path.strip_prefix(prefix) {
+        Some(rest) => rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/'),
+        None => false,
+    }
+}
+
+/// The host without port and trailing dot.
+fn bare_host(host: &str) -> &str {
+    let name = match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
+    };
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+fn is_below(name: &str, domain: &str) -> bool {
+    name.strip_suffix(domain).is_some_and(|head| head.len() > 1 && head.ends_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(routes: &[(&str, &str)]) -> Routes {
+        let parsed: Vec<_> = routes
+            .iter()
+            .map(|(host, path)| {
+                let host = match (*host, host.strip_prefix("*.")) {
+                    ("", _) => HostPattern::Any,
+                    (_, Some(domain)) => HostPattern::Below(domain.into()),
+                    (name, None) => HostPattern::Exact(name.into()),
+                };
+                let path = match path.strip_prefix('=') {
+                    Some(path) => PathPattern::Exact(path.into()),
+                    None => PathPattern::Prefix((*path).into()),
+                };
+                (host, path)
+            })
+            .collect();
+        Routes::new(parsed.iter().enumerate().map(|(index, (host, path))| (host, path, index)))
+    }
+
+    #[test]
+    fn the_most_specific_route_wins() {
+        let routes = table(&[
+            ("", "/"),
+            ("shop.example.com", "/"),
+            ("shop.example.com", "/api/"),
+            ("shop.example.com", "=/api/health"),
+            ("*.example.com", "/"),
+            ("*.eu.example.com", "/admin"),
+        ]);
+        for (host, path, expected) in [
+            ("other.org", "/x", 0),
+            ("shop.example.com", "/", 1),
+            ("SHOP.Example.com:8080", "/cart", 1),
+            ("shop.example.com.", "/api/x", 2),
+            ("shop.example.com", "/api", 1),
+            ("shop.example.com", "/api/health", 3),
+            ("shop.example.com", "/api/health/x", 2),
+            ("a.example.com", "/", 4),
+            ("a.b.example.com", "/", 4),
+            ("a.eu.example.com", "/admin", 5),
+            ("a.eu.example.com", "/admin/x", 5),
+            ("a.eu.example.com", "/administrator", 4),
+            ("example.com", "/", 0),
+            ("badexample.com", "/", 0),
+            (".example.com", "/", 0),
+            ("[::1]:80", "/", 0),
+            ("", "*", 0),
+        ] {
+            assert_eq!(routes.find(host, path), Some(expected), "{host} {path}");
+        }
+    }
+
+    #[test]
+    fn what_fits_nowhere_is_not_routed() {
+        let routes = table(&[("shop.example.com", "/api")]);
+        for (host, path) in [("shop.example.com", "/"), ("other.org", "/api"), ("shop.example.com", "*")] {
+            assert_eq!(routes.find(host, path), None, "{host} {path}");
+        }
+        assert_eq!(table(&[("", "/api")]).find("any", "/apix"), None);
+    }
+}

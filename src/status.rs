@@ -1,0 +1,85 @@
+//! What the control plane knows of itself, for the admin port to show.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use crossbeam_utils::CachePadded;
+
+use crate::listen::Loads;
+use crate::metrics::WorkerCell;
+use crate::snapshot::Shared;
+
+/// See the module. The control plane writes, the admin port reads.
+#[derive(Debug)]
+pub(crate) struct Status {
+    /// When the process was ready to serve.
+    pub started: SystemTime,
+    /// The current snapshot.
+    pub shared: Arc<Shared>,
+    /// Connections per worker.
+    pub loads: Loads,
+    /// Counters per worker.
+    pub cells: Arc<[CachePadded<WorkerCell>]>,
+    /// False before the first verdicts and from the first stop signal on.
+    pub is_ready: AtomicBool,
+    /// Reloads that were applied.
+    pub reloads_applied: AtomicU64,
+    /// Reloads that were refused.
+    pub reloads_refused: AtomicU64,
+    state: Mutex<State>,
+}
+
+/// The part that is more than a number.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct State {
+    /// Name and real address of every listener.
+    pub listeners: Vec<(String, SocketAddr)>,
+    /// The last reload, if there was one.
+    pub last_reload: Option<LastReload>,
+}
+
+/// How a reload went.
+#[derive(Debug, Clone)]
+pub(crate) struct LastReload {
+    /// When.
+    pub at: SystemTime,
+    /// What set it off.
+    pub trigger: &'static str,
+    /// What changed, or why it was refused.
+    pub result: Result<String, String>,
+}
+
+impl Status {
+    /// Nothing has happened yet.
+    pub(crate) fn new(shared: Arc<Shared>, loads: Loads, cells: Arc<[CachePadded<WorkerCell>]>) -> Self {
+        Self {
+            started: SystemTime::now(),
+            shared,
+            loads,
+            cells,
+            is_ready: AtomicBool::new(false),
+            reloads_applied: AtomicU64::new(0),
+            reloads_refused: AtomicU64::new(0),
+            state: Mutex::default(),
+        }
+    }
+
+    /// The part that is more than a number.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes how a reload went.
+    pub(crate) fn reloaded(&self, trigger: &'static str, result: Result<String, String>) {
+        let counter = if result.is_ok() { &self.reloads_applied } else { &self.reloads_refused };
+        counter.fetch_add(1, Relaxed);
+        self.state().last_reload = Some(LastReload { at: SystemTime::now(), trigger, result });
+    }
+
+    /// Sum of one counter over all workers.
+    pub(crate) fn total(&self, counter: impl Fn(&WorkerCell) -> &crate::metrics::Counter) -> u64 {
+        self.cells.iter().map(|cell| counter(cell).value()).sum()
+    }
+}

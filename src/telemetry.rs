@@ -1,0 +1,365 @@
+//! What leaves the process as text: log lines on stderr, access-log lines on stdout or in a file.
+//!
+//! Both are written by threads of their own behind bounded queues, so that a slow terminal or a full disk never delays a
+//! request: what finds a queue full is dropped and counted.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, SystemTime};
+
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Version};
+use jiff::{Timestamp, tz::TimeZone};
+use serde::Serialize;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::{Registry, fmt, reload};
+
+use crate::config::model::{self, AccessLogFormat, AccessLogTarget, Level, Log, LogFormat};
+
+/// Log lines that wait for stderr at most.
+const LOG_LINES_MAX: usize = 16_384;
+
+/// Writes what waits when dropped, and changes the level while the process runs.
+pub struct Telemetry {
+    level: reload::Handle<LevelFilter, Registry>,
+    _flush: WorkerGuard,
+}
+
+/// Sends the process's log lines to stderr. Call it once; a second subscriber is refused.
+///
+/// # Errors
+/// When the process has a subscriber already.
+pub fn init(log: &Log) -> Result<Telemetry, tracing_subscriber::util::TryInitError> {
+    let (writer, flush) = NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES_MAX).finish(io::stderr());
+    let (filter, level) = reload::Layer::new(filter_of(log.level));
+    let terminal = io::stderr().is_terminal();
+    let json = match log.format {
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+        LogFormat::Auto => !terminal,
+    };
+    let registry = tracing_subscriber::registry().with(filter);
+    if json {
+        registry.with(fmt::layer().json().flatten_event(true).with_writer(writer)).try_init()?;
+    } else {
+        let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        registry.with(fmt::layer().with_ansi(color).with_target(false).with_writer(writer)).try_init()?;
+    }
+    Ok(Telemetry { level, _flush: flush })
+}
+
+impl Telemetry {
+    /// Changes the least severe level that is written.
+    pub fn set_level(&self, level: Level) {
+        // The layer lives as long as the process.
+        self.level.reload(filter_of(level)).ok();
+    }
+}
+
+fn filter_of(level: Level) -> LevelFilter {
+    match level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    }
+}
+
+/// One finished request.
+#[derive(Debug)]
+pub struct AccessRecord {
+    /// When it ended.
+    pub finished: SystemTime,
+    /// The client.
+    pub peer: IpAddr,
+    /// Its method.
+    pub method: Method,
+    /// Path and query; `None` for `OPTIONS *`.
+    pub target: Option<PathAndQuery>,
+    /// The client's HTTP version.
+    pub version: Version,
+    /// `Host` as the replica got it.
+    pub host: Option<HeaderValue>,
+    /// `X-Request-Id` as the replica got it.
+    pub request_id: Option<HeaderValue>,
+    /// `User-Agent`.
+    pub user_agent: Option<HeaderValue>,
+    /// `Referer`.
+    pub referer: Option<HeaderValue>,
+    /// The pool it was routed to.
+    pub pool: Arc<str>,
+    /// The endpoint that answered, or was tried last.
+    pub endpoint: Option<SocketAddr>,
+    /// Status of the answer; `None` if the client left before it was whole.
+    pub status: Option<u16>,
+    /// `answered`, `cut` or `client-gone`.
+    pub outcome: &'static str,
+    /// Bytes of the answer's body.
+    pub bytes: u64,
+    /// From the request's head to the end of the answer.
+    pub duration: Duration,
+    /// Attempts made.
+    pub attempts: u32,
+}
+
+/// The sending end of the access log; one per worker.
+#[derive(Debug, Clone)]
+pub struct AccessLog(SyncSender<Message>);
+
+#[derive(Debug)]
+enum Message {
+    Line(Box<AccessRecord>),
+    Reopen,
+    Flush(SyncSender<()>),
+}
+
+impl AccessLog {
+    /// Opens the destination and starts the thread that writes to it.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or no thread started.
+    pub fn open(config: &model::AccessLog) -> io::Result<Self> {
+        let writer = Writer { sink: Sink::open(&config.to)?, target: config.to.clone(), format: config.format };
+        let (sender, receiver) = sync_channel(config.queue);
+        std::thread::Builder::new().name("unstick-access".into()).spawn(move || writer.run(&receiver))?;
+        Ok(Self(sender))
+    }
+
+    /// Hands over a record; false if the queue was full and it was dropped.
+    pub fn submit(&self, record: AccessRecord) -> bool {
+        self.0.try_send(Message::Line(Box::new(record))).is_ok()
+    }
+
+    /// Opens the file again under its name, after it was moved away.
+    pub fn reopen(&self) {
+        self.0.send(Message::Reopen).ok();
+    }
+
+    /// Waits until everything submitted so far is written, at most `timeout`.
+    pub fn flush(&self, timeout: Duration) {
+        let (done, wait) = sync_channel(1);
+        if self.0.send(Message::Flush(done)).is_ok() {
+            wait.recv_timeout(timeout).ok();
+        }
+    }
+}
+
+enum Sink {
+    Stdout(io::BufWriter<io::Stdout>),
+    File(io::BufWriter<File>),
+}
+
+impl Sink {
+    fn open(target: &AccessLogTarget) -> io::Result<Self> {
+        Ok(match target {
+            AccessLogTarget::Stdout => Self::Stdout(io::BufWriter::new(io::stdout())),
+            AccessLogTarget::File(path) => {
+                Self::File(io::BufWriter::new(OpenOptions::new().append(true).create(true).open(path)?))
+            }
+        })
+    }
+
+    fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            Self::Stdout(out) => out,
+            Self::File(out) => out,
+        }
+    }
+}
+
+struct Writer {
+    sink: Sink,
+    target: AccessLogTarget,
+    format: AccessLogFormat,
+}
+
+impl Writer {
+    /// Writes until every sender is gone; flushes whenever the queue is empty.
+    fn run(mut self, messages: &Receiver<Message>) {
+        let mut failing = false;
+        while let Ok(first) = messages.recv() {
+            let mut result = self.take(first);
+            while let (Ok(()), Ok(next)) = (&result, messages.try_recv()) {
+                result = self.take(next);
+            }
+            let result = result.and_then(|()| self.sink.writer().flush());
+            if let (Err(error), false) = (&result, failing) {
+                let to = match &self.target {
+                    AccessLogTarget::Stdout => "standard output".to_owned(),
+                    AccessLogTarget::File(path) => path.display().to_string(),
+                };
+                tracing::error!("access log: cannot write to {to}: {error}; lines are lost until this is mended");
+            }
+            failing = result.is_err();
+        }
+    }
+
+    fn take(&mut self, message: Message) -> io::Result<()> {
+        match message {
+            Message::Line(record) => {
+                let mut line = match self.format {
+                    AccessLogFormat::Json => serde_json::to_string(&JsonLine::of(&record)).map_err(io::Error::other)?,
+                    AccessLogFormat::Common => common(&record),
+                };
+                line.push('\n');
+                self.sink.writer().write_all(line.as_bytes())
+            }
+            Message::Reopen => {
+                self.sink.writer().flush()?;
+                self.sink = Sink::open(&self.target)?;
+                Ok(())
+            }
+            Message::Flush(done) => {
+                let result = self.sink.writer().flush();
+                done.send(()).ok();
+                result
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    time: String,
+    client: IpAddr,
+    method: &'a str,
+    target: &'a str,
+    version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    status: Option<u16>,
+    outcome: &'static str,
+    bytes: u64,
+    duration_ms: f64,
+    pool: &'a str,
+    endpoint: Option<SocketAddr>,
+    attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    referer: Option<String>,
+}
+
+impl<'a> JsonLine<'a> {
+    fn of(record: &'a AccessRecord) -> Self {
+        let text = |value: &Option<HeaderValue>| value.as_ref().map(|v| String::from_utf8_lossy(v.as_bytes()).into());
+        Self {
+            time: timestamp(record).to_string(),
+            client: record.peer,
+            method: record.method.as_str(),
+            target: target(record),
+            version: version(record),
+            host: text(&record.host),
+            status: record.status,
+            outcome: record.outcome,
+            bytes: record.bytes,
+            duration_ms: (record.duration.as_secs_f64() * 1e6).round() / 1e3,
+            pool: &record.pool,
+            endpoint: record.endpoint,
+            attempts: record.attempts,
+            request_id: text(&record.request_id),
+            user_agent: text(&record.user_agent),
+            referer: text(&record.referer),
+        }
+    }
+}
+
+/// NCSA common log format: `host ident user [time] "request" status bytes`.
+fn common(record: &AccessRecord) -> String {
+    let time = timestamp(record).to_zoned(TimeZone::UTC).strftime("%d/%b/%Y:%H:%M:%S %z");
+    let mut line = format!("{} - - [{time}] \"{} ", record.peer, record.method);
+    for c in target(record).chars() {
+        // hyper refuses quotes and control bytes in targets; whoever reads the log must not depend on it.
+        if matches!(c, '"' | '\\') || c.is_control() {
+            write!(line, "\\x{:02x}", c as u32).ok()
+        } else {
+            line.push(c);
+            None
+        };
+    }
+    let status = record.status.unwrap_or(499);
+    write!(line, " {}\" {status} {}", version(record), record.bytes).ok();
+    line
+}
+
+fn timestamp(record: &AccessRecord) -> Timestamp {
+    Timestamp::try_from(record.finished).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn target(record: &AccessRecord) -> &str {
+    record.target.as_ref().map_or("*", PathAndQuery::as_str)
+}
+
+fn version(record: &AccessRecord) -> &'static str {
+    if record.version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(status: Option<u16>) -> AccessRecord {
+        AccessRecord {
+            finished: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
+            peer: [192, 0, 2, 7].into(),
+            method: Method::GET,
+            target: Some(PathAndQuery::from_static("/cart?a=1")),
+            version: Version::HTTP_11,
+            host: Some(HeaderValue::from_static("shop.example.com")),
+            request_id: Some(HeaderValue::from_static("abc")),
+            user_agent: Some(HeaderValue::from_bytes(b"a\"b\xff").unwrap()),
+            referer: None,
+            pool: "app".into(),
+            endpoint: Some(([10, 0, 0, 1], 3000).into()),
+            status,
+            outcome: "answered",
+            bytes: 129,
+            duration: Duration::from_micros(1234),
+            attempts: 1,
+        }
+    }
+
+    #[test]
+    fn a_json_line_says_everything() {
+        let line = serde_json::to_value(JsonLine::of(&record(Some(200)))).unwrap();
+        let expected = serde_json::json!({
+            "time": "2023-11-14T22:13:20.123Z", "client": "192.0.2.7", "method": "GET", "target": "/cart?a=1",
+            "version": "HTTP/1.1", "host": "shop.example.com", "status": 200, "outcome": "answered", "bytes": 129,
+            "duration_ms": 1.234, "pool": "app", "endpoint": "10.0.0.1:3000", "attempts": 1, "request_id": "abc",
+            "user_agent": "a\"b\u{fffd}",
+        });
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_common_line_is_common() {
+        let expected = "192.0.2.7 - - [14/Nov/2023:22:13:20 +0000] \"GET /cart?a=1 HTTP/1.1\" 200 129";
+        assert_eq!(common(&record(Some(200))), expected);
+        assert!(common(&record(None)).ends_with("499 129"));
+    }
+
+    #[test]
+    fn a_moved_file_is_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, moved) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
+        let to = AccessLogTarget::File(path.clone());
+        let log = AccessLog::open(&model::AccessLog { to, format: AccessLogFormat::Common, queue: 10 }).unwrap();
+        assert!(log.submit(record(Some(200))));
+        log.flush(Duration::from_secs(5));
+        std::fs::rename(&path, &moved).unwrap();
+        log.reopen();
+        assert!(log.submit(record(Some(404))));
+        log.flush(Duration::from_secs(5));
+        assert!(std::fs::read_to_string(&moved).unwrap().ends_with("200 129\n"));
+        assert!(std::fs::read_to_string(&path).unwrap().ends_with("404 129\n"));
+    }
+}

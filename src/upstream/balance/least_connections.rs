@@ -1,0 +1,53 @@
+//! Least connections: the endpoint with the fewest requests under way over its weight, counted over all workers.
+//!
+//! The search starts at a random place and keeps the first of equals, so that ties rotate instead of all going to the
+//! endpoint that was written first in the config.
+
+use super::{Candidates, Dice, Pick};
+
+/// See the module. The pick holds the load it was based on: it is void if that has changed meanwhile.
+pub(super) fn pick(candidates: &impl Candidates, dice: &mut impl Dice) -> Option<Pick> {
+    let len = candidates.count();
+    if len == 0 {
+        return None;
+    }
+    let start = dice.below(len as u64) as usize;
+    let mut best: Option<(usize, u32)> = None;
+    for index in (start..len).chain(0..start).filter(|&index| candidates.eligible(index)) {
+        let load = candidates.in_flight(index);
+        let less = |(other, other_load): (usize, u32)| {
+            u64::from(load) * u64::from(candidates.weight(other))
+                < u64::from(other_load) * u64::from(candidates.weight(index))
+        };
+        if best.is_none_or(less) {
+            best = Some((index, load));
+        }
+    }
+    best.map(|(index, load)| Pick { index, if_load: Some(load) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Loaded, Table};
+    use super::*;
+
+    #[test]
+    fn the_least_loaded_wins_and_ties_rotate() {
+        for (rows, roll, expected) in [
+            (vec![(true, 1, 3, 0), (true, 1, 1, 0), (true, 1, 2, 0)], 0, Some(1)),
+            (vec![(true, 1, 3, 0), (false, 1, 1, 0), (true, 1, 2, 0)], 0, Some(2)),
+            (vec![(true, 1, 0, 0), (true, 1, 0, 0), (true, 1, 0, 0)], 0, Some(0)),
+            (vec![(true, 1, 0, 0), (true, 1, 0, 0), (true, 1, 0, 0)], 1, Some(1)),
+            (vec![(true, 1, 0, 0), (true, 1, 0, 0), (true, 1, 0, 0)], 2, Some(2)),
+            // 4 over weight 4 is less than 2 over weight 1, and equal to 1 over weight 1.
+            (vec![(true, 1, 2, 0), (true, 4, 4, 0)], 0, Some(1)),
+            (vec![(true, 1, 1, 0), (true, 4, 4, 0)], 0, Some(0)),
+            (vec![(false, 1, 0, 0)], 0, None),
+            (vec![], 0, None),
+        ] {
+            let table = Table(rows);
+            let picked = pick(&table, &mut Loaded::rolls(&[roll])).map(|pick| pick.index);
+            assert_eq!(picked, expected, "{:?} roll {roll}", table.0);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Which endpoint gets the next attempt: pure functions of (candidates, dice).
+//!
+//! An algorithm sees its pool only through [`Candidates`], and chance only through [`Dice`], so each is tested as a table of
+//! loads and expected picks. All of them skip what is not eligible, and none allocates.
+
+mod least_connections;
+mod p2c;
+mod peak_ewma;
+mod random;
+pub(crate) mod round_robin;
+
+use crate::config::model::Algorithm;
+use round_robin::Rotation;
+
+/// The endpoints of a pool at one moment, by index.
+pub trait Candidates {
+    /// How many there are, eligible or not.
+    fn count(&self) -> usize;
+    /// Whether this one may be picked.
+    fn eligible(&self, index: usize) -> bool;
+    /// Its share of the traffic, at least 1.
+    fn weight(&self, index: usize) -> u32;
+    /// Requests it has under way.
+    fn in_flight(&self, index: usize) -> u32;
+    /// Recent time to the answer's head in nanoseconds; 0 while unknown.
+    fn latency_ns(&self, index: usize) -> u64;
+}
+
+/// Where chance and turns come from.
+pub trait Dice {
+    /// A number below `bound`, evenly drawn. `bound` is at least 1.
+    fn below(&mut self, bound: u64) -> u64;
+    /// The next turn of the pool's round: 0, 1, 2, ... over all workers.
+    fn turn(&mut self) -> u64;
+}
+
+/// A pool's algorithm with what it prepared from the weights.
+#[derive(Debug)]
+pub enum Balance {
+    /// See [`round_robin`].
+    RoundRobin(Rotation),
+    /// See [`least_connections`].
+    LeastConnections,
+    /// See [`p2c`].
+    P2c,
+    /// See [`peak_ewma`].
+    PeakEwma,
+    /// See [`random`].
+    Random,
+}
+
+impl Balance {
+    /// Prepares `algorithm` for endpoints of these weights.
+    pub fn new(algorithm: Algorithm, weights: &[u32]) -> Self {
+        match algorithm {
+            Algorithm::RoundRobin => Self::RoundRobin(Rotation::new(weights)),
+            Algorithm::LeastConnections => Self::LeastConnections,
+            Algorithm::P2c => Self::P2c,
+            Algorithm::PeakEwma => Self::PeakEwma,
+            Algorithm::Random => Self::Random,
+        }
+    }
+
+    /// An eligible candidate, or `None` if there is none.
+    pub fn pick(&self, candidates: &impl Candidates, dice: &mut impl Dice) -> Option<Pick> {
+        let index = match self {
+            Self::LeastConnections => return least_connections::pick(candidates, dice),
+            Self::RoundRobin(rotation) => rotation.pick(candidates, dice),
+            Self::P2c => p2c::pick(candidates, dice),
+            Self::PeakEwma => peak_ewma::pick(candidates, dice),
+            Self::Random => random::pick(candidates, dice),
+        };
+        index.map(|index| Pick { index, if_load: None })
+    }
+}
+
+/// What an algorithm chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pick {
+    /// Index of the candidate.
+    pub index: usize,
+    /// The pick holds only while the candidate has just this many requests under way; `None`: it holds anyway.
+    pub if_load: Option<u32>,
+}
+
+/// Whether `a` has less under way than `b`, each over its weight: `a.load / a.weight < b.load / b.weight` without division.
+fn less_loaded(candidates: &impl Candidates, a: usize, b: usize) -> bool {
+    let (load_a, load_b) = (u64::from(candidates.in_flight(a)), u64::from(candidates.in_flight(b)));
+    load_a * u64::from(candidates.weight(b)) < load_b * u64::from(candidates.weight(a))
+}
+
+/// Draws two different eligible candidates by weight, or the only one there is twice.
+fn draw_two(candidates: &impl Candidates, dice: &mut impl Dice) -> Option<(usize, usize)> {
+    let first = random::pick(candidates, dice)?;
+    let second = random::pick_except(candidates, dice, Some(first)).unwrap_or(first);
+    Some((first, second))
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Candidates and dice written down in a test.
+
+    use super::*;
+
+    /// One row: (eligible, weight, in flight, latency in ns).
+    pub(crate) struct Table(pub(crate) Vec<(bool, u32, u32, u64)>);
+
+    impl Candidates for Table {
+        fn count(&self) -> usize {
+            self.0.len()
+        }
+        fn eligible(&self, index: usize) -> bool {
+            self.0[index].0
+        }
+        fn weight(&self, index: usize) -> u32 {
+            self.0[index].1
+        }
+        fn in_flight(&self, index: usize) -> u32 {
+            self.0[index].2
+        }
+        fn latency_ns(&self, index: usize) -> u64 {
+            self.0[index].3
+        }
+    }
+
+    /// Dice that show what the test wrote down (then 0), and turns that count up.
+    #[derive(Default)]
+    pub(crate) struct Loaded {
+        pub(crate) rolls: std::collections::VecDeque<u64>,
+        pub(crate) turns: u64,
+    }
+
+    impl Loaded {
+        pub(crate) fn rolls(rolls: &[u64]) -> Self {
+            Self { rolls: rolls.iter().copied().collect(), turns: 0 }
+        }
+    }
+
+    impl Dice for Loaded {
+        fn below(&mut self, bound: u64) -> u64 {
+            assert!(bound > 0);
+            self.rolls.pop_front().unwrap_or(0) % bound
+        }
+        fn turn(&mut self) -> u64 {
+            self.turns += 1;
+            self.turns - 1
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{Loaded, Table};
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever the loads and the dice: a pick is eligible, and there is a pick if there is anything eligible.
+        #[test]
+        fn a_pick_is_always_eligible(
+            rows in prop::collection::vec((any::<bool>(), 1u32..=256, 0u32..1000, 0u64..10_000_000_000), 0..12),
+            rolls in prop::collection::vec(any::<u64>(), 0..8),
+            turns in any::<u32>(),
+        ) {
+            let weights: Vec<u32> = rows.iter().map(|row| row.1).collect();
+            let any_eligible = rows.iter().any(|row| row.0);
+            let table = Table(rows);
+            for algorithm in [
+                Algorithm::RoundRobin, Algorithm::LeastConnections, Algorithm::P2c, Algorithm::PeakEwma, Algorithm::Random,
+            ] {
+                let balance = Balance::new(algorithm, &weights);
+                let mut dice = Loaded { turns: u64::from(turns), ..Loaded::rolls(&rolls) };
+                let pick = balance.pick(&table, &mut dice);
+                prop_assert_eq!(pick.is_some(), any_eligible, "{}", algorithm);
+                prop_assert!(pick.is_none_or(|pick| table.eligible(pick.index)), "{}", algorithm);
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Power of two choices: draw two by weight, take the less loaded one.
+//!
+//! Nearly as even as least-connections without looking at everybody, and without the herd that runs to a replica which has
+//! just come back empty. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001.
+
+use super::{Candidates, Dice, draw_two, less_loaded};
+
+/// See the module.
+pub(super) fn pick(candidates: &impl Candidates, dice: &mut impl Dice) -> Option<usize> {
+    let (first, second) = draw_two(candidates, dice)?;
+    Some(if less_loaded(candidates, second, first) { second } else { first })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Loaded, Table};
+    use super::*;
+
+    #[test]
+    fn the_less_loaded_of_the_drawn_wins() {
+        let table = Table(vec![(true, 1, 5, 0), (true, 1, 2, 0), (true, 1, 0, 0), (false, 1, 0, 0)]);
+        for (rolls, expected) in [([0, 0], 1), ([0, 1], 2), ([1, 0], 1), ([1, 1], 2), ([2, 1], 2)] {
+            assert_eq!(pick(&table, &mut Loaded::rolls(&rolls)), Some(expected), "rolls {rolls:?}");
+        }
+    }
+
+    #[test]
+    fn one_candidate_needs_no_second() {
+        assert_eq!(pick(&Table(vec![(false, 1, 0, 0), (true, 1, 9, 0)]), &mut Loaded::default()), Some(1));
+    }
+}

@@ -1,0 +1,47 @@
+//! Peak EWMA: draw two by weight, take the one whose recent latency times requests under way costs less.
+//!
+//! The latency is the peak-sensitive moving average of [`crate::upstream::endpoint::Latency`]. An endpoint without a sample
+//! costs nothing while it is idle, so that it gets one, and much while its first request is still out. After Finagle's
+//! `p2c` balancer with the `peak EWMA` load metric.
+
+use super::{Candidates, Dice, draw_two};
+
+/// What an endpoint without any sample counts as once it has something under way: one second.
+const LATENCY_UNKNOWN_NS: u64 = 1_000_000_000;
+
+/// See the module.
+pub(super) fn pick(candidates: &impl Candidates, dice: &mut impl Dice) -> Option<usize> {
+    let (first, second) = draw_two(candidates, dice)?;
+    Some(if cost(candidates, second) < cost(candidates, first) { second } else { first })
+}
+
+fn cost(candidates: &impl Candidates, index: usize) -> u128 {
+    let in_flight = candidates.in_flight(index);
+    let latency_ns = match (candidates.latency_ns(index), in_flight) {
+        (0, 0) => return 0,
+        (0, _) => LATENCY_UNKNOWN_NS,
+        (known, _) => known,
+    };
+    u128::from(latency_ns) * (u128::from(in_flight) + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Loaded, Table};
+    use super::*;
+
+    #[test]
+    fn the_cheaper_of_the_drawn_wins() {
+        const MS: u64 = 1_000_000;
+        for (a, b, expected) in [
+            ((true, 1, 0, 10 * MS), (true, 1, 0, 20 * MS), 0),
+            ((true, 1, 3, 10 * MS), (true, 1, 0, 20 * MS), 1),
+            ((true, 1, 0, 10 * MS), (true, 1, 0, 0), 1),
+            ((true, 1, 0, 900 * MS), (true, 1, 1, 0), 0),
+        ] {
+            for rolls in [[0, 0], [1, 0]] {
+                assert_eq!(pick(&Table(vec![a, b]), &mut Loaded::rolls(&rolls)), Some(expected), "{a:?} {b:?}");
+            }
+        }
+    }
+}

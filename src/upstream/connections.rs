@@ -1,0 +1,236 @@
+//! One worker's connections to one endpoint.
+//!
+//! A connection is a value, not a task: whoever uses it also drives it ([`UpstreamConnection::poll_drive`]), within the task of
+//! the client connection that is being served. That saves two task switches and a queue per request, and cancelling needs no
+//! message: when the client goes, the value is dropped, and the connection is closed. An unused connection lies in a list and
+//! costs nothing; whether it was closed meanwhile shows when it is driven again, before a byte of a request is written.
+//!
+//! The most recently used connection is taken first, so that surplus ones grow old and are closed.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::endpoint::{Endpoint, EndpointCell};
+use super::request_body::RequestBody;
+
+/// Bound of the read and the write buffer of a connection to an endpoint, and so of an answer's head.
+const BUFFER_BYTES_MAX: usize = 256 * 1024;
+
+/// An endpoint as one worker sees it.
+#[derive(Debug)]
+pub struct WorkerEndpoint {
+    /// What all workers share.
+    pub endpoint: Arc<Endpoint>,
+    worker: usize,
+    #[expect(
+        clippy::vec_box,
+        reason = "the boxes come from and go to requests; moving the connections would cost more"
+    )]
+    idle: RefCell<Vec<Box<UpstreamConnection>>>,
+    idle_max: Cell<usize>,
+}
+
+impl WorkerEndpoint {
+    /// No connections yet; at most `idle_max` unused ones will be kept.
+    pub fn new(endpoint: Arc<Endpoint>, worker: usize, idle_max: usize) -> Self {
+        Self { endpoint, worker, idle: RefCell::default(), idle_max: Cell::new(idle_max) }
+    }
+
+    /// This worker's counters for it.
+    pub fn cell(&self) -> &EndpointCell {
+        self.endpoint.cell(self.worker)
+    }
+
+    /// The unused connection that was used last, if it is not older than `idle_timeout`.
+    pub fn checkout(&self, idle_timeout: Duration, now: Instant) -> Option<Box<UpstreamConnection>> {
+        let mut idle = self.idle.borrow_mut();
+        let connection = idle.pop()?;
+        if now.saturating_duration_since(connection.idle_since) < idle_timeout {
+            return Some(connection);
+        }
+        // All others are older still.
+        idle.clear();
+        None
+    }
+
+    /// Takes back a connection whose exchange is complete; closes it if it cannot serve another one.
+    pub fn checkin(&self, mut connection: Box<UpstreamConnection>, now: Instant) {
+        if !connection.sender.is_ready() {
+            // Often one more turn makes it ready. Nobody waits for it meanwhile, so nobody is woken.
+            connection.poll_drive(&mut Context::from_waker(Waker::noop()));
+        }
+        let mut idle = self.idle.borrow_mut();
+        if connection.is_done || !connection.sender.is_ready() || idle.len() >= self.idle_max.get() {
+            return;
+        }
+        connection.idle_since = now;
+        connection.is_reused = true;
+        idle.push(connection);
+    }
+
+    /// Closes unused connections that are older than `idle_timeout` or were closed by the endpoint.
+    pub fn reap(&self, idle_timeout: Duration, now: Instant) {
+        let mut cx = Context::from_waker(Waker::noop());
+        self.idle.borrow_mut().retain_mut(|connection| {
+            now.saturating_duration_since(connection.idle_since) < idle_timeout && !connection.poll_drive(&mut cx)
+        });
+    }
+
+    /// Keeps at most `idle_max` unused connections from now on; 0 when the endpoint has left its pool.
+    pub fn limit_idle(&self, idle_max: usize) {
+        self.idle_max.set(idle_max);
+        self.idle.borrow_mut().truncate(idle_max);
+    }
+
+    /// Opens a connection.
+    pub async fn connect(&self) -> io::Result<Box<UpstreamConnection>> {
+        self.cell().connects.add(1);
+        let stream = TcpStream::connect(self.endpoint.address).await?;
+        stream.set_nodelay(true)?;
+        let written = Rc::new(Cell::new(0));
+        let io = UpstreamIo { stream: TokioIo::new(stream), written: Rc::clone(&written) };
+        let handshake = http1::Builder::new().max_buf_size(BUFFER_BYTES_MAX).handshake(io).await;
+        let (sender, driver) = handshake.map_err(io::Error::other)?;
+        let idle_since = Instant::now();
+        let connection = UpstreamConnection { sender, driver, written, idle_since, is_reused: false, is_done: false };
+        Ok(Box::new(connection))
+    }
+}
+
+/// One HTTP/1.1 connection to an endpoint.
+#[derive(Debug)]
+pub struct UpstreamConnection {
+    sender: http1::SendRequest<RequestBody>,
+    driver: http1::Connection<UpstreamIo, RequestBody>,
+    written: Rc<Cell<u64>>,
+    idle_since: Instant,
+    is_reused: bool,
+    is_done: bool,
+}
+
+impl UpstreamConnection {
+    /// Whether it served another exchange before.
+    pub fn is_reused(&self) -> bool {
+        self.is_reused
+    }
+
+    /// Bytes written to the endpoint so far.
+    pub fn bytes_written(&self) -> u64 {
+        self.written.get()
+    }
+
+    /// Hands over a request; it goes out when the connection is driven. The error of the returned future holds the request
+    /// if nothing of it was taken.
+    pub fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
+        self.sender.try_send_request(request)
+    }
+
+    /// Reads and writes what can be read and written; whether the connection is over.
+    pub fn poll_drive(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.is_done {
+            self.is_done = Pin::new(&mut self.driver).poll(cx).is_ready();
+        }
+        self.is_done
+    }
+
+    /// The half that drives, for an exchange that must go on while nobody reads its answer.
+    pub fn into_driver(self) -> impl Future<Output = ()> + 'static {
+        let Self { driver, sender, is_done, .. } = self;
+        async move {
+            let _sender = sender;
+            if !is_done {
+                // How it ended shows in the answer's body.
+                driver.await.ok();
+            }
+        }
+    }
+}
+
+/// A request counted on an endpoint; dropping it ends the count, whatever happened.
+#[derive(Debug)]
+pub struct InFlight(Rc<WorkerEndpoint>);
+
+impl InFlight {
+    /// Takes over a request that [`super::Pool::acquire`] has counted on `endpoint`.
+    pub fn adopt(endpoint: Rc<WorkerEndpoint>) -> Self {
+        Self(endpoint)
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> &Rc<WorkerEndpoint> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.endpoint.end();
+    }
+}
+
+/// A socket that counts what is written to it: *provably unsent* is known, not guessed.
+#[derive(Debug)]
+struct UpstreamIo {
+    stream: TokioIo<TcpStream>,
+    written: Rc<Cell<u64>>,
+}
+
+impl UpstreamIo {
+    fn count(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(n)) = result {
+            self.written.set(self.written.get() + n as u64);
+        }
+        result
+    }
+}
+
+impl Read for UpstreamIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl Write for UpstreamIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.count(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.count(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,389 @@
+//! Pools of interchangeable endpoints: who may be picked, who is picked.
+//!
+//! Knows nothing of routes, headers or clients. The shared half ([`Pool`], [`endpoint::Endpoint`]) is one immutable value
+//! with atomics in it; the other half ([`connections`]) belongs to one worker and needs neither locks nor atomics.
+
+pub mod balance;
+pub mod connections;
+pub mod discover;
+pub mod endpoint;
+pub mod health;
+pub mod request_body;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+
+use crossbeam_utils::CachePadded;
+
+use crate::config::model::{self, ATTEMPTS_MAX, Algorithm, HealthCheck};
+use crate::metrics::{self, PoolCell};
+use balance::{Balance, Candidates, Dice};
+use endpoint::Endpoint;
+use health::Health;
+
+/// A pool as one snapshot sees it.
+#[derive(Debug)]
+pub struct Pool {
+    /// Its name in the config.
+    pub name: Arc<str>,
+    /// How endpoints are picked.
+    pub algorithm: Algorithm,
+    /// Attempts per request, the first included.
+    pub attempts: usize,
+    /// How endpoints are probed, if they are.
+    pub health: Option<HealthCheck>,
+    /// Its endpoints, in the order of the config.
+    pub members: Box<[Member]>,
+    /// What outlives a reload.
+    pub shared: Arc<PoolShared>,
+    balance: Balance,
+    fail_open_below: u8,
+    mode: AtomicU8,
+}
+
+/// What a pool keeps over reloads, by its name.
+#[derive(Debug)]
+pub struct PoolShared {
+    /// The next turn of round robin, for all workers.
+    turn: CachePadded<AtomicU64>,
+    /// Counters, one cell per worker.
+    pub cells: Box<[CachePadded<PoolCell>]>,
+}
+
+impl PoolShared {
+    /// Fresh counters for this many workers.
+    pub fn new(workers: usize) -> Self {
+        Self { turn: CachePadded::default(), cells: metrics::cells(workers) }
+    }
+}
+
+/// An endpoint's place in a pool.
+#[derive(Debug)]
+pub struct Member {
+    /// The endpoint itself.
+    pub endpoint: Arc<Endpoint>,
+    /// Its backend as written in the config.
+    pub backend: Arc<str>,
+    /// Its share of the traffic.
+    pub weight: u32,
+    /// Whether it takes new requests.
+    pub state: MemberState,
+}
+
+/// What the config wants of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberState {
+    /// Takes requests when healthy.
+    Ready,
+    /// Finishes what it has; probed.
+    Drain,
+    /// Finishes what it has; not probed.
+    Down,
+    /// Removed by an edit that replaced every endpoint, but still serving until one of the new ones passes its check.
+    Held,
+}
+
+impl MemberState {
+    /// The word used in logs, metrics and `/status`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Down => "down",
+            Self::Held => "held",
+        }
+    }
+
+    fn takes_requests(self) -> bool {
+        matches!(self, Self::Ready | Self::Held)
+    }
+}
+
+impl From<model::BackendState> for MemberState {
+    fn from(state: model::BackendState) -> Self {
+        match state {
+            model::BackendState::Ready => Self::Ready,
+            model::BackendState::Drain => Self::Drain,
+            model::BackendState::Down => Self::Down,
+        }
+    }
+}
+
+/// Who of a pool gets traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mode {
+    /// Healthy endpoints only.
+    Healthy = 0,
+    /// Too few are healthy: every endpoint that has been probed, so that the few are not crushed.
+    FailOpen = 1,
+    /// None has been probed yet: everybody.
+    Unknown = 2,
+}
+
+impl Mode {
+    /// The word used in logs, metrics and `/status`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::FailOpen => "fail-open",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Counts verdicts: `healthy` of `checked` endpoints, with the threshold in percent.
+    fn decide(healthy: usize, checked: usize, fail_open_below: u8) -> Self {
+        if checked == 0 && fail_open_below > 0 {
+            Self::Unknown
+        } else if healthy * 100 < checked * usize::from(fail_open_below) {
+            Self::FailOpen
+        } else {
+            Self::Healthy
+        }
+    }
+}
+
+/// Endpoints a request has been tried on.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Tried {
+    indices: [u32; ATTEMPTS_MAX],
+    len: usize,
+}
+
+impl Tried {
+    /// Notes one more; past [`ATTEMPTS_MAX`] it is not noted.
+    pub fn add(&mut self, index: usize) {
+        if let Some(slot) = self.indices.get_mut(self.len) {
+            *slot = index as u32;
+            self.len += 1;
+        }
+    }
+
+    /// Whether `index` was tried.
+    pub fn contains(&self, index: usize) -> bool {
+        self.indices[..self.len].contains(&(index as u32))
+    }
+}
+
+/// How often an exact pick is repeated because another worker changed the loads meanwhile.
+const PICKS_MAX: usize = 16;
+
+impl Pool {
+    /// Puts a pool together; its mode follows from the health its endpoints have now.
+    pub fn new(name: Arc<str>, config: &model::Pool, members: Vec<Member>, shared: Arc<PoolShared>) -> Self {
+        let weights: Vec<u32> = members.iter().map(|member| member.weight).collect();
+        let pool = Self {
+            name,
+            algorithm: config.balance,
+            attempts: config.attempts.get(),
+            health: config.health.clone(),
+            balance: Balance::new(config.balance, &weights),
+            members: members.into(),
+            shared,
+            fail_open_below: config.fail_open_below,
+            mode: AtomicU8::new(Mode::Healthy as u8),
+        };
+        pool.refresh_mode();
+        pool
+    }
+
+    /// Picks an endpoint and counts the request on it; the caller must see to the matching `end`.
+    ///
+    /// Prefers endpoints not tried yet, and takes a tried one only if there is no other.
+    pub fn acquire(&self, tried: &Tried) -> Option<usize> {
+        self.acquire_among(Some(tried)).or_else(|| if tried.len > 0 { self.acquire_among(None) } else { None })
+    }
+
+    fn acquire_among(&self, tried: Option<&Tried>) -> Option<usize> {
+        let view = PoolCandidates { pool: self, mode: self.mode(), tried };
+        let mut dice = WorkerDice { turn: &self.shared.turn };
+        for _ in 0..PICKS_MAX {
+            let pick = self.balance.pick(&view, &mut dice)?;
+            let endpoint = &self.members[pick.index].endpoint;
+            match pick.if_load {
+                Some(load) if !endpoint.begin_if(load) => continue,
+                Some(_) => {}
+                None => endpoint.begin(),
+            }
+            return Some(pick.index);
+        }
+        let pick = self.balance.pick(&view, &mut dice)?;
+        self.members[pick.index].endpoint.begin();
+        Some(pick.index)
+    }
+
+    /// Who gets traffic now.
+    pub fn mode(&self) -> Mode {
+        match self.mode.load(Relaxed) {
+            0 => Mode::Healthy,
+            1 => Mode::FailOpen,
+            _ => Mode::Unknown,
+        }
+    }
+
+    /// Works out the mode anew after a change of health; returns the old and the new one if they differ.
+    pub fn refresh_mode(&self) -> Option<(Mode, Mode)> {
+        let verdicts = self.members.iter().filter(|m| m.state.takes_requests()).map(|m| m.endpoint.health());
+        let (mut healthy, mut checked) = (0, 0);
+        for health in verdicts {
+            healthy += usize::from(health == Health::Healthy);
+            checked += usize::from(health != Health::Unchecked);
+        }
+        let (old, new) = (self.mode(), Mode::decide(healthy, checked, self.fail_open_below));
+        self.mode.store(new as u8, Relaxed);
+        (old != new).then_some((old, new))
+    }
+
+    /// Whether removed endpoints are held although a new one is healthy by now.
+    pub fn can_release_held(&self) -> bool {
+        let has = |test: &dyn Fn(&Member) -> bool| self.members.iter().any(test);
+        has(&|m| m.state == MemberState::Held)
+            && has(&|m| m.state == MemberState::Ready && m.endpoint.health() == Health::Healthy)
+    }
+}
+
+struct PoolCandidates<'a> {
+    pool: &'a Pool,
+    mode: Mode,
+    tried: Option<&'a Tried>,
+}
+
+impl Candidates for PoolCandidates<'_> {
+    fn count(&self) -> usize {
+        self.pool.members.len()
+    }
+
+    fn eligible(&self, index: usize) -> bool {
+        let member = &self.pool.members[index];
+        let healthy_enough = match (self.mode, member.endpoint.health()) {
+            (_, Health::Healthy) | (Mode::Unknown, _) | (Mode::FailOpen, Health::Unhealthy) => true,
+            (Mode::Healthy, _) | (Mode::FailOpen, Health::Unchecked) => false,
+        };
+        healthy_enough && member.state.takes_requests() && !self.tried.is_some_and(|tried| tried.contains(index))
+    }
+
+    fn weight(&self, index: usize) -> u32 {
+        self.pool.members[index].weight
+    }
+
+    fn in_flight(&self, index: usize) -> u32 {
+        self.pool.members[index].endpoint.in_flight()
+    }
+
+    fn latency_ns(&self, index: usize) -> u64 {
+        u64::try_from(self.pool.members[index].endpoint.latency().average().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+struct WorkerDice<'a> {
+    turn: &'a AtomicU64,
+}
+
+impl Dice for WorkerDice<'_> {
+    fn below(&mut self, bound: u64) -> u64 {
+        fastrand::u64(..bound)
+    }
+
+    fn turn(&mut self) -> u64 {
+        self.turn.fetch_add(1, Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(algorithm: Algorithm, members: &[(Health, MemberState)]) -> Pool {
+        let members = members.iter().enumerate().map(|(index, &(health, state))| Member {
+            endpoint: Arc::new(Endpoint::new("app".into(), ([127, 0, 0, 1], index as u16 + 1).into(), health, 1)),
+            backend: "backend".into(),
+            weight: 1,
+            state,
+        });
+        let config = model::Pool {
+            balance: algorithm,
+            backends: Vec::new(),
+            health: None,
+            fail_open_below: 50,
+            reload_guard: true,
+            attempts: std::num::NonZeroUsize::MIN,
+        };
+        Pool::new("app".into(), &config, members.collect(), Arc::new(PoolShared::new(1)))
+    }
+
+    #[test]
+    fn modes_follow_the_share_of_healthy_endpoints() {
+        for (healthy, checked, below, mode) in [
+            (0, 0, 50, Mode::Unknown),
+            (0, 0, 0, Mode::Healthy),
+            (1, 1, 50, Mode::Healthy),
+            (1, 2, 50, Mode::Healthy),
+            (1, 3, 50, Mode::FailOpen),
+            (0, 3, 50, Mode::FailOpen),
+            (0, 3, 0, Mode::Healthy),
+            (2, 3, 100, Mode::FailOpen),
+        ] {
+            assert_eq!(Mode::decide(healthy, checked, below), mode, "{healthy}/{checked} below {below} %");
+        }
+    }
+
+    #[test]
+    fn who_may_be_picked() {
+        use Health::{Healthy as H, Unchecked as N, Unhealthy as U};
+        use MemberState::{Down, Drain, Held, Ready};
+        for (members, expected) in [
+            (&[(H, Ready), (H, Ready)][..], &[0, 1][..]),
+            (&[(H, Ready), (U, Ready)], &[0]),
+            (&[(H, Ready), (U, Ready), (U, Ready)], &[0, 1, 2]),
+            (&[(H, Ready), (N, Ready), (N, Ready)], &[0]),
+            (&[(N, Ready), (N, Ready)], &[0, 1]),
+            (&[(U, Ready), (N, Ready)], &[0]),
+            (&[(H, Drain), (H, Ready)], &[1]),
+            (&[(H, Down), (U, Ready)], &[1]),
+            (&[(H, Held), (N, Ready)], &[0]),
+            (&[(H, Drain)], &[]),
+        ] {
+            let pool = pool(Algorithm::RoundRobin, members);
+            let mut picks: Vec<_> = (0..8).filter_map(|_| pool.acquire(&Tried::default())).collect();
+            picks.sort_unstable();
+            picks.dedup();
+            assert_eq!(picks, expected, "{members:?}");
+        }
+    }
+
+    #[test]
+    fn a_tried_endpoint_comes_last() {
+        let pool = pool(Algorithm::RoundRobin, &[(Health::Healthy, MemberState::Ready); 3]);
+        let mut tried = Tried::default();
+        for _ in 0..3 {
+            let index = pool.acquire(&tried).unwrap();
+            assert!(!tried.contains(index));
+            tried.add(index);
+        }
+        assert!(pool.acquire(&tried).is_some(), "when all were tried, one of them again");
+    }
+
+    #[test]
+    fn least_connections_is_exact_over_threads() {
+        let pool = pool(Algorithm::LeastConnections, &[(Health::Healthy, MemberState::Ready); 3]);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..750).for_each(|_| assert!(pool.acquire(&Tried::default()).is_some())));
+            }
+        });
+        let loads: Vec<u32> = pool.members.iter().map(|member| member.endpoint.in_flight()).collect();
+        assert_eq!(loads, [1000, 1000, 1000]);
+    }
+
+    #[test]
+    fn round_robin_is_exact_over_threads() {
+        let pool = pool(Algorithm::RoundRobin, &[(Health::Healthy, MemberState::Ready); 3]);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..750).for_each(|_| assert!(pool.acquire(&Tried::default()).is_some())));
+            }
+        });
+        let loads: Vec<u32> = pool.members.iter().map(|member| member.endpoint.in_flight()).collect();
+        assert_eq!(loads, [1000, 1000, 1000]);
+    }
+}

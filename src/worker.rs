@@ -1,0 +1,256 @@
+//! One core: a thread with a runtime of its own, its listening sockets, its share of the client connections.
+//!
+//! Nothing a worker holds is shared but the current snapshot and some atomics, so its futures need neither `Send` nor locks.
+//! The kernel spreads new connections over the workers by hash, which is uneven when they are few; a worker that holds clearly
+//! more than the least loaded one hands a fresh connection over before reading from it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{self, LocalOptions};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use crate::config::model;
+use crate::listen::{Connections, ListenerState, Loads, conn};
+use crate::metrics::WorkerCell;
+use crate::proxy::Proxy;
+use crate::snapshot::{Shared, Viewer};
+use crate::telemetry::AccessLog;
+
+/// Commands and handed-over connections that wait for a worker at most.
+const COMMANDS_MAX: usize = 1024;
+/// How often unused connections are looked through.
+const HOUSEKEEPING: Duration = Duration::from_millis(500);
+/// Pause after a failed `accept`, and while the limit of connections is reached.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a worker can be told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Accept connections for listener number `id`.
+    Listen { id: u64, config: Arc<model::Listener>, socket: StdListener },
+    /// Take over a connection that another worker accepted for listener number `id`.
+    Adopt { id: u64, stream: StdStream, peer: SocketAddr },
+    /// Stop accepting for this listener and let its connections finish.
+    Unlisten { id: u64 },
+    /// The same for all listeners, then end.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// What all workers are given.
+#[derive(Debug, Clone)]
+pub(crate) struct Shares {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) loads: Loads,
+    pub(crate) cells: Arc<[CachePadded<WorkerCell>]>,
+    pub(crate) access_log: Option<AccessLog>,
+}
+
+/// The control plane's handle of a worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    commands: mpsc::Sender<Command>,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Queues a command; waits if the queue is full. A worker that has ended needs no commands.
+    pub(crate) async fn tell(&self, command: Command) {
+        self.commands.send(command).await.ok();
+    }
+
+    /// Whether its thread has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// Starts `count` workers.
+///
+/// # Errors
+/// When the system refuses a thread or a runtime.
+pub(crate) fn spawn_all(count: usize, shares: &Shares) -> io::Result<Vec<Worker>> {
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(COMMANDS_MAX)).unzip();
+    let spawn = |(number, receiver): (usize, mpsc::Receiver<Command>)| {
+        let (shares, peers) = (shares.clone(), senders.clone());
+        let commands = senders[number].clone();
+        let thread = std::thread::Builder::new().name(format!("unstick-{number}")).spawn(move || {
+            match runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => runtime.block_on(Local::new(number, shares, peers).run(receiver)),
+                Err(error) => tracing::error!(worker = number, %error, "no runtime for a worker"),
+            }
+        })?;
+        Ok(Worker { commands, thread })
+    };
+    receivers.into_iter().enumerate().map(spawn).collect()
+}
+
+/// A worker from the inside.
+struct Local {
+    number: usize,
+    shares: Shares,
+    peers: Vec<mpsc::Sender<Command>>,
+    proxy: Rc<Proxy>,
+    connections: Rc<Connections>,
+    listeners: RefCell<HashMap<u64, Listening>>,
+}
+
+struct Listening {
+    state: Rc<ListenerState>,
+    closing: Rc<Notify>,
+}
+
+impl Local {
+    fn new(number: usize, shares: Shares, peers: Vec<mpsc::Sender<Command>>) -> Rc<Self> {
+        let proxy = Rc::new(Proxy {
+            worker: number,
+            viewer: Viewer::new(Arc::clone(&shares.shared), number),
+            access_log: shares.access_log.clone(),
+            cells: Arc::clone(&shares.cells),
+        });
+        Rc::new(Self { number, shares, peers, proxy, connections: Rc::default(), listeners: RefCell::default() })
+    }
+
+    async fn run(self: Rc<Self>, mut commands: mpsc::Receiver<Command>) {
+        let mut housekeeping = interval(HOUSEKEEPING);
+        housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_draining = false;
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Drain) => {
+                        is_draining = true;
+                        self.unlisten(None);
+                    }
+                    Some(Command::Stop) | None => return,
+                    Some(command) => self.obey(command),
+                },
+                _ = housekeeping.tick() => self.proxy.viewer.current().reap_idle(Instant::now()),
+                () = self.connections.emptied(), if is_draining => return,
+            }
+        }
+    }
+
+    fn obey(self: &Rc<Self>, command: Command) {
+        match command {
+            Command::Listen { id, config, socket } => match TcpListener::from_std(socket) {
+                Ok(listener) => {
+                    let (state, closing) = (ListenerState::new(&config), Rc::new(Notify::new()));
+                    let listening = Listening { state: Rc::clone(&state), closing: Rc::clone(&closing) };
+                    self.listeners.borrow_mut().insert(id, listening);
+                    spawn_local(Rc::clone(self).accept(id, listener, closing));
+                }
+                Err(error) => tracing::error!(listener = config.name, %error, "cannot listen"),
+            },
+            Command::Adopt { id, stream, peer } => match TcpStream::from_std(stream) {
+                Ok(stream) => self.serve(id, stream, peer),
+                Err(error) => tracing::warn!(%peer, %error, "cannot take over a connection"),
+            },
+            Command::Unlisten { id } => self.unlisten(Some(id)),
+            // Handled by the caller.
+            Command::Drain | Command::Stop => {}
+        }
+    }
+
+    fn unlisten(&self, id: Option<u64>) {
+        for (_, listening) in self.listeners.borrow().iter().filter(|(known, _)| id.is_none_or(|id| id == **known)) {
+            listening.closing.notify_one();
+            listening.state.draining.set(true);
+        }
+        self.connections.wake_all();
+    }
+
+    /// Accepts until told to stop; then takes what the kernel has queued already, and closes the socket.
+    async fn accept(self: Rc<Self>, id: u64, listener: TcpListener, closing: Rc<Notify>) {
+        loop {
+            let limit = self.proxy.viewer.current().snapshot.limits.connections;
+            if self.shares.loads.total() >= limit {
+                tokio::select! { () = sleep(ACCEPT_PAUSE) => continue, () = closing.notified() => break }
+            }
+            let accepted = tokio::select! {
+                biased;
+                () = closing.notified() => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.welcome(id, stream, peer),
+                Err(error) if is_client_s(&error) => {}
+                Err(error) => {
+                    self.proxy.cell().accept_errors.add(1);
+                    tracing::warn!(%error, "cannot accept connections, trying again");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        if let Ok(listener) = listener.into_std() {
+            while let Ok((stream, peer)) = listener.accept() {
+                if stream.set_nonblocking(true).is_ok() {
+                    self.obey(Command::Adopt { id, stream, peer });
+                }
+            }
+        }
+    }
+
+    /// Serves a fresh connection here or hands it over.
+    fn welcome(self: &Rc<Self>, id: u64, stream: TcpStream, peer: SocketAddr) {
+        self.proxy.cell().accepted.add(1);
+        if let Some(other) = self.shares.loads.better_than(self.number) {
+            let Ok(stream) = stream.into_std() else { return };
+            match self.peers[other].try_send(Command::Adopt { id, stream, peer }) {
+                Ok(()) => self.proxy.cell().handed_over.add(1),
+                Err(refused) => self.obey(refused.into_inner()),
+            }
+            return;
+        }
+        self.serve(id, stream, peer);
+    }
+
+    fn serve(self: &Rc<Self>, id: u64, stream: TcpStream, peer: SocketAddr) {
+        let Some(state) = self.listeners.borrow().get(&id).map(|listening| Rc::clone(&listening.state)) else {
+            return;
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%peer, %error, "client gone before it was served");
+            return;
+        }
+        let load = self.shares.loads.add(self.number);
+        let registration = self.connections.register();
+        let proxy = Rc::clone(&self.proxy);
+        spawn_local(async move {
+            let _load = load;
+            let _panics = PanicCount(Rc::clone(&proxy));
+            conn::serve(stream, peer, state, proxy, registration).await;
+        });
+    }
+}
+
+/// Failures of `accept` that concern one client only.
+fn is_client_s(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+/// Counts a connection whose task is unwinding; the panic ends there.
+struct PanicCount(Rc<Proxy>);
+
+impl Drop for PanicCount {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.cell().panics.add(1);
+        }
+    }
+}

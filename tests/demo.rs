@@ -1,0 +1,208 @@
+//! `unstick demo` as a person meets it: through the page, the pids it prints, and the signals they send.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Until the demo is up; generous, for a loaded machine.
+const START: Duration = Duration::from_secs(30);
+
+/// Until processes are gone that were told to go.
+const END: Duration = Duration::from_secs(5);
+
+/// Two demos that start at the same instant may both find the usual admin port free.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// A demo that runs, and what it printed.
+struct Demo {
+    parent: Child,
+    lines: Receiver<String>,
+    address: String,
+    directory: PathBuf,
+    replicas: Vec<(String, u32)>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Demo {
+    fn start() -> Self {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parent = Command::new(env!("CARGO_BIN_EXE_unstick"))
+            .args(["demo", "--listen", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        let output = BufReader::new(parent.stdout.take().expect("it was piped"));
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let (address, directory, replicas) = (String::new(), PathBuf::new(), Vec::new());
+        let mut demo = Self { parent, lines, address, directory, replicas, _turn: turn };
+        demo.read_introduction();
+        eventually(START, "the page answers", || demo.get("/", "").is_some_and(|page| page.contains("Your cart")));
+        demo
+    }
+
+    fn read_introduction(&mut self) {
+        loop {
+            let line = self.lines.recv_timeout(START).expect("the introduction is printed to its end");
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words[..] {
+                ["replica", name, "pid", pid, _] => self.replicas.push((name.into(), pid.parse().expect("a pid"))),
+                ["config", path] => self.directory = Path::new(path).parent().expect("a file in a directory").into(),
+                ["1.", "Open", url, ..] => self.address = url.trim_matches(|c| "htp:/".contains(c)).into(),
+                ["Ctrl-C", ..] => return,
+                _ => {}
+            }
+        }
+    }
+
+    fn line_with(&self, text: &str) -> String {
+        let deadline = Instant::now() + START;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("a line with {text:?}"));
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    fn get(&self, path: &str, cookie: &str) -> Option<String> {
+        self.exchange(&format!("GET {path} HTTP/1.1\r\nHost: shop\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n"))
+    }
+
+    /// The cookie with which the shop answers.
+    fn put_into_cart(&self, item: &str, cookie: &str) -> String {
+        let form = format!("item={item}");
+        let length = form.len();
+        let answer = self.exchange(&format!(
+            "POST /cart HTTP/1.1\r\nHost: shop\r\nCookie: {cookie}\r\nContent-Length: {length}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n\r\n{form}"
+        ));
+        let answer = answer.expect("the form is answered");
+        assert!(answer.starts_with("HTTP/1.1 303 "), "{answer}");
+        let set = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie is set");
+        set.split(';').next().unwrap_or_default().to_owned()
+    }
+
+    /// Which replica answers, and how many items it sees in the cart.
+    fn whoami(&self, cookie: &str) -> (String, u64) {
+        let answer = self.get("/whoami", cookie).expect("every request is answered");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{answer}");
+        let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        (body["replica"].as_str().expect("a name").to_owned(), body["items"].as_u64().expect("a count"))
+    }
+
+    /// `None` if there is no whole exchange.
+    fn exchange(&self, request: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(&self.address).ok()?;
+        stream.set_read_timeout(Some(END)).ok()?;
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually(START, "the demo ends", || {
+            status = self.parent.try_wait().expect("it can be waited for");
+            status.is_some()
+        });
+        status.expect("it was just seen")
+    }
+
+    fn assert_no_replica_left(&self) {
+        for (name, pid) in &self.replicas {
+            eventually(END, &format!("replica {name} is gone"), || !runs(*pid));
+        }
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // After a failed assertion, or when the demo was killed and could not tidy up.
+        let _ = self.parent.kill();
+        let _ = self.parent.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn eventually(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn send(signal: &str, pid: u32) {
+    let sent = Command::new("kill").args([signal, &pid.to_string()]).status().expect("`kill` runs");
+    assert!(sent.success(), "kill {signal} {pid}");
+}
+
+/// Whether a process exists and is more than an entry that nobody has collected yet.
+fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+#[test]
+fn the_cart_outlives_every_replica_change_and_no_child_outlives_a_killed_parent() {
+    let mut demo = Demo::start();
+    assert_eq!(demo.replicas.len(), 3);
+    let mut cookie = String::new();
+    for item in ["tea", "bread", "tea"] {
+        cookie = demo.put_into_cart(item, &cookie);
+    }
+    let mut silent: Vec<_> = demo.replicas.iter().map(|(name, _)| name.clone()).collect();
+    // Not at once: a replica gets requests only after its first health check.
+    eventually(START, "every replica answers", || {
+        let (answered, items) = demo.whoami(&cookie);
+        assert_eq!(items, 3, "at replica {answered}");
+        silent.retain(|name| *name != answered);
+        silent.is_empty()
+    });
+    assert!(demo.replicas.iter().all(|(_, pid)| runs(*pid)));
+    send("-KILL", demo.parent.id());
+    assert!(!demo.wait().success());
+    demo.assert_no_replica_left();
+}
+
+#[test]
+fn ctrl_c_leaves_neither_child_nor_file() {
+    let mut demo = Demo::start();
+    assert!(demo.directory.join("unstick.toml").is_file());
+    send("-INT", demo.parent.id());
+    assert_eq!(demo.wait().code(), Some(0));
+    demo.assert_no_replica_left();
+    assert!(!demo.directory.exists());
+}
+
+#[test]
+fn a_killed_replica_is_not_missed_and_comes_back() {
+    let mut demo = Demo::start();
+    let cookie = demo.put_into_cart("soap", "");
+    let (name, pid) = demo.replicas[1].clone();
+    send("-KILL", pid);
+    demo.line_with(&format!("replica {name} (pid {pid}) is gone; its traffic moved to a and c."));
+    for _ in 0..12 {
+        let (answered, items) = demo.whoami(&cookie);
+        assert!(answered != name && items == 1, "{answered}, {items} items");
+    }
+    let back = demo.line_with(&format!("replica {name} is back (pid "));
+    let pid = back.trim_matches(|c: char| !c.is_ascii_digit()).parse().expect("the new pid");
+    demo.replicas.push((name.clone(), pid));
+    eventually(START, "it gets requests again", || demo.whoami(&cookie) == (name.clone(), 1));
+    send("-TERM", demo.parent.id());
+    assert_eq!(demo.wait().code(), Some(0));
+    demo.assert_no_replica_left();
+}

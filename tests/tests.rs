@@ -1,0 +1,3 @@
+//! The one integration binary.
+
+mod demo; // `unstick demo` as a user sees it
