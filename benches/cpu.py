@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from lib.load import Load, run_wrk
-from lib.process import UNSTICK, Children, cores, cpu_ns, cpu_spent_ns, findings, need_tools, need_unstick
+from lib.process import UNSTICK, Children, cores, cpu_ns, cpu_spent_ns, findings, need_tools, need_unstick, waited_ns
 from lib.servers import BODIES, Server, make_files, start_haproxy, start_nginx, start_unstick
 from lib.stats import median_interval
 
@@ -65,16 +65,18 @@ class Bench:
     def __init__(self, args, children: Children, proxies: tuple[Server, Server], core: int) -> None:
         self.args, self.children, self.proxies, self.core = args, children, proxies, core
         self.idle_share = 0.0  # the most CPU the proxy that was not measured took, as a share of the core
+        self.wait_shares: list[float] = []  # how long the measured one waited for its core, as a share of the round
 
     def round(self, proxy: Server, seconds: int) -> tuple[float, Load]:
         """CPU microseconds per request of `proxy` under load."""
         (other,) = [p for p in self.proxies if p is not proxy]
-        before, other_before = cpu_ns(proxy.pid), cpu_ns(other.pid)
+        before, other_before, waited = cpu_ns(proxy.pid), cpu_ns(other.pid), waited_ns(proxy.pid)
         url = proxy.url(BODIES[self.args.body])
         load = run_wrk(self.children, url, seconds, self.args.connections, self.core)
         spent, other_spent = cpu_spent_ns(proxy.pid, before), cpu_spent_ns(other.pid, other_before)
         load.expect_clean(proxy.name)
         self.idle_share = max(self.idle_share, other_spent / (load.microseconds * 1000))
+        self.wait_shares.append((waited_ns(proxy.pid) - waited) / (load.microseconds * 1000))
         return spent / load.requests / 1000, load
 
 
@@ -87,7 +89,7 @@ def measure(args, children: Children, tmp: Path) -> dict:
     bench = Bench(args, children, proxies, load_core)
     for proxy in (a, b):
         bench.round(proxy, min(2, args.seconds))  # warm-up: not counted, but it must be clean
-    bench.idle_share = 0.0
+    bench.idle_share, bench.wait_shares = 0.0, []
 
     say = (lambda *_: None) if args.json else (lambda text: print(text, flush=True))
     say(f"body {args.body}, {args.connections} connections, {args.rounds} rounds of {args.seconds} s, "
@@ -110,7 +112,7 @@ def measure(args, children: Children, tmp: Path) -> dict:
         "haproxy": None if args.old else args.haproxy, "rounds": rounds,
         "a_us": median(r["a_us"] for r in rounds), "b_us": median(r["b_us"] for r in rounds),
         "ratio": median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios), "ratio_95": [low, high],
-        "idle_share": bench.idle_share, "max_ratio": args.max_ratio,
+        "idle_share": bench.idle_share, "wait_share": median(bench.wait_shares), "max_ratio": args.max_ratio,
         "ok": args.max_ratio is None or median(ratios) <= args.max_ratio,
     }
 
@@ -127,7 +129,10 @@ def main() -> int:
     print(f"median ratio {result['a']} / {result['b']}: {result['ratio']:.3f} "
           f"(95 % interval {result['ratio_95'][0]:.3f}-{result['ratio_95'][1]:.3f}, "
           f"min {result['ratio_min']:.3f}, max {result['ratio_max']:.3f})")
-    print(f"the idle proxy took at most {100 * result['idle_share']:.2f} % of the core")
+    print(f"the idle proxy took at most {100 * result['idle_share']:.2f} % of the core; "
+          f"the measured one waited for its core {100 * result['wait_share']:.1f} % of a round (median)")
+    if result["wait_share"] > 0.05:
+        print("warning: other work on this machine disturbed the run, repeat it when that has ended")
     if not result["ok"]:
         print(f"FAILED: {result['ratio']:.3f} is above {args.max_ratio:g}")
         return 1

@@ -21,8 +21,8 @@ from lib.servers import make_files, start_haproxy, start_nginx, start_unstick
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--uploads", type=int, default=1000, help="slow uploads at once (1000)")
-    parser.add_argument("--pairs", type=int, default=5, help="phases without and with (5 of each)")
-    parser.add_argument("--seconds", type=int, default=4, help="length of a phase (4)")
+    parser.add_argument("--pairs", type=int, default=9, help="phases without and with (9 of each)")
+    parser.add_argument("--seconds", type=int, default=3, help="length of a phase (3)")
     parser.add_argument("--connections", type=int, default=16, help="normal clients (16)")
     parser.add_argument("--pause-ms", type=int, default=8,
                         help="mean rest of a normal client between two requests (8: about 2,000 requests/s in all); 0 = none")

@@ -19,13 +19,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Config, Loaded};
 use crate::listen::Loads;
-use crate::reload::{Live, Source};
+use crate::reload::{Live, Source, names};
 use crate::status::Status;
 use crate::telemetry::{AccessLog, Telemetry};
 use crate::upstream::discover::{Answer, Discovery};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::health::Health;
 use crate::upstream::health::active::{OnVerdict, Probers, first_verdict_within};
+use crate::upstream::{MemberState, Mode};
 use crate::watch::Watch;
 use crate::worker::{self, Command, Shares, Worker};
 use crate::{admin, metrics};
@@ -34,6 +35,8 @@ use crate::{admin, metrics};
 const STOP_POLL: Duration = Duration::from_millis(10);
 /// How long the first requests wait at most for names to be resolved.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
+/// How long a broken file may take to become whole before it is reported.
+const HALF_WRITTEN: Duration = Duration::from_millis(150);
 /// Orders that wait for the control thread at most.
 const ORDERS_MAX: usize = 64;
 
@@ -243,14 +246,15 @@ impl Control {
         Ok((control, admin))
     }
 
-    /// Names, first verdicts, then listeners: the first requests wait in the kernel's queue, not for a probe.
+    /// Names, sockets, first verdicts, and only then the workers may accept: the first requests wait in the kernel's queue.
     async fn begin(&mut self) -> Result<(), StartError> {
-        self.follow_names().map_err(StartError)?;
+        let config = self.live.config.clone();
+        self.follow_names(&config).map_err(StartError)?;
         self.first_names().await;
         self.probers.sync(self.live.shared.load().pools.iter());
-        let (live, workers) = (&mut self.live, &self.workers);
-        live.bind_all(workers).await.map_err(StartError)?;
+        let bound = self.live.bind_all().map_err(StartError)?;
         self.first_verdicts().await;
+        self.live.listen(bound, &self.workers).await;
         self.status.state().listeners = self.live.addresses();
         self.status.is_ready.store(true, Relaxed);
         let listeners: Vec<String> =
@@ -268,7 +272,8 @@ impl Control {
     /// Waits for the names to be resolved, bounded.
     async fn first_names(&mut self) {
         let deadline = Instant::now() + RESOLVE_MAX;
-        while self.live.names().iter().any(|name| !self.live.resolved.contains_key(name)) {
+        let names = names(&self.live.config);
+        while names.iter().any(|name| !self.live.resolved.contains_key(name)) {
             let Some((_, answers)) = &mut self.discovery else { return };
             match tokio::time::timeout_at(deadline, answers.recv()).await {
                 Ok(Some(answer)) => {
@@ -287,7 +292,7 @@ impl Control {
         let Some(bound) = checks.map(first_verdict_within).max() else { return };
         let any_unchecked = || {
             let members = snapshot.pools.iter().filter(|pool| pool.health.is_some()).flat_map(|pool| &pool.members);
-            let mut ready = members.filter(|member| member.state == crate::upstream::MemberState::Ready);
+            let mut ready = members.filter(|member| member.state == MemberState::Ready);
             ready.any(|member| member.endpoint.health() == Health::Unchecked)
         };
         let all_checked = async {
@@ -330,10 +335,24 @@ impl Control {
         let Some(file) = &self.source.file else { return };
         // A file that is missing for a moment is being replaced; SIGHUP would report it.
         let Ok(text) = std::fs::read(file) else { return };
-        if crate::config::hash(&text) != self.text_hash {
-            self.text_hash = crate::config::hash(&text);
-            self.reload("file change").await;
+        let hash = crate::config::hash(&text);
+        if hash == self.text_hash || (self.is_broken() && !self.is_settled(hash).await) {
+            return;
         }
+        self.text_hash = hash;
+        self.reload("file change").await;
+    }
+
+    fn is_broken(&self) -> bool {
+        self.source.load().is_some_and(|loaded| loaded.is_err())
+    }
+
+    /// Whether the contents stay what they are for a moment. Who writes in place truncates the file first: what is broken
+    /// because it is half there is looked at again, not reported.
+    async fn is_settled(&self, hash: u64) -> bool {
+        sleep(HALF_WRITTEN).await;
+        let text = self.source.file.as_deref().and_then(|file| std::fs::read(file).ok());
+        text.is_some_and(|text| crate::config::hash(&text) == hash)
     }
 
     async fn reload(&mut self, trigger: &'static str) {
@@ -345,11 +364,10 @@ impl Control {
             Ok(Loaded { mut config, text_hash }) => {
                 self.text_hash = text_hash;
                 config.workers = if self.workers_flag.is_some() { self.live.config.workers } else { config.workers };
-                self.live.apply(config, &self.workers).await
+                self.apply(config).await
             }
             Err(problems) => Err(problems.one_line()),
         };
-        let result = result.and_then(|what| self.follow_names().map(|()| what));
         match &result {
             Ok(what) => {
                 self.probers.sync(self.live.shared.load().pools.iter());
@@ -366,13 +384,24 @@ impl Control {
         self.status.reloaded(trigger, result);
     }
 
+    /// Makes `next` the config, or leaves everything as it was.
+    async fn apply(&mut self, next: Config) -> Result<String, String> {
+        self.follow_names(&next)?;
+        let applied = self.live.apply(next, &self.workers).await;
+        if applied.is_err() {
+            let now = self.live.config.clone();
+            self.follow_names(&now).inspect_err(|why| tracing::error!("{why}")).ok();
+        }
+        applied
+    }
+
     /// Says loudly that the reload guard is at work.
     fn report_held(&self) {
         for pool in &self.live.shared.load().pools {
             let held: Vec<String> = pool
                 .members
                 .iter()
-                .filter(|member| member.state == crate::upstream::MemberState::Held)
+                .filter(|member| member.state == MemberState::Held)
                 .map(|member| member.endpoint.address.to_string())
                 .collect();
             if !held.is_empty() {
@@ -382,9 +411,9 @@ impl Control {
         }
     }
 
-    /// Starts, keeps and ends the resolving of names as the config wants it.
-    fn follow_names(&mut self) -> Result<(), String> {
-        let (names, servers) = (self.live.names(), &self.live.config.dns_servers);
+    /// Starts, keeps and ends the resolving of names as `config` wants it.
+    fn follow_names(&mut self, config: &Config) -> Result<(), String> {
+        let (names, servers) = (names(config), &config.dns_servers);
         if names.is_empty() {
             self.discovery = None;
             return Ok(());
@@ -515,12 +544,11 @@ fn on_verdict(live: &Live, release: &Rc<Notify>, verdicts: &Rc<Notify>) -> OnVer
         }
         let snapshot = shared.load();
         let Some(pool) = snapshot.pool(pool) else { return };
-        if let Some((_, mode)) = pool.refresh_mode() {
-            match mode {
-                crate::upstream::Mode::FailOpen => tracing::error!(pool = %pool.name,
-                    "too few endpoints are healthy: all that were probed get requests again"),
-                _ => tracing::info!(pool = %pool.name, "healthy endpoints only get requests"),
-            }
+        match pool.refresh_mode() {
+            Some((_, Mode::FailOpen)) => tracing::error!(pool = %pool.name,
+                "too few endpoints are healthy: all that were probed get requests again"),
+            Some((Mode::FailOpen, _)) => tracing::info!(pool = %pool.name, "healthy endpoints only get requests again"),
+            _ => {}
         }
         if pool.can_release_held() {
             release.notify_one();

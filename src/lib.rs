@@ -26,6 +26,7 @@ mod listen;
 pub mod metrics;
 pub mod proxy;
 pub mod reload;
+mod small_write;
 pub mod snapshot;
 mod status;
 pub mod telemetry;

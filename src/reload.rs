@@ -57,8 +57,15 @@ struct Bound {
     address: SocketAddr,
 }
 
+impl Bound {
+    /// Whether this is the socket that `config` asks for. Port 0 is a different one for each listener.
+    fn serves(&self, config: &config::Listener) -> bool {
+        self.config.address == config.address && (config.address.port() != 0 || self.config.name == config.name)
+    }
+}
+
 /// A listener that is about to be.
-struct Fresh {
+pub(crate) struct Fresh {
     bound: Bound,
     sockets: Vec<TcpListener>,
 }
@@ -87,25 +94,12 @@ impl Live {
         self.listeners.iter().map(|bound| (bound.config.name.clone(), bound.address)).collect()
     }
 
-    /// The names among all backends.
-    pub(crate) fn names(&self) -> BTreeSet<String> {
-        let backends = self.config.pools.values().flat_map(|pool| &pool.backends);
-        backends
-            .filter_map(|backend| match &backend.address {
-                BackendAddress::Name { host, .. } => Some(host.clone()),
-                BackendAddress::Socket(_) => None,
-            })
-            .collect()
-    }
-
-    /// Binds the listeners of the config and tells the workers. For the start.
+    /// Binds the listeners of the config, for the start: clients can connect, but nobody accepts before [`Self::listen`].
     ///
     /// # Errors
     /// The address that cannot be bound, and why.
-    pub(crate) async fn bind_all(&mut self, workers: &[Worker]) -> Result<(), String> {
-        let fresh = self.bind_fresh(&self.config.listeners.clone())?;
-        self.listen(fresh, workers).await;
-        Ok(())
+    pub(crate) fn bind_all(&self) -> Result<Vec<Fresh>, String> {
+        self.bind_fresh(&self.config.listeners)
     }
 
     /// Makes `next` the config.
@@ -117,15 +111,21 @@ impl Live {
         self.refuse_what_cannot_change(&next)?;
         let fresh = self.bind_fresh(&next.listeners)?;
         let gone = self.take_gone(&next.listeners);
+        let updated = self.take_updates(&next.listeners);
         let added: Vec<String> = fresh.iter().map(|fresh| fresh.bound.address.to_string()).collect();
         let removed: Vec<String> = gone.iter().map(|bound| bound.address.to_string()).collect();
         self.config = next;
         let mut changes = self.rebuild();
         changes.extend((!added.is_empty()).then(|| format!("now listening on {}", added.join(", "))));
         changes.extend((!removed.is_empty()).then(|| format!("no longer listening on {}", removed.join(", "))));
+        let renewed: Vec<&str> = updated.iter().map(|(_, config)| config.name.as_str()).collect();
+        changes.extend((!renewed.is_empty()).then(|| format!("listener {} changed", renewed.join(", "))));
         self.listen(fresh, workers).await;
-        for bound in gone {
-            for worker in workers {
+        for worker in workers {
+            for (id, config) in &updated {
+                worker.tell(Command::Update { id: *id, config: Arc::clone(config) }).await;
+            }
+            for bound in &gone {
                 worker.tell(Command::Unlisten { id: bound.id }).await;
             }
         }
@@ -157,29 +157,42 @@ impl Live {
         Ok(())
     }
 
-    /// Binds the listeners that are new or different.
+    /// Binds the listeners that are new.
     fn bind_fresh(&self, wanted: &[config::Listener]) -> Result<Vec<Fresh>, String> {
-        let is_kept = |config: &&config::Listener| self.listeners.iter().any(|bound| *bound.config == **config);
-        let mut fresh = Vec::new();
-        for (nth, config) in wanted.iter().filter(|config| !is_kept(config)).enumerate() {
-            let exclusive = !self.listeners.iter().any(|bound| bound.address == config.address);
+        let is_bound = |config: &&config::Listener| self.listeners.iter().any(|bound| bound.serves(config));
+        let fresh = wanted.iter().filter(|config| !is_bound(config)).enumerate().map(|(nth, config)| {
+            let exclusive = !self.listeners.iter().any(|bound| overlap(bound.address, config.address));
             let (address, sockets) = listen::bind(config.address, self.workers, exclusive)
                 .map_err(|error| format!("cannot listen on {} (listener {}): {error}", config.address, config.name))?;
             let bound = Bound { id: self.next_id + nth as u64, config: Arc::new(config.clone()), address };
-            fresh.push(Fresh { bound, sockets });
-        }
-        Ok(fresh)
+            Ok(Fresh { bound, sockets })
+        });
+        fresh.collect()
     }
 
-    /// Takes out the listeners that are no longer wanted as they are.
+    /// Takes out the listeners that are no longer wanted.
     fn take_gone(&mut self, wanted: &[config::Listener]) -> Vec<Bound> {
-        let (kept, gone) =
-            std::mem::take(&mut self.listeners).into_iter().partition(|bound| wanted.contains(&bound.config));
+        let is_wanted = |bound: &Bound| wanted.iter().any(|config| bound.serves(config));
+        let (kept, gone) = std::mem::take(&mut self.listeners).into_iter().partition(is_wanted);
         self.listeners = kept;
         gone
     }
 
-    async fn listen(&mut self, fresh: Vec<Fresh>, workers: &[Worker]) {
+    /// Gives the listeners whose settings differ their new ones; the sockets stay, so that no connection is lost.
+    fn take_updates(&mut self, wanted: &[config::Listener]) -> Vec<(u64, Arc<config::Listener>)> {
+        let mut updates = Vec::new();
+        for bound in &mut self.listeners {
+            let Some(config) = wanted.iter().find(|config| bound.serves(config)) else { continue };
+            if *bound.config != *config {
+                bound.config = Arc::new(config.clone());
+                updates.push((bound.id, Arc::clone(&bound.config)));
+            }
+        }
+        updates
+    }
+
+    /// Lets the workers accept.
+    pub(crate) async fn listen(&mut self, fresh: Vec<Fresh>, workers: &[Worker]) {
         for Fresh { bound, sockets } in fresh {
             self.next_id = self.next_id.max(bound.id + 1);
             for (worker, socket) in workers.iter().zip(sockets) {
@@ -188,6 +201,22 @@ impl Live {
             self.listeners.push(bound);
         }
     }
+}
+
+/// The names among all backends.
+pub(crate) fn names(config: &Config) -> BTreeSet<String> {
+    let backends = config.pools.values().flat_map(|pool| &pool.backends);
+    backends
+        .filter_map(|backend| match &backend.address {
+            BackendAddress::Name { host, .. } => Some(host.clone()),
+            BackendAddress::Socket(_) => None,
+        })
+        .collect()
+}
+
+/// Whether one socket bound to each would be in the other's way.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
 /// What an operator would want to hear of the way from one snapshot to the next.

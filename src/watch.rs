@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -15,6 +16,9 @@ use tokio::time::{sleep, timeout};
 const POLL: Duration = Duration::from_secs(2);
 /// Editors write in several steps: wait until none came for this long.
 const SETTLE: Duration = Duration::from_millis(50);
+
+/// The only kind of access that can leave other contents behind.
+const AFTER_WRITING: AccessKind = AccessKind::Close(AccessMode::Write);
 
 /// Watches one file.
 #[derive(Debug)]
@@ -29,8 +33,11 @@ impl Watch {
     pub(crate) fn new(file: &Path) -> Self {
         // One event that waits says as much as many.
         let (sender, events) = mpsc::channel(1);
-        let notify = move |_: notify::Result<notify::Event>| {
-            sender.try_send(()).ok();
+        let notify = move |event: notify::Result<notify::Event>| {
+            // Reading the file is an event too, and it is read after each event: without this it would go on for ever.
+            if !event.is_ok_and(|event| matches!(event.kind, EventKind::Access(kind) if kind != AFTER_WRITING)) {
+                sender.try_send(()).ok();
+            }
         };
         let watcher = notify::recommended_watcher(notify)
             .and_then(|mut watcher| watcher.watch(&folder_of(file), RecursiveMode::NonRecursive).map(|()| watcher))

@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Listen { id: u64, config: Arc<model::Listener>, socket: StdListener },
     /// Take over a connection that another worker accepted for listener number `id`.
     Adopt { id: u64, stream: StdStream, peer: SocketAddr },
+    /// New settings for listener number `id`: they hold for new connections, the present ones finish and are closed.
+    Update { id: u64, config: Arc<model::Listener> },
     /// Stop accepting for this listener and let its connections finish.
     Unlisten { id: u64 },
     /// The same for all listeners, then end.
@@ -158,6 +160,13 @@ impl Local {
                 Ok(stream) => self.serve(id, stream, peer),
                 Err(error) => tracing::warn!(%peer, %error, "cannot take over a connection"),
             },
+            Command::Update { id, config } => {
+                if let Some(listening) = self.listeners.borrow_mut().get_mut(&id) {
+                    let before = std::mem::replace(&mut listening.state, ListenerState::new(&config));
+                    before.draining.set(true);
+                }
+                self.connections.wake_all();
+            }
             Command::Unlisten { id } => self.unlisten(Some(id)),
             // Handled by the caller.
             Command::Drain | Command::Stop => {}

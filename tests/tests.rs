@@ -1,3 +1,15 @@
 //! The one integration binary.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+mod attempts; // connect failures, unanswered requests, deadlines
+mod balance; // exact counts over all workers
+mod config_files; // config files, good and bad, and what is said of the bad ones
 mod demo; // `unstick demo` as a user sees it
+mod health; // probes, verdicts, the admin port
+mod http1; // framing, header fields, streaming
+mod names; // backends found by DNS
+mod reload; // every way of editing, and what an edit leaves untouched
+mod stop; // draining, and ending at once

@@ -51,10 +51,19 @@ class Load:
 
 
 def start_wrk(
-    children: Children, url: str, seconds: int, connections: int, core: int | None = None, pause_ms: int = 0
+    children: Children,
+    url: str,
+    seconds: int,
+    connections: int,
+    core: int | None = None,
+    pause_ms: int = 0,
+    late_s: int = 2,
 ) -> subprocess.Popen:
-    """One thread of wrk for `seconds`; every connection rests `pause_ms` on average between two requests."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", SCRIPT, url]
+    """One thread of wrk for `seconds`; every connection rests `pause_ms` on average between two requests.
+
+    An answer later than `late_s` counts as a `timeout`.
+    """
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={late_s}s", "-s", SCRIPT, url]
     environment = {**os.environ, "WRK_PAUSE_MS": str(pause_ms)}
     return children.start(command, core, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 

@@ -117,6 +117,12 @@ def cpu_spent_ns(pid: int, before: dict[int, int]) -> int:
     return sum(now - before.get(thread, 0) for thread, now in cpu_ns(pid).items())
 
 
+def waited_ns(pid: int) -> int:
+    """How long the threads were ready to run but had to wait, because something else ran on their core."""
+    tasks = [f"/proc/{pid}/task/{task}/schedstat" for task in os.listdir(f"/proc/{pid}/task")]
+    return sum(int(Path(task).read_text().split()[1]) for task in tasks)
+
+
 def memory_kib(pid: int, field: str = "VmRSS") -> int:
     """`VmRSS` (resident now) or `VmHWM` (the most there ever was), in KiB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

@@ -125,10 +125,8 @@ fn durations(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result
     let mut family = encoder.encode_descriptor("request_duration_seconds", help, None, MetricType::Histogram)?;
     for pool in pools {
         let histogram = HistogramSum::of(pool.shared.cells.iter().map(|cell| &cell.duration));
-        // The encoder takes the largest number for infinity.
-        let bound = |index| bucket_bound(index).min(f64::MAX);
         let buckets: Vec<(f64, u64)> =
-            histogram.buckets.iter().enumerate().map(|(index, count)| (bound(index), *count)).collect();
+            histogram.buckets.iter().enumerate().map(|(index, count)| (bucket_bound(index), *count)).collect();
         let count = histogram.buckets.iter().sum();
         let labels = [("pool", &*pool.name)];
         family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(histogram.sum_seconds, count, &buckets, None)?;

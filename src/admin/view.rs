@@ -65,6 +65,8 @@ struct EndpointView {
     /// Why the last probe failed.
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
+    /// Verdicts in a row that contradict `state`: it changes after `fall` or `rise` of them.
+    streak: u32,
     /// What the config wants of it: `ready`, `drain`, `down`, `held`.
     wanted: &'static str,
     weight: u32,
@@ -142,11 +144,13 @@ impl PoolView {
 impl EndpointView {
     fn of(member: &Member) -> Self {
         let endpoint = &member.endpoint;
+        let (reason, streak) = endpoint.update_health(|machine| (machine.reason().to_owned(), machine.streak()));
         Self {
             address: endpoint.address,
             backend: member.backend.to_string(),
             state: endpoint.health().name(),
-            reason: endpoint.update_health(|machine| machine.reason().to_owned()),
+            reason,
+            streak,
             wanted: member.state.name(),
             weight: member.weight,
             in_flight: endpoint.in_flight(),

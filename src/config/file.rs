@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::ops::{Range, RangeInclusive};
-use std::path::PathBuf;
 use std::time::Duration;
 
-use toml::de::DeTable;
+use toml::de::{DeTable, Error};
 
 use super::model::{
-    AccessLog, AccessLogFormat, AccessLogTarget, Config, HostPattern, Level, Limits, Listener, Log, LogFormat,
-    PathPattern, Pool, Route, Timeouts,
+    AccessLog, AccessLogFormat, Config, HostPattern, Level, Limits, Listener, Log, LogFormat, PathPattern, Pool, Route,
+    Timeouts,
 };
-use super::problem::{Problems, Sink, nearest};
+use super::problem::{Problems, Sink, did_you_mean};
 use super::section::Section;
 use super::{defaults, pool, values};
 
@@ -26,12 +25,9 @@ const ANY_TIME: RangeInclusive<Duration> = Duration::ZERO..=DURATION_MAX;
 pub(super) fn read(file_name: &str, text: &str) -> Result<(Config, BTreeSet<String>), Problems> {
     let sink = Sink::new(file_name, text);
     let (document, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        let message = error.message().lines().collect::<Vec<_>>().join(", ");
-        sink.report(error.span().unwrap_or(0..0), message, None);
-    }
+    syntax(&errors, text, &sink);
     // What a broken line hides would be reported as missing: check the meaning only of what can be read.
-    let config = if errors.is_empty() {
+    let config = if errors.iter().all(is_duplicate) {
         config(&Section::new("", "", document.get_ref(), document.span(), &sink))
     } else {
         None
@@ -39,6 +35,27 @@ pub(super) fn read(file_name: &str, text: &str) -> Result<(Config, BTreeSet<Stri
     match config {
         Some(config) if sink.is_clean() => Ok((config, sink.known.into_inner())),
         _ => Err(sink.into_problems()),
+    }
+}
+
+/// Whether a key is there twice. The first one was read, so the rest of the file means what it says.
+fn is_duplicate(error: &Error) -> bool {
+    error.message() == "duplicate key"
+}
+
+/// Reports what is no TOML. Of several errors in one line all but the first follow from it.
+fn syntax(errors: &[Error], text: &str, sink: &Sink<'_>) {
+    let mut last_line = 0;
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        let (line, _) = sink.place(span.start);
+        if is_duplicate(error) {
+            let key = text.get(span.clone()).unwrap_or_default();
+            sink.report(span, format!("`{key}` is there already"), Some("leave one of them out".into()));
+        } else if line != last_line {
+            last_line = line;
+            sink.report(span, error.message(), None);
+        }
     }
 }
 
@@ -53,6 +70,12 @@ fn config(top: &Section<'_>) -> Option<Config> {
     let admin = admin(top);
     let dns_servers = top.section("dns").map(|section| dns(&section));
     top.finish();
+    top.missing("listen", 0..0, "there is no listener", "add [listen.web] with address = \"0.0.0.0:8080\"");
+    top.missing("pool", 0..0, "there is no pool", "add [pool.app] with backends = [\"127.0.0.1:3000\"]");
+    if pools.len() > 1 {
+        let message = "there are several pools, but no route says which requests each serves";
+        top.missing("route", 0..0, message, "add [[route]] with host or path, and pool");
+    }
     Some(Config {
         workers: workers.and_then(|count| NonZeroUsize::new(count as usize)),
         listeners,
@@ -67,20 +90,13 @@ fn config(top: &Section<'_>) -> Option<Config> {
 }
 
 fn listeners(top: &Section<'_>) -> Vec<Listener> {
-    let sections = top.named("listen");
-    if sections.is_empty() {
-        let help = "add [listen.web] with address = \"0.0.0.0:8080\"".to_owned();
-        top.sink.report(0..0, "there is no listener", Some(help));
-    }
     let mut listeners: Vec<Listener> = Vec::new();
-    for (name, section) in sections {
+    for (name, section) in top.named("listen") {
         let value = section.get("address");
-        if value.is_none() {
-            let help = "add address = \"0.0.0.0:8080\"".to_owned();
-            section.sink.report(section.span.clone(), format!("{} has no address", section.name), Some(help));
-        }
         let trusted_proxies = strings(&section, "trusted_proxies", values::network);
         section.finish();
+        let message = format!("{} has no address", section.name);
+        section.missing("address", section.span.clone(), &message, "add address = \"0.0.0.0:8080\"");
         let Some(value) = value else { continue };
         let Some(address) = value.parsed(values::listen_address) else { continue };
         if let Some(other) = listeners.iter().find(|other| other.address == address && address.port() != 0) {
@@ -102,10 +118,6 @@ type Pools = BTreeMap<String, (Option<Pool>, Range<usize>)>;
 
 fn pools(top: &Section<'_>) -> Pools {
     let sections = top.named("pool");
-    if sections.is_empty() {
-        let help = "add [pool.app] with backends = [\"127.0.0.1:3000\"]".to_owned();
-        top.sink.report(0..0, "there is no pool", Some(help));
-    }
     sections.into_iter().map(|(name, section)| (name, (pool::read(&section), section.span.clone()))).collect()
 }
 
@@ -113,23 +125,20 @@ fn routes(top: &Section<'_>, pools: &Pools) -> Vec<Route> {
     let sections = top.each("route");
     let only_pool = if pools.len() == 1 { pools.keys().next() } else { None };
     if sections.is_empty() {
-        if pools.len() > 1 {
-            let help = "add [[route]] with host or path, and pool".to_owned();
-            top.sink.report(0..0, "there are several pools, but no route says which requests each serves", Some(help));
-        }
         let route =
             |pool: &String| Route { host: HostPattern::Any, path: PathPattern::Prefix("/".into()), pool: pool.clone() };
         return only_pool.into_iter().map(route).collect();
     }
     let mut routes: Vec<(Route, usize)> = Vec::new();
     for section in sections {
-        let host = section.parsed("host", values::host_pattern);
-        let path = section.parsed("path", values::path_pattern);
+        let host = section.parsed_or("host", HostPattern::Any, values::host_pattern);
+        let path = section.parsed_or("path", PathPattern::Prefix("/".into()), values::path_pattern);
         let pool = pool_of(&section, pools, only_pool);
         section.finish();
-        let Some(pool) = pool else { continue };
-        let host = host.unwrap_or(HostPattern::Any);
-        let path = path.unwrap_or_else(|| PathPattern::Prefix("/".into()));
+        if only_pool.is_none() {
+            section.missing("pool", section.span.clone(), "this route names no pool", "add pool = \"...\"");
+        }
+        let (Some(host), Some(path), Some(pool)) = (host, path, pool) else { continue };
         let line = section.sink.place(section.span.start).0;
         if let Some((_, first)) = routes.iter().find(|(other, _)| other.host == host && other.path == path) {
             let message = format!("this route is for the same host and path as the one in line {first}");
@@ -147,17 +156,12 @@ fn routes(top: &Section<'_>, pools: &Pools) -> Vec<Route> {
 }
 
 fn pool_of(section: &Section<'_>, pools: &Pools, only_pool: Option<&String>) -> Option<String> {
-    let Some(value) = section.get("pool") else {
-        if only_pool.is_none() {
-            section.sink.report(section.span.clone(), "this route names no pool", Some("add pool = \"...\"".into()));
-        }
-        return only_pool.cloned();
-    };
+    let Some(value) = section.get("pool") else { return only_pool.cloned() };
     let name = value.string()?;
     if !pools.contains_key(name) {
         let known = || pools.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let help =
-            nearest(name, pools.keys().map(String::as_str)).unwrap_or_else(|| format!("known pools: {}", known()));
+            did_you_mean(name, pools.keys().map(String::as_str)).unwrap_or_else(|| format!("known pools: {}", known()));
         value.report(format!("there is no pool `{name}`"), Some(help));
         return None;
     }
@@ -215,17 +219,12 @@ fn log(section: &Section<'_>) -> Log {
     let format = section.parsed("format", |text| {
         one_of(text, &[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)])
     });
-    let to = section.string("access").map_or("off", |(text, _)| text);
+    let target = section.parsed_or("access", None, values::access_target).flatten();
     let access_format = section.parsed("access_format", |text| {
         one_of(text, &[("json", AccessLogFormat::Json), ("common", AccessLogFormat::Common)])
     });
     let queue = section.integer("access_queue", 1..=1_000_000);
     section.finish();
-    let target = match to {
-        "off" => None,
-        "stdout" => Some(AccessLogTarget::Stdout),
-        path => Some(AccessLogTarget::File(PathBuf::from(path))),
-    };
     let access = target.map(|to| AccessLog {
         to,
         format: access_format.unwrap_or(AccessLogFormat::Json),
@@ -239,7 +238,7 @@ pub(super) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Stri
     words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
         let known = || words.iter().map(|(word, _)| *word);
         let help =
-            nearest(text, known()).unwrap_or_else(|| format!("write {}", known().collect::<Vec<_>>().join(", ")));
+            did_you_mean(text, known()).unwrap_or_else(|| format!("write {}", known().collect::<Vec<_>>().join(", ")));
         format!("unknown value `{text}`; {help}")
     })
 }

@@ -14,7 +14,7 @@ use super::{defaults, values};
 pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
     let balance = section.parsed("balance", values::algorithm);
     let backends = backends(section);
-    let fail_open_below = section.parsed("fail_open_below", values::percent);
+    let fail_open_below = section.share("fail_open_below");
     let reload_guard = section.boolean("reload_guard");
     let attempts = section.section("retry").and_then(|retry| {
         let attempts = retry.integer("attempts", 1..=crate::config::model::ATTEMPTS_MAX as u64);
@@ -24,8 +24,8 @@ pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
     let health = section.section("health").map(|section| health(&section));
     section.finish();
     if backends.is_empty() {
-        let help = "add backends = [\"127.0.0.1:3000\"]".to_owned();
-        section.sink.report(section.span.clone(), format!("{} has no backends", section.name), Some(help));
+        let message = format!("{} has no backends", section.name);
+        section.missing("backends", section.span.clone(), &message, "add backends = [\"127.0.0.1:3000\"]");
         return None;
     }
     Some(Pool {
@@ -76,7 +76,8 @@ fn backend(value: &Value<'_>) -> Option<Backend> {
             });
             section.finish();
             let Some(address) = address else {
-                value.report("this backend has no address", Some("add address = \"127.0.0.1:3000\"".into()));
+                let help = "add address = \"127.0.0.1:3000\"";
+                section.missing("address", value.span.clone(), "this backend has no address", help);
                 return Some(plain(stand_in(value)));
             };
             Some(Backend {
@@ -135,6 +136,10 @@ fn health(section: &Section<'_>) -> Option<HealthCheck> {
 /// `200`, `"200-399"`, or a list of such.
 fn statuses(value: &Value<'_>) -> Vec<(u16, u16)> {
     match value.value {
+        DeValue::Array(codes) if codes.is_empty() => {
+            value.report(format!("{} accepts no status", value.key), Some("write \"200-399\"".into()));
+            Vec::new()
+        }
         DeValue::Array(_) => value.array().unwrap_or_default().iter().filter_map(status).collect(),
         _ => status(value).into_iter().collect(),
     }
@@ -142,13 +147,13 @@ fn statuses(value: &Value<'_>) -> Vec<(u16, u16)> {
 
 fn status(value: &Value<'_>) -> Option<(u16, u16)> {
     match value.value {
-        DeValue::Integer(code) => match values::status_range(code.as_str()) {
-            Ok(range) => Some(range),
-            Err(_) => {
-                value.report(format!("{}: {} is no HTTP status", value.key, code.as_str()), None);
-                None
+        DeValue::Integer(code) => {
+            let range = value.integer().and_then(|code| values::status_range(&code.to_string()).ok());
+            if range.is_none() {
+                value.report(format!("{}: {code} is no HTTP status", value.key), None);
             }
-        },
+            range
+        }
         _ => value.parsed(values::status_range),
     }
 }

@@ -109,7 +109,8 @@ impl<'t> Sink<'t> {
         let end = span.end.min(self.text.len());
         let start = span.start.min(end);
         let (line, column) = self.place(start);
-        let problem = Problem { line, column, message: message.into(), help, span: Some(start..end) };
+        let (message, help) = (printable(&message.into()), help.as_deref().map(printable));
+        let problem = Problem { line, column, message, help, span: Some(start..end) };
         self.list.borrow_mut().push(problem);
     }
 
@@ -133,9 +134,24 @@ impl<'t> Sink<'t> {
     }
 }
 
-/// "did you mean", if one of `known` is near.
-pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
+/// Messages quote the file, and a log line or a terminal must not obey what it says: control characters are escaped.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+/// The one of `known` that `word` was probably meant to be.
+pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let scored = known.map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate));
     let (distance, candidate) = scored.min()?;
-    (distance <= 1 + candidate.len() / 4).then(|| format!("did you mean `{candidate}`?"))
+    // A one-letter name is one edit away from every other.
+    (distance <= 1 + candidate.len() / 4 && distance < candidate.len()).then_some(candidate)
+}
+
+/// "did you mean", if one of `known` is near.
+pub(super) fn did_you_mean<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
+    nearest(word, known).map(|candidate| format!("did you mean `{candidate}`?"))
 }

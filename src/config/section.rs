@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Sink, nearest};
-use super::units;
+use super::{units, values};
 
 /// A table that is being read.
 pub(super) struct Section<'a> {
@@ -35,20 +35,27 @@ pub(super) struct Value<'a> {
 }
 
 /// Spellings from other products, and what they are called here.
-const FOREIGN: [(&str, &str); 13] = [
+const FOREIGN: [(&str, &str); 20] = [
     ("servers", "backends"),
     ("server", "backends"),
     ("upstreams", "backends"),
     ("upstream", "pool"),
+    ("upstream", "backends"),
+    ("service", "pool"),
+    ("backend", "pool"),
     ("targets", "backends"),
     ("endpoints", "backends"),
     ("bind", "address"),
+    ("port", "address"),
     ("listener", "listen"),
     ("frontend", "listen"),
     ("algorithm", "balance"),
+    ("lb", "balance"),
     ("lb_policy", "balance"),
     ("policy", "balance"),
     ("healthcheck", "health"),
+    ("uri", "path"),
+    ("prefix", "path"),
 ];
 
 impl<'a> Section<'a> {
@@ -66,7 +73,7 @@ impl<'a> Section<'a> {
     pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
         self.asked.borrow_mut().push(key);
         self.sink.known.borrow_mut().insert(join(&self.pattern, key));
-        let (_, value) = self.table.iter().find(|(known, _)| known.get_ref().as_ref() == key)?;
+        let value = self.table.get(key)?;
         Some(Value { key: join(&self.name, key), span: value.span(), value: value.get_ref(), sink: self.sink })
     }
 
@@ -97,6 +104,11 @@ impl<'a> Section<'a> {
     /// The elements of the array of tables `key`.
     pub(super) fn each(&self, key: &'static str) -> Vec<Self> {
         let Some(value) = self.get(key) else { return Vec::new() };
+        if value.value.is_table() {
+            let help = format!("write [[{0}]] instead of [{0}]", value.key);
+            value.report(format!("{} must be a list of tables", value.key), Some(help));
+            return Vec::new();
+        }
         let elements = value.array().unwrap_or_default();
         let pattern = join(&self.pattern, key);
         elements
@@ -108,14 +120,19 @@ impl<'a> Section<'a> {
             .collect()
     }
 
-    pub(super) fn string(&self, key: &'static str) -> Option<(&'a str, Range<usize>)> {
-        let value = self.get(key)?;
-        value.string().map(|text| (text, value.span.clone()))
-    }
-
     /// A string that `parse` turns into something; its error says what is expected.
     pub(super) fn parsed<T>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         self.get(key)?.parsed(parse)
+    }
+
+    /// The same with a value for its absence: `None` means that what was written makes no sense.
+    pub(super) fn parsed_or<T>(
+        &self,
+        key: &'static str,
+        default: T,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        self.get(key).map_or(Some(default), |value| value.parsed(parse))
     }
 
     pub(super) fn boolean(&self, key: &'static str) -> Option<bool> {
@@ -129,47 +146,54 @@ impl<'a> Section<'a> {
 
     pub(super) fn integer(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
         let value = self.get(key)?;
-        let Some(number) = value.integer() else {
+        if !value.value.is_integer() {
             value.wrong_type("a whole number");
             return None;
-        };
-        match u64::try_from(number).ok().filter(|number| range.contains(number)) {
-            Some(number) => Some(number),
-            None => {
-                value.report(format!("{} must be from {} to {}", value.key, range.start(), range.end()), None);
-                None
-            }
         }
+        let number = value.integer().and_then(|number| u64::try_from(number).ok());
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            value.report(format!("{} must be from {} to {}", value.key, range.start(), range.end()), None);
+        }
+        number
     }
 
     /// A duration within `range`.
     pub(super) fn duration(&self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
-        let value = self.get(key)?;
-        if let Some(number) = value.integer() {
-            value.wrong_unit("a duration", &format!("\"{number}s\""));
-            return None;
-        }
-        let duration = value.parsed(units::duration)?;
-        if range.contains(&duration) {
-            return Some(duration);
-        }
-        let (least, most) = (units::show_duration(*range.start()), units::show_duration(*range.end()));
-        value.report(format!("{} must be from {least} to {most}", value.key), None);
-        None
+        self.quantity(key, ("a duration", "s"), units::duration, range, units::show_duration)
     }
 
     /// A size in bytes within `range`.
     pub(super) fn size(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+        self.quantity(key, ("a size", "B"), units::size, range, units::show_size)
+    }
+
+    /// A share in percent.
+    pub(super) fn share(&self, key: &'static str) -> Option<u8> {
+        self.quantity(key, ("a share", "%"), values::percent, 0..=100, |percent| format!("{percent}%"))
+    }
+
+    /// A number with its unit; `kind` is what it is and a unit for the advice to whoever wrote none.
+    fn quantity<T: PartialOrd + Copy>(
+        &self,
+        key: &'static str,
+        kind: (&str, &str),
+        parse: impl Fn(&str) -> Result<T, String>,
+        range: RangeInclusive<T>,
+        show: impl Fn(T) -> String,
+    ) -> Option<T> {
         let value = self.get(key)?;
         if let Some(number) = value.integer() {
-            value.wrong_unit("a size", &format!("\"{number}B\""));
+            let (what, unit) = kind;
+            let help = format!("write \"{number}{unit}\"");
+            value.report(format!("{} must be {what} with its unit", value.key), Some(help));
             return None;
         }
-        let size = value.parsed(units::size)?;
-        if range.contains(&size) {
-            return Some(size);
+        let quantity = value.parsed(parse)?;
+        if range.contains(&quantity) {
+            return Some(quantity);
         }
-        let (least, most) = (units::show_size(*range.start()), units::show_size(*range.end()));
+        let (least, most) = (show(*range.start()), show(*range.end()));
         value.report(format!("{} must be from {least} to {most}", value.key), None);
         None
     }
@@ -177,19 +201,41 @@ impl<'a> Section<'a> {
     /// Reports every key that nobody asked for. Call it when all have been.
     pub(super) fn finish(&self) {
         let asked = self.asked.borrow();
-        for key in self.table.keys() {
-            let word = key.get_ref().as_ref();
-            if asked.contains(&word) {
-                continue;
-            }
-            let foreign = FOREIGN.iter().find(|(theirs, ours)| *theirs == word && asked.contains(ours));
-            let help = foreign
-                .map(|(_, ours)| format!("did you mean `{ours}`?"))
-                .or_else(|| nearest(word, asked.iter().copied()))
-                .or_else(|| Some(format!("known keys: {}", asked.join(", "))));
+        for (word, span) in self.unknown() {
+            let help = match self.meant_by(word) {
+                Some(key) => format!("did you mean `{key}`?"),
+                None => format!("known keys: {}", asked.join(", ")),
+            };
             let place = if self.name.is_empty() { String::new() } else { format!(" in [{}]", self.name) };
-            self.sink.report(key.span(), format!("unknown key `{word}`{place}"), help);
+            self.sink.report(span, format!("unknown key `{word}`{place}"), Some(help));
         }
+    }
+
+    /// Reports that there is no `key`, or nothing in it. Call it after [`Self::finish`].
+    ///
+    /// One mistake is one problem: nothing is missing if it was only misspelt, or is there with a wrong type.
+    pub(super) fn missing(&self, key: &'static str, span: Range<usize>, message: &str, help: &str) {
+        let is_there = self.table.get(key).is_some_and(|value| match value.get_ref() {
+            DeValue::Array(array) => !array.is_empty(),
+            DeValue::Table(table) => !table.is_empty(),
+            _ => true,
+        });
+        if !is_there && !self.unknown().any(|(word, _)| self.meant_by(word) == Some(key)) {
+            self.sink.report(span, message, Some(help.to_owned()));
+        }
+    }
+
+    /// The keys that nobody has asked for, with their places.
+    fn unknown(&self) -> impl Iterator<Item = (&'a str, Range<usize>)> {
+        let keys = self.table.keys().map(|key| (key.get_ref().as_ref(), key.span()));
+        keys.filter(|(word, _)| !self.asked.borrow().contains(word))
+    }
+
+    /// The known key that an unknown one probably stands for.
+    fn meant_by(&self, word: &str) -> Option<&'static str> {
+        let asked = self.asked.borrow();
+        let foreign = FOREIGN.iter().find(|(theirs, ours)| *theirs == word && asked.contains(ours));
+        foreign.map(|(_, ours)| *ours).or_else(|| nearest(word, asked.iter().copied()))
     }
 }
 
@@ -211,11 +257,8 @@ impl<'a> Value<'a> {
         self.report(format!("{} must be {expected}, not {found}", self.key), None);
     }
 
-    fn wrong_unit(&self, expected: &str, example: &str) {
-        self.report(format!("{} must be {expected} with its unit", self.key), Some(format!("write {example}")));
-    }
-
-    fn integer(&self) -> Option<i64> {
+    /// The whole number, if it is one that 64 bits can hold.
+    pub(super) fn integer(&self) -> Option<i64> {
         match self.value {
             DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok(),
             _ => None,

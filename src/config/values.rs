@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::model::{Algorithm, BackendAddress, HostPattern, PathPattern, StatusRanges};
-use super::problem::nearest;
+use super::model::{AccessLogTarget, Algorithm, BackendAddress, HostPattern, PathPattern, StatusRanges};
+use super::problem::did_you_mean;
 
 /// Every accepted spelling of every algorithm, the proper one first.
 const ALGORITHMS: [(Algorithm, &[&str]); 5] = [
@@ -30,7 +30,7 @@ pub fn algorithm(text: &str) -> Result<Algorithm, String> {
     let found = ALGORITHMS.iter().find(|(_, spellings)| spellings.contains(&wanted.as_str()));
     found.map(|(algorithm, _)| *algorithm).ok_or_else(|| {
         let proper = || ALGORITHMS.iter().map(|(_, spellings)| spellings[0]);
-        let help = nearest(&wanted, ALGORITHMS.iter().flat_map(|(_, spellings)| spellings.iter().copied()))
+        let help = did_you_mean(&wanted, ALGORITHMS.iter().flat_map(|(_, spellings)| spellings.iter().copied()))
             .unwrap_or_else(|| format!("known are {}", proper().collect::<Vec<_>>().join(", ")));
         format!("unknown algorithm `{text}`; {help}")
     })
@@ -58,7 +58,9 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
 pub(super) fn dns_server(text: &str) -> Result<SocketAddr, String> {
     let bare = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
     bare.or_else(|_| text.parse())
-        .map_err(|_| format!("`{text}` is not a name server; write \"10.0.0.2\" or \"10.0.0.2:53\""))
+        .ok()
+        .filter(|address| address.port() != 0)
+        .ok_or_else(|| format!("`{text}` is not a name server; write \"10.0.0.2\" or \"10.0.0.2:53\""))
 }
 
 /// An IP address or a network in CIDR form.
@@ -73,7 +75,7 @@ pub(super) fn backend_address(text: &str) -> Result<BackendAddress, String> {
     if let Some((scheme, rest)) = text.split_once("://") {
         return Err(format!(
             "a backend is an address and a port, without `{scheme}://`; write \"{}\"",
-            rest.trim_end_matches('/')
+            rest.split('/').next().unwrap_or_default()
         ));
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
@@ -84,8 +86,13 @@ pub(super) fn backend_address(text: &str) -> Result<BackendAddress, String> {
         };
     }
     let needs_port = || format!("`{text}` needs a port; write \"{text}:80\", with the port of the replica");
-    if text.parse::<IpAddr>().is_ok() {
-        return Err(needs_port());
+    match text.parse() {
+        Ok(IpAddr::V4(_)) => return Err(needs_port()),
+        Ok(IpAddr::V6(_)) => {
+            let example = "an IPv6 address stands in brackets, as in \"[::1]:80\"";
+            return Err(format!("`{text}` needs a port; {example}"));
+        }
+        Err(_) => {}
     }
     let (host, port) = text.rsplit_once(':').ok_or_else(needs_port)?;
     let port =
@@ -121,6 +128,10 @@ pub(super) fn host_pattern(text: &str) -> Result<HostPattern, String> {
     if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
         return Ok(HostPattern::Exact(if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() }));
     }
+    if let Some((_, rest)) = text.split_once("://") {
+        let host = rest.split(['/', ':']).next().unwrap_or_default();
+        return Err(format!("the host of a route is a name only: `{text}`; write \"{host}\""));
+    }
     if let Some((host, _)) = text.split_once(':') {
         return Err(format!("the host of a route has no port: `{text}`; write \"{host}\""));
     }
@@ -130,6 +141,9 @@ pub(super) fn host_pattern(text: &str) -> Result<HostPattern, String> {
 /// `/prefix` or `=/exact`.
 pub(super) fn path_pattern(text: &str) -> Result<PathPattern, String> {
     let (path, is_exact) = text.strip_prefix('=').map_or((text, false), |path| (path, true));
+    if is_exact && !path.starts_with('/') {
+        return Err(format!("a path starts with a slash; write \"=/{path}\""));
+    }
     origin_form(path)?;
     if path.contains('?') {
         return Err(format!("the path of a route has no query: `{text}`"));
@@ -153,6 +167,17 @@ pub(super) fn host_field(text: &str) -> Result<String, String> {
     match text.parse::<http::uri::Authority>() {
         Ok(authority) if !authority.as_str().contains('@') => Ok(text.to_owned()),
         _ => Err(format!("`{text}` is not a host; write a name, with a port if it needs one")),
+    }
+}
+
+/// `off`, `stdout` or the path of a file.
+pub(super) fn access_target(text: &str) -> Result<Option<AccessLogTarget>, String> {
+    match text {
+        "off" => Ok(None),
+        "stdout" => Ok(Some(AccessLogTarget::Stdout)),
+        "" => Err("the path is empty; write \"off\", \"stdout\" or the path of a file".to_owned()),
+        "stderr" | "on" => Err(format!("`{text}` is not supported; write \"stdout\" or the path of a file")),
+        path => Ok(Some(AccessLogTarget::File(path.into()))),
     }
 }
 
@@ -218,6 +243,8 @@ mod tests {
             ("-a.b:80", Err("not a valid host name")),
             ("a b:80", Err("not a valid host name")),
             ("10.0.0.1:0", Err("port 0")),
+            ("http://app:80/x", Err("write \"app:80\"")),
+            ("::1:80", Err("brackets")),
             ("", Err("needs a port")),
         ] {
             match (backend_address(text), expected) {
@@ -252,6 +279,8 @@ mod tests {
         assert!(host_pattern("shop.example.com:80").is_err() && host_pattern("a.*.b").is_err());
         assert_eq!(path_pattern("/api/"), Ok(PathPattern::Prefix("/api/".into())));
         assert_eq!(path_pattern("=/x"), Ok(PathPattern::Exact("/x".into())));
+        assert!(host_pattern("https://a.b/c").is_err_and(|error| error.contains("write \"a.b\"")));
+        assert!(path_pattern("=x").is_err_and(|error| error.contains("write \"=/x\"")));
         assert!(path_pattern("api").is_err() && path_pattern("/a?b").is_err() && path_pattern("/a b").is_err());
     }
 

@@ -24,10 +24,14 @@ use super::{ListenerState, Registration};
 use crate::config::model::{Limits, Timeouts};
 use crate::deadlines::{Deadlines, Wait};
 use crate::proxy::{self, Client, Proxy};
+use crate::small_write;
 
 /// How long a closed connection goes on discarding what the client still sends. Closing at once would make the kernel answer
 /// with a reset, and the client might never read the answer it was sent.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// How long a connection that has not had its first request may wait for it when its listener drains.
+const FIRST_REQUEST_WHEN_DRAINING: Duration = Duration::from_secs(1);
 
 /// What hyper holds of a request head without looking for it on the heap.
 const FIELDS_INLINE: usize = 100;
@@ -52,7 +56,7 @@ pub(crate) async fn serve(
     });
     let mut connection = builder.serve_connection(io, service);
     let mut alarm = pin!(Alarm::default());
-    let (mut is_draining, mut is_registered) = (false, false);
+    let (mut is_draining, mut is_hurried, mut is_registered) = (false, false, false);
     poll_fn(|cx| {
         if !std::mem::replace(&mut is_registered, true) {
             registration.set_waker(cx.waker());
@@ -62,12 +66,20 @@ pub(crate) async fn serve(
                 result.inspect_err(|error| tracing::debug!(%peer, %error, "client connection ended")).ok();
                 return Poll::Ready(());
             }
-            if listener.draining.get() && !std::mem::replace(&mut is_draining, true) {
-                Pin::new(&mut connection).graceful_shutdown();
-                continue;
+            if listener.draining.get() && !is_draining {
+                // hyper would close a connection that has not had its first request, which may be on its way already.
+                if client.is_fresh() {
+                    if !std::mem::replace(&mut is_hurried, true) {
+                        client.deadlines.arm_in(Wait::Client, FIRST_REQUEST_WHEN_DRAINING);
+                    }
+                } else {
+                    is_draining = true;
+                    Pin::new(&mut connection).graceful_shutdown();
+                    continue;
+                }
             }
             if !client.is_busy() && !client.deadlines.is_armed(Wait::Client) {
-                client.deadlines.arm_in(Wait::Client, client_idle);
+                client.deadlines.arm(Wait::Client, client.idle_since() + client_idle);
             }
             ready!(alarm.as_mut().poll_ring(&client.deadlines, cx));
             if client.deadlines.expired(Wait::Client) || client.deadlines.expired(Wait::ClientWrite) {
@@ -207,7 +219,7 @@ impl Write for ClientIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let result = small_write::poll_write_vectored(Pin::new(&mut self.stream), cx, bufs);
         self.wrote(result)
     }
 

@@ -1,9 +1,9 @@
 //! One try of a request on one endpoint: take or open a connection, send, wait for the answer's head.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -134,17 +134,28 @@ impl Sending<'_> {
         let mut written = self.written_before;
         let result = poll_fn(|cx| {
             if let Some(driven) = &mut connection {
-                let is_over = driven.poll_drive(cx);
-                written = driven.bytes_written();
-                if is_over {
-                    // Only dropping it makes hyper give back what it has not sent.
-                    if let Poll::Ready(result) = answer.as_mut().poll(cx) {
-                        return Poll::Ready(Some(result));
+                let polled = driven.poll_quietly(cx, |driven, cx| {
+                    let is_over = driven.poll_drive(cx);
+                    match answer.as_mut().poll(cx) {
+                        Poll::Ready(result) => Poll::Ready(Some(result)),
+                        Poll::Pending if is_over => Poll::Ready(None),
+                        Poll::Pending => Poll::Pending,
                     }
-                    connection = None;
+                });
+                written = driven.bytes_written();
+                match polled {
+                    Poll::Ready(Some(result)) => return Poll::Ready(Some(result)),
+                    // Only dropping a connection that is over makes hyper give back what it has not sent.
+                    Poll::Ready(None) => connection = None,
+                    Poll::Pending => {}
                 }
             }
-            self.poll_answer(answer.as_mut(), cx, &mut passed)
+            if connection.is_none()
+                && let Poll::Ready(result) = answer.as_mut().poll(cx)
+            {
+                return Poll::Ready(Some(result));
+            }
+            self.poll_deadline(&mut passed)
         })
         .await;
         self.deadlines.disarm(Wait::Upstream);
@@ -165,16 +176,8 @@ impl Sending<'_> {
         }
     }
 
-    /// Waits for the answer; `None` when the wait has run out.
-    fn poll_answer<T>(
-        &self,
-        answer: Pin<&mut impl Future<Output = T>>,
-        cx: &mut Context<'_>,
-        passed: &mut u64,
-    ) -> Poll<Option<T>> {
-        if let Poll::Ready(result) = answer.poll(cx) {
-            return Poll::Ready(Some(result));
-        }
+    /// Ready when the wait has run out.
+    fn poll_deadline<T>(&self, passed: &mut u64) -> Poll<Option<T>> {
         if let Some(progress) = &self.progress
             && progress.bytes.get() != *passed
         {

@@ -110,42 +110,44 @@ impl ResponseBody {
 
 impl Streaming {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let mut is_driven = false;
-        loop {
-            match Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    self.exchange.passed_on(frame.data_ref().map_or(0, Bytes::len));
-                    self.exchange.client().deadlines.disarm(Wait::Upstream);
-                    if self.incoming.is_end_stream() {
-                        self.complete();
-                    }
-                    return Poll::Ready(Some(Ok(frame)));
+        let incoming = &mut self.incoming;
+        let polled = match &mut self.connection {
+            Carrier::Inline(connection) => connection.poll_quietly(cx, |connection, cx| {
+                if let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) {
+                    return Poll::Ready(frame);
                 }
-                Poll::Ready(None) => {
+                connection.poll_drive(cx);
+                Pin::new(&mut *incoming).poll_frame(cx)
+            }),
+            Carrier::Task(_) | Carrier::Done => Pin::new(incoming).poll_frame(cx),
+        };
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.exchange.passed_on(frame.data_ref().map_or(0, Bytes::len));
+                self.exchange.client().deadlines.disarm(Wait::Upstream);
+                if self.incoming.is_end_stream() {
                     self.complete();
-                    return Poll::Ready(None);
                 }
-                Poll::Ready(Some(Err(error))) => {
-                    return self.cut(&format_args!("the endpoint broke off its answer: {error}"));
-                }
-                Poll::Pending if !is_driven => {
-                    if let Carrier::Inline(connection) = &mut self.connection {
-                        connection.poll_drive(cx);
-                    }
-                    is_driven = true;
-                }
-                Poll::Pending => {
-                    let deadlines = &self.exchange.client().deadlines;
-                    if deadlines.expired(Wait::Upstream) {
-                        return self.cut(&"the endpoint sent no more of its answer in time");
-                    }
-                    if !deadlines.is_armed(Wait::Upstream) {
-                        deadlines.arm_in(Wait::Upstream, self.read_timeout);
-                    }
-                    return Poll::Pending;
-                }
+                Poll::Ready(Some(Ok(frame)))
             }
+            Poll::Ready(None) => {
+                self.complete();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => self.cut(&format_args!("the endpoint broke off its answer: {error}")),
+            Poll::Pending => self.poll_deadline(),
         }
+    }
+
+    fn poll_deadline(&mut self) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let deadlines = &self.exchange.client().deadlines;
+        if deadlines.expired(Wait::Upstream) {
+            return self.cut(&"the endpoint sent no more of its answer in time");
+        }
+        if !deadlines.is_armed(Wait::Upstream) {
+            deadlines.arm_in(Wait::Upstream, self.read_timeout);
+        }
+        Poll::Pending
     }
 
     fn cut(&mut self, why: &dyn std::fmt::Display) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {

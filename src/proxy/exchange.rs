@@ -120,6 +120,7 @@ impl Exchange {
     /// Closes the books, once; returns the time.
     pub(super) fn finish(&mut self, outcome: Outcome) -> Instant {
         let now = Instant::now();
+        self.client.idle_since.set(Some(now));
         if !std::mem::replace(&mut self.is_open, false) {
             return now;
         }

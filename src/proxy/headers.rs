@@ -20,6 +20,7 @@ use super::error::Cause;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const OTHER_HOP_BY_HOP: [HeaderName; 4] = [TRANSFER_ENCODING, UPGRADE, KEEP_ALIVE, PROXY_CONNECTION];
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -89,9 +90,10 @@ pub(crate) fn take_target(parts: &mut Parts) -> Result<Option<HeaderValue>, Caus
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Cause::MethodNotAllowed);
     }
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    let host = hosts.next().cloned();
-    if hosts.next().is_some() {
+    let host = parts.headers.get(HOST).cloned();
+    // Looking for a second value costs as much as the first look-up: only where some field has several.
+    let any_repeated = parts.headers.len() > parts.headers.keys_len();
+    if any_repeated && parts.headers.get_all(HOST).iter().nth(1).is_some() {
         return Err(Cause::BadRequest("the request has more than one Host field"));
     }
     if host.is_none() && parts.version >= Version::HTTP_11 {
@@ -120,9 +122,13 @@ fn is_host(host: &[u8]) -> bool {
 
 /// Turns the client's header fields into those the replica gets.
 pub(crate) fn prepare_request(headers: &mut HeaderMap, host: HeaderValue, forwarding: &Forwarding) {
-    let trailers_welcome = headers.get_all(TE).iter().any(accepts_trailers);
-    strip_hop_by_hop(headers);
-    headers.remove(EXPECT);
+    let hop_by_hop = HopByHop::of(headers);
+    let trailers_welcome = hop_by_hop.te && headers.get_all(TE).iter().any(accepts_trailers);
+    hop_by_hop.strip(headers);
+    if hop_by_hop.expect {
+        // hyper answers it as soon as the body is wanted.
+        headers.remove(EXPECT);
+    }
     if trailers_welcome {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
@@ -149,16 +155,46 @@ pub(crate) fn prepare_request(headers: &mut HeaderMap, host: HeaderValue, forwar
 
 /// Turns the replica's header fields into those the client gets.
 pub(crate) fn prepare_response(headers: &mut HeaderMap) {
-    strip_hop_by_hop(headers);
+    HopByHop::of(headers).strip(headers);
 }
 
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        strip_nominated(headers);
-        headers.remove(CONNECTION);
+/// The hop-by-hop fields that a message has, found in one pass: most messages have none, and looking up each would cost more
+/// than the rest of the work on the head.
+#[derive(Default)]
+struct HopByHop {
+    connection: bool,
+    te: bool,
+    expect: bool,
+    others: bool,
+}
+
+impl HopByHop {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut found = Self::default();
+        for name in headers.keys() {
+            match name {
+                &CONNECTION => found.connection = true,
+                &TE => found.te = true,
+                &EXPECT => found.expect = true,
+                name => found.others |= OTHER_HOP_BY_HOP.contains(name),
+            }
+        }
+        found
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
+
+    fn strip(&self, headers: &mut HeaderMap) {
+        if self.connection {
+            strip_nominated(headers);
+            headers.remove(CONNECTION);
+        }
+        if self.te {
+            headers.remove(TE);
+        }
+        if self.others {
+            for name in &OTHER_HOP_BY_HOP {
+                headers.remove(name);
+            }
+        }
     }
 }
 

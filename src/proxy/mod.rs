@@ -67,6 +67,8 @@ pub struct Client {
     /// How far the body of the latest request got; tells at the end whether the client may still be sending.
     upload: RefCell<Option<Rc<Progress>>>,
     is_busy: Cell<bool>,
+    /// When the last answer ended.
+    idle_since: Cell<Option<Instant>>,
     forwarding: Forwarding,
 }
 
@@ -79,6 +81,7 @@ impl Client {
             deadlines: Rc::default(),
             upload: RefCell::default(),
             is_busy: Cell::new(false),
+            idle_since: Cell::default(),
             forwarding: Forwarding::new(peer, trusted),
         }
     }
@@ -86,6 +89,16 @@ impl Client {
     /// Whether a request is being served; otherwise the client's next one is awaited.
     pub fn is_busy(&self) -> bool {
         self.is_busy.get()
+    }
+
+    /// Whether there was no request yet.
+    pub fn is_fresh(&self) -> bool {
+        !self.is_busy.get() && self.idle_since.get().is_none()
+    }
+
+    /// From when on the client's next request is awaited.
+    pub fn idle_since(&self) -> Instant {
+        self.idle_since.get().unwrap_or_else(Instant::now)
     }
 
     /// Whether the latest request was answered before its body had arrived whole.
@@ -109,6 +122,9 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.0.is_busy.set(false);
+        if self.0.idle_since.get().is_none() {
+            self.0.idle_since.set(Some(Instant::now()));
+        }
     }
 }
 
@@ -181,7 +197,8 @@ async fn settle(exchange: &mut Exchange, request: &mut Outgoing) -> Result<Answe
         let endpoint = exchange.attempt_on(index);
         match attempt(&endpoint, request, fresh, &client.deadlines, timeouts, now).await {
             Ok(answer) => {
-                endpoint.endpoint.latency().record(now.elapsed(), now);
+                let answered = Instant::now();
+                endpoint.endpoint.latency().record(answered.saturating_duration_since(now), answered);
                 return Ok(answer);
             }
             Err(failure) => {

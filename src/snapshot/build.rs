@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::Snapshot;
 use super::routes::Routes;
-use crate::config::model::{self, BackendAddress, Config};
+use crate::config::model::{self, BackendAddress, BackendState, Config};
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::health::Health;
+use crate::upstream::health::{Health, Machine};
 use crate::upstream::{Member, MemberState, Pool, PoolShared};
 
 /// Addresses of backend names, as last resolved.
@@ -54,23 +54,24 @@ fn build_pool(
             if members.iter().any(|member| member.endpoint.address == address) {
                 continue;
             }
+            let state = MemberState::from(backend.state);
             let endpoint = match known.get(&address) {
-                Some(member) => Arc::clone(&member.endpoint),
+                Some(member) => {
+                    // Nobody has looked at an endpoint that was down: what was known of it then says nothing now.
+                    let was_left_alone = member.state == MemberState::Down && state != MemberState::Down;
+                    if config.health.is_none() || was_left_alone {
+                        member.endpoint.update_health(|machine| *machine = Machine::new(unprobed));
+                    }
+                    Arc::clone(&member.endpoint)
+                }
                 None => Arc::new(Endpoint::new(Arc::clone(&name), address, unprobed, workers)),
             };
-            if config.health.is_none() {
-                endpoint.update_health(|machine| *machine = crate::upstream::health::Machine::new(Health::Healthy));
-            }
-            members.push(Member {
-                endpoint,
-                backend: backend.address.to_string().into(),
-                weight: u32::from(backend.weight),
-                state: backend.state.into(),
-            });
+            let backend_name = backend.address.to_string().into();
+            members.push(Member { endpoint, backend: backend_name, weight: u32::from(backend.weight), state });
         }
     }
-    if config.reload_guard && config.health.is_some() {
-        members.extend(held(&members, before));
+    if config.reload_guard {
+        members.extend(held(config, &members, before));
     }
     Pool::new(name, config, members, shared)
 }
@@ -87,11 +88,12 @@ fn addresses(address: &BackendAddress, resolved: &Resolved) -> Vec<SocketAddr> {
 /// The reload guard: what to keep of the endpoints that an edit removes.
 ///
 /// If not one of the new members is known to be healthy, those that were and that the edit removes go on serving until one
-/// new member has passed its check. An edit that wants the whole pool to stop (all drained or down) gets its will.
-fn held(members: &[Member], before: Option<&Arc<Pool>>) -> Vec<Member> {
-    let any_ready = members.iter().any(|member| member.state == MemberState::Ready);
+/// new member has passed its check. That goes for names too that have no addresses yet, with or without a check. An edit that
+/// wants the whole pool to stop (all drained or down) gets its will.
+fn held(config: &model::Pool, members: &[Member], before: Option<&Arc<Pool>>) -> Vec<Member> {
+    let wants_any = config.backends.iter().any(|backend| backend.state == BackendState::Ready);
     let any_healthy = members.iter().any(|m| m.state == MemberState::Ready && m.endpoint.health() == Health::Healthy);
-    if !any_ready || any_healthy {
+    if !wants_any || any_healthy {
         return Vec::new();
     }
     let removed = |member: &&Member| !members.iter().any(|kept| Arc::ptr_eq(&kept.endpoint, &member.endpoint));
@@ -170,6 +172,31 @@ mod tests {
         let mut unguarded = config(r#""127.0.0.1:2""#);
         unguarded.pools.get_mut("app").unwrap().reload_guard = false;
         assert_eq!(states(&build(&unguarded, &Resolved::new(), Some(&first), 1)), [(2, "ready")]);
+    }
+
+    #[test]
+    fn the_guard_holds_until_a_name_has_addresses() {
+        let first = build(&config(r#""127.0.0.1:1""#), &Resolved::new(), None, 1);
+        pass(&first, 1);
+        let mut next = config(r#""app.internal:80""#);
+        assert_eq!(states(&build(&next, &Resolved::new(), Some(&first), 1)), [(1, "held")]);
+        next.pools.get_mut("app").unwrap().health = None;
+        let second = build(&next, &Resolved::new(), Some(&first), 1);
+        assert_eq!(states(&second), [(1, "held")]);
+        let resolved = Resolved::from([("app.internal".into(), vec![[10, 0, 0, 1].into()])]);
+        assert_eq!(states(&build(&next, &resolved, Some(&second), 1)), [(80, "ready")]);
+    }
+
+    #[test]
+    fn an_endpoint_that_was_down_must_pass_again() {
+        let up = config(r#""127.0.0.1:1""#);
+        let first = build(&up, &Resolved::new(), None, 1);
+        pass(&first, 1);
+        let down = config(r#"{ address = "127.0.0.1:1", state = "down" }"#);
+        let second = build(&down, &Resolved::new(), Some(&first), 1);
+        assert_eq!(second.pools[0].members[0].endpoint.health(), Health::Healthy);
+        let third = build(&up, &Resolved::new(), Some(&second), 1);
+        assert_eq!(third.pools[0].members[0].endpoint.health(), Health::Unchecked);
     }
 
     #[test]

@@ -25,7 +25,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::endpoint::{Endpoint, EndpointCell};
+use super::quiet::QuietWaker;
 use super::request_body::RequestBody;
+use crate::small_write;
 
 /// Bound of the read and the write buffer of a connection to an endpoint, and so of an answer's head.
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
@@ -77,6 +79,7 @@ impl WorkerEndpoint {
         if connection.is_done || !connection.sender.is_ready() || idle.len() >= self.idle_max.get() {
             return;
         }
+        connection.waker.detach();
         connection.idle_since = now;
         connection.is_reused = true;
         idle.push(connection);
@@ -106,7 +109,9 @@ impl WorkerEndpoint {
         let handshake = http1::Builder::new().max_buf_size(BUFFER_BYTES_MAX).handshake(io).await;
         let (sender, driver) = handshake.map_err(io::Error::other)?;
         let idle_since = Instant::now();
-        let connection = UpstreamConnection { sender, driver, written, idle_since, is_reused: false, is_done: false };
+        let waker = QuietWaker::default();
+        let connection =
+            UpstreamConnection { sender, driver, waker, written, idle_since, is_reused: false, is_done: false };
         Ok(Box::new(connection))
     }
 }
@@ -116,6 +121,7 @@ impl WorkerEndpoint {
 pub struct UpstreamConnection {
     sender: http1::SendRequest<RequestBody>,
     driver: http1::Connection<UpstreamIo, RequestBody>,
+    waker: QuietWaker,
     written: Rc<Cell<u64>>,
     idle_since: Instant,
     is_reused: bool,
@@ -148,6 +154,25 @@ impl UpstreamConnection {
             self.is_done = Pin::new(&mut self.driver).poll(cx).is_ready();
         }
         self.is_done
+    }
+
+    /// Runs `step`, which drives this connection and polls what comes over it, without the wake-ups by which the two halves
+    /// of the connection would tell the current task what it is just doing itself. See [`QuietWaker`].
+    pub fn poll_quietly<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut step: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let waker = self.waker.attach(cx.waker());
+        let mut quiet_cx = Context::from_waker(&waker);
+        let polled = loop {
+            match step(self, &mut quiet_cx) {
+                Poll::Pending if self.waker.wants_another_round() => {}
+                polled => break polled,
+            }
+        };
+        self.waker.release(waker, polled.is_pending());
+        polled
     }
 
     /// The half that drives, for an exchange that must go on while nobody reads its answer.
@@ -218,7 +243,7 @@ impl Write for UpstreamIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let result = small_write::poll_write_vectored(Pin::new(&mut self.stream), cx, bufs);
         self.count(result)
     }
 

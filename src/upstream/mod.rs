@@ -8,6 +8,7 @@ pub mod connections;
 pub mod discover;
 pub mod endpoint;
 pub mod health;
+mod quiet;
 pub mod request_body;
 
 use std::sync::Arc;
@@ -191,12 +192,14 @@ impl Pool {
     ///
     /// Prefers endpoints not tried yet, and takes a tried one only if there is no other.
     pub fn acquire(&self, tried: &Tried) -> Option<usize> {
-        self.acquire_among(Some(tried)).or_else(|| if tried.len > 0 { self.acquire_among(None) } else { None })
+        self.acquire_among(tried, true).or_else(|| if tried.len > 0 { self.acquire_among(tried, false) } else { None })
     }
 
-    fn acquire_among(&self, tried: Option<&Tried>) -> Option<usize> {
-        let view = PoolCandidates { pool: self, mode: self.mode(), tried };
-        let mut dice = WorkerDice { turn: &self.shared.turn };
+    fn acquire_among(&self, tried: &Tried, only_others: bool) -> Option<usize> {
+        let view = PoolCandidates { pool: self, mode: self.mode(), tried: only_others.then_some(tried) };
+        // A repeated attempt takes nobody's turn: else an endpoint that fails would be the first choice of every request.
+        let turns = (tried.len == 0).then_some(&*self.shared.turn);
+        let mut dice = WorkerDice { turns, own: if tried.len == 0 { 0 } else { fastrand::u32(..).into() } };
         for _ in 0..PICKS_MAX {
             let pick = self.balance.pick(&view, &mut dice)?;
             let endpoint = &self.members[pick.index].endpoint;
@@ -276,7 +279,9 @@ impl Candidates for PoolCandidates<'_> {
 }
 
 struct WorkerDice<'a> {
-    turn: &'a AtomicU64,
+    /// The pool's turns, shared by all workers; without them they are counted from `own`.
+    turns: Option<&'a AtomicU64>,
+    own: u64,
 }
 
 impl Dice for WorkerDice<'_> {
@@ -285,7 +290,8 @@ impl Dice for WorkerDice<'_> {
     }
 
     fn turn(&mut self) -> u64 {
-        self.turn.fetch_add(1, Relaxed)
+        self.own += 1;
+        self.turns.map_or(self.own, |turns| turns.fetch_add(1, Relaxed))
     }
 }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, USER_AGENT};
 use http::{HeaderValue, Request};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -124,14 +125,9 @@ async fn http(stream: TcpStream, path: &str, host: &str, accepted: &StatusRanges
         if !accepted.contains(status) {
             return Err(format!("status {status}"));
         }
-        let Some(text) = text else { return Ok(()) };
-        let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
-        // A body past the bound is judged by nothing: the text should come early.
-        let body = body.map_err(|error| format!("body: {error}"))?.to_bytes();
-        if body.windows(text.len().max(1)).any(|window| window == text.as_bytes()) {
-            Ok(())
-        } else {
-            Err(format!("the body does not contain {text:?}"))
+        match text {
+            Some(text) => body_contains(response.into_body(), text).await,
+            None => Ok(()),
         }
     };
     let mut driver = std::pin::pin!(connection);
@@ -141,6 +137,23 @@ async fn http(stream: TcpStream, path: &str, host: &str, accepted: &StatusRanges
         verdict = &mut exchange => verdict,
         _ = &mut driver => exchange.await,
     }
+}
+
+/// Reads until `text` has come; neither the rest of the body nor what is past the bound matters.
+async fn body_contains(mut body: Incoming, text: &str) -> Verdict {
+    let mut seen = Vec::new();
+    while seen.len() < BODY_BYTES_MAX
+        && let Some(frame) = body.frame().await
+    {
+        let frame = frame.map_err(|error| format!("body: {error}"))?;
+        let data = frame.data_ref().map_or(&[][..], |data| &data[..data.len().min(BODY_BYTES_MAX - seen.len())]);
+        let unsearched = seen.len().saturating_sub(text.len());
+        seen.extend_from_slice(data);
+        if seen[unsearched..].windows(text.len().max(1)).any(|window| window == text.as_bytes()) {
+            return Ok(());
+        }
+    }
+    Err(format!("the body does not contain {text:?}"))
 }
 
 fn plain(error: &io::Error) -> String {

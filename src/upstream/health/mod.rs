@@ -80,6 +80,11 @@ impl Machine {
         &self.reason
     }
 
+    /// Verdicts in a row that contradict the state.
+    pub fn streak(&self) -> u32 {
+        self.streak
+    }
+
     /// Takes in a verdict; returns the new state if it changed.
     pub fn observe(&mut self, verdict: Verdict, check: &HealthCheck) -> Option<Health> {
         let passed = verdict.is_ok();

@@ -1,0 +1,344 @@
+//! Probes and verdicts, and what the admin port says of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::support::backend::{Backend, Seen, answer};
+use crate::support::client::{exchange, get, who};
+use crate::support::probed::Probed;
+use crate::support::{App, connect, eventually, free_address, pool_of, send};
+
+/// Often enough that a test need not wait.
+const CHECK: &str = "[pool.app.health]\npath = \"/healthz\"\ninterval = \"20ms\"\n";
+
+/// How late a loaded machine may be.
+const LATE: Duration = Duration::from_millis(600);
+
+fn counts<const N: usize>(expected: [(&str, usize); N]) -> BTreeMap<String, usize> {
+    expected.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+}
+
+/// A replica that gives this answer to everything, and closes.
+fn saying(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Backend {
+    Backend::start(move |peer| {
+        if peer.next().is_some() {
+            send(&mut peer.stream, &bytes);
+            peer.stream.shutdown(std::net::Shutdown::Both).ok();
+        }
+    })
+}
+
+#[test]
+fn a_probe_asks_for_what_the_config_says() {
+    let first_probe = |keys: &str| -> (SocketAddr, Seen) {
+        let backend = saying(answer("ok"));
+        let app = App::over(&[backend.address], "", &format!("[pool.app.health]\n{keys}"));
+        app.wait_for(backend.address, "healthy");
+        (backend.address, backend.seen().remove(0))
+    };
+    let (address, probe) = first_probe("path = \"/ready?deep=1\"");
+    assert_eq!(probe.line(), "GET /ready?deep=1 HTTP/1.1");
+    assert_eq!(probe.field("host"), Some(&*address.to_string()), "the backend as written");
+    assert_eq!((probe.field("user-agent"), probe.field("connection")), (Some("unstick-health"), Some("close")));
+    let (_, probe) = first_probe("host = \"shop.example.com\"");
+    assert_eq!((probe.line(), probe.field("host")), ("GET / HTTP/1.1", Some("shop.example.com")));
+}
+
+#[test]
+fn what_counts_as_a_pass() {
+    let status = |status: u16| format!("HTTP/1.1 {status} S\r\nContent-Length: 0\r\n\r\n");
+    let body = |body: &str| String::from_utf8(answer(body)).unwrap();
+    let long = "x".repeat(100 * 1024);
+    let cut = "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nready";
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nre\r\n3\r\nady\r\n0\r\n\r\n";
+    for (keys, bytes, reason) in [
+        ("", status(200), ""),
+        ("", status(399), ""),
+        ("", status(404), "status 404"),
+        ("", status(500), "status 500"),
+        ("status = \"2xx\"", status(204), ""),
+        ("status = \"2xx\"", status(302), "status 302"),
+        ("status = [200, \"404-410\"]", status(404), ""),
+        ("status = [200, \"404-410\"]", status(201), "status 201"),
+        ("body = \"ready\"", body("all is ready."), ""),
+        ("body = \"ready\"", body("not yet"), "the body does not contain \"ready\""),
+        ("body = \"ready\"", body(""), "the body does not contain \"ready\""),
+        ("body = \"ready\"", chunked.to_owned(), ""),
+        ("body = \"ready\"", cut.to_owned(), ""),
+        ("body = \"ready\"", body(&format!("ready{long}")), ""),
+        ("body = \"ready\"", body(&format!("{long}ready")), "the body does not contain \"ready\""),
+        ("body = \"ready\"", status(503) + "ready", "status 503"),
+        ("", "garbage\r\n\r\n".to_owned(), "no valid answer: "),
+        ("", String::new(), "no valid answer: "),
+    ] {
+        let backend = saying(bytes.clone());
+        let app = App::over(&[backend.address], "", &format!("[pool.app.health]\n{keys}"));
+        let endpoint = app.endpoint(backend.address).unwrap();
+        let expected = if reason.is_empty() { "healthy" } else { "unhealthy" };
+        assert_eq!(endpoint["state"], expected, "{keys} {bytes:.80} {endpoint}");
+        let said = endpoint["reason"].as_str().unwrap_or_default();
+        assert!(said.starts_with(reason) && said.is_empty() == reason.is_empty(), "{keys} {bytes:.80} {endpoint}");
+    }
+}
+
+#[test]
+fn a_tcp_probe_only_connects() {
+    // Never says a word.
+    let silent = Backend::start(|peer| peer.wait_for_close());
+    let app = App::over(&[silent.address], "", "[pool.app.health]\nkind = \"tcp\"\ninterval = \"20ms\"");
+    let address = silent.address;
+    assert_eq!(app.endpoint(address).unwrap()["state"], "healthy");
+    silent.kill();
+    app.wait_for(address, "unhealthy");
+    assert_eq!(app.endpoint(address).unwrap()["reason"], "connect: connection refused");
+}
+
+#[test]
+fn an_answer_that_does_not_come_is_a_failure() {
+    let silent = Backend::start(|peer| peer.wait_for_close());
+    let app = App::over(&[silent.address], "", "[pool.app.health]\ntimeout = \"50ms\"");
+    let endpoint = app.endpoint(silent.address).unwrap();
+    assert_eq!((&endpoint["state"], &endpoint["reason"]), (&"unhealthy".into(), &"no answer within 50ms".into()));
+}
+
+#[test]
+fn it_takes_fall_failures_in_a_row_to_go_and_rise_passes_to_return() {
+    let (a, b) = (Probed::named("a"), Backend::named("b"));
+    a.say(200);
+    let app = App::over(&[a.backend.address, b.address], "", &format!("{}rise = 2\nfall = 3\n", Probed::CHECK));
+    a.asked();
+    // b takes a probe for an ordinary request, so it is always healthy.
+    a.asked();
+    for (status, state, streak) in [
+        (500, "healthy", 1),
+        (500, "healthy", 2),
+        (200, "healthy", 0),
+        (500, "healthy", 1),
+        (500, "healthy", 2),
+        (503, "unhealthy", 0),
+        (500, "unhealthy", 0),
+        (200, "unhealthy", 1),
+        (500, "unhealthy", 0),
+        (200, "unhealthy", 1),
+        (200, "healthy", 0),
+    ] {
+        a.say(status);
+        // Once the next probe has come the verdict of this one is in force.
+        a.asked();
+        let endpoint = app.endpoint(a.backend.address).unwrap();
+        assert_eq!((&endpoint["state"], &endpoint["streak"]), (&state.into(), &streak.into()), "after {status}");
+        let reason = endpoint["reason"].as_str().map(str::to_owned);
+        assert_eq!(reason, (status != 200).then(|| format!("status {status}")));
+        let expected = if state == "healthy" { counts([("a", 5), ("b", 5)]) } else { counts([("b", 10)]) };
+        assert_eq!(who(app.address, "/", 10), expected, "after {status}");
+    }
+}
+
+#[test]
+fn a_crash_is_noticed_within_fall_intervals_and_a_return_within_rise() {
+    const INTERVAL: Duration = Duration::from_millis(200);
+    let [a, b] = [Backend::named_at(free_address(), "a"), Backend::named("b")];
+    let address = a.address;
+    let check = "[pool.app.health]\npath = \"/healthz\"\ninterval = \"200ms\"\nrise = 2\nfall = 3\n";
+    let app = App::over(&[address, b.address], "", check);
+    assert_eq!(who(app.address, "/", 10), counts([("a", 5), ("b", 5)]));
+
+    let killed = Instant::now();
+    a.kill();
+    app.wait_for(address, "unhealthy");
+    assert!(killed.elapsed() < 3 * INTERVAL + LATE, "{:?}", killed.elapsed());
+    let failures = app.endpoint(address).unwrap()["failures"].clone();
+    assert_eq!(who(app.address, "/", 10), counts([("b", 10)]));
+    assert_eq!(app.endpoint(address).unwrap()["failures"], failures, "it is not even tried");
+
+    let a = Backend::named_at(address, "a");
+    let returned = Instant::now();
+    app.wait_for(address, "healthy");
+    assert!(returned.elapsed() < 2 * INTERVAL + LATE, "{:?}", returned.elapsed());
+    assert_eq!(who(app.address, "/", 10), counts([("a", 5), ("b", 5)]));
+    assert_eq!(a.seen().len(), 5);
+}
+
+#[test]
+fn a_pool_with_too_few_healthy_endpoints_fails_open() {
+    let [a, b, c] = ["a", "b", "c"].map(Backend::named);
+    let all = [a.address, b.address, c.address];
+    let app = App::over(&all, "", CHECK);
+    let mode = || app.status()["pools"][0]["mode"].as_str().unwrap().to_owned();
+    let fail_open = || app.metric("unstick_pool_fail_open{pool=\"app\"}");
+    assert_eq!((mode().as_str(), fail_open()), ("healthy", 0.0));
+    c.set_healthy(false);
+    app.wait_for(c.address, "unhealthy");
+    assert_eq!((mode().as_str(), fail_open()), ("healthy", 0.0));
+    assert_eq!(who(app.address, "/", 10), counts([("a", 5), ("b", 5)]));
+    b.set_healthy(false);
+    app.wait_for(b.address, "unhealthy");
+    assert_eq!((mode().as_str(), fail_open()), ("fail-open", 1.0));
+    assert_eq!(who(app.address, "/", 12), counts([("a", 4), ("b", 4), ("c", 4)]));
+
+    app.apply(&pool_of(&all, "fail_open_below = \"0%\"", CHECK));
+    assert_eq!((mode().as_str(), fail_open()), ("healthy", 0.0));
+    assert_eq!(who(app.address, "/", 10), counts([("a", 10)]));
+    app.apply(&pool_of(&all, "", CHECK));
+    assert_eq!(mode(), "fail-open", "the verdicts outlive an edit");
+    b.set_healthy(true);
+    app.wait_for(b.address, "healthy");
+    assert_eq!((mode().as_str(), fail_open()), ("healthy", 0.0));
+    assert_eq!(who(app.address, "/", 10), counts([("a", 5), ("b", 5)]));
+}
+
+#[test]
+fn what_is_down_is_not_probed_and_what_drains_is() {
+    let [a, b, c] = ["a", "b", "c"].map(Backend::named);
+    let config = format!(
+        "[pool.app]\nbackends = [\"{}\", {{ address = \"{}\", state = \"down\" }}, {{ address = \"{}\", state = \"drain\" }}]\n\
+         {CHECK}",
+        a.address, b.address, c.address
+    );
+    let app = App::start(&config);
+    app.wait_for(c.address, "healthy");
+    let probes = a.connections();
+    eventually("some more probes have been sent", || a.connections() > probes + 5);
+    assert_eq!((b.connections(), &app.endpoint(b.address).unwrap()["state"]), (0, &"unchecked".into()));
+    assert_eq!(who(app.address, "/", 10), counts([("a", 10)]));
+}
+
+#[test]
+fn the_first_requests_wait_for_the_first_verdicts() {
+    let (good, sick) = (Probed::named("good"), Probed::named("sick"));
+    let (web, admin) = (free_address(), free_address());
+    let config = format!(
+        "[listen.web]\naddress = \"{web}\"\n[admin]\naddress = \"{admin}\"\n{}",
+        pool_of(&[sick.backend.address, good.backend.address], "", Probed::CHECK)
+    );
+    thread::scope(|scope| {
+        let starting = scope.spawn(|| App::start_with(&config, 4));
+        [&good, &sick].iter().for_each(|probed| drop(probed.asked()));
+        assert_eq!([get(admin, "/readyz").status, get(admin, "/healthz").status], [503, 200]);
+        let clients: Vec<_> = (0..32)
+            .map(|_| {
+                let post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+                let mut client = connect(web);
+                send(&mut client, post);
+                scope.spawn(move || crate::support::client::read_response(&mut client, false).text())
+            })
+            .collect();
+        sick.say(500);
+        good.say(200);
+        let app = starting.join().unwrap();
+        let answers: Vec<String> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        assert_eq!(answers, ["good"; 32]);
+        assert_eq!(app.admin_get("/readyz").status, 200);
+    });
+}
+
+#[test]
+fn no_request_fails_right_after_the_start() {
+    for _ in 0..5 {
+        let a = Backend::named("a");
+        let app = App::over(&[free_address(), a.address], "", CHECK);
+        assert_eq!(who(app.address, "/", 20), counts([("a", 20)]));
+        assert_eq!(app.status()["pools"][0]["retries"], 0, "the dead one is not even tried");
+    }
+}
+
+#[test]
+fn the_admin_port_answers_get_only() {
+    let a = Backend::named("a");
+    let app = App::over(&[a.address], "", "");
+    for (path, status, text) in [
+        ("/healthz", 200, "ok\n"),
+        ("/readyz", 200, "ready\n"),
+        ("/", 200, "unstick admin\n"),
+        ("/nowhere", 404, "unstick admin\n"),
+        ("/status/x", 404, "unstick admin\n"),
+    ] {
+        let response = app.admin_get(path);
+        assert_eq!((response.status, response.text().starts_with(text)), (status, true), "{path}");
+        assert_eq!(response.field("cache-control"), Some("no-store"));
+    }
+    for method in ["POST", "PUT", "DELETE"] {
+        let response = exchange(&mut connect(app.admin), &format!("{method} /status HTTP/1.1\r\nHost: x\r\n\r\n"));
+        assert_eq!((response.status, response.field("allow")), (405, Some("GET, HEAD")), "{method}");
+    }
+    let head = exchange(&mut connect(app.admin), "HEAD /readyz HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!((head.status, head.field("content-length")), (200, Some("6")));
+    let status = app.admin_get("/status");
+    assert_eq!((status.status, status.field("content-type")), (200, Some("application/json")));
+}
+
+/// `name{labels} value` to its parts; panics if it is anything else.
+fn sample(line: &str) -> (&str, &str, f64) {
+    let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
+    let (name, labels) = match series.split_once('{') {
+        Some((name, labels)) => (name, labels.strip_suffix('}').unwrap_or_else(|| panic!("{line}"))),
+        None => (series, ""),
+    };
+    assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{line}");
+    for label in labels.split(',').filter(|label| !label.is_empty()) {
+        let (key, value) = label.split_once('=').unwrap_or_else(|| panic!("{line}"));
+        assert!(key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{line}");
+        assert!(value.len() >= 2 && value.starts_with('"') && value.ends_with('"'), "{line}");
+    }
+    (name, labels, value.parse().unwrap_or_else(|_| panic!("{line}")))
+}
+
+#[test]
+fn the_metrics_page_is_what_prometheus_reads() {
+    let [a, b] = [Backend::named("a"), Backend::named("b")];
+    let app = App::over(&[a.address, b.address], "", CHECK);
+    who(app.address, "/", 10);
+    eventually("all are counted", || app.metric("unstick_requests_total{pool=\"app\",outcome=\"2xx\"}") == 10.0);
+    let response = app.admin_get("/metrics");
+    let content_type = response.field("content-type").unwrap();
+    assert!(content_type.starts_with("application/openmetrics-text; version=1.0.0"), "{content_type}");
+    let page = response.text();
+    let lines = page.strip_suffix("# EOF\n").expect("the page ends with # EOF");
+    let samples: Vec<_> = lines.lines().filter(|line| !line.starts_with("# ")).map(sample).collect();
+    let names: BTreeSet<&str> = samples.iter().map(|(name, ..)| *name).collect();
+    let expected = BTreeSet::from([
+        "unstick_accept_errors_total",
+        "unstick_accepted_connections_total",
+        "unstick_access_log_dropped_total",
+        "unstick_connections",
+        "unstick_endpoint_attempts_total",
+        "unstick_endpoint_connects_total",
+        "unstick_endpoint_failures_total",
+        "unstick_endpoint_healthy",
+        "unstick_endpoint_in_flight",
+        "unstick_endpoint_latency_seconds",
+        "unstick_handed_over_connections_total",
+        "unstick_panics_total",
+        "unstick_pool_fail_open",
+        "unstick_ready",
+        "unstick_refused_requests_total",
+        "unstick_reload_last_success",
+        "unstick_reload_last_timestamp_seconds",
+        "unstick_reloads_total",
+        "unstick_request_duration_seconds_bucket",
+        "unstick_request_duration_seconds_count",
+        "unstick_request_duration_seconds_sum",
+        "unstick_requests_total",
+        "unstick_retries_total",
+        "unstick_start_timestamp_seconds",
+    ]);
+    assert_eq!(names, expected, "a metric that is new belongs in this list");
+    let series: BTreeSet<_> = samples.iter().map(|(name, labels, _)| (name, labels)).collect();
+    assert_eq!(series.len(), samples.len(), "each series once");
+    for name in ["unstick_requests", "unstick_ready", "unstick_endpoint_attempts"] {
+        assert!(lines.contains(&format!("# TYPE {name} ")) && lines.contains(&format!("# HELP {name} ")), "{name}");
+    }
+
+    let buckets: Vec<_> = samples.iter().filter(|(name, ..)| name.ends_with("_bucket")).collect();
+    assert!(buckets.is_sorted_by_key(|(.., count)| *count as u64), "buckets add up");
+    let (_, labels, count) = buckets.last().unwrap();
+    assert!(labels.contains("le=\"+Inf\"") && *count == 10.0, "{labels} {count}");
+    assert_eq!(buckets.iter().filter(|(_, labels, _)| labels.contains("le=\"+Inf\"")).count(), 1);
+    let attempts =
+        |address| app.metric(&format!("unstick_endpoint_attempts_total{{pool=\"app\",endpoint=\"{address}\"}}"));
+    assert_eq!([attempts(a.address), attempts(b.address)], [5.0, 5.0]);
+}

@@ -1,0 +1,62 @@
+//! Draining, and ending at once.
+
+use std::net::TcpStream;
+
+use unstick::app::Ended;
+
+use crate::support::backend::{Backend, answer, signal};
+use crate::support::client::{exchange, read_response};
+use crate::support::{App, connect, eventually, read_to_close, send};
+
+#[test]
+fn what_runs_is_finished_and_nothing_new_begins() {
+    let (asked, was_asked) = signal();
+    let (go, going) = signal();
+    let going = std::sync::Mutex::new(going);
+    let backend = Backend::start(move |peer| {
+        while let Some(seen) = peer.next() {
+            if seen.line().contains("/slow") {
+                asked.lock().unwrap().send(()).unwrap();
+                going.lock().unwrap().wait("the test lets it go on");
+            }
+            send(&mut peer.stream, answer("done"));
+        }
+    });
+    let app = App::over(&[backend.address], "", "");
+    let mut idle = connect(app.address);
+    assert_eq!(exchange(&mut idle, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+    let mut slow = connect(app.address);
+    send(&mut slow, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
+    was_asked.wait("the slow request arrives");
+
+    app.stop();
+    assert_eq!(read_to_close(&mut idle), (Vec::new(), true), "an idle connection is closed in order");
+    eventually("no new connection is taken", || TcpStream::connect(app.address).is_err());
+    assert_eq!(app.admin_get("/readyz").status, 503);
+    assert_eq!(app.admin_get("/healthz").status, 200);
+
+    go.lock().unwrap().send(()).unwrap();
+    let response = read_response(&mut slow, false);
+    assert_eq!((response.text().as_str(), response.field("connection")), ("done", Some("close")));
+    assert_eq!(read_to_close(&mut slow), (Vec::new(), true));
+    assert_eq!(app.wait(), Ended::Drained);
+}
+
+#[test]
+fn the_deadline_and_a_second_signal_end_what_still_runs() {
+    let (asked, was_asked) = signal();
+    let backend = Backend::start(move |peer| {
+        peer.next();
+        asked.lock().unwrap().send(()).ok();
+        peer.wait_for_close();
+    });
+    for (drain, stops) in [("100ms", 1), ("1h", 2)] {
+        let app = App::over(&[backend.address], "", &format!("[timeouts]\ndrain = \"{drain}\""));
+        let mut client = connect(app.address);
+        send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        was_asked.wait("the request arrives");
+        (0..stops).for_each(|_| app.stop());
+        assert_eq!(app.wait(), Ended::Cut);
+        read_to_close(&mut client);
+    }
+}

@@ -1,0 +1,236 @@
+//! What the tests share: the proxy started in this process, scripted peers that speak raw bytes, waiting with a deadline.
+
+#![allow(dead_code, reason = "every test module uses its own part of this")]
+
+pub(crate) mod backend;
+pub(crate) mod client;
+pub(crate) mod probed;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use unstick::app::{self, Ended, Options, Running};
+use unstick::reload::Source;
+
+/// Deadline of everything that should happen soon. Generous: it is only waited for when something is broken.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` holds; panics with `what` when it does not in time.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// The proxy, running in this process with a real config file; drained and ended when dropped.
+pub(crate) struct App {
+    running: Option<Running>,
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) file: PathBuf,
+    pub(crate) dir: tempfile::TempDir,
+}
+
+impl App {
+    /// Starts with `config`, to which an admin port and, unless it has one, a listener are added.
+    pub(crate) fn start(config: &str) -> Self {
+        Self::start_with(config, 2)
+    }
+
+    /// The same with this many workers.
+    pub(crate) fn start_with(config: &str, workers: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("unstick.toml");
+        std::fs::write(&file, complete(config)).unwrap();
+        Self::start_file(dir, file, workers)
+    }
+
+    /// The same with a file that is there already.
+    pub(crate) fn start_file(dir: tempfile::TempDir, file: PathBuf, workers: usize) -> Self {
+        let source = Source { file: Some(file.clone()), balance: None };
+        let loaded = source.load().unwrap().unwrap_or_else(|problems| panic!("{problems}"));
+        let options =
+            Options { source, text_hash: loaded.text_hash, workers: NonZeroUsize::new(workers), ..Options::default() };
+        let running = app::start(loaded.config, options).unwrap();
+        let (address, admin) = (running.listeners[0].1, running.admin.unwrap());
+        Self { running: Some(running), address, admin, file, dir }
+    }
+
+    /// One pool `app` over these backends, with more keys for the pool and for the rest of the file.
+    pub(crate) fn over(backends: &[SocketAddr], pool: &str, rest: &str) -> Self {
+        Self::start(&pool_of(backends, pool, rest))
+    }
+
+    /// Replaces the contents of the config file in place.
+    pub(crate) fn edit(&self, config: &str) {
+        std::fs::write(&self.file, complete(config)).unwrap();
+    }
+
+    /// Puts a new config file in the place of the old one, and waits until it is in force.
+    #[track_caller]
+    pub(crate) fn apply(&self, config: &str) {
+        let (message, is_ok) = self.replace(config);
+        assert!(is_ok, "{message}");
+    }
+
+    /// The same with a config that is refused; returns why.
+    #[track_caller]
+    pub(crate) fn refuse(&self, config: &str) -> String {
+        let (message, is_ok) = self.replace(config);
+        assert!(!is_ok, "{message}");
+        message
+    }
+
+    #[track_caller]
+    fn replace(&self, config: &str) -> (String, bool) {
+        let (before, next) = (self.reloads(), self.dir.path().join("next.toml"));
+        std::fs::write(&next, complete(config)).unwrap();
+        std::fs::rename(next, &self.file).unwrap();
+        eventually("the edit is noticed", || self.reloads() != before);
+        let last = &self.status()["reloads"]["last"];
+        (last["message"].as_str().unwrap().to_owned(), last["ok"] == true)
+    }
+
+    /// Reads the config file again, as SIGHUP does.
+    pub(crate) fn reload(&self) {
+        self.running.as_ref().unwrap().reload();
+    }
+
+    /// Begins to drain; again: ends at once.
+    pub(crate) fn stop(&self) {
+        self.running.as_ref().unwrap().stop();
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(mut self) -> Ended {
+        self.running.take().unwrap().wait()
+    }
+
+    /// `/status` of the admin port.
+    pub(crate) fn status(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.admin_get("/status").body).unwrap()
+    }
+
+    /// Anything of the admin port.
+    pub(crate) fn admin_get(&self, path: &str) -> client::Response {
+        client::get(self.admin, path)
+    }
+
+    /// The endpoint at `address` as `/status` shows it.
+    pub(crate) fn endpoint(&self, address: SocketAddr) -> Option<serde_json::Value> {
+        let status = self.status();
+        let mut endpoints =
+            status["pools"].as_array().unwrap().iter().flat_map(|pool| pool["endpoints"].as_array().unwrap());
+        endpoints.find(|endpoint| endpoint["address"] == address.to_string()).cloned()
+    }
+
+    /// Waits until the endpoint at `address` is in this state.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, address: SocketAddr, state: &str) {
+        eventually(&format!("{address} is {state}"), || {
+            self.endpoint(address).is_some_and(|endpoint| endpoint["state"] == state)
+        });
+    }
+
+    /// The value of one line of `/metrics`, named with its labels.
+    #[track_caller]
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let page = self.admin_get("/metrics").text();
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in {page}")).parse().unwrap()
+    }
+
+    /// Reloads applied and refused so far.
+    pub(crate) fn reloads(&self) -> (u64, u64) {
+        let status = self.status();
+        (status["reloads"]["applied"].as_u64().unwrap(), status["reloads"]["refused"].as_u64().unwrap())
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop();
+            running.stop();
+            running.wait();
+        }
+    }
+}
+
+/// The text of a config with one pool `app`.
+pub(crate) fn pool_of(backends: &[SocketAddr], pool: &str, rest: &str) -> String {
+    let backends: Vec<String> = backends.iter().map(|address| format!("\"{address}\"")).collect();
+    format!("[pool.app]\nbackends = [{}]\n{pool}\n{rest}\n", backends.join(", "))
+}
+
+/// A config with an admin port and, unless it has one, a listener.
+pub(crate) fn complete(config: &str) -> String {
+    let mut text = String::new();
+    if !config.contains("[listen.") {
+        text.push_str("[listen.web]\naddress = \"127.0.0.1:0\"\n");
+    }
+    if !config.contains("[admin]") {
+        text.push_str("[admin]\naddress = \"127.0.0.1:0\"\n");
+    }
+    text.push_str(config);
+    text
+}
+
+/// An address where nobody listens, and that nobody gets who asks for any port: so the test can use it later, or never.
+pub(crate) fn free_address() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let nth = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Relaxed));
+        let port = 20_000 + (nth % 12_000) as u16;
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return ([127, 0, 0, 1], port).into();
+        }
+    }
+}
+
+/// A connection with a deadline on every read and write.
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.set_write_timeout(Some(SOON)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// Reads until `end` has come; panics when the peer closes before.
+#[track_caller]
+pub(crate) fn read_until(stream: &mut TcpStream, end: &[u8]) -> Vec<u8> {
+    let mut seen = Vec::new();
+    let mut byte = [0u8];
+    while !seen.ends_with(end) {
+        let n = stream.read(&mut byte).unwrap_or_else(|error| panic!("{error} after {}", text(&seen)));
+        assert_eq!(n, 1, "closed after {:?}", text(&seen));
+        seen.push(byte[0]);
+    }
+    seen
+}
+
+/// Reads until the peer closes or resets; what came, and whether it was an orderly close.
+pub(crate) fn read_to_close(stream: &mut TcpStream) -> (Vec<u8>, bool) {
+    let mut seen = Vec::new();
+    let result = stream.read_to_end(&mut seen);
+    (seen, result.is_ok())
+}
+
+/// Writes, whatever becomes of it.
+pub(crate) fn send(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
+    stream.write_all(bytes.as_ref()).unwrap();
+}
+
+/// Bytes for a message.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
