@@ -114,6 +114,7 @@ impl Live {
         let updated = self.take_updates(&next.listeners);
         let added: Vec<String> = fresh.iter().map(|fresh| fresh.bound.address.to_string()).collect();
         let removed: Vec<String> = gone.iter().map(|bound| bound.address.to_string()).collect();
+        let is_same = self.config == next;
         self.config = next;
         let mut changes = self.rebuild();
         changes.extend((!added.is_empty()).then(|| format!("now listening on {}", added.join(", "))));
@@ -129,7 +130,11 @@ impl Live {
                 worker.tell(Command::Unlisten { id: bound.id }).await;
             }
         }
-        let what = if changes.is_empty() { "nothing that is served".to_owned() } else { changes.join("; ") };
+        let what = match (changes.is_empty(), is_same) {
+            (true, true) => "nothing changed".to_owned(),
+            (true, false) => "settings changed".to_owned(),
+            (false, _) => changes.join("; "),
+        };
         Ok(format!("{what} (in {})", milliseconds(began.elapsed())))
     }
 
@@ -195,8 +200,11 @@ impl Live {
     pub(crate) async fn listen(&mut self, fresh: Vec<Fresh>, workers: &[Worker]) {
         for Fresh { bound, sockets } in fresh {
             self.next_id = self.next_id.max(bound.id + 1);
+            for worker in workers {
+                worker.tell(Command::Update { id: bound.id, config: Arc::clone(&bound.config) }).await;
+            }
             for (worker, socket) in workers.iter().zip(sockets) {
-                worker.tell(Command::Listen { id: bound.id, config: Arc::clone(&bound.config), socket }).await;
+                worker.tell(Command::Listen { id: bound.id, socket }).await;
             }
             self.listeners.push(bound);
         }

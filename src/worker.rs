@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
@@ -31,17 +32,20 @@ use crate::telemetry::AccessLog;
 const COMMANDS_MAX: usize = 1024;
 /// How often unused connections are looked through.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
+/// How long a removed listener is remembered, for connections that were handed over just before.
+const CLOSED_LISTENER_KEPT: Duration = Duration::from_secs(10);
 /// Pause after a failed `accept`, and while the limit of connections is reached.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a worker can be told.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Accept connections for listener number `id`.
-    Listen { id: u64, config: Arc<model::Listener>, socket: StdListener },
+    /// Accept connections for listener number `id`, whose settings came before.
+    Listen { id: u64, socket: StdListener },
     /// Take over a connection that another worker accepted for listener number `id`.
     Adopt { id: u64, stream: StdStream, peer: SocketAddr },
-    /// New settings for listener number `id`: they hold for new connections, the present ones finish and are closed.
+    /// Settings of listener number `id`: they hold for new connections, the present ones finish and are closed. Every worker
+    /// gets the first ones before any may accept, so that it knows the listener of whatever is handed over to it.
     Update { id: u64, config: Arc<model::Listener> },
     /// Stop accepting for this listener and let its connections finish.
     Unlisten { id: u64 },
@@ -112,6 +116,7 @@ struct Local {
 struct Listening {
     state: Rc<ListenerState>,
     closing: Rc<Notify>,
+    closed_at: Option<Instant>,
 }
 
 impl Local {
@@ -139,31 +144,40 @@ impl Local {
                     Some(Command::Stop) | None => return,
                     Some(command) => self.obey(command),
                 },
-                _ = housekeeping.tick() => self.proxy.viewer.current().reap_idle(Instant::now()),
+                _ = housekeeping.tick() => self.keep_house(),
                 () = self.connections.emptied(), if is_draining => return,
             }
         }
     }
 
+    fn keep_house(&self) {
+        let now = Instant::now();
+        self.proxy.viewer.current().reap_idle(now);
+        let mut listeners = self.listeners.borrow_mut();
+        listeners.retain(|_, listening| listening.closed_at.is_none_or(|at| now < at + CLOSED_LISTENER_KEPT));
+    }
+
     fn obey(self: &Rc<Self>, command: Command) {
         match command {
-            Command::Listen { id, config, socket } => match TcpListener::from_std(socket) {
-                Ok(listener) => {
-                    let (state, closing) = (ListenerState::new(&config), Rc::new(Notify::new()));
-                    let listening = Listening { state: Rc::clone(&state), closing: Rc::clone(&closing) };
-                    self.listeners.borrow_mut().insert(id, listening);
-                    spawn_local(Rc::clone(self).accept(id, listener, closing));
+            Command::Listen { id, socket } => {
+                let closing = self.listeners.borrow().get(&id).map(|listening| Rc::clone(&listening.closing));
+                match (TcpListener::from_std(socket), closing) {
+                    (Ok(listener), Some(closing)) => _ = spawn_local(Rc::clone(self).accept(id, listener, closing)),
+                    (Err(error), _) => tracing::error!(%error, "cannot listen"),
+                    (Ok(_), None) => {}
                 }
-                Err(error) => tracing::error!(listener = config.name, %error, "cannot listen"),
-            },
+            }
             Command::Adopt { id, stream, peer } => match TcpStream::from_std(stream) {
                 Ok(stream) => self.serve(id, stream, peer),
                 Err(error) => tracing::warn!(%peer, %error, "cannot take over a connection"),
             },
             Command::Update { id, config } => {
-                if let Some(listening) = self.listeners.borrow_mut().get_mut(&id) {
-                    let before = std::mem::replace(&mut listening.state, ListenerState::new(&config));
-                    before.draining.set(true);
+                let next = Listening { state: ListenerState::new(&config), closing: Rc::default(), closed_at: None };
+                match self.listeners.borrow_mut().entry(id) {
+                    Entry::Vacant(new) => _ = new.insert(next),
+                    Entry::Occupied(mut known) => {
+                        std::mem::replace(&mut known.get_mut().state, next.state).draining.set(true);
+                    }
                 }
                 self.connections.wake_all();
             }
@@ -174,7 +188,9 @@ impl Local {
     }
 
     fn unlisten(&self, id: Option<u64>) {
-        for (_, listening) in self.listeners.borrow().iter().filter(|(known, _)| id.is_none_or(|id| id == **known)) {
+        let mut listeners = self.listeners.borrow_mut();
+        for (_, listening) in listeners.iter_mut().filter(|(known, _)| id.is_none_or(|id| id == **known)) {
+            listening.closed_at.get_or_insert_with(Instant::now);
             listening.closing.notify_one();
             listening.state.draining.set(true);
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::support::backend::{Backend, Seen, answer};
-use crate::support::client::{exchange, get, who};
+use crate::support::client::{exchange, get, read_response, who};
 use crate::support::probed::Probed;
 use crate::support::{App, connect, eventually, free_address, pool_of, send};
 
@@ -207,8 +207,8 @@ fn what_is_down_is_not_probed_and_what_drains_is() {
     assert_eq!(who(app.address, "/", 10), counts([("a", 10)]));
 }
 
-#[test]
-fn the_first_requests_wait_for_the_first_verdicts() {
+/// Starts with `clients` connections, each with a POST, that are there before the first verdicts.
+fn start_with_clients_waiting(clients: usize, workers: usize) {
     let (good, sick) = (Probed::named("good"), Probed::named("sick"));
     let (web, admin) = (free_address(), free_address());
     let config = format!(
@@ -216,24 +216,35 @@ fn the_first_requests_wait_for_the_first_verdicts() {
         pool_of(&[sick.backend.address, good.backend.address], "", Probed::CHECK)
     );
     thread::scope(|scope| {
-        let starting = scope.spawn(|| App::start_with(&config, 4));
+        let starting = scope.spawn(|| App::start_with(&config, workers));
         [&good, &sick].iter().for_each(|probed| drop(probed.asked()));
         assert_eq!([get(admin, "/readyz").status, get(admin, "/healthz").status], [503, 200]);
-        let clients: Vec<_> = (0..32)
+        let post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+        let waiting: Vec<_> = (0..clients)
             .map(|_| {
-                let post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
                 let mut client = connect(web);
                 send(&mut client, post);
-                scope.spawn(move || crate::support::client::read_response(&mut client, false).text())
+                scope.spawn(move || read_response(&mut client, false).text())
             })
             .collect();
         sick.say(500);
         good.say(200);
         let app = starting.join().unwrap();
-        let answers: Vec<String> = clients.into_iter().map(|client| client.join().unwrap()).collect();
-        assert_eq!(answers, ["good"; 32]);
+        for client in waiting {
+            assert_eq!(client.join().unwrap(), "good");
+        }
         assert_eq!(app.admin_get("/readyz").status, 200);
     });
+}
+
+#[test]
+fn the_first_requests_wait_for_the_first_verdicts() {
+    start_with_clients_waiting(2, 2);
+}
+
+#[test]
+fn however_many_wait_for_the_start_all_are_served() {
+    start_with_clients_waiting(32, 4);
 }
 
 #[test]

@@ -15,15 +15,16 @@ use super::error::Cause;
 use super::retry::Failure;
 use crate::config::model::Timeouts;
 use crate::deadlines::{Deadlines, Wait};
-use crate::upstream::connections::{UpstreamConnection, WorkerEndpoint};
+use crate::upstream::connections::{Record, UpstreamConnection, WorkerEndpoint};
 use crate::upstream::request_body::{Progress, RequestBody};
 
-/// A request that may have to be sent more than once: its head is kept, a copy goes out.
+/// A request that may have to be sent more than once.
 #[derive(Debug)]
 pub(super) struct Outgoing {
+    /// Its fields are away while an attempt is under way, and come back when it fails.
     parts: Parts,
     body: RequestBody,
-    /// Whether `body` is still the whole body, so that another attempt can send it.
+    /// Whether fields and body are all here, so that another attempt can be made.
     pub(super) whole: bool,
 }
 
@@ -38,18 +39,28 @@ impl Outgoing {
 
     /// The request for one attempt.
     fn take(&mut self) -> Request<RequestBody> {
-        self.whole = self.body.is_empty();
+        self.whole = false;
         let mut request = Request::new(std::mem::take(&mut self.body));
         *request.method_mut() = self.parts.method.clone();
         *request.uri_mut() = self.parts.uri.clone();
-        *request.headers_mut() = self.parts.headers.clone();
+        *request.headers_mut() = std::mem::take(&mut self.parts.headers);
         request
     }
 
     /// Takes back a request of which nothing was used.
     fn put_back(&mut self, request: Request<RequestBody>) {
-        self.body = request.into_body();
+        let (parts, body) = request.into_parts();
+        self.parts.headers = parts.headers;
+        self.body = body;
         self.whole = true;
+    }
+
+    /// Takes back what can be read from the record of a request that was used.
+    fn read_back(&mut self, record: &Record, had_body: bool) {
+        if let Some(fields) = record.header_fields() {
+            self.parts.headers = fields;
+            self.whole = !had_body;
+        }
     }
 }
 
@@ -130,8 +141,8 @@ impl Sending<'_> {
         let mut answer = pin!(connection.send(request.take()));
         self.deadlines.arm(Wait::Upstream, now + self.timeout);
         let mut passed = 0;
+        let record = Rc::clone(connection.record());
         let mut connection = Some(connection);
-        let mut written = self.written_before;
         let result = poll_fn(|cx| {
             if let Some(driven) = &mut connection {
                 let polled = driven.poll_quietly(cx, |driven, cx| {
@@ -142,7 +153,6 @@ impl Sending<'_> {
                         Poll::Pending => Poll::Pending,
                     }
                 });
-                written = driven.bytes_written();
                 match polled {
                     Poll::Ready(Some(result)) => return Poll::Ready(Some(result)),
                     // Only dropping a connection that is over makes hyper give back what it has not sent.
@@ -159,21 +169,24 @@ impl Sending<'_> {
         })
         .await;
         self.deadlines.disarm(Wait::Upstream);
-        let sent = written > self.written_before;
-        match (result, connection) {
+        let cause = match (result, connection) {
             (Some(Ok(response)), Some(connection)) => {
                 let is_early = self.progress.is_some_and(|progress| !progress.ended.get());
-                Ok(Answer { response, connection, is_early })
+                return Ok(Answer { response, connection, is_early });
             }
-            (Some(Ok(_)), None) => Err(self.failure(Cause::UpstreamClosed, sent)),
-            (None, _) => Err(self.failure(Cause::UpstreamTimeout, sent)),
+            (Some(Ok(_)), None) => Cause::UpstreamClosed,
+            (None, _) => Cause::UpstreamTimeout,
             (Some(Err(mut error)), _) => {
                 if let Some(unused) = error.take_message() {
                     request.put_back(unused);
                 }
-                Err(self.failure(cause_of(&error.into_error()), sent))
+                cause_of(&error.into_error())
             }
+        };
+        if !request.whole {
+            request.read_back(&record, self.progress.is_some());
         }
+        Err(self.failure(cause, record.bytes_written() > self.written_before))
     }
 
     /// Ready when the wait has run out.

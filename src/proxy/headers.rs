@@ -200,6 +200,13 @@ impl HopByHop {
 
 /// Removes the fields that `Connection` names, except those that say where the message is for and where it ends.
 fn strip_nominated(headers: &mut HeaderMap) {
+    let is_plain = |value: &HeaderValue| {
+        let value = value.as_bytes();
+        value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
+    };
+    if headers.get_all(CONNECTION).iter().all(is_plain) {
+        return;
+    }
     let nominated: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()

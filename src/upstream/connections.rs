@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -104,14 +104,14 @@ impl WorkerEndpoint {
         self.cell().connects.add(1);
         let stream = TcpStream::connect(self.endpoint.address).await?;
         stream.set_nodelay(true)?;
-        let written = Rc::new(Cell::new(0));
-        let io = UpstreamIo { stream: TokioIo::new(stream), written: Rc::clone(&written) };
+        let record = Rc::new(Record::default());
+        let io = UpstreamIo { stream: TokioIo::new(stream), record: Rc::clone(&record) };
         let handshake = http1::Builder::new().max_buf_size(BUFFER_BYTES_MAX).handshake(io).await;
         let (sender, driver) = handshake.map_err(io::Error::other)?;
         let idle_since = Instant::now();
         let waker = QuietWaker::default();
         let connection =
-            UpstreamConnection { sender, driver, waker, written, idle_since, is_reused: false, is_done: false };
+            UpstreamConnection { sender, driver, waker, record, idle_since, is_reused: false, is_done: false };
         Ok(Box::new(connection))
     }
 }
@@ -122,7 +122,7 @@ pub struct UpstreamConnection {
     sender: http1::SendRequest<RequestBody>,
     driver: http1::Connection<UpstreamIo, RequestBody>,
     waker: QuietWaker,
-    written: Rc<Cell<u64>>,
+    record: Rc<Record>,
     idle_since: Instant,
     is_reused: bool,
     is_done: bool,
@@ -136,7 +136,12 @@ impl UpstreamConnection {
 
     /// Bytes written to the endpoint so far.
     pub fn bytes_written(&self) -> u64 {
-        self.written.get()
+        self.record.written.get()
+    }
+
+    /// The record of what was written, readable when the connection is gone.
+    pub fn record(&self) -> &Rc<Record> {
+        &self.record
     }
 
     /// Hands over a request; it goes out when the connection is driven. The error of the returned future holds the request
@@ -145,6 +150,7 @@ impl UpstreamConnection {
         &mut self,
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
+        self.record.head.borrow_mut().clear();
         self.sender.try_send_request(request)
     }
 
@@ -210,20 +216,61 @@ impl Drop for InFlight {
     }
 }
 
-/// A socket that counts what is written to it: *provably unsent* is known, not guessed.
-#[derive(Debug)]
-struct UpstreamIo {
-    stream: TokioIo<TcpStream>,
-    written: Rc<Cell<u64>>,
+/// What was written to an endpoint.
+#[derive(Debug, Default)]
+pub struct Record {
+    written: Cell<u64>,
+    /// The head of the latest request, as it was handed to the socket; kept for the case that it must be sent again.
+    head: RefCell<Vec<u8>>,
 }
 
-impl UpstreamIo {
-    fn count(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+impl Record {
+    /// Bytes written since the connection stands.
+    pub fn bytes_written(&self) -> u64 {
+        self.written.get()
+    }
+
+    /// The header fields of the latest request, `None` if it was not handed to the socket.
+    ///
+    /// Reading back what was written costs nothing as long as nothing fails; a copy of the fields, made in advance for each
+    /// request, would cost two allocations and two counted references per field.
+    pub fn header_fields(&self) -> Option<HeaderMap> {
+        let head = self.head.borrow();
+        let lines = head.iter().filter(|&&byte| byte == b'\n').count();
+        let mut fields = vec![httparse::EMPTY_HEADER; lines];
+        let mut request = httparse::Request::new(&mut fields);
+        if !request.parse(&head).is_ok_and(|status| status.is_complete()) {
+            return None;
+        }
+        let pairs = request.headers.iter().filter_map(|field| {
+            Some((HeaderName::from_bytes(field.name.as_bytes()).ok()?, HeaderValue::from_bytes(field.value).ok()?))
+        });
+        let mut map = HeaderMap::with_capacity(lines);
+        pairs.for_each(|(name, value)| _ = map.append(name, value));
+        Some(map)
+    }
+
+    fn handed_over(&self, bytes: &[u8]) {
+        let mut head = self.head.borrow_mut();
+        if head.is_empty() {
+            // hyper writes a head before anything else, and as one slice.
+            head.extend_from_slice(&bytes[..bytes.len().min(BUFFER_BYTES_MAX)]);
+        }
+    }
+
+    fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(n)) = result {
             self.written.set(self.written.get() + n as u64);
         }
         result
     }
+}
+
+/// A socket that keeps record of what is written to it: *provably unsent* is known, not guessed.
+#[derive(Debug)]
+struct UpstreamIo {
+    stream: TokioIo<TcpStream>,
+    record: Rc<Record>,
 }
 
 impl Read for UpstreamIo {
@@ -234,8 +281,9 @@ impl Read for UpstreamIo {
 
 impl Write for UpstreamIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.record.handed_over(buf);
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.count(result)
+        self.record.wrote(result)
     }
 
     fn poll_write_vectored(
@@ -243,8 +291,11 @@ impl Write for UpstreamIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(first) = bufs.first() {
+            self.record.handed_over(first);
+        }
         let result = small_write::poll_write_vectored(Pin::new(&mut self.stream), cx, bufs);
-        self.count(result)
+        self.record.wrote(result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -257,5 +308,23 @@ impl Write for UpstreamIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_of_a_request_can_be_read_back() {
+        let record = Record::default();
+        assert!(record.header_fields().is_none(), "nothing was handed over");
+        let head = b"GET /x?y HTTP/1.1\r\nhost: a\r\nx-two: 1\r\nx-two: \xff2\r\nx-empty:\r\n\r\n";
+        record.handed_over(head);
+        record.handed_over(b"a part of the body");
+        let fields = record.header_fields().unwrap();
+        let values = |name| fields.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
+        assert_eq!((fields.len(), values("host")), (4, vec![&b"a"[..]]));
+        assert_eq!((values("x-two"), values("x-empty")), (vec![&b"1"[..], b"\xff2"], vec![&b""[..]]));
     }
 }
