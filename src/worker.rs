@@ -30,6 +30,9 @@ use crate::telemetry::AccessLog;
 
 /// Commands and handed-over connections that wait for a worker at most.
 const COMMANDS_MAX: usize = 1024;
+/// Tasks that run before the kernel is asked for new events, if there are that many. A whole round of ready connections is
+/// served first: asking in between finds little, and the peers are woken for single messages instead of for a batch.
+const EVENT_INTERVAL: u32 = 1024;
 /// How often unused connections are looked through.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
 /// How long a removed listener is remembered, for connections that were handed over just before.
@@ -93,7 +96,8 @@ pub(crate) fn spawn_all(count: usize, shares: &Shares) -> io::Result<Vec<Worker>
         let (shares, peers) = (shares.clone(), senders.clone());
         let commands = senders[number].clone();
         let thread = std::thread::Builder::new().name(format!("unstick-{number}")).spawn(move || {
-            match runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            let mut builder = runtime::Builder::new_current_thread();
+            match builder.enable_all().event_interval(EVENT_INTERVAL).build_local(LocalOptions::default()) {
                 Ok(runtime) => runtime.block_on(Local::new(number, shares, peers).run(receiver)),
                 Err(error) => tracing::error!(worker = number, %error, "no runtime for a worker"),
             }
