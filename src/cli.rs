@@ -42,7 +42,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// Config file (TOML); it is watched, and every change is checked and applied while requests go on
-    #[arg(short, long, value_name = "FILE", required_unless_present = "backend", conflicts_with_all = ["backend", "listen"])]
+    #[arg(short, long, value_name = "FILE", required_unless_present = "backend", conflicts_with_all = ["backend", "listen", "admin"])]
     pub(crate) config: Option<PathBuf>,
     /// Without a file: address to listen on, such as :8080; may be repeated
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
@@ -50,6 +50,9 @@ pub(crate) struct Run {
     /// Without a file: address of a replica, such as 127.0.0.1:3001 or app.internal:3000; may be repeated
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) backend: Vec<String>,
+    /// Without a file: address of the admin port, or off [default: 127.0.0.1:9900]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin: Option<String>,
     /// How requests are spread, for every pool, whatever the file says: round-robin, least-connections, p2c, peak-ewma,
     /// random
     #[arg(long, value_name = "ALGORITHM", value_parser = balance)]

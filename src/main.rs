@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 fn serve(run: Run) -> anyhow::Result<ExitCode> {
     let source = Source { file: run.config, balance: run.balance };
     let loaded = source.load().unwrap_or_else(|| {
-        config::from_flags(&run.listen, &run.backend).map(|mut config| {
+        config::from_flags(&run.listen, &run.backend, run.admin.as_deref()).map(|mut config| {
             source.apply_flags(&mut config);
             config::Loaded { config, text_hash: 0 }
         })

@@ -44,7 +44,7 @@ fn valid_files_are_understood() {
 
 #[test]
 fn the_smallest_file_is_the_same_as_flags() {
-    let flags = config::from_flags(&[":8080".to_owned()], &["127.0.0.1:3001".to_owned()]).unwrap();
+    let flags = config::from_flags(&[":8080".to_owned()], &["127.0.0.1:3001".to_owned()], None).unwrap();
     assert_eq!(valid("smallest"), flags);
 }
 
@@ -250,7 +250,7 @@ proptest! {
 
     #[test]
     fn no_flag_makes_the_reader_panic(listen in any::<String>(), backend in any::<String>()) {
-        if let Err(problems) = config::from_flags(&[listen], &[backend]) {
+        if let Err(problems) = config::from_flags(&[listen], &[backend], None) {
             prop_assert!(problems.len() <= 2, "{}", problems);
         }
     }

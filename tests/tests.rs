@@ -6,6 +6,7 @@ mod support;
 
 mod attempts; // connect failures, unanswered requests, deadlines
 mod balance; // exact counts over all workers
+mod cli; // exit codes, messages, signals
 mod config_files; // config files, good and bad, and what is said of the bad ones
 mod demo; // `unstick demo` as a user sees it
 mod health; // probes, verdicts, the admin port

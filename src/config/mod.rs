@@ -65,12 +65,15 @@ pub fn parse(file_name: &str, text: &str) -> Result<Config, Problems> {
 ///
 /// # Errors
 /// Everything that is wrong with the addresses.
-pub fn from_flags(listen: &[String], backends: &[String]) -> Result<Config, Problems> {
+pub fn from_flags(listen: &[String], backends: &[String], admin: Option<&str>) -> Result<Config, Problems> {
     let quote = |text: &str| toml_string(text);
     let mut text = String::new();
     for (nth, address) in listen.iter().enumerate() {
         let name = if nth == 0 { "web".to_owned() } else { format!("web{}", nth + 1) };
         text.push_str(&format!("[listen.{name}]\naddress = {}\n", quote(address)));
+    }
+    if let Some(address) = admin {
+        text.push_str(&format!("[admin]\naddress = {}\n", quote(address)));
     }
     let backends: Vec<String> = backends.iter().map(|backend| quote(backend)).collect();
     text.push_str(&format!("[pool.app]\nbackends = [{}]\n", backends.join(", ")));
@@ -122,10 +125,11 @@ mod tests {
 
     #[test]
     fn flags_make_a_config() {
-        let config = from_flags(&[":8080".into(), "127.0.0.1:8081".into()], &["127.0.0.1:3001".into()]).unwrap();
+        let config =
+            from_flags(&[":8080".into(), "127.0.0.1:8081".into()], &["127.0.0.1:3001".into()], Some("off")).unwrap();
         let names: Vec<&str> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
         assert_eq!((names, config.pools["app"].backends.len()), (vec!["web", "web2"], 1));
-        assert!(from_flags(&["\"]\nevil".into()], &["x\\".into()]).is_err_and(|problems| problems.len() == 2));
+        assert!(from_flags(&["\"]\nevil".into()], &["x\\".into()], None).is_err_and(|problems| problems.len() == 2));
     }
 
     #[test]

@@ -1,0 +1,249 @@
+//! The command line as a user sees it: exit codes, messages, signals.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+
+use crate::support::backend::{Backend, signal};
+use crate::support::client::get;
+use crate::support::{SOON, connect, eventually, pool_of, read_to_close, send, text};
+
+fn unstick(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_unstick"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+fn output(args: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = unstick(args).output().unwrap();
+    (status.code(), text(&stdout), text(&stderr))
+}
+
+/// `unstick run`, its log lines at hand; killed when dropped.
+struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Running {
+    fn start(args: &[&str]) -> Self {
+        let mut child =
+            unstick(&[&["run"], args].concat()).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let (sender, lines) = channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, lines, seen: Vec::new() }
+    }
+
+    /// Waits for a log line that contains `part`.
+    #[track_caller]
+    fn line(&mut self, part: &str) -> String {
+        while let Ok(line) = self.lines.recv_timeout(SOON) {
+            self.seen.push(line.clone());
+            if line.contains(part) {
+                return line;
+            }
+        }
+        panic!("no line with {part:?} among {:#?}", self.seen);
+    }
+
+    /// Where it listens, as the log says.
+    #[track_caller]
+    fn address(&mut self) -> SocketAddr {
+        let line = self.line("serving web on http://");
+        let after = line.split("http://").nth(1).unwrap();
+        let end = after.find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit()).unwrap();
+        after[..end].parse().unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    #[track_caller]
+    fn exit_code(&mut self) -> Option<i32> {
+        let mut code = None;
+        eventually("the process ends", || {
+            code = self.child.try_wait().unwrap();
+            code.is_some()
+        });
+        code.unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// A config file in a folder of its own.
+fn config(text: &str) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("unstick.toml").display().to_string();
+    std::fs::write(&file, text).unwrap();
+    (dir, file)
+}
+
+fn serving(backend: &Backend, rest: &str) -> String {
+    let listen = "[listen.web]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"off\"\n";
+    format!("{listen}{}", pool_of(&[backend.address], "", rest))
+}
+
+#[test]
+fn check_says_in_one_line_that_a_file_is_fine() {
+    let (code, stdout, stderr) = output(&["check", "-c", "config/unstick.toml"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(stdout, "config/unstick.toml: ok: 1 listener, 1 route, 1 pool, 3 backends\n");
+    assert_eq!(output(&["check", "-c", "config/reference.toml"]).0, Some(0));
+}
+
+#[test]
+fn check_reports_five_mistakes_as_five_problems() {
+    let file = "tests/config/invalid/five_mistakes.toml";
+    let (code, stdout, stderr) = output(&["check", "-c", file]);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""));
+    assert_eq!(stderr.matches("error: ").count(), 5, "{stderr}");
+    assert_eq!(stderr.matches(&format!("--> {file}:")).count(), 5, "each with file, line and column: {stderr}");
+    assert!(stderr.ends_with(&format!("{file}: 5 problems\n")), "{stderr}");
+    assert!(!stderr.contains('\x1b'), "no colours but on a terminal");
+}
+
+#[test]
+fn bad_usage_ends_with_2_and_says_what_to_do() {
+    let (broken_dir, broken) = config("[listen.web\n");
+    for (args, part) in [
+        (&["check", "-c", "/nonexistent.toml"][..], "cannot read the file"),
+        (&["run", "-c", &broken], "unstick.toml:1:"),
+        (&["run"], "--config <FILE>"),
+        (&["run", "--backend", "127.0.0.1:1", "--balance", "ip-hash"], "known are round-robin"),
+        (&["run", "--backend", "127.0.0.1:1", "--balance", "lest-connections"], "did you mean `least-connections`?"),
+        (&["run", "--backend", "127.0.0.1"], "needs a port"),
+        (&["frobnicate"], "unrecognized subcommand"),
+        (&[], "Usage: unstick <COMMAND>"),
+    ] {
+        let (code, _, stderr) = output(args);
+        assert_eq!(code, Some(2), "{args:?}: {stderr}");
+        assert!(stderr.contains(part), "{args:?}: {stderr}");
+    }
+    drop(broken_dir);
+}
+
+#[test]
+fn help_teaches() {
+    let (code, stdout, _) = output(&["--help"]);
+    for part in ["Examples:", "unstick demo", "SIGHUP reloads", "Exit codes: 0 well", "check"] {
+        assert!(stdout.contains(part), "{part} in {stdout}");
+    }
+    assert!(!stdout.contains("demo-replica"), "hidden");
+    assert_eq!((code, output(&["--version"]).1), (Some(0), format!("unstick {}\n", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn a_taken_address_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (dir, file) = config(&format!(
+        "[listen.web]\naddress = \"{address}\"\n[admin]\naddress = \"off\"\n[pool.app]\nbackends = [\"127.0.0.1:1\"]\n"
+    ));
+    let (code, _, stderr) = output(&["run", "-c", &file]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(
+        stderr.contains(&format!("error: cannot listen on {address} (listener web): Address already in use")),
+        "{stderr}"
+    );
+    drop(dir);
+}
+
+#[test]
+fn balance_wins_over_the_file_and_the_log_says_so() {
+    let backend = Backend::named("a");
+    let (_dir, file) = config(&serving(&backend, ""));
+    let mut running = Running::start(&["-c", &file, "--balance", "leastconn", "--workers", "1"]);
+    let address = running.address();
+    assert!(running.seen.last().unwrap().contains("least-connections (--balance)"), "{:?}", running.seen.last());
+    assert_eq!(get(address, "/").text(), "a");
+    std::fs::write(&file, serving(&backend, "[timeouts]\nconnect = \"1s\"")).unwrap();
+    assert!(running.line("reloaded").contains("balance is least-connections by --balance"));
+}
+
+#[test]
+fn signals_reload_and_drain() {
+    let (a, b) = (Backend::named("a"), Backend::named("b"));
+    let (_dir, file) = config(&serving(&a, ""));
+    let mut running = Running::start(&["-c", &file]);
+    let address = running.address();
+    std::fs::write(&file, serving(&b, "")).unwrap();
+    running.signal("-HUP");
+    running.line("reloaded: pool app: added");
+    assert_eq!(get(address, "/").text(), "b");
+    std::fs::write(&file, "[pool.app\n").unwrap();
+    running.signal("-HUP");
+    let refusal = running.line("reload refused");
+    assert!(refusal.contains("unstick.toml:1:10"), "{refusal}");
+    assert_eq!(get(address, "/").text(), "b", "the old configuration goes on serving");
+    running.signal("-TERM");
+    assert_eq!(running.exit_code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let (asked, was_asked) = signal();
+    let backend = Backend::start(move |peer| {
+        peer.next();
+        asked.lock().unwrap().send(()).ok();
+        peer.wait_for_close();
+    });
+    let (_dir, file) = config(&serving(&backend, "[timeouts]\ndrain = \"1h\""));
+    for name in ["-TERM", "-INT", "-QUIT"] {
+        let mut running = Running::start(&["-c", &file]);
+        let mut client = connect(running.address());
+        send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        was_asked.wait("the request arrives");
+        running.signal(name);
+        running.line("stopping");
+        running.signal(name);
+        running.line("told twice");
+        assert_eq!(running.exit_code(), Some(1), "{name}");
+        read_to_close(&mut client);
+    }
+}
+
+#[test]
+fn the_access_log_is_written_and_opened_again() {
+    let backend = Backend::named("a");
+    for (format, part) in [("json", "\"target\":\"/one\""), ("common", "\"GET /one HTTP/1.1\" 200 1")] {
+        let (dir, file) = config("");
+        let (log, moved) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
+        let keys = format!("[log]\naccess = \"{}\"\naccess_format = \"{format}\"", log.display());
+        std::fs::write(&file, serving(&backend, &keys)).unwrap();
+        let mut running = Running::start(&["-c", &file]);
+        let address = running.address();
+        let contents = |path: &std::path::Path| {
+            let mut text = String::new();
+            std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)).ok();
+            text
+        };
+        get(address, "/one");
+        eventually("the line is written", || contents(&log).contains(part));
+        std::fs::rename(&log, &moved).unwrap();
+        running.signal("-USR1");
+        running.line("access log opened again");
+        get(address, "/two");
+        eventually("the new file gets the line", || contents(&log).contains("/two"));
+        assert!(!contents(&moved).contains("/two"));
+    }
+}
+
+#[test]
+fn flags_serve_without_a_file() {
+    let backend = Backend::named("a");
+    let backend_address = backend.address.to_string();
+    let flags = ["--listen", "127.0.0.1:0", "--backend", &backend_address, "--balance", "rr", "--admin", "off"];
+    let mut running = Running::start(&flags);
+    assert_eq!(get(running.address(), "/").text(), "a");
+}
