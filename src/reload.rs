@@ -265,5 +265,5 @@ fn differences(before: &Snapshot, next: &Snapshot) -> Vec<String> {
 }
 
 fn milliseconds(duration: Duration) -> String {
-    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
+    format!("{:.2} ms", duration.as_secs_f64() * 1e3)
 }
