@@ -140,9 +140,12 @@ fn a_body_that_stops_coming_is_cut() {
 
 #[test]
 fn an_answer_that_is_not_http_is_a_502() {
-    for garbage in
-        ["\0\0\0\0garbage\r\n\r\n", "HTTP/1.1 abc OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"]
-    {
+    for garbage in [
+        "\0\0\0\0garbage\r\n\r\n",
+        "HTTP/1.1 abc OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    ] {
         let backend = Backend::start(move |peer| {
             peer.next();
             send(&mut peer.stream, garbage);

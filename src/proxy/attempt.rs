@@ -170,6 +170,8 @@ impl Sending<'_> {
         .await;
         self.deadlines.disarm(Wait::Upstream);
         let cause = match (result, connection) {
+            // Nobody asked for another protocol: `Upgrade` is not passed on.
+            (Some(Ok(response)), _) if response.status().is_informational() => Cause::UpstreamInvalid,
             (Some(Ok(response)), Some(connection)) => {
                 let is_early = self.progress.is_some_and(|progress| !progress.ended.get());
                 return Ok(Answer { response, connection, is_early });

@@ -114,7 +114,10 @@ struct Turn(Rc<Client>);
 impl Turn {
     fn begin(client: &Rc<Client>) -> Self {
         client.is_busy.set(true);
-        client.deadlines.disarm(Wait::Client);
+        // What the request before waited for, if it ended while something was still under way, is nobody's concern any more.
+        for wait in [Wait::Client, Wait::RequestBody, Wait::Upstream, Wait::Request] {
+            client.deadlines.disarm(wait);
+        }
         Self(Rc::clone(client))
     }
 }

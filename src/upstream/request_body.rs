@@ -112,6 +112,12 @@ impl Streaming {
     }
 }
 
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.deadlines.disarm(Wait::RequestBody);
+    }
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyFailure;
