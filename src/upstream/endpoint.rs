@@ -115,7 +115,7 @@ impl Endpoint {
 #[derive(Debug, Default)]
 pub struct Latency {
     average_ns: AtomicU64,
-    /// Nanoseconds since [`epoch`] of the last sample; 0 before the first.
+    /// When the last sample came, as [`since_epoch_ns`] counts; 0 before the first.
     sampled_ns: AtomicU64,
 }
 
