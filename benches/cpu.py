@@ -26,8 +26,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=3, help="length of a round (3)")
     parser.add_argument("--connections", type=int, help="client connections (64; 32 for 64k, 16 for 1m)")
     parser.add_argument("--body", choices=BODIES, default="small", help="what is fetched: 129 bytes (default), 64 KiB or 1 MiB")
-    parser.add_argument("--haproxy", choices=["plain", "equal"], default="plain",
-                        help="plain: sets X-Forwarded-For only (default); equal: all the headers that unstick sets")
+    parser.add_argument("--haproxy", choices=["plain", "equal"], default="equal",
+                        help="equal: all the headers that unstick sets (default); plain: X-Forwarded-For only")
     parser.add_argument("--haproxy-bin", default="haproxy")
     parser.add_argument("--unstick", type=Path, default=UNSTICK, metavar="PATH")
     parser.add_argument("--old", type=Path, metavar="PATH", help="compare with this unstick binary instead of HAProxy")

@@ -14,18 +14,20 @@
 //! 5. [`proxy::body`] streams the answer; at its end the books are closed and the connection goes back.
 //!
 //! # Imports point one way
-//! `app -> worker, admin, reload`; `worker -> listen -> proxy -> snapshot -> upstream -> config::model`; `config`, `metrics`
+//! `app -> control -> worker, admin, reload`; `worker -> listen -> proxy -> snapshot -> upstream -> config::model`; `config`, `metrics`
 //! and `deadlines` import nothing else. `upstream` never hears of routes, `proxy` never of TOML.
 
 mod admin;
 pub mod app;
 pub mod config;
+mod control;
 pub mod deadlines;
 pub mod demo;
 mod listen;
 pub mod metrics;
 pub mod proxy;
 pub mod reload;
+mod signals;
 mod small_write;
 pub mod snapshot;
 mod status;

@@ -1,0 +1,428 @@
+//! The control thread: everything that is not a request.
+//!
+//! One loop over what may happen: a signal or an order, a change of the config file, new addresses for a name, a new endpoint
+//! that passed its first check. Probes and the admin port run beside it on the same thread.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::app::{Ended, Options, StartError};
+use crate::config::{Config, Loaded};
+use crate::listen::Loads;
+use crate::reload::{Live, Source, names};
+use crate::signals::{Order, Signals};
+use crate::status::Status;
+use crate::telemetry::{AccessLog, Telemetry};
+use crate::upstream::discover::{Answer, Discovery};
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::health::Health;
+use crate::upstream::health::active::{OnVerdict, Probers, first_verdict_within};
+use crate::upstream::{MemberState, Mode};
+use crate::watch::Watch;
+use crate::worker::{self, Command, Shares, Worker};
+use crate::{admin, metrics};
+
+/// How often a stopping process looks whether its workers have ended.
+const STOP_POLL: Duration = Duration::from_millis(10);
+/// How long the first requests wait at most for names to be resolved.
+const RESOLVE_MAX: Duration = Duration::from_secs(5);
+/// How long a broken file may take to become whole before it is reported.
+const HALF_WRITTEN: Duration = Duration::from_millis(150);
+
+/// The control thread.
+pub(crate) struct Control {
+    live: Live,
+    source: Source,
+    text_hash: u64,
+    workers: Vec<Worker>,
+    workers_flag: Option<NonZeroUsize>,
+    status: Arc<Status>,
+    probers: Probers,
+    discovery: Option<(Discovery, mpsc::Receiver<Answer>)>,
+    /// Set when removed endpoints that are held may be let go.
+    release: Rc<Notify>,
+    verdicts: Rc<Notify>,
+    signals: Option<Signals>,
+    telemetry: Option<Telemetry>,
+    access_log: Option<AccessLog>,
+    _orders: mpsc::Sender<Order>,
+}
+
+impl Control {
+    /// Binds and starts everything; returns with the real address of the admin port when clients can connect.
+    pub(crate) async fn start(
+        config: Config,
+        options: Options,
+        orders: mpsc::Sender<Order>,
+    ) -> Result<(Self, Option<SocketAddr>), StartError> {
+        let signals = if options.signals { Some(Signals::new()) } else { None };
+        let signals = signals.transpose().map_err(|error| StartError(format!("cannot handle signals: {error}")))?;
+        let count = worker_count(options.workers.or(config.workers));
+        let access_log = open_access_log(&config)?;
+        let live = Live::new(config, count);
+        let shares = Shares {
+            shared: Arc::clone(&live.shared),
+            loads: Loads::new(count),
+            cells: metrics::cells(count).into(),
+            access_log: access_log.clone(),
+        };
+        let status = Arc::new(Status::new(Arc::clone(&live.shared), shares.loads.clone(), Arc::clone(&shares.cells)));
+        let admin = match live.config.admin {
+            Some(address) => Some(
+                admin::serve(address, Arc::clone(&status))
+                    .await
+                    .map_err(|error| StartError(format!("cannot listen on {address} (admin): {error}")))?,
+            ),
+            None => None,
+        };
+        let workers =
+            worker::spawn_all(count, &shares).map_err(|error| StartError(format!("cannot start a worker: {error}")))?;
+        let (release, verdicts) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
+        let probers = Probers::new(on_verdict(&live, &release, &verdicts));
+        let mut control = Self {
+            live,
+            source: options.source,
+            text_hash: options.text_hash,
+            workers,
+            workers_flag: options.workers,
+            status,
+            probers,
+            discovery: None,
+            release,
+            verdicts,
+            signals,
+            telemetry: options.telemetry,
+            access_log,
+            _orders: orders,
+        };
+        if let Err(error) = control.begin().await {
+            for worker in &control.workers {
+                worker.tell(Command::Stop).await;
+            }
+            return Err(error);
+        }
+        Ok((control, admin))
+    }
+
+    /// Names, sockets, first verdicts, and only then the workers may accept: the first requests wait in the kernel's queue.
+    async fn begin(&mut self) -> Result<(), StartError> {
+        let config = self.live.config.clone();
+        self.follow_names(&config).map_err(StartError)?;
+        self.first_names().await;
+        self.probers.sync(self.live.shared.load().pools.iter());
+        let bound = self.live.bind_all().map_err(StartError)?;
+        self.first_verdicts().await;
+        self.live.listen(bound, &self.workers).await;
+        self.status.state().listeners = self.live.addresses();
+        self.status.is_ready.store(true, Relaxed);
+        let listeners: Vec<String> =
+            self.live.addresses().iter().map(|(name, address)| format!("{name} on http://{address}")).collect();
+        tracing::info!(
+            workers = self.workers.len(),
+            pools = self.live.config.pools.len(),
+            balance = self.source.balance.map(|balance| format!("{balance} (--balance)")),
+            "serving {}",
+            listeners.join(", ")
+        );
+        Ok(())
+    }
+
+    /// Waits for the names to be resolved, bounded.
+    async fn first_names(&mut self) {
+        let deadline = Instant::now() + RESOLVE_MAX;
+        let names = names(&self.live.config);
+        while names.iter().any(|name| !self.live.resolved.contains_key(name)) {
+            let Some((_, answers)) = &mut self.discovery else { return };
+            match tokio::time::timeout_at(deadline, answers.recv()).await {
+                Ok(Some(answer)) => {
+                    self.live.resolved.insert(answer.host, answer.addresses);
+                }
+                Ok(None) | Err(_) => break,
+            }
+        }
+        self.live.rebuild();
+    }
+
+    /// Waits until every endpoint has been probed once, bounded.
+    async fn first_verdicts(&self) {
+        let snapshot = self.live.shared.load();
+        let checks = snapshot.pools.iter().filter_map(|pool| pool.health.as_ref());
+        let Some(bound) = checks.map(first_verdict_within).max() else { return };
+        let any_unchecked = || {
+            let members = snapshot.pools.iter().filter(|pool| pool.health.is_some()).flat_map(|pool| &pool.members);
+            let mut ready = members.filter(|member| member.state == MemberState::Ready);
+            ready.any(|member| member.endpoint.health() == Health::Unchecked)
+        };
+        let all_checked = async {
+            while any_unchecked() {
+                self.verdicts.notified().await;
+            }
+        };
+        timeout(bound, all_checked).await.ok();
+    }
+
+    /// Names and real addresses of the listeners.
+    pub(crate) fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.live.addresses()
+    }
+
+    /// Runs until drained.
+    pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
+        let mut watch = self.source.file.as_deref().map(Watch::new);
+        loop {
+            let order = tokio::select! {
+                order = Signals::next(self.signals.as_mut()) => order,
+                Some(order) = orders.recv() => order,
+                () = due(watch.as_mut()) => {
+                    self.look_at_file().await;
+                    continue;
+                }
+                answer = next_answer(self.discovery.as_mut()) => {
+                    self.resolved(answer);
+                    continue;
+                }
+                () = self.release.notified() => {
+                    self.let_go();
+                    continue;
+                }
+            };
+            match order {
+                Order::Reload => self.reload("signal").await,
+                Order::ReopenLogs => self.reopen_logs(),
+                Order::Stop => return self.stop(orders).await,
+            }
+        }
+    }
+
+    /// Reloads if the contents of the file differ from those that were read last.
+    async fn look_at_file(&mut self) {
+        let Some(file) = &self.source.file else { return };
+        // A file that is missing for a moment is being replaced; SIGHUP would report it.
+        let Ok(text) = std::fs::read(file) else { return };
+        let hash = crate::config::hash(&text);
+        if hash == self.text_hash || (self.is_broken() && !self.is_settled(hash).await) {
+            return;
+        }
+        self.text_hash = hash;
+        self.reload("file change").await;
+    }
+
+    fn is_broken(&self) -> bool {
+        self.source.load().is_some_and(|loaded| loaded.is_err())
+    }
+
+    /// Whether the contents stay what they are for a moment. Who writes in place truncates the file first: what is broken
+    /// because it is half there is looked at again, not reported.
+    async fn is_settled(&self, hash: u64) -> bool {
+        sleep(HALF_WRITTEN).await;
+        let text = self.source.file.as_deref().and_then(|file| std::fs::read(file).ok());
+        text.is_some_and(|text| crate::config::hash(&text) == hash)
+    }
+
+    async fn reload(&mut self, trigger: &'static str) {
+        let Some(loaded) = self.source.load() else {
+            tracing::warn!("nothing to reload: unstick was started without a config file");
+            return;
+        };
+        let result = match loaded {
+            Ok(Loaded { mut config, text_hash }) => {
+                self.text_hash = text_hash;
+                config.workers = if self.workers_flag.is_some() { self.live.config.workers } else { config.workers };
+                self.apply(config).await
+            }
+            Err(problems) => Err(problems.one_line()),
+        };
+        match &result {
+            Ok(what) => {
+                self.probers.sync(self.live.shared.load().pools.iter());
+                if let Some(telemetry) = &self.telemetry {
+                    telemetry.set_level(self.live.config.log.level);
+                }
+                let flag = self.source.balance.map(|balance| format!("; balance is {balance} by --balance"));
+                tracing::info!(trigger, "reloaded: {what}{}", flag.unwrap_or_default());
+                self.report_held();
+            }
+            Err(why) => tracing::error!(trigger, "reload refused, the old configuration goes on serving: {why}"),
+        }
+        self.status.state().listeners = self.live.addresses();
+        self.status.reloaded(trigger, result);
+    }
+
+    /// Makes `next` the config, or leaves everything as it was.
+    async fn apply(&mut self, next: Config) -> Result<String, String> {
+        self.follow_names(&next)?;
+        let applied = self.live.apply(next, &self.workers).await;
+        if applied.is_err() {
+            let now = self.live.config.clone();
+            self.follow_names(&now).inspect_err(|why| tracing::error!("{why}")).ok();
+        }
+        applied
+    }
+
+    /// Says loudly that the reload guard is at work.
+    fn report_held(&self) {
+        for pool in &self.live.shared.load().pools {
+            let held: Vec<String> = pool
+                .members
+                .iter()
+                .filter(|member| member.state == MemberState::Held)
+                .map(|member| member.endpoint.address.to_string())
+                .collect();
+            if !held.is_empty() {
+                tracing::warn!(pool = %pool.name, "every endpoint was replaced and no new one has passed its check yet: \
+                    {} go on serving until one does", held.join(", "));
+            }
+        }
+    }
+
+    /// Starts, keeps and ends the resolving of names as `config` wants it.
+    fn follow_names(&mut self, config: &Config) -> Result<(), String> {
+        let (names, servers) = (names(config), &config.dns_servers);
+        if names.is_empty() {
+            self.discovery = None;
+            return Ok(());
+        }
+        if self.discovery.is_none() {
+            self.discovery = Some(Discovery::new(servers)?);
+        }
+        match &mut self.discovery {
+            Some((discovery, _)) => discovery.sync(&names, servers),
+            None => Ok(()),
+        }
+    }
+
+    fn resolved(&mut self, answer: Answer) {
+        let Answer { host, addresses } = answer;
+        self.live.resolved.insert(host.clone(), addresses);
+        let changes = self.live.rebuild();
+        self.probers.sync(self.live.shared.load().pools.iter());
+        if !changes.is_empty() {
+            tracing::info!(trigger = "name resolution", %host, "reloaded: {}", changes.join("; "));
+            self.status.reloaded("name resolution", Ok(changes.join("; ")));
+            self.report_held();
+        }
+    }
+
+    fn let_go(&mut self) {
+        let changes = self.live.rebuild();
+        self.probers.sync(self.live.shared.load().pools.iter());
+        if !changes.is_empty() {
+            tracing::info!("a new endpoint passed its check, those it replaces are let go: {}", changes.join("; "));
+        }
+    }
+
+    fn reopen_logs(&self) {
+        if let Some(log) = &self.access_log {
+            log.reopen();
+            tracing::info!("access log opened again");
+        }
+    }
+
+    /// Readiness fails first; then no new connections, what is open finishes; then the end, whatever still runs.
+    async fn stop(mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
+        self.status.is_ready.store(false, Relaxed);
+        let drain = self.live.config.timeouts.drain;
+        let open = self.status.loads.total();
+        tracing::info!(connections = open, "stopping: finishing what runs, at most {drain:?}");
+        for worker in &self.workers {
+            worker.tell(Command::Drain).await;
+        }
+        let drained = async {
+            while !self.workers.iter().all(Worker::has_ended) {
+                sleep(STOP_POLL).await;
+            }
+        };
+        let ended = tokio::select! {
+            () = drained => Ended::Drained,
+            () = sleep(drain) => {
+                tracing::warn!(connections = self.status.loads.total(), "time is up, closing what is still open");
+                Ended::Cut
+            }
+            _ = second_stop(self.signals.as_mut(), &mut orders) => {
+                tracing::warn!(connections = self.status.loads.total(), "told twice, stopping at once");
+                Ended::Cut
+            }
+        };
+        for worker in &self.workers {
+            worker.tell(Command::Stop).await;
+        }
+        if let Some(log) = &self.access_log {
+            log.flush(Duration::from_secs(2));
+        }
+        tracing::info!("stopped");
+        ended
+    }
+}
+
+async fn second_stop(mut signals: Option<&mut Signals>, orders: &mut mpsc::Receiver<Order>) {
+    loop {
+        let order = tokio::select! {
+            order = Signals::next(signals.as_deref_mut()) => order,
+            Some(order) = orders.recv() => order,
+        };
+        if matches!(order, Order::Stop) {
+            return;
+        }
+    }
+}
+
+async fn due(watch: Option<&mut Watch>) {
+    match watch {
+        Some(watch) => watch.due().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_answer(discovery: Option<&mut (Discovery, mpsc::Receiver<Answer>)>) -> Answer {
+    match discovery {
+        Some((_, answers)) => match answers.recv().await {
+            Some(answer) => answer,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+fn worker_count(wanted: Option<NonZeroUsize>) -> usize {
+    wanted.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
+}
+
+fn open_access_log(config: &Config) -> Result<Option<AccessLog>, StartError> {
+    let open = |log| AccessLog::open(log).map_err(|error| StartError(format!("cannot open the access log: {error}")));
+    config.log.access.as_ref().map(open).transpose()
+}
+
+/// What follows from a verdict: the log line, the pool's mode, the end of holding on to removed endpoints.
+fn on_verdict(live: &Live, release: &Rc<Notify>, verdicts: &Rc<Notify>) -> OnVerdict {
+    let (shared, release, verdicts) = (Arc::clone(&live.shared), Rc::clone(release), Rc::clone(verdicts));
+    Rc::new(move |endpoint: &Endpoint, changed: Option<Health>| {
+        verdicts.notify_one();
+        let Some(health) = changed else { return };
+        let (pool, address) = (&endpoint.pool, endpoint.address);
+        let reason = endpoint.update_health(|machine| machine.reason().to_owned());
+        match health {
+            Health::Healthy => tracing::info!(%pool, endpoint = %address, "endpoint is healthy"),
+            _ => {
+                tracing::warn!(%pool, endpoint = %address, "endpoint is unhealthy, it gets no more requests: {reason}")
+            }
+        }
+        let snapshot = shared.load();
+        let Some(pool) = snapshot.pool(pool) else { return };
+        match pool.refresh_mode() {
+            Some((_, Mode::FailOpen)) => tracing::error!(pool = %pool.name,
+                "too few endpoints are healthy: all that were probed get requests again"),
+            Some((Mode::FailOpen, _)) => tracing::info!(pool = %pool.name, "healthy endpoints only get requests again"),
+            _ => {}
+        }
+        if pool.can_release_held() {
+            release.notify_one();
+        }
+    })
+}
