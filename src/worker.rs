@@ -24,6 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use crate::config::model;
 use crate::listen::{Connections, ListenerState, Loads, conn};
 use crate::metrics::WorkerCell;
+use crate::outbox::Outbox;
 use crate::proxy::Proxy;
 use crate::snapshot::{Shared, Viewer};
 use crate::telemetry::AccessLog;
@@ -125,9 +126,11 @@ struct Listening {
 
 impl Local {
     fn new(number: usize, shares: Shares, peers: Vec<mpsc::Sender<Command>>) -> Rc<Self> {
+        let outbox = Rc::<Outbox>::default();
         let proxy = Rc::new(Proxy {
             worker: number,
-            viewer: Viewer::new(Arc::clone(&shares.shared), number),
+            viewer: Viewer::new(Arc::clone(&shares.shared), number, Rc::clone(&outbox)),
+            outbox,
             access_log: shares.access_log.clone(),
             cells: Arc::clone(&shares.cells),
         });
@@ -138,6 +141,7 @@ impl Local {
         let mut housekeeping = interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_draining = false;
+        spawn_local(Rc::clone(&self.proxy.outbox).run());
         loop {
             tokio::select! {
                 command = commands.recv() => match command {
@@ -145,13 +149,14 @@ impl Local {
                         is_draining = true;
                         self.unlisten(None);
                     }
-                    Some(Command::Stop) | None => return,
+                    Some(Command::Stop) | None => break,
                     Some(command) => self.obey(command),
                 },
                 _ = housekeeping.tick() => self.keep_house(),
-                () = self.connections.emptied(), if is_draining => return,
+                () = self.connections.emptied(), if is_draining => break,
             }
         }
+        self.proxy.outbox.flush();
     }
 
     fn keep_house(&self) {

@@ -12,19 +12,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::{ListenerState, Registration};
 use crate::config::model::{Limits, Timeouts};
 use crate::deadlines::{Deadlines, Wait};
+use crate::outbox::Socket;
 use crate::proxy::{self, Client, Proxy};
-use crate::small_write;
 
 /// How long a closed connection goes on discarding what the client still sends. Closing at once would make the kernel answer
 /// with a reset, and the client might never read the answer it was sent.
@@ -49,7 +47,8 @@ pub(crate) async fn serve(
     let builder = builder(&view.snapshot.limits);
     drop(view);
     let client = Rc::new(Client::new(peer.ip(), listener.trusts(peer.ip())));
-    let io = ClientIo::new(stream, Rc::clone(&client), request_head, client_write);
+    let socket = Socket::new(stream, Rc::clone(&proxy.outbox));
+    let io = ClientIo::new(socket, Rc::clone(&client), request_head, client_write);
     let service = service_fn({
         let client = Rc::clone(&client);
         move |request| proxy::handle(Rc::clone(&proxy), Rc::clone(&client), request)
@@ -139,7 +138,7 @@ impl Alarm {
 
 /// The client's socket, with the waits that only the socket sees.
 struct ClientIo {
-    stream: TokioIo<TcpStream>,
+    socket: Rc<Socket>,
     client: Rc<Client>,
     head_timeout: Duration,
     write_timeout: Duration,
@@ -150,17 +149,10 @@ struct ClientIo {
 }
 
 impl ClientIo {
-    fn new(stream: TcpStream, client: Rc<Client>, head_timeout: Duration, write_timeout: Duration) -> Self {
+    fn new(socket: Rc<Socket>, client: Rc<Client>, head_timeout: Duration, write_timeout: Duration) -> Self {
         // A fresh connection owes us a head at once.
         client.deadlines.arm_in(Wait::Client, head_timeout);
-        Self {
-            stream: TokioIo::new(stream),
-            client,
-            head_timeout,
-            write_timeout,
-            in_head: Cell::new(true),
-            is_shut: false,
-        }
+        Self { socket, client, head_timeout, write_timeout, in_head: Cell::new(true), is_shut: false }
     }
 
     /// Notes that the client wrote something.
@@ -186,11 +178,11 @@ impl ClientIo {
     }
 
     /// Discards what the client still sends until it closes its half too.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_linger(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut scratch = [0u8; 8192];
         loop {
             let mut buffer = ReadBuf::new(&mut scratch);
-            ready!(Pin::new(self.stream.inner_mut()).poll_read(cx, &mut buffer))?;
+            ready!(self.socket.poll_read(cx, buffer.unfilled()))?;
             if buffer.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
@@ -199,8 +191,8 @@ impl ClientIo {
 }
 
 impl Read for ClientIo {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let result = self.socket.poll_read(cx, buf);
         if result.is_ready() {
             self.heard();
         }
@@ -209,31 +201,29 @@ impl Read for ClientIo {
 }
 
 impl Write for ClientIo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.wrote(result)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.wrote(self.socket.poll_write(cx, &[io::IoSlice::new(buf)]))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = small_write::poll_write_vectored(Pin::new(&mut self.stream), cx, bufs);
-        self.wrote(result)
+        self.wrote(self.socket.poll_write(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.wrote(self.socket.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.is_shut {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            ready!(self.wrote(self.socket.poll_shutdown(cx)))?;
             self.is_shut = true;
             if self.client.may_still_send() {
                 self.client.deadlines.arm_in(Wait::Client, LINGER);

@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use crate::deadlines::{Deadlines, Wait};
 use crate::metrics::WorkerCell;
+use crate::outbox::Outbox;
 use crate::snapshot::{View, Viewer};
 use crate::telemetry::AccessLog;
 use crate::upstream::Tried;
@@ -44,6 +45,8 @@ pub struct Proxy {
     pub worker: usize,
     /// The current snapshot, with the worker's connections.
     pub viewer: Viewer,
+    /// What waits to be sent.
+    pub(crate) outbox: Rc<Outbox>,
     /// Where finished requests are logged, if they are.
     pub access_log: Option<AccessLog>,
     /// Counters of all workers.

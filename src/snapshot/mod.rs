@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use crate::config::model::{Limits, Route, Timeouts};
+use crate::outbox::Outbox;
 use crate::upstream::Pool;
 use crate::upstream::connections::WorkerEndpoint;
 use routes::Routes;
@@ -74,7 +75,7 @@ pub struct View {
 
 impl View {
     /// Takes over the connections to every endpoint that `previous` knew; the unused connections of all others are closed.
-    fn new(snapshot: Arc<Snapshot>, previous: Option<&Self>, worker: usize) -> Self {
+    fn new(snapshot: Arc<Snapshot>, previous: Option<&Self>, worker: usize, outbox: &Rc<Outbox>) -> Self {
         let known = || previous.into_iter().flat_map(|view| view.endpoints.iter().flatten());
         let idle_max = snapshot.limits.idle_per_endpoint;
         let mut left: HashMap<_, _> = known().map(|e| (Arc::as_ptr(&e.endpoint), e)).collect();
@@ -83,7 +84,7 @@ impl View {
                 kept.limit_idle(idle_max);
                 Rc::clone(kept)
             }
-            None => Rc::new(WorkerEndpoint::new(Arc::clone(endpoint), worker, idle_max)),
+            None => Rc::new(WorkerEndpoint::new(Arc::clone(endpoint), worker, Rc::clone(outbox), idle_max)),
         };
         let endpoints =
             snapshot.pools.iter().map(|pool| pool.members.iter().map(|m| adopt(&m.endpoint)).collect()).collect();
@@ -102,15 +103,16 @@ impl View {
 #[derive(Debug)]
 pub struct Viewer {
     worker: usize,
+    outbox: Rc<Outbox>,
     shared: Arc<Shared>,
     view: RefCell<Rc<View>>,
 }
 
 impl Viewer {
-    /// A view for worker number `worker`.
-    pub fn new(shared: Arc<Shared>, worker: usize) -> Self {
-        let view = RefCell::new(Rc::new(View::new(shared.load(), None, worker)));
-        Self { worker, shared, view }
+    /// A view for worker number `worker`; what its connections send goes through `outbox`.
+    pub(crate) fn new(shared: Arc<Shared>, worker: usize, outbox: Rc<Outbox>) -> Self {
+        let view = RefCell::new(Rc::new(View::new(shared.load(), None, worker, &outbox)));
+        Self { worker, outbox, shared, view }
     }
 
     /// The view of the current snapshot: one atomic load when nothing has changed.
@@ -118,7 +120,7 @@ impl Viewer {
         let mut view = self.view.borrow_mut();
         let latest = self.shared.0.load();
         if !Arc::ptr_eq(&latest, &view.snapshot) {
-            let next = View::new(Arc::clone(&latest), Some(&view), self.worker);
+            let next = View::new(Arc::clone(&latest), Some(&view), self.worker, &self.outbox);
             *view = Rc::new(next);
         }
         Rc::clone(&view)

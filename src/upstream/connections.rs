@@ -20,14 +20,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::endpoint::{Endpoint, EndpointCell};
 use super::quiet::QuietWaker;
 use super::request_body::RequestBody;
-use crate::small_write;
+use crate::outbox::{Outbox, Socket};
 
 /// Bound of the read and the write buffer of a connection to an endpoint, and so of an answer's head.
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
@@ -38,6 +37,7 @@ pub struct WorkerEndpoint {
     /// What all workers share.
     pub endpoint: Arc<Endpoint>,
     worker: usize,
+    outbox: Rc<Outbox>,
     #[expect(
         clippy::vec_box,
         reason = "the boxes come from and go to requests; moving the connections would cost more"
@@ -48,8 +48,8 @@ pub struct WorkerEndpoint {
 
 impl WorkerEndpoint {
     /// No connections yet; at most `idle_max` unused ones will be kept.
-    pub fn new(endpoint: Arc<Endpoint>, worker: usize, idle_max: usize) -> Self {
-        Self { endpoint, worker, idle: RefCell::default(), idle_max: Cell::new(idle_max) }
+    pub(crate) fn new(endpoint: Arc<Endpoint>, worker: usize, outbox: Rc<Outbox>, idle_max: usize) -> Self {
+        Self { endpoint, worker, outbox, idle: RefCell::default(), idle_max: Cell::new(idle_max) }
     }
 
     /// This worker's counters for it.
@@ -76,7 +76,11 @@ impl WorkerEndpoint {
             connection.poll_drive(&mut Context::from_waker(Waker::noop()));
         }
         let mut idle = self.idle.borrow_mut();
-        if connection.is_done || !connection.sender.is_ready() || idle.len() >= self.idle_max.get() {
+        if connection.is_done
+            || !connection.sender.is_ready()
+            || connection.record.socket.has_unsent()
+            || idle.len() >= self.idle_max.get()
+        {
             return;
         }
         connection.waker.detach();
@@ -104,8 +108,8 @@ impl WorkerEndpoint {
         self.cell().connects.add(1);
         let stream = TcpStream::connect(self.endpoint.address).await?;
         stream.set_nodelay(true)?;
-        let record = Rc::new(Record::default());
-        let io = UpstreamIo { stream: TokioIo::new(stream), record: Rc::clone(&record) };
+        let record = Rc::new(Record::new(Socket::new(stream, Rc::clone(&self.outbox))));
+        let io = UpstreamIo(Rc::clone(&record));
         let handshake = http1::Builder::new().max_buf_size(BUFFER_BYTES_MAX).handshake(io).await;
         let (sender, driver) = handshake.map_err(io::Error::other)?;
         let idle_since = Instant::now();
@@ -136,7 +140,7 @@ impl UpstreamConnection {
 
     /// Bytes written to the endpoint so far.
     pub fn bytes_written(&self) -> u64 {
-        self.record.written.get()
+        self.record.bytes_written()
     }
 
     /// The record of what was written, readable when the connection is gone.
@@ -217,17 +221,21 @@ impl Drop for InFlight {
 }
 
 /// What was written to an endpoint.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Record {
-    written: Cell<u64>,
+    socket: Rc<Socket>,
     /// The head of the latest request, as it was handed to the socket; kept for the case that it must be sent again.
     head: RefCell<Vec<u8>>,
 }
 
 impl Record {
+    fn new(socket: Rc<Socket>) -> Self {
+        Self { socket, head: RefCell::default() }
+    }
+
     /// Bytes written since the connection stands.
     pub fn bytes_written(&self) -> u64 {
-        self.written.get()
+        self.socket.bytes_written()
     }
 
     /// The header fields of the latest request, `None` if it was not handed to the socket.
@@ -235,19 +243,7 @@ impl Record {
     /// Reading back what was written costs nothing as long as nothing fails; a copy of the fields, made in advance for each
     /// request, would cost two allocations and two counted references per field.
     pub fn header_fields(&self) -> Option<HeaderMap> {
-        let head = self.head.borrow();
-        let lines = head.iter().filter(|&&byte| byte == b'\n').count();
-        let mut fields = vec![httparse::EMPTY_HEADER; lines];
-        let mut request = httparse::Request::new(&mut fields);
-        if !request.parse(&head).is_ok_and(|status| status.is_complete()) {
-            return None;
-        }
-        let pairs = request.headers.iter().filter_map(|field| {
-            Some((HeaderName::from_bytes(field.name.as_bytes()).ok()?, HeaderValue::from_bytes(field.value).ok()?))
-        });
-        let mut map = HeaderMap::with_capacity(lines);
-        pairs.for_each(|(name, value)| _ = map.append(name, value));
-        Some(map)
+        parse_fields(&self.head.borrow())
     }
 
     fn handed_over(&self, bytes: &[u8]) {
@@ -257,57 +253,66 @@ impl Record {
             head.extend_from_slice(&bytes[..bytes.len().min(BUFFER_BYTES_MAX)]);
         }
     }
+}
 
-    fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(n)) = result {
-            self.written.set(self.written.get() + n as u64);
-        }
-        result
+fn parse_fields(head: &[u8]) -> Option<HeaderMap> {
+    let lines = head.iter().filter(|&&byte| byte == b'\n').count();
+    let mut fields = vec![httparse::EMPTY_HEADER; lines];
+    let mut request = httparse::Request::new(&mut fields);
+    if !request.parse(head).is_ok_and(|status| status.is_complete()) {
+        return None;
     }
+    let pairs = request.headers.iter().filter_map(|field| {
+        Some((HeaderName::from_bytes(field.name.as_bytes()).ok()?, HeaderValue::from_bytes(field.value).ok()?))
+    });
+    let mut map = HeaderMap::with_capacity(lines);
+    pairs.for_each(|(name, value)| _ = map.append(name, value));
+    Some(map)
 }
 
 /// A socket that keeps record of what is written to it: *provably unsent* is known, not guessed.
 #[derive(Debug)]
-struct UpstreamIo {
-    stream: TokioIo<TcpStream>,
-    record: Rc<Record>,
+struct UpstreamIo(Rc<Record>);
+
+impl Drop for UpstreamIo {
+    fn drop(&mut self) {
+        // Nobody waits for the answer any more.
+        self.0.socket.cancel();
+    }
 }
 
 impl Read for UpstreamIo {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        self.0.socket.poll_read(cx, buf)
     }
 }
 
 impl Write for UpstreamIo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.record.handed_over(buf);
-        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.record.wrote(result)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if let Some(first) = bufs.first() {
-            self.record.handed_over(first);
+            self.0.handed_over(first);
         }
-        let result = small_write::poll_write_vectored(Pin::new(&mut self.stream), cx, bufs);
-        self.record.wrote(result)
+        self.0.socket.poll_write(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.socket.poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.socket.poll_shutdown(cx)
     }
 }
 
@@ -317,12 +322,9 @@ mod tests {
 
     #[test]
     fn the_fields_of_a_request_can_be_read_back() {
-        let record = Record::default();
-        assert!(record.header_fields().is_none(), "nothing was handed over");
+        assert!(parse_fields(b"").is_none(), "nothing was handed over");
         let head = b"GET /x?y HTTP/1.1\r\nhost: a\r\nx-two: 1\r\nx-two: \xff2\r\nx-empty:\r\n\r\n";
-        record.handed_over(head);
-        record.handed_over(b"a part of the body");
-        let fields = record.header_fields().unwrap();
+        let fields = parse_fields(head).unwrap();
         let values = |name| fields.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
         assert_eq!((fields.len(), values("host")), (4, vec![&b"a"[..]]));
         assert_eq!((values("x-two"), values("x-empty")), (vec![&b"1"[..], b"\xff2"], vec![&b""[..]]));

@@ -1,0 +1,318 @@
+//! A worker's small messages, sent together.
+//!
+//! A head with a short body is a few hundred bytes. Sent as soon as it is made, each wakes its reader by itself, which is much
+//! of what the kernel charges for a small exchange. Here such messages wait until every task that was ready has had its turn,
+//! and are then sent in one go: the readers find many at once, and so do we when their answers come. The sending task is woken
+//! by the first message, so it stands in the run queue behind everybody who was ready then; nothing waits for longer.
+//!
+//! To hyper a queued message counts as written. To [`Socket::bytes_written`] it does not until the kernel has it: what is
+//! *provably unsent* stays exact. Large writes go to the kernel at once, behind what is queued for the same socket.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// Longer writes are not queued: putting them side by side would cost more than it saves.
+const MESSAGE_BYTES_MAX: usize = 1024;
+/// Messages that are sent at the latest when there are so many.
+const MESSAGES_MAX: usize = 64;
+
+/// The messages that wait to be sent.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    queue: RefCell<Queue>,
+    sender: RefCell<Option<Waker>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// All messages, one after the other.
+    bytes: Vec<u8>,
+    /// Whose they are, and where each ends in `bytes`.
+    messages: Vec<(Rc<Socket>, usize)>,
+}
+
+impl Outbox {
+    /// Sends what is queued whenever it is this task's turn; never ends.
+    pub(crate) async fn run(self: Rc<Self>) {
+        poll_fn(|cx| {
+            self.flush();
+            *self.sender.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Sends what is queued.
+    pub(crate) fn flush(&self) {
+        let Queue { mut bytes, mut messages } = self.queue.take();
+        let mut start = 0;
+        for (socket, end) in messages.drain(..) {
+            socket.send(&bytes[start..end]);
+            start = end;
+        }
+        bytes.clear();
+        *self.queue.borrow_mut() = Queue { bytes, messages };
+    }
+
+    fn push(&self, socket: Rc<Socket>, slices: &[IoSlice<'_>]) {
+        let mut queue = self.queue.borrow_mut();
+        let Queue { bytes, messages } = &mut *queue;
+        slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
+        messages.push((socket, bytes.len()));
+        match messages.len() {
+            1 => {
+                if let Some(sender) = self.sender.take() {
+                    sender.wake();
+                }
+            }
+            MESSAGES_MAX.. => {
+                drop(queue);
+                self.flush();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A socket whose small messages go through the worker's [`Outbox`].
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: RefCell<TokioIo<TcpStream>>,
+    outbox: Rc<Outbox>,
+    /// Messages in the outbox.
+    queued: Cell<usize>,
+    /// What of them the kernel did not take yet.
+    rest: RefCell<Vec<u8>>,
+    failure: Cell<Option<io::ErrorKind>>,
+    /// Whom to wake when a queued message cannot be sent at once.
+    task: RefCell<Option<Waker>>,
+    bytes_written: Cell<u64>,
+    is_cancelled: Cell<bool>,
+}
+
+impl Socket {
+    pub(crate) fn new(stream: TcpStream, outbox: Rc<Outbox>) -> Rc<Self> {
+        Rc::new(Self {
+            stream: RefCell::new(TokioIo::new(stream)),
+            outbox,
+            queued: Cell::default(),
+            rest: RefCell::default(),
+            failure: Cell::default(),
+            task: RefCell::default(),
+            bytes_written: Cell::default(),
+            is_cancelled: Cell::default(),
+        })
+    }
+
+    /// Bytes that the kernel took.
+    pub(crate) fn bytes_written(&self) -> u64 {
+        self.bytes_written.get()
+    }
+
+    /// Whether something written to it has not reached the kernel yet.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.queued.get() > 0 || !self.rest.borrow().is_empty()
+    }
+
+    /// What is queued will not be sent.
+    pub(crate) fn cancel(&self) {
+        self.is_cancelled.set(true);
+    }
+
+    /// The outbox' turn to send one message.
+    fn send(&self, message: &[u8]) {
+        self.queued.set(self.queued.get() - 1);
+        if self.is_cancelled.get() {
+            return;
+        }
+        let mut rest = self.rest.borrow_mut();
+        let sent = if rest.is_empty() { self.stream.borrow().inner().try_write(message) } else { Ok(0) };
+        match sent {
+            Ok(n) => {
+                self.bytes_written.set(self.bytes_written.get() + n as u64);
+                rest.extend_from_slice(&message[n..]);
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                rest.extend_from_slice(message);
+            }
+            Err(error) => {
+                self.failure.set(Some(error.kind()));
+                self.wake();
+            }
+        }
+        if !rest.is_empty() {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+
+    /// Ready when the kernel has what it did not take before.
+    fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(error) = self.failure.take() {
+            return Poll::Ready(Err(error.into()));
+        }
+        let mut rest = self.rest.borrow_mut();
+        while !rest.is_empty() {
+            let written = ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, &rest))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.bytes_written.set(self.bytes_written.get() + written as u64);
+            rest.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_all(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.queued.get() > 0 {
+            self.outbox.flush();
+        }
+        self.poll_rest(cx)
+    }
+
+    /// See [`Read::poll_read`].
+    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf)
+    }
+
+    /// See [`Write::poll_write_vectored`].
+    pub(crate) fn poll_write(self: &Rc<Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let len: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if len > MESSAGE_BYTES_MAX {
+            ready!(self.poll_all(cx))?;
+            let written = ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, bufs))?;
+            self.bytes_written.set(self.bytes_written.get() + written as u64);
+            return Poll::Ready(Ok(written));
+        }
+        ready!(self.poll_rest(cx))?;
+        let mut task = self.task.borrow_mut();
+        if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            *task = Some(cx.waker().clone());
+        }
+        drop(task);
+        self.queued.set(self.queued.get() + 1);
+        self.outbox.push(Rc::clone(self), bufs);
+        Poll::Ready(Ok(len))
+    }
+
+    /// See [`Write::poll_flush`]; a queued message counts as flushed, it is on its way.
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_rest(cx)
+    }
+
+    /// See [`Write::poll_shutdown`]; sends what is queued before.
+    pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_all(cx))?;
+        Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    async fn pair() -> (Rc<Socket>, Rc<Outbox>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let outbox = Rc::<Outbox>::default();
+        (Socket::new(ours, Rc::clone(&outbox)), outbox, listener.accept().await.unwrap().0)
+    }
+
+    async fn write(socket: &Rc<Socket>, bytes: &[u8]) -> io::Result<usize> {
+        poll_fn(|cx| socket.poll_write(cx, &[IoSlice::new(bytes)])).await
+    }
+
+    #[tokio::test]
+    async fn a_message_counts_as_written_when_the_kernel_has_it() {
+        let (socket, outbox, mut peer) = pair().await;
+        assert_eq!(write(&socket, b"one ").await.unwrap(), 4);
+        assert_eq!(write(&socket, b"two").await.unwrap(), 3);
+        assert!(socket.has_unsent() && socket.bytes_written() == 0);
+        outbox.flush();
+        assert!(!socket.has_unsent() && socket.bytes_written() == 7);
+        let mut got = [0; 7];
+        peer.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"one two");
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_message_is_never_sent() {
+        let (socket, outbox, mut peer) = pair().await;
+        write(&socket, b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        socket.cancel();
+        outbox.flush();
+        assert_eq!(socket.bytes_written(), 0);
+        drop(socket);
+        assert_eq!(peer.read(&mut [0; 9]).await.unwrap(), 0, "only the end of the connection");
+    }
+
+    #[tokio::test]
+    async fn a_full_outbox_is_sent_at_once() {
+        let (socket, _outbox, _peer) = pair().await;
+        for _ in 0..MESSAGES_MAX - 1 {
+            write(&socket, b"x").await.unwrap();
+        }
+        assert_eq!(socket.bytes_written(), 0);
+        write(&socket, b"x").await.unwrap();
+        assert_eq!(socket.bytes_written(), MESSAGES_MAX as u64);
+    }
+
+    #[tokio::test]
+    async fn order_holds_over_small_large_and_blocked_writes() {
+        let (socket, _outbox, mut peer) = pair().await;
+        let reader = async {
+            let mut got = Vec::new();
+            peer.read_to_end(&mut got).await.unwrap();
+            got
+        };
+        let writer = async {
+            let mut expected = Vec::new();
+            for round in 0..2_000u32 {
+                // Small and large by turns, several megabytes: the kernel refuses some of both.
+                let message = vec![round as u8; if round % 3 == 0 { 20_000 } else { 700 }];
+                expected.extend_from_slice(&message);
+                let mut rest = &message[..];
+                while !rest.is_empty() {
+                    rest = &rest[write(&socket, rest).await.unwrap()..];
+                }
+            }
+            poll_fn(|cx| socket.poll_shutdown(cx)).await.unwrap();
+            assert_eq!(socket.bytes_written(), expected.len() as u64);
+            expected
+        };
+        let (got, expected) = tokio::join!(reader, writer);
+        assert!(got == expected);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_gone_is_an_error_of_the_next_flush() {
+        let (socket, outbox, peer) = pair().await;
+        socket2::SockRef::from(&peer).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(peer);
+        let failed = tokio::time::timeout(std::time::Duration::from_secs(5), async {
+            loop {
+                write(&socket, b"x").await?;
+                outbox.flush();
+                poll_fn(|cx| socket.poll_flush(cx)).await?;
+                tokio::task::yield_now().await;
+            }
+        });
+        let failed: io::Result<()> = failed.await.unwrap();
+        assert!(failed.is_err());
+    }
+}
