@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
+use rustix::process::Signal;
+
 use crate::support::backend::{Backend, signal};
 use crate::support::client::get;
-use crate::support::{SOON, connect, eventually, pool_of, read_to_close, send, text};
+use crate::support::{self, SOON, connect, eventually, pool_of, read_to_close, send, text};
 
 fn unstick(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_unstick"));
@@ -58,9 +60,8 @@ impl Running {
         after[..end].parse().unwrap()
     }
 
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
+    fn signal(&self, signal: Signal) {
+        support::signal(self.child.id(), signal);
     }
 
     #[track_caller]
@@ -178,15 +179,15 @@ fn signals_reload_and_drain() {
     let mut running = Running::start(&["-c", &file]);
     let address = running.address();
     std::fs::write(&file, serving(&b, "")).unwrap();
-    running.signal("-HUP");
+    running.signal(Signal::HUP);
     running.line("reloaded: pool app: added");
     assert_eq!(get(address, "/").text(), "b");
     std::fs::write(&file, "[pool.app\n").unwrap();
-    running.signal("-HUP");
+    running.signal(Signal::HUP);
     let refusal = running.line("reload refused");
     assert!(refusal.contains("unstick.toml:1:10"), "{refusal}");
     assert_eq!(get(address, "/").text(), "b", "the old configuration goes on serving");
-    running.signal("-TERM");
+    running.signal(Signal::TERM);
     assert_eq!(running.exit_code(), Some(0));
 }
 
@@ -199,7 +200,7 @@ fn a_second_signal_ends_at_once() {
         peer.wait_for_close();
     });
     let (_dir, file) = config(&serving(&backend, "[timeouts]\ndrain = \"1h\""));
-    for name in ["-TERM", "-INT", "-QUIT"] {
+    for name in [Signal::TERM, Signal::INT, Signal::QUIT] {
         let mut running = Running::start(&["-c", &file]);
         let mut client = connect(running.address());
         send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -208,7 +209,7 @@ fn a_second_signal_ends_at_once() {
         running.line("stopping");
         running.signal(name);
         running.line("told twice");
-        assert_eq!(running.exit_code(), Some(1), "{name}");
+        assert_eq!(running.exit_code(), Some(1), "{name:?}");
         read_to_close(&mut client);
     }
 }
@@ -231,7 +232,7 @@ fn the_access_log_is_written_and_opened_again() {
         get(address, "/one");
         eventually("the line is written", || contents(&log).contains(part));
         std::fs::rename(&log, &moved).unwrap();
-        running.signal("-USR1");
+        running.signal(Signal::USR1);
         running.line("access log opened again");
         get(address, "/two");
         eventually("the new file gets the line", || contents(&log).contains("/two"));

@@ -8,7 +8,10 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::time::Instant;
+
+use crate::support::signal;
 
 /// Until the demo is up; generous, for a loaded machine.
 const START: Duration = Duration::from_secs(30);
@@ -140,13 +143,8 @@ fn eventually(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) 
     let deadline = Instant::now() + limit;
     while !condition() {
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::park_timeout(Duration::from_millis(10));
     }
-}
-
-fn send(signal: &str, pid: u32) {
-    let sent = Command::new("kill").args([signal, &pid.to_string()]).status().expect("`kill` runs");
-    assert!(sent.success(), "kill {signal} {pid}");
 }
 
 /// Whether a process exists and is more than an entry that nobody has collected yet.
@@ -172,7 +170,7 @@ fn the_cart_outlives_every_replica_change_and_no_child_outlives_a_killed_parent(
         silent.is_empty()
     });
     assert!(demo.replicas.iter().all(|(_, pid)| runs(*pid)));
-    send("-KILL", demo.parent.id());
+    signal(demo.parent.id(), Signal::KILL);
     assert!(!demo.wait().success());
     demo.assert_no_replica_left();
 }
@@ -181,7 +179,7 @@ fn the_cart_outlives_every_replica_change_and_no_child_outlives_a_killed_parent(
 fn ctrl_c_leaves_neither_child_nor_file() {
     let mut demo = Demo::start();
     assert!(demo.directory.join("unstick.toml").is_file());
-    send("-INT", demo.parent.id());
+    signal(demo.parent.id(), Signal::INT);
     assert_eq!(demo.wait().code(), Some(0));
     demo.assert_no_replica_left();
     assert!(!demo.directory.exists());
@@ -192,7 +190,7 @@ fn a_killed_replica_is_not_missed_and_comes_back() {
     let mut demo = Demo::start();
     let cookie = demo.put_into_cart("soap", "");
     let (name, pid) = demo.replicas[1].clone();
-    send("-KILL", pid);
+    signal(pid, Signal::KILL);
     demo.line_with(&format!("replica {name} (pid {pid}) is gone; its traffic moved to a and c."));
     for _ in 0..12 {
         let (answered, items) = demo.whoami(&cookie);
@@ -202,7 +200,7 @@ fn a_killed_replica_is_not_missed_and_comes_back() {
     let pid = back.trim_matches(|c: char| !c.is_ascii_digit()).parse().expect("the new pid");
     demo.replicas.push((name.clone(), pid));
     eventually(START, "it gets requests again", || demo.whoami(&cookie) == (name.clone(), 1));
-    send("-TERM", demo.parent.id());
+    signal(demo.parent.id(), Signal::TERM);
     assert_eq!(demo.wait().code(), Some(0));
     demo.assert_no_replica_left();
 }

@@ -13,12 +13,20 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 use unstick::app::{self, Ended, Options, Running};
 use unstick::reload::Source;
 
 /// Deadline of everything that should happen soon. Generous: it is only waited for when something is broken.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// Sends a signal to a process that the test has started.
+#[track_caller]
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid.cast_signed()).expect("no process has number 0");
+    kill_process(pid, signal).expect("the process is there");
+}
 
 /// Waits until `condition` holds; panics with `what` when it does not in time.
 #[track_caller]
