@@ -108,6 +108,8 @@ pub struct PoolCell {
     pub duration: Histogram,
     /// Attempts after the first of a request.
     pub retries: Counter,
+    /// Requests that were not repeated because the retry budget was used up.
+    pub retries_refused: Counter,
 }
 
 impl PoolCell {
@@ -115,6 +117,11 @@ impl PoolCell {
     pub fn finished(&self, outcome: Outcome, duration: Duration) {
         self.requests[outcome.index()].add(1);
         self.duration.record(duration);
+    }
+
+    /// All finished requests.
+    pub fn finished_count(&self) -> u64 {
+        self.requests.iter().map(Counter::value).sum()
     }
 
     /// Requests that ended like `OUTCOMES[index]`.

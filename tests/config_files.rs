@@ -95,6 +95,15 @@ fn a_health_check_is_there_when_its_table_is() {
 }
 
 #[test]
+fn retries_are_what_is_written() {
+    let config = valid("retry");
+    let retry = &config.pools["app"].retry;
+    assert_eq!((retry.attempts.get(), retry.attempt_timeout), (5, Some(Duration::from_secs(1))));
+    assert_eq!((&*retry.on_status, retry.budget, retry.budget_per_second), (&[502, 503, 504][..], 0, 0));
+    assert_eq!(config.limits.replay, 0);
+}
+
+#[test]
 fn zero_means_none_only_where_it_may() {
     let bounds = valid("bounds");
     assert_eq!(bounds.limits.idle_per_endpoint, 0);

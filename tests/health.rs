@@ -334,6 +334,7 @@ fn the_metrics_page_is_what_prometheus_reads() {
         "unstick_request_duration_seconds_count",
         "unstick_request_duration_seconds_sum",
         "unstick_requests_total",
+        "unstick_retries_refused_total",
         "unstick_retries_total",
         "unstick_start_timestamp_seconds",
     ]);

@@ -13,4 +13,5 @@ mod health; // probes, verdicts, the admin port
 mod http1; // framing, header fields, streaming
 mod names; // backends found by DNS
 mod reload; // every way of editing, and what an edit leaves untouched
+mod retries; // what is sent again, what never is, and how often
 mod stop; // draining, and ending at once

@@ -38,6 +38,14 @@ type EndpointMetric = (&'static str, &'static str, fn(&EndpointCell) -> &Counter
 /// A number that describes an endpoint, its name and its help text.
 type EndpointGauge = (&'static str, &'static str, fn(&Member) -> f64);
 
+/// A counter of a pool, its name and its help text.
+type PoolMetric = (&'static str, &'static str, fn(&PoolCell) -> &Counter);
+
+const POOL_COUNTERS: [PoolMetric; 2] = [
+    ("retries", "Attempts after the first of a request", |cell| &cell.retries),
+    ("retries_refused", "Requests not repeated because the retry budget was used up", |cell| &cell.retries_refused),
+];
+
 const WORKER_METRICS: [WorkerMetric; 6] = [
     ("accepted_connections", "Client connections accepted", |cell| &cell.accepted),
     ("handed_over_connections", "Client connections given to a worker that had fewer", |cell| &cell.handed_over),
@@ -135,11 +143,12 @@ fn durations(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result
 }
 
 fn pools(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-    let help = "Attempts after the first of a request";
-    let mut family = encoder.encode_descriptor("retries", help, None, MetricType::Counter)?;
-    for pool in pools {
-        let total = sum(pool, |cell| &cell.retries);
-        family.encode_family(&[("pool", &*pool.name)])?.encode_counter::<NoLabelSet, _, u64>(&total, None)?;
+    for (name, help, counter) in POOL_COUNTERS {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for pool in pools {
+            let total = sum(pool, counter);
+            family.encode_family(&[("pool", &*pool.name)])?.encode_counter::<NoLabelSet, _, u64>(&total, None)?;
+        }
     }
     let help = "1 if too few endpoints are healthy, so that all of them get requests";
     let mut family = encoder.encode_descriptor("pool_fail_open", help, None, MetricType::Gauge)?;

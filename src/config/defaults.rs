@@ -3,12 +3,10 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::model::{Level, Limits, Log, LogFormat, Timeouts};
+use super::model::{Level, Limits, Log, LogFormat, Retry, Timeouts};
 
 /// Share of healthy endpoints below which a pool fails open, in percent.
 pub(super) const FAIL_OPEN_BELOW: u8 = 50;
-/// Attempts per request.
-pub(super) const ATTEMPTS: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
 /// Weight of a backend.
 pub(super) const WEIGHT: u16 = 1;
 /// Address of the admin port.
@@ -47,7 +45,20 @@ impl Default for Limits {
             request_head: 64 * 1024,
             request_fields: 100,
             request_body: None,
+            replay: 64 * 1024,
             idle_per_endpoint: 256,
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: NonZeroUsize::new(3).expect("three is not zero"),
+            attempt_timeout: None,
+            on_status: Vec::new(),
+            budget: 20,
+            budget_per_second: 10,
         }
     }
 }

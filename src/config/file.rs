@@ -195,6 +195,7 @@ fn limits(section: &Section<'_>) -> Limits {
         request_head: section.size("request_head", 8 << 10..=1 << 20).map_or(default.request_head, size),
         request_fields: section.integer("request_fields", 1..=10_000).map_or(default.request_fields, size),
         request_body: section.size("request_body", 0..=u64::MAX).filter(|&bytes| bytes != 0),
+        replay: section.size("replay", 0..=16 * 1024 * 1024).map_or(default.replay, size),
         idle_per_endpoint: section.integer("idle_per_endpoint", 0..=100_000).map_or(default.idle_per_endpoint, size),
     };
     section.finish();

@@ -77,7 +77,7 @@ pub enum PathPattern {
     Exact(String),
 }
 
-/// Upper bound of [`Pool::attempts`].
+/// Upper bound of [`Retry::attempts`].
 pub const ATTEMPTS_MAX: usize = 10;
 
 /// Interchangeable replicas and how requests are spread over them.
@@ -93,8 +93,23 @@ pub struct Pool {
     pub fail_open_below: u8,
     /// Keep removed endpoints serving until one of those that replace them all passes its check.
     pub reload_guard: bool,
+    /// When a failed attempt is followed by another one.
+    pub retry: Retry,
+}
+
+/// When a failed attempt is followed by another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
     /// Attempts per request, the first included.
     pub attempts: NonZeroUsize,
+    /// From the attempt's begin to the answer's head; `None` (written `"0s"`) means no deadline but those of the phases.
+    pub attempt_timeout: Option<Duration>,
+    /// Statuses of an answer that are taken for a failure; of 502, 503 and 504.
+    pub on_status: Vec<u16>,
+    /// Repeated requests that may have reached a replica before, in percent of all requests (0-100).
+    pub budget: u8,
+    /// The same per second, on top.
+    pub budget_per_second: u32,
 }
 
 /// One entry of a pool.
@@ -230,6 +245,8 @@ pub struct Limits {
     pub request_fields: usize,
     /// Bytes of a request body; `None` (written `"0B"`) means no limit.
     pub request_body: Option<u64>,
+    /// Bytes of a request body that are kept for the case that it must be sent again; 0 means none.
+    pub replay: usize,
     /// Unused connections kept per endpoint and worker.
     pub idle_per_endpoint: usize,
 }

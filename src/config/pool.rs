@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::file::one_of;
-use super::model::{Backend, BackendAddress, BackendState, HealthCheck, Pool, Probe};
+use super::model::{ATTEMPTS_MAX, Backend, BackendAddress, BackendState, HealthCheck, Pool, Probe, Retry};
 use super::section::{Section, Value};
 use super::{defaults, values};
 
@@ -16,11 +16,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
     let backends = backends(section);
     let fail_open_below = section.share("fail_open_below");
     let reload_guard = section.boolean("reload_guard");
-    let attempts = section.section("retry").and_then(|retry| {
-        let attempts = retry.integer("attempts", 1..=crate::config::model::ATTEMPTS_MAX as u64);
-        retry.finish();
-        attempts
-    });
+    let retry = section.section("retry").map(|section| retry(&section)).unwrap_or_default();
     let health = section.section("health").map(|section| health(&section));
     section.finish();
     if backends.is_empty() {
@@ -34,8 +30,35 @@ pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
         health: health.flatten(),
         fail_open_below: fail_open_below.unwrap_or(defaults::FAIL_OPEN_BELOW),
         reload_guard: reload_guard.unwrap_or(true),
-        attempts: attempts.and_then(|attempts| NonZeroUsize::new(attempts as usize)).unwrap_or(defaults::ATTEMPTS),
+        retry,
     })
+}
+
+fn retry(section: &Section<'_>) -> Retry {
+    let default = Retry::default();
+    let attempts = section.integer("attempts", 1..=ATTEMPTS_MAX as u64);
+    let attempt_timeout = section.duration("attempt_timeout", Duration::ZERO..=Duration::from_secs(86_400));
+    let on_status = section.get("on_status").and_then(|value| value.array()).unwrap_or_default();
+    let retry = Retry {
+        attempts: attempts.and_then(|attempts| NonZeroUsize::new(attempts as usize)).unwrap_or(default.attempts),
+        attempt_timeout: attempt_timeout.filter(|timeout| !timeout.is_zero()),
+        on_status: on_status.iter().filter_map(status_of_an_unwell_replica).collect(),
+        budget: section.share("budget").unwrap_or(default.budget),
+        budget_per_second: section
+            .integer("budget_per_second", 0..=1_000_000)
+            .map_or(default.budget_per_second, |count| count as u32),
+    };
+    section.finish();
+    retry
+}
+
+fn status_of_an_unwell_replica(value: &Value<'_>) -> Option<u16> {
+    let status = value.integer().filter(|status| matches!(status, 502..=504));
+    if status.is_none() {
+        let help = "any other status is the application's own answer, which another replica would give too";
+        value.report("on_status is a list of 502, 503, 504", Some(help.into()));
+    }
+    status.map(|status| status as u16)
 }
 
 /// Both forms: `backends = [...]` and `[[pool.NAME.backend]]`.

@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use http::request::Parts;
 use http::{Request, Response};
@@ -16,7 +15,7 @@ use super::retry::Failure;
 use crate::config::model::Timeouts;
 use crate::deadlines::{Deadlines, Wait};
 use crate::upstream::connections::{Record, UpstreamConnection, WorkerEndpoint};
-use crate::upstream::request_body::{Progress, RequestBody};
+use crate::upstream::request_body::{Progress, RequestBody, Upload};
 
 /// A request that may have to be sent more than once.
 #[derive(Debug)]
@@ -24,13 +23,15 @@ pub(super) struct Outgoing {
     /// Its fields are away while an attempt is under way, and come back when it fails.
     parts: Parts,
     body: RequestBody,
+    upload: Option<Rc<Upload>>,
     /// Whether fields and body are all here, so that another attempt can be made.
     pub(super) whole: bool,
 }
 
 impl Outgoing {
     pub(super) fn new(parts: Parts, body: RequestBody) -> Self {
-        Self { parts, body, whole: true }
+        let upload = body.upload().cloned();
+        Self { parts, body, upload, whole: true }
     }
 
     pub(super) fn parts(&self) -> &Parts {
@@ -55,11 +56,19 @@ impl Outgoing {
         self.whole = true;
     }
 
-    /// Takes back what can be read from the record of a request that was used.
-    fn read_back(&mut self, record: &Record, had_body: bool) {
-        if let Some(fields) = record.header_fields() {
-            self.parts.headers = fields;
-            self.whole = !had_body;
+    /// Takes back what can be read from the record of a request that was used, and what was kept of its body.
+    fn read_back(&mut self, record: &Record) {
+        let can_replay = self.upload.as_ref().is_none_or(|upload| upload.can_replay());
+        let Some(fields) = record.header_fields().filter(|_| can_replay) else { return };
+        self.parts.headers = fields;
+        self.body = self.upload.as_ref().map(RequestBody::again).unwrap_or_default();
+        self.whole = true;
+    }
+
+    /// Takes the request back although it was answered, unless the client is still sending it.
+    pub(super) fn take_back(&mut self, answer: &Answer) {
+        if !answer.is_early {
+            self.read_back(answer.connection.record());
         }
     }
 }
@@ -73,40 +82,58 @@ pub(super) struct Answer {
     pub(super) is_early: bool,
 }
 
+/// How long an attempt may wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits<'a> {
+    pub(super) deadlines: &'a Deadlines,
+    pub(super) timeouts: &'a Timeouts,
+    /// When the attempt must have been answered, if there is such a time.
+    pub(super) until: Option<Instant>,
+}
+
+impl Waits<'_> {
+    /// Bounds one phase of the attempt.
+    fn arm(&self, phase_ends: Instant) {
+        self.deadlines.arm(Wait::Upstream, self.until.map_or(phase_ends, |until| until.min(phase_ends)));
+    }
+
+    /// Whether the wait for the endpoint, or the request as a whole, has run out.
+    fn are_over(&self) -> bool {
+        self.deadlines.expired(Wait::Upstream) || self.deadlines.expired(Wait::Request)
+    }
+}
+
 /// Tries `request` on `endpoint`. With `fresh`, not over a connection that served before.
 pub(super) async fn attempt(
     endpoint: &Rc<WorkerEndpoint>,
     request: &mut Outgoing,
     fresh: bool,
-    deadlines: &Deadlines,
-    timeouts: &Timeouts,
+    waits: Waits<'_>,
     now: Instant,
 ) -> Result<Answer, Failure> {
-    let reusable = if fresh { None } else { endpoint.checkout(timeouts.upstream_idle, now) };
+    let reusable = if fresh { None } else { endpoint.checkout(waits.timeouts.upstream_idle, now) };
     let connection = match reusable {
         Some(connection) => connection,
-        None => connect(endpoint, deadlines, timeouts.connect, now).await?,
+        None => connect(endpoint, waits, now).await?,
     };
     let sending = Sending {
         reused: connection.is_reused(),
         written_before: connection.bytes_written(),
         progress: request.body.progress(),
-        deadlines,
-        timeout: timeouts.response_head,
+        waits,
     };
     sending.run(connection, request, now).await
 }
 
 async fn connect(
     endpoint: &Rc<WorkerEndpoint>,
-    deadlines: &Deadlines,
-    timeout: Duration,
+    waits: Waits<'_>,
     now: Instant,
 ) -> Result<Box<UpstreamConnection>, Failure> {
-    deadlines.arm(Wait::Upstream, now + timeout);
+    waits.arm(now + waits.timeouts.connect);
     let mut connecting = pin!(endpoint.connect());
     let result = poll_fn(|cx| match connecting.as_mut().poll(cx) {
-        Poll::Pending if is_late(deadlines) => Poll::Ready(Err(Cause::ConnectTimeout)),
+        Poll::Pending if waits.are_over() => Poll::Ready(Err(Cause::ConnectTimeout)),
         Poll::Pending => Poll::Pending,
         Poll::Ready(connection) => Poll::Ready(connection.map_err(|error| {
             tracing::debug!(endpoint = %endpoint.endpoint.address, %error, "connect failed");
@@ -114,21 +141,15 @@ async fn connect(
         })),
     })
     .await;
-    deadlines.disarm(Wait::Upstream);
+    waits.deadlines.disarm(Wait::Upstream);
     result.map_err(|cause| Failure { cause, sent: false, reused: false })
-}
-
-/// Whether the wait for the endpoint, or the request as a whole, has run out.
-fn is_late(deadlines: &Deadlines) -> bool {
-    deadlines.expired(Wait::Upstream) || deadlines.expired(Wait::Request)
 }
 
 struct Sending<'a> {
     reused: bool,
     written_before: u64,
     progress: Option<Rc<Progress>>,
-    deadlines: &'a Deadlines,
-    timeout: Duration,
+    waits: Waits<'a>,
 }
 
 impl Sending<'_> {
@@ -139,7 +160,7 @@ impl Sending<'_> {
         now: Instant,
     ) -> Result<Answer, Failure> {
         let mut answer = pin!(connection.send(request.take()));
-        self.deadlines.arm(Wait::Upstream, now + self.timeout);
+        self.waits.arm(now + self.waits.timeouts.response_head);
         let mut passed = 0;
         let record = Rc::clone(connection.record());
         let mut connection = Some(connection);
@@ -168,7 +189,7 @@ impl Sending<'_> {
             self.poll_deadline(&mut passed)
         })
         .await;
-        self.deadlines.disarm(Wait::Upstream);
+        self.waits.deadlines.disarm(Wait::Upstream);
         let cause = match (result, connection) {
             // Nobody asked for another protocol: `Upgrade` is not passed on.
             (Some(Ok(response)), _) if response.status().is_informational() => Cause::UpstreamInvalid,
@@ -186,7 +207,7 @@ impl Sending<'_> {
             }
         };
         if !request.whole {
-            request.read_back(&record, self.progress.is_some());
+            request.read_back(&record);
         }
         Err(self.failure(cause, record.bytes_written() > self.written_before))
     }
@@ -198,15 +219,15 @@ impl Sending<'_> {
         {
             // The time for the answer counts from the last progress of the request body.
             *passed = progress.bytes.get();
-            self.deadlines.arm_in(Wait::Upstream, self.timeout);
+            self.waits.arm(Instant::now() + self.waits.timeouts.response_head);
         }
-        if is_late(self.deadlines) { Poll::Ready(None) } else { Poll::Pending }
+        if self.waits.are_over() { Poll::Ready(None) } else { Poll::Pending }
     }
 
     fn failure(&self, cause: Cause, sent: bool) -> Failure {
         let by_client = self.progress.as_ref().and_then(|progress| progress.failure.get());
         let cause = by_client.map_or(cause, Cause::from);
-        let cause = if self.deadlines.expired(Wait::Request) { Cause::RequestTimeout } else { cause };
+        let cause = if self.waits.deadlines.expired(Wait::Request) { Cause::RequestTimeout } else { cause };
         Failure { cause, sent, reused: self.reused }
     }
 }

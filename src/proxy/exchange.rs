@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::access::AccessDraft;
 use super::{Client, Proxy};
-use crate::metrics::Outcome;
+use crate::metrics::{Outcome, PoolCell};
 use crate::snapshot::View;
 use crate::upstream::Pool;
 use crate::upstream::connections::{InFlight, UpstreamConnection, WorkerEndpoint};
@@ -73,11 +73,22 @@ impl Exchange {
         let endpoint = Rc::clone(&self.view.endpoints[self.pool][index]);
         endpoint.cell().attempts.add(1);
         if self.attempts > 0 {
-            self.pool().shared.cells[self.proxy.worker].retries.add(1);
+            self.pool_cell().retries.add(1);
         }
         self.attempts += 1;
         self.in_flight = Some(InFlight::adopt(Rc::clone(&endpoint)));
         endpoint
+    }
+
+    /// Returns to an answer that `endpoint` gave before another attempt was made.
+    pub(super) fn back_to(&mut self, endpoint: Rc<WorkerEndpoint>) {
+        endpoint.endpoint.begin();
+        self.in_flight = Some(InFlight::adopt(endpoint));
+    }
+
+    /// This worker's counters of the pool.
+    pub(super) fn pool_cell(&self) -> &PoolCell {
+        &self.pool().shared.cells[self.proxy.worker]
     }
 
     /// Where the request is being tried.
@@ -125,7 +136,7 @@ impl Exchange {
             return now;
         }
         let duration = now.saturating_duration_since(self.started);
-        self.pool().shared.cells[self.proxy.worker].finished(outcome, duration);
+        self.pool_cell().finished(outcome, duration);
         if let (Some(draft), Some(log)) = (self.access.take(), &self.proxy.access_log) {
             let endpoint = self.endpoint().map(|endpoint| endpoint.endpoint.address);
             let status = if outcome == Outcome::ClientGone { None } else { Some(self.status) };

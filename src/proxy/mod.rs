@@ -19,24 +19,24 @@ use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::deadlines::{Deadlines, Wait};
 use crate::metrics::WorkerCell;
 use crate::outbox::Outbox;
-use crate::snapshot::{View, Viewer};
+use crate::snapshot::{Snapshot, View, Viewer};
 use crate::telemetry::AccessLog;
 use crate::upstream::Tried;
-use crate::upstream::request_body::{Progress, RequestBody};
+use crate::upstream::request_body::{Bounds, Progress, RequestBody};
 use access::AccessDraft;
-use attempt::{Answer, Outgoing, attempt};
+use attempt::{Answer, Outgoing, Waits, attempt};
 use body::{Carrier, Driver, ResponseBody};
 use error::Cause;
 use exchange::Exchange;
 use headers::Forwarding;
-use retry::{Decision, Failure, Repeatable};
+use retry::{Decision, Failure, Repeatable, Trouble};
 
 /// What all requests of one worker share.
 #[derive(Debug)]
@@ -144,8 +144,10 @@ pub async fn handle(
     let turn = Turn::begin(&client);
     let view = proxy.viewer.current();
     let (mut parts, incoming) = request.into_parts();
-    let bytes_max = view.snapshot.limits.request_body.unwrap_or(u64::MAX);
-    let body = RequestBody::new(incoming, &client.deadlines, view.snapshot.timeouts.request_body, bytes_max);
+    let Snapshot { limits, timeouts, .. } = &*view.snapshot;
+    let bytes_max = limits.request_body.unwrap_or(u64::MAX);
+    let bounds = Bounds { bytes_max, replay_max: limits.replay, read_timeout: timeouts.request_body };
+    let body = RequestBody::new(incoming, &client.deadlines, bounds);
     *client.upload.borrow_mut() = body.progress();
     let (host, pool) = match route(&mut parts, &body, &view, bytes_max) {
         Ok(routed) => routed,
@@ -192,38 +194,74 @@ fn route(parts: &mut Parts, body: &RequestBody, view: &View, bytes_max: u64) -> 
 async fn settle(exchange: &mut Exchange, request: &mut Outgoing) -> Result<Answer, Cause> {
     let view = Rc::clone(exchange.view());
     let client = Rc::clone(exchange.client());
-    let timeouts = &view.snapshot.timeouts;
+    let (deadlines, timeouts) = (&*client.deadlines, &view.snapshot.timeouts);
     if let Some(timeout) = timeouts.request {
-        client.deadlines.arm(Wait::Request, exchange.started + timeout);
+        deadlines.arm(Wait::Request, exchange.started + timeout);
     }
-    let (mut tried, mut fresh, mut now) = (Tried::default(), false, exchange.started);
-    loop {
-        let index = exchange.pool().acquire(&tried).ok_or(Cause::NoEndpoint)?;
+    let (mut tried, mut fresh, mut now, mut unwell) = (Tried::default(), false, exchange.started, None);
+    let cause = loop {
+        let Some(index) = exchange.pool().acquire(&tried) else { break Cause::NoEndpoint };
         tried.add(index);
         let endpoint = exchange.attempt_on(index);
-        match attempt(&endpoint, request, fresh, &client.deadlines, timeouts, now).await {
+        let until = exchange.pool().retry.attempt_timeout.map(|timeout| now + timeout);
+        let waits = Waits { deadlines, timeouts, until };
+        let (trouble, cause) = match attempt(&endpoint, request, fresh, waits, now).await {
             Ok(answer) => {
-                let answered = Instant::now();
+                let (answered, status) = (Instant::now(), answer.response.status());
                 endpoint.endpoint.latency().record(answered.saturating_duration_since(now), answered);
-                return Ok(answer);
-            }
-            Err(failure) => {
-                let repeatable = Repeatable { method: &request.parts().method, whole: request.whole };
-                let (made, most) = (exchange.attempts() as usize, exchange.pool().attempts);
-                let decision = retry::decide(failure, repeatable, made, most);
-                log_failure(exchange, request, failure, decision);
-                match decision {
-                    Decision::Again { fresh: only_fresh } => fresh = only_fresh,
-                    Decision::GiveUp => return Err(failure.cause),
+                if !exchange.pool().retry.on_status.contains(&status.as_u16()) {
+                    return Ok(answer);
                 }
+                request.take_back(&answer);
+                unwell = Some((answer, endpoint));
+                (Trouble::Answered(status), Cause::UpstreamClosed)
             }
-        }
+            Err(failure) => (Trouble::Unanswered(failure), failure.cause),
+        };
         now = Instant::now();
+        match decide(exchange, request, trouble, now) {
+            Decision::Again { fresh: only_fresh } => fresh = only_fresh,
+            Decision::GiveUp => break cause,
+        }
+    };
+    // Better the replica's own answer than one of ours.
+    let (answer, endpoint) = unwell.ok_or(cause)?;
+    exchange.back_to(endpoint);
+    Ok(answer)
+}
+
+/// Decides what follows an attempt that settled nothing; counts and logs it.
+fn decide(exchange: &Exchange, request: &Outgoing, trouble: Trouble, now: Instant) -> Decision {
+    let Parts { method, headers, .. } = request.parts();
+    let has_key = headers.contains_key(headers::IDEMPOTENCY_KEY);
+    let repeatable = Repeatable { method, has_key, whole: request.whole };
+    let (made, pool) = (exchange.attempts() as usize, exchange.pool());
+    let decision = retry::decide(trouble, repeatable, made, pool.retry.attempts.get());
+    let decision = if decision != Decision::GiveUp && trouble.was_sent() && !pool.may_repeat(now) {
+        exchange.pool_cell().retries_refused.add(1);
+        tracing::warn!(pool = %pool.name, "a request is not repeated: the retry budget is used up");
+        Decision::GiveUp
+    } else {
+        decision
+    };
+    match trouble {
+        Trouble::Unanswered(failure) => log_failure(exchange, request, failure, decision),
+        Trouble::Answered(status) => log_unwell(exchange, status, decision),
     }
+    decision
+}
+
+/// Counts and logs an answer that the pool takes for a failure.
+fn log_unwell(exchange: &Exchange, status: StatusCode, decision: Decision) {
+    let Some(endpoint) = exchange.endpoint() else { return };
+    endpoint.cell().failures.add(1);
+    let (pool, address) = (&endpoint.endpoint.pool, endpoint.endpoint.address);
+    let is_repeated = decision != Decision::GiveUp;
+    tracing::debug!(%pool, endpoint = %address, status = status.as_u16(), is_repeated, "the endpoint is unwell");
 }
 
 /// Counts and logs an attempt that came to nothing.
-fn log_failure(exchange: &mut Exchange, request: &Outgoing, failure: Failure, decision: Decision) {
+fn log_failure(exchange: &Exchange, request: &Outgoing, failure: Failure, decision: Decision) {
     let Some(endpoint) = exchange.endpoint() else { return };
     let is_upstream_s = failure.cause.status().is_server_error();
     // A reused connection that the endpoint closed meanwhile is the way of keep-alive, not a failure of anybody.

@@ -1,11 +1,31 @@
 //! Whether a failed attempt is followed by another one: a pure decision over what is known of the failure.
 //!
 //! The rule (RFC 9110 section 9.2.2): a request of which provably nothing was written may always be sent again; one that may
-//! have reached a replica only if doing it twice does no harm. Never after the answer began: such failures do not come here.
+//! have reached a replica only if doing it twice does no harm, by its method or because the application knows its
+//! `Idempotency-Key` again. Never after the answer was passed on: such failures do not come here.
 
-use http::Method;
+use http::{Method, StatusCode};
 
 use super::error::Cause;
+
+/// Why an attempt did not settle the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// There was no answer.
+    Unanswered(Failure),
+    /// There was one whose status the pool takes for a failure.
+    Answered(StatusCode),
+}
+
+impl Trouble {
+    /// Whether a replica may have seen the request.
+    pub(crate) fn was_sent(self) -> bool {
+        match self {
+            Self::Unanswered(failure) => failure.sent,
+            Self::Answered(_) => true,
+        }
+    }
+}
 
 /// An attempt that ended without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +43,8 @@ pub(crate) struct Failure {
 pub(crate) struct Repeatable<'a> {
     /// Its method.
     pub(crate) method: &'a Method,
+    /// Whether it bears an `Idempotency-Key`.
+    pub(crate) has_key: bool,
     /// Whether the whole of it is still at hand.
     pub(crate) whole: bool,
 }
@@ -40,9 +62,22 @@ pub(crate) enum Decision {
 }
 
 /// Decides after `attempts` attempts of at most `attempts_max`.
-pub(crate) fn decide(failure: Failure, request: Repeatable<'_>, attempts: usize, attempts_max: usize) -> Decision {
-    let permitted = !failure.sent || is_harmless_twice(request.method);
-    let by_upstream = match failure.cause {
+pub(crate) fn decide(trouble: Trouble, request: Repeatable<'_>, attempts: usize, attempts_max: usize) -> Decision {
+    let permitted = !trouble.was_sent() || request.method.is_idempotent() || request.has_key;
+    let (by_upstream, fresh) = match trouble {
+        Trouble::Unanswered(failure) => (is_upstream_s(failure.cause), failure.reused),
+        Trouble::Answered(_) => (true, false),
+    };
+    if permitted && by_upstream && request.whole && attempts < attempts_max {
+        Decision::Again { fresh }
+    } else {
+        Decision::GiveUp
+    }
+}
+
+/// Whether another endpoint may do better.
+fn is_upstream_s(cause: Cause) -> bool {
+    match cause {
         Cause::ConnectFailed
         | Cause::ConnectTimeout
         | Cause::UpstreamClosed
@@ -55,17 +90,7 @@ pub(crate) fn decide(failure: Failure, request: Repeatable<'_>, attempts: usize,
         | Cause::BodyTimeout
         | Cause::NoEndpoint
         | Cause::RequestTimeout => false,
-    };
-    if permitted && by_upstream && request.whole && attempts < attempts_max {
-        Decision::Again { fresh: failure.reused }
-    } else {
-        Decision::GiveUp
     }
-}
-
-/// Safe methods. (The other idempotent ones need a body that can be sent again.)
-fn is_harmless_twice(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
 #[cfg(test)]
@@ -78,6 +103,10 @@ mod tests {
         let again = Some(false);
         let again_fresh = Some(true);
         for (method, cause, sent, reused, whole, attempts, expected) in [
+            (Method::PUT, UpstreamClosed, true, false, true, 1, again),
+            (Method::DELETE, UpstreamTimeout, true, true, true, 2, again_fresh),
+            (Method::PUT, UpstreamClosed, true, false, false, 1, None),
+            (Method::PATCH, UpstreamClosed, true, false, true, 1, None),
             (Method::GET, ConnectFailed, false, false, true, 1, again),
             (Method::POST, ConnectFailed, false, false, true, 1, again),
             (Method::POST, ConnectFailed, false, false, true, 2, again),
@@ -90,9 +119,25 @@ mod tests {
             (Method::POST, UpstreamClosed, false, true, false, 1, None),
             (Method::GET, BodyTimeout, false, false, true, 1, None),
         ] {
-            let decision = decide(Failure { cause, sent, reused }, Repeatable { method: &method, whole }, attempts, 3);
+            let trouble = Trouble::Unanswered(Failure { cause, sent, reused });
+            let decision = decide(trouble, Repeatable { method: &method, has_key: false, whole }, attempts, 3);
             let expected = expected.map_or(Decision::GiveUp, |fresh| Decision::Again { fresh });
             assert_eq!(decision, expected, "{method} {cause:?} sent={sent} reused={reused} whole={whole} {attempts}");
+        }
+    }
+
+    #[test]
+    fn a_key_makes_any_method_repeatable() {
+        let failure = Failure { cause: Cause::UpstreamClosed, sent: true, reused: false };
+        for (trouble, has_key, whole, is_repeated) in [
+            (Trouble::Unanswered(failure), true, true, true),
+            (Trouble::Unanswered(failure), true, false, false),
+            (Trouble::Unanswered(failure), false, true, false),
+            (Trouble::Answered(StatusCode::SERVICE_UNAVAILABLE), true, true, true),
+            (Trouble::Answered(StatusCode::SERVICE_UNAVAILABLE), false, true, false),
+        ] {
+            let decision = decide(trouble, Repeatable { method: &Method::POST, has_key, whole }, 1, 3);
+            assert_eq!(decision != Decision::GiveUp, is_repeated, "{trouble:?} key={has_key} whole={whole}");
         }
     }
 }

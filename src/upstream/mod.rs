@@ -4,6 +4,7 @@
 //! with atomics in it; the other half ([`connections`]) belongs to one worker and needs neither locks nor atomics.
 
 pub mod balance;
+mod budget;
 pub mod connections;
 pub mod discover;
 pub mod endpoint;
@@ -11,16 +12,18 @@ pub mod health;
 mod quiet;
 pub mod request_body;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_utils::CachePadded;
 
 use crate::config::model::{self, ATTEMPTS_MAX, Algorithm, HealthCheck};
 use crate::metrics::{self, PoolCell};
 use balance::{Balance, Candidates, Dice};
+use budget::Budget;
 use endpoint::Endpoint;
 use health::Health;
+use tokio::time::Instant;
 
 /// A pool as one snapshot sees it.
 #[derive(Debug)]
@@ -29,8 +32,8 @@ pub struct Pool {
     pub name: Arc<str>,
     /// How endpoints are picked.
     pub algorithm: Algorithm,
-    /// Attempts per request, the first included.
-    pub attempts: usize,
+    /// When an attempt is followed by another one.
+    pub retry: model::Retry,
     /// How endpoints are probed, if they are.
     pub health: Option<HealthCheck>,
     /// Its endpoints, in the order of the config.
@@ -47,6 +50,7 @@ pub struct Pool {
 pub struct PoolShared {
     /// The next turn of round robin, for all workers.
     turn: CachePadded<AtomicU64>,
+    budget: Mutex<Budget>,
     /// Counters, one cell per worker.
     pub cells: Box<[CachePadded<PoolCell>]>,
 }
@@ -54,7 +58,7 @@ pub struct PoolShared {
 impl PoolShared {
     /// Fresh counters for this many workers.
     pub fn new(workers: usize) -> Self {
-        Self { turn: CachePadded::default(), cells: metrics::cells(workers) }
+        Self { turn: CachePadded::default(), budget: Mutex::default(), cells: metrics::cells(workers) }
     }
 }
 
@@ -176,7 +180,7 @@ impl Pool {
         let pool = Self {
             name,
             algorithm: config.balance,
-            attempts: config.attempts.get(),
+            retry: config.retry.clone(),
             health: config.health.clone(),
             balance: Balance::new(config.balance, &weights),
             members: members.into(),
@@ -213,6 +217,13 @@ impl Pool {
         let pick = self.balance.pick(&view, &mut dice)?;
         self.members[pick.index].endpoint.begin();
         Some(pick.index)
+    }
+
+    /// Takes one repeated request out of the pool's budget; `false` when it is used up.
+    pub fn may_repeat(&self, now: Instant) -> bool {
+        let requests = self.shared.cells.iter().map(|cell| cell.finished_count()).sum();
+        let mut budget = self.shared.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        budget.spend(now, requests, &self.retry)
     }
 
     /// Who gets traffic now.
@@ -312,7 +323,7 @@ mod tests {
             health: None,
             fail_open_below: 50,
             reload_guard: true,
-            attempts: std::num::NonZeroUsize::MIN,
+            retry: model::Retry::default(),
         };
         Pool::new("app".into(), &config, members.collect(), Arc::new(PoolShared::new(1)))
     }

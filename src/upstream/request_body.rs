@@ -1,38 +1,76 @@
 //! A request body on its way from the client to an endpoint: streamed, never collected.
+//!
+//! Its beginning, up to `limits.replay`, is kept until the answer begins, so that another attempt can send it again. Keeping
+//! copies nothing: the parts are counted references to what was read from the client.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::deadlines::{Deadlines, Wait};
 
-/// The body of one request. Requests without one, which are most, carry nothing but a null pointer.
+/// Parts of a body that are kept at most: each pins the buffer that it was read into.
+const PARTS_MAX: usize = 256;
+
+/// The body of one request as one attempt reads it. Requests without a body, which are most, carry nothing but a null pointer.
 #[derive(Debug, Default)]
-pub struct RequestBody(Option<Box<Streaming>>);
+pub struct RequestBody(Option<Reader>);
 
 #[derive(Debug)]
-struct Streaming {
-    incoming: Incoming,
+struct Reader {
+    upload: Rc<Upload>,
+    /// Parts of the kept beginning that this attempt has had.
+    replayed: usize,
+}
+
+/// The bounds of a request body.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Bytes in all.
+    pub bytes_max: u64,
+    /// Bytes kept for another attempt.
+    pub replay_max: usize,
+    /// The wait for each part.
+    pub read_timeout: Duration,
+}
+
+/// What the client sends, over all attempts.
+#[derive(Debug)]
+pub struct Upload {
+    incoming: RefCell<Incoming>,
+    kept: RefCell<Kept>,
     progress: Rc<Progress>,
     deadlines: Rc<Deadlines>,
-    read_timeout: Duration,
-    bytes_max: u64,
+    bounds: Bounds,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    parts: Vec<Part>,
+    bytes: usize,
+    /// Whether it was more than may be kept, and is gone.
+    is_too_much: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Part {
+    Data(Bytes),
+    Trailers(HeaderMap),
 }
 
 /// How far a body got; stays readable when the body itself is gone.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Bytes passed on.
+    /// Bytes that came from the client.
     pub bytes: Cell<u64>,
-    /// Whether anybody asked for a part of it, so that it may be gone.
-    pub started: Cell<bool>,
-    /// Whether it was passed on whole.
+    /// Whether it came whole.
     pub ended: Cell<bool>,
     /// Why it broke off.
     pub failure: Cell<Option<BodyFailure>>,
@@ -53,13 +91,14 @@ pub enum BodyFailure {
 }
 
 impl RequestBody {
-    /// Wraps the client's body. `bytes_max` bounds it, `read_timeout` bounds the wait for each part of it.
-    pub fn new(incoming: Incoming, deadlines: &Rc<Deadlines>, read_timeout: Duration, bytes_max: u64) -> Self {
+    /// Wraps the client's body.
+    pub fn new(incoming: Incoming, deadlines: &Rc<Deadlines>, bounds: Bounds) -> Self {
         if incoming.is_end_stream() {
             return Self(None);
         }
-        let (progress, deadlines) = (Rc::new(Progress::default()), Rc::clone(deadlines));
-        Self(Some(Box::new(Streaming { incoming, progress, deadlines, read_timeout, bytes_max })))
+        let (incoming, deadlines) = (RefCell::new(incoming), Rc::clone(deadlines));
+        let upload = Upload { incoming, kept: RefCell::default(), progress: Rc::default(), deadlines, bounds };
+        Self(Some(Reader { upload: Rc::new(upload), replayed: 0 }))
     }
 
     /// Whether there is no body at all.
@@ -69,26 +108,44 @@ impl RequestBody {
 
     /// How far it got; `None` if there is no body.
     pub fn progress(&self) -> Option<Rc<Progress>> {
-        self.0.as_ref().map(|streaming| Rc::clone(&streaming.progress))
+        self.upload().map(|upload| Rc::clone(&upload.progress))
+    }
+
+    /// What can make the same body again for another attempt; `None` if there is no body.
+    pub fn upload(&self) -> Option<&Rc<Upload>> {
+        self.0.as_ref().map(|reader| &reader.upload)
+    }
+
+    /// The body from its beginning, which must be there still, see [`Upload::can_replay`].
+    pub fn again(upload: &Rc<Upload>) -> Self {
+        Self(Some(Reader { upload: Rc::clone(upload), replayed: 0 }))
     }
 }
 
-impl Streaming {
-    fn fail(&mut self, failure: BodyFailure) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
+impl Upload {
+    /// Whether all that came so far is there still.
+    pub fn can_replay(&self) -> bool {
+        !self.kept.borrow().is_too_much
+    }
+
+    fn fail(&self, failure: BodyFailure) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
         self.deadlines.disarm(Wait::RequestBody);
         self.progress.failure.set(Some(failure));
         Poll::Ready(Some(Err(failure)))
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
-        self.progress.started.set(true);
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
+        if self.progress.ended.get() {
+            return Poll::Ready(None);
+        }
+        let mut incoming = self.incoming.borrow_mut();
+        match Pin::new(&mut *incoming).poll_frame(cx) {
             Poll::Pending => {
                 if self.deadlines.expired(Wait::RequestBody) {
                     return self.fail(BodyFailure::Timeout);
                 }
                 if !self.deadlines.is_armed(Wait::RequestBody) {
-                    self.deadlines.arm_in(Wait::RequestBody, self.read_timeout);
+                    self.deadlines.arm_in(Wait::RequestBody, self.bounds.read_timeout);
                 }
                 Poll::Pending
             }
@@ -96,10 +153,11 @@ impl Streaming {
                 self.deadlines.disarm(Wait::RequestBody);
                 let progress = &self.progress;
                 progress.bytes.set(progress.bytes.get() + frame.data_ref().map_or(0, |data| data.len() as u64));
-                if progress.bytes.get() > self.bytes_max {
+                if progress.bytes.get() > self.bounds.bytes_max {
                     return self.fail(BodyFailure::TooLarge);
                 }
-                progress.ended.set(frame.is_trailers() || self.incoming.is_end_stream());
+                progress.ended.set(frame.is_trailers() || incoming.is_end_stream());
+                self.kept.borrow_mut().keep(&frame, self.bounds.replay_max);
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(_))) => self.fail(BodyFailure::Client),
@@ -112,9 +170,49 @@ impl Streaming {
     }
 }
 
-impl Drop for Streaming {
+impl Kept {
+    fn keep(&mut self, frame: &Frame<Bytes>, bytes_max: usize) {
+        if self.is_too_much {
+            return;
+        }
+        let part = match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) => Part::Data(data.clone()),
+            (_, Some(trailers)) => Part::Trailers(trailers.clone()),
+            _ => return,
+        };
+        self.bytes = self.bytes.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+        if self.bytes > bytes_max || self.parts.len() == PARTS_MAX {
+            *self = Self { is_too_much: true, ..Self::default() };
+        } else {
+            self.parts.push(part);
+        }
+    }
+}
+
+impl Reader {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
+        let kept = self.upload.kept.borrow().parts.get(self.replayed).cloned();
+        let polled = match kept {
+            Some(Part::Data(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            Some(Part::Trailers(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            None => self.upload.poll_frame(cx),
+        };
+        if let Poll::Ready(Some(Ok(_))) = polled {
+            self.replayed += 1;
+        }
+        polled
+    }
+
+    fn bytes_to_replay(&self) -> u64 {
+        let kept = self.upload.kept.borrow();
+        let parts = kept.parts.get(self.replayed..).unwrap_or_default();
+        parts.iter().map(|part| if let Part::Data(data) = part { data.len() as u64 } else { 0 }).sum()
+    }
+}
+
+impl Drop for Reader {
     fn drop(&mut self) {
-        self.deadlines.disarm(Wait::RequestBody);
+        self.upload.deadlines.disarm(Wait::RequestBody);
     }
 }
 
@@ -126,14 +224,24 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        self.0.as_mut().map_or(Poll::Ready(None), |streaming| streaming.poll_frame(cx))
+        self.0.as_mut().map_or(Poll::Ready(None), |reader| reader.poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|streaming| streaming.incoming.is_end_stream())
+        self.0.as_ref().is_none_or(|reader| {
+            reader.replayed >= reader.upload.kept.borrow().parts.len()
+                && (reader.upload.progress.ended.get() || reader.upload.incoming.borrow().is_end_stream())
+        })
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |streaming| streaming.incoming.size_hint())
+        let Some(reader) = &self.0 else { return SizeHint::with_exact(0) };
+        let (replay, coming) = (reader.bytes_to_replay(), reader.upload.incoming.borrow().size_hint());
+        let mut hint = SizeHint::new();
+        if let Some(upper) = coming.upper() {
+            hint.set_upper(upper.saturating_add(replay));
+        }
+        hint.set_lower(coming.lower().saturating_add(replay));
+        hint
     }
 }

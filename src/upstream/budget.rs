@@ -1,0 +1,81 @@
+//! How many requests a pool may repeat: a share of its traffic, and a few per second on top.
+//!
+//! When replicas fail because they have too much to do, repeating what they did not answer gives them more still. A budget
+//! keeps that additional load below a known share. What was provably not sent costs a replica nothing and is not counted.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::model::Retry;
+
+/// Time over which unused repetitions add up.
+const SAVED: Duration = Duration::from_secs(10);
+
+/// See the module. A token bucket that traffic and time fill.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    tokens: f64,
+    /// When it was asked last, and how many requests there had been.
+    asked: Option<(Instant, u64)>,
+}
+
+impl Budget {
+    /// Takes one token, if there is one. `requests` is the number of finished requests so far.
+    pub(super) fn spend(&mut self, now: Instant, requests: u64, limits: &Retry) -> bool {
+        let floor = f64::from(limits.budget_per_second);
+        let share = f64::from(limits.budget) / 100.0;
+        let (elapsed, new) = match self.asked.replace((now, requests)) {
+            // Traffic before the first failure counts as if it had come within the time that is saved up.
+            None => (SAVED, requests),
+            Some((then, before)) => (now.saturating_duration_since(then), requests.saturating_sub(before)),
+        };
+        // Of a longer pause only the part counts that would be saved up.
+        let counted = (SAVED.as_secs_f64() / elapsed.as_secs_f64()).min(1.0);
+        let earned = elapsed.min(SAVED).as_secs_f64() * floor + share * new as f64 * counted;
+        let rate = if elapsed.is_zero() { 0.0 } else { new as f64 / elapsed.as_secs_f64() };
+        let most = SAVED.as_secs_f64() * (floor + share * rate);
+        // A lull does not take away what was earned before it.
+        self.tokens = (self.tokens + earned).min(most.max(self.tokens));
+        let may = self.tokens >= 1.0;
+        if may {
+            self.tokens -= 1.0;
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spend_all(budget: &mut Budget, now: Instant, requests: u64) -> usize {
+        (0..100_000).take_while(|_| budget.spend(now, requests, &Retry::default())).count()
+    }
+
+    #[test]
+    fn a_quiet_pool_has_the_free_repetitions_of_ten_seconds() {
+        let (mut budget, start) = (Budget::default(), Instant::now());
+        assert_eq!(spend_all(&mut budget, start, 0), 100);
+        assert_eq!(spend_all(&mut budget, start + Duration::from_secs(1), 0), 10);
+        assert_eq!(spend_all(&mut budget, start + Duration::from_secs(3600), 0), 100, "no more is saved up");
+    }
+
+    #[test]
+    fn traffic_earns_its_share() {
+        let (mut budget, start) = (Budget::default(), Instant::now());
+        spend_all(&mut budget, start, 0);
+        let second = start + Duration::from_secs(1);
+        assert_eq!(spend_all(&mut budget, second, 1_000), 210, "10 per second and 20 % of 1,000");
+        assert_eq!(spend_all(&mut budget, second, 1_000), 0);
+        assert_eq!(spend_all(&mut budget, second + Duration::from_secs(100), 101_000), 2_100, "of the last 10 s");
+    }
+
+    #[test]
+    fn a_budget_of_nothing_permits_nothing() {
+        let limits = Retry { budget: 0, budget_per_second: 0, ..Retry::default() };
+        let (mut budget, start) = (Budget::default(), Instant::now());
+        assert!(!budget.spend(start, 1_000_000, &limits));
+        assert!(!budget.spend(start + SAVED, 2_000_000, &limits));
+    }
+}

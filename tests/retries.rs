@@ -1,0 +1,197 @@
+//! Which requests are sent again: by method, key, moment of the failure, kept body, status, budget.
+
+use std::net::Shutdown;
+
+use crate::support::backend::{Backend, Seen, answer, signal};
+use crate::support::client::{exchange, get, read_response};
+use crate::support::{App, connect, eventually, pool_of, send};
+
+/// A replica that reads each request whole and closes without a word.
+fn mute() -> Backend {
+    Backend::start(|peer| {
+        if peer.next().is_some() {
+            peer.stream.shutdown(Shutdown::Both).ok();
+        }
+    })
+}
+
+/// A replica that answers everything with this status and its own name.
+fn saying(status: &'static str, name: &'static str) -> Backend {
+    Backend::start(move |peer| {
+        peer.serve(|_| format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{name}", name.len()).into_bytes());
+    })
+}
+
+fn request(line: &str, fields: &str, body: &str) -> String {
+    format!("{line} / HTTP/1.1\r\nHost: x\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len())
+}
+
+fn bodies(backend: &Backend) -> Vec<Vec<u8>> {
+    backend.seen().into_iter().map(|Seen { body, .. }| body).collect()
+}
+
+#[test]
+fn unanswered_requests_are_repeated_with_their_body_if_that_does_no_harm() {
+    for (method, fields, is_repeated) in [
+        ("PUT", "", true),
+        ("DELETE", "", true),
+        ("OPTIONS", "", true),
+        ("POST", "Idempotency-Key: 8e03978e-40d5\r\n", true),
+        ("PATCH", "Idempotency-Key: \"a\"\r\n", true),
+        ("POST", "", false),
+        ("PATCH", "", false),
+    ] {
+        let (mute, backend) = (mute(), Backend::named("a"));
+        let app = App::start_with(&pool_of(&[mute.address, backend.address], "", ""), 1);
+        let mut client = connect(app.address);
+        for _ in 0..2 {
+            let response = exchange(&mut client, &request(method, fields, "a body"));
+            let is_fine = response.status == 200;
+            assert!(is_fine || !is_repeated, "{method} {fields}: {}", response.text());
+        }
+        assert_eq!(bodies(&mute), [b"a body"], "{method}: it was tried there first, once");
+        assert_eq!(bodies(&backend).len(), if is_repeated { 2 } else { 1 }, "{method} {fields}");
+        assert!(bodies(&backend).iter().all(|body| body == b"a body"));
+    }
+}
+
+#[test]
+fn chunks_and_trailers_are_repeated_as_they_came() {
+    let (mute, backend) = (mute(), Backend::named("a"));
+    let app = App::start_with(&pool_of(&[mute.address, backend.address], "", ""), 1);
+    let request = "PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
+                   3\r\nabc\r\n4\r\ndefg\r\n0\r\nX-Sum: 7\r\n\r\n";
+    assert_eq!(exchange(&mut connect(app.address), request).text(), "a");
+    let (first, second) = (mute.seen().remove(0), backend.seen().remove(0));
+    assert_eq!(first.body, second.body);
+    assert!(second.body.ends_with(b"0\r\nx-sum: 7\r\n\r\n"), "{}", crate::support::text(&second.body));
+    let fields = |seen: &Seen| {
+        let mut lines: Vec<String> = seen.head.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(fields(&first), fields(&second));
+}
+
+#[test]
+fn a_request_that_is_still_coming_goes_on_to_the_next_endpoint() {
+    let (read, was_read) = signal();
+    let closing = Backend::start(move |peer| {
+        // The head and a part of the body, then nothing more.
+        if peer.next_head().is_some() {
+            peer.stream.shutdown(Shutdown::Both).ok();
+            read.lock().unwrap().send(()).ok();
+        }
+    });
+    let backend = Backend::named("a");
+    let app = App::start_with(&pool_of(&[closing.address, backend.address], "", ""), 1);
+    let mut client = connect(app.address);
+    send(&mut client, "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nfirst");
+    was_read.wait("the first replica has the beginning");
+    // The beginning is with the second one before the rest is sent.
+    eventually("the attempt is repeated", || app.endpoint(backend.address).unwrap()["in_flight"] == 1);
+    send(&mut client, " half");
+    assert_eq!(read_response(&mut client, false).text(), "a");
+    assert_eq!(bodies(&backend), [b"first half"]);
+}
+
+#[test]
+fn a_body_that_was_not_kept_is_not_repeated() {
+    let long = "x".repeat(70_000);
+    for (limits, is_repeated) in [("", false), ("replay = \"0B\"", false), ("replay = \"1MiB\"", true)] {
+        let (mute, backend) = (mute(), Backend::named("a"));
+        let rest = format!("[limits]\n{limits}");
+        let app = App::start_with(&pool_of(&[mute.address, backend.address], "", &rest), 1);
+        let body = if limits.contains("0B") { "short" } else { &long };
+        let response = exchange(&mut connect(app.address), &request("PUT", "", body));
+        if is_repeated {
+            assert_eq!(response.text(), "a");
+            assert!(bodies(&backend) == [body.as_bytes()]);
+        } else {
+            assert_eq!(
+                (response.status, response.field("x-unstick-error")),
+                (502, Some("upstream-closed")),
+                "{limits}"
+            );
+            assert!(backend.seen().is_empty());
+        }
+    }
+}
+
+#[test]
+fn the_budget_bounds_what_is_repeated_after_it_was_sent() {
+    let (mute, backend) = (mute(), Backend::named("a"));
+    let none = "[pool.app.retry]\nbudget = \"0%\"\nbudget_per_second = 0";
+    let app = App::start_with(&pool_of(&[mute.address, backend.address], none, ""), 1);
+    let statuses: Vec<u16> = (0..6).map(|_| get(app.address, "/").status).collect();
+    assert_eq!(statuses.iter().filter(|&&status| status == 502).count(), 3, "{statuses:?}");
+    assert_eq!(app.metric("unstick_retries_refused_total{pool=\"app\"}"), 3.0);
+
+    let few = "[pool.app.retry]\nbudget = \"0%\"\nbudget_per_second = 1";
+    let app = App::start_with(&pool_of(&[mute.address, backend.address], few, ""), 1);
+    let failed = (0..100).filter(|_| get(app.address, "/").status != 200).count();
+    assert!((20..=40).contains(&failed), "ten and one a second of 50 are repeated, not {}", 50 - failed);
+}
+
+#[test]
+fn what_was_not_sent_needs_no_budget() {
+    let backend = Backend::named("a");
+    let nobody = crate::support::free_address();
+    let none = "[pool.app.retry]\nbudget = \"0%\"\nbudget_per_second = 0";
+    let app = App::start_with(&pool_of(&[nobody, backend.address], none, ""), 1);
+    assert!((0..20).all(|_| exchange(&mut connect(app.address), &request("POST", "", "x")).status == 200));
+}
+
+#[test]
+fn an_unwell_answer_moves_to_another_endpoint_if_the_pool_asks_for_it() {
+    let (unwell, well) = (saying("503 Sick", "unwell"), saying("200 OK", "well"));
+    let backends = [unwell.address, well.address];
+    let on_status = "[pool.app.retry]\non_status = [502, 503]";
+    for (pool, method, statuses) in [
+        (on_status, "GET", vec![200; 4]),
+        (on_status, "PUT", vec![200; 4]),
+        (on_status, "POST", vec![200, 200, 503, 503]),
+        ("", "GET", vec![200, 200, 503, 503]),
+    ] {
+        let app = App::start_with(&pool_of(&backends, pool, ""), 1);
+        let mut got: Vec<_> =
+            (0..4).map(|_| exchange(&mut connect(app.address), &request(method, "", "x")).status).collect();
+        got.sort_unstable();
+        assert_eq!(got, statuses, "{method} with {pool:?}");
+    }
+}
+
+#[test]
+fn the_last_unwell_answer_is_passed_on_when_there_is_no_better() {
+    let (a, b) = (saying("503 Sick", "replica"), saying("503 Sick", "replica"));
+    let nobody = crate::support::free_address();
+    for backends in [vec![a.address], vec![a.address, b.address], vec![a.address, nobody]] {
+        let app = App::start_with(&pool_of(&backends, "[pool.app.retry]\non_status = [503]", ""), 1);
+        for _ in 0..3 {
+            let response = get(app.address, "/");
+            assert_eq!((response.status, response.text().as_str()), (503, "replica"));
+            assert_eq!(response.field("x-unstick-error"), None, "it is the replica's own");
+        }
+        for address in backends {
+            eventually("nothing is left in flight", || app.endpoint(address).unwrap()["in_flight"] == 0);
+        }
+    }
+}
+
+#[test]
+fn an_attempt_has_a_deadline_of_its_own() {
+    let silent = Backend::start(|peer| {
+        peer.next();
+        peer.wait_for_close();
+    });
+    let backend = Backend::start(|peer| peer.serve(|_| answer("a")));
+    let pool = "[pool.app.retry]\nattempt_timeout = \"100ms\"";
+    let app = App::start_with(&pool_of(&[silent.address, backend.address], pool, ""), 1);
+    for _ in 0..4 {
+        assert_eq!(get(app.address, "/").text(), "a");
+    }
+    assert_eq!(silent.seen().len(), 2);
+    let posts: Vec<_> = (0..2).map(|_| exchange(&mut connect(app.address), &request("POST", "", "x"))).collect();
+    let late = posts.iter().find(|response| response.status != 200).unwrap();
+    assert_eq!((late.status, late.field("x-unstick-error")), (504, Some("upstream-timeout")));
+}
