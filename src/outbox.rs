@@ -11,12 +11,14 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 /// Longer writes are not queued: putting them side by side would cost more than it saves.
@@ -120,6 +122,13 @@ impl Socket {
     /// Whether something written to it has not reached the kernel yet.
     pub(crate) fn has_unsent(&self) -> bool {
         self.queued.get() > 0 || !self.rest.borrow().is_empty()
+    }
+
+    /// Whether the peer is silent: it has neither closed nor sent anything. Asks the kernel, which knows before the runtime.
+    pub(crate) fn is_silent(&self) -> bool {
+        let stream = self.stream.borrow();
+        let peeked = SockRef::from(stream.inner()).peek(&mut [MaybeUninit::uninit()]);
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// What is queued will not be sent.

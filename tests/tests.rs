@@ -11,6 +11,7 @@ mod config_files; // config files, good and bad, and what is said of the bad one
 mod demo; // `unstick demo` as a user sees it
 mod health; // probes, verdicts, the admin port
 mod http1; // framing, header fields, streaming
+mod keep_alive; // connections that the replica closes while they are unused
 mod names; // backends found by DNS
 mod reload; // every way of editing, and what an edit leaves untouched
 mod retries; // what is sent again, what never is, and how often

@@ -1,10 +1,11 @@
 //! `/status`: a serialisable mirror of the run-time state.
 
 use std::net::SocketAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::metrics::OUTCOMES;
 use crate::status::{LastReload, Status};
@@ -74,6 +75,8 @@ struct EndpointView {
     requests: u64,
     failures: u64,
     connects: u64,
+    /// How long unused connections are kept: as configured, or shorter because the endpoint closes earlier.
+    idle_limit_ms: f64,
     latency_ms: f64,
 }
 
@@ -115,7 +118,7 @@ impl StatusView {
             workers: workers.collect(),
             listeners: state.listeners.into_iter().map(|(name, address)| ListenerView { name, address }).collect(),
             routes: routes.collect(),
-            pools: snapshot.pools.iter().map(|pool| PoolView::of(pool)).collect(),
+            pools: snapshot.pools.iter().map(|pool| PoolView::of(pool, snapshot.timeouts.upstream_idle)).collect(),
             reloads: ReloadsView {
                 applied: status.reloads_applied.load(Relaxed),
                 refused: status.reloads_refused.load(Relaxed),
@@ -126,7 +129,7 @@ impl StatusView {
 }
 
 impl PoolView {
-    fn of(pool: &Pool) -> Self {
+    fn of(pool: &Pool, upstream_idle: Duration) -> Self {
         let cells = &pool.shared.cells;
         let requests = |index: usize| cells.iter().map(|cell| cell.requests(index).value()).sum();
         Self {
@@ -136,13 +139,13 @@ impl PoolView {
             health_check: pool.health.is_some(),
             requests: OUTCOMES.iter().enumerate().map(|(index, name)| (*name, requests(index))).collect(),
             retries: cells.iter().map(|cell| cell.retries.value()).sum(),
-            endpoints: pool.members.iter().map(EndpointView::of).collect(),
+            endpoints: pool.members.iter().map(|member| EndpointView::of(member, upstream_idle)).collect(),
         }
     }
 }
 
 impl EndpointView {
-    fn of(member: &Member) -> Self {
+    fn of(member: &Member, upstream_idle: Duration) -> Self {
         let endpoint = &member.endpoint;
         let (reason, streak) = endpoint.update_health(|machine| (machine.reason().to_owned(), machine.streak()));
         Self {
@@ -157,6 +160,7 @@ impl EndpointView {
             requests: endpoint.total(|cell| &cell.attempts),
             failures: endpoint.total(|cell| &cell.failures),
             connects: endpoint.total(|cell| &cell.connects),
+            idle_limit_ms: endpoint.idle_limit().at_most(upstream_idle, Instant::now()).as_secs_f64() * 1e3,
             latency_ms: (endpoint.latency().average().as_secs_f64() * 1e6).round() / 1e3,
         }
     }

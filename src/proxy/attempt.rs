@@ -116,13 +116,18 @@ pub(super) async fn attempt(
         Some(connection) => connection,
         None => connect(endpoint, waits, now).await?,
     };
+    let idle_for = connection.idle_for(now);
     let sending = Sending {
         reused: connection.is_reused(),
         written_before: connection.bytes_written(),
         progress: request.body.progress(),
         waits,
     };
-    sending.run(connection, request, now).await
+    let result = sending.run(connection, request, now).await;
+    if let Err(Failure { cause: Cause::UpstreamClosed, reused: true, .. }) = result {
+        endpoint.endpoint.idle_limit().observed(idle_for, now);
+    }
+    result
 }
 
 async fn connect(

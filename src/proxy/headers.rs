@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
@@ -15,6 +16,8 @@ use http::header::{
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version};
+
+use crate::upstream::idle::keep_alive_timeout;
 
 use super::error::Cause;
 
@@ -154,9 +157,13 @@ pub(crate) fn prepare_request(headers: &mut HeaderMap, host: HeaderValue, forwar
     headers.insert(HOST, host);
 }
 
-/// Turns the replica's header fields into those the client gets.
-pub(crate) fn prepare_response(headers: &mut HeaderMap) {
-    HopByHop::of(headers).strip(headers);
+/// Turns the replica's header fields into those the client gets; returns how long the replica keeps the connection, if it says.
+pub(crate) fn prepare_response(headers: &mut HeaderMap) -> Option<Duration> {
+    let hop_by_hop = HopByHop::of(headers);
+    let keep_alive = if hop_by_hop.others { headers.get(KEEP_ALIVE) } else { None };
+    let timeout = keep_alive.and_then(|field| keep_alive_timeout(field.as_bytes()));
+    hop_by_hop.strip(headers);
+    timeout
 }
 
 /// The hop-by-hop fields that a message has, found in one pass: most messages have none, and looking up each would cost more

@@ -284,13 +284,16 @@ fn log_failure(exchange: &Exchange, request: &Outgoing, failure: Failure, decisi
 
 /// Turns an endpoint's answer into the client's.
 fn pass_on(mut exchange: Exchange, answer: Answer, turn: Turn) -> Response<ResponseBody> {
-    let Answer { response, connection, is_early } = answer;
+    let Answer { mut response, connection, is_early } = answer;
     exchange.answered(response.status());
+    let announced = headers::prepare_response(response.headers_mut());
+    if let (Some(timeout), Some(endpoint)) = (announced, exchange.endpoint()) {
+        endpoint.endpoint.idle_limit().announced(timeout);
+    }
     let carrier = if is_early { Carrier::Task(Driver::spawn(*connection)) } else { Carrier::Inline(connection) };
     let read_timeout = exchange.view().snapshot.timeouts.response_body;
     let mut response = response.map(|incoming| ResponseBody::upstream(incoming, carrier, exchange, read_timeout, turn));
     // hyper writes the version its client speaks, whatever the endpoint spoke.
     *response.version_mut() = Version::HTTP_11;
-    headers::prepare_response(response.headers_mut());
     response
 }

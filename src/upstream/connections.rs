@@ -31,6 +31,10 @@ use crate::outbox::{Outbox, Socket};
 /// Bound of the read and the write buffer of a connection to an endpoint, and so of an answer's head.
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
 
+/// Connections that were used so shortly before are taken without asking the kernel whether they were closed meanwhile; the
+/// runtime has heard of it by then.
+const KNOWN_SILENT: Duration = Duration::from_millis(1);
+
 /// An endpoint as one worker sees it.
 #[derive(Debug)]
 pub struct WorkerEndpoint {
@@ -57,15 +61,22 @@ impl WorkerEndpoint {
         self.endpoint.cell(self.worker)
     }
 
-    /// The unused connection that was used last, if it is not older than `idle_timeout`.
+    /// The unused connection that was used last and is still good, if it is not older than `idle_timeout` or than the
+    /// endpoint is known to wait.
     pub fn checkout(&self, idle_timeout: Duration, now: Instant) -> Option<Box<UpstreamConnection>> {
         let mut idle = self.idle.borrow_mut();
-        let connection = idle.pop()?;
-        if now.saturating_duration_since(connection.idle_since) < idle_timeout {
-            return Some(connection);
+        while let Some(connection) = idle.pop() {
+            let age = connection.idle_for(now);
+            if age >= self.endpoint.idle_limit().at_most(idle_timeout, now) {
+                // All others are older still.
+                idle.clear();
+                break;
+            }
+            if age < KNOWN_SILENT || connection.record.socket.is_silent() {
+                return Some(connection);
+            }
+            self.endpoint.idle_limit().observed(connection.known_open_for(now), now);
         }
-        // All others are older still.
-        idle.clear();
         None
     }
 
@@ -85,6 +96,7 @@ impl WorkerEndpoint {
         }
         connection.waker.detach();
         connection.idle_since = now;
+        connection.seen_open = now;
         connection.is_reused = true;
         idle.push(connection);
     }
@@ -92,8 +104,15 @@ impl WorkerEndpoint {
     /// Closes unused connections that are older than `idle_timeout` or were closed by the endpoint.
     pub fn reap(&self, idle_timeout: Duration, now: Instant) {
         let mut cx = Context::from_waker(Waker::noop());
+        let idle_limit = self.endpoint.idle_limit();
+        let idle_timeout = idle_limit.at_most(idle_timeout, now);
         self.idle.borrow_mut().retain_mut(|connection| {
-            now.saturating_duration_since(connection.idle_since) < idle_timeout && !connection.poll_drive(&mut cx)
+            let is_over = connection.poll_drive(&mut cx);
+            if is_over {
+                idle_limit.observed(connection.known_open_for(now), now);
+            }
+            connection.seen_open = now;
+            !is_over && connection.idle_for(now) < idle_timeout
         });
     }
 
@@ -114,9 +133,16 @@ impl WorkerEndpoint {
         let (sender, driver) = handshake.map_err(io::Error::other)?;
         let idle_since = Instant::now();
         let waker = QuietWaker::default();
-        let connection =
-            UpstreamConnection { sender, driver, waker, record, idle_since, is_reused: false, is_done: false };
-        Ok(Box::new(connection))
+        Ok(Box::new(UpstreamConnection {
+            sender,
+            driver,
+            waker,
+            record,
+            idle_since,
+            seen_open: idle_since,
+            is_reused: false,
+            is_done: false,
+        }))
     }
 }
 
@@ -128,6 +154,8 @@ pub struct UpstreamConnection {
     waker: QuietWaker,
     record: Rc<Record>,
     idle_since: Instant,
+    /// When it was looked at last, and was open.
+    seen_open: Instant,
     is_reused: bool,
     is_done: bool,
 }
@@ -136,6 +164,17 @@ impl UpstreamConnection {
     /// Whether it served another exchange before.
     pub fn is_reused(&self) -> bool {
         self.is_reused
+    }
+
+    /// How long it has been unused.
+    pub fn idle_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.idle_since)
+    }
+
+    /// How long it had been unused when the endpoint closed it, which shows only now: at least until the last look, and
+    /// probably half of the time until now.
+    fn known_open_for(&self, now: Instant) -> Duration {
+        self.seen_open.saturating_duration_since(self.idle_since).max(self.idle_for(now) / 2)
     }
 
     /// Bytes written to the endpoint so far.

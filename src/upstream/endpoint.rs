@@ -13,6 +13,7 @@ use crossbeam_utils::CachePadded;
 use tokio::time::Instant;
 
 use super::health::{Health, Machine};
+use super::idle::IdleLimit;
 use crate::metrics::Counter;
 
 /// One address that takes attempts.
@@ -26,6 +27,7 @@ pub struct Endpoint {
     in_flight: CachePadded<AtomicU32>,
     health: AtomicU8,
     latency: Latency,
+    idle_limit: IdleLimit,
     cells: Box<[CachePadded<EndpointCell>]>,
     /// Streaks and the reason of the last verdict; touched by probes and by whoever reads `/status`.
     machine: Mutex<Machine>,
@@ -51,6 +53,7 @@ impl Endpoint {
             in_flight: CachePadded::default(),
             health: AtomicU8::new(health as u8),
             latency: Latency::default(),
+            idle_limit: IdleLimit::default(),
             cells: (0..workers).map(|_| CachePadded::default()).collect(),
             machine: Mutex::new(Machine::new(health)),
         }
@@ -94,6 +97,11 @@ impl Endpoint {
     /// Recent time to the answer's head.
     pub fn latency(&self) -> &Latency {
         &self.latency
+    }
+
+    /// How long its unused connections may be trusted.
+    pub fn idle_limit(&self) -> &IdleLimit {
+        &self.idle_limit
     }
 
     /// The counters of one worker.
@@ -146,7 +154,7 @@ impl Latency {
 }
 
 /// Nanoseconds from an arbitrary fixed point to `now`, so that an instant fits into an atomic.
-fn since_epoch_ns(now: Instant) -> u64 {
+pub(super) fn since_epoch_ns(now: Instant) -> u64 {
     static EPOCH: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     let epoch = *EPOCH.get_or_init(Instant::now);
     u64::try_from(now.saturating_duration_since(epoch).as_nanos()).unwrap_or(u64::MAX)

@@ -9,6 +9,7 @@ pub mod connections;
 pub mod discover;
 pub mod endpoint;
 pub mod health;
+pub mod idle;
 mod quiet;
 pub mod request_body;
 

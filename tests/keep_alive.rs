@@ -1,0 +1,96 @@
+//! Connections that a replica closes while nobody uses them.
+
+use std::io::{ErrorKind, Read};
+use std::net::Shutdown;
+use std::time::Duration;
+
+use crate::support::backend::{Backend, Peer, answer, signal};
+use crate::support::client::exchange;
+use crate::support::{App, connect, pool_of, send};
+
+const POST: &str = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx";
+const FOR_EVER: &str = "[timeouts]\nupstream_idle = \"1h\"";
+
+/// Whether the other side closes within `patience`; nothing else may come.
+fn is_closed_within(peer: &mut Peer, patience: Duration) -> bool {
+    peer.stream.set_read_timeout(Some(patience)).unwrap();
+    match peer.stream.read(&mut [0; 1]) {
+        Ok(0) => true,
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_closed_connection_is_never_used_again() {
+    let (closed, was_closed) = signal();
+    let backend = Backend::start(move |peer| {
+        if peer.next().is_some() {
+            send(&mut peer.stream, answer("a"));
+            peer.stream.shutdown(Shutdown::Both).ok();
+            closed.lock().unwrap().send(()).ok();
+        }
+    });
+    let app = App::start_with(&pool_of(&[backend.address], "", FOR_EVER), 1);
+    let mut client = connect(app.address);
+    for round in 0..50 {
+        let response = exchange(&mut client, POST);
+        assert_eq!((response.status, response.text().as_str()), (200, "a"), "POST {round} met the close");
+        was_closed.wait("the replica closes");
+    }
+    assert_eq!(backend.seen().len(), 50, "each was executed once");
+}
+
+#[test]
+fn bytes_that_nobody_asked_for_spoil_a_connection() {
+    let (sent, was_sent) = signal();
+    let backend = Backend::start(move |peer| {
+        while peer.next().is_some() {
+            send(&mut peer.stream, answer("right"));
+            send(&mut peer.stream, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong");
+            sent.lock().unwrap().send(()).ok();
+        }
+    });
+    let app = App::start_with(&pool_of(&[backend.address], "", FOR_EVER), 1);
+    let mut client = connect(app.address);
+    for _ in 0..20 {
+        assert_eq!(exchange(&mut client, POST).text(), "right");
+        was_sent.wait("the second answer is there");
+    }
+    assert_eq!(backend.connections(), 20, "none was used twice");
+}
+
+#[test]
+fn an_announced_keep_alive_time_is_honoured() {
+    let (closed, was_closed) = signal();
+    let backend = Backend::start(move |peer| {
+        if peer.next().is_some() {
+            send(&mut peer.stream, "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1, max=9\r\nContent-Length: 1\r\n\r\na");
+            peer.wait_for_close();
+            closed.lock().unwrap().send(()).ok();
+        }
+    });
+    let app = App::start_with(&pool_of(&[backend.address], "", FOR_EVER), 1);
+    assert_eq!(exchange(&mut connect(app.address), POST).text(), "a");
+    was_closed.wait("the proxy closes it, long before an hour has passed");
+}
+
+#[test]
+fn an_observed_keep_alive_time_is_learned() {
+    let backend = Backend::start(|peer| {
+        while peer.next().is_some() {
+            send(&mut peer.stream, answer("a"));
+            if is_closed_within(peer, Duration::from_millis(700)) {
+                return;
+            }
+            // Out of patience, as a server whose keep-alive time is over.
+            peer.stream.shutdown(Shutdown::Both).ok();
+        }
+    });
+    let app = App::start_with(&pool_of(&[backend.address], "", FOR_EVER), 1);
+    assert_eq!(app.endpoint(backend.address).unwrap()["idle_limit_ms"], 3_600_000.0);
+    assert_eq!(exchange(&mut connect(app.address), POST).text(), "a");
+    crate::support::eventually("the replica's close is noticed", || {
+        app.endpoint(backend.address).unwrap()["idle_limit_ms"].as_f64().is_some_and(|limit| limit < 700.0)
+    });
+}
