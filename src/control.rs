@@ -415,6 +415,9 @@ fn on_verdict(live: &Live, release: &Rc<Notify>, verdicts: &Rc<Notify>) -> OnVer
         }
         let snapshot = shared.load();
         let Some(pool) = snapshot.pool(pool) else { return };
+        if health == Health::Healthy {
+            pool.recovered(endpoint, Instant::now());
+        }
         match pool.refresh_mode() {
             Some((_, Mode::FailOpen)) => tracing::error!(pool = %pool.name,
                 "too few endpoints are healthy: all that were probed get requests again"),

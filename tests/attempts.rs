@@ -45,7 +45,7 @@ fn a_refused_connection_moves_any_method_to_another_endpoint() {
 #[test]
 fn an_unanswered_get_moves_to_another_endpoint_and_a_post_does_not() {
     let ((mute, count), backend) = (mute(), Backend::named("a"));
-    let app = App::over(&[mute.address, backend.address], "", "");
+    let app = App::over(&[mute.address, backend.address], "eject.failures = 0", "");
     for _ in 0..10 {
         assert_eq!(get(app.address, "/").text(), "a");
     }

@@ -104,6 +104,14 @@ fn retries_are_what_is_written() {
 }
 
 #[test]
+fn ejection_is_what_is_written() {
+    let config = valid("eject");
+    let eject = &config.pools["app"].eject;
+    assert_eq!((eject.failures, eject.share, config.pools["app"].slow_start), (0, 34, Duration::ZERO));
+    assert_eq!((eject.duration, eject.max_duration), (Duration::from_secs(1), Duration::from_secs(60)));
+}
+
+#[test]
 fn zero_means_none_only_where_it_may() {
     let bounds = valid("bounds");
     assert_eq!(bounds.limits.idle_per_endpoint, 0);

@@ -121,13 +121,13 @@ fn a_body_that_was_not_kept_is_not_repeated() {
 #[test]
 fn the_budget_bounds_what_is_repeated_after_it_was_sent() {
     let (mute, backend) = (mute(), Backend::named("a"));
-    let none = "[pool.app.retry]\nbudget = \"0%\"\nbudget_per_second = 0";
+    let none = "eject.failures = 0\n[pool.app.retry]\nbudget = \"0%\"\nbudget_per_second = 0";
     let app = App::start_with(&pool_of(&[mute.address, backend.address], none, ""), 1);
     let statuses: Vec<u16> = (0..6).map(|_| get(app.address, "/").status).collect();
     assert_eq!(statuses.iter().filter(|&&status| status == 502).count(), 3, "{statuses:?}");
     assert_eq!(app.metric("unstick_retries_refused_total{pool=\"app\"}"), 3.0);
 
-    let few = "[pool.app.retry]\nbudget = \"0%\"\nbudget_per_second = 1";
+    let few = "eject.failures = 0\n[pool.app.retry]\nbudget = \"0%\"\nbudget_per_second = 1";
     let app = App::start_with(&pool_of(&[mute.address, backend.address], few, ""), 1);
     let failed = (0..100).filter(|_| get(app.address, "/").status != 200).count();
     assert!((20..=40).contains(&failed), "ten and one a second of 50 are repeated, not {}", 50 - failed);

@@ -150,6 +150,12 @@ fn pools(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<(),
             family.encode_family(&[("pool", &*pool.name)])?.encode_counter::<NoLabelSet, _, u64>(&total, None)?;
         }
     }
+    let help = "Times an endpoint was ejected because of failures in a row";
+    let mut family = encoder.encode_descriptor("ejections", help, None, MetricType::Counter)?;
+    for pool in pools {
+        let total = pool.shared.ejections.load(Relaxed);
+        family.encode_family(&[("pool", &*pool.name)])?.encode_counter::<NoLabelSet, _, u64>(&total, None)?;
+    }
     let help = "1 if too few endpoints are healthy, so that all of them get requests";
     let mut family = encoder.encode_descriptor("pool_fail_open", help, None, MetricType::Gauge)?;
     for pool in pools {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::metrics::OUTCOMES;
 use crate::status::{LastReload, Status};
+use crate::upstream::health::passive::Admission;
 use crate::upstream::{Member, Pool};
 
 /// See the module.
@@ -66,6 +67,8 @@ struct EndpointView {
     /// Why the last probe failed.
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
+    /// What live traffic lets it have: `full`, `returning`, `ejected`.
+    admission: &'static str,
     /// Verdicts in a row that contradict `state`: it changes after `fall` or `rise` of them.
     streak: u32,
     /// What the config wants of it: `ready`, `drain`, `down`, `held`.
@@ -139,13 +142,13 @@ impl PoolView {
             health_check: pool.health.is_some(),
             requests: OUTCOMES.iter().enumerate().map(|(index, name)| (*name, requests(index))).collect(),
             retries: cells.iter().map(|cell| cell.retries.value()).sum(),
-            endpoints: pool.members.iter().map(|member| EndpointView::of(member, upstream_idle)).collect(),
+            endpoints: pool.members.iter().map(|member| EndpointView::of(member, pool, upstream_idle)).collect(),
         }
     }
 }
 
 impl EndpointView {
-    fn of(member: &Member, upstream_idle: Duration) -> Self {
+    fn of(member: &Member, pool: &Pool, upstream_idle: Duration) -> Self {
         let endpoint = &member.endpoint;
         let (reason, streak) = endpoint.update_health(|machine| (machine.reason().to_owned(), machine.streak()));
         Self {
@@ -153,6 +156,11 @@ impl EndpointView {
             backend: member.backend.to_string(),
             state: endpoint.health().name(),
             reason,
+            admission: match endpoint.passive().admission(pool.slow_start) {
+                Admission::Full => "full",
+                Admission::Returning(_) => "returning",
+                Admission::Ejected(_) => "ejected",
+            },
             streak,
             wanted: member.state.name(),
             weight: member.weight,

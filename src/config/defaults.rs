@@ -3,10 +3,12 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::model::{Level, Limits, Log, LogFormat, Retry, Timeouts};
+use super::model::{Eject, Level, Limits, Log, LogFormat, Retry, Timeouts};
 
 /// Share of healthy endpoints below which a pool fails open, in percent.
 pub(super) const FAIL_OPEN_BELOW: u8 = 50;
+/// Time over which a new endpoint gets its full share.
+pub(super) const SLOW_START: Duration = Duration::from_secs(10);
 /// Weight of a backend.
 pub(super) const WEIGHT: u16 = 1;
 /// Address of the admin port.
@@ -60,6 +62,12 @@ impl Default for Retry {
             budget: 20,
             budget_per_second: 10,
         }
+    }
+}
+
+impl Default for Eject {
+    fn default() -> Self {
+        Self { failures: 5, duration: Duration::from_secs(10), max_duration: Duration::from_secs(300), share: 50 }
     }
 }
 

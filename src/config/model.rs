@@ -95,6 +95,23 @@ pub struct Pool {
     pub reload_guard: bool,
     /// When a failed attempt is followed by another one.
     pub retry: Retry,
+    /// When failures in live traffic take an endpoint out.
+    pub eject: Eject,
+    /// How long the share of a new or returning endpoint grows; zero means it has its full share at once.
+    pub slow_start: Duration,
+}
+
+/// When failures in live traffic take an endpoint out, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Eject {
+    /// Failures in a row, connect failures counted twice; 0 means never.
+    pub failures: u32,
+    /// The first time.
+    pub duration: Duration,
+    /// At most, after doubling each time.
+    pub max_duration: Duration,
+    /// Endpoints of a pool that may be out by this at one time, in percent (0-100).
+    pub share: u8,
 }
 
 /// When a failed attempt is followed by another one.
@@ -163,6 +180,13 @@ pub enum Algorithm {
     PeakEwma,
     /// Drawn at random by weight.
     Random,
+}
+
+impl Algorithm {
+    /// Whether the load of the endpoints decides, so that an idle one would get all there is.
+    pub fn goes_by_load(self) -> bool {
+        matches!(self, Self::LeastConnections | Self::P2c | Self::PeakEwma)
+    }
 }
 
 /// How an endpoint is probed.

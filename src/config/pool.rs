@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::file::one_of;
-use super::model::{ATTEMPTS_MAX, Backend, BackendAddress, BackendState, HealthCheck, Pool, Probe, Retry};
+use super::model::{ATTEMPTS_MAX, Backend, BackendAddress, BackendState, Eject, HealthCheck, Pool, Probe, Retry};
 use super::section::{Section, Value};
 use super::{defaults, values};
 
@@ -17,6 +17,8 @@ pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
     let fail_open_below = section.share("fail_open_below");
     let reload_guard = section.boolean("reload_guard");
     let retry = section.section("retry").map(|section| retry(&section)).unwrap_or_default();
+    let eject = section.section("eject").map(|section| eject(&section)).unwrap_or_default();
+    let slow_start = section.duration("slow_start", Duration::ZERO..=Duration::from_secs(3600));
     let health = section.section("health").map(|section| health(&section));
     section.finish();
     if backends.is_empty() {
@@ -31,7 +33,24 @@ pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
         fail_open_below: fail_open_below.unwrap_or(defaults::FAIL_OPEN_BELOW),
         reload_guard: reload_guard.unwrap_or(true),
         retry,
+        eject,
+        slow_start: slow_start.unwrap_or(defaults::SLOW_START),
     })
+}
+
+fn eject(section: &Section<'_>) -> Eject {
+    let default = Eject::default();
+    let duration = |key, default| {
+        section.duration(key, Duration::from_millis(10)..=Duration::from_secs(86_400)).unwrap_or(default)
+    };
+    let eject = Eject {
+        failures: section.integer("failures", 0..=1000).map_or(default.failures, |count| count as u32),
+        duration: duration("duration", default.duration),
+        max_duration: duration("max_duration", default.max_duration),
+        share: section.share("share").unwrap_or(default.share),
+    };
+    section.finish();
+    eject
 }
 
 fn retry(section: &Section<'_>) -> Retry {

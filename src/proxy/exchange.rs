@@ -100,6 +100,16 @@ impl Exchange {
         self.attempts
     }
 
+    /// Counts a failure of the endpoint; `points` is its weight.
+    pub(super) fn endpoint_failed(&self, points: u32) {
+        let Some(endpoint) = self.endpoint() else { return };
+        endpoint.cell().failures.add(1);
+        if let Some(duration) = self.pool().failed(&endpoint.endpoint, points, Instant::now()) {
+            let (pool, address) = (&endpoint.endpoint.pool, endpoint.endpoint.address);
+            tracing::warn!(%pool, endpoint = %address, "endpoint ejected for {duration:?}: too many failures in a row");
+        }
+    }
+
     /// Notes what the client is told.
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = status;
@@ -113,7 +123,7 @@ impl Exchange {
     /// Says in the log that an answer broke off after its head.
     pub(super) fn log_cut(&self, why: &dyn std::fmt::Display) {
         let Some(endpoint) = self.endpoint() else { return };
-        endpoint.cell().failures.add(1);
+        self.endpoint_failed(1);
         tracing::warn!(
             pool = %endpoint.endpoint.pool,
             endpoint = %endpoint.endpoint.address,

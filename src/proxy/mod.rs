@@ -210,6 +210,7 @@ async fn settle(exchange: &mut Exchange, request: &mut Outgoing) -> Result<Answe
                 let (answered, status) = (Instant::now(), answer.response.status());
                 endpoint.endpoint.latency().record(answered.saturating_duration_since(now), answered);
                 if !exchange.pool().retry.on_status.contains(&status.as_u16()) {
+                    endpoint.endpoint.passive().succeeded();
                     return Ok(answer);
                 }
                 request.take_back(&answer);
@@ -254,7 +255,7 @@ fn decide(exchange: &Exchange, request: &Outgoing, trouble: Trouble, now: Instan
 /// Counts and logs an answer that the pool takes for a failure.
 fn log_unwell(exchange: &Exchange, status: StatusCode, decision: Decision) {
     let Some(endpoint) = exchange.endpoint() else { return };
-    endpoint.cell().failures.add(1);
+    exchange.endpoint_failed(1);
     let (pool, address) = (&endpoint.endpoint.pool, endpoint.endpoint.address);
     let is_repeated = decision != Decision::GiveUp;
     tracing::debug!(%pool, endpoint = %address, status = status.as_u16(), is_repeated, "the endpoint is unwell");
@@ -267,7 +268,7 @@ fn log_failure(exchange: &Exchange, request: &Outgoing, failure: Failure, decisi
     // A reused connection that the endpoint closed meanwhile is the way of keep-alive, not a failure of anybody.
     let is_stale = failure.reused && matches!(decision, Decision::Again { .. });
     if is_upstream_s && !is_stale {
-        endpoint.cell().failures.add(1);
+        exchange.endpoint_failed(if failure.is_connect() { 2 } else { 1 });
     }
     let request_id = request.parts().headers.get(headers::X_REQUEST_ID).and_then(|id| id.to_str().ok());
     let (pool, address) = (&endpoint.endpoint.pool, endpoint.endpoint.address);

@@ -38,6 +38,13 @@ pub(crate) struct Failure {
     pub(crate) reused: bool,
 }
 
+impl Failure {
+    /// Whether there was not even a connection.
+    pub(crate) fn is_connect(self) -> bool {
+        matches!(self.cause, Cause::ConnectFailed | Cause::ConnectTimeout)
+    }
+}
+
 /// What is known of the request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Repeatable<'a> {

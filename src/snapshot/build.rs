@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::Snapshot;
 use super::routes::Routes;
 use crate::config::model::{self, BackendAddress, BackendState, Config};
@@ -64,7 +66,14 @@ fn build_pool(
                     }
                     Arc::clone(&member.endpoint)
                 }
-                None => Arc::new(Endpoint::new(Arc::clone(&name), address, unprobed, workers)),
+                None => {
+                    let endpoint = Endpoint::new(Arc::clone(&name), address, unprobed, workers);
+                    // One that is probed begins with its first pass.
+                    if let (Some(pool), None) = (before, &config.health) {
+                        pool.recovered(&endpoint, Instant::now());
+                    }
+                    Arc::new(endpoint)
+                }
             };
             let backend_name = backend.address.to_string().into();
             members.push(Member { endpoint, backend: backend_name, weight: u32::from(backend.weight), state });

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crossbeam_utils::CachePadded;
 use tokio::time::Instant;
 
+use super::health::passive::Passive;
 use super::health::{Health, Machine};
 use super::idle::IdleLimit;
 use crate::metrics::Counter;
@@ -28,6 +29,7 @@ pub struct Endpoint {
     health: AtomicU8,
     latency: Latency,
     idle_limit: IdleLimit,
+    passive: Passive,
     cells: Box<[CachePadded<EndpointCell>]>,
     /// Streaks and the reason of the last verdict; touched by probes and by whoever reads `/status`.
     machine: Mutex<Machine>,
@@ -54,6 +56,7 @@ impl Endpoint {
             health: AtomicU8::new(health as u8),
             latency: Latency::default(),
             idle_limit: IdleLimit::default(),
+            passive: Passive::default(),
             cells: (0..workers).map(|_| CachePadded::default()).collect(),
             machine: Mutex::new(Machine::new(health)),
         }
@@ -97,6 +100,11 @@ impl Endpoint {
     /// Recent time to the answer's head.
     pub fn latency(&self) -> &Latency {
         &self.latency
+    }
+
+    /// What live traffic shows of it.
+    pub fn passive(&self) -> &Passive {
+        &self.passive
     }
 
     /// How long its unused connections may be trusted.
@@ -153,10 +161,14 @@ impl Latency {
     }
 }
 
-/// Nanoseconds from an arbitrary fixed point to `now`, so that an instant fits into an atomic.
+/// Nanoseconds from a fixed point an hour before the first call to `now`, so that an instant fits into an atomic. Never 0 in
+/// practice, which may so stand for "never".
 pub(super) fn since_epoch_ns(now: Instant) -> u64 {
     static EPOCH: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    let epoch = *EPOCH.get_or_init(Instant::now);
+    let epoch = *EPOCH.get_or_init(|| {
+        let now = Instant::now();
+        now.checked_sub(Duration::from_secs(3600)).unwrap_or(now)
+    });
     u64::try_from(now.saturating_duration_since(epoch).as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -16,6 +16,8 @@ pub mod request_body;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use std::time::Duration;
+
 use crossbeam_utils::CachePadded;
 
 use crate::config::model::{self, ATTEMPTS_MAX, Algorithm, HealthCheck};
@@ -24,6 +26,7 @@ use balance::{Balance, Candidates, Dice};
 use budget::Budget;
 use endpoint::Endpoint;
 use health::Health;
+use health::passive::Admission;
 use tokio::time::Instant;
 
 /// A pool as one snapshot sees it.
@@ -35,6 +38,10 @@ pub struct Pool {
     pub algorithm: Algorithm,
     /// When an attempt is followed by another one.
     pub retry: model::Retry,
+    /// When failures take an endpoint out.
+    pub eject: model::Eject,
+    /// How long the share of a returning endpoint grows.
+    pub slow_start: Duration,
     /// How endpoints are probed, if they are.
     pub health: Option<HealthCheck>,
     /// Its endpoints, in the order of the config.
@@ -52,6 +59,10 @@ pub struct PoolShared {
     /// The next turn of round robin, for all workers.
     turn: CachePadded<AtomicU64>,
     budget: Mutex<Budget>,
+    /// Whoever ejects holds it, so that two cannot take out more than may be out.
+    ejecting: Mutex<()>,
+    /// Ejections so far.
+    pub ejections: AtomicU64,
     /// Counters, one cell per worker.
     pub cells: Box<[CachePadded<PoolCell>]>,
 }
@@ -59,7 +70,13 @@ pub struct PoolShared {
 impl PoolShared {
     /// Fresh counters for this many workers.
     pub fn new(workers: usize) -> Self {
-        Self { turn: CachePadded::default(), budget: Mutex::default(), cells: metrics::cells(workers) }
+        Self {
+            turn: CachePadded::default(),
+            budget: Mutex::default(),
+            ejecting: Mutex::default(),
+            ejections: AtomicU64::new(0),
+            cells: metrics::cells(workers),
+        }
     }
 }
 
@@ -182,6 +199,8 @@ impl Pool {
             name,
             algorithm: config.balance,
             retry: config.retry.clone(),
+            eject: config.eject.clone(),
+            slow_start: config.slow_start,
             health: config.health.clone(),
             balance: Balance::new(config.balance, &weights),
             members: members.into(),
@@ -195,13 +214,16 @@ impl Pool {
 
     /// Picks an endpoint and counts the request on it; the caller must see to the matching `end`.
     ///
-    /// Prefers endpoints not tried yet, and takes a tried one only if there is no other.
+    /// Prefers endpoints not tried yet that are not ejected, then others not tried yet; it takes a tried one only if there is
+    /// no other.
     pub fn acquire(&self, tried: &Tried) -> Option<usize> {
-        self.acquire_among(tried, true).or_else(|| if tried.len > 0 { self.acquire_among(tried, false) } else { None })
+        self.acquire_among(tried, Among::Admitted)
+            .or_else(|| self.acquire_among(tried, Among::Others))
+            .or_else(|| if tried.len > 0 { self.acquire_among(tried, Among::All) } else { None })
     }
 
-    fn acquire_among(&self, tried: &Tried, only_others: bool) -> Option<usize> {
-        let view = PoolCandidates { pool: self, mode: self.mode(), tried: only_others.then_some(tried) };
+    fn acquire_among(&self, tried: &Tried, among: Among) -> Option<usize> {
+        let view = PoolCandidates { pool: self, mode: self.mode(), tried, among, salt: fastrand::u64(..) };
         // A repeated attempt takes nobody's turn: else an endpoint that fails would be the first choice of every request.
         let turns = (tried.len == 0).then_some(&*self.shared.turn);
         let mut dice = WorkerDice { turns, own: if tried.len == 0 { 0 } else { fastrand::u32(..).into() } };
@@ -218,6 +240,37 @@ impl Pool {
         let pick = self.balance.pick(&view, &mut dice)?;
         self.members[pick.index].endpoint.begin();
         Some(pick.index)
+    }
+
+    /// Counts a failure of `endpoint`; if that takes it out, returns for how long.
+    pub fn failed(&self, endpoint: &Endpoint, points: u32, now: Instant) -> Option<Duration> {
+        let points = endpoint.passive().failed(points, now);
+        if self.eject.failures == 0 || points < self.eject.failures {
+            return None;
+        }
+        let _one_at_a_time = self.shared.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
+        let taking = self.members.iter().filter(|member| member.state.takes_requests());
+        let (mut all, mut out) = (0, 0);
+        for member in taking {
+            all += 1;
+            out += usize::from(member.endpoint.passive().is_ejected(now));
+        }
+        if endpoint.passive().is_ejected(now) || (out + 1) * 100 > all * usize::from(self.eject.share) {
+            return None;
+        }
+        self.shared.ejections.fetch_add(1, Relaxed);
+        Some(endpoint.passive().eject(now, &self.eject))
+    }
+
+    /// A probe has found `endpoint` healthy again, or for the first time.
+    pub fn recovered(&self, endpoint: &Endpoint, now: Instant) {
+        // While nobody asks, there is no load that a new endpoint would have to be protected from.
+        let has_traffic = self.shared.cells.iter().any(|cell| cell.finished_count() > 0);
+        if self.algorithm.goes_by_load() && has_traffic {
+            endpoint.passive().begin_slowly(now);
+        } else {
+            endpoint.passive().pardon();
+        }
     }
 
     /// Takes one repeated request out of the pool's budget; `false` when it is used up.
@@ -257,10 +310,37 @@ impl Pool {
     }
 }
 
+/// Who of the healthy ones is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Among {
+    /// Those not tried yet whom live traffic admits.
+    Admitted,
+    /// Those not tried yet.
+    Others,
+    /// Everybody.
+    All,
+}
+
 struct PoolCandidates<'a> {
     pool: &'a Pool,
     mode: Mode,
-    tried: Option<&'a Tried>,
+    tried: &'a Tried,
+    among: Among,
+    /// Makes the draw of a returning endpoint the same all through one pick.
+    salt: u64,
+}
+
+impl PoolCandidates<'_> {
+    fn admits(&self, index: usize) -> bool {
+        match self.pool.members[index].endpoint.passive().admission(self.pool.slow_start) {
+            Admission::Full => true,
+            Admission::Ejected(_) => false,
+            Admission::Returning(share) => {
+                let mut draw = fastrand::Rng::with_seed(self.salt ^ index as u64);
+                draw.f64() < share
+            }
+        }
+    }
 }
 
 impl Candidates for PoolCandidates<'_> {
@@ -274,7 +354,10 @@ impl Candidates for PoolCandidates<'_> {
             (_, Health::Healthy) | (Mode::Unknown, _) | (Mode::FailOpen, Health::Unhealthy) => true,
             (Mode::Healthy, _) | (Mode::FailOpen, Health::Unchecked) => false,
         };
-        healthy_enough && member.state.takes_requests() && !self.tried.is_some_and(|tried| tried.contains(index))
+        healthy_enough
+            && member.state.takes_requests()
+            && (self.among == Among::All || !self.tried.contains(index))
+            && (self.among != Among::Admitted || self.admits(index))
     }
 
     fn weight(&self, index: usize) -> u32 {
@@ -283,6 +366,10 @@ impl Candidates for PoolCandidates<'_> {
 
     fn in_flight(&self, index: usize) -> u32 {
         self.pool.members[index].endpoint.in_flight()
+    }
+
+    fn failure_load(&self, index: usize) -> u32 {
+        self.pool.members[index].endpoint.passive().load()
     }
 
     fn latency_ns(&self, index: usize) -> u64 {
@@ -325,6 +412,8 @@ mod tests {
             fail_open_below: 50,
             reload_guard: true,
             retry: model::Retry::default(),
+            eject: model::Eject::default(),
+            slow_start: Duration::from_secs(10),
         };
         Pool::new("app".into(), &config, members.collect(), Arc::new(PoolShared::new(1)))
     }

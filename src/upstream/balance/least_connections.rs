@@ -12,18 +12,18 @@ pub(super) fn pick(candidates: &impl Candidates, dice: &mut impl Dice) -> Option
         return None;
     }
     let start = dice.below(len as u64) as usize;
-    let mut best: Option<(usize, u32)> = None;
+    let mut best: Option<(usize, u64, u32)> = None;
     for index in (start..len).chain(0..start).filter(|&index| candidates.eligible(index)) {
-        let load = candidates.in_flight(index);
-        let less = |(other, other_load): (usize, u32)| {
-            u64::from(load) * u64::from(candidates.weight(other))
-                < u64::from(other_load) * u64::from(candidates.weight(index))
+        let in_flight = candidates.in_flight(index);
+        let load = u64::from(in_flight) + u64::from(candidates.failure_load(index));
+        let less = |(other, other_load, _): (usize, u64, u32)| {
+            load * u64::from(candidates.weight(other)) < other_load * u64::from(candidates.weight(index))
         };
         if best.is_none_or(less) {
-            best = Some((index, load));
+            best = Some((index, load, in_flight));
         }
     }
-    best.map(|(index, load)| Pick { index, if_load: Some(load) })
+    best.map(|(index, _, in_flight)| Pick { index, if_load: Some(in_flight) })
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ pub trait Candidates {
     fn weight(&self, index: usize) -> u32;
     /// Requests it has under way.
     fn in_flight(&self, index: usize) -> u32;
+    /// Requests under way that its recent failures stand for.
+    fn failure_load(&self, index: usize) -> u32;
     /// Recent time to the answer's head in nanoseconds; 0 while unknown.
     fn latency_ns(&self, index: usize) -> u64;
 }
@@ -85,7 +87,8 @@ pub struct Pick {
 
 /// Whether `a` has less under way than `b`, each over its weight: `a.load / a.weight < b.load / b.weight` without division.
 fn less_loaded(candidates: &impl Candidates, a: usize, b: usize) -> bool {
-    let (load_a, load_b) = (u64::from(candidates.in_flight(a)), u64::from(candidates.in_flight(b)));
+    let load = |index| u64::from(candidates.in_flight(index)) + u64::from(candidates.failure_load(index));
+    let (load_a, load_b) = (load(a), load(b));
     load_a * u64::from(candidates.weight(b)) < load_b * u64::from(candidates.weight(a))
 }
 
@@ -117,6 +120,9 @@ pub(crate) mod testing {
         }
         fn in_flight(&self, index: usize) -> u32 {
             self.0[index].2
+        }
+        fn failure_load(&self, _: usize) -> u32 {
+            0
         }
         fn latency_ns(&self, index: usize) -> u64 {
             self.0[index].3

@@ -16,7 +16,7 @@ pub(super) fn pick(candidates: &impl Candidates, dice: &mut impl Dice) -> Option
 }
 
 fn cost(candidates: &impl Candidates, index: usize) -> u128 {
-    let in_flight = candidates.in_flight(index);
+    let in_flight = candidates.in_flight(index).saturating_add(candidates.failure_load(index));
     let latency_ns = match (candidates.latency_ns(index), in_flight) {
         (0, 0) => return 0,
         (0, _) => LATENCY_UNKNOWN_NS,

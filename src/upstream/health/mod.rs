@@ -13,6 +13,7 @@
 //! is still starting, not one that has just failed.
 
 pub mod active;
+pub mod passive;
 
 use std::time::Duration;
 
