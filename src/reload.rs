@@ -253,6 +253,8 @@ fn differences(before: &Snapshot, next: &Snapshot) -> Vec<String> {
         }
         parts.extend((old.algorithm != pool.algorithm).then(|| format!("balance is {} now", pool.algorithm)));
         parts.extend((old.health != pool.health).then(|| "health check changed".to_owned()));
+        let waits = |pool: &crate::upstream::Pool| (pool.max_requests, pool.queue.clone());
+        parts.extend((waits(old) != waits(pool)).then(|| "max_requests or queue changed".to_owned()));
         parts.extend((old.eject != pool.eject).then(|| "eject changed".to_owned()));
         parts.extend((old.retry != pool.retry).then(|| "retry changed".to_owned()));
         changes.extend((!parts.is_empty()).then(|| format!("pool {}: {}", pool.name, parts.join(", "))));

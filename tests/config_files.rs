@@ -112,6 +112,14 @@ fn ejection_is_what_is_written() {
 }
 
 #[test]
+fn bounds_of_a_pool_are_what_is_written() {
+    let pool = &valid("overload").pools["app"];
+    assert_eq!((pool.max_requests, pool.queue.size), (Some(50), 0));
+    assert_eq!(pool.queue.timeout, Duration::from_millis(250));
+    assert_eq!(valid("smallest").pools["app"].max_requests, None);
+}
+
+#[test]
 fn zero_means_none_only_where_it_may() {
     let bounds = valid("bounds");
     assert_eq!(bounds.limits.idle_per_endpoint, 0);

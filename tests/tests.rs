@@ -14,6 +14,7 @@ mod health; // probes, verdicts, the admin port
 mod http1; // framing, header fields, streaming
 mod keep_alive; // connections that the replica closes while they are unused
 mod names; // backends found by DNS
+mod overload; // more requests, connections or descriptors than there is room for
 mod reload; // every way of editing, and what an edit leaves untouched
 mod retries; // what is sent again, what never is, and how often
 mod stop; // draining, and ending at once

@@ -55,6 +55,8 @@ struct PoolView {
     health_check: bool,
     requests: std::collections::BTreeMap<&'static str, u64>,
     retries: u64,
+    /// Requests that wait for an endpoint with room.
+    waiting: usize,
     endpoints: Vec<EndpointView>,
 }
 
@@ -141,6 +143,7 @@ impl PoolView {
             mode: pool.mode().name(),
             health_check: pool.health.is_some(),
             requests: OUTCOMES.iter().enumerate().map(|(index, name)| (*name, requests(index))).collect(),
+            waiting: pool.shared.queue.waiting(),
             retries: cells.iter().map(|cell| cell.retries.value()).sum(),
             endpoints: pool.members.iter().map(|member| EndpointView::of(member, pool, upstream_idle)).collect(),
         }

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::model::{Eject, Level, Limits, Log, LogFormat, Retry, Timeouts};
+use super::model::{Eject, Level, Limits, Log, LogFormat, Queue, Retry, Timeouts};
 
 /// Share of healthy endpoints below which a pool fails open, in percent.
 pub(super) const FAIL_OPEN_BELOW: u8 = 50;
@@ -68,6 +68,12 @@ impl Default for Retry {
 impl Default for Eject {
     fn default() -> Self {
         Self { failures: 5, duration: Duration::from_secs(10), max_duration: Duration::from_secs(300), share: 50 }
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { size: 100, timeout: Duration::from_secs(1) }
     }
 }
 

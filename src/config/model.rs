@@ -95,10 +95,23 @@ pub struct Pool {
     pub reload_guard: bool,
     /// When a failed attempt is followed by another one.
     pub retry: Retry,
+    /// Requests under way that an endpoint may have, over all workers; `None` (written 0) means any number.
+    pub max_requests: Option<u32>,
+    /// Requests that may wait until an endpoint has fewer.
+    pub queue: Queue,
     /// When failures in live traffic take an endpoint out.
     pub eject: Eject,
     /// How long the share of a new or returning endpoint grows; zero means it has its full share at once.
     pub slow_start: Duration,
+}
+
+/// Requests that wait for an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// How many at one time, over all workers.
+    pub size: usize,
+    /// How long each.
+    pub timeout: Duration,
 }
 
 /// When failures in live traffic take an endpoint out, and for how long.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::file::one_of;
-use super::model::{ATTEMPTS_MAX, Backend, BackendAddress, BackendState, Eject, HealthCheck, Pool, Probe, Retry};
+use super::model::{
+    ATTEMPTS_MAX, Backend, BackendAddress, BackendState, Eject, HealthCheck, Pool, Probe, Queue, Retry,
+};
 use super::section::{Section, Value};
 use super::{defaults, values};
 
@@ -17,6 +19,8 @@ pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
     let fail_open_below = section.share("fail_open_below");
     let reload_guard = section.boolean("reload_guard");
     let retry = section.section("retry").map(|section| retry(&section)).unwrap_or_default();
+    let max_requests = section.integer("max_requests", 0..=1_000_000).filter(|&most| most != 0);
+    let queue = section.section("queue").map(|section| queue(&section)).unwrap_or_default();
     let eject = section.section("eject").map(|section| eject(&section)).unwrap_or_default();
     let slow_start = section.duration("slow_start", Duration::ZERO..=Duration::from_secs(3600));
     let health = section.section("health").map(|section| health(&section));
@@ -33,9 +37,23 @@ pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
         fail_open_below: fail_open_below.unwrap_or(defaults::FAIL_OPEN_BELOW),
         reload_guard: reload_guard.unwrap_or(true),
         retry,
+        max_requests: max_requests.map(|most| most as u32),
+        queue,
         eject,
         slow_start: slow_start.unwrap_or(defaults::SLOW_START),
     })
+}
+
+fn queue(section: &Section<'_>) -> Queue {
+    let default = Queue::default();
+    let queue = Queue {
+        size: section.integer("size", 0..=1_000_000).map_or(default.size, |size| size as usize),
+        timeout: section
+            .duration("timeout", Duration::from_millis(1)..=Duration::from_secs(3600))
+            .unwrap_or(default.timeout),
+    };
+    section.finish();
+    queue
 }
 
 fn eject(section: &Section<'_>) -> Eject {

@@ -28,6 +28,8 @@ pub(super) enum Cause {
     BodyTimeout,
     /// The pool has no endpoint that may take requests.
     NoEndpoint,
+    /// Every endpoint has as many requests as it may have, and the queue is full or took too long.
+    Overloaded,
     /// No connection could be opened.
     ConnectFailed,
     /// No connection stood in time.
@@ -51,7 +53,7 @@ impl Cause {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectFailed | Self::UpstreamClosed | Self::UpstreamInvalid => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::UpstreamTimeout | Self::RequestTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -66,6 +68,7 @@ impl Cause {
             Self::BodyTooLarge => "request-body-too-large",
             Self::BodyTimeout => "request-body-timeout",
             Self::NoEndpoint => "no-endpoint",
+            Self::Overloaded => "overloaded",
             Self::ConnectFailed => "connect-failed",
             Self::ConnectTimeout => "connect-timeout",
             Self::UpstreamClosed => "upstream-closed",
@@ -84,6 +87,7 @@ impl Cause {
             Self::BodyTooLarge => "the request body is larger than this proxy allows",
             Self::BodyTimeout => "the rest of the request body did not arrive in time",
             Self::NoEndpoint => "no replica is ready to take this request, try again in a moment",
+            Self::Overloaded => "all replicas have as many requests as they can take, try again in a moment",
             Self::ConnectFailed => "no replica accepted a connection, try again in a moment",
             Self::ConnectTimeout => "no replica accepted a connection in time",
             Self::UpstreamClosed => "the replica closed the connection before it answered",
@@ -127,7 +131,7 @@ pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, turn: Turn) -> R
         Cause::MethodNotAllowed => {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }
-        Cause::NoEndpoint => {
+        Cause::NoEndpoint | Cause::Overloaded => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         _ => {}

@@ -9,6 +9,7 @@ pub mod body;
 mod error;
 mod exchange;
 mod headers;
+mod queue;
 mod retry;
 
 use std::cell::{Cell, RefCell};
@@ -200,7 +201,13 @@ async fn settle(exchange: &mut Exchange, request: &mut Outgoing) -> Result<Answe
     }
     let (mut tried, mut fresh, mut now, mut unwell) = (Tried::default(), false, exchange.started, None);
     let cause = loop {
-        let Some(index) = exchange.pool().acquire(&tried) else { break Cause::NoEndpoint };
+        let index = match exchange.pool().acquire(&tried) {
+            Some(index) => index,
+            None => match queue::wait(exchange.pool(), &tried, deadlines, now).await {
+                Ok(index) => index,
+                Err(cause) => break cause,
+            },
+        };
         tried.add(index);
         let endpoint = exchange.attempt_on(index);
         let until = exchange.pool().retry.attempt_timeout.map(|timeout| now + timeout);
@@ -221,7 +228,11 @@ async fn settle(exchange: &mut Exchange, request: &mut Outgoing) -> Result<Answe
         };
         now = Instant::now();
         match decide(exchange, request, trouble, now) {
-            Decision::Again { fresh: only_fresh } => fresh = only_fresh,
+            Decision::Again { fresh: only_fresh } => {
+                // It must not stand in its own way.
+                exchange.release();
+                fresh = only_fresh;
+            }
             Decision::GiveUp => break cause,
         }
     };

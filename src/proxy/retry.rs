@@ -96,6 +96,7 @@ fn is_upstream_s(cause: Cause) -> bool {
         | Cause::BodyTooLarge
         | Cause::BodyTimeout
         | Cause::NoEndpoint
+        | Cause::Overloaded
         | Cause::RequestTimeout => false,
     }
 }

@@ -79,15 +79,18 @@ impl View {
         let known = || previous.into_iter().flat_map(|view| view.endpoints.iter().flatten());
         let idle_max = snapshot.limits.idle_per_endpoint;
         let mut left: HashMap<_, _> = known().map(|e| (Arc::as_ptr(&e.endpoint), e)).collect();
-        let mut adopt = |endpoint: &Arc<_>| match left.remove(&Arc::as_ptr(endpoint)) {
+        let mut adopt = |pool: &Pool, endpoint: &Arc<_>| match left.remove(&Arc::as_ptr(endpoint)) {
             Some(kept) => {
                 kept.limit_idle(idle_max);
                 Rc::clone(kept)
             }
-            None => Rc::new(WorkerEndpoint::new(Arc::clone(endpoint), worker, Rc::clone(outbox), idle_max)),
+            None => {
+                let (endpoint, queue) = (Arc::clone(endpoint), Arc::clone(&pool.shared.queue));
+                Rc::new(WorkerEndpoint::new(endpoint, worker, Rc::clone(outbox), queue, idle_max))
+            }
         };
         let endpoints =
-            snapshot.pools.iter().map(|pool| pool.members.iter().map(|m| adopt(&m.endpoint)).collect()).collect();
+            snapshot.pools.iter().map(|pool| pool.members.iter().map(|m| adopt(pool, &m.endpoint)).collect()).collect();
         left.values().for_each(|endpoint| endpoint.limit_idle(0));
         Self { snapshot, endpoints }
     }

@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::endpoint::{Endpoint, EndpointCell};
+use super::queue::Queue;
 use super::quiet::QuietWaker;
 use super::request_body::RequestBody;
 use crate::outbox::{Outbox, Socket};
@@ -42,6 +43,8 @@ pub struct WorkerEndpoint {
     pub endpoint: Arc<Endpoint>,
     worker: usize,
     outbox: Rc<Outbox>,
+    /// Who waits for a request of this pool to end.
+    queue: Arc<Queue>,
     #[expect(
         clippy::vec_box,
         reason = "the boxes come from and go to requests; moving the connections would cost more"
@@ -52,8 +55,14 @@ pub struct WorkerEndpoint {
 
 impl WorkerEndpoint {
     /// No connections yet; at most `idle_max` unused ones will be kept.
-    pub(crate) fn new(endpoint: Arc<Endpoint>, worker: usize, outbox: Rc<Outbox>, idle_max: usize) -> Self {
-        Self { endpoint, worker, outbox, idle: RefCell::default(), idle_max: Cell::new(idle_max) }
+    pub(crate) fn new(
+        endpoint: Arc<Endpoint>,
+        worker: usize,
+        outbox: Rc<Outbox>,
+        queue: Arc<Queue>,
+        idle_max: usize,
+    ) -> Self {
+        Self { endpoint, worker, outbox, queue, idle: RefCell::default(), idle_max: Cell::new(idle_max) }
     }
 
     /// This worker's counters for it.
@@ -256,6 +265,7 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.endpoint.end();
+        self.0.queue.freed();
     }
 }
 

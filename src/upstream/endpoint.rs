@@ -5,7 +5,7 @@
 //! mutex guards what only the control plane writes.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -92,9 +92,19 @@ impl Endpoint {
         self.in_flight.fetch_add(1, Relaxed);
     }
 
+    /// Counts one more request if there are fewer than `most`.
+    pub fn begin_below(&self, most: Option<u32>) -> bool {
+        let Some(most) = most else {
+            self.begin();
+            return true;
+        };
+        self.in_flight.fetch_update(SeqCst, SeqCst, |now| (now < most).then_some(now + 1)).is_ok()
+    }
+
     /// Counts one request less. Every `begin` has exactly one `end`; [`super::connections::InFlight`] sees to it.
     pub fn end(&self) {
-        self.in_flight.fetch_sub(1, Relaxed);
+        // Ordered before the look at who waits, see `super::queue`.
+        self.in_flight.fetch_sub(1, SeqCst);
     }
 
     /// Recent time to the answer's head.

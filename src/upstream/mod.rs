@@ -10,6 +10,7 @@ pub mod discover;
 pub mod endpoint;
 pub mod health;
 pub mod idle;
+pub mod queue;
 mod quiet;
 pub mod request_body;
 
@@ -27,6 +28,7 @@ use budget::Budget;
 use endpoint::Endpoint;
 use health::Health;
 use health::passive::Admission;
+use queue::Queue;
 use tokio::time::Instant;
 
 /// A pool as one snapshot sees it.
@@ -38,6 +40,10 @@ pub struct Pool {
     pub algorithm: Algorithm,
     /// When an attempt is followed by another one.
     pub retry: model::Retry,
+    /// Requests under way that an endpoint may have.
+    pub max_requests: Option<u32>,
+    /// How many may wait, how long.
+    pub queue: model::Queue,
     /// When failures take an endpoint out.
     pub eject: model::Eject,
     /// How long the share of a returning endpoint grows.
@@ -58,6 +64,8 @@ pub struct Pool {
 pub struct PoolShared {
     /// The next turn of round robin, for all workers.
     turn: CachePadded<AtomicU64>,
+    /// Who waits because all endpoints have enough to do.
+    pub queue: Arc<Queue>,
     budget: Mutex<Budget>,
     /// Whoever ejects holds it, so that two cannot take out more than may be out.
     ejecting: Mutex<()>,
@@ -72,6 +80,7 @@ impl PoolShared {
     pub fn new(workers: usize) -> Self {
         Self {
             turn: CachePadded::default(),
+            queue: Arc::default(),
             budget: Mutex::default(),
             ejecting: Mutex::default(),
             ejections: AtomicU64::new(0),
@@ -91,6 +100,17 @@ pub struct Member {
     pub weight: u32,
     /// Whether it takes new requests.
     pub state: MemberState,
+}
+
+impl Member {
+    /// Whether config and probes let it take requests.
+    fn is_up(&self, mode: Mode) -> bool {
+        let healthy_enough = match (mode, self.endpoint.health()) {
+            (_, Health::Healthy) | (Mode::Unknown, _) | (Mode::FailOpen, Health::Unhealthy) => true,
+            (Mode::Healthy, _) | (Mode::FailOpen, Health::Unchecked) => false,
+        };
+        healthy_enough && self.state.takes_requests()
+    }
 }
 
 /// What the config wants of a member.
@@ -199,6 +219,8 @@ impl Pool {
             name,
             algorithm: config.balance,
             retry: config.retry.clone(),
+            max_requests: config.max_requests,
+            queue: config.queue.clone(),
             eject: config.eject.clone(),
             slow_start: config.slow_start,
             health: config.health.clone(),
@@ -216,7 +238,24 @@ impl Pool {
     ///
     /// Prefers endpoints not tried yet that are not ejected, then others not tried yet; it takes a tried one only if there is
     /// no other.
+    ///
+    /// `None` when nobody may have it now; see [`Self::is_full`].
     pub fn acquire(&self, tried: &Tried) -> Option<usize> {
+        if self.max_requests.is_some() && self.shared.queue.waiting() > 0 {
+            // Others were here before.
+            return None;
+        }
+        self.acquire_in_turn(tried)
+    }
+
+    /// Whether it is only for `max_requests` that nobody may have a request.
+    pub fn is_full(&self) -> bool {
+        let mode = self.mode();
+        self.max_requests.is_some() && self.members.iter().any(|member| member.is_up(mode))
+    }
+
+    /// As [`Self::acquire`], for a request whose turn it is.
+    pub fn acquire_in_turn(&self, tried: &Tried) -> Option<usize> {
         self.acquire_among(tried, Among::Admitted)
             .or_else(|| self.acquire_among(tried, Among::Others))
             .or_else(|| if tried.len > 0 { self.acquire_among(tried, Among::All) } else { None })
@@ -233,13 +272,13 @@ impl Pool {
             match pick.if_load {
                 Some(load) if !endpoint.begin_if(load) => continue,
                 Some(_) => {}
-                None => endpoint.begin(),
+                None if !endpoint.begin_below(self.max_requests) => continue,
+                None => {}
             }
             return Some(pick.index);
         }
         let pick = self.balance.pick(&view, &mut dice)?;
-        self.members[pick.index].endpoint.begin();
-        Some(pick.index)
+        self.members[pick.index].endpoint.begin_below(self.max_requests).then_some(pick.index)
     }
 
     /// Counts a failure of `endpoint`; if that takes it out, returns for how long.
@@ -350,12 +389,8 @@ impl Candidates for PoolCandidates<'_> {
 
     fn eligible(&self, index: usize) -> bool {
         let member = &self.pool.members[index];
-        let healthy_enough = match (self.mode, member.endpoint.health()) {
-            (_, Health::Healthy) | (Mode::Unknown, _) | (Mode::FailOpen, Health::Unhealthy) => true,
-            (Mode::Healthy, _) | (Mode::FailOpen, Health::Unchecked) => false,
-        };
-        healthy_enough
-            && member.state.takes_requests()
+        member.is_up(self.mode)
+            && self.pool.max_requests.is_none_or(|most| member.endpoint.in_flight() < most)
             && (self.among == Among::All || !self.tried.contains(index))
             && (self.among != Among::Admitted || self.admits(index))
     }
@@ -412,6 +447,8 @@ mod tests {
             fail_open_below: 50,
             reload_guard: true,
             retry: model::Retry::default(),
+            max_requests: None,
+            queue: model::Queue::default(),
             eject: model::Eject::default(),
             slow_start: Duration::from_secs(10),
         };

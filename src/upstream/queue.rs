@@ -1,0 +1,73 @@
+//! Requests that wait because every endpoint has as many as it may have (`max_requests`).
+//!
+//! One queue per pool over all workers, bounded in length and time. First come, first served: who comes while others wait
+//! goes behind them.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Queue {
+    waiting: AtomicUsize,
+    freed: Notify,
+}
+
+impl Queue {
+    /// A place in the queue, unless `size` others wait already.
+    pub fn enter(&self, size: usize) -> Option<Place<'_>> {
+        let one_more = |waiting| (waiting < size).then_some(waiting + 1);
+        self.waiting.fetch_update(SeqCst, SeqCst, one_more).ok().map(|_| Place(self))
+    }
+
+    /// Requests that wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(SeqCst)
+    }
+
+    /// An endpoint has done one request: wakes whoever waits longest.
+    pub fn freed(&self) {
+        if self.waiting() > 0 {
+            self.freed.notify_one();
+        }
+    }
+}
+
+/// See [`Queue::enter`]; given up when dropped.
+#[derive(Debug)]
+pub struct Place<'a>(&'a Queue);
+
+impl<'a> Place<'a> {
+    /// Completes when an endpoint has done a request, counted from the first poll or [`Notified::enable`] on.
+    pub fn turn(&self) -> Notified<'a> {
+        self.0.freed.notified()
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn places_are_bounded_and_given_up() {
+        let queue = Queue::default();
+        let first = queue.enter(2);
+        let second = queue.enter(2);
+        assert!(first.is_some() && second.is_some() && queue.enter(2).is_none());
+        drop(second);
+        assert_eq!(queue.waiting(), 1);
+        let turn = first.as_ref().unwrap().turn();
+        queue.freed();
+        turn.await;
+        drop(first);
+        assert!(queue.enter(0).is_none());
+    }
+}

@@ -1,0 +1,135 @@
+//! More requests than the replicas may have, more connections and descriptors than there are.
+
+use std::net::TcpStream;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crate::support::backend::{Backend, answer};
+use crate::support::client::{Response, exchange, get, read_response};
+use crate::support::{App, SOON, connect, eventually, pool_of, send};
+
+/// A replica that answers when the test says so, and says when it was asked.
+fn patient() -> (Backend, Receiver<()>, std::sync::mpsc::Sender<()>) {
+    let ((asked, was_asked), (go, may_go)) = (channel(), channel());
+    let (asked, may_go) = (Mutex::new(asked), Arc::new(Mutex::new(may_go)));
+    let backend = Backend::start(move |peer| {
+        while peer.next().is_some() {
+            asked.lock().unwrap().send(()).ok();
+            if may_go.lock().unwrap().recv().is_err() {
+                return;
+            }
+            send(&mut peer.stream, answer("a"));
+        }
+    });
+    (backend, was_asked, go)
+}
+
+fn begin(app: &App) -> TcpStream {
+    let mut client = connect(app.address);
+    send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    client
+}
+
+fn waiting(app: &App) -> u64 {
+    app.status()["pools"][0]["waiting"].as_u64().unwrap()
+}
+
+#[test]
+fn an_endpoint_never_has_more_than_it_may_and_the_others_wait() {
+    let (backend, was_asked, go) = patient();
+    for balance in ["round-robin", "least-connections", "p2c", "peak-ewma", "random"] {
+        let pool = format!("balance = \"{balance}\"\nmax_requests = 1\nqueue.timeout = \"1m\"");
+        let app = App::start_with(&pool_of(&[backend.address], &pool, ""), 2);
+        let mut clients: Vec<TcpStream> = (0..6).map(|_| begin(&app)).collect();
+        eventually("five wait", || waiting(&app) == 5);
+        for left in (0..6).rev() {
+            was_asked.recv_timeout(SOON).unwrap();
+            assert!(was_asked.try_recv().is_err(), "one at a time");
+            assert_eq!(app.endpoint(backend.address).unwrap()["in_flight"], 1);
+            go.send(()).unwrap();
+            eventually("the next one's turn", || waiting(&app) <= left);
+        }
+        assert!(clients.iter_mut().all(|client| read_response(client, false).text() == "a"), "{balance}");
+    }
+}
+
+#[test]
+fn a_full_queue_and_a_long_wait_are_told_at_once() {
+    let (backend, was_asked, go) = patient();
+    let pool = "max_requests = 1\nqueue = { size = 1, timeout = \"300ms\" }";
+    let app = App::start_with(&pool_of(&[backend.address], pool, ""), 1);
+    let mut first = begin(&app);
+    was_asked.recv_timeout(SOON).unwrap();
+    let mut second = begin(&app);
+    eventually("the second waits", || waiting(&app) == 1);
+    let is_overload = |response: &Response| {
+        assert_eq!((response.status, response.field("x-unstick-error")), (503, Some("overloaded")));
+        assert_eq!(response.field("retry-after"), Some("1"));
+    };
+    is_overload(&get(app.address, "/"));
+    is_overload(&read_response(&mut second, false));
+    go.send(()).unwrap();
+    assert_eq!(read_response(&mut first, false).text(), "a");
+    assert_eq!(waiting(&app), 0);
+    assert!(was_asked.try_recv().is_err(), "who was refused never reached the replica");
+}
+
+#[test]
+fn a_client_that_leaves_gives_up_its_place() {
+    let (backend, was_asked, go) = patient();
+    let pool = "max_requests = 1\nqueue.timeout = \"1m\"";
+    let app = App::start_with(&pool_of(&[backend.address], pool, ""), 1);
+    let mut first = begin(&app);
+    was_asked.recv_timeout(SOON).unwrap();
+    let leaving = begin(&app);
+    eventually("it waits", || waiting(&app) == 1);
+    drop(leaving);
+    eventually("its place is free", || waiting(&app) == 0);
+    let mut last = begin(&app);
+    go.send(()).unwrap();
+    go.send(()).unwrap();
+    assert_eq!(read_response(&mut first, false).text(), "a");
+    assert_eq!(read_response(&mut last, false).text(), "a");
+    assert_eq!(backend.seen().len(), 2);
+}
+
+#[test]
+fn a_repeated_request_does_not_wait_for_itself() {
+    let count = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&count);
+    let replica = Backend::start(move |peer| {
+        while peer.next().is_some() {
+            let mut count = counted.lock().unwrap();
+            *count += 1;
+            if *count == 1 {
+                peer.stream.shutdown(std::net::Shutdown::Both).ok();
+                return;
+            }
+            send(&mut peer.stream, answer("a"));
+        }
+    });
+    let app = App::start_with(&pool_of(&[replica.address], "max_requests = 1", ""), 1);
+    assert_eq!(get(app.address, "/").text(), "a");
+    assert_eq!(*count.lock().unwrap(), 2);
+}
+
+#[test]
+fn many_at_once_all_get_their_turn() {
+    let backends = [Backend::named("a"), Backend::named("b")];
+    let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
+    let pool = "max_requests = 2\nqueue = { size = 1000, timeout = \"1m\" }";
+    let app = App::start_with(&pool_of(&addresses, pool, ""), 2);
+    thread::scope(|scope| {
+        for _ in 0..24 {
+            scope.spawn(|| {
+                let mut client = connect(app.address);
+                for _ in 0..50 {
+                    assert_eq!(exchange(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+                }
+            });
+        }
+    });
+    assert_eq!(backends.iter().map(|backend| backend.seen().len()).sum::<usize>(), 1200);
+    assert_eq!(waiting(&app), 0);
+}
