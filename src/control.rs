@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::app::{Ended, Options, StartError};
 use crate::config::{Config, Loaded};
 use crate::listen::Loads;
+use crate::listen::permits::{self, Peers};
 use crate::reload::{Live, Source, names};
 use crate::signals::{Order, Signals};
 use crate::status::Status;
@@ -72,7 +73,10 @@ impl Control {
             loads: Loads::new(count),
             cells: metrics::cells(count).into(),
             access_log: access_log.clone(),
+            peers: Peers::default(),
+            connections_possible: permits::connections_possible(),
         };
+        warn_of_few_descriptors(&live.config, shares.connections_possible);
         let status = Arc::new(Status::new(Arc::clone(&live.shared), shares.loads.clone(), Arc::clone(&shares.cells)));
         let admin = match live.config.admin {
             Some(address) => Some(
@@ -387,6 +391,16 @@ async fn next_answer(discovery: Option<&mut (Discovery, mpsc::Receiver<Answer>)>
             None => std::future::pending().await,
         },
         None => std::future::pending().await,
+    }
+}
+
+fn warn_of_few_descriptors(config: &Config, possible: usize) {
+    let wanted = config.limits.connections;
+    if possible < wanted {
+        tracing::warn!(
+            "only {possible} client connections are possible at one time, not limits.connections = {wanted}: the system gives this \
+             process too few file descriptors; raise its limit (ulimit -n, LimitNOFILE=)"
+        );
     }
 }
 

@@ -137,6 +137,8 @@ pub struct WorkerCell {
     pub accepted: Counter,
     /// Client connections given to a worker that had fewer.
     pub handed_over: Counter,
+    /// Client connections closed because their address has too many.
+    pub connections_refused: Counter,
     /// Requests answered by the proxy itself, without a pool (no route, bad request).
     pub refused: Counter,
     /// Access-log lines that found the queue full.

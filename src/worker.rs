@@ -22,6 +22,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::config::model;
+use crate::listen::permits::{Peers, Permit};
 use crate::listen::{Connections, ListenerState, Loads, conn};
 use crate::metrics::WorkerCell;
 use crate::outbox::Outbox;
@@ -47,7 +48,7 @@ pub(crate) enum Command {
     /// Accept connections for listener number `id`, whose settings came before.
     Listen { id: u64, socket: StdListener },
     /// Take over a connection that another worker accepted for listener number `id`.
-    Adopt { id: u64, stream: StdStream, peer: SocketAddr },
+    Adopt { id: u64, stream: StdStream, peer: SocketAddr, permit: Option<Permit> },
     /// Settings of listener number `id`: they hold for new connections, the present ones finish and are closed. Every worker
     /// gets the first ones before any may accept, so that it knows the listener of whatever is handed over to it.
     Update { id: u64, config: Arc<model::Listener> },
@@ -66,6 +67,10 @@ pub(crate) struct Shares {
     pub(crate) loads: Loads,
     pub(crate) cells: Arc<[CachePadded<WorkerCell>]>,
     pub(crate) access_log: Option<AccessLog>,
+    /// Client connections per address.
+    pub(crate) peers: Peers,
+    /// Client connections that there are descriptors for.
+    pub(crate) connections_possible: usize,
 }
 
 /// The control plane's handle of a worker.
@@ -176,8 +181,8 @@ impl Local {
                     (Ok(_), None) => {}
                 }
             }
-            Command::Adopt { id, stream, peer } => match TcpStream::from_std(stream) {
-                Ok(stream) => self.serve(id, stream, peer),
+            Command::Adopt { id, stream, peer, permit } => match TcpStream::from_std(stream) {
+                Ok(stream) => self.serve(id, stream, peer, permit),
                 Err(error) => tracing::warn!(%peer, %error, "cannot take over a connection"),
             },
             Command::Update { id, config } => {
@@ -209,7 +214,7 @@ impl Local {
     /// Accepts until told to stop; then takes what the kernel has queued already, and closes the socket.
     async fn accept(self: Rc<Self>, id: u64, listener: TcpListener, closing: Rc<Notify>) {
         loop {
-            let limit = self.proxy.viewer.current().snapshot.limits.connections;
+            let limit = self.proxy.viewer.current().snapshot.limits.connections.min(self.shares.connections_possible);
             if self.shares.loads.total() >= limit {
                 tokio::select! { () = sleep(ACCEPT_PAUSE) => continue, () = closing.notified() => break }
             }
@@ -231,7 +236,7 @@ impl Local {
         if let Ok(listener) = listener.into_std() {
             while let Ok((stream, peer)) = listener.accept() {
                 if stream.set_nonblocking(true).is_ok() {
-                    self.obey(Command::Adopt { id, stream, peer });
+                    self.obey(Command::Adopt { id, stream, peer, permit: None });
                 }
             }
         }
@@ -240,18 +245,29 @@ impl Local {
     /// Serves a fresh connection here or hands it over.
     fn welcome(self: &Rc<Self>, id: u64, stream: TcpStream, peer: SocketAddr) {
         self.proxy.cell().accepted.add(1);
+        let most = self.proxy.viewer.current().snapshot.limits.connections_per_address;
+        let permit = most.map(|most| self.shares.peers.admit(peer.ip(), most));
+        let permit = match permit {
+            Some(None) => {
+                self.proxy.cell().connections_refused.add(1);
+                tracing::debug!(%peer, "connection closed: its address has as many as it may have");
+                return;
+            }
+            Some(permit) => permit,
+            None => None,
+        };
         if let Some(other) = self.shares.loads.better_than(self.number) {
             let Ok(stream) = stream.into_std() else { return };
-            match self.peers[other].try_send(Command::Adopt { id, stream, peer }) {
+            match self.peers[other].try_send(Command::Adopt { id, stream, peer, permit }) {
                 Ok(()) => self.proxy.cell().handed_over.add(1),
                 Err(refused) => self.obey(refused.into_inner()),
             }
             return;
         }
-        self.serve(id, stream, peer);
+        self.serve(id, stream, peer, permit);
     }
 
-    fn serve(self: &Rc<Self>, id: u64, stream: TcpStream, peer: SocketAddr) {
+    fn serve(self: &Rc<Self>, id: u64, stream: TcpStream, peer: SocketAddr, permit: Option<Permit>) {
         let Some(state) = self.listeners.borrow().get(&id).map(|listening| Rc::clone(&listening.state)) else {
             return;
         };
@@ -263,7 +279,7 @@ impl Local {
         let registration = self.connections.register();
         let proxy = Rc::clone(&self.proxy);
         spawn_local(async move {
-            let _load = load;
+            let _held = (load, permit);
             let _panics = PanicCount(Rc::clone(&proxy));
             conn::serve(stream, peer, state, proxy, registration).await;
         });

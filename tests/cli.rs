@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use rustix::process::Signal;
 
 use crate::support::backend::{Backend, signal};
-use crate::support::client::get;
+use crate::support::client::{get, read_response};
 use crate::support::{self, SOON, connect, eventually, pool_of, read_to_close, send, text};
 
 fn unstick(args: &[&str]) -> Command {
@@ -31,8 +31,11 @@ struct Running {
 
 impl Running {
     fn start(args: &[&str]) -> Self {
-        let mut child =
-            unstick(&[&["run"], args].concat()).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        Self::of(unstick(&[&["run"], args].concat()))
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let (sender, lines) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
@@ -237,6 +240,26 @@ fn the_access_log_is_written_and_opened_again() {
         get(address, "/two");
         eventually("the new file gets the line", || contents(&log).contains("/two"));
         assert!(!contents(&moved).contains("/two"));
+    }
+}
+
+#[test]
+fn too_few_descriptors_are_said_and_survived() {
+    let backend = Backend::named("a");
+    let (_dir, file) = config(&serving(&backend, ""));
+    // 160 descriptors, of which 128 are reserved: 16 client connections, each may need one to a replica.
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 160; exec \"$0\" run -c \"$1\" --workers 1", env!("CARGO_BIN_EXE_unstick"), &file]);
+    let mut running = Running::of(command);
+    running.line("only 16 client connections are possible");
+    let address = running.address();
+    let request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut clients: Vec<_> = (0..40).map(|_| connect(address)).collect();
+    clients.iter_mut().for_each(|client| send(client, request));
+    // Some are served, the others wait in the kernel's queue until those leave.
+    while !clients.is_empty() {
+        let mut client = clients.remove(0);
+        assert_eq!(read_response(&mut client, false).text(), "a");
     }
 }
 

@@ -327,6 +327,7 @@ fn the_metrics_page_is_what_prometheus_reads() {
         "unstick_panics_total",
         "unstick_pool_fail_open",
         "unstick_ready",
+        "unstick_refused_connections_total",
         "unstick_refused_requests_total",
         "unstick_reload_last_success",
         "unstick_reload_last_timestamp_seconds",

@@ -133,3 +133,22 @@ fn many_at_once_all_get_their_turn() {
     assert_eq!(backends.iter().map(|backend| backend.seen().len()).sum::<usize>(), 1200);
     assert_eq!(waiting(&app), 0);
 }
+
+#[test]
+fn an_address_holds_as_many_connections_as_it_may() {
+    let backend = Backend::named("a");
+    let app = App::start_with(&pool_of(&[backend.address], "", "[limits]\nconnections_per_address = 3"), 2);
+    let mut held: Vec<TcpStream> = (0..3).map(|_| connect(app.address)).collect();
+    let is_served = |client: &mut TcpStream| exchange(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").text() == "a";
+    assert!(held.iter_mut().all(is_served));
+    let mut refused = connect(app.address);
+    let (bytes, _) = crate::support::read_to_close(&mut refused);
+    assert!(bytes.is_empty());
+    assert_eq!(app.metric("unstick_refused_connections_total"), 1.0);
+    held.pop();
+    eventually("there is room again", || {
+        let mut client = connect(app.address);
+        send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        !crate::support::read_to_close(&mut client).0.is_empty()
+    });
+}

@@ -46,9 +46,12 @@ const POOL_COUNTERS: [PoolMetric; 2] = [
     ("retries_refused", "Requests not repeated because the retry budget was used up", |cell| &cell.retries_refused),
 ];
 
-const WORKER_METRICS: [WorkerMetric; 6] = [
+const WORKER_METRICS: [WorkerMetric; 7] = [
     ("accepted_connections", "Client connections accepted", |cell| &cell.accepted),
     ("handed_over_connections", "Client connections given to a worker that had fewer", |cell| &cell.handed_over),
+    ("refused_connections", "Client connections closed because their address has too many", |cell| {
+        &cell.connections_refused
+    }),
     ("accept_errors", "Failed attempts to accept a connection", |cell| &cell.accept_errors),
     ("refused_requests", "Requests answered without a pool: no route, or not valid", |cell| &cell.refused),
     ("access_log_dropped", "Access-log lines dropped because the queue was full", |cell| &cell.access_log_dropped),

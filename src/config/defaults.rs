@@ -44,6 +44,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 50_000,
+            connections_per_address: None,
             request_head: 64 * 1024,
             request_fields: 100,
             request_body: None,

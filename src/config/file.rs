@@ -192,6 +192,9 @@ fn limits(section: &Section<'_>) -> Limits {
     let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let limits = Limits {
         connections: section.integer("connections", 1..=10_000_000).map_or(default.connections, size),
+        connections_per_address: section
+            .integer("connections_per_address", 0..=10_000_000)
+            .and_then(|most| NonZeroUsize::new(size(most))),
         request_head: section.size("request_head", 8 << 10..=1 << 20).map_or(default.request_head, size),
         request_fields: section.integer("request_fields", 1..=10_000).map_or(default.request_fields, size),
         request_body: section.size("request_body", 0..=u64::MAX).filter(|&bytes| bytes != 0),

@@ -276,6 +276,8 @@ pub struct Timeouts {
 pub struct Limits {
     /// Client connections at one time, over all listeners and workers.
     pub connections: usize,
+    /// Client connections at one time per IPv4 address or IPv6 /64; `None` (written 0) means any number.
+    pub connections_per_address: Option<NonZeroUsize>,
     /// Bytes of a request head.
     pub request_head: usize,
     /// Fields of a request head.

@@ -1,6 +1,7 @@
 //! Listening sockets: bind once for each worker, accept, keep count.
 
 pub(crate) mod conn;
+pub(crate) mod permits;
 
 use std::cell::{Cell, RefCell};
 use std::io;

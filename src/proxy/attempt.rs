@@ -8,6 +8,7 @@ use std::task::Poll;
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use rustix::io::Errno;
 use tokio::time::Instant;
 
 use super::error::Cause;
@@ -142,7 +143,7 @@ async fn connect(
         Poll::Pending => Poll::Pending,
         Poll::Ready(connection) => Poll::Ready(connection.map_err(|error| {
             tracing::debug!(endpoint = %endpoint.endpoint.address, %error, "connect failed");
-            Cause::ConnectFailed
+            if is_our_own(&error) { Cause::OutOfSockets } else { Cause::ConnectFailed }
         })),
     })
     .await;
@@ -235,6 +236,12 @@ impl Sending<'_> {
         let cause = if self.waits.deadlines.expired(Wait::Request) { Cause::RequestTimeout } else { cause };
         Failure { cause, sent, reused: self.reused }
     }
+}
+
+/// Whether it is not the endpoint that failed but this process, which has no descriptor, port or memory left.
+fn is_our_own(error: &std::io::Error) -> bool {
+    let own = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
+    error.raw_os_error().is_some_and(|code| own.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 fn cause_of(error: &hyper::Error) -> Cause {

@@ -30,6 +30,8 @@ pub(super) enum Cause {
     NoEndpoint,
     /// Every endpoint has as many requests as it may have, and the queue is full or took too long.
     Overloaded,
+    /// The proxy itself could not open a connection: it has no descriptor or port left.
+    OutOfSockets,
     /// No connection could be opened.
     ConnectFailed,
     /// No connection stood in time.
@@ -53,7 +55,7 @@ impl Cause {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::NoEndpoint | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::Overloaded | Self::OutOfSockets => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectFailed | Self::UpstreamClosed | Self::UpstreamInvalid => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::UpstreamTimeout | Self::RequestTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -69,6 +71,7 @@ impl Cause {
             Self::BodyTimeout => "request-body-timeout",
             Self::NoEndpoint => "no-endpoint",
             Self::Overloaded => "overloaded",
+            Self::OutOfSockets => "out-of-sockets",
             Self::ConnectFailed => "connect-failed",
             Self::ConnectTimeout => "connect-timeout",
             Self::UpstreamClosed => "upstream-closed",
@@ -87,6 +90,7 @@ impl Cause {
             Self::BodyTooLarge => "the request body is larger than this proxy allows",
             Self::BodyTimeout => "the rest of the request body did not arrive in time",
             Self::NoEndpoint => "no replica is ready to take this request, try again in a moment",
+            Self::OutOfSockets => "this proxy has no descriptor or port left for a connection, try again in a moment",
             Self::Overloaded => "all replicas have as many requests as they can take, try again in a moment",
             Self::ConnectFailed => "no replica accepted a connection, try again in a moment",
             Self::ConnectTimeout => "no replica accepted a connection in time",
@@ -131,7 +135,7 @@ pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, turn: Turn) -> R
         Cause::MethodNotAllowed => {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }
-        Cause::NoEndpoint | Cause::Overloaded => {
+        Cause::NoEndpoint | Cause::Overloaded | Cause::OutOfSockets => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         _ => {}

@@ -275,7 +275,7 @@ fn log_unwell(exchange: &Exchange, status: StatusCode, decision: Decision) {
 /// Counts and logs an attempt that came to nothing.
 fn log_failure(exchange: &Exchange, request: &Outgoing, failure: Failure, decision: Decision) {
     let Some(endpoint) = exchange.endpoint() else { return };
-    let is_upstream_s = failure.cause.status().is_server_error();
+    let is_upstream_s = failure.cause.status().is_server_error() && failure.cause != Cause::OutOfSockets;
     // A reused connection that the endpoint closed meanwhile is the way of keep-alive, not a failure of anybody.
     let is_stale = failure.reused && matches!(decision, Decision::Again { .. });
     if is_upstream_s && !is_stale {

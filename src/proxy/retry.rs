@@ -97,6 +97,7 @@ fn is_upstream_s(cause: Cause) -> bool {
         | Cause::BodyTimeout
         | Cause::NoEndpoint
         | Cause::Overloaded
+        | Cause::OutOfSockets
         | Cause::RequestTimeout => false,
     }
 }
