@@ -27,9 +27,12 @@ pub enum Wait {
     Upstream,
     /// The answer's head, over all attempts.
     Request,
+    /// The end of an answer whose endpoint or listener is going.
+    Drain,
 }
 
-const WAITS: [Wait; 5] = [Wait::Client, Wait::RequestBody, Wait::ClientWrite, Wait::Upstream, Wait::Request];
+const WAITS: [Wait; 6] =
+    [Wait::Client, Wait::RequestBody, Wait::ClientWrite, Wait::Upstream, Wait::Request, Wait::Drain];
 
 /// See the module. Shared by everything that serves one connection, all in one task.
 #[derive(Debug, Default)]

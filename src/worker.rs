@@ -4,7 +4,7 @@
 //! The kernel spreads new connections over the workers by hash, which is uneven when they are few; a worker that holds clearly
 //! more than the least loaded one hands a fresh connection over before reading from it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
@@ -121,6 +121,8 @@ struct Local {
     proxy: Rc<Proxy>,
     connections: Rc<Connections>,
     listeners: RefCell<HashMap<u64, Listening>>,
+    /// Renewals of the view that the connections know of.
+    renewals_seen: Cell<u64>,
 }
 
 struct Listening {
@@ -139,7 +141,15 @@ impl Local {
             access_log: shares.access_log.clone(),
             cells: Arc::clone(&shares.cells),
         });
-        Rc::new(Self { number, shares, peers, proxy, connections: Rc::default(), listeners: RefCell::default() })
+        Rc::new(Self {
+            number,
+            shares,
+            peers,
+            proxy,
+            connections: Rc::default(),
+            listeners: RefCell::default(),
+            renewals_seen: Cell::new(0),
+        })
     }
 
     async fn run(self: Rc<Self>, mut commands: mpsc::Receiver<Command>) {
@@ -167,6 +177,11 @@ impl Local {
     fn keep_house(&self) {
         let now = Instant::now();
         self.proxy.viewer.current().reap_idle(now);
+        let renewals = self.proxy.viewer.renewals();
+        if self.renewals_seen.replace(renewals) != renewals {
+            // Some endpoint may be going, and the answers it is giving have to know.
+            self.connections.wake_all();
+        }
         let mut listeners = self.listeners.borrow_mut();
         listeners.retain(|_, listening| listening.closed_at.is_none_or(|at| now < at + CLOSED_LISTENER_KEPT));
     }

@@ -9,6 +9,7 @@ mod balance; // exact counts over all workers
 mod cli; // exit codes, messages, signals
 mod config_files; // config files, good and bad, and what is said of the bad ones
 mod demo; // `unstick demo` as a user sees it
+mod drain; // endpoints and listeners that go while answers are on their way
 mod ejection; // what failures in live traffic do to an endpoint
 mod health; // probes, verdicts, the admin port
 mod http1; // framing, header fields, streaming

@@ -58,6 +58,8 @@ struct PoolView {
     /// Requests that wait for an endpoint with room.
     waiting: usize,
     endpoints: Vec<EndpointView>,
+    /// Endpoints that were removed and still have requests under way.
+    leaving: Vec<LeavingView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -83,6 +85,12 @@ struct EndpointView {
     /// How long unused connections are kept: as configured, or shorter because the endpoint closes earlier.
     idle_limit_ms: f64,
     latency_ms: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct LeavingView {
+    address: SocketAddr,
+    in_flight: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -145,6 +153,12 @@ impl PoolView {
             requests: OUTCOMES.iter().enumerate().map(|(index, name)| (*name, requests(index))).collect(),
             waiting: pool.shared.queue.waiting(),
             retries: cells.iter().map(|cell| cell.retries.value()).sum(),
+            leaving: pool
+                .shared
+                .leaving()
+                .into_iter()
+                .map(|(address, in_flight)| LeavingView { address, in_flight })
+                .collect(),
             endpoints: pool.members.iter().map(|member| EndpointView::of(member, pool, upstream_idle)).collect(),
         }
     }

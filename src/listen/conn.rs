@@ -66,6 +66,7 @@ pub(crate) async fn serve(
                 return Poll::Ready(());
             }
             if listener.draining.get() && !is_draining {
+                client.begin_draining();
                 // hyper would close a connection that has not had its first request, which may be on its way already.
                 if client.is_fresh() {
                     if !std::mem::replace(&mut is_hurried, true) {

@@ -141,6 +141,14 @@ impl Streaming {
 
     fn poll_deadline(&mut self) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let deadlines = &self.exchange.client().deadlines;
+        if deadlines.expired(Wait::Drain) {
+            return self.end_drained();
+        }
+        match (self.exchange.draining_since(), deadlines.is_armed(Wait::Drain)) {
+            (Some(since), false) => deadlines.arm(Wait::Drain, since + self.time_to_drain()),
+            (None, true) => deadlines.disarm(Wait::Drain),
+            _ => {}
+        }
         if deadlines.expired(Wait::Upstream) {
             return self.cut(&"the endpoint sent no more of its answer in time");
         }
@@ -150,17 +158,37 @@ impl Streaming {
         Poll::Pending
     }
 
-    fn cut(&mut self, why: &dyn std::fmt::Display) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        self.exchange.client().deadlines.disarm(Wait::Upstream);
+    /// How long this answer may go on when its endpoint or listener is going. What still runs then is ended spread over the
+    /// last quarter of the drain time, so that the clients do not all come back at one instant.
+    fn time_to_drain(&self) -> Duration {
+        self.exchange.view().snapshot.timeouts.drain.mul_f64(0.75 + 0.25 * fastrand::f64())
+    }
+
+    fn end_drained(&mut self) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        self.end_early();
+        self.exchange.log_drained();
+        Poll::Ready(Some(Err(Cut)))
+    }
+
+    fn end_early(&mut self) {
+        let deadlines = &self.exchange.client().deadlines;
+        deadlines.disarm(Wait::Upstream);
+        deadlines.disarm(Wait::Drain);
         self.connection = Carrier::Done;
-        self.exchange.log_cut(why);
         self.exchange.finish(Outcome::Cut);
+    }
+
+    fn cut(&mut self, why: &dyn std::fmt::Display) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        self.end_early();
+        self.exchange.log_cut(why);
         Poll::Ready(Some(Err(Cut)))
     }
 
     /// The whole answer was passed on.
     fn complete(&mut self) {
-        self.exchange.client().deadlines.disarm(Wait::Upstream);
+        let deadlines = &self.exchange.client().deadlines;
+        deadlines.disarm(Wait::Upstream);
+        deadlines.disarm(Wait::Drain);
         let now = self.exchange.finish_answered();
         if let Carrier::Inline(connection) = std::mem::replace(&mut self.connection, Carrier::Done) {
             self.exchange.checkin(connection, now);

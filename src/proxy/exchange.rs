@@ -120,6 +120,19 @@ impl Exchange {
         self.bytes += bytes as u64;
     }
 
+    /// Since when the endpoint or the client's listener has been going, if one of them is.
+    pub(super) fn draining_since(&self) -> Option<Instant> {
+        let endpoint_s = self.endpoint().and_then(|endpoint| endpoint.draining_since());
+        endpoint_s.into_iter().chain(self.client.draining_since()).min()
+    }
+
+    /// Says in the log that an answer was ended because its endpoint or listener is going.
+    pub(super) fn log_drained(&self) {
+        let Some(endpoint) = self.endpoint() else { return };
+        let (pool, address, bytes) = (&endpoint.endpoint.pool, endpoint.endpoint.address, self.bytes);
+        tracing::info!(%pool, endpoint = %address, bytes, "answer ended: the time to drain is over");
+    }
+
     /// Says in the log that an answer broke off after its head.
     pub(super) fn log_cut(&self, why: &dyn std::fmt::Display) {
         let Some(endpoint) = self.endpoint() else { return };

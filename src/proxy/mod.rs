@@ -74,6 +74,8 @@ pub struct Client {
     /// When the last answer ended.
     idle_since: Cell<Option<Instant>>,
     forwarding: Forwarding,
+    /// Since when its listener has been going, if it is.
+    draining_since: Cell<Option<Instant>>,
 }
 
 impl Client {
@@ -87,6 +89,7 @@ impl Client {
             is_busy: Cell::new(false),
             idle_since: Cell::default(),
             forwarding: Forwarding::new(peer, trusted),
+            draining_since: Cell::default(),
         }
     }
 
@@ -105,6 +108,16 @@ impl Client {
         self.idle_since.get().unwrap_or_else(Instant::now)
     }
 
+    /// Its listener is going.
+    pub fn begin_draining(&self) {
+        self.draining_since.set(Some(self.draining_since.get().unwrap_or_else(Instant::now)));
+    }
+
+    /// Since when its listener has been going, if it is.
+    pub fn draining_since(&self) -> Option<Instant> {
+        self.draining_since.get()
+    }
+
     /// Whether the latest request was answered before its body had arrived whole.
     pub fn may_still_send(&self) -> bool {
         self.upload.borrow().as_ref().is_some_and(|progress| !progress.ended.get())
@@ -119,7 +132,7 @@ impl Turn {
     fn begin(client: &Rc<Client>) -> Self {
         client.is_busy.set(true);
         // What the request before waited for, if it ended while something was still under way, is nobody's concern any more.
-        for wait in [Wait::Client, Wait::RequestBody, Wait::Upstream, Wait::Request] {
+        for wait in [Wait::Client, Wait::RequestBody, Wait::Upstream, Wait::Request, Wait::Drain] {
             client.deadlines.disarm(wait);
         }
         Self(Rc::clone(client))

@@ -67,12 +67,15 @@ fn build_pool(
                     Arc::clone(&member.endpoint)
                 }
                 None => {
-                    let endpoint = Endpoint::new(Arc::clone(&name), address, unprobed, workers);
+                    let endpoint = shared
+                        .take_back(address)
+                        .unwrap_or_else(|| Arc::new(Endpoint::new(Arc::clone(&name), address, unprobed, workers)));
+                    endpoint.update_health(|machine| *machine = Machine::new(unprobed));
                     // One that is probed begins with its first pass.
                     if let (Some(pool), None) = (before, &config.health) {
                         pool.recovered(&endpoint, Instant::now());
                     }
-                    Arc::new(endpoint)
+                    endpoint
                 }
             };
             let backend_name = backend.address.to_string().into();
@@ -81,6 +84,11 @@ fn build_pool(
     }
     if config.reload_guard {
         members.extend(held(config, &members, before));
+    }
+    for member in before.iter().flat_map(|pool| pool.members.iter()) {
+        if !members.iter().any(|kept| Arc::ptr_eq(&kept.endpoint, &member.endpoint)) {
+            shared.retire(&member.endpoint);
+        }
     }
     Pool::new(name, config, members, shared)
 }

@@ -7,7 +7,7 @@
 pub mod build;
 pub mod routes;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use crate::config::model::{Limits, Route, Timeouts};
 use crate::outbox::Outbox;
-use crate::upstream::Pool;
 use crate::upstream::connections::WorkerEndpoint;
+use crate::upstream::{Member, Pool};
 use routes::Routes;
 
 /// Everything a request needs to know of the configuration.
@@ -89,9 +89,18 @@ impl View {
                 Rc::new(WorkerEndpoint::new(endpoint, worker, Rc::clone(outbox), queue, idle_max))
             }
         };
-        let endpoints =
-            snapshot.pools.iter().map(|pool| pool.members.iter().map(|m| adopt(pool, &m.endpoint)).collect()).collect();
-        left.values().for_each(|endpoint| endpoint.limit_idle(0));
+        let now = Instant::now();
+        let mut take = |pool: &Pool, member: &Member| {
+            let endpoint = adopt(pool, &member.endpoint);
+            endpoint.set_draining(!member.state.takes_requests(), now);
+            endpoint
+        };
+        let members = |pool: &Arc<Pool>| pool.members.iter().map(|member| take(pool, member)).collect();
+        let endpoints = snapshot.pools.iter().map(members).collect();
+        for endpoint in left.values() {
+            endpoint.limit_idle(0);
+            endpoint.set_draining(true, now);
+        }
         Self { snapshot, endpoints }
     }
 
@@ -109,13 +118,19 @@ pub struct Viewer {
     outbox: Rc<Outbox>,
     shared: Arc<Shared>,
     view: RefCell<Rc<View>>,
+    renewals: Cell<u64>,
 }
 
 impl Viewer {
     /// A view for worker number `worker`; what its connections send goes through `outbox`.
     pub(crate) fn new(shared: Arc<Shared>, worker: usize, outbox: Rc<Outbox>) -> Self {
         let view = RefCell::new(Rc::new(View::new(shared.load(), None, worker, &outbox)));
-        Self { worker, outbox, shared, view }
+        Self { worker, outbox, shared, view, renewals: Cell::new(0) }
+    }
+
+    /// How often the view was renewed.
+    pub fn renewals(&self) -> u64 {
+        self.renewals.get()
     }
 
     /// The view of the current snapshot: one atomic load when nothing has changed.
@@ -125,6 +140,7 @@ impl Viewer {
         if !Arc::ptr_eq(&latest, &view.snapshot) {
             let next = View::new(Arc::clone(&latest), Some(&view), self.worker, &self.outbox);
             *view = Rc::new(next);
+            self.renewals.set(self.renewals.get() + 1);
         }
         Rc::clone(&view)
     }

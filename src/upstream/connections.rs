@@ -51,6 +51,7 @@ pub struct WorkerEndpoint {
     )]
     idle: RefCell<Vec<Box<UpstreamConnection>>>,
     idle_max: Cell<usize>,
+    draining_since: Cell<Option<Instant>>,
 }
 
 impl WorkerEndpoint {
@@ -62,7 +63,15 @@ impl WorkerEndpoint {
         queue: Arc<Queue>,
         idle_max: usize,
     ) -> Self {
-        Self { endpoint, worker, outbox, queue, idle: RefCell::default(), idle_max: Cell::new(idle_max) }
+        Self {
+            endpoint,
+            worker,
+            outbox,
+            queue,
+            idle: RefCell::default(),
+            idle_max: Cell::new(idle_max),
+            draining_since: Cell::default(),
+        }
     }
 
     /// This worker's counters for it.
@@ -123,6 +132,17 @@ impl WorkerEndpoint {
             connection.seen_open = now;
             !is_over && connection.idle_for(now) < idle_timeout
         });
+    }
+
+    /// Says whether it is going: drained, down, or no longer part of its pool.
+    pub fn set_draining(&self, is_draining: bool, now: Instant) {
+        let since = self.draining_since.get().unwrap_or(now);
+        self.draining_since.set(is_draining.then_some(since));
+    }
+
+    /// Since when it has been going, if it is.
+    pub fn draining_since(&self) -> Option<Instant> {
+        self.draining_since.get()
     }
 
     /// Keeps at most `idle_max` unused connections from now on; 0 when the endpoint has left its pool.

@@ -14,8 +14,10 @@ pub mod queue;
 mod quiet;
 pub mod request_body;
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use std::time::Duration;
 
@@ -69,6 +71,8 @@ pub struct PoolShared {
     budget: Mutex<Budget>,
     /// Whoever ejects holds it, so that two cannot take out more than may be out.
     ejecting: Mutex<()>,
+    /// Endpoints that have left the pool, in case they come back: their counters must not go back.
+    retired: Mutex<HashMap<SocketAddr, Arc<Endpoint>>>,
     /// Ejections so far.
     pub ejections: AtomicU64,
     /// Counters, one cell per worker.
@@ -83,9 +87,38 @@ impl PoolShared {
             queue: Arc::default(),
             budget: Mutex::default(),
             ejecting: Mutex::default(),
+            retired: Mutex::default(),
             ejections: AtomicU64::new(0),
             cells: metrics::cells(workers),
         }
+    }
+}
+
+/// Endpoints that have left a pool and are remembered, at most.
+const RETIRED_MAX: usize = 1024;
+
+impl PoolShared {
+    /// Remembers an endpoint that leaves the pool.
+    pub fn retire(&self, endpoint: &Arc<Endpoint>) {
+        let mut retired = self.retired();
+        if retired.len() < RETIRED_MAX {
+            retired.insert(endpoint.address, Arc::clone(endpoint));
+        }
+    }
+
+    /// An endpoint that left the pool and comes back.
+    pub fn take_back(&self, address: SocketAddr) -> Option<Arc<Endpoint>> {
+        self.retired().remove(&address)
+    }
+
+    /// Those that left and still have requests under way: address and number.
+    pub fn leaving(&self) -> Vec<(SocketAddr, u32)> {
+        let busy = |endpoint: &Arc<Endpoint>| (endpoint.address, endpoint.in_flight());
+        self.retired().values().map(busy).filter(|&(_, in_flight)| in_flight > 0).collect()
+    }
+
+    fn retired(&self) -> MutexGuard<'_, HashMap<SocketAddr, Arc<Endpoint>>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,7 +170,8 @@ impl MemberState {
         }
     }
 
-    fn takes_requests(self) -> bool {
+    /// Whether it gets new requests.
+    pub fn takes_requests(self) -> bool {
         matches!(self, Self::Ready | Self::Held)
     }
 }

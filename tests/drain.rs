@@ -1,0 +1,145 @@
+//! Endpoints and listeners that go while answers are on their way.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use unstick::app::Ended;
+
+use crate::support::backend::Backend;
+use crate::support::client::{get, who};
+use crate::support::{App, SOON, connect, eventually, pool_of, read_until, send};
+
+/// A replica whose answers never end: an event every few milliseconds.
+fn endless() -> Backend {
+    Backend::start(|peer| {
+        if peer.next().is_some() {
+            send(&mut peer.stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+            peer.stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            let event = b"9\r\ndata: x\n\n\r\n";
+            while std::io::Write::write_all(&mut peer.stream, event).is_ok() {
+                match peer.stream.read(&mut [0; 1]) {
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                    _ => return,
+                }
+            }
+        }
+    })
+}
+
+/// A client in the middle of an endless answer.
+fn listen_to(app: &App) -> TcpStream {
+    let mut client = connect(app.address);
+    send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    read_until(&mut client, b"data: x");
+    client
+}
+
+/// Reads until the answer ends; whether it was whole, which an endless one must never seem to be, and when.
+fn end_of(client: &mut TcpStream) -> (bool, Instant) {
+    let (mut buffer, mut tail) = ([0; 4096], Vec::new());
+    client.set_read_timeout(Some(SOON)).unwrap();
+    while let Ok(count @ 1..) = client.read(&mut buffer) {
+        tail = [&tail[tail.len().saturating_sub(8)..], &buffer[..count]].concat();
+    }
+    (tail.ends_with(b"0\r\n\r\n"), Instant::now())
+}
+
+fn is_streaming(client: &mut TcpStream) -> bool {
+    client.set_read_timeout(Some(SOON)).unwrap();
+    // A stream that was cut has no more than what was on its way.
+    (0..4).all(|_| client.read_exact(&mut [0; 100]).is_ok())
+}
+
+fn config(endpoints: &[(SocketAddr, &str)], drain: &str) -> String {
+    let backends: Vec<String> = endpoints
+        .iter()
+        .map(|(address, state)| format!("[[pool.app.backend]]\naddress = \"{address}\"\nstate = \"{state}\"\n"))
+        .collect();
+    format!("[pool.app]\n{}[timeouts]\ndrain = \"{drain}\"\n", backends.concat())
+}
+
+#[test]
+fn a_stream_outlives_its_endpoint_s_removal_until_the_time_to_drain_is_over() {
+    let (leaving, staying) = (endless(), endless());
+    let both = [(leaving.address, "ready"), (staying.address, "ready")];
+    for without in [vec![both[1]], vec![(leaving.address, "drain"), both[1]], vec![(leaving.address, "down"), both[1]]]
+    {
+        let app = App::start_with(&config(&both, "1200ms"), 1);
+        let mut clients = [listen_to(&app), listen_to(&app)];
+        let on_leaving = |app: &App| app.endpoint(leaving.address).map_or(0, |e| e["in_flight"].as_u64().unwrap());
+        assert_eq!(on_leaving(&app), 1, "one each");
+        let edited = Instant::now();
+        app.apply(&config(&without, "1200ms"));
+        if without.len() == 1 {
+            assert_eq!(app.status()["pools"][0]["leaving"][0]["in_flight"], 1);
+        }
+        let (done, ended) = std::sync::mpsc::channel();
+        let mut readers = clients.iter_mut().map(|client| client.try_clone().unwrap()).collect::<Vec<_>>();
+        for (index, mut reader) in readers.drain(..).enumerate() {
+            let done = done.clone();
+            std::thread::spawn(move || done.send((index, end_of(&mut reader))));
+        }
+        let (index, (was_whole, at)) = ended.recv_timeout(SOON).unwrap();
+        assert!(!was_whole, "a stream that was cut does not look complete");
+        let lasted = at.duration_since(edited);
+        assert!(lasted >= Duration::from_millis(850), "it was cut after {lasted:?}");
+        assert!(ended.recv_timeout(Duration::from_millis(300)).is_err(), "the other stream goes on");
+        assert!(is_streaming(&mut clients[1 - index]));
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_ready_again_keeps_its_streams() {
+    let (endless, other) = (endless(), Backend::named("other"));
+    let with = |state: &'static str| config(&[(endless.address, state), (other.address, "drain")], "1s");
+    let app = App::start_with(&with("ready"), 1);
+    let mut client = listen_to(&app);
+    app.apply(&with("drain"));
+    app.apply(&with("ready"));
+    let until = Instant::now() + Duration::from_millis(1600);
+    while Instant::now() < until {
+        assert!(client.read(&mut [0; 1024]).unwrap() > 0);
+    }
+}
+
+#[test]
+fn streams_end_one_after_the_other() {
+    let (endless, other) = (endless(), Backend::named("other"));
+    let app = App::start_with(&config(&[(endless.address, "ready")], "2s"), 2);
+    let clients: Vec<TcpStream> = (0..16).map(|_| listen_to(&app)).collect();
+    app.apply(&config(&[(other.address, "ready")], "2s"));
+    let readers = clients.into_iter().map(|mut client| std::thread::spawn(move || end_of(&mut client).1));
+    let readers: Vec<_> = readers.collect();
+    let ends: Vec<Instant> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+    let spread = ends.iter().max().unwrap().duration_since(*ends.iter().min().unwrap());
+    assert!(spread >= Duration::from_millis(150), "within {spread:?}");
+    assert_eq!(get(app.address, "/").text(), "other");
+}
+
+#[test]
+fn stopping_ends_streams_within_the_time_to_drain() {
+    let endless = endless();
+    let app = App::start_with(&config(&[(endless.address, "ready")], "1s"), 1);
+    let mut client = listen_to(&app);
+    let stopped = Instant::now();
+    app.stop();
+    let (was_whole, at) = end_of(&mut client);
+    assert!(!was_whole && at.duration_since(stopped) >= Duration::from_millis(700));
+    assert_eq!(app.wait(), Ended::Drained, "nothing had to be torn down at the end");
+}
+
+#[test]
+fn counters_go_on_when_an_endpoint_comes_back() {
+    let (a, b) = (Backend::named("a"), Backend::named("b"));
+    let app = App::start_with(&pool_of(&[a.address, b.address], "", ""), 1);
+    who(app.address, "/", 10);
+    app.apply(&pool_of(&[b.address], "", ""));
+    assert!(app.endpoint(a.address).is_none());
+    app.apply(&pool_of(&[a.address, b.address], "", ""));
+    who(app.address, "/", 10);
+    assert_eq!(app.endpoint(a.address).unwrap()["requests"], 10);
+    let name = format!("unstick_endpoint_attempts_total{{pool=\"app\",endpoint=\"{}\"}}", a.address);
+    eventually("the metric too", || app.metric(&name) == 10.0);
+}
