@@ -19,3 +19,4 @@ mod overload; // more requests, connections or descriptors than there is room fo
 mod reload; // every way of editing, and what an edit leaves untouched
 mod retries; // what is sent again, what never is, and how often
 mod stop; // draining, and ending at once
+mod strict; // what never crosses the proxy, in either direction

@@ -7,11 +7,13 @@ use std::task::Poll;
 
 use http::request::Parts;
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use rustix::io::Errno;
 use tokio::time::Instant;
 
 use super::error::Cause;
+use super::headers;
 use super::retry::Failure;
 use crate::config::model::Timeouts;
 use crate::deadlines::{Deadlines, Wait};
@@ -199,6 +201,7 @@ impl Sending<'_> {
         let cause = match (result, connection) {
             // Nobody asked for another protocol: `Upgrade` is not passed on.
             (Some(Ok(response)), _) if response.status().is_informational() => Cause::UpstreamInvalid,
+            (Some(Ok(response)), _) if is_ambiguous(&response) => Cause::UpstreamInvalid,
             (Some(Ok(response)), Some(connection)) => {
                 let is_early = self.progress.is_some_and(|progress| !progress.ended.get());
                 return Ok(Answer { response, connection, is_early });
@@ -236,6 +239,13 @@ impl Sending<'_> {
         let cause = if self.waits.deadlines.expired(Wait::Request) { Cause::RequestTimeout } else { cause };
         Failure { cause, sent, reused: self.reused }
     }
+}
+
+/// Whether it is open to doubt where the answer ends. One that has a length was framed by that alone.
+fn is_ambiguous(response: &Response<Incoming>) -> bool {
+    let headers = response.headers();
+    response.body().size_hint().exact().is_none()
+        && (!headers::is_plainly_chunked(headers) || headers::has_two_framings(headers))
 }
 
 /// Whether it is not the endpoint that failed but this process, which has no descriptor, port or memory left.

@@ -3,7 +3,9 @@
 //! Each such answer bears `x-unstick-error: <name>`, so that nobody mistakes it for the application's own.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use http::{Response, StatusCode};
 
 use super::Turn;
@@ -18,6 +20,8 @@ pub(crate) const ERROR_FIELD: HeaderName = HeaderName::from_static("x-unstick-er
 pub(super) enum Cause {
     /// The request breaks a rule; the text says which.
     BadRequest(&'static str),
+    /// The body has a transfer coding besides `chunked`.
+    UnknownCoding,
     /// `CONNECT` or `TRACE`.
     MethodNotAllowed,
     /// No route fits host and path.
@@ -51,6 +55,7 @@ impl Cause {
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -65,6 +70,7 @@ impl Cause {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad-request",
+            Self::UnknownCoding => "unknown-transfer-coding",
             Self::MethodNotAllowed => "method-not-allowed",
             Self::NoRoute => "no-route",
             Self::BodyTooLarge => "request-body-too-large",
@@ -85,6 +91,7 @@ impl Cause {
     pub(super) fn explanation(self) -> &'static str {
         match self {
             Self::BadRequest(rule) => rule,
+            Self::UnknownCoding => "the only transfer coding that this proxy takes is chunked, once",
             Self::MethodNotAllowed => "this proxy does not serve CONNECT and TRACE",
             Self::NoRoute => "no route of this proxy fits the host and path of the request",
             Self::BodyTooLarge => "the request body is larger than this proxy allows",
@@ -132,6 +139,10 @@ pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, turn: Turn) -> R
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(ERROR_FIELD, HeaderValue::from_static(cause.name()));
     match cause {
+        // Who breaks the rules of a message is not trusted with the place where it ends.
+        Cause::BadRequest(_) | Cause::UnknownCoding => {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         Cause::MethodNotAllowed => {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }

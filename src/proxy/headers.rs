@@ -119,6 +119,20 @@ pub(crate) fn take_target(parts: &mut Parts) -> Result<Option<HeaderValue>, Caus
     Ok(Some(host))
 }
 
+/// Whether `chunked`, once, is the only transfer coding of a message that has one (RFC 9112 section 6.1). hyper takes any list
+/// that ends in it, and for an answer any at all; what a replica or client did with the other codings would be lost here.
+pub(crate) fn is_plainly_chunked(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let first = codings.next();
+    first.is_none_or(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
+        && codings.next().is_none()
+}
+
+/// Whether an answer says twice where it ends, in different ways (RFC 9112 section 6.3): somebody wants us to disagree.
+pub(crate) fn has_two_framings(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH)
+}
+
 /// `uri-host [":" port]` of RFC 3986, loosely: nothing that ends a host in a URL, a list or a quoted string.
 fn is_host(host: &[u8]) -> bool {
     host.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(b))

@@ -193,7 +193,12 @@ fn route(parts: &mut Parts, body: &RequestBody, view: &View, bytes_max: u64) -> 
     let host = headers::take_target(parts)?;
     let host_text = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
     let pool = view.snapshot.routes.find(host_text, parts.uri.path()).ok_or(Cause::NoRoute)?;
-    if http_body::Body::size_hint(body).lower() > bytes_max {
+    let length = http_body::Body::size_hint(body);
+    // Whatever has a length was not framed by a transfer coding.
+    if length.exact().is_none() && !headers::is_plainly_chunked(&parts.headers) {
+        return Err(Cause::UnknownCoding);
+    }
+    if length.lower() > bytes_max {
         return Err(Cause::BodyTooLarge);
     }
     // Only an HTTP/1.0 client may leave the host out; the replica's HTTP/1.1 needs one.

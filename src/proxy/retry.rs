@@ -91,6 +91,7 @@ fn is_upstream_s(cause: Cause) -> bool {
         | Cause::UpstreamInvalid
         | Cause::UpstreamTimeout => true,
         Cause::BadRequest(_)
+        | Cause::UnknownCoding
         | Cause::MethodNotAllowed
         | Cause::NoRoute
         | Cause::BodyTooLarge

@@ -1,0 +1,228 @@
+//! What never crosses the proxy, in either direction. ARCHITECTURE.md has the table of rules.
+
+use std::net::Shutdown;
+
+use crate::support::backend::{Backend, answer};
+use crate::support::client::{exchange, field, get};
+use crate::support::{App, connect, pool_of, read_to_close, send, text};
+
+const ONE_ATTEMPT: &str = "eject.failures = 0\n[pool.app.retry]\nattempts = 1";
+
+/// Sends `request` and reads until the proxy closes, as it must.
+#[track_caller]
+fn refused(app: &App, request: &str) -> u16 {
+    let mut client = connect(app.address);
+    send(&mut client, request);
+    client.shutdown(Shutdown::Write).ok();
+    let (bytes, _) = read_to_close(&mut client);
+    let answer = text(&bytes);
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "one answer to {request:?}: {answer:?}");
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer:?}"))
+}
+
+/// A smuggled request would be the replica's second one.
+const INNER: &str = "GET /inner HTTP/1.1\r\nHost: x\r\n\r\n";
+
+#[test]
+fn requests_whose_length_is_open_to_doubt_are_refused() {
+    let backend = Backend::named("a");
+    let app = App::start_with(&pool_of(&[backend.address], "", ""), 1);
+    for (fields, status) in [
+        ("Content-Length: 3\r\nContent-Length: 4", 400),
+        ("Content-Length: +3", 400),
+        ("Content-Length: -1", 400),
+        ("Content-Length: 0x3", 400),
+        ("Content-Length: 3 3", 400),
+        ("Content-Length: 3, 4", 400),
+        ("Content-Length: 99999999999999999999999", 400),
+        ("Transfer-Encoding: gzip", 400),
+        ("Transfer-Encoding: xchunked", 400),
+        ("Transfer-Encoding: chunked, gzip", 400),
+        ("Transfer-Encoding: gzip, chunked", 501),
+        ("Transfer-Encoding: chunked, chunked", 501),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", 501),
+        ("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked", 501),
+    ] {
+        let request = format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n3\r\nabc\r\n0\r\n\r\n{INNER}");
+        assert_eq!(refused(&app, &request), status, "{fields}");
+    }
+    let old = format!("POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{INNER}");
+    assert_eq!(refused(&app, &old), 400, "HTTP/1.0 has no transfer codings");
+    assert!(backend.seen().is_empty(), "{:?}", backend.seen());
+}
+
+#[test]
+fn malformed_heads_are_refused() {
+    let backend = Backend::named("a");
+    let app = App::start_with(&pool_of(&[backend.address], "", ""), 1);
+    for (head, status) in [
+        ("GET / HTTP/1.1\r\nHost : x", 400),
+        ("GET / HTTP/1.1\r\nHost: x\r\n folded", 400),
+        ("GET / HTTP/1.1\r\nHost: x\r\nX-A: a\r\n\tfolded", 400),
+        ("GET / HTTP/1.1\r\nHost: x\r\nX-A: a\0b", 400),
+        ("GET / HTTP/1.1\r\nHost: x\r\nX-A: a\rb", 400),
+        ("GET / HTTP/1.1\r\nHost: x\r\nX-A: a\x01b", 400),
+        ("GET / HTTP/1.1\r\nHost: x\r\nX-A: a\x7fb", 400),
+        ("GET / HTTP/1.1\r\nHost: x\r\nX A: a", 400),
+        ("GET / HTTP/1.1\r\nHost: x\r\nX\0A: a", 400),
+        ("GET / HTTP/1.1\r\nHost: x\r\n: a", 400),
+        ("GET / HTTP/1.1\r\nHost: x\r\nno colon", 400),
+        ("GET / HTTP/1.1\r\nX-A: a", 400),
+        ("GET / HTTP/1.1\r\nHost: x\r\nHost: x", 400),
+        ("GET / HTTP/1.1\r\nHost: x, y", 400),
+        ("GET / HTTP/1.1\r\nHost: u@x", 400),
+        ("GET http://u@x/ HTTP/1.1\r\nHost: x", 400),
+        ("GET /a b HTTP/1.1\r\nHost: x", 400),
+        ("GET /a\0 HTTP/1.1\r\nHost: x", 400),
+        ("G\0T / HTTP/1.1\r\nHost: x", 400),
+        ("GET / HTTP/0.9\r\nHost: x", 400),
+        ("GET / HTTP/2.0\r\nHost: x", 400),
+        ("GET / http/1.1\r\nHost: x", 400),
+        ("GET /", 400),
+    ] {
+        assert_eq!(refused(&app, &format!("{head}\r\n\r\n{INNER}")), status, "{head:?}");
+    }
+    let long = format!("GET / HTTP/1.1\r\nHost: x\r\nX-A: {}", "a".repeat(70_000));
+    assert_eq!(refused(&app, &long), 431);
+    let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-A: a\r\n".repeat(101));
+    assert_eq!(refused(&app, &many), 431);
+    assert!(backend.seen().is_empty(), "{:?}", backend.seen());
+}
+
+#[test]
+fn malformed_chunks_are_refused() {
+    let backend = Backend::named("a");
+    let app = App::start_with(&pool_of(&[backend.address], ONE_ATTEMPT, ""), 1);
+    let extensions = format!("1;{}\r\na\r\n0\r\n\r\n", "x".repeat(20_000));
+    let trailers = format!("0\r\n{}\r\n", "X-T: a\r\n".repeat(2000));
+    for chunks in [
+        "zz\r\nabc\r\n0\r\n\r\n",
+        "-3\r\nabc\r\n0\r\n\r\n",
+        "0x3\r\nabc\r\n0\r\n\r\n",
+        "\r\nabc\r\n0\r\n\r\n",
+        "3\nabc\r\n0\r\n\r\n",
+        "3\r\nabcd\r\n0\r\n\r\n",
+        "3\r\nabc0\r\n\r\n",
+        "FFFFFFFFFFFFFFFFF\r\nabc\r\n0\r\n\r\n",
+        &extensions,
+        &trailers,
+    ] {
+        let request = format!("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}{INNER}");
+        let shown = &chunks[..chunks.len().min(30)];
+        assert_eq!(refused(&app, &request), 400, "{shown:?}");
+    }
+    assert!(backend.seen().is_empty(), "no replica saw a whole request: {:?}", backend.seen());
+}
+
+#[test]
+fn what_hyper_lets_pass_reaches_a_replica_in_one_reading_only() {
+    let backend = Backend::named("a");
+    let app = App::start_with(&pool_of(&[backend.address], "", ""), 1);
+    // Both framings: chunked counts, the length is not passed on, and the connection ends (RFC 9112 section 6.3).
+    for fields in ["Content-Length: 5\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 5"]
+    {
+        let request = format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n0\r\n\r\n{INNER}");
+        assert_eq!(refused(&app, &request), 200, "answered once, then closed: {fields}");
+        let seen = backend.seen().pop().unwrap();
+        assert_eq!((field(&seen.head, "content-length"), &*seen.body), (None, &b"0\r\n\r\n"[..]));
+    }
+    // Bare line feeds: read as line ends, passed on as CR LF.
+    let request = "GET /lf HTTP/1.1\nHost: x\nX-A: a\n\n";
+    assert_eq!(exchange(&mut connect(app.address), request).status, 200);
+    let seen = backend.seen().pop().unwrap();
+    assert_eq!(seen.head.matches('\n').count(), seen.head.matches("\r\n").count());
+    assert_eq!((backend.seen().len(), field(&seen.head, "x-a")), (3, Some("a")));
+}
+
+#[test]
+fn an_answer_that_is_open_to_doubt_is_a_502_and_its_connection_is_closed() {
+    let huge = format!("HTTP/1.1 200 OK\r\nX-A: {}\r\nContent-Length: 1\r\n\r\na", "a".repeat(1 << 20));
+    for bytes in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\na",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\na",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\na",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        "HTTP/1.1 2000 OK\r\nContent-Length: 1\r\n\r\na",
+        "HTTP/1.1 20 OK\r\nContent-Length: 1\r\n\r\na",
+        "HTTP/9.9 200 OK\r\nContent-Length: 1\r\n\r\na",
+        "ICY 200 OK\r\nContent-Length: 1\r\n\r\na",
+        "HTTP/1.1 200 OK\r\nX-A: a\0b\r\nContent-Length: 1\r\n\r\na",
+        "HTTP/1.1 200 OK\r\nX-A : a\r\nContent-Length: 1\r\n\r\na",
+        "HTTP/1.1 200 OK\r\nContent-Le",
+        &huge,
+    ] {
+        let owned = bytes.to_owned();
+        let backend = Backend::start(move |peer| {
+            while peer.next().is_some() {
+                send_what_is_taken(&mut peer.stream, owned.as_bytes());
+                if owned.ends_with("Content-Le") {
+                    peer.stream.shutdown(Shutdown::Both).ok();
+                }
+            }
+        });
+        let app = App::start_with(&pool_of(&[backend.address], ONE_ATTEMPT, ""), 1);
+        let shown = &bytes[..bytes.len().min(90)];
+        for attempt in 1..=2 {
+            let response = get(app.address, "/");
+            assert_eq!(response.status, 502, "{shown:?}");
+            assert!(response.field("x-unstick-error").is_some_and(|cause| cause.starts_with("upstream-")), "{shown:?}");
+            assert_eq!(backend.connections(), attempt, "never used again: {shown:?}");
+        }
+    }
+}
+
+/// Writes until the other side has had enough.
+fn send_what_is_taken(stream: &mut std::net::TcpStream, bytes: &[u8]) {
+    std::io::Write::write_all(stream, bytes).ok();
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_never_presented_as_whole() {
+    for bytes in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n9\r\nha",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\n",
+    ] {
+        let backend = Backend::start(move |peer| {
+            if peer.next().is_some() {
+                send(&mut peer.stream, bytes);
+                peer.stream.shutdown(Shutdown::Both).ok();
+            }
+        });
+        let app = App::start_with(&pool_of(&[backend.address], ONE_ATTEMPT, ""), 1);
+        let mut client = connect(app.address);
+        send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        let (got, _) = read_to_close(&mut client);
+        let got = text(&got);
+        // When all comes at once, the connection may end before any of the answer was written.
+        assert!(got.is_empty() || got.starts_with("HTTP/1.1 200 OK\r\n"), "{got:?}");
+        assert!(!got.ends_with("0\r\n\r\n"), "{bytes:?} looks whole: {got:?}");
+        let requests = || app.status()["pools"][0]["requests"].clone();
+        assert_eq!(requests()["cut"], 1, "{bytes:?}: {}", requests());
+    }
+}
+
+#[test]
+fn a_flood_of_interim_answers_ends_with_the_deadline() {
+    let backend = Backend::start(|peer| {
+        if peer.next().is_some() {
+            let interim = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(100);
+            while std::io::Write::write_all(&mut peer.stream, interim.as_bytes()).is_ok() {}
+        }
+    });
+    let rest = "[timeouts]\nresponse_head = \"300ms\"";
+    let app = App::start_with(&pool_of(&[backend.address], ONE_ATTEMPT, rest), 1);
+    let response = get(app.address, "/");
+    assert_eq!((response.status, response.field("x-unstick-error")), (504, Some("upstream-timeout")));
+    let fine = Backend::start(|peer| {
+        peer.serve(|_| [&b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n"[..], &answer("a")].concat());
+    });
+    let app = App::start_with(&pool_of(&[fine.address], "", ""), 1);
+    assert_eq!(get(app.address, "/").text(), "a", "a few of them are no harm");
+}
