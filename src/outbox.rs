@@ -15,6 +15,7 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
@@ -98,6 +99,8 @@ pub(crate) struct Socket {
     task: RefCell<Option<Waker>>,
     bytes_written: Cell<u64>,
     is_cancelled: Cell<bool>,
+    /// Whether the kernel took less than all of the latest large write, so that its writer still holds some of it.
+    is_short: Cell<bool>,
 }
 
 impl Socket {
@@ -111,6 +114,7 @@ impl Socket {
             task: RefCell::default(),
             bytes_written: Cell::default(),
             is_cancelled: Cell::default(),
+            is_short: Cell::default(),
         })
     }
 
@@ -121,7 +125,7 @@ impl Socket {
 
     /// Whether something written to it has not reached the kernel yet.
     pub(crate) fn has_unsent(&self) -> bool {
-        self.queued.get() > 0 || !self.rest.borrow().is_empty()
+        self.queued.get() > 0 || self.is_short.get() || !self.rest.borrow().is_empty()
     }
 
     /// Whether the peer is silent: it has neither closed nor sent anything. Asks the kernel, which knows before the runtime.
@@ -129,6 +133,12 @@ impl Socket {
         let stream = self.stream.borrow();
         let peeked = SockRef::from(stream.inner()).peek(&mut [MaybeUninit::uninit()]);
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Makes closing it a reset; what is queued will not be sent.
+    pub(crate) fn reset_when_closed(&self) {
+        self.cancel();
+        SockRef::from(self.stream.borrow().inner()).set_linger(Some(Duration::ZERO)).ok();
     }
 
     /// What is queued will not be sent.
@@ -139,7 +149,7 @@ impl Socket {
     /// The outbox' turn to send one message.
     fn send(&self, message: &[u8]) {
         self.queued.set(self.queued.get() - 1);
-        if self.is_cancelled.get() {
+        if self.is_cancelled.get() || self.failure.get().is_some() {
             return;
         }
         let mut rest = self.rest.borrow_mut();
@@ -170,7 +180,7 @@ impl Socket {
 
     /// Ready when the kernel has what it did not take before.
     fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(error) = self.failure.take() {
+        if let Some(error) = self.failure.get() {
             return Poll::Ready(Err(error.into()));
         }
         let mut rest = self.rest.borrow_mut();
@@ -201,17 +211,16 @@ impl Socket {
     pub(crate) fn poll_write(self: &Rc<Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let len: usize = bufs.iter().map(|buf| buf.len()).sum();
         if len > MESSAGE_BYTES_MAX {
+            self.is_short.set(true);
             ready!(self.poll_all(cx))?;
             let written = ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, bufs))?;
+            self.is_short.set(written < len);
             self.bytes_written.set(self.bytes_written.get() + written as u64);
             return Poll::Ready(Ok(written));
         }
         ready!(self.poll_rest(cx))?;
-        let mut task = self.task.borrow_mut();
-        if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
-            *task = Some(cx.waker().clone());
-        }
-        drop(task);
+        self.is_short.set(false);
+        self.will_wake(cx);
         self.queued.set(self.queued.get() + 1);
         self.outbox.push(Rc::clone(self), bufs);
         Poll::Ready(Ok(len))
@@ -219,7 +228,18 @@ impl Socket {
 
     /// See [`Write::poll_flush`]; a queued message counts as flushed, it is on its way.
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.queued.get() > 0 {
+            self.will_wake(cx);
+        }
         self.poll_rest(cx)
+    }
+
+    /// Notes whom to wake when something queued cannot be sent at once.
+    fn will_wake(&self, cx: &Context<'_>) {
+        let mut task = self.task.borrow_mut();
+        if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            *task = Some(cx.waker().clone());
+        }
     }
 
     /// See [`Write::poll_shutdown`]; sends what is queued before.

@@ -142,3 +142,22 @@ fn a_replica_that_fails_fast_does_not_attract_everybody() {
     let tried = moody.seen().len();
     assert!((1..=20).contains(&tried), "it failed {tried} of 200 times, though it never had anything under way");
 }
+
+#[test]
+fn answers_that_break_off_are_failures_too() {
+    let cutting = Backend::start(|peer| {
+        if peer.next().is_some() {
+            crate::support::send(&mut peer.stream, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
+            peer.stream.shutdown(Shutdown::Both).ok();
+        }
+    });
+    let good = Backend::named("good");
+    let app = App::start_with(&pool_of(&[cutting.address, good.address], "", ""), 1);
+    for _ in 0..20 {
+        let mut client = crate::support::connect(app.address);
+        crate::support::send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        crate::support::read_to_close(&mut client);
+    }
+    assert_eq!(admission(&app, cutting.address), "ejected");
+    assert_eq!(cutting.seen().len(), 5);
+}

@@ -410,3 +410,29 @@ fn the_status_of_json_clients_is_json() {
     let value: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
     assert_eq!((response.field("content-type"), &value["error"]), (Some("application/json"), &"no-route".into()));
 }
+
+#[test]
+fn the_body_of_a_get_arrives_however_it_is_framed() {
+    let backend = Backend::named("a");
+    let app = app(&backend);
+    for (framing, body) in [("Content-Length: 5", "query"), ("Transfer-Encoding: chunked", "5\r\nquery\r\n0\r\n\r\n")] {
+        let request = format!("GET /search HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n{body}");
+        assert_eq!(exchange(&mut connect(app.address), &request).status, 200);
+        assert_eq!(text(&backend.seen().pop().unwrap().body), body);
+    }
+}
+
+#[test]
+fn a_replica_of_http_1_0_gets_whole_bodies_over_fresh_connections() {
+    let backend = Backend::start(|peer| {
+        peer.serve(|_| b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\na".to_vec());
+    });
+    let app = app(&backend);
+    let mut client = connect(app.address);
+    for _ in 0..3 {
+        let request = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        assert_eq!(exchange(&mut client, request).text(), "a");
+        assert_eq!(text(&backend.seen().pop().unwrap().body), "3\r\nabc\r\n0\r\n\r\n");
+    }
+    assert_eq!(backend.connections(), 3);
+}

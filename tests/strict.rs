@@ -226,3 +226,20 @@ fn a_flood_of_interim_answers_ends_with_the_deadline() {
     let app = App::start_with(&pool_of(&[fine.address], "", ""), 1);
     assert_eq!(get(app.address, "/").text(), "a", "a few of them are no harm");
 }
+
+#[test]
+fn an_old_client_that_waits_for_the_end_is_told_of_a_cut_by_a_reset() {
+    let backend = Backend::start(|peer| {
+        if peer.next().is_some() {
+            send(&mut peer.stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n");
+            peer.wait_for_close();
+        }
+    });
+    let rest = "[timeouts]\nresponse_body = \"150ms\"";
+    let app = App::start_with(&pool_of(&[backend.address], ONE_ATTEMPT, rest), 1);
+    let mut client = connect(app.address);
+    send(&mut client, "GET / HTTP/1.0\r\nHost: x\r\n\r\n");
+    let (got, was_orderly) = read_to_close(&mut client);
+    assert!(text(&got).ends_with("half"), "{}", text(&got));
+    assert!(!was_orderly, "without a length, an orderly close would make it look whole");
+}

@@ -48,7 +48,7 @@ pub(crate) async fn serve(
     drop(view);
     let client = Rc::new(Client::new(peer.ip(), listener.trusts(peer.ip())));
     let socket = Socket::new(stream, Rc::clone(&proxy.outbox));
-    let io = ClientIo::new(socket, Rc::clone(&client), request_head, client_write);
+    let io = ClientIo::new(Rc::clone(&socket), Rc::clone(&client), request_head, client_write);
     let service = service_fn({
         let client = Rc::clone(&client);
         move |request| proxy::handle(Rc::clone(&proxy), Rc::clone(&client), request)
@@ -89,6 +89,10 @@ pub(crate) async fn serve(
         }
     })
     .await;
+    if client.was_cut() {
+        // Closed in order, an answer without a length would look whole.
+        socket.reset_when_closed();
+    }
 }
 
 fn builder(limits: &Limits) -> http1::Builder {

@@ -4,9 +4,10 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use rustix::io::Errno;
@@ -85,6 +86,9 @@ pub(super) struct Answer {
     pub(super) is_early: bool,
 }
 
+/// A reused connection that ends this soon after the request was sent was being closed already; later, the replica died.
+const STALE_AFTER_SENDING: Duration = Duration::from_millis(100);
+
 /// How long an attempt may wait.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waits<'a> {
@@ -127,7 +131,10 @@ pub(super) async fn attempt(
         waits,
     };
     let result = sending.run(connection, request, now).await;
-    if let Err(Failure { cause: Cause::UpstreamClosed, reused: true, .. }) = result {
+    let is_prompt = || now.elapsed() < STALE_AFTER_SENDING;
+    if let Err(Failure { cause: Cause::UpstreamClosed, reused: true, .. }) = result
+        && is_prompt()
+    {
         endpoint.endpoint.idle_limit().observed(idle_for, now);
     }
     result
@@ -141,6 +148,7 @@ async fn connect(
     waits.arm(now + waits.timeouts.connect);
     let mut connecting = pin!(endpoint.connect());
     let result = poll_fn(|cx| match connecting.as_mut().poll(cx) {
+        Poll::Pending if waits.deadlines.expired(Wait::Request) => Poll::Ready(Err(Cause::RequestTimeout)),
         Poll::Pending if waits.are_over() => Poll::Ready(Err(Cause::ConnectTimeout)),
         Poll::Pending => Poll::Pending,
         Poll::Ready(connection) => Poll::Ready(connection.map_err(|error| {
@@ -202,7 +210,11 @@ impl Sending<'_> {
             // Nobody asked for another protocol: `Upgrade` is not passed on.
             (Some(Ok(response)), _) if response.status().is_informational() => Cause::UpstreamInvalid,
             (Some(Ok(response)), _) if is_ambiguous(&response) => Cause::UpstreamInvalid,
-            (Some(Ok(response)), Some(connection)) => {
+            (Some(Ok(response)), Some(mut connection)) => {
+                if response.version() < Version::HTTP_11 {
+                    // hyper would speak HTTP/1.0 from now on, which has no chunks.
+                    connection.retire();
+                }
                 let is_early = self.progress.is_some_and(|progress| !progress.ended.get());
                 return Ok(Answer { response, connection, is_early });
             }

@@ -110,6 +110,11 @@ impl ResponseBody {
 
 impl Streaming {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let is_driven_elsewhere = matches!(self.connection, Carrier::Task(_));
+        if is_driven_elsewhere && self.exchange.client().deadlines.expired(Wait::RequestBody) {
+            // Nobody wakes the task that waits for it.
+            return self.cut(&"the client sent no more of its request in time");
+        }
         let incoming = &mut self.incoming;
         let polled = match &mut self.connection {
             Carrier::Inline(connection) => connection.poll_quietly(cx, |connection, cx| {
@@ -175,6 +180,7 @@ impl Streaming {
         deadlines.disarm(Wait::Upstream);
         deadlines.disarm(Wait::Drain);
         self.connection = Carrier::Done;
+        self.exchange.client().cut();
         self.exchange.finish(Outcome::Cut);
     }
 
@@ -189,6 +195,7 @@ impl Streaming {
         let deadlines = &self.exchange.client().deadlines;
         deadlines.disarm(Wait::Upstream);
         deadlines.disarm(Wait::Drain);
+        self.exchange.endpoint_succeeded();
         let now = self.exchange.finish_answered();
         if let Carrier::Inline(connection) = std::mem::replace(&mut self.connection, Carrier::Done) {
             self.exchange.checkin(connection, now);

@@ -100,6 +100,13 @@ impl Exchange {
         self.attempts
     }
 
+    /// The endpoint gave a whole answer.
+    pub(super) fn endpoint_succeeded(&self) {
+        if let Some(endpoint) = self.endpoint() {
+            endpoint.endpoint.passive().succeeded();
+        }
+    }
+
     /// Counts a failure of the endpoint; `points` is its weight.
     pub(super) fn endpoint_failed(&self, points: u32) {
         let Some(endpoint) = self.endpoint() else { return };

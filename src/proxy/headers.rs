@@ -128,6 +128,11 @@ pub(crate) fn is_plainly_chunked(headers: &HeaderMap) -> bool {
         && codings.next().is_none()
 }
 
+/// Says that the body comes in chunks: hyper would leave out the body of a GET that has neither this nor a length.
+pub(crate) fn announce_chunks(headers: &mut HeaderMap) {
+    headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+}
+
 /// Whether an answer says twice where it ends, in different ways (RFC 9112 section 6.3): somebody wants us to disagree.
 pub(crate) fn has_two_framings(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH)

@@ -76,6 +76,8 @@ pub struct Client {
     forwarding: Forwarding,
     /// Since when its listener has been going, if it is.
     draining_since: Cell<Option<Instant>>,
+    /// Whether the latest answer broke off.
+    was_cut: Cell<bool>,
 }
 
 impl Client {
@@ -90,6 +92,7 @@ impl Client {
             idle_since: Cell::default(),
             forwarding: Forwarding::new(peer, trusted),
             draining_since: Cell::default(),
+            was_cut: Cell::new(false),
         }
     }
 
@@ -106,6 +109,16 @@ impl Client {
     /// From when on the client's next request is awaited.
     pub fn idle_since(&self) -> Instant {
         self.idle_since.get().unwrap_or_else(Instant::now)
+    }
+
+    /// The answer broke off: the connection must not end as if it were whole.
+    fn cut(&self) {
+        self.was_cut.set(true);
+    }
+
+    /// Whether the latest answer broke off.
+    pub fn was_cut(&self) -> bool {
+        self.was_cut.get()
     }
 
     /// Its listener is going.
@@ -172,6 +185,9 @@ pub async fn handle(
         }
     };
     headers::prepare_request(&mut parts.headers, host, &client.forwarding);
+    if !body.is_empty() && http_body::Body::size_hint(&body).exact().is_none() {
+        headers::announce_chunks(&mut parts.headers);
+    }
     let access = proxy.access_log.is_some().then(|| AccessDraft::new(client.peer, &parts));
     let mut exchange = Exchange::open(&proxy, &client, view, pool, started, access);
     let mut outgoing = Outgoing::new(parts, body);
@@ -222,7 +238,10 @@ async fn settle(exchange: &mut Exchange, request: &mut Outgoing) -> Result<Answe
         let index = match exchange.pool().acquire(&tried) {
             Some(index) => index,
             None => match queue::wait(exchange.pool(), &tried, deadlines, now).await {
-                Ok(index) => index,
+                Ok(index) => {
+                    now = Instant::now();
+                    index
+                }
                 Err(cause) => break cause,
             },
         };
@@ -235,7 +254,6 @@ async fn settle(exchange: &mut Exchange, request: &mut Outgoing) -> Result<Answe
                 let (answered, status) = (Instant::now(), answer.response.status());
                 endpoint.endpoint.latency().record(answered.saturating_duration_since(now), answered);
                 if !exchange.pool().retry.on_status.contains(&status.as_u16()) {
-                    endpoint.endpoint.passive().succeeded();
                     return Ok(answer);
                 }
                 request.take_back(&answer);
@@ -249,7 +267,7 @@ async fn settle(exchange: &mut Exchange, request: &mut Outgoing) -> Result<Answe
             Decision::Again { fresh: only_fresh } => {
                 // It must not stand in its own way.
                 exchange.release();
-                fresh = only_fresh;
+                fresh |= only_fresh;
             }
             Decision::GiveUp => break cause,
         }

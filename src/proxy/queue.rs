@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -10,29 +11,45 @@ use super::error::Cause;
 use crate::deadlines::{Deadlines, Wait};
 use crate::upstream::{Pool, Tried};
 
+/// Who waits looks again after this time even if no request has ended: room appears also when an endpoint becomes healthy.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// Waits, if the pool has a queue and a place in it, until an endpoint has counted the request; returns its index.
 pub(super) async fn wait(pool: &Pool, tried: &Tried, deadlines: &Deadlines, now: Instant) -> Result<usize, Cause> {
     if !pool.is_full() {
         return Err(Cause::NoEndpoint);
     }
-    let Some(place) = pool.shared.queue.enter(pool.queue.size) else { return Err(Cause::Overloaded) };
-    deadlines.arm(Wait::Upstream, now + pool.queue.timeout);
+    let queue = &pool.shared.queue;
+    let Some(place) = queue.enter(pool.queue.size) else { return Err(Cause::Overloaded) };
+    let ends = now + pool.queue.timeout;
+    // Whoever comes while others wait lets them go first.
+    let mut is_my_turn = queue.waiting() == 1;
     let result = loop {
         let mut turn = pin!(place.turn());
         // From here on no end of a request is missed, so one between the look and the wait is seen.
         turn.as_mut().enable();
-        if let Some(index) = pool.acquire_in_turn(tried) {
+        if is_my_turn && let Some(index) = pool.acquire_in_turn(tried) {
             break Ok(index);
         }
-        let is_late = || deadlines.expired(Wait::Upstream) || deadlines.expired(Wait::Request);
-        let turn = poll_fn(|cx| match turn.as_mut().poll(cx) {
-            Poll::Pending if is_late() => Poll::Ready(Err(Cause::Overloaded)),
-            polled => polled.map(Ok),
-        });
-        if let Err(cause) = turn.await {
-            break Err(cause);
+        let now = Instant::now();
+        if now >= ends {
+            break Err(Cause::Overloaded);
         }
+        deadlines.arm(Wait::Upstream, ends.min(now + LOOK_AGAIN));
+        poll_fn(|cx| match turn.as_mut().poll(cx) {
+            Poll::Pending if deadlines.expired(Wait::Upstream) || deadlines.expired(Wait::Request) => Poll::Ready(()),
+            polled => polled,
+        })
+        .await;
+        deadlines.disarm(Wait::Upstream);
+        if deadlines.expired(Wait::Request) {
+            break Err(Cause::RequestTimeout);
+        }
+        is_my_turn = true;
     };
+    drop(place);
+    // Several ends may have woken only one.
+    queue.freed();
     deadlines.disarm(Wait::Upstream);
     result
 }

@@ -105,7 +105,8 @@ impl WorkerEndpoint {
             connection.poll_drive(&mut Context::from_waker(Waker::noop()));
         }
         let mut idle = self.idle.borrow_mut();
-        if connection.is_done
+        if connection.is_last
+            || connection.is_done
             || !connection.sender.is_ready()
             || connection.record.socket.has_unsent()
             || idle.len() >= self.idle_max.get()
@@ -170,6 +171,7 @@ impl WorkerEndpoint {
             idle_since,
             seen_open: idle_since,
             is_reused: false,
+            is_last: false,
             is_done: false,
         }))
     }
@@ -186,6 +188,7 @@ pub struct UpstreamConnection {
     /// When it was looked at last, and was open.
     seen_open: Instant,
     is_reused: bool,
+    is_last: bool,
     is_done: bool,
 }
 
@@ -193,6 +196,11 @@ impl UpstreamConnection {
     /// Whether it served another exchange before.
     pub fn is_reused(&self) -> bool {
         self.is_reused
+    }
+
+    /// Serves no other exchange after this one.
+    pub fn retire(&mut self) {
+        self.is_last = true;
     }
 
     /// How long it has been unused.

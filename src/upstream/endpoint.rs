@@ -80,6 +80,11 @@ impl Endpoint {
         self.in_flight.load(Relaxed)
     }
 
+    /// Whether it has fewer requests than `most`. Ordered after the entry into a queue, see `super::queue`.
+    pub fn has_room(&self, most: u32) -> bool {
+        self.in_flight.load(SeqCst) < most
+    }
+
     /// Counts one more request if no other was counted since `seen` was read.
     ///
     /// This is what makes least-connections exact: a pick is void when the load it was based on has changed.

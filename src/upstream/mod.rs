@@ -304,7 +304,9 @@ impl Pool {
             let pick = self.balance.pick(&view, &mut dice)?;
             let endpoint = &self.members[pick.index].endpoint;
             match pick.if_load {
-                Some(load) if !endpoint.begin_if(load) => continue,
+                Some(load) if self.max_requests.is_some_and(|most| load >= most) || !endpoint.begin_if(load) => {
+                    continue;
+                }
                 Some(_) => {}
                 None if !endpoint.begin_below(self.max_requests) => continue,
                 None => {}
@@ -424,7 +426,7 @@ impl Candidates for PoolCandidates<'_> {
     fn eligible(&self, index: usize) -> bool {
         let member = &self.pool.members[index];
         member.is_up(self.mode)
-            && self.pool.max_requests.is_none_or(|most| member.endpoint.in_flight() < most)
+            && self.pool.max_requests.is_none_or(|most| member.endpoint.has_room(most))
             && (self.among == Among::All || !self.tried.contains(index))
             && (self.among != Among::Admitted || self.admits(index))
     }

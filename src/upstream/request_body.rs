@@ -49,6 +49,8 @@ pub struct Upload {
     progress: Rc<Progress>,
     deadlines: Rc<Deadlines>,
     bounds: Bounds,
+    /// Whether the client is being waited for.
+    is_waiting: Cell<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -97,7 +99,8 @@ impl RequestBody {
             return Self(None);
         }
         let (incoming, deadlines) = (RefCell::new(incoming), Rc::clone(deadlines));
-        let upload = Upload { incoming, kept: RefCell::default(), progress: Rc::default(), deadlines, bounds };
+        let (kept, progress, is_waiting) = (RefCell::default(), Rc::default(), Cell::new(false));
+        let upload = Upload { incoming, kept, progress, deadlines, bounds, is_waiting };
         Self(Some(Reader { upload: Rc::new(upload), replayed: 0 }))
     }
 
@@ -128,8 +131,15 @@ impl Upload {
         !self.kept.borrow().is_too_much
     }
 
+    /// The client is not being waited for any more. The slot may be another request's by now: only an own wait is ended.
+    fn end_wait(&self) {
+        if self.is_waiting.replace(false) {
+            self.deadlines.disarm(Wait::RequestBody);
+        }
+    }
+
     fn fail(&self, failure: BodyFailure) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
-        self.deadlines.disarm(Wait::RequestBody);
+        self.end_wait();
         self.progress.failure.set(Some(failure));
         Poll::Ready(Some(Err(failure)))
     }
@@ -145,12 +155,13 @@ impl Upload {
                     return self.fail(BodyFailure::Timeout);
                 }
                 if !self.deadlines.is_armed(Wait::RequestBody) {
+                    self.is_waiting.set(true);
                     self.deadlines.arm_in(Wait::RequestBody, self.bounds.read_timeout);
                 }
                 Poll::Pending
             }
             Poll::Ready(Some(Ok(frame))) => {
-                self.deadlines.disarm(Wait::RequestBody);
+                self.end_wait();
                 let progress = &self.progress;
                 progress.bytes.set(progress.bytes.get() + frame.data_ref().map_or(0, |data| data.len() as u64));
                 if progress.bytes.get() > self.bounds.bytes_max {
@@ -162,7 +173,7 @@ impl Upload {
             }
             Poll::Ready(Some(Err(_))) => self.fail(BodyFailure::Client),
             Poll::Ready(None) => {
-                self.deadlines.disarm(Wait::RequestBody);
+                self.end_wait();
                 self.progress.ended.set(true);
                 Poll::Ready(None)
             }
@@ -212,7 +223,7 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.upload.deadlines.disarm(Wait::RequestBody);
+        self.upload.end_wait();
     }
 }
 
