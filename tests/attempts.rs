@@ -43,6 +43,20 @@ fn a_refused_connection_moves_any_method_to_another_endpoint() {
 }
 
 #[test]
+fn a_refused_connection_is_no_attempt_while_there_are_other_endpoints() {
+    let backend = Backend::named("a");
+    let mut addresses: Vec<_> = (0..7).map(|_| nobody()).collect();
+    addresses.push(backend.address);
+    let app = App::over(&addresses, "eject.failures = 0\n[pool.app.retry]\nattempts = 1", "");
+    for _ in 0..24 {
+        assert_eq!(get(app.address, "/").text(), "a");
+    }
+    let dead = App::over(&addresses[..7], "eject.failures = 0", "");
+    assert_eq!(get(dead.address, "/").field("x-unstick-error"), Some("connect-failed"));
+    assert_eq!(dead.metric("unstick_retries_total{pool=\"app\"}"), 8.0, "each once, and two more attempts");
+}
+
+#[test]
 fn an_unanswered_get_moves_to_another_endpoint_and_a_post_does_not() {
     let ((mute, count), backend) = (mute(), Backend::named("a"));
     let app = App::over(&[mute.address, backend.address], "eject.failures = 0", "");

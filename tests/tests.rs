@@ -11,9 +11,11 @@ mod config_files; // config files, good and bad, and what is said of the bad one
 mod demo; // `unstick demo` as a user sees it
 mod drain; // endpoints and listeners that go while answers are on their way
 mod ejection; // what failures in live traffic do to an endpoint
+mod fuzz; // mutated messages from both sides, judged by a strict reader
 mod health; // probes, verdicts, the admin port
 mod http1; // framing, header fields, streaming
 mod keep_alive; // connections that the replica closes while they are unused
+mod moments; // faults at every single byte of an exchange
 mod names; // backends found by DNS
 mod overload; // more requests, connections or descriptors than there is room for
 mod reload; // every way of editing, and what an edit leaves untouched

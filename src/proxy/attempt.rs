@@ -253,11 +253,16 @@ impl Sending<'_> {
     }
 }
 
-/// Whether it is open to doubt where the answer ends. One that has a length was framed by that alone.
+/// Whether it is open to doubt where the answer ends. One with a body of known length was framed by that alone; nobody has read
+/// the length of one without a body (of HEAD, say), but the client will.
 fn is_ambiguous(response: &Response<Incoming>) -> bool {
     let headers = response.headers();
-    response.body().size_hint().exact().is_none()
-        && (!headers::is_plainly_chunked(headers) || headers::has_two_framings(headers))
+    let is_doubtful = || !headers::is_plainly_chunked(headers) || headers::has_two_framings(headers);
+    match response.body().size_hint().exact() {
+        None => is_doubtful(),
+        Some(0) => is_doubtful() || !headers::has_plain_length(headers),
+        Some(_) => false,
+    }
 }
 
 /// Whether it is not the endpoint that failed but this process, which has no descriptor, port or memory left.

@@ -138,6 +138,16 @@ pub(crate) fn has_two_framings(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH)
 }
 
+/// Whether `Content-Length` is one number, or not there (RFC 9110 section 8.6).
+pub(crate) fn has_plain_length(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
+    let is_number = |length: &[u8]| {
+        length.iter().all(u8::is_ascii_digit)
+            && std::str::from_utf8(length).is_ok_and(|length| length.parse::<u64>().is_ok())
+    };
+    lengths.next().is_none_or(is_number) && lengths.next().is_none()
+}
+
 /// `uri-host [":" port]` of RFC 3986, loosely: nothing that ends a host in a URL, a list or a quoted string.
 fn is_host(host: &[u8]) -> bool {
     host.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(b))

@@ -234,6 +234,7 @@ async fn settle(exchange: &mut Exchange, request: &mut Outgoing) -> Result<Answe
         deadlines.arm(Wait::Request, exchange.started + timeout);
     }
     let (mut tried, mut fresh, mut now, mut unwell) = (Tried::default(), false, exchange.started, None);
+    let mut counted = 0;
     let cause = loop {
         let index = match exchange.pool().acquire(&tried) {
             Some(index) => index,
@@ -263,7 +264,8 @@ async fn settle(exchange: &mut Exchange, request: &mut Outgoing) -> Result<Answe
             Err(failure) => (Trouble::Unanswered(failure), failure.cause),
         };
         now = Instant::now();
-        match decide(exchange, request, trouble, now) {
+        counted += usize::from(!trouble.is_refusal() || !exchange.pool().has_untried(&tried));
+        match decide(exchange, request, trouble, counted, now) {
             Decision::Again { fresh: only_fresh } => {
                 // It must not stand in its own way.
                 exchange.release();
@@ -278,13 +280,13 @@ async fn settle(exchange: &mut Exchange, request: &mut Outgoing) -> Result<Answe
     Ok(answer)
 }
 
-/// Decides what follows an attempt that settled nothing; counts and logs it.
-fn decide(exchange: &Exchange, request: &Outgoing, trouble: Trouble, now: Instant) -> Decision {
+/// Decides what follows an attempt that settled nothing, when so many count as made; counts and logs it.
+fn decide(exchange: &Exchange, request: &Outgoing, trouble: Trouble, counted: usize, now: Instant) -> Decision {
     let Parts { method, headers, .. } = request.parts();
     let has_key = headers.contains_key(headers::IDEMPOTENCY_KEY);
     let repeatable = Repeatable { method, has_key, whole: request.whole };
-    let (made, pool) = (exchange.attempts() as usize, exchange.pool());
-    let decision = retry::decide(trouble, repeatable, made, pool.retry.attempts.get());
+    let pool = exchange.pool();
+    let decision = retry::decide(trouble, repeatable, counted, pool.retry.attempts.get());
     let decision = if decision != Decision::GiveUp && trouble.was_sent() && !pool.may_repeat(now) {
         exchange.pool_cell().retries_refused.add(1);
         tracing::warn!(pool = %pool.name, "a request is not repeated: the retry budget is used up");

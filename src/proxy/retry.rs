@@ -18,6 +18,12 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
+    /// Whether there was nobody to connect to: that costs neither time nor anybody's work, so it counts as an attempt only when
+    /// there is no other endpoint to go to.
+    pub(crate) fn is_refusal(self) -> bool {
+        matches!(self, Self::Unanswered(Failure { cause: Cause::ConnectFailed, .. }))
+    }
+
     /// Whether a replica may have seen the request.
     pub(crate) fn was_sent(self) -> bool {
         match self {
@@ -68,7 +74,7 @@ pub(crate) enum Decision {
     GiveUp,
 }
 
-/// Decides after `attempts` attempts of at most `attempts_max`.
+/// Decides after `attempts` attempts (that count, see [`Trouble::is_refusal`]) of at most `attempts_max`.
 pub(crate) fn decide(trouble: Trouble, request: Repeatable<'_>, attempts: usize, attempts_max: usize) -> Decision {
     let permitted = !trouble.was_sent() || request.method.is_idempotent() || request.has_key;
     let (by_upstream, fresh) = match trouble {
@@ -105,6 +111,8 @@ fn is_upstream_s(cause: Cause) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -148,6 +156,53 @@ mod tests {
         ] {
             let decision = decide(trouble, Repeatable { method: &Method::POST, has_key, whole }, 1, 3);
             assert_eq!(decision != Decision::GiveUp, is_repeated, "{trouble:?} key={has_key} whole={whole}");
+        }
+    }
+
+    const CAUSES: [Cause; 10] = [
+        Cause::ConnectFailed,
+        Cause::ConnectTimeout,
+        Cause::UpstreamClosed,
+        Cause::UpstreamInvalid,
+        Cause::UpstreamTimeout,
+        Cause::BodyTooLarge,
+        Cause::BodyTimeout,
+        Cause::NoEndpoint,
+        Cause::Overloaded,
+        Cause::RequestTimeout,
+    ];
+
+    fn any_trouble() -> impl Strategy<Value = Trouble> {
+        let failure = (prop::sample::select(&CAUSES[..]), any::<bool>(), any::<bool>());
+        prop_oneof![
+            failure.prop_map(|(cause, sent, reused)| Trouble::Unanswered(Failure { cause, sent, reused })),
+            prop::sample::select(vec![502, 503, 504])
+                .prop_map(|code| Trouble::Answered(StatusCode::from_u16(code).unwrap_or_default())),
+        ]
+    }
+
+    proptest! {
+        /// What must not be done twice is not, whatever happened; and nothing is tried for ever.
+        #[test]
+        fn no_repetition_does_harm(
+            trouble in any_trouble(),
+            method in "GET|HEAD|PUT|DELETE|OPTIONS|POST|PATCH|PURGE|get",
+            has_key: bool,
+            whole: bool,
+            attempts in 1usize..6,
+            attempts_max in 1usize..6,
+        ) {
+            let safe = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"].contains(&method.as_str());
+            let method = Method::from_bytes(method.as_bytes())?;
+            let decision = decide(trouble, Repeatable { method: &method, has_key, whole }, attempts, attempts_max);
+            if let Decision::Again { fresh } = decision {
+                prop_assert!(whole && attempts < attempts_max);
+                prop_assert!(!trouble.was_sent() || safe || has_key);
+                prop_assert_eq!(fresh, matches!(trouble, Trouble::Unanswered(Failure { reused: true, .. })));
+            }
+            if attempts_max == 1 {
+                prop_assert_eq!(decision, Decision::GiveUp);
+            }
         }
     }
 }

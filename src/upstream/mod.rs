@@ -282,6 +282,12 @@ impl Pool {
         self.acquire_in_turn(tried)
     }
 
+    /// Whether there is somebody whom a request has not been tried on.
+    pub fn has_untried(&self, tried: &Tried) -> bool {
+        let view = PoolCandidates { pool: self, mode: self.mode(), tried, among: Among::Others, salt: 0 };
+        tried.len < ATTEMPTS_MAX && (0..view.count()).any(|index| view.eligible(index))
+    }
+
     /// Whether it is only for `max_requests` that nobody may have a request.
     pub fn is_full(&self) -> bool {
         let mode = self.mode();

@@ -223,7 +223,7 @@ impl Peer {
         }
     }
 
-    fn fill(&mut self) -> Option<()> {
+    pub(crate) fn fill(&mut self) -> Option<()> {
         let mut buffer = [0u8; 65536];
         match self.stream.read(&mut buffer) {
             Ok(0) | Err(_) => None,
