@@ -18,6 +18,8 @@ use crate::support::{App, connect, pool_of, read_to_close, send, text};
 /// Each with its own proxy and replica, since one waits for a timeout in about every third case.
 const LANES: u64 = 12;
 const CASES: u64 = 600;
+/// Cases with one proxy and replica.
+const ROUND: u64 = 300;
 
 /// Unfinished messages end with these, so they are short; a machine that stands still for so long makes a case say less, not
 /// fail.
@@ -92,7 +94,12 @@ fn in_lanes(lane: impl Fn(&mut Rng, u64) + Sync) {
     thread::scope(|scope| {
         for number in 0..LANES {
             let lane = &lane;
-            scope.spawn(move || lane(&mut Rng::with_seed(seed * 1000 + number), cases));
+            scope.spawn(move || {
+                let mut dice = Rng::with_seed(seed * 1000 + number);
+                // Replicas keep their connections until they are dropped.
+                let rounds = (0..cases).step_by(ROUND as usize).map(|done| ROUND.min(cases - done));
+                rounds.for_each(|cases| lane(&mut dice, cases));
+            });
         }
     });
 }

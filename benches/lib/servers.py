@@ -190,7 +190,7 @@ def start_haproxy(
     return wait_ready(Server(name, child, port, log))
 
 
-def unstick_config(port: int, pools: dict[str, list[str]], admin: str = "off", health: str = "") -> str:
+def unstick_config(port: int, pools: dict[str, list[str]], admin: str = "off", health: str = "", rest: str = "") -> str:
     """The config unstick gets: the same pools and prefixes as HAProxy's, defaults for the rest (access log off)."""
     text = f'[listen.web]\naddress = "127.0.0.1:{port}"\n\n[admin]\naddress = "{admin}"\n'
     for pool in pools if len(pools) > 1 else []:
@@ -198,7 +198,7 @@ def unstick_config(port: int, pools: dict[str, list[str]], admin: str = "off", h
         text += f'\n[[route]]\npath = "{path}"\npool = "{pool}"\n'
     for pool, addresses in pools.items():
         text += f"\n[pool.{pool}]\nbackends = {json.dumps(addresses)}\n\n[pool.{pool}.health]\npath = \"/\"\n{health}"
-    return text
+    return text + rest
 
 
 def start_unstick(

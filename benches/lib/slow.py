@@ -42,6 +42,8 @@ class Replica(asyncio.Protocol):
         for line in head.lower().split(b"\r\n"):
             if line.startswith(b"content-length:"):
                 self.left = int(line.split(b":")[1])
+            if line.startswith(b"transfer-encoding:"):
+                self.left = 1 << 60  # hostile ones never end
         if self.left:
             self.body(rest)
         else:

@@ -1,7 +1,7 @@
 //! A request body on its way from the client to an endpoint: streamed, never collected.
 //!
-//! Its beginning, up to `limits.replay`, is kept until the answer begins, so that another attempt can send it again. Keeping
-//! copies nothing: the parts are counted references to what was read from the client.
+//! Its beginning, up to `limits.replay`, is kept until the answer begins, so that another attempt can send it again. A body in
+//! one part, or in large ones, is kept without a copy, as counted references to what was read from the client.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -16,8 +16,12 @@ use hyper::body::Incoming;
 
 use crate::deadlines::{Deadlines, Wait};
 
-/// Parts of a body that are kept at most: each pins the buffer that it was read into.
+/// Parts of a body that are kept at most.
 const PARTS_MAX: usize = 256;
+
+/// Smaller parts are copied, but for the first one: each reference pins the buffer it was read into (8 KiB), so a client that sends
+/// byte by byte would make us hold a thousand times what it sent.
+const COPIED_BELOW: usize = 2048;
 
 /// The body of one request as one attempt reads it. Requests without a body, which are most, carry nothing but a null pointer.
 #[derive(Debug, Default)]
@@ -187,6 +191,9 @@ impl Kept {
             return;
         }
         let part = match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) if data.len() < COPIED_BELOW && !self.parts.is_empty() => {
+                Part::Data(Bytes::copy_from_slice(data))
+            }
             (Some(data), _) => Part::Data(data.clone()),
             (_, Some(trailers)) => Part::Trailers(trailers.clone()),
             _ => return,
@@ -254,5 +261,34 @@ impl Body for RequestBody {
         }
         hint.set_lower(coming.lower().saturating_add(replay));
         hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_parts_do_not_pin_the_buffers_they_came_in() {
+        let mut kept = Kept::default();
+        let buffers: Vec<Bytes> = [8192, 8192, 8192].map(|size| Bytes::from(vec![b'x'; size])).into();
+        for (buffer, len) in buffers.iter().zip([10, 1, 4096]) {
+            kept.keep(&Frame::data(buffer.slice(..len)), 64 * 1024);
+        }
+        assert_eq!(kept.parts.len(), 3);
+        let is_pinned: Vec<bool> = buffers.iter().map(|buffer| !buffer.is_unique()).collect();
+        assert_eq!(is_pinned, [true, false, true], "the first, and large ones, are kept as they are");
+    }
+
+    #[test]
+    fn what_is_kept_has_bounds() {
+        for (len, replay_max, kept_parts) in [(1, 1000, PARTS_MAX), (100, 1000, 10), (1001, 1000, 0)] {
+            let mut kept = Kept::default();
+            let part = Bytes::from(vec![b'x'; len]);
+            (0..kept_parts).for_each(|_| kept.keep(&Frame::data(part.clone()), replay_max));
+            assert_eq!((kept.parts.len(), kept.is_too_much), (kept_parts, false), "{len}");
+            kept.keep(&Frame::data(part), replay_max);
+            assert!(kept.is_too_much && kept.parts.is_empty(), "{len}: too much is nothing");
+        }
     }
 }

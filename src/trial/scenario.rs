@@ -1,0 +1,127 @@
+//! Journeys: what users will do, made up from a seed. The same seed makes the same journeys.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::history::{Action, Value};
+
+/// How users behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scenario {
+    /// Everything is drawn from this.
+    pub seed: u64,
+    /// Mean pause between two steps of a user.
+    pub pause: Duration,
+    /// When the last user begins, after the first one.
+    pub arrivals: Duration,
+    /// One user in so many begins within `late` instead; 0: nobody.
+    pub late_one_in: u32,
+    /// From when to when late users begin.
+    pub late: (Duration, Duration),
+}
+
+impl Scenario {
+    /// When a user begins, since the beginning.
+    pub fn arrival(&self, user: u32) -> Duration {
+        let mut dice = self.dice(user, u32::MAX);
+        let (from, to) = if self.late_one_in > 0 && user % self.late_one_in == self.late_one_in - 1 {
+            self.late
+        } else {
+            (Duration::ZERO, self.arrivals)
+        };
+        from + to.saturating_sub(from).mul_f64(dice.f64())
+    }
+
+    /// The journey of a user's nth session.
+    pub fn journey(&self, user: u32, nth: u32) -> Journey {
+        Journey { dice: self.dice(user, nth), user, nth, writes: 0, pause: self.pause }
+    }
+
+    fn dice(&self, user: u32, nth: u32) -> Rng {
+        let mut mixer = Rng::with_seed(self.seed);
+        let salt = mixer.u64(..);
+        Rng::with_seed(salt ^ (u64::from(user) << 32 | u64::from(nth)))
+    }
+}
+
+/// What a user does in one session, step by step after the login.
+#[derive(Debug, Clone)]
+pub struct Journey {
+    dice: Rng,
+    user: u32,
+    nth: u32,
+    writes: u64,
+    pause: Duration,
+}
+
+/// Writes of one session at most; then it only reads.
+const WRITES_MAX: u64 = 256;
+
+impl Journey {
+    /// The next step, and how long the user thinks before it: evenly between half the mean pause and one and a half of it.
+    pub fn next_step(&mut self) -> (Duration, Action) {
+        let pause = self.pause.mul_f64(0.5 + self.dice.f64());
+        let action = match self.dice.u32(..100) {
+            0..45 => Action::Read,
+            45..90 => self.write(Action::Write),
+            _ => self.write(Action::Checkout),
+        };
+        (pause, action)
+    }
+
+    /// The value is made of user, session and number, so nobody else writes the same.
+    fn write(&mut self, action: fn(Value) -> Action) -> Action {
+        if self.writes == WRITES_MAX {
+            return Action::Read;
+        }
+        self.writes += 1;
+        action(u64::from(self.user) << 32 | u64::from(self.nth) << 16 | self.writes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn scenario(seed: u64) -> Scenario {
+        let ms = Duration::from_millis;
+        Scenario { seed, pause: ms(100), arrivals: ms(300), late_one_in: 4, late: (ms(1000), ms(2000)) }
+    }
+
+    fn steps(seed: u64, user: u32, nth: u32) -> Vec<(Duration, Action)> {
+        let mut journey = scenario(seed).journey(user, nth);
+        (0..50).map(|_| journey.next_step()).collect()
+    }
+
+    #[test]
+    fn the_seed_decides_everything() {
+        assert_eq!(steps(7, 1, 0), steps(7, 1, 0));
+        assert_ne!(steps(7, 1, 0), steps(8, 1, 0));
+        assert_ne!(steps(7, 1, 0), steps(7, 2, 0));
+        assert_ne!(steps(7, 1, 0), steps(7, 1, 1));
+        assert_eq!(scenario(7).arrival(3), scenario(7).arrival(3));
+    }
+
+    #[test]
+    fn no_value_is_written_twice() {
+        let sessions = (0..20).flat_map(|user| (0..5).map(move |nth| (user, nth)));
+        let values: Vec<Value> =
+            sessions.flat_map(|(user, nth)| steps(1, user, nth)).filter_map(|(_, action)| action.value()).collect();
+        assert!(values.len() > 1000);
+        assert_eq!(values.iter().collect::<HashSet<_>>().len(), values.len());
+    }
+
+    #[test]
+    fn pauses_and_arrivals_keep_to_their_bounds() {
+        let ms = Duration::from_millis;
+        assert!(steps(1, 1, 1).iter().all(|(pause, _)| (ms(50)..ms(151)).contains(pause)));
+        for user in 0..100 {
+            let arrival = scenario(1).arrival(user);
+            let bounds = if user % 4 == 3 { ms(1000)..ms(2001) } else { ms(0)..ms(301) };
+            assert!(bounds.contains(&arrival), "{user} {arrival:?}");
+        }
+    }
+}
