@@ -54,8 +54,8 @@ impl Broken {
             move |peer| {
                 if peer.next().is_some() {
                     let (answer, bytes, fault) = *plan.lock().unwrap();
-                    send(&mut peer.stream, &answer[..bytes]);
                     struck.fetch_add(1, Relaxed);
+                    send(&mut peer.stream, &answer[..bytes]);
                     fault.strike(&peer.stream);
                 }
             }

@@ -28,6 +28,9 @@ use crate::proxy::{self, Client, Proxy};
 /// with a reset, and the client might never read the answer it was sent.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How much of it is discarded at most: who goes on for longer does not want to know.
+const LINGER_BYTES_MAX: usize = 8 << 20;
+
 /// How long a connection that has not had its first request may wait for it when its listener drains.
 const FIRST_REQUEST_WHEN_DRAINING: Duration = Duration::from_secs(1);
 
@@ -151,13 +154,15 @@ struct ClientIo {
     in_head: Cell<bool>,
     /// Whether our half has been closed.
     is_shut: bool,
+    /// What was discarded since then.
+    discarded: usize,
 }
 
 impl ClientIo {
     fn new(socket: Rc<Socket>, client: Rc<Client>, head_timeout: Duration, write_timeout: Duration) -> Self {
         // A fresh connection owes us a head at once.
         client.deadlines.arm_in(Wait::Client, head_timeout);
-        Self { socket, client, head_timeout, write_timeout, in_head: Cell::new(true), is_shut: false }
+        Self { socket, client, head_timeout, write_timeout, in_head: Cell::new(true), is_shut: false, discarded: 0 }
     }
 
     /// Notes that the client wrote something.
@@ -183,12 +188,13 @@ impl ClientIo {
     }
 
     /// Discards what the client still sends until it closes its half too.
-    fn poll_linger(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut scratch = [0u8; 8192];
         loop {
             let mut buffer = ReadBuf::new(&mut scratch);
             ready!(self.socket.poll_read(cx, buffer.unfilled()))?;
-            if buffer.filled().is_empty() {
+            self.discarded += buffer.filled().len();
+            if buffer.filled().is_empty() || self.discarded > LINGER_BYTES_MAX {
                 return Poll::Ready(Ok(()));
             }
         }

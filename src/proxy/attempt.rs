@@ -206,6 +206,7 @@ impl Sending<'_> {
         })
         .await;
         self.waits.deadlines.disarm(Wait::Upstream);
+        record.answered();
         let cause = match (result, connection) {
             // Nobody asked for another protocol: `Upgrade` is not passed on.
             (Some(Ok(response)), _) if response.status().is_informational() => Cause::UpstreamInvalid,
@@ -273,7 +274,9 @@ fn is_our_own(error: &std::io::Error) -> bool {
 
 fn cause_of(error: &hyper::Error) -> Cause {
     tracing::debug!(error = %Chain(error), "no answer");
-    if error.is_parse() { Cause::UpstreamInvalid } else { Cause::UpstreamClosed }
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    let is_flood = io.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData);
+    if error.is_parse() || is_flood { Cause::UpstreamInvalid } else { Cause::UpstreamClosed }
 }
 
 /// An error with all its sources in one line.

@@ -32,6 +32,11 @@ use crate::outbox::{Outbox, Socket};
 /// Bound of the read and the write buffer of a connection to an endpoint, and so of an answer's head.
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
 
+/// Reads in a row that find something while an answer is waited for. Each but the last one filled its buffer, which grows up to the
+/// bound above: no head needs as many. hyper discards interim answers (RFC 9110 section 15.2) as long as they come, and a
+/// flood of them would keep the worker from everything else, deadlines included.
+const READS_BEFORE_ANSWER_MAX: u32 = 16;
+
 /// Connections that were used so shortly before are taken without asking the kernel whether they were closed meanwhile; the
 /// runtime has heard of it by then.
 const KNOWN_SILENT: Duration = Duration::from_millis(1);
@@ -231,6 +236,7 @@ impl UpstreamConnection {
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
         self.record.head.borrow_mut().clear();
+        self.record.reads_before_answer.set(Some(0));
         self.sender.try_send_request(request)
     }
 
@@ -303,11 +309,29 @@ pub struct Record {
     socket: Rc<Socket>,
     /// The head of the latest request, as it was handed to the socket; kept for the case that it must be sent again.
     head: RefCell<Vec<u8>>,
+    /// Reads in a row that found something since the latest request was sent; `None` once its answer is there.
+    reads_before_answer: Cell<Option<u32>>,
 }
 
 impl Record {
     fn new(socket: Rc<Socket>) -> Self {
-        Self { socket, head: RefCell::default() }
+        Self { socket, head: RefCell::default(), reads_before_answer: Cell::default() }
+    }
+
+    /// The head of the answer has come.
+    pub fn answered(&self) {
+        self.reads_before_answer.set(None);
+    }
+
+    /// Counts reads while the answer is waited for.
+    fn read(&self, found_something: bool) -> io::Result<()> {
+        let Some(reads) = self.reads_before_answer.get() else { return Ok(()) };
+        self.reads_before_answer.set(Some(if found_something { reads + 1 } else { 0 }));
+        if reads < READS_BEFORE_ANSWER_MAX {
+            Ok(())
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "a flood of interim answers"))
+        }
     }
 
     /// Bytes written since the connection stands.
@@ -360,7 +384,9 @@ impl Drop for UpstreamIo {
 
 impl Read for UpstreamIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        self.0.socket.poll_read(cx, buf)
+        let polled = self.0.socket.poll_read(cx, buf);
+        self.0.read(polled.is_ready())?;
+        polled
     }
 }
 
