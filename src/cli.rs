@@ -1,5 +1,8 @@
 //! What the user typed, and nothing else.
 
+#[cfg(feature = "prove")]
+pub(crate) mod prove;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -15,9 +18,10 @@ Examples:
   unstick run --listen :8080 --backend 127.0.0.1:3001 --backend 127.0.0.1:3002
   unstick run -c unstick.toml --balance least-connections
   unstick check -c unstick.toml                           say what is wrong with a file
+  unstick prove                                           measure that no sticky sessions are needed, in a minute
 
 Signals: SIGHUP reloads, SIGTERM, SIGINT and SIGQUIT drain and end (a second one ends at once), SIGUSR1 reopens log files.
-Exit codes: 0 well, 1 failed, 2 bad usage or configuration.";
+Exit codes: 0 well, 1 failed or a finding, 2 bad usage or configuration, 3 inconclusive (prove).";
 
 /// A reverse proxy and load balancer for stateless replicas: no sticky sessions, and proof that none are needed.
 #[derive(Debug, Parser)]
@@ -37,6 +41,13 @@ pub(crate) enum Command {
     Demo(Demo),
     #[command(hide = true)]
     DemoReplica(DemoReplica),
+    /// Measure that stateless replicas need no sticky sessions, and that stickiness does not save stateful ones
+    #[cfg(feature = "prove")]
+    #[command(after_help = prove::AFTER_HELP)]
+    Prove(prove::Prove),
+    #[cfg(feature = "prove")]
+    #[command(hide = true)]
+    ProveReplica(prove::ProveReplica),
 }
 
 #[derive(Debug, Args)]

@@ -112,6 +112,9 @@ impl Control {
             }
             return Err(error);
         }
+        if let Some(address) = admin {
+            tracing::info!("admin on http://{address}");
+        }
         Ok((control, admin))
     }
 

@@ -26,12 +26,17 @@ pub mod demo;
 mod listen;
 pub mod metrics;
 mod outbox;
+#[cfg(feature = "prove")]
+pub mod prove;
 pub mod proxy;
 pub mod reload;
+mod replica;
 mod signals;
 pub mod snapshot;
 mod status;
 pub mod telemetry;
+#[cfg(feature = "prove")]
+pub mod trial;
 pub mod upstream;
 mod watch;
 mod worker;

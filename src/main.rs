@@ -1,6 +1,8 @@
 //! The `unstick` command: reads the command line, runs one command, maps its result to an exit code.
 
 mod cli;
+#[cfg(feature = "prove")]
+mod proving;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -26,6 +28,10 @@ fn main() -> ExitCode {
         Command::Check(check) => self::check(&check),
         Command::Demo(demo) => self::demo(demo),
         Command::DemoReplica(replica) => demo_replica(replica),
+        #[cfg(feature = "prove")]
+        Command::Prove(prove) => proving::prove(prove),
+        #[cfg(feature = "prove")]
+        Command::ProveReplica(replica) => proving::replica(replica),
     };
     result.unwrap_or_else(|error| {
         writeln!(io::stderr(), "error: {error:#}").ok();

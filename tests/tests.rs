@@ -18,6 +18,8 @@ mod keep_alive; // connections that the replica closes while they are unused
 mod moments; // faults at every single byte of an exchange
 mod names; // backends found by DNS
 mod overload; // more requests, connections or descriptors than there is room for
+#[cfg(feature = "prove")]
+mod prove; // `unstick prove`: that it holds, and that it notices
 mod reload; // every way of editing, and what an edit leaves untouched
 mod retries; // what is sent again, what never is, and how often
 mod stop; // draining, and ending at once

@@ -18,6 +18,7 @@ use std::path::Path;
 
 pub use model::*;
 pub use problem::{Problem, Problems};
+pub use units::duration;
 pub use values::algorithm;
 
 /// A config and what identifies the text it came from.

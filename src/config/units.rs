@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// What is expected instead; after `; `, what to write.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let expected =
         || format!("`{text}` is not a duration; write a number and ms, s, m or h, such as \"500ms\" or \"1m30s\"");
     let mut rest = text.trim();

@@ -3,9 +3,7 @@
 //! The replicas are child processes of this binary ([`replica`]) that share a key and no memory (`shop`, `cookie`).
 //! The proxy is the one that ships, in this process, started from a real file in a directory of its own.
 //!
-//! No child is left behind, whatever happens: each replica ends when the pipe to its standard input does, and only this
-//! process holds the other end. Replicas stand in process groups of their own, so that Ctrl-C reaches this process
-//! alone and they can answer what the proxy still has in flight; they are ended when the proxy is done.
+//! No child is left behind, whatever happens (see [`crate::replica`]); replicas are ended when the proxy is done.
 
 mod cookie;
 pub mod replica;
@@ -16,30 +14,25 @@ use std::io::{ErrorKind, IsTerminal as _, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use cookie::Key;
 
 use crate::config::{self, Loaded};
 use crate::reload::Source;
+use crate::replica::launch::{Launched, launch};
 use crate::{app, telemetry};
 
 /// Replicas are named by one letter each.
 const REPLICAS_MAX: usize = 26;
-
-/// Until a new replica has said its port.
-const START_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long a replica that was killed stays away, so that its absence can be seen.
 const RESTART_PAUSE: Duration = Duration::from_secs(10);
@@ -274,11 +267,11 @@ address = "{admin}"
 fn introduction(config: &Config, replicas: &[Replica], file: &Path, paint: Paint) -> String {
     let mut lines = Vec::new();
     for replica in replicas {
-        let Replica { name, pid, port, .. } = replica;
+        let Replica { name, process: Launched { pid, port, .. } } = replica;
         lines.push(format!("{}  pid {pid}  127.0.0.1:{port}", paint.replica(name, &format!("replica {name}"))));
     }
     let (url, file, admin) = (config.url(), file.display(), config.admin);
-    let victim = replicas.get(1).or(replicas.first()).map_or(0, |replica| replica.pid);
+    let victim = replicas.get(1).or(replicas.first()).map_or(0, |replica| replica.process.pid);
     let pause = RESTART_PAUSE.as_secs();
     lines.push(format!("config     {}", paint.bold(&file.to_string())));
     lines.push(format!("admin      http://{admin}/\n"));
@@ -334,53 +327,27 @@ impl Paint {
 /// A replica that runs. Dropping it kills it.
 struct Replica {
     name: String,
-    pid: u32,
-    port: u16,
-    child: Child,
-    /// Never written to: the replica ends when this end of its standard input closes.
-    _lifeline: ChildStdin,
+    process: Launched,
 }
 
 /// How to start a replica.
 struct Launcher {
-    program: PathBuf,
     key: Key,
 }
 
 impl Launcher {
     fn new() -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("cannot find the path of this program")?;
         let mut key = [0; Key::LENGTH];
         let random = std::fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut key));
         random.context("cannot read random bytes for the cookies' key")?;
-        Ok(Self { program, key: Key::new(key) })
+        Ok(Self { key: Key::new(key) })
     }
 
     async fn launch(&self, name: &str, port: u16) -> anyhow::Result<Replica> {
-        let started = timeout(START_DEADLINE, self.launch_unbounded(name, port)).await;
-        started
-            .context("it did not say its port in time")
-            .flatten()
-            .with_context(|| format!("cannot start replica {name}"))
-    }
-
-    async fn launch_unbounded(&self, name: &str, port: u16) -> anyhow::Result<Replica> {
-        let mut child = Command::new(&self.program)
-            .args(["demo-replica", "--name", name, "--port", &port.to_string()])
-            .env(replica::KEY_VARIABLE, self.key.to_hex())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()?;
-        let pid = child.id().context("it ended at once")?;
-        // Taken out because waiting for a child closes the input that is still in it.
-        let lifeline = child.stdin.take().context("it has no standard input")?;
-        let output = child.stdout.take().context("it has no standard output")?;
-        let mut line = String::new();
-        BufReader::new(output.take(64)).read_line(&mut line).await?;
-        let port = line.trim().parse().context("it ended before it was ready")?;
-        Ok(Replica { name: name.to_owned(), pid, port, child, _lifeline: lifeline })
+        let arguments = ["demo-replica", "--name", name, "--port", &port.to_string()];
+        let process = launch(&arguments, &[(replica::KEY_VARIABLE, &self.key.to_hex())]).await;
+        let process = process.with_context(|| format!("cannot start replica {name}"))?;
+        Ok(Replica { name: name.to_owned(), process })
     }
 }
 
@@ -401,7 +368,8 @@ impl Replicas {
     }
 
     fn backends(&self) -> Vec<(String, SocketAddr)> {
-        let address = |replica: &Replica| (replica.name.clone(), SocketAddr::from((Ipv4Addr::LOCALHOST, replica.port)));
+        let address =
+            |replica: &Replica| (replica.name.clone(), SocketAddr::from((Ipv4Addr::LOCALHOST, replica.process.port)));
         self.first.iter().map(address).collect()
     }
 
@@ -466,10 +434,10 @@ impl Table {
 async fn keep_one(table: Arc<Table>, seat: usize, mut replica: Replica, mut stop: watch::Receiver<()>) {
     loop {
         tokio::select! {
-            _ = replica.child.wait() => {}
+            _ = replica.process.child.wait() => {}
             _ = stop.changed() => {
                 // Fails only if it has ended already.
-                let _ = replica.child.kill().await;
+                let _ = replica.process.child.kill().await;
                 return;
             }
         }
@@ -477,16 +445,16 @@ async fn keep_one(table: Arc<Table>, seat: usize, mut replica: Replica, mut stop
         say(&format!(
             "replica {} (pid {}) is gone; {}. Just wait: it starts again in {} s on the same port.",
             replica.name,
-            replica.pid,
+            replica.process.pid,
             table.consequence(),
             RESTART_PAUSE.as_secs()
         ));
         replica = tokio::select! {
-            again = launch_again(&table.launcher, &replica.name, replica.port) => again,
+            again = launch_again(&table.launcher, &replica.name, replica.process.port) => again,
             _ = stop.changed() => return,
         };
         table.set_up(seat, true);
-        say(&format!("replica {} is back (pid {}).", replica.name, replica.pid));
+        say(&format!("replica {} is back (pid {}).", replica.name, replica.process.pid));
     }
 }
 
@@ -549,7 +517,7 @@ mod tests {
         ];
         for (up, expected) in table {
             let seat = |name: char| Seat { name: name.into(), up: AtomicBool::new(up.contains(name)) };
-            let launcher = Launcher { program: PathBuf::new(), key: Key::new([0; Key::LENGTH]) };
+            let launcher = Launcher { key: Key::new([0; Key::LENGTH]) };
             assert_eq!(Table { launcher, seats: "abc".chars().map(seat).collect() }.consequence(), expected);
         }
     }

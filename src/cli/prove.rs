@@ -1,0 +1,96 @@
+//! What the user typed after `unstick prove`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+
+use unstick::prove::event::Event;
+use unstick::prove::options::{Arm, Sabotage};
+
+pub(crate) const AFTER_HELP: &str = "\
+Arms: memory, memory+sticky, jwt, database, redis. Events: steady, crash, crash-all-but-one, drain, scale-out, scale-in, rolling,
+reloads, two-proxies, store-restart.
+
+Examples:
+  unstick prove                                           everything, in a minute
+  unstick prove --html proof.html --json proof.json       and a page with charts, and every figure
+  unstick prove --arms jwt,database --events crash,rolling --users 300
+  unstick prove --duration 10m --seed 7                   more samples, smaller bounds
+
+Exit codes: 0 all predictions held, 1 one did not (which, with a counterexample), 2 bad usage, 3 inconclusive: the arm that must
+fail did not, a store is not there, or it was interrupted.";
+
+#[derive(Debug, Args)]
+pub(crate) struct Prove {
+    /// Users at one time, in each arm
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(10..=10_000))]
+    pub(crate) users: u32,
+    /// Replicas at the beginning of most events
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = replicas)]
+    pub(crate) replicas: usize,
+    /// How long all events take together, such as 45s or 10m
+    #[arg(long, value_name = "TIME", default_value = "46s", value_parser = duration)]
+    pub(crate) duration: Duration,
+    /// How long a user pauses between two steps, on average
+    #[arg(long, value_name = "TIME", default_value = "160ms", value_parser = unstick::config::duration)]
+    pub(crate) pause: Duration,
+    /// Everything random is drawn from this
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Which arms, separated by commas; all by default
+    #[arg(long, value_name = "ARM", value_delimiter = ',', value_parser = Arm::parse)]
+    pub(crate) arms: Vec<Arm>,
+    /// Which events, separated by commas; all by default
+    #[arg(long, value_name = "EVENT", value_delimiter = ',', value_parser = Event::parse)]
+    pub(crate) events: Vec<Event>,
+    /// A Redis to use, such as redis://127.0.0.1:6379; by default a private one is started if redis-server is installed
+    #[arg(long, value_name = "URL")]
+    pub(crate) redis: Option<String>,
+    /// Write every figure to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Every step of every user goes into the JSON too
+    #[arg(long, requires = "json")]
+    pub(crate) history: bool,
+    /// Write a page with charts to this file; it needs no network
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Leave logs, config files and stores for reading
+    #[arg(long)]
+    pub(crate) keep: bool,
+    #[arg(long, hide = true, value_parser = Sabotage::parse)]
+    pub(crate) sabotage: Option<Sabotage>,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("store").required(true)))]
+pub(crate) struct ProveReplica {
+    #[arg(long)]
+    pub(crate) name: String,
+    #[arg(long, group = "store")]
+    pub(crate) memory: bool,
+    #[arg(long, group = "store")]
+    pub(crate) jwt: bool,
+    #[arg(long, group = "store")]
+    pub(crate) database: Option<PathBuf>,
+    #[arg(long, group = "store")]
+    pub(crate) redis: Option<String>,
+    #[arg(long)]
+    pub(crate) service_ms: u64,
+    #[arg(long, value_parser = Sabotage::parse)]
+    pub(crate) sabotage: Option<Sabotage>,
+}
+
+fn replicas(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(replicas @ 2..=20) => Ok(replicas),
+        _ => Err("2 to 20: with one replica there is nothing to show".into()),
+    }
+}
+
+/// The same spelling as in the config file.
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = unstick::config::duration(text)?;
+    if duration < Duration::from_secs(5) { Err("5s at least: less shows nothing".into()) } else { Ok(duration) }
+}

@@ -1,0 +1,249 @@
+//! One arm in one event: start it, play it, judge it, compare it with theory.
+
+use std::cell::Cell as Counter;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::task::{JoinSet, spawn_local};
+
+use super::event::{Event, SCALE_IN, SCALE_OUT, Schedule};
+use super::fleet::{Fleet, Plan};
+use super::measures::{Measures, crossing, fair_share_after, spread, survivors};
+use super::options::Arm;
+use super::redis_server::RedisServer;
+use super::theory::{Prediction, survival};
+use crate::trial::client::{Crowd, play};
+use crate::trial::fault;
+use crate::trial::history::{Action, History, Outcome, Recorder, Step};
+use crate::trial::judge::{Findings, GUARANTEES, judge};
+use crate::trial::scenario::Scenario;
+
+/// One user in so many begins after the event, as new users do.
+const LATE_ONE_IN: u32 = 5;
+/// Steps of the journeys whose survival is predicted.
+const JOURNEY_STEPS: u32 = 5;
+/// How far the replicas' shares may be apart under round-robin.
+const SPREAD_MAX: f64 = 1.01;
+/// Requests per replica below which a difference of one is more than that.
+const SPREAD_REQUESTS_MIN: u64 = 200;
+/// Until when new replicas must carry their fair share.
+const FAIR_WITHIN_SECONDS: f64 = 2.0;
+
+/// What an arm was, did and showed in an event.
+#[derive(Debug, Clone, Serialize)]
+pub struct CellReport {
+    /// Which arm.
+    pub arm: Arm,
+    /// Which event.
+    pub event: Event,
+    /// The algorithm of the proxy.
+    pub balance: &'static str,
+    /// What was found.
+    pub findings: Findings,
+    /// Of the sessions that were there before the first incident and used after the last: how many, how many were lost.
+    pub crossing: (u64, u64),
+    /// Of the sessions that were lost or got to five steps: how many, how many got there.
+    pub survivors: (u64, u64),
+    /// Figures.
+    pub measures: Measures,
+    /// How long after scaling out every replica carried its fair share.
+    pub seconds_to_fair_share: Option<f64>,
+    /// Share of the requests that went to new replicas after scaling out: those of sessions from before, and all.
+    pub newcomers: Option<(f64, f64)>,
+    /// Resident memory of each replica at the end, in KiB.
+    pub memory_kib: Vec<(String, u64)>,
+    /// Theory beside measurement.
+    pub predictions: Vec<Prediction>,
+    /// Seconds from the first failed request to the end of the last.
+    pub failing_seconds: f64,
+    /// When something befell the replicas, in seconds.
+    pub incidents: Vec<f64>,
+    /// Everything that happened.
+    #[serde(skip)]
+    pub history: History,
+}
+
+/// What is to be run.
+#[derive(Debug, Clone)]
+pub(super) struct Cell {
+    pub(super) plan: Plan,
+    pub(super) event: Event,
+    pub(super) schedule: Schedule,
+    pub(super) users: u32,
+    pub(super) pause: Duration,
+    pub(super) seed: u64,
+}
+
+impl Cell {
+    /// Runs it.
+    pub(super) async fn run(self, redis: Option<Rc<RedisServer>>) -> anyhow::Result<CellReport> {
+        let fleet = Fleet::start(self.plan.clone(), redis).await?;
+        let result = self.play(&fleet).await;
+        let memory_kib = fleet.memory().await;
+        fleet.end().await;
+        Ok(self.report(result?, memory_kib))
+    }
+
+    async fn play(&self, fleet: &Fleet) -> anyhow::Result<History> {
+        let Schedule { acts, span } = &self.schedule;
+        let first = acts.first().map_or(*span, |planned| planned.at);
+        let scenario = Scenario {
+            seed: self.seed,
+            pause: self.pause,
+            arrivals: first.mul_f64(0.5).min(Duration::from_millis(500)),
+            late_one_in: if acts.is_empty() { 0 } else { LATE_ONE_IN },
+            late: (span.mul_f64(0.5), span.mul_f64(0.8)),
+        };
+        let recorder = Recorder::begin();
+        let (front, sessions) = (fleet.front().await, Counter::new(1));
+        let crowd = Rc::new(Crowd { front, scenario, until: *span, recorder: recorder.clone(), sessions });
+        let mut users = JoinSet::new();
+        for user in 0..self.users {
+            users.spawn_local(play(Rc::clone(&crowd), user));
+        }
+        drop(crowd);
+        let played = fault::play(acts, fleet, &recorder).await;
+        if played.is_ok() {
+            while let Some(user) = users.join_next().await {
+                user?;
+            }
+        }
+        users.shutdown().await;
+        played.map(|()| recorder.into_history())
+    }
+
+    fn report(self, history: History, memory_kib: Vec<(String, u64)>) -> CellReport {
+        let findings = judge(&history);
+        let (from, to) = match (history.incidents.first(), history.incidents.last()) {
+            (Some(first), Some(last)) => (first.at, last.done),
+            _ => (Duration::MAX, Duration::MAX),
+        };
+        let is_scale_out = self.event == Event::ScaleOut;
+        let mut report = CellReport {
+            arm: self.plan.arm,
+            event: self.event,
+            balance: self.plan.balance,
+            crossing: crossing(&history, from, to),
+            survivors: survivors(&history, JOURNEY_STEPS as usize),
+            measures: Measures::of(&history),
+            seconds_to_fair_share: is_scale_out
+                .then(|| fair_share_after(&history, to, self.schedule.span, SCALE_OUT.1))
+                .flatten()
+                .map(|time| time.as_secs_f64()),
+            newcomers: is_scale_out.then(|| newcomers(&history, to, self.schedule.span)),
+            memory_kib,
+            predictions: Vec::new(),
+            failing_seconds: failing_seconds(&history),
+            incidents: history.incidents.iter().map(|incident| incident.at.as_secs_f64()).collect(),
+            findings,
+            history,
+        };
+        report.predictions = self.predictions(&report);
+        report
+    }
+
+    fn predictions(&self, report: &CellReport) -> Vec<Prediction> {
+        if !self.plan.service_ms.is_empty() {
+            return Vec::new();
+        }
+        let mut predictions = match self.plan.arm {
+            Arm::Memory => self.of_memory(report),
+            Arm::Sticky => self.of_sticky(report),
+            Arm::Jwt | Arm::Database | Arm::Redis => self.of_stateless(report),
+        };
+        if self.event == Event::Steady && self.plan.arm != Arm::Sticky {
+            let measures = &report.measures;
+            if measures.spread.values().all(|requests| *requests >= SPREAD_REQUESTS_MIN) {
+                let requests = measures.spread.values().sum();
+                predictions.push(Prediction::at_most("spread", measures.largest_over_smallest, SPREAD_MAX, requests));
+            }
+        }
+        predictions
+    }
+
+    fn of_memory(&self, report: &CellReport) -> Vec<Prediction> {
+        if self.event != Event::Steady {
+            return Vec::new();
+        }
+        let (all, survivors) = report.survivors;
+        let predicted = 1.0 - survival(self.plan.replicas, JOURNEY_STEPS);
+        vec![Prediction::share("journeys of 5 steps lost", all - survivors, all, predicted)]
+    }
+
+    fn of_sticky(&self, report: &CellReport) -> Vec<Prediction> {
+        let k = self.plan.replicas as f64;
+        let predicted = match self.event {
+            Event::Crash | Event::Drain => 1.0 / k,
+            Event::CrashAllButOne => (k - 1.0) / k,
+            Event::ScaleIn => (SCALE_IN.0 - SCALE_IN.1) as f64 / SCALE_IN.0 as f64,
+            Event::Rolling => 1.0,
+            Event::Steady | Event::ScaleOut | Event::Reloads | Event::TwoProxies | Event::StoreRestart => {
+                return vec![lost(&report.findings)];
+            }
+        };
+        let (crossing, lost) = report.crossing;
+        vec![Prediction::share("sessions lost", lost, crossing, predicted)]
+    }
+
+    fn of_stateless(&self, report: &CellReport) -> Vec<Prediction> {
+        let findings = &report.findings;
+        let mut predictions = vec![lost(findings)];
+        let doubled = findings.doubled.examples.first().map(|doubled| &doubled.counterexample[..]);
+        predictions.push(Prediction::never("writes doubled", findings.doubled.count, findings.writes, doubled));
+        for guarantee in GUARANTEES {
+            let broken = findings.violations.get(&guarantee);
+            let counterexample =
+                broken.and_then(|tally| tally.examples.first()).map(|violation| &violation.counterexample[..]);
+            let hits = broken.map_or(0, |tally| tally.count);
+            predictions.push(Prediction::never(guarantee.name(), hits, findings.sessions, counterexample));
+        }
+        if self.event != Event::StoreRestart {
+            let failed: Option<&[Step]> = findings.failed.examples.first().map(std::slice::from_ref);
+            predictions.push(Prediction::never("requests failed", findings.failed.count, findings.requests, failed));
+        }
+        if self.event == Event::ScaleOut {
+            let seconds = report.seconds_to_fair_share.unwrap_or(f64::INFINITY);
+            predictions.push(Prediction::at_most("s to a fair share", seconds, FAIR_WITHIN_SECONDS, findings.requests));
+        }
+        predictions
+    }
+}
+
+fn lost(findings: &Findings) -> Prediction {
+    let counterexample = findings.lost.examples.first().map(|lost| &lost.counterexample[..]);
+    Prediction::never("sessions lost", findings.lost.count, findings.sessions, counterexample)
+}
+
+/// Shares of the requests after `edit` that replicas answered which were not there before: of old sessions, and of all.
+fn newcomers(history: &History, edit: Duration, end: Duration) -> (f64, f64) {
+    let old: Vec<_> = spread(history, Duration::ZERO, edit).into_keys().collect();
+    let logins = history.steps.iter().filter(|step| step.action == Action::Login && step.sent < edit);
+    let old_sessions: Vec<_> = logins.map(|step| step.session).collect();
+    let share = |of_old: bool| {
+        let later = history.steps.iter().filter(|step| (edit..end).contains(&step.sent) && step.replica.is_some());
+        let (mut all, mut new) = (0u32, 0u32);
+        for step in later.filter(|step| !of_old || old_sessions.contains(&step.session)) {
+            all += 1;
+            new += u32::from(step.replica.as_ref().is_some_and(|replica| !old.contains(replica)));
+        }
+        f64::from(new) / f64::from(all.max(1))
+    };
+    (share(true), share(false))
+}
+
+fn failing_seconds(history: &History) -> f64 {
+    let failed = || history.steps.iter().filter(|step| matches!(step.outcome, Outcome::Failed(_)));
+    let (first, last) = (failed().map(|step| step.sent).min(), failed().map(|step| step.ended).max());
+    first.zip(last).map_or(0.0, |(first, last)| last.saturating_sub(first).as_secs_f64())
+}
+
+/// Runs cells side by side; all end before this returns, also when one fails.
+pub(super) async fn run_all(cells: Vec<(Cell, Option<Rc<RedisServer>>)>) -> anyhow::Result<Vec<CellReport>> {
+    let tasks: Vec<_> = cells.into_iter().map(|(cell, redis)| spawn_local(cell.run(redis))).collect();
+    let mut reports = Vec::new();
+    for task in tasks {
+        reports.push(task.await?);
+    }
+    reports.into_iter().collect()
+}

@@ -1,0 +1,186 @@
+//! What happens to the replicas in each part of the experiment: schedules, made up by pure functions.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::options::Arm;
+use crate::trial::fault::{Act, Planned};
+
+/// One part of the experiment: each arm goes through it by itself, all at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// Nothing happens.
+    Steady,
+    /// One replica gets SIGKILL.
+    Crash,
+    /// All but one do.
+    CrashAllButOne,
+    /// One replica is set to drain, then taken out.
+    Drain,
+    /// From 2 replicas to 20 in one edit.
+    ScaleOut,
+    /// From 6 replicas to 2 in one edit.
+    ScaleIn,
+    /// Every replica is replaced, one by one.
+    Rolling,
+    /// 50 edits of the file.
+    Reloads,
+    /// Two proxies; one gets SIGKILL.
+    TwoProxies,
+    /// The store is stopped and started again.
+    StoreRestart,
+}
+
+/// All events in the order in which they are played.
+pub const EVENTS: [Event; 10] = [
+    Event::Steady,
+    Event::Crash,
+    Event::CrashAllButOne,
+    Event::Drain,
+    Event::ScaleOut,
+    Event::ScaleIn,
+    Event::Rolling,
+    Event::Reloads,
+    Event::TwoProxies,
+    Event::StoreRestart,
+];
+
+/// Replicas before and after scaling out.
+pub const SCALE_OUT: (usize, usize) = (2, 20);
+/// Replicas before and after scaling in.
+pub const SCALE_IN: (usize, usize) = (6, 2);
+/// Edits in `reloads`.
+const EDITS: usize = 50;
+/// How long the events take together, by default; `--duration` stretches or shortens them all alike.
+pub const DURATION: Duration = Duration::from_millis(41_500);
+
+impl Event {
+    /// As it is written on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Steady => "steady",
+            Self::Crash => "crash",
+            Self::CrashAllButOne => "crash-all-but-one",
+            Self::Drain => "drain",
+            Self::ScaleOut => "scale-out",
+            Self::ScaleIn => "scale-in",
+            Self::Rolling => "rolling",
+            Self::Reloads => "reloads",
+            Self::TwoProxies => "two-proxies",
+            Self::StoreRestart => "store-restart",
+        }
+    }
+
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// Says which ones there are.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        EVENTS.into_iter().find(|event| event.name() == text).ok_or_else(|| {
+            let names: Vec<_> = EVENTS.iter().map(|event| event.name()).collect();
+            format!("the events are {}", names.join(", "))
+        })
+    }
+
+    /// How long it takes at the default duration.
+    fn usual_span(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::Steady | Self::Rolling => 3500,
+            Self::ScaleOut => 5000,
+            Self::Reloads => 10_500,
+            Self::StoreRestart => 4000,
+            _ => 3000,
+        })
+    }
+
+    /// Replicas at the beginning.
+    pub fn replicas(self, usual: usize) -> usize {
+        match self {
+            Self::ScaleOut => SCALE_OUT.0,
+            Self::ScaleIn => SCALE_IN.0,
+            _ => usual,
+        }
+    }
+
+    /// Proxies.
+    pub fn proxies(self) -> usize {
+        if self == Self::TwoProxies { 2 } else { 1 }
+    }
+
+    /// Whether it means something in this arm: only Redis is a store that can be restarted by itself.
+    pub fn concerns(self, arm: Arm) -> bool {
+        self != Self::StoreRestart || arm == Arm::Redis
+    }
+
+    /// What is done when, and when it is over, all in all stretched by `stretch`.
+    pub fn schedule(self, replicas: usize, stretch: f64) -> Schedule {
+        let span = self.usual_span().mul_f64(stretch);
+        let at = |share: f64| span.mul_f64(share);
+        let acts: Vec<(f64, Act)> = match self {
+            Self::Steady => Vec::new(),
+            Self::Crash => vec![(0.4, Act::Kill(1))],
+            Self::CrashAllButOne => {
+                (1..replicas).map(|replica| (0.3 + 0.05 * replica as f64, Act::Kill(replica))).collect()
+            }
+            Self::Drain => vec![(0.35, Act::Drain(1)), (0.5, Act::Retire(1))],
+            Self::ScaleOut => vec![(0.2, Act::Add(SCALE_OUT.1 - SCALE_OUT.0))],
+            Self::ScaleIn => vec![(0.4, Act::Remove(SCALE_IN.0 - SCALE_IN.1))],
+            Self::Rolling => (0..replicas)
+                .map(|replica| (0.25 + 0.5 * replica as f64 / replicas as f64, Act::Replace(replica)))
+                .collect(),
+            Self::Reloads => {
+                (0..EDITS).map(|edit| (0.04 + 0.95 * edit as f64 / EDITS as f64, Act::Edit(edit))).collect()
+            }
+            Self::TwoProxies => vec![(0.4, Act::KillProxy(0))],
+            Self::StoreRestart => vec![(0.35, Act::RestartStore)],
+        };
+        let acts = acts.into_iter().map(|(share, act)| Planned { at: at(share), act }).collect();
+        Schedule { acts, span }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What is done when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// In order.
+    pub acts: Vec<Planned>,
+    /// When sessions are brought to an end.
+    pub span: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules_keep_to_their_span() {
+        for event in EVENTS {
+            let replicas = event.replicas(3);
+            for stretch in [0.5, 1.0, 4.0] {
+                let Schedule { acts, span } = event.schedule(replicas, stretch);
+                assert!(acts.iter().all(|planned| planned.at < span), "{event}");
+                assert!(acts.is_sorted_by_key(|planned| planned.at), "{event}");
+            }
+            assert_eq!(Event::parse(event.name()), Ok(event));
+        }
+        let all: Duration = EVENTS.iter().map(|event| event.usual_span()).sum();
+        assert_eq!(all, DURATION);
+    }
+
+    #[test]
+    fn somebody_is_always_left() {
+        let killed = Event::CrashAllButOne.schedule(3, 1.0).acts.len();
+        assert_eq!(killed, 2);
+        assert_eq!(Event::Rolling.schedule(5, 1.0).acts.len(), 5);
+        assert_eq!(Event::Reloads.schedule(3, 1.0).acts.len(), 50);
+    }
+}

@@ -1,0 +1,255 @@
+//! Figures from a history: how requests and sessions were spread, how long answers took, what state cost. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::theory::random_variation;
+use crate::trial::history::{Action, History, Outcome, SessionId, Step};
+
+/// Width of a point of the charts.
+const TICK: Duration = Duration::from_millis(100);
+/// Width of the window in which a fair share is looked for.
+const WINDOW: Duration = Duration::from_millis(500);
+/// How near to fair a share must be.
+const FAIR: f64 = 0.1;
+
+/// Figures of one arm in one event.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measures {
+    /// Requests answered by each replica.
+    pub spread: BTreeMap<Arc<str>, u64>,
+    /// Largest over smallest of them.
+    pub largest_over_smallest: f64,
+    /// Their coefficient of variation, and what sending by lot would show.
+    pub variation: (f64, f64),
+    /// Milliseconds to the end of an answer: median, and 99 of 100.
+    pub latency_ms: (f64, f64),
+    /// Bytes of session state that travelled with a request, on average.
+    pub state_bytes: f64,
+    /// Round trips to a store per request.
+    pub store_trips: f64,
+    /// Requests by replica and sessions that are known, over time.
+    pub timeline: Timeline,
+}
+
+/// What charts show.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Timeline {
+    /// Seconds.
+    pub at: Vec<f64>,
+    /// Requests per second by replica.
+    pub replicas: BTreeMap<Arc<str>, Vec<f64>>,
+    /// Of the sessions that were begun, those that were neither lost nor ended.
+    pub alive: Vec<u32>,
+    /// Sessions lost so far.
+    pub lost: Vec<u32>,
+}
+
+impl Measures {
+    /// Measures a history.
+    pub fn of(history: &History) -> Self {
+        let mut latency = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("these bounds are valid");
+        let (mut bytes, mut trips) = (0u64, 0u64);
+        for step in &history.steps {
+            latency.saturating_record((step.ended - step.sent).as_micros() as u64);
+            bytes += u64::from(step.state_bytes);
+            trips += u64::from(step.store_trips);
+        }
+        let spread = spread(history, Duration::ZERO, Duration::MAX);
+        let counts: Vec<u64> = spread.values().copied().collect();
+        let requests = history.steps.len().max(1) as f64;
+        let ms = |quantile| latency.value_at_quantile(quantile) as f64 / 1000.0;
+        Self {
+            largest_over_smallest: ratio(&counts),
+            variation: (variation(&counts), random_variation(counts.len(), counts.iter().sum())),
+            latency_ms: (ms(0.5), ms(0.99)),
+            state_bytes: bytes as f64 / requests,
+            store_trips: trips as f64 / requests,
+            timeline: Timeline::of(history),
+            spread,
+        }
+    }
+}
+
+/// Requests answered by each replica that were sent within a time.
+pub fn spread(history: &History, from: Duration, to: Duration) -> BTreeMap<Arc<str>, u64> {
+    let mut spread = BTreeMap::new();
+    for step in history.steps.iter().filter(|step| (from..to).contains(&step.sent)) {
+        if let Some(replica) = &step.replica {
+            *spread.entry(Arc::clone(replica)).or_default() += 1;
+        }
+    }
+    spread
+}
+
+fn ratio(counts: &[u64]) -> f64 {
+    let (least, most) = (counts.iter().min(), counts.iter().max());
+    most.copied().unwrap_or_default() as f64 / least.copied().unwrap_or(1).max(1) as f64
+}
+
+fn variation(counts: &[u64]) -> f64 {
+    let n = counts.len().max(1) as f64;
+    let mean = counts.iter().sum::<u64>() as f64 / n;
+    let variance = counts.iter().map(|count| (*count as f64 - mean).powi(2)).sum::<f64>() / n;
+    if mean > 0.0 { variance.sqrt() / mean } else { 0.0 }
+}
+
+/// The steps of each session, in order.
+pub fn sessions(history: &History) -> BTreeMap<SessionId, Vec<&Step>> {
+    let mut sessions: BTreeMap<SessionId, Vec<&Step>> = BTreeMap::new();
+    history.steps.iter().for_each(|step| sessions.entry(step.session).or_default().push(step));
+    sessions.retain(|_, steps| steps[0].action == Action::Login && steps[0].outcome == Outcome::Done);
+    sessions
+}
+
+fn lost_at(steps: &[&Step]) -> Option<Duration> {
+    let lost = steps.iter().find(|step| step.outcome == Outcome::Forgotten && step.action != Action::Reuse);
+    lost.map(|step| step.ended)
+}
+
+/// Of the sessions that were known before `from`, and used after `to` or lost before: how many there are, how many were lost.
+pub fn crossing(history: &History, from: Duration, to: Duration) -> (u64, u64) {
+    let (mut crossing, mut lost) = (0, 0);
+    for steps in sessions(history).values() {
+        let lost_at = lost_at(steps);
+        let began_before = steps[0].ended < from && lost_at.is_none_or(|at| at >= from);
+        let used_after = steps.iter().any(|step| step.sent > to);
+        if began_before && (used_after || lost_at.is_some()) {
+            crossing += 1;
+            lost += u64::from(lost_at.is_some());
+        }
+    }
+    (crossing, lost)
+}
+
+/// Of the sessions that were lost or got to `steps` steps: how many there are, how many got there.
+pub fn survivors(history: &History, steps: usize) -> (u64, u64) {
+    let (mut all, mut survivors) = (0, 0);
+    for session in sessions(history).values() {
+        let known = session.iter().take_while(|step| step.outcome != Outcome::Forgotten).count();
+        let got_there = known >= steps;
+        all += u64::from(got_there || lost_at(session).is_some());
+        survivors += u64::from(got_there);
+    }
+    (all, survivors)
+}
+
+/// How long after `edit` every one of `count` replicas carried its fair share, give or take a tenth, of a window's requests or of the
+/// whole rest of the time; `None` if that never came.
+pub fn fair_share_after(history: &History, edit: Duration, end: Duration, count: usize) -> Option<Duration> {
+    let mut from = edit;
+    while from + WINDOW <= end {
+        if is_fair(&spread(history, from, end), count) {
+            return Some(from - edit);
+        }
+        from += TICK;
+    }
+    None
+}
+
+fn is_fair(spread: &BTreeMap<Arc<str>, u64>, count: usize) -> bool {
+    let fair = spread.values().sum::<u64>() as f64 / count as f64;
+    // One request more or less is no unfairness.
+    let slack = (fair * FAIR).max(1.0);
+    spread.len() == count && spread.values().all(|requests| (*requests as f64 - fair).abs() <= slack)
+}
+
+impl Timeline {
+    fn of(history: &History) -> Self {
+        let end = history.steps.iter().map(|step| step.ended).max().unwrap_or_default();
+        let tick = |at: Duration| (at.as_nanos() / TICK.as_nanos()) as usize;
+        let ticks = tick(end) + 1;
+        let mut timeline = Self {
+            at: (0..ticks).map(|tick| tick as f64 * TICK.as_secs_f64()).collect(),
+            alive: vec![0; ticks],
+            lost: vec![0; ticks],
+            ..Self::default()
+        };
+        for step in &history.steps {
+            if let Some(replica) = &step.replica {
+                let counts = timeline.replicas.entry(Arc::clone(replica)).or_insert_with(|| vec![0.0; ticks]);
+                counts[tick(step.ended)] += 1.0 / TICK.as_secs_f64();
+            }
+        }
+        for steps in sessions(history).values() {
+            let lost = lost_at(steps);
+            let over = steps.iter().find(|step| step.action == Action::Logout).map(|step| step.ended);
+            let until = lost.or(over).map_or(ticks, tick);
+            timeline.alive[tick(steps[0].ended)..until.max(tick(steps[0].ended))]
+                .iter_mut()
+                .for_each(|alive| *alive += 1);
+            timeline.lost[lost.map_or(ticks, tick)..].iter_mut().for_each(|lost| *lost += 1);
+        }
+        timeline
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(session: SessionId, ms: u64, action: Action, outcome: Outcome, replica: &str) -> Step {
+        let (sent, ended) = (Duration::from_millis(ms), Duration::from_millis(ms + 2));
+        let replica = Some(replica.into());
+        Step {
+            session,
+            user: session,
+            action,
+            sent,
+            ended,
+            replica,
+            outcome,
+            tries: 1,
+            state_bytes: 10,
+            store_trips: 2,
+        }
+    }
+
+    fn history() -> History {
+        let values = || Outcome::Values([].into());
+        let steps = vec![
+            step(1, 0, Action::Login, Outcome::Done, "a"),
+            step(2, 5, Action::Login, Outcome::Done, "b"),
+            step(1, 100, Action::Read, values(), "a"),
+            step(2, 110, Action::Read, Outcome::Forgotten, "a"),
+            step(3, 200, Action::Login, Outcome::Done, "b"),
+            step(1, 300, Action::Read, values(), "b"),
+            step(1, 400, Action::Logout, Outcome::Done, "b"),
+            step(1, 410, Action::Reuse, Outcome::Forgotten, "b"),
+        ];
+        History { steps, incidents: Vec::new() }
+    }
+
+    #[test]
+    fn figures_are_counted() {
+        let measures = Measures::of(&history());
+        assert_eq!(measures.spread.values().copied().collect::<Vec<_>>(), [3, 5]);
+        assert_eq!((measures.state_bytes, measures.store_trips), (10.0, 2.0));
+        assert!((measures.latency_ms.0 - 2.0).abs() < 0.01);
+        assert!((measures.largest_over_smallest - 5.0 / 3.0).abs() < 1e-9);
+        assert_eq!(measures.timeline.alive, [2, 1, 2, 2, 1]);
+        assert_eq!(measures.timeline.lost, [0, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn sessions_cross_an_incident_or_not() {
+        let ms = Duration::from_millis;
+        assert_eq!(crossing(&history(), ms(50), ms(60)), (2, 1));
+        assert_eq!(crossing(&history(), ms(150), ms(160)), (1, 0), "the third is not used after it");
+        assert_eq!(survivors(&history(), 3), (2, 1));
+    }
+
+    #[test]
+    fn a_share_is_fair_when_all_have_it() {
+        let ms = Duration::from_millis;
+        let mut steps: Vec<Step> = (0..100).map(|n| step(1, n * 10, Action::Login, Outcome::Done, "a")).collect();
+        steps.extend((30..100).map(|n| step(2, n * 10 + 1, Action::Login, Outcome::Done, "b")));
+        let history = History { steps, incidents: Vec::new() };
+        assert_eq!(fair_share_after(&history, ms(100), ms(1000), 2), Some(ms(100)), "give or take a tenth");
+        assert_eq!(fair_share_after(&history, ms(100), ms(1000), 3), None);
+    }
+}

@@ -1,0 +1,223 @@
+//! The proxy under test: the shipped `unstick run`, as a process of its own, on a real TOML file. Whatever changes is changed by
+//! editing that file, as a user would.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::options::Sabotage;
+
+/// For everything that should take no time at all: the proxy's start, an edit, an answer of its admin port.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(10);
+
+/// A replica as the file knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) address: SocketAddr,
+    pub(super) is_draining: bool,
+}
+
+/// What the file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct File {
+    pub(super) balance: &'static str,
+    pub(super) entries: Vec<Entry>,
+    /// Whether each replica has a pool of its own besides, for users who keep to one. The affinity itself is the users'.
+    pub(super) has_single_pools: bool,
+    /// With `dead-replica` all carts are sent to one replica, dead or not.
+    pub(super) sabotage: Option<Sabotage>,
+    /// Counts edits that change nothing else.
+    pub(super) edit: usize,
+}
+
+impl File {
+    /// The text of the file.
+    pub(super) fn to_toml(&self) -> String {
+        let mut text = format!(
+            "# edit {}\n[listen.web]\naddress = \"127.0.0.1:0\"\n\n[admin]\naddress = \"127.0.0.1:0\"\n\n[timeouts]\ndrain = \"2s\"\n",
+            self.edit
+        );
+        if self.has_single_pools {
+            // Users who keep to a replica name it as host; nobody else may answer for one that is not in force yet.
+            for entry in &self.entries {
+                let _ = write!(text, "\n[[route]]\nhost = \"{0}\"\npool = \"{0}\"\n", entry.name);
+                self.pool(&mut text, &entry.name, std::slice::from_ref(entry));
+            }
+            text.push_str("\n[[route]]\nhost = \"shop.test\"\npool = \"app\"\n");
+        }
+        if let (Some(Sabotage::DeadReplica), Some(victim)) = (self.sabotage, self.entries.get(1)) {
+            text.push_str("\n[[route]]\npool = \"app\"\n\n[[route]]\npath = \"/cart\"\npool = \"victim\"\n");
+            self.pool(&mut text, "victim", std::slice::from_ref(victim));
+        }
+        self.pool(&mut text, "app", &self.entries);
+        text
+    }
+
+    fn pool(&self, text: &mut String, name: &str, entries: &[Entry]) {
+        let backends: Vec<String> = entries
+            .iter()
+            .map(|Entry { address, is_draining, .. }| {
+                let state = if *is_draining { "drain" } else { "ready" };
+                format!("    {{ address = \"{address}\", state = \"{state}\" }},\n")
+            })
+            .collect();
+        let _ = write!(text, "\n[pool.{name}]\nbalance = \"{}\"\nbackends = [\n{}]\n", self.balance, backends.concat());
+        let _ = write!(text, "\n[pool.{name}.health]\npath = \"/healthz\"\ninterval = \"200ms\"\nrise = 1\n");
+    }
+}
+
+/// A proxy that runs.
+#[derive(Debug)]
+pub(super) struct Proxy {
+    pub(super) address: SocketAddr,
+    admin: SocketAddr,
+    child: Child,
+}
+
+impl Proxy {
+    /// Starts one on a file; its log goes beside it.
+    pub(super) async fn start(file: &Path, number: usize) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("cannot find the path of this program")?;
+        let log = file.with_file_name(format!("proxy-{number}.log"));
+        let output = fs::File::create(&log).with_context(|| log.display().to_string())?;
+        let child = Command::new(program)
+            .args(["run", "--workers", "1", "--config"])
+            .arg(file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(output)
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start the proxy")?;
+        let addresses = async {
+            loop {
+                let text = fs::read_to_string(&log).unwrap_or_default();
+                if let (Some(web), Some(admin)) =
+                    (address_after(&text, "serving web on http://"), address_after(&text, "admin on http://"))
+                {
+                    return (web, admin);
+                }
+                sleep(POLL).await;
+            }
+        };
+        let Ok((address, admin)) = timeout(DEADLINE, addresses).await else {
+            bail!("the proxy did not start: {}", fs::read_to_string(&log).unwrap_or_default());
+        };
+        Ok(Self { address, admin, child })
+    }
+
+    /// SIGKILL.
+    pub(super) async fn kill(&mut self) {
+        // Fails only if it has ended already.
+        let _ = self.child.kill().await;
+    }
+
+    /// `/status`.
+    pub(super) async fn status(&self) -> anyhow::Result<serde_json::Value> {
+        let get = async {
+            let stream = TcpStream::connect(self.admin).await?;
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            let request = Request::get("/status").header("host", "admin").body(Empty::<Bytes>::new())?;
+            let body = sender.send_request(request).await?.into_body().collect().await?.to_bytes();
+            anyhow::Ok(serde_json::from_slice(&body)?)
+        };
+        timeout(DEADLINE, get).await.context("the proxy's admin port does not answer")?
+    }
+
+    /// Waits until no replica that was taken out has anything under way.
+    pub(super) async fn wait_drained(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let status = self.status().await?;
+            let pools = status["pools"].as_array().map(Vec::as_slice).unwrap_or_default();
+            if pools.iter().all(|pool| pool["leaving"].as_array().is_none_or(Vec::is_empty)) {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < deadline, "a replica that was taken out is not done in time");
+            sleep(POLL).await;
+        }
+    }
+
+    /// Waits until the pool's endpoints satisfy `condition`.
+    pub(super) async fn wait_for(
+        &self,
+        what: &str,
+        condition: impl Fn(&[serde_json::Value]) -> bool,
+    ) -> anyhow::Result<()> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let status = self.status().await?;
+            let pools = status["pools"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let app = pools.iter().find(|pool| pool["name"] == "app");
+            let endpoints = app.and_then(|pool| pool["endpoints"].as_array()).map(Vec::as_slice).unwrap_or_default();
+            if condition(endpoints) {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < deadline, "not in time: {what}; the proxy says {endpoints:?}");
+            sleep(POLL).await;
+        }
+    }
+}
+
+/// The address that stands behind `words` in a log.
+fn address_after(log: &str, words: &str) -> Option<SocketAddr> {
+    let rest = &log[log.find(words)? + words.len()..];
+    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':')?;
+    rest[..end].parse().ok()
+}
+
+/// Puts a new text in the place of a file at one instant, as editors do.
+pub(super) fn replace(file: &PathBuf, text: &str) -> anyhow::Result<()> {
+    let staged = file.with_extension("next");
+    fs::write(&staged, text).and_then(|()| fs::rename(&staged, file)).with_context(|| file.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_a_config_without_problems() {
+        let entry = |name: &str, port, is_draining| Entry {
+            name: name.into(),
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            is_draining,
+        };
+        for has_single_pools in [false, true] {
+            for sabotage in [None, Some(Sabotage::DeadReplica)] {
+                let entries = vec![entry("r0", 4000, false), entry("r1", 4001, true)];
+                let file = File { balance: "round-robin", entries, has_single_pools, sabotage, edit: 3 };
+                let config = crate::config::parse("unstick.toml", &file.to_toml()).unwrap();
+                let pools = 1 + 2 * usize::from(has_single_pools) + usize::from(sabotage.is_some());
+                assert_eq!(config.pools.len(), pools);
+                assert_eq!(config.pools["app"].backends.len(), 2);
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_are_found_in_a_log() {
+        let log = r#"{"message":"serving web on http://127.0.0.1:42057","workers":1}"#;
+        assert_eq!(address_after(log, "serving web on http://"), "127.0.0.1:42057".parse().ok());
+        assert_eq!(address_after(log, "admin on http://"), None);
+        assert_eq!(address_after("serving web on http://127.0.0.1:42", "serving web on http://"), None, "half a line");
+    }
+}

@@ -1,0 +1,37 @@
+//! The report as one page with charts: nothing is fetched when it is looked at. Charts are drawn by uPlot (MIT, see `uplot-LICENSE`),
+//! which stands in the page.
+
+use std::io;
+
+use super::{Report, table};
+
+const TEMPLATE: &str = include_str!("report.html");
+const SCRIPT: &str = include_str!("uplot-1.6.32.min.js");
+const STYLE: &str = include_str!("uplot-1.6.32.min.css");
+
+/// Writes the page.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write(report: &Report, mut file: impl io::Write) -> io::Result<()> {
+    // Inside a script element only this could end it.
+    let data = serde_json::to_string(report).map_err(io::Error::from)?.replace("</", "<\\/");
+    let text = escape(&table::render(report, None, str::to_owned));
+    for (place, part) in TEMPLATE.split("{{").enumerate() {
+        let (name, rest) = if place == 0 { ("", part) } else { part.split_once("}}").unwrap_or(("", part)) };
+        let value = match name {
+            "style" => STYLE,
+            "script" => SCRIPT,
+            "data" => &data,
+            "text" => &text,
+            _ => "",
+        };
+        file.write_all(value.as_bytes())?;
+        file.write_all(rest.as_bytes())?;
+    }
+    file.flush()
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

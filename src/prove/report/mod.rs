@@ -1,0 +1,166 @@
+//! What a run showed: the verdict, a table for people, JSON for machines, a page with charts.
+
+pub mod html;
+pub mod table;
+
+use std::io;
+
+use serde::Serialize;
+
+use super::cell::CellReport;
+use super::event::Event;
+use super::options::Arm;
+use super::theory::{Prediction, Verdict, percent};
+use crate::trial::history::History;
+
+/// What no run of this can show; printed every time.
+pub const NOT_SHOWN: [&str; 6] = [
+    "paths that no journey touches, and races between users",
+    "effects of time beyond the run: expiry, refresh of tokens, scheduled jobs",
+    "background jobs and local files that nobody reads back",
+    "that the shared store is itself safe or fast enough",
+    "other applications than the shop tested here",
+    "that no dependence exists: only that none was found, with the bounds given",
+];
+
+/// Everything that a run showed.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Version of unstick.
+    pub version: &'static str,
+    /// Everything random was drawn from this.
+    pub seed: u64,
+    /// Users at one time, in each arm.
+    pub users: u32,
+    /// Replicas at the beginning of most events.
+    pub replicas: usize,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// What was left out, and how to have it.
+    pub skipped: Vec<String>,
+    /// Each arm in each event.
+    pub cells: Vec<CellReport>,
+    /// One replica three times slower: round-robin, then least-connections.
+    pub slow_replica: Vec<CellReport>,
+    /// Of the slow replica.
+    pub slow_predictions: Vec<Prediction>,
+    /// Why nothing can be concluded, if so.
+    pub inconclusive: Option<String>,
+    /// Every step of every cell, if it was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub histories: Vec<History>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conclusion {
+    /// All predictions held.
+    Held,
+    /// At least one did not.
+    Broken,
+    /// Nothing can be concluded.
+    Inconclusive,
+}
+
+impl Report {
+    /// Every prediction with where it belongs.
+    pub fn predictions(&self) -> impl Iterator<Item = (String, &Prediction)> {
+        let of_cells = self.cells.iter().flat_map(|cell| {
+            let place = format!("{}, {}", cell.arm, cell.event);
+            cell.predictions.iter().map(move |prediction| (place.clone(), prediction))
+        });
+        of_cells.chain(self.slow_predictions.iter().map(|prediction| ("slow replica".to_owned(), prediction)))
+    }
+
+    /// Those that did not hold.
+    pub fn broken(&self) -> impl Iterator<Item = (String, &Prediction)> {
+        self.predictions().filter(|(_, prediction)| prediction.verdict == Verdict::Broken)
+    }
+
+    /// How the run ended. What an apparatus that is broken shows counts for nothing.
+    pub fn conclusion(&self) -> Conclusion {
+        if self.inconclusive.is_some() {
+            Conclusion::Inconclusive
+        } else if self.broken().next().is_some() {
+            Conclusion::Broken
+        } else {
+            Conclusion::Held
+        }
+    }
+
+    /// A cell, if it was run.
+    pub fn cell(&self, arm: Arm, event: Event) -> Option<&CellReport> {
+        self.cells.iter().find(|cell| cell.arm == arm && cell.event == event)
+    }
+
+    /// Three lines that say what was found.
+    pub fn verdict(&self) -> [String; 3] {
+        [self.of_stateless(), self.of_stateful(), self.of_predictions()]
+    }
+
+    fn of_stateless(&self) -> String {
+        let cells = || self.cells.iter().filter(|cell| cell.arm.is_stateless() && cell.event != Event::StoreRestart);
+        let mut arms: Vec<Arm> = cells().map(|cell| cell.arm).collect();
+        arms.sort_unstable();
+        arms.dedup();
+        let names: Vec<&str> = arms.iter().map(|arm| arm.name()).collect();
+        let sum = |count: fn(&CellReport) -> u64| cells().map(count).sum::<u64>();
+        if names.is_empty() {
+            return "Replicas without state of their own: not run.".to_owned();
+        }
+        let (lost, sessions) = (sum(|cell| cell.findings.lost.count), sum(|cell| cell.findings.sessions));
+        let bound =
+            if lost == 0 { format!(" (below {})", percent(3.0 / sessions.max(1) as f64)) } else { String::new() };
+        format!(
+            "Replicas without state of their own ({}), without sticky sessions: {lost} of {sessions} sessions lost{bound}, {} of {} \
+             requests failed, {} writes doubled, {} guarantees broken.",
+            names.join(", "),
+            sum(|cell| cell.findings.failed.count),
+            sum(|cell| cell.findings.requests),
+            sum(|cell| cell.findings.doubled.count),
+            sum(|cell| cell.findings.violations.values().map(|tally| tally.count).sum()),
+        )
+    }
+
+    fn of_stateful(&self) -> String {
+        let crossing = |event| {
+            let (all, lost) = self.cell(Arm::Sticky, event)?.crossing;
+            (all > 0).then(|| percent(lost as f64 / all as f64))
+        };
+        let without = self.cell(Arm::Memory, Event::Steady).map(|cell| {
+            let (all, survivors) = cell.survivors;
+            format!("without stickiness {} of journeys were lost", percent(1.0 - survivors as f64 / all.max(1) as f64))
+        });
+        let steady = self
+            .cell(Arm::Sticky, Event::Steady)
+            .map(|cell| format!("with it {} sessions in quiet", cell.findings.lost.count));
+        let crash =
+            crossing(Event::Crash).map(|share| format!("{share} of them when one of {} replicas died", self.replicas));
+        let rolling = crossing(Event::Rolling).map(|share| format!("{share} in a rolling restart"));
+        let parts: Vec<String> = [without, steady, crash, rolling].into_iter().flatten().collect();
+        if parts.is_empty() {
+            "Replicas with sessions in memory: not run.".to_owned()
+        } else {
+            format!("Replicas with sessions in memory: {}.", parts.join(", "))
+        }
+    }
+
+    fn of_predictions(&self) -> String {
+        let (all, broken) = (self.predictions().count(), self.broken().count());
+        match (&self.inconclusive, broken) {
+            (Some(why), _) => format!("INCONCLUSIVE: {why}."),
+            (None, 0) => format!("All {all} predictions held, in {:.0} s, seed {}.", self.seconds, self.seed),
+            (None, _) => format!("{broken} of {all} predictions did NOT hold, seed {}.", self.seed),
+        }
+    }
+
+    /// Writes everything as JSON.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_json(&self, file: impl io::Write) -> io::Result<()> {
+        let mut file = io::BufWriter::new(file);
+        serde_json::to_writer(&mut file, self).map_err(io::Error::from)?;
+        io::Write::flush(&mut file)
+    }
+}

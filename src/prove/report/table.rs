@@ -1,0 +1,153 @@
+//! The report for people, as text.
+
+use std::fmt::Write as _;
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+
+use super::{NOT_SHOWN, Report};
+use crate::prove::cell::CellReport;
+use crate::prove::event::Event;
+use crate::prove::options::{ARMS, Arm};
+use crate::prove::theory::{Prediction, percent};
+use crate::trial::history::{Action, Outcome, Step};
+
+/// Columns of a terminal whose width is not known.
+const WIDTH: u16 = 132;
+
+/// The whole of it.
+pub fn render(report: &Report, width: Option<u16>, bold: impl Fn(&str) -> String) -> String {
+    let mut text = String::new();
+    for line in report.verdict() {
+        let _ = writeln!(text, "{}", bold(&line));
+    }
+    let _ = writeln!(text, "\n{}\n", table(report, width.unwrap_or(WIDTH)));
+    for line in slow_replica(report) {
+        let _ = writeln!(text, "{line}");
+    }
+    for skipped in &report.skipped {
+        let _ = writeln!(text, "Left out: {skipped}");
+    }
+    for (place, prediction) in report.broken() {
+        text.push_str(&broken(&place, prediction));
+    }
+    let _ = writeln!(text, "\nNot shown by this: {}.", NOT_SHOWN.join("; "));
+    text
+}
+
+/// How a cell is shown in a row.
+type Show = fn(&CellReport) -> String;
+
+/// One row for each thing that people ask of a fleet, one column for each arm: prediction beside measurement.
+fn table(report: &Report, width: u16) -> Table {
+    let arms: Vec<Arm> = ARMS.into_iter().filter(|arm| report.cells.iter().any(|cell| cell.arm == *arm)).collect();
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    table.set_header(std::iter::once(String::new()).chain(arms.iter().map(|arm| arm.name().to_owned())));
+    let rows: [(&str, Event, Show); 7] = [
+        ("horizontal scaling\n2 to 20 replicas", Event::ScaleOut, scaling),
+        ("failure recovery\none replica killed", Event::Crash, losses),
+        ("failure recovery\nall but one killed", Event::CrashAllButOne, losses),
+        ("load balancing\nbusiest over idlest", Event::Steady, balance),
+        ("deployment\nevery replica replaced", Event::Rolling, losses),
+        ("the store restarted", Event::StoreRestart, store),
+        ("cost", Event::Steady, cost),
+    ];
+    for (name, event, show) in rows {
+        if report.cells.iter().any(|cell| cell.event == event) {
+            let shown = arms.iter().map(|arm| report.cell(*arm, event).map_or("-".to_owned(), show));
+            table.add_row(
+                std::iter::once(name.to_owned())
+                    .chain(shown)
+                    .map(|text| Cell::new(text).set_alignment(CellAlignment::Left)),
+            );
+        }
+    }
+    table
+}
+
+/// Sessions lost beside what was predicted, and what else went wrong.
+fn losses(cell: &CellReport) -> String {
+    let mut text = match cell.predictions.iter().find(|prediction| prediction.what.ends_with("lost")) {
+        Some(prediction) => format!("{} lost\npredicted {}", prediction.measured, prediction.expected),
+        None => format!("{} of {} lost", cell.findings.lost.count, cell.findings.sessions),
+    };
+    let _ = write!(text, "\n{} of {} failed", cell.findings.failed.count, cell.findings.requests);
+    text
+}
+
+fn scaling(cell: &CellReport) -> String {
+    let fair = match (cell.arm, cell.seconds_to_fair_share) {
+        (Arm::Sticky, _) => cell.newcomers.map_or(String::new(), |(old, all)| {
+            format!("new ones get {} of old users' requests, {} of all (fair: 90 %)", percent(old), percent(all))
+        }),
+        (_, Some(seconds)) => format!("fair share after {seconds:.1} s"),
+        (_, None) => "no fair share".to_owned(),
+    };
+    format!("{}\n{fair}", losses(cell))
+}
+
+fn balance(cell: &CellReport) -> String {
+    let (measured, random) = cell.measures.variation;
+    format!("{:.3}\nvariation {} (by lot: {})", cell.measures.largest_over_smallest, percent(measured), percent(random))
+}
+
+fn store(cell: &CellReport) -> String {
+    format!("{}\nwithin {:.1} s: the store is the single point of failure", losses(cell), cell.failing_seconds)
+}
+
+fn cost(cell: &CellReport) -> String {
+    let measures = &cell.measures;
+    let memory: Vec<u64> = cell.memory_kib.iter().map(|(_, kib)| *kib).collect();
+    let mib = memory.iter().sum::<u64>() as f64 / memory.len().max(1) as f64 / 1024.0;
+    format!(
+        "{:.0} B of state a request\n{:.1} store trips a request\np50 {:.1} ms, p99 {:.1} ms\n{mib:.1} MiB a replica\n{} of {} sessions still good after logout",
+        measures.state_bytes,
+        measures.store_trips,
+        measures.latency_ms.0,
+        measures.latency_ms.1,
+        cell.findings.reused.count,
+        cell.findings.logouts,
+    )
+}
+
+fn slow_replica(report: &Report) -> Vec<String> {
+    let [round_robin, least] = &report.slow_replica[..] else { return Vec::new() };
+    let line = |cell: &CellReport| {
+        let all: u64 = cell.measures.spread.values().sum();
+        let slow = cell.measures.spread.get("r0").copied().unwrap_or_default() as f64 / all.max(1) as f64;
+        let (p50, p99) = cell.measures.latency_ms;
+        format!("{} gives it {} of the requests, p50 {p50:.1} ms, p99 {p99:.1} ms", cell.balance, percent(slow))
+    };
+    vec![format!("One of {} replicas three times slower: {}; {}.", report.replicas, line(round_robin), line(least))]
+}
+
+fn broken(place: &str, prediction: &Prediction) -> String {
+    let Prediction { what, expected, measured, counterexample, .. } = prediction;
+    let mut text = format!("\nBROKEN  {place}: {what}: expected {expected}, measured {measured}\n");
+    for step in counterexample {
+        let _ = writeln!(text, "    {}", of_step(step));
+    }
+    text
+}
+
+/// One step in one line.
+fn of_step(step: &Step) -> String {
+    let action = match step.action {
+        Action::Write(value) => format!("writes {value:x}"),
+        Action::Checkout(value) => format!("checks out {value:x}"),
+        Action::Login => "logs in".to_owned(),
+        Action::Read => "reads".to_owned(),
+        Action::Logout => "logs out".to_owned(),
+        Action::Reuse => "reads with the old cookie".to_owned(),
+    };
+    let outcome = match &step.outcome {
+        Outcome::Done => "done".to_owned(),
+        Outcome::Forgotten => "the session is not known".to_owned(),
+        Outcome::Failed(why) => format!("failed: {why}"),
+        Outcome::Values(values) => {
+            format!("gets [{}]", values.iter().map(|value| format!("{value:x}")).collect::<Vec<_>>().join(" "))
+        }
+    };
+    let replica = step.replica.as_deref().unwrap_or("nobody");
+    format!("{:8.3} s  session {} {action}: {replica} answers, {outcome}", step.sent.as_secs_f64(), step.session)
+}

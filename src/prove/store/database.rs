@@ -1,0 +1,117 @@
+//! In a database that all replicas share: one SQLite file with a write-ahead log.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+
+use super::{Reply, Sessions, Unavailable, Write, new_token};
+use crate::trial::history::Value;
+
+/// How long a replica waits for another one's transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS sessions (token TEXT PRIMARY KEY, user TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lines (place INTEGER PRIMARY KEY, token TEXT NOT NULL, value INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS lines_by_token ON lines (token, value);
+";
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(in crate::prove) struct Database {
+    connection: Arc<Mutex<Connection>>,
+}
+
+impl Database {
+    /// Opens the file, and makes it if it is not there.
+    pub(in crate::prove) fn open(file: &Path) -> Result<Self, Unavailable> {
+        let open = || {
+            let connection = Connection::open(file)?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            // A transaction survives the death of any process; only with the machine the last ones may be lost.
+            connection.pragma_update(None, "synchronous", "NORMAL")?;
+            connection.execute_batch(SCHEMA)?;
+            Ok(connection)
+        };
+        let connection = open().map_err(unavailable)?;
+        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+    }
+
+    /// Runs `work` where waiting for a lock holds up nobody else.
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<Reply<T>> + Send + 'static,
+    ) -> Result<Reply<T>, Unavailable> {
+        let connection = Arc::clone(&self.connection);
+        let task =
+            tokio::task::spawn_blocking(move || work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner)));
+        task.await.map_err(|error| Unavailable(error.to_string()))?.map_err(unavailable)
+    }
+}
+
+fn unavailable(error: rusqlite::Error) -> Unavailable {
+    Unavailable(error.to_string())
+}
+
+fn is_known(connection: &Connection, token: &str) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM sessions WHERE token = ?1")?;
+    Ok(statement.query_row([token], |_| Ok(())).optional()?.is_some())
+}
+
+impl Sessions for Database {
+    async fn begin(&self, user: &str) -> Result<Reply<String>, Unavailable> {
+        let (token, user) = (new_token()?, user.to_owned());
+        self.with(move |connection| {
+            connection.prepare_cached("INSERT INTO sessions VALUES (?1, ?2)")?.execute([&token, &user])?;
+            Ok(Reply::new(Some(token), 1))
+        })
+        .await
+    }
+
+    async fn read(&self, token: &str) -> Result<Reply<Vec<Value>>, Unavailable> {
+        let token = token.to_owned();
+        self.with(move |connection| {
+            if !is_known(connection, &token)? {
+                return Ok(Reply::new(None, 1));
+            }
+            let mut statement = connection.prepare_cached("SELECT value FROM lines WHERE token = ?1 ORDER BY place")?;
+            let values = statement.query_map([&token], |row| row.get::<_, i64>(0))?;
+            let values = values.map(|value| value.map(i64::cast_unsigned)).collect::<rusqlite::Result<_>>()?;
+            Ok(Reply::new(Some(values), 2))
+        })
+        .await
+    }
+
+    async fn write(&self, token: &str, write: Write) -> Result<Reply<Option<String>>, Unavailable> {
+        let token = token.to_owned();
+        self.with(move |connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if !is_known(&transaction, &token)? {
+                return Ok(Reply::new(None, 1));
+            }
+            let value = write.value.cast_signed();
+            let sql = if write.is_keyed {
+                "INSERT INTO lines (token, value) SELECT ?1, ?2
+                 WHERE NOT EXISTS (SELECT 1 FROM lines WHERE token = ?1 AND value = ?2)"
+            } else {
+                "INSERT INTO lines (token, value) VALUES (?1, ?2)"
+            };
+            transaction.prepare_cached(sql)?.execute(params![token, value])?;
+            transaction.commit()?;
+            Ok(Reply::new(Some(None), 2))
+        })
+        .await
+    }
+
+    async fn end(&self, token: &str) -> Result<Reply<()>, Unavailable> {
+        let token = token.to_owned();
+        self.with(move |connection| {
+            let ended = connection.prepare_cached("DELETE FROM sessions WHERE token = ?1")?.execute([&token])?;
+            Ok(Reply::new((ended > 0).then_some(()), 1))
+        })
+        .await
+    }
+}

@@ -1,0 +1,92 @@
+//! In Redis, which all replicas share.
+
+use std::time::Duration;
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{RedisError, Script};
+
+use super::{Reply, Sessions, Unavailable, Write, new_token};
+use crate::trial::history::Value;
+
+/// For an answer of Redis, and for a connection to it.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a session is kept that nobody uses.
+const LIFETIME_SECONDS: u64 = 3600;
+
+/// The session's keys share a hash tag, so that this works on a cluster too.
+fn keys(token: &str) -> [String; 3] {
+    [format!("unstick:{{{token}}}:user"), format!("unstick:{{{token}}}:cart"), format!("unstick:{{{token}}}:places")]
+}
+
+/// Adds a value under the next place. A member of a sorted set is there once: that is what a key means. Without one, the
+/// place makes the member another.
+const WRITE: &str = "
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+local member = ARGV[1]
+local place = redis.call('INCR', KEYS[3])
+if ARGV[2] == '0' then member = member .. ':' .. place end
+redis.call('ZADD', KEYS[2], 'NX', place, member)
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+redis.call('EXPIRE', KEYS[3], ARGV[3])
+return 1
+";
+
+/// See the module.
+pub(in crate::prove) struct Redis {
+    connection: ConnectionManager,
+    write: Script,
+}
+
+impl Redis {
+    /// Connects, and goes on to connect again whenever the connection is lost.
+    pub(in crate::prove) async fn connect(url: &str) -> Result<Self, Unavailable> {
+        let client = redis::Client::open(url).map_err(unavailable)?;
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(TIMEOUT))
+            .set_response_timeout(Some(TIMEOUT))
+            .set_min_delay(Duration::from_millis(10))
+            .set_max_delay(Duration::from_millis(100));
+        let connection = ConnectionManager::new_with_config(client, config).await.map_err(unavailable)?;
+        Ok(Self { connection, write: Script::new(WRITE) })
+    }
+}
+
+fn unavailable(error: RedisError) -> Unavailable {
+    Unavailable(error.to_string())
+}
+
+impl Sessions for Redis {
+    async fn begin(&self, user: &str) -> Result<Reply<String>, Unavailable> {
+        let token = new_token()?;
+        let [session, ..] = keys(&token);
+        let mut connection = self.connection.clone();
+        let set = redis::cmd("SET").arg(session).arg(user).arg("EX").arg(LIFETIME_SECONDS).to_owned();
+        set.query_async::<()>(&mut connection).await.map_err(unavailable)?;
+        Ok(Reply::new(Some(token), 1))
+    }
+
+    async fn read(&self, token: &str) -> Result<Reply<Vec<Value>>, Unavailable> {
+        let [session, cart, _] = keys(token);
+        let mut connection = self.connection.clone();
+        let both = redis::pipe().exists(session).zrange(cart, 0, -1).to_owned();
+        let (is_known, members): (bool, Vec<String>) = both.query_async(&mut connection).await.map_err(unavailable)?;
+        let value = |member: String| member.split(':').next().and_then(|value| value.parse().ok());
+        Ok(Reply::new(is_known.then(|| members.into_iter().filter_map(value).collect()), 1))
+    }
+
+    async fn write(&self, token: &str, write: Write) -> Result<Reply<Option<String>>, Unavailable> {
+        let [session, cart, places] = keys(token);
+        let mut connection = self.connection.clone();
+        let mut call = self.write.prepare_invoke();
+        call.key(session).key(cart).key(places).arg(write.value).arg(u8::from(write.is_keyed)).arg(LIFETIME_SECONDS);
+        let is_known: bool = call.invoke_async(&mut connection).await.map_err(unavailable)?;
+        Ok(Reply::new(is_known.then_some(None), 1))
+    }
+
+    async fn end(&self, token: &str) -> Result<Reply<()>, Unavailable> {
+        let mut connection = self.connection.clone();
+        let deleted = redis::cmd("DEL").arg(&keys(token)).to_owned();
+        let deleted: u32 = deleted.query_async(&mut connection).await.map_err(unavailable)?;
+        Ok(Reply::new((deleted > 0).then_some(()), 1))
+    }
+}

@@ -1,0 +1,107 @@
+//! The replica's side: a small HTTP/1.1 server on 127.0.0.1.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+
+/// Connections served at one time; the proxy, our only client, stays far below.
+const CONNECTIONS_MAX: usize = 1024;
+
+/// Bytes of a request body.
+const BODY_MAX: usize = 4 * 1024;
+
+/// Until a request body must have arrived.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Pause after a failed accept, so that a lack of file descriptors does not become a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What answers requests.
+pub(crate) trait Application: Send + Sync + 'static {
+    /// Answers one request.
+    fn answer(&self, request: Request<Bytes>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+    /// A short answer in plain text.
+    fn text(&self, status: StatusCode, message: &str) -> Response<Full<Bytes>>;
+}
+
+/// Serves on a port of 127.0.0.1 (0: a free one) and says it, until SIGTERM or the end of the parent.
+///
+/// # Errors
+/// The port is taken, or standard input is no pipe.
+pub(crate) async fn serve(port: u16, application: impl Application) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let parent = std::io::stdin().as_fd().try_clone_to_owned().and_then(pipe::Receiver::from_owned_fd);
+    let parent =
+        parent.context("standard input is not the pipe that the parent holds; replicas are not started by hand")?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    writeln!(std::io::stdout(), "{}", listener.local_addr()?.port())?;
+    tokio::select! {
+        () = accept(listener, Arc::new(application)) => {}
+        () = end_of(parent) => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+async fn end_of(mut parent: pipe::Receiver) {
+    let mut unused = [0; 64];
+    while !matches!(parent.read(&mut unused).await, Ok(0) | Err(_)) {}
+}
+
+async fn accept(listener: TcpListener, application: Arc<impl Application>) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let application = application.clone();
+        tokio::spawn(async move {
+            connection(stream, application).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn connection(stream: TcpStream, application: Arc<impl Application>) {
+    // Answers are small: without this the last segment of one may wait for the acknowledgement of the first.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| handle(application.clone(), request));
+    // A connection that breaks is the proxy's business; the replica has nobody to tell.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+async fn handle(
+    application: Arc<impl Application>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    Ok(match tokio::time::timeout(BODY_DEADLINE, Limited::new(body, BODY_MAX).collect()).await {
+        Ok(Ok(body)) => application.answer(Request::from_parts(head, body.to_bytes())).await,
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            application.text(StatusCode::PAYLOAD_TOO_LARGE, "a form of this shop is smaller")
+        }
+        Ok(Err(_)) => application.text(StatusCode::BAD_REQUEST, "the request body broke off"),
+        Err(_) => application.text(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive"),
+    })
+}

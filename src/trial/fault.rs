@@ -1,0 +1,80 @@
+//! What befalls the replicas: a schedule, played against whatever can carry it out, and written down.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::sleep_until;
+
+use super::history::{Incident, Recorder};
+
+/// One thing that is done to the replicas or what stands around them. Numbers count from 0, in the order of starting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// A replica gets SIGKILL and stays where it is entered.
+    Kill(usize),
+    /// So many replicas are started and entered in one edit.
+    Add(usize),
+    /// A replica gets no new request.
+    Drain(usize),
+    /// So many of the replicas that were started last are taken out in one edit, and end when they have nothing left to do.
+    Remove(usize),
+    /// A drained replica is taken out and ends.
+    Retire(usize),
+    /// A new replica takes the place of an old one, which ends.
+    Replace(usize),
+    /// The config is edited; nobody comes or goes.
+    Edit(usize),
+    /// One of the proxies gets SIGKILL.
+    KillProxy(usize),
+    /// The store is stopped and started again.
+    RestartStore,
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill(replica) => write!(f, "kill -9 of replica {replica}"),
+            Self::Add(count) => write!(f, "{count} replicas more"),
+            Self::Drain(replica) => write!(f, "replica {replica} set to drain"),
+            Self::Remove(count) => write!(f, "{count} replicas less"),
+            Self::Retire(replica) => write!(f, "replica {replica} taken out"),
+            Self::Replace(replica) => write!(f, "replica {replica} replaced"),
+            Self::Edit(number) => write!(f, "edit {number}"),
+            Self::KillProxy(proxy) => write!(f, "kill -9 of proxy {proxy}"),
+            Self::RestartStore => write!(f, "store restarted"),
+        }
+    }
+}
+
+/// An act and its time since the beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Planned {
+    /// When, at the earliest: acts follow one another.
+    pub at: Duration,
+    /// What.
+    pub act: Act,
+}
+
+/// Who can carry out acts.
+pub trait World {
+    /// Does it, and returns when it is done.
+    ///
+    /// # Errors
+    /// What was in the way; then the experiment says nothing.
+    fn carry_out(&self, act: Act) -> impl Future<Output = anyhow::Result<()>>;
+}
+
+/// Plays a schedule to its end.
+///
+/// # Errors
+/// The first act that could not be carried out.
+pub async fn play(schedule: &[Planned], world: &impl World, recorder: &Recorder) -> anyhow::Result<()> {
+    for planned in schedule {
+        sleep_until(recorder.at(planned.at)).await;
+        let at = recorder.now();
+        world.carry_out(planned.act).await?;
+        recorder.incident(Incident { at, done: recorder.now(), what: planned.act.to_string() });
+    }
+    Ok(())
+}

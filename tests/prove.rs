@@ -1,0 +1,186 @@
+//! `unstick prove` as a user meets it, and that it notices what it must notice.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{eventually, signal};
+
+/// Two at a time would share the cores and slow each other down.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn command(arguments: &str, directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_unstick"));
+    // What it leaves behind would be found here.
+    command.arg("prove").args(arguments.split_whitespace()).env("TMPDIR", directory).current_dir(directory);
+    command
+}
+
+/// Runs it; what it printed, and with which code it ended. Nothing may be left behind.
+#[track_caller]
+fn prove(arguments: &str) -> (String, i32) {
+    let _turn = turn();
+    let directory = tempfile::tempdir().unwrap();
+    let Output { status, stdout, stderr } = command(arguments, directory.path()).output().unwrap();
+    let text = String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap();
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0, "{text}");
+    (text, status.code().unwrap())
+}
+
+fn has_redis() -> bool {
+    std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|path| path.join("redis-server").is_file())
+}
+
+/// What a run beside all the other tests cannot be asked: it measures time.
+const OF_SPEED: [&str; 3] = [
+    "s to a fair share",
+    "its share under least-connections over a fair one",
+    "p99 of least-connections over that of round-robin",
+];
+
+#[test]
+fn the_claim_holds() {
+    let _turn = turn();
+    let directory = tempfile::tempdir().unwrap();
+    let events = "steady,crash,drain,scale-out,scale-in,rolling,two-proxies,store-restart";
+    let arguments = format!("--users 40 --duration 40s --events {events} --json all.json");
+    let Output { status, stdout, .. } = command(&arguments, directory.path()).output().unwrap();
+    let text = String::from_utf8(stdout).unwrap();
+    let report: Value = serde_json::from_slice(&std::fs::read(directory.path().join("all.json")).unwrap()).unwrap();
+    let cells = report["cells"].as_array().unwrap();
+    let of_cells = cells.iter().flat_map(|cell| cell["predictions"].as_array().unwrap());
+    let all = of_cells.chain(report["slow_predictions"].as_array().unwrap());
+    let broken: Vec<&Value> = all.filter(|prediction| prediction["verdict"] == "broken").collect();
+    assert!(broken.iter().all(|prediction| OF_SPEED.contains(&prediction["what"].as_str().unwrap())), "{text}");
+    assert_eq!(status.code(), Some(i32::from(!broken.is_empty())), "{text}");
+    assert!(report["inconclusive"].is_null(), "{text}");
+    assert!(text.contains("Not shown by this: paths that no journey touches"), "{text}");
+    let arms = if has_redis() { 5 } else { 4 };
+    assert_eq!(cells.len(), 7 * arms + arms / 5, "every arm in every event: {text}");
+    assert_eq!(text.contains("apt-get install redis-server"), !has_redis(), "{text}");
+    let lost = |arm: &str, event: &str| {
+        let cell = cells.iter().find(|cell| cell["arm"] == arm && cell["event"] == event).unwrap();
+        (cell["findings"]["lost"]["count"].as_u64().unwrap(), cell["findings"]["sessions"].as_u64().unwrap())
+    };
+    assert_eq!(lost("sticky", "steady").0, 0);
+    assert!(lost("sticky", "crash").0 > 0, "stickiness does not save them");
+    let (gone, sessions) = lost("memory", "steady");
+    assert!(gone * 10 > sessions * 8, "{gone} of {sessions}");
+}
+
+#[test]
+fn sabotage_is_caught_with_a_counterexample() {
+    // A cache that is 200 ms old is only seen by who comes back to the same replica within that time.
+    for (sabotage, load, event, finding, step) in [
+        ("forget", "--users 60 --duration 30s", "steady", "sessions lost: expected 0", "the session is not known"),
+        ("stale", "--users 40 --pause 40ms --duration 30s", "steady", "monotonic reads broken: expected 0", "gets ["),
+        ("double", "--users 60 --duration 30s", "steady", "writes doubled: expected 0", "writes"),
+        (
+            "dead-replica",
+            "--users 60 --duration 30s",
+            "crash",
+            "requests failed: expected 0",
+            "failed: 502 connect-failed",
+        ),
+    ] {
+        let arguments = format!("{load} --arms database --events {event} --sabotage {sabotage}");
+        let (text, code) = prove(&arguments);
+        assert_eq!(code, 1, "{sabotage}: {text}");
+        assert!(text.contains(&format!("BROKEN  database, {event}: {finding}")), "{sabotage}: {text}");
+        assert!(text.contains(step) && text.contains("did NOT hold"), "{sabotage}: {text}");
+    }
+}
+
+#[test]
+fn an_apparatus_that_sees_no_failure_proves_nothing() {
+    let (text, code) = prove("--users 30 --duration 20s --arms memory,jwt --events steady --sabotage shared-memory");
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("INCONCLUSIVE: the memory arm must lose sessions"), "{text}");
+    let (text, code) = prove("--duration 5s --arms redis --events steady --redis redis://127.0.0.1:1");
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("inconclusive: redis://127.0.0.1:1: the store is not available"), "{text}");
+}
+
+#[test]
+fn bad_usage_says_what_there_is() {
+    for (arguments, hint) in [
+        ("--arms cookies", "the arms are memory, memory+sticky, jwt, database, redis"),
+        ("--events earthquake", "the events are steady, crash,"),
+        ("--replicas 1", "with one replica there is nothing to show"),
+        ("--duration 1s", "5s at least"),
+    ] {
+        let (text, code) = prove(arguments);
+        assert_eq!(code, 2, "{text}");
+        assert!(text.contains(hint), "{text}");
+    }
+}
+
+/// The processes whose command line names this directory, or that were started by this one.
+fn processes_of(parent: u32) -> Vec<u32> {
+    let status = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let is_child = |pid: &u32| status(*pid).lines().any(|line| line == format!("PPid:\t{parent}"));
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_child).collect()
+}
+
+#[test]
+fn an_interrupted_run_leaves_nothing_behind() {
+    let _turn = turn();
+    let directory = tempfile::tempdir().unwrap();
+    let mut child =
+        command("--users 20", directory.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut children = Vec::new();
+    eventually("replicas and proxies run", || {
+        children = processes_of(child.id());
+        children.len() >= 16
+    });
+    signal(child.id(), Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    eventually("all children are gone", || children.iter().all(|pid| !Path::new(&format!("/proc/{pid}/exe")).exists()));
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+}
+
+#[test]
+fn a_seed_makes_the_same_journeys_and_the_same_verdict() {
+    let _turn = turn();
+    let run = || {
+        let directory = tempfile::tempdir().unwrap();
+        let arguments =
+            "--seed 7 --users 30 --duration 20s --arms jwt --events crash --history --json all.json --html all.html";
+        let output = command(arguments, directory.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let page = std::fs::read_to_string(directory.path().join("all.html")).unwrap();
+        assert!(page.contains("uPlot") && page.len() > 50_000);
+        assert!(!page.contains(" src=") && !page.contains("<link"), "nothing is fetched when it is looked at");
+        serde_json::from_slice::<Value>(&std::fs::read(directory.path().join("all.json")).unwrap()).unwrap()
+    };
+    let (one, other) = (run(), run());
+    let verdicts = |report: &Value| {
+        let predictions = report["cells"][0]["predictions"].as_array().unwrap();
+        predictions.iter().map(|prediction| prediction["verdict"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(verdicts(&one), verdicts(&other));
+    let journeys = |report: &Value| {
+        let mut journeys: BTreeMap<u64, Vec<Value>> = BTreeMap::new();
+        for step in report["histories"][0]["steps"].as_array().unwrap() {
+            journeys.entry(step["user"].as_u64().unwrap()).or_default().push(step["action"].clone());
+        }
+        journeys
+    };
+    let (one, other) = (journeys(&one), journeys(&other));
+    assert_eq!(one.len(), 30);
+    for (user, actions) in &one {
+        // How far a user gets depends on the clock, and the last three steps end the session wherever it is.
+        let common = actions.len().min(other[user].len()) - 3;
+        assert!(common > 2, "{actions:?}");
+        assert_eq!(actions[..common], other[user][..common], "user {user}");
+    }
+}
