@@ -15,7 +15,8 @@
 //!
 //! # Imports point one way
 //! `app -> control -> worker, admin, reload`; `worker -> listen -> proxy -> snapshot -> upstream -> config::model`; `config`, `metrics`
-//! and `deadlines` import nothing else. `upstream` never hears of routes, `proxy` never of TOML.
+//! and `deadlines` import nothing else. `upstream` never hears of routes, `proxy` never of TOML. `prove -> trial, replica`: the
+//! experiment uses the proxy only as a process with a file.
 
 mod admin;
 pub mod app;

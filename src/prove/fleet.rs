@@ -94,6 +94,7 @@ impl Fleet {
                 parts.proxies.push(Proxy::start(&fleet.file, number).await?);
             }
             fleet.wait_healthy(&parts).await?;
+            fleet.publish(&parts);
         }
         Ok(fleet)
     }
@@ -161,11 +162,16 @@ impl Fleet {
         self.write(parts)
     }
 
-    /// Puts the file in force.
+    /// Puts the file in force. Users who keep to one replica hear at once of those that go.
     fn write(&self, parts: &mut Parts) -> anyhow::Result<()> {
         parts.toml.edit += 1;
-        *self.entries.borrow_mut() = parts.toml.entries.iter().filter(|entry| !entry.is_draining).cloned().collect();
+        self.entries.borrow_mut().retain(|known| parts.toml.entries.contains(known));
         replace(&self.file, &parts.toml.to_toml())
+    }
+
+    /// Tells users who keep to one replica of the new ones, which the proxies must know by now.
+    fn publish(&self, parts: &Parts) {
+        *self.entries.borrow_mut() = parts.toml.entries.iter().filter(|entry| !entry.is_draining).cloned().collect();
     }
 
     async fn wait_healthy(&self, parts: &Parts) -> anyhow::Result<()> {
@@ -212,6 +218,7 @@ impl Fleet {
             .for_each(|entry| entry.is_draining = true);
         self.write(parts)?;
         self.wait_healthy(parts).await?;
+        self.publish(parts);
         self.take_out(parts, old..old + 1).await
     }
 }
@@ -222,7 +229,14 @@ impl World for Fleet {
         let parts = &mut *parts;
         match act {
             Act::Kill(replica) => Ok(parts.replicas[replica].process.child.kill().await?),
-            Act::Add(count) => self.add(parts, count).await,
+            Act::Add(count) => {
+                self.add(parts, count).await?;
+                if self.plan.arm == Arm::Sticky {
+                    self.wait_healthy(parts).await?;
+                    self.publish(parts);
+                }
+                Ok(())
+            }
             Act::Drain(replica) => {
                 let address = parts.replicas[replica].entry.address;
                 let entries = parts.toml.entries.iter_mut().filter(|entry| entry.address == address);

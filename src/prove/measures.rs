@@ -43,7 +43,7 @@ pub struct Timeline {
     pub at: Vec<f64>,
     /// Requests per second by replica.
     pub replicas: BTreeMap<Arc<str>, Vec<f64>>,
-    /// Of the sessions that were begun, those that were neither lost nor ended.
+    /// Of the sessions that were begun before the first incident, those that were neither lost nor ended.
     pub alive: Vec<u32>,
     /// Sessions lost so far.
     pub lost: Vec<u32>,
@@ -175,13 +175,15 @@ impl Timeline {
                 counts[tick(step.ended)] += 1.0 / TICK.as_secs_f64();
             }
         }
+        let first_incident = history.incidents.first().map_or(Duration::MAX, |incident| incident.at);
         for steps in sessions(history).values() {
             let lost = lost_at(steps);
             let over = steps.iter().find(|step| step.action == Action::Logout).map(|step| step.ended);
             let until = lost.or(over).map_or(ticks, tick);
-            timeline.alive[tick(steps[0].ended)..until.max(tick(steps[0].ended))]
-                .iter_mut()
-                .for_each(|alive| *alive += 1);
+            let began = tick(steps[0].ended);
+            if steps[0].ended < first_incident {
+                timeline.alive[began..until.max(began)].iter_mut().for_each(|alive| *alive += 1);
+            }
             timeline.lost[lost.map_or(ticks, tick)..].iter_mut().for_each(|lost| *lost += 1);
         }
         timeline

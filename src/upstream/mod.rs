@@ -10,28 +10,24 @@ pub mod discover;
 pub mod endpoint;
 pub mod health;
 pub mod idle;
+mod pick;
 pub mod queue;
 mod quiet;
 pub mod request_body;
+mod shared;
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use crossbeam_utils::CachePadded;
+use tokio::time::Instant;
 
-use crate::config::model::{self, ATTEMPTS_MAX, Algorithm, HealthCheck};
-use crate::metrics::{self, PoolCell};
-use balance::{Balance, Candidates, Dice};
-use budget::Budget;
+use crate::config::model::{self, Algorithm, HealthCheck};
+use balance::Balance;
 use endpoint::Endpoint;
 use health::Health;
-use health::passive::Admission;
-use queue::Queue;
-use tokio::time::Instant;
+pub use pick::Tried;
+pub use shared::PoolShared;
 
 /// A pool as one snapshot sees it.
 #[derive(Debug)]
@@ -59,67 +55,6 @@ pub struct Pool {
     balance: Balance,
     fail_open_below: u8,
     mode: AtomicU8,
-}
-
-/// What a pool keeps over reloads, by its name.
-#[derive(Debug)]
-pub struct PoolShared {
-    /// The next turn of round robin, for all workers.
-    turn: CachePadded<AtomicU64>,
-    /// Who waits because all endpoints have enough to do.
-    pub queue: Arc<Queue>,
-    budget: Mutex<Budget>,
-    /// Whoever ejects holds it, so that two cannot take out more than may be out.
-    ejecting: Mutex<()>,
-    /// Endpoints that have left the pool, in case they come back: their counters must not go back.
-    retired: Mutex<HashMap<SocketAddr, Arc<Endpoint>>>,
-    /// Ejections so far.
-    pub ejections: AtomicU64,
-    /// Counters, one cell per worker.
-    pub cells: Box<[CachePadded<PoolCell>]>,
-}
-
-impl PoolShared {
-    /// Fresh counters for this many workers.
-    pub fn new(workers: usize) -> Self {
-        Self {
-            turn: CachePadded::default(),
-            queue: Arc::default(),
-            budget: Mutex::default(),
-            ejecting: Mutex::default(),
-            retired: Mutex::default(),
-            ejections: AtomicU64::new(0),
-            cells: metrics::cells(workers),
-        }
-    }
-}
-
-/// Endpoints that have left a pool and are remembered, at most.
-const RETIRED_MAX: usize = 1024;
-
-impl PoolShared {
-    /// Remembers an endpoint that leaves the pool.
-    pub fn retire(&self, endpoint: &Arc<Endpoint>) {
-        let mut retired = self.retired();
-        if retired.len() < RETIRED_MAX {
-            retired.insert(endpoint.address, Arc::clone(endpoint));
-        }
-    }
-
-    /// An endpoint that left the pool and comes back.
-    pub fn take_back(&self, address: SocketAddr) -> Option<Arc<Endpoint>> {
-        self.retired().remove(&address)
-    }
-
-    /// Those that left and still have requests under way: address and number.
-    pub fn leaving(&self) -> Vec<(SocketAddr, u32)> {
-        let busy = |endpoint: &Arc<Endpoint>| (endpoint.address, endpoint.in_flight());
-        self.retired().values().map(busy).filter(|&(_, in_flight)| in_flight > 0).collect()
-    }
-
-    fn retired(&self) -> MutexGuard<'_, HashMap<SocketAddr, Arc<Endpoint>>> {
-        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// An endpoint's place in a pool.
@@ -220,31 +155,6 @@ impl Mode {
     }
 }
 
-/// Endpoints a request has been tried on.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Tried {
-    indices: [u32; ATTEMPTS_MAX],
-    len: usize,
-}
-
-impl Tried {
-    /// Notes one more; past [`ATTEMPTS_MAX`] it is not noted.
-    pub fn add(&mut self, index: usize) {
-        if let Some(slot) = self.indices.get_mut(self.len) {
-            *slot = index as u32;
-            self.len += 1;
-        }
-    }
-
-    /// Whether `index` was tried.
-    pub fn contains(&self, index: usize) -> bool {
-        self.indices[..self.len].contains(&(index as u32))
-    }
-}
-
-/// How often an exact pick is repeated because another worker changed the loads meanwhile.
-const PICKS_MAX: usize = 16;
-
 impl Pool {
     /// Puts a pool together; its mode follows from the health its endpoints have now.
     pub fn new(name: Arc<str>, config: &model::Pool, members: Vec<Member>, shared: Arc<PoolShared>) -> Self {
@@ -266,61 +176,6 @@ impl Pool {
         };
         pool.refresh_mode();
         pool
-    }
-
-    /// Picks an endpoint and counts the request on it; the caller must see to the matching `end`.
-    ///
-    /// Prefers endpoints not tried yet that are not ejected, then others not tried yet; it takes a tried one only if there is
-    /// no other.
-    ///
-    /// `None` when nobody may have it now; see [`Self::is_full`].
-    pub fn acquire(&self, tried: &Tried) -> Option<usize> {
-        if self.max_requests.is_some() && self.shared.queue.waiting() > 0 {
-            // Others were here before.
-            return None;
-        }
-        self.acquire_in_turn(tried)
-    }
-
-    /// Whether there is somebody whom a request has not been tried on.
-    pub fn has_untried(&self, tried: &Tried) -> bool {
-        let view = PoolCandidates { pool: self, mode: self.mode(), tried, among: Among::Others, salt: 0 };
-        tried.len < ATTEMPTS_MAX && (0..view.count()).any(|index| view.eligible(index))
-    }
-
-    /// Whether it is only for `max_requests` that nobody may have a request.
-    pub fn is_full(&self) -> bool {
-        let mode = self.mode();
-        self.max_requests.is_some() && self.members.iter().any(|member| member.is_up(mode))
-    }
-
-    /// As [`Self::acquire`], for a request whose turn it is.
-    pub fn acquire_in_turn(&self, tried: &Tried) -> Option<usize> {
-        self.acquire_among(tried, Among::Admitted)
-            .or_else(|| self.acquire_among(tried, Among::Others))
-            .or_else(|| if tried.len > 0 { self.acquire_among(tried, Among::All) } else { None })
-    }
-
-    fn acquire_among(&self, tried: &Tried, among: Among) -> Option<usize> {
-        let view = PoolCandidates { pool: self, mode: self.mode(), tried, among, salt: fastrand::u64(..) };
-        // A repeated attempt takes nobody's turn: else an endpoint that fails would be the first choice of every request.
-        let turns = (tried.len == 0).then_some(&*self.shared.turn);
-        let mut dice = WorkerDice { turns, own: if tried.len == 0 { 0 } else { fastrand::u32(..).into() } };
-        for _ in 0..PICKS_MAX {
-            let pick = self.balance.pick(&view, &mut dice)?;
-            let endpoint = &self.members[pick.index].endpoint;
-            match pick.if_load {
-                Some(load) if self.max_requests.is_some_and(|most| load >= most) || !endpoint.begin_if(load) => {
-                    continue;
-                }
-                Some(_) => {}
-                None if !endpoint.begin_below(self.max_requests) => continue,
-                None => {}
-            }
-            return Some(pick.index);
-        }
-        let pick = self.balance.pick(&view, &mut dice)?;
-        self.members[pick.index].endpoint.begin_below(self.max_requests).then_some(pick.index)
     }
 
     /// Counts a failure of `endpoint`; if that takes it out, returns for how long.
@@ -388,86 +243,6 @@ impl Pool {
         let has = |test: &dyn Fn(&Member) -> bool| self.members.iter().any(test);
         has(&|m| m.state == MemberState::Held)
             && has(&|m| m.state == MemberState::Ready && m.endpoint.health() == Health::Healthy)
-    }
-}
-
-/// Who of the healthy ones is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Among {
-    /// Those not tried yet whom live traffic admits.
-    Admitted,
-    /// Those not tried yet.
-    Others,
-    /// Everybody.
-    All,
-}
-
-struct PoolCandidates<'a> {
-    pool: &'a Pool,
-    mode: Mode,
-    tried: &'a Tried,
-    among: Among,
-    /// Makes the draw of a returning endpoint the same all through one pick.
-    salt: u64,
-}
-
-impl PoolCandidates<'_> {
-    fn admits(&self, index: usize) -> bool {
-        match self.pool.members[index].endpoint.passive().admission(self.pool.slow_start) {
-            Admission::Full => true,
-            Admission::Ejected(_) => false,
-            Admission::Returning(share) => {
-                let mut draw = fastrand::Rng::with_seed(self.salt ^ index as u64);
-                draw.f64() < share
-            }
-        }
-    }
-}
-
-impl Candidates for PoolCandidates<'_> {
-    fn count(&self) -> usize {
-        self.pool.members.len()
-    }
-
-    fn eligible(&self, index: usize) -> bool {
-        let member = &self.pool.members[index];
-        member.is_up(self.mode)
-            && self.pool.max_requests.is_none_or(|most| member.endpoint.has_room(most))
-            && (self.among == Among::All || !self.tried.contains(index))
-            && (self.among != Among::Admitted || self.admits(index))
-    }
-
-    fn weight(&self, index: usize) -> u32 {
-        self.pool.members[index].weight
-    }
-
-    fn in_flight(&self, index: usize) -> u32 {
-        self.pool.members[index].endpoint.in_flight()
-    }
-
-    fn failure_load(&self, index: usize) -> u32 {
-        self.pool.members[index].endpoint.passive().load()
-    }
-
-    fn latency_ns(&self, index: usize) -> u64 {
-        u64::try_from(self.pool.members[index].endpoint.latency().average().as_nanos()).unwrap_or(u64::MAX)
-    }
-}
-
-struct WorkerDice<'a> {
-    /// The pool's turns, shared by all workers; without them they are counted from `own`.
-    turns: Option<&'a AtomicU64>,
-    own: u64,
-}
-
-impl Dice for WorkerDice<'_> {
-    fn below(&mut self, bound: u64) -> u64 {
-        fastrand::u64(..bound)
-    }
-
-    fn turn(&mut self) -> u64 {
-        self.own += 1;
-        self.turns.map_or(self.own, |turns| turns.fetch_add(1, Relaxed))
     }
 }
 
