@@ -143,3 +143,16 @@ fn counters_go_on_when_an_endpoint_comes_back() {
     let name = format!("unstick_endpoint_attempts_total{{pool=\"app\",endpoint=\"{}\"}}", a.address);
     eventually("the metric too", || app.metric(&name) == 10.0);
 }
+
+#[test]
+fn a_stream_goes_on_when_its_endpoint_comes_back() {
+    let (gone, other) = (endless(), Backend::named("b"));
+    let app = App::start(&config(&[(gone.address, "ready")], "400ms"));
+    let mut client = listen_to(&app);
+    app.apply(&config(&[(other.address, "ready")], "400ms"));
+    app.apply(&config(&[(gone.address, "ready"), (other.address, "ready")], "400ms"));
+    let end = Instant::now() + Duration::from_millis(900);
+    while Instant::now() < end {
+        assert!(is_streaming(&mut client), "nothing is going any more");
+    }
+}

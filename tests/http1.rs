@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::backend::{Backend, answer, signal};
 use crate::support::client::{self, exchange, get, read_response};
-use crate::support::{App, connect, eventually, read_to_close, read_until, send, text};
+use crate::support::{App, connect, eventually, pool_of, read_to_close, read_until, send, text};
 
 fn app(backend: &Backend) -> App {
     App::over(&[backend.address], "", "")
@@ -379,6 +379,43 @@ fn a_silent_client_is_closed() {
     let app = App::over(&[backend.address], "", "[timeouts]\nrequest_body = \"200ms\"");
     let response = exchange(&mut connect(app.address), "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf");
     assert_eq!((response.status, response.field("x-unstick-error")), (408, Some("request-body-timeout")));
+}
+
+#[test]
+fn every_head_of_a_connection_has_its_deadline_and_every_answer_begins_a_new_wait() {
+    let backend = Backend::named("a");
+    let deadlines = "[timeouts]\nrequest_head = \"200ms\"\nclient_idle = \"1m\"";
+    let app = App::over(&[backend.address], "", deadlines);
+    let mut client = connect(app.address);
+    assert_eq!(exchange(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").text(), "a");
+    send(&mut client, "GET / HT");
+    let (rest, _) = read_to_close(&mut client);
+    assert!(rest.is_empty(), "closed long before a minute has passed");
+
+    let routes = format!("[[route]]\npath = \"/a\"\npool = \"app\"\n[timeouts]\nclient_idle = \"400ms\"");
+    let app = App::over(&[backend.address], "", &routes);
+    let mut client = connect(app.address);
+    assert_eq!(exchange(&mut client, "GET /a HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+    for _ in 0..8 {
+        // Together these take longer than the idle time, which begins anew with each.
+        std::thread::park_timeout(Duration::from_millis(100));
+        assert_eq!(exchange(&mut client, "GET /b HTTP/1.1\r\nHost: x\r\n\r\n").status, 404);
+    }
+}
+
+#[test]
+fn an_answer_with_trailers_is_a_whole_one() {
+    let chunks =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n1\r\na\r\n0\r\nX-Sum: 1\r\n\r\n";
+    let backend = Backend::start(move |peer| peer.serve(|_| chunks.as_bytes().to_vec()));
+    let app = App::start_with(&pool_of(&[backend.address], "", ""), 1);
+    let mut client = connect(app.address);
+    for _ in 0..3 {
+        let response = exchange(&mut client, "GET / HTTP/1.1\r\nHost: x\r\nTE: trailers\r\n\r\n");
+        assert_eq!((response.text().as_str(), response.trailers.trim()), ("a", "x-sum: 1"));
+    }
+    assert_eq!(backend.connections(), 1, "its connection is used again");
+    assert_eq!(app.metric("unstick_requests_total{pool=\"app\",outcome=\"2xx\"}"), 3.0);
 }
 
 #[test]

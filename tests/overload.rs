@@ -76,6 +76,21 @@ fn a_full_queue_and_a_long_wait_are_told_at_once() {
 }
 
 #[test]
+fn a_full_endpoint_is_waited_for_rather_than_a_dead_one_tried_again() {
+    let (backend, was_asked, go) = patient();
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let pool = "max_requests = 1\nqueue.timeout = \"1m\"\neject.failures = 0";
+    let app = App::start_with(&pool_of(&[dead, backend.address], pool, ""), 2);
+    let mut clients: Vec<TcpStream> = (0..4).map(|_| begin(&app)).collect();
+    eventually("three wait", || waiting(&app) == 3);
+    for _ in 0..4 {
+        was_asked.recv_timeout(SOON).unwrap();
+        go.send(()).unwrap();
+    }
+    assert!(clients.iter_mut().all(|client| read_response(client, false).text() == "a"));
+}
+
+#[test]
 fn a_client_that_leaves_gives_up_its_place() {
     let (backend, was_asked, go) = patient();
     let pool = "max_requests = 1\nqueue.timeout = \"1m\"";

@@ -3,7 +3,6 @@
 //! hyper speaks HTTP; this file adds what it leaves out: the deadlines (see [`crate::deadlines`]), the end when the listener
 //! drains, and a close that does not destroy an answer the client has not read yet.
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -57,6 +56,8 @@ pub(crate) async fn serve(
         move |request| proxy::handle(Rc::clone(&proxy), Rc::clone(&client), request)
     });
     let mut connection = builder.serve_connection(io, service);
+    // Dropped before the connection, which ends what is under way.
+    let guard = ResetUnlessWhole { socket, client: Rc::clone(&client) };
     let mut alarm = pin!(Alarm::default());
     let (mut is_draining, mut is_hurried, mut is_registered) = (false, false, false);
     poll_fn(|cx| {
@@ -81,10 +82,14 @@ pub(crate) async fn serve(
                     continue;
                 }
             }
-            if !client.is_busy() && !client.deadlines.is_armed(Wait::Client) {
+            let is_writing = client.deadlines.is_armed(Wait::ClientWrite);
+            if !client.is_busy() && !is_writing && !client.deadlines.is_armed(Wait::Client) {
                 client.deadlines.arm(Wait::Client, client.idle_since() + client_idle);
             }
             ready!(alarm.as_mut().poll_ring(&client.deadlines, cx));
+            if client.deadlines.expired(Wait::ClientWrite) {
+                client.cut();
+            }
             if client.deadlines.expired(Wait::Client) || client.deadlines.expired(Wait::ClientWrite) {
                 tracing::debug!(%peer, "client connection closed: the client was silent for too long");
                 return Poll::Ready(());
@@ -92,9 +97,22 @@ pub(crate) async fn serve(
         }
     })
     .await;
-    if client.was_cut() {
-        // Closed in order, an answer without a length would look whole.
-        socket.reset_when_closed();
+    drop(guard);
+}
+
+/// Resets a connection that ends in the middle of an answer, however that comes about: closed in order, an answer without a length would
+/// look whole.
+struct ResetUnlessWhole {
+    socket: Rc<Socket>,
+    client: Rc<Client>,
+}
+
+impl Drop for ResetUnlessWhole {
+    fn drop(&mut self) {
+        let is_answering = self.client.is_busy() || self.client.deadlines.is_armed(Wait::ClientWrite);
+        if is_answering || self.client.was_cut() {
+            self.socket.reset_when_closed();
+        }
     }
 }
 
@@ -150,8 +168,6 @@ struct ClientIo {
     client: Rc<Client>,
     head_timeout: Duration,
     write_timeout: Duration,
-    /// Whether the wait for the client is one for the rest of a head already.
-    in_head: Cell<bool>,
     /// Whether our half has been closed.
     is_shut: bool,
     /// What was discarded since then.
@@ -162,14 +178,12 @@ impl ClientIo {
     fn new(socket: Rc<Socket>, client: Rc<Client>, head_timeout: Duration, write_timeout: Duration) -> Self {
         // A fresh connection owes us a head at once.
         client.deadlines.arm_in(Wait::Client, head_timeout);
-        Self { socket, client, head_timeout, write_timeout, in_head: Cell::new(true), is_shut: false, discarded: 0 }
+        Self { socket, client, head_timeout, write_timeout, is_shut: false, discarded: 0 }
     }
 
     /// Notes that the client wrote something.
     fn heard(&self) {
-        if self.client.is_busy() {
-            self.in_head.set(false);
-        } else if !self.in_head.replace(true) {
+        if !self.client.is_busy() && !self.client.set_in_head(true) {
             self.client.deadlines.arm_in(Wait::Client, self.head_timeout);
         }
     }
@@ -179,10 +193,20 @@ impl ClientIo {
         let deadlines = &self.client.deadlines;
         match &result {
             Poll::Pending if !deadlines.is_armed(Wait::ClientWrite) => {
+                if !self.client.is_busy() {
+                    // The answer is out of the proxy's hands but not at the client: it is not idle yet.
+                    deadlines.disarm(Wait::Client);
+                }
                 deadlines.arm_in(Wait::ClientWrite, self.write_timeout);
             }
             Poll::Pending => {}
-            Poll::Ready(_) => deadlines.disarm(Wait::ClientWrite),
+            Poll::Ready(_) if deadlines.is_armed(Wait::ClientWrite) => {
+                deadlines.disarm(Wait::ClientWrite);
+                if !self.client.is_busy() {
+                    self.client.begin_idling();
+                }
+            }
+            Poll::Ready(_) => {}
         }
         result
     }

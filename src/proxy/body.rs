@@ -130,7 +130,8 @@ impl Streaming {
             Poll::Ready(Some(Ok(frame))) => {
                 self.exchange.passed_on(frame.data_ref().map_or(0, Bytes::len));
                 self.exchange.client().deadlines.disarm(Wait::Upstream);
-                if self.incoming.is_end_stream() {
+                // hyper asks for nothing more after trailers.
+                if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.complete();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -195,7 +196,7 @@ impl Streaming {
         let deadlines = &self.exchange.client().deadlines;
         deadlines.disarm(Wait::Upstream);
         deadlines.disarm(Wait::Drain);
-        self.exchange.endpoint_succeeded();
+        self.exchange.answered_whole();
         let now = self.exchange.finish_answered();
         if let Carrier::Inline(connection) = std::mem::replace(&mut self.connection, Carrier::Done) {
             self.exchange.checkin(connection, now);

@@ -100,9 +100,12 @@ impl Exchange {
         self.attempts
     }
 
-    /// The endpoint gave a whole answer.
-    pub(super) fn endpoint_succeeded(&self) {
-        if let Some(endpoint) = self.endpoint() {
+    /// The endpoint gave a whole answer, which is a success unless the pool takes its status for a failure.
+    pub(super) fn answered_whole(&self) {
+        let is_unwell = self.pool().retry.on_status.contains(&self.status.as_u16());
+        if let Some(endpoint) = self.endpoint()
+            && !is_unwell
+        {
             endpoint.endpoint.passive().succeeded();
         }
     }

@@ -78,6 +78,8 @@ pub struct Client {
     draining_since: Cell<Option<Instant>>,
     /// Whether the latest answer broke off.
     was_cut: Cell<bool>,
+    /// Whether what is awaited of the client is the rest of a head.
+    in_head: Cell<bool>,
 }
 
 impl Client {
@@ -93,6 +95,7 @@ impl Client {
             forwarding: Forwarding::new(peer, trusted),
             draining_since: Cell::default(),
             was_cut: Cell::new(false),
+            in_head: Cell::new(false),
         }
     }
 
@@ -106,13 +109,23 @@ impl Client {
         !self.is_busy.get() && self.idle_since.get().is_none()
     }
 
+    /// Notes whether what is awaited of the client is the rest of a head; returns whether it was.
+    pub fn set_in_head(&self, in_head: bool) -> bool {
+        self.in_head.replace(in_head)
+    }
+
+    /// The next request is awaited from now on.
+    pub fn begin_idling(&self) {
+        self.idle_since.set(Some(Instant::now()));
+    }
+
     /// From when on the client's next request is awaited.
     pub fn idle_since(&self) -> Instant {
         self.idle_since.get().unwrap_or_else(Instant::now)
     }
 
     /// The answer broke off: the connection must not end as if it were whole.
-    fn cut(&self) {
+    pub fn cut(&self) {
         self.was_cut.set(true);
     }
 
@@ -131,9 +144,10 @@ impl Client {
         self.draining_since.get()
     }
 
-    /// Whether the latest request was answered before its body had arrived whole.
+    /// Whether the client is in the middle of a request: the latest one was answered before its body had arrived whole, or its head
+    /// was refused.
     pub fn may_still_send(&self) -> bool {
-        self.upload.borrow().as_ref().is_some_and(|progress| !progress.ended.get())
+        self.in_head.get() || self.upload.borrow().as_ref().is_some_and(|progress| !progress.ended.get())
     }
 }
 
@@ -144,6 +158,9 @@ struct Turn(Rc<Client>);
 impl Turn {
     fn begin(client: &Rc<Client>) -> Self {
         client.is_busy.set(true);
+        client.in_head.set(false);
+        // Whoever ends the turn without an exchange sets it.
+        client.idle_since.set(None);
         // What the request before waited for, if it ended while something was still under way, is nobody's concern any more.
         for wait in [Wait::Client, Wait::RequestBody, Wait::Upstream, Wait::Request, Wait::Drain] {
             client.deadlines.disarm(wait);
@@ -315,7 +332,8 @@ fn log_failure(exchange: &Exchange, request: &Outgoing, failure: Failure, decisi
     let Some(endpoint) = exchange.endpoint() else { return };
     let is_upstream_s = failure.cause.status().is_server_error() && failure.cause != Cause::OutOfSockets;
     // A reused connection that the endpoint closed meanwhile is the way of keep-alive, not a failure of anybody.
-    let is_stale = failure.reused && matches!(decision, Decision::Again { .. });
+    let is_stale =
+        failure.reused && failure.cause == Cause::UpstreamClosed && matches!(decision, Decision::Again { .. });
     if is_upstream_s && !is_stale {
         exchange.endpoint_failed(if failure.is_connect() { 2 } else { 1 });
     }

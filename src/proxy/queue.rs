@@ -24,10 +24,10 @@ pub(super) async fn wait(pool: &Pool, tried: &Tried, deadlines: &Deadlines, now:
     let ends = now + pool.queue.timeout;
     // Whoever comes while others wait lets them go first.
     let mut is_my_turn = queue.waiting() == 1;
+    let mut turn = pin!(place.turn());
+    // From here on no end of a request is missed, so one between the look and the wait is seen.
+    turn.as_mut().enable();
     let result = loop {
-        let mut turn = pin!(place.turn());
-        // From here on no end of a request is missed, so one between the look and the wait is seen.
-        turn.as_mut().enable();
         if is_my_turn && let Some(index) = pool.acquire_in_turn(tried) {
             break Ok(index);
         }
@@ -36,11 +36,18 @@ pub(super) async fn wait(pool: &Pool, tried: &Tried, deadlines: &Deadlines, now:
             break Err(Cause::Overloaded);
         }
         deadlines.arm(Wait::Upstream, ends.min(now + LOOK_AGAIN));
-        poll_fn(|cx| match turn.as_mut().poll(cx) {
-            Poll::Pending if deadlines.expired(Wait::Upstream) || deadlines.expired(Wait::Request) => Poll::Ready(()),
-            polled => polled,
+        let was_called = poll_fn(|cx| match turn.as_mut().poll(cx) {
+            Poll::Pending if deadlines.expired(Wait::Upstream) || deadlines.expired(Wait::Request) => {
+                Poll::Ready(false)
+            }
+            polled => polled.map(|()| true),
         })
         .await;
+        if was_called {
+            // Who was called and finds nothing stands at the end again; who only looked keeps the place.
+            turn.set(place.turn());
+            turn.as_mut().enable();
+        }
         deadlines.disarm(Wait::Upstream);
         if deadlines.expired(Wait::Request) {
             break Err(Cause::RequestTimeout);

@@ -144,11 +144,13 @@ impl WorkerEndpoint {
     pub fn set_draining(&self, is_draining: bool, now: Instant) {
         let since = self.draining_since.get().unwrap_or(now);
         self.draining_since.set(is_draining.then_some(since));
+        self.endpoint.set_going(is_draining);
     }
 
     /// Since when it has been going, if it is.
     pub fn draining_since(&self) -> Option<Instant> {
-        self.draining_since.get()
+        // One that came back has another worker's half now, but answers of before still hold this one.
+        self.draining_since.get().filter(|_| self.endpoint.is_going())
     }
 
     /// Keeps at most `idle_max` unused connections from now on; 0 when the endpoint has left its pool.

@@ -5,7 +5,7 @@
 //! mutex guards what only the control plane writes.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub struct Endpoint {
     /// Requests under way over all workers: written on every attempt, so alone on its cache line.
     in_flight: CachePadded<AtomicU32>,
     health: AtomicU8,
+    /// Whether it is drained, down or no longer part of its pool.
+    is_going: AtomicBool,
     latency: Latency,
     idle_limit: IdleLimit,
     passive: Passive,
@@ -54,6 +56,7 @@ impl Endpoint {
             address,
             in_flight: CachePadded::default(),
             health: AtomicU8::new(health as u8),
+            is_going: AtomicBool::new(false),
             latency: Latency::default(),
             idle_limit: IdleLimit::default(),
             passive: Passive::default(),
@@ -65,6 +68,16 @@ impl Endpoint {
     /// What probes say of it.
     pub fn health(&self) -> Health {
         Health::from_u8(self.health.load(Relaxed))
+    }
+
+    /// Whether it is drained, down or no longer part of its pool.
+    pub fn is_going(&self) -> bool {
+        self.is_going.load(Relaxed)
+    }
+
+    /// Says whether it is. Every worker says the same of the same snapshot.
+    pub fn set_going(&self, is_going: bool) {
+        self.is_going.store(is_going, Relaxed);
     }
 
     /// Runs `step` on the health machine and publishes the state it leaves behind.

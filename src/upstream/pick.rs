@@ -51,7 +51,7 @@ impl Pool {
     /// Whether there is somebody whom a request has not been tried on.
     pub fn has_untried(&self, tried: &Tried) -> bool {
         let view = PoolCandidates { pool: self, mode: self.mode(), tried, among: Among::Others, salt: 0 };
-        tried.len < ATTEMPTS_MAX && (0..view.count()).any(|index| view.eligible(index))
+        tried.len < ATTEMPTS_MAX && view.somebody_is_wanted()
     }
 
     /// Whether it is only for `max_requests` that nobody may have a request.
@@ -62,9 +62,21 @@ impl Pool {
 
     /// As [`Self::acquire`], for a request whose turn it is.
     pub fn acquire_in_turn(&self, tried: &Tried) -> Option<usize> {
-        self.acquire_among(tried, Among::Admitted)
-            .or_else(|| self.acquire_among(tried, Among::Others))
-            .or_else(|| if tried.len > 0 { self.acquire_among(tried, Among::All) } else { None })
+        for among in [Among::Admitted, Among::Others, Among::All] {
+            if among == Among::All && tried.len == 0 {
+                break;
+            }
+            if let Some(index) = self.acquire_among(tried, among) {
+                return Some(index);
+            }
+            // Those who are only full are worth waiting for: an endpoint that was ejected, or has failed this request, is not better.
+            let salt = 0;
+            let view = PoolCandidates { pool: self, mode: self.mode(), tried, among, salt };
+            if self.max_requests.is_some() && view.somebody_is_wanted() {
+                break;
+            }
+        }
+        None
     }
 
     fn acquire_among(&self, tried: &Tried, among: Among) -> Option<usize> {
@@ -111,6 +123,17 @@ struct PoolCandidates<'a> {
 }
 
 impl PoolCandidates<'_> {
+    /// Whether it would be picked if it had room.
+    fn is_wanted(&self, index: usize) -> bool {
+        self.pool.members[index].is_up(self.mode)
+            && (self.among == Among::All || !self.tried.contains(index))
+            && (self.among != Among::Admitted || self.admits(index))
+    }
+
+    fn somebody_is_wanted(&self) -> bool {
+        (0..self.count()).any(|index| self.is_wanted(index))
+    }
+
     fn admits(&self, index: usize) -> bool {
         match self.pool.members[index].endpoint.passive().admission(self.pool.slow_start) {
             Admission::Full => true,
@@ -129,11 +152,8 @@ impl Candidates for PoolCandidates<'_> {
     }
 
     fn eligible(&self, index: usize) -> bool {
-        let member = &self.pool.members[index];
-        member.is_up(self.mode)
-            && self.pool.max_requests.is_none_or(|most| member.endpoint.has_room(most))
-            && (self.among == Among::All || !self.tried.contains(index))
-            && (self.among != Among::Admitted || self.admits(index))
+        self.pool.max_requests.is_none_or(|most| self.pool.members[index].endpoint.has_room(most))
+            && self.is_wanted(index)
     }
 
     fn weight(&self, index: usize) -> u32 {

@@ -50,6 +50,10 @@ impl PoolShared {
     /// Remembers an endpoint that leaves the pool.
     pub fn retire(&self, endpoint: &Arc<Endpoint>) {
         let mut retired = self.retired();
+        if retired.len() >= RETIRED_MAX {
+            // Those with something under way matter most; what the others counted is forgotten.
+            retired.retain(|_, endpoint| endpoint.in_flight() > 0);
+        }
         if retired.len() < RETIRED_MAX {
             retired.insert(endpoint.address, Arc::clone(endpoint));
         }
