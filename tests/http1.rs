@@ -392,8 +392,8 @@ fn every_head_of_a_connection_has_its_deadline_and_every_answer_begins_a_new_wai
     let (rest, _) = read_to_close(&mut client);
     assert!(rest.is_empty(), "closed long before a minute has passed");
 
-    let routes = format!("[[route]]\npath = \"/a\"\npool = \"app\"\n[timeouts]\nclient_idle = \"400ms\"");
-    let app = App::over(&[backend.address], "", &routes);
+    let routes = "[[route]]\npath = \"/a\"\npool = \"app\"\n[timeouts]\nclient_idle = \"400ms\"";
+    let app = App::over(&[backend.address], "", routes);
     let mut client = connect(app.address);
     assert_eq!(exchange(&mut client, "GET /a HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
     for _ in 0..8 {

@@ -16,10 +16,10 @@ Examples:
   unstick prove                                           everything, in a minute
   unstick prove --html proof.html --json proof.json       and a page with charts, and every figure
   unstick prove --arms jwt,database --events crash,rolling --users 300
-  unstick prove --duration 10m --seed 7                   more samples, smaller bounds
+  unstick prove --users 300 --seed 7                      more sessions, smaller bounds
 
 Exit codes: 0 all predictions held, 1 one did not (which, with a counterexample), 2 bad usage, 3 inconclusive: the arm that must
-fail did not, a store is not there, or it was interrupted.";
+fail did not, too few samples, a store is not there, a process did not do what it was told, or it was interrupted.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Prove {
@@ -29,8 +29,8 @@ pub(crate) struct Prove {
     /// Replicas at the beginning of most events
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = replicas)]
     pub(crate) replicas: usize,
-    /// How long all events take together, such as 45s or 10m
-    #[arg(long, value_name = "TIME", default_value = "46s", value_parser = duration)]
+    /// How long the chosen events take together, such as 45s or 10m
+    #[arg(long, value_name = "TIME", default_value = "45s", value_parser = duration)]
     pub(crate) duration: Duration,
     /// How long a user pauses between two steps, on average
     #[arg(long, value_name = "TIME", default_value = "160ms", value_parser = unstick::config::duration)]
@@ -75,7 +75,7 @@ pub(crate) struct ProveReplica {
     #[arg(long, group = "store")]
     pub(crate) database: Option<PathBuf>,
     #[arg(long, group = "store")]
-    pub(crate) redis: Option<String>,
+    pub(crate) redis: bool,
     #[arg(long)]
     pub(crate) service_ms: u64,
     #[arg(long, value_parser = Sabotage::parse)]

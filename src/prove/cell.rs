@@ -1,11 +1,14 @@
 //! One arm in one event: start it, play it, judge it, compare it with theory.
 
 use std::cell::Cell as Counter;
+use std::collections::HashSet;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::task::{JoinSet, spawn_local};
+use tokio::task::JoinSet;
 
 use super::event::{Event, SCALE_IN, SCALE_OUT, Schedule};
 use super::fleet::{Fleet, Plan};
@@ -19,6 +22,10 @@ use crate::trial::history::{Action, History, Outcome, Recorder, Step};
 use crate::trial::judge::{Findings, GUARANTEES, judge};
 use crate::trial::scenario::Scenario;
 
+/// How much of an event's time users go on after its last act, at least.
+const AFTER_ACTS: f64 = 0.2;
+/// The same after scaling out, where that time is measured.
+const AFTER_SCALE_OUT: Duration = Duration::from_millis(2700);
 /// One user in so many begins after the event, as new users do.
 const LATE_ONE_IN: u32 = 5;
 /// Steps of the journeys whose survival is predicted.
@@ -57,6 +64,8 @@ pub struct CellReport {
     pub predictions: Vec<Prediction>,
     /// Seconds from the first failed request to the end of the last.
     pub failing_seconds: f64,
+    /// The longest time to an answer.
+    pub longest_seconds: f64,
     /// When something befell the replicas, in seconds.
     pub incidents: Vec<f64>,
     /// Everything that happened.
@@ -96,14 +105,17 @@ impl Cell {
             late: (span.mul_f64(0.5), span.mul_f64(0.8)),
         };
         let recorder = Recorder::begin();
-        let (front, sessions) = (fleet.front().await, Counter::new(1));
-        let crowd = Rc::new(Crowd { front, scenario, until: *span, recorder: recorder.clone(), sessions });
+        let (front, sessions, until) = (fleet.front().await, Counter::new(1), Counter::new(Duration::MAX));
+        let crowd = Rc::new(Crowd { front, scenario, until, recorder: recorder.clone(), sessions });
         let mut users = JoinSet::new();
         for user in 0..self.users {
             users.spawn_local(play(Rc::clone(&crowd), user));
         }
-        drop(crowd);
         let played = fault::play(acts, fleet, &recorder).await;
+        // However long the acts took, users go on after the last of them.
+        let margin = if self.event == Event::ScaleOut { AFTER_SCALE_OUT } else { span.mul_f64(AFTER_ACTS) };
+        crowd.until.set(if acts.is_empty() { *span } else { (*span).max(recorder.now() + margin) });
+        drop(crowd);
         if played.is_ok() {
             while let Some(user) = users.join_next().await {
                 user?;
@@ -120,6 +132,7 @@ impl Cell {
             _ => (Duration::MAX, Duration::MAX),
         };
         let is_scale_out = self.event == Event::ScaleOut;
+        let end = history.steps.iter().map(|step| step.sent).max().unwrap_or_default();
         let mut report = CellReport {
             arm: self.plan.arm,
             event: self.event,
@@ -128,13 +141,20 @@ impl Cell {
             survivors: survivors(&history, JOURNEY_STEPS as usize),
             measures: Measures::of(&history),
             seconds_to_fair_share: is_scale_out
-                .then(|| fair_share_after(&history, to, self.schedule.span, SCALE_OUT.1))
+                .then(|| fair_share_after(&history, to, end, SCALE_OUT.1))
                 .flatten()
                 .map(|time| time.as_secs_f64()),
-            newcomers: is_scale_out.then(|| newcomers(&history, to, self.schedule.span)),
+            newcomers: is_scale_out.then(|| newcomers(&history, to, end)),
             memory_kib,
             predictions: Vec::new(),
             failing_seconds: failing_seconds(&history),
+            longest_seconds: history
+                .steps
+                .iter()
+                .map(|step| step.ended - step.sent)
+                .max()
+                .unwrap_or_default()
+                .as_secs_f64(),
             incidents: history.incidents.iter().map(|incident| incident.at.as_secs_f64()).collect(),
             findings,
             history,
@@ -198,6 +218,19 @@ impl Cell {
             let hits = broken.map_or(0, |tally| tally.count);
             predictions.push(Prediction::never(guarantee.name(), hits, findings.sessions, counterexample));
         }
+        let wrong: Option<&[Step]> = findings.wrong.examples.first().map(std::slice::from_ref);
+        predictions.push(Prediction::never("answers wrong", findings.wrong.count, findings.requests, wrong));
+        if self.event != Event::TwoProxies {
+            predictions.push(Prediction::never("requests sent again", findings.moved, findings.requests, None));
+        }
+        if self.event == Event::Steady {
+            let (reused, logouts) = (findings.reused.count, findings.logouts);
+            predictions.push(match self.plan.arm {
+                // Nobody keeps a list of the tokens that ended.
+                Arm::Jwt => Prediction::share("good after logout", reused, logouts, 1.0),
+                _ => Prediction::never("good after logout", reused, logouts, None),
+            });
+        }
         if self.event != Event::StoreRestart {
             let failed: Option<&[Step]> = findings.failed.examples.first().map(std::slice::from_ref);
             predictions.push(Prediction::never("requests failed", findings.failed.count, findings.requests, failed));
@@ -219,7 +252,7 @@ fn lost(findings: &Findings) -> Prediction {
 fn newcomers(history: &History, edit: Duration, end: Duration) -> (f64, f64) {
     let old: Vec<_> = spread(history, Duration::ZERO, edit).into_keys().collect();
     let logins = history.steps.iter().filter(|step| step.action == Action::Login && step.sent < edit);
-    let old_sessions: Vec<_> = logins.map(|step| step.session).collect();
+    let old_sessions: HashSet<_> = logins.map(|step| step.session).collect();
     let share = |of_old: bool| {
         let later = history.steps.iter().filter(|step| (edit..end).contains(&step.sent) && step.replica.is_some());
         let (mut all, mut new) = (0u32, 0u32);
@@ -238,12 +271,25 @@ fn failing_seconds(history: &History) -> f64 {
     first.zip(last).map_or(0.0, |(first, last)| last.saturating_sub(first).as_secs_f64())
 }
 
-/// Runs cells side by side; all end before this returns, also when one fails.
+/// Runs cells side by side. Dropping this ends all of them, and every process they started, at once.
 pub(super) async fn run_all(cells: Vec<(Cell, Option<Rc<RedisServer>>)>) -> anyhow::Result<Vec<CellReport>> {
-    let tasks: Vec<_> = cells.into_iter().map(|(cell, redis)| spawn_local(cell.run(redis))).collect();
-    let mut reports = Vec::new();
-    for task in tasks {
-        reports.push(task.await?);
+    type Running = Pin<Box<dyn Future<Output = anyhow::Result<CellReport>>>>;
+    let mut running: Vec<Running> = Vec::new();
+    for (cell, redis) in cells {
+        running.push(Box::pin(cell.run(redis)));
     }
-    reports.into_iter().collect()
+    let mut reports: Vec<Option<CellReport>> = running.iter().map(|_| None).collect();
+    std::future::poll_fn(|cx| {
+        for (cell, report) in running.iter_mut().zip(&mut reports).filter(|(_, report)| report.is_none()) {
+            if let Poll::Ready(result) = cell.as_mut().poll(cx) {
+                match result {
+                    Ok(done) => *report = Some(done),
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+        }
+        if reports.iter().all(Option::is_some) { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await?;
+    Ok(reports.into_iter().flatten().collect())
 }

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::options::{Arm, Sabotage};
 use super::proxy::{Entry, File, Proxy, replace};
 use super::redis_server::RedisServer;
-use super::replica::KEY_VARIABLE;
+use super::replica::{KEY_VARIABLE, REDIS_VARIABLE};
 use crate::replica::launch::{Launched, launch};
 use crate::trial::client::{Front, Target};
 use crate::trial::fault::{Act, World};
@@ -140,12 +140,13 @@ impl Fleet {
             Place::Memory => arguments.push("--memory"),
             Place::Jwt => arguments.push("--jwt"),
             Place::Database(file) => arguments.extend(["--database", file.to_str().context("the path is no text")?]),
-            Place::Redis(url) => arguments.extend(["--redis", url]),
+            Place::Redis(_) => arguments.push("--redis"),
         }
         if let Some(sabotage) = self.plan.sabotage {
             arguments.extend(["--sabotage", sabotage.name()]);
         }
-        let process = launch(&arguments, &[(KEY_VARIABLE, &self.key)]).await;
+        let url = if let Place::Redis(url) = &self.plan.place { url } else { "" };
+        let process = launch(&arguments, &[(KEY_VARIABLE, &self.key), (REDIS_VARIABLE, url)]).await;
         let process = process.with_context(|| format!("cannot start replica {name} of {}", self.plan.arm))?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, process.port));
         Ok(Replica { entry: Entry { name, address, is_draining: false }, process })

@@ -19,6 +19,7 @@ mod store;
 pub mod theory;
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
 use cell::{Cell, CellReport, run_all};
-use event::{DURATION, Event, Schedule};
+use event::{Event, Schedule};
 use fleet::{Place, Plan, Workspace};
 use options::{Arm, Options, Sabotage};
 use redis_server::RedisServer;
@@ -36,8 +37,6 @@ use theory::{Prediction, Verdict};
 
 /// How long the comparison with one slow replica takes, at the default duration.
 const SLOW_REPLICA: Duration = Duration::from_millis(2500);
-/// Milliseconds that a request takes there at a normal replica, times users: so that the slow one cannot carry its share.
-const SLOW_REPLICA_MS_PER_USER: u64 = 200;
 /// How much of its fair share the slow replica may get under least-connections.
 const SLOW_SHARE_MAX: f64 = 0.8;
 
@@ -51,30 +50,34 @@ pub struct NotPossible(pub String);
 /// # Errors
 /// A process could not be started or did not do what it was told; [`NotPossible`] if a store is not there.
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
+    // Opened before anything is measured, so that nothing is measured in vain.
+    let open = |path: &PathBuf| File::create(path).with_context(|| path.display().to_string());
+    let json = options.json.as_ref().map(open).transpose()?;
+    let html = options.html.as_ref().map(open).transpose()?;
     let workspace = Workspace::create(options.keep)?;
     let mut report = run_in(options, &workspace).await?;
-    report.inconclusive = report.inconclusive.take().or_else(|| apparatus_fails(&report));
+    report.inconclusive = apparatus_fails(&report).or_else(|| too_little(&report));
     if options.history {
         let cells = report.cells.iter_mut().chain(&mut report.slow_replica);
         report.histories = cells.map(|cell| std::mem::take(&mut cell.history)).collect();
     }
-    if let Some(path) = &options.json {
-        let file = File::create(path).with_context(|| path.display().to_string())?;
-        report.write_json(file).with_context(|| path.display().to_string())?;
-    }
-    if let Some(path) = &options.html {
-        let file = File::create(path).with_context(|| path.display().to_string())?;
-        report::html::write(&report, std::io::BufWriter::new(file)).with_context(|| path.display().to_string())?;
-    }
     if options.keep {
-        report.skipped.push(format!("nothing; logs, config files and stores are kept in {}", workspace.path.display()));
+        report.kept = Some(workspace.path.clone());
+    }
+    if let Some(file) = json {
+        report.write_json(file).context("cannot write the JSON")?;
+    }
+    if let Some(file) = html {
+        report::html::write(&report, std::io::BufWriter::new(file)).context("cannot write the page")?;
     }
     Ok(report)
 }
 
 async fn run_in(options: &Options, workspace: &Workspace) -> anyhow::Result<Report> {
     let began = Instant::now();
-    let stretch = options.duration.as_secs_f64() / (DURATION + 2 * SLOW_REPLICA).as_secs_f64();
+    let usual: Duration = options.events.iter().map(|event| event.usual_span()).sum();
+    let slow = if has_slow_replica(options) { SLOW_REPLICA } else { Duration::ZERO };
+    let stretch = options.duration.as_secs_f64() / (usual + slow).as_secs_f64();
     let (redis, skipped) = Redis::prepare(options, workspace).await?;
     let lab = Lab { options, workspace, redis, stretch };
     let progress = Progress::new(options.events.len() as u64 + 1);
@@ -93,6 +96,7 @@ async fn run_in(options: &Options, workspace: &Workspace) -> anyhow::Result<Repo
         replicas: options.replicas,
         seconds: began.elapsed().as_secs_f64(),
         skipped,
+        kept: None,
         cells,
         slow_replica,
         slow_predictions,
@@ -114,6 +118,31 @@ fn apparatus_fails(report: &Report) -> Option<String> {
     })
 }
 
+/// Whether there is too little to conclude anything from.
+fn too_little(report: &Report) -> Option<String> {
+    if report.predictions().next().is_none() {
+        return Some("nothing was measured".into());
+    }
+    let mut undecided = report.predictions().filter(|(_, prediction)| prediction.verdict == Verdict::TooFew);
+    let (place, prediction) = undecided.next()?;
+    let others = undecided.count();
+    Some(format!(
+        "{place}: {}: {} trials are too few, as in {others} other predictions; try more users or a longer run",
+        prediction.what, prediction.trials
+    ))
+}
+
+/// Whether the comparison with one slow replica belongs to the run.
+fn has_slow_replica(options: &Options) -> bool {
+    options.arms.contains(&Arm::Jwt) && options.events.contains(&Event::Steady) && slow_service(options) >= 1.0
+}
+
+/// Milliseconds that a request takes at a normal replica in that comparison: so that these are busy for 40 % of the time, and one that takes
+/// three times as long cannot carry its fair share.
+fn slow_service(options: &Options) -> f64 {
+    0.4 * options.replicas as f64 * options.pause.as_secs_f64() * 1000.0 / f64::from(options.users)
+}
+
 /// The Redis of a run.
 enum Redis {
     /// There is none.
@@ -132,7 +161,8 @@ impl Redis {
         }
         if let Some(url) = &options.redis {
             let connected = store::redis::Redis::connect(url).await;
-            connected.map_err(|error| NotPossible(format!("{url}: {error}")))?;
+            // The URL may hold a password.
+            connected.map_err(|error| NotPossible(format!("the Redis of --redis: {error}")))?;
             return Ok((
                 Self::Foreign(url.clone()),
                 vec!["store-restart: the Redis given by --redis is not ours to restart".into()],
@@ -209,10 +239,10 @@ impl Lab<'_> {
 
     /// One replica three times slower, under two algorithms at the same time.
     async fn slow_replica(&self) -> anyhow::Result<(Vec<CellReport>, Vec<Prediction>)> {
-        if !self.options.arms.contains(&Arm::Jwt) || !self.options.events.contains(&Event::Steady) {
+        if !has_slow_replica(self.options) {
             return Ok((Vec::new(), Vec::new()));
         }
-        let service = (SLOW_REPLICA_MS_PER_USER / u64::from(self.options.users)).max(1);
+        let service = slow_service(self.options).round() as u64;
         let cell = |balance: &'static str| {
             let plan = Plan {
                 arm: Arm::Jwt,

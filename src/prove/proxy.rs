@@ -97,7 +97,7 @@ impl Proxy {
         let log = file.with_file_name(format!("proxy-{number}.log"));
         let output = fs::File::create(&log).with_context(|| log.display().to_string())?;
         let child = Command::new(program)
-            .args(["run", "--workers", "1", "--config"])
+            .args(["run", "--workers", "2", "--config"])
             .arg(file)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

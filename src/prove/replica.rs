@@ -26,6 +26,9 @@ use crate::trial::history::Value;
 /// Environment variable with the key of the tokens. Arguments show up in `ps`, the environment only to its owner.
 pub(super) const KEY_VARIABLE: &str = "UNSTICK_PROVE_KEY";
 
+/// Environment variable with the URL of the Redis, which may hold a password.
+pub(super) const REDIS_VARIABLE: &str = "UNSTICK_PROVE_REDIS";
+
 /// How old the answers of a sabotaged cache may be.
 const STALE: Duration = Duration::from_millis(200);
 /// A sabotaged replica forgets one session in so many: those whose number leaves this rest.
@@ -40,8 +43,8 @@ pub enum Store {
     Jwt,
     /// In this SQLite file.
     Database(PathBuf),
-    /// In the Redis at this URL.
-    Redis(String),
+    /// In the Redis whose URL the environment has.
+    Redis,
 }
 
 /// What the parent says on the command line.
@@ -74,7 +77,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             let database = Database::open(&file).with_context(|| file.display().to_string())?;
             run_with(options, database).await
         }
-        Store::Redis(url) => run_with(options, Redis::connect(&url).await?).await,
+        Store::Redis => {
+            let url = std::env::var(REDIS_VARIABLE).with_context(|| format!("{REDIS_VARIABLE} holds no URL"))?;
+            run_with(options, Redis::connect(&url).await?).await
+        }
     }
 }
 

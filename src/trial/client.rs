@@ -55,7 +55,7 @@ pub struct Crowd {
     /// What to do.
     pub scenario: Scenario,
     /// When to bring sessions to an end, since the beginning.
-    pub until: Duration,
+    pub until: Cell<Duration>,
     /// Where it is written down.
     pub recorder: Recorder,
     /// Sessions begun so far.
@@ -98,7 +98,7 @@ struct Cart {
 
 impl User {
     fn is_over(&self) -> bool {
-        self.crowd.recorder.now() >= self.crowd.until
+        self.crowd.recorder.now() >= self.crowd.until.get()
     }
 
     /// One session: until it is lost, or the time is over.
@@ -156,8 +156,8 @@ impl User {
         answer.outcome
     }
 
-    /// Sends it, again over another front if there is one and the first breaks off: all requests may be repeated, by their method or
-    /// their key.
+    /// Sends it; on a new connection if the one that was kept turns out to be closed, and over another front if there is one and the
+    /// first breaks off: all requests may be repeated, by their method or their key.
     async fn send(&mut self, action: Action) -> (Answer, u32) {
         for tries in 1.. {
             let was_connected = self.connection.is_some();
@@ -165,42 +165,43 @@ impl User {
             let Some(target) = target else { return (Answer::failed("there is no front"), tries) };
             self.at = Some(target.clone());
             let result = timeout(ANSWER_DEADLINE, self.exchange(&target, action)).await;
-            let result = result.unwrap_or_else(|_| Err("no answer in time".into()));
+            let result = result.unwrap_or_else(|_| Err(Broken { why: "no answer in time".into(), was_closed: false }));
             let answer = match result {
                 Ok(answer) if !self.crowd.front.is_left_for(answer.status) => return (answer, tries),
                 Ok(answer) => answer,
-                Err(error) => {
+                Err(Broken { why, was_closed }) => {
                     self.connection = None;
                     // A connection that was kept may be closed by now; a new one tells.
-                    if was_connected && tries < TRIES_MAX {
+                    if was_connected && was_closed && tries < TRIES_MAX {
                         continue;
                     }
-                    Answer::failed(&error)
+                    Answer::failed(&why)
                 }
             };
             let other = self.crowd.front.target(self.number, Some(&target)).filter(|other| *other != target);
-            match other {
-                Some(other) if tries < TRIES_MAX => (self.at, self.connection) = (Some(other), None),
-                _ => return (answer, tries),
+            let Some(other) = other else { return (answer, tries) };
+            (self.at, self.connection) = (Some(other), None);
+            if tries == TRIES_MAX {
+                return (answer, tries);
             }
         }
         unreachable!("the last try returns")
     }
 
-    async fn exchange(&mut self, target: &Target, action: Action) -> Result<Answer, String> {
+    async fn exchange(&mut self, target: &Target, action: Action) -> Result<Answer, Broken> {
         let request = self.request(&target.host, action);
         let connection = match &mut self.connection {
             Some(connection) => connection,
             None => self.connection.insert(connect(target.address).await?),
         };
-        connection.ready().await.map_err(|error| error.to_string())?;
-        let response = connection.send_request(request).await.map_err(|error| error.to_string())?;
+        connection.ready().await?;
+        let response = connection.send_request(request).await?;
         let (head, body) = response.into_parts();
         if head.headers.get(http::header::CONNECTION).is_some_and(|value| value == "close") {
             self.connection = None;
         }
-        let body =
-            Limited::new(body, ANSWER_MAX).collect().await.map_err(|error| format!("the answer broke off: {error}"))?;
+        let body = Limited::new(body, ANSWER_MAX).collect().await;
+        let body = body.map_err(|error| Broken { why: format!("the answer broke off: {error}"), was_closed: false })?;
         Ok(Answer::read(&Response::from_parts(head, body.to_bytes())))
     }
 
@@ -224,10 +225,25 @@ impl User {
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, String> {
-    let stream = TcpStream::connect(address).await.map_err(|error| format!("cannot connect: {error}"))?;
+/// No answer, or half of one.
+struct Broken {
+    why: String,
+    /// Whether the connection was closed before anything of an answer came.
+    was_closed: bool,
+}
+
+impl From<hyper::Error> for Broken {
+    fn from(error: hyper::Error) -> Self {
+        let was_closed = error.is_canceled() || error.is_closed() || error.is_incomplete_message();
+        Self { why: error.to_string(), was_closed }
+    }
+}
+
+async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, Broken> {
+    let stream = TcpStream::connect(address).await;
+    let stream = stream.map_err(|error| Broken { why: format!("cannot connect: {error}"), was_closed: false })?;
     stream.set_nodelay(true).ok();
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     Ok(sender)
 }

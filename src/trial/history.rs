@@ -73,7 +73,7 @@ pub struct Step {
     pub replica: Option<Arc<str>>,
     /// What came of it.
     pub outcome: Outcome,
-    /// How often it was sent: more than once only after a front broke off.
+    /// How often it was sent: more than once if a connection was closed, or a front broke off.
     pub tries: u32,
     /// Bytes of session state that travelled with the request.
     pub state_bytes: u32,

@@ -4,6 +4,7 @@ pub mod html;
 pub mod table;
 
 use std::io;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -38,6 +39,8 @@ pub struct Report {
     pub seconds: f64,
     /// What was left out, and how to have it.
     pub skipped: Vec<String>,
+    /// Where logs, config files and stores were kept.
+    pub kept: Option<PathBuf>,
     /// Each arm in each event.
     pub cells: Vec<CellReport>,
     /// One replica three times slower: round-robin, then least-connections.
@@ -129,6 +132,9 @@ impl Report {
         };
         let without = self.cell(Arm::Memory, Event::Steady).map(|cell| {
             let (all, survivors) = cell.survivors;
+            if all == 0 {
+                return "without stickiness no journey was long enough to tell".to_owned();
+            }
             format!("without stickiness {} of journeys were lost", percent(1.0 - survivors as f64 / all.max(1) as f64))
         });
         let steady = self

@@ -27,10 +27,17 @@ pub fn render(report: &Report, width: Option<u16>, bold: impl Fn(&str) -> String
     for skipped in &report.skipped {
         let _ = writeln!(text, "Left out: {skipped}");
     }
+    if let Some(kept) = &report.kept {
+        let _ = writeln!(text, "Kept: logs, config files and stores in {}", kept.display());
+    }
     for (place, prediction) in report.broken() {
         text.push_str(&broken(&place, prediction));
     }
-    let _ = writeln!(text, "\nNot shown by this: {}.", NOT_SHOWN.join("; "));
+    let _ = writeln!(
+        text,
+        "\nMore: --html FILE draws it, --json FILE has every figure (--history: every step), --keep leaves logs and files."
+    );
+    let _ = writeln!(text, "Not shown by this: {}.", NOT_SHOWN.join("; "));
     text
 }
 
@@ -92,7 +99,12 @@ fn balance(cell: &CellReport) -> String {
 }
 
 fn store(cell: &CellReport) -> String {
-    format!("{}\nwithin {:.1} s: the store is the single point of failure", losses(cell), cell.failing_seconds)
+    format!(
+        "{}\nwithin {:.1} s, longest wait {:.1} s: the store is the single point of failure",
+        losses(cell),
+        cell.failing_seconds,
+        cell.longest_seconds
+    )
 }
 
 fn cost(cell: &CellReport) -> String {
@@ -105,7 +117,7 @@ fn cost(cell: &CellReport) -> String {
         measures.store_trips,
         measures.latency_ms.0,
         measures.latency_ms.1,
-        cell.findings.reused.count,
+        if cell.arm == Arm::Memory { "-".to_owned() } else { cell.findings.reused.count.to_string() },
         cell.findings.logouts,
     )
 }
