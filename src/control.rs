@@ -75,6 +75,7 @@ impl Control {
             access_log: access_log.clone(),
             peers: Peers::default(),
             connections_possible: permits::connections_possible(),
+            accepting: Arc::default(),
         };
         warn_of_few_descriptors(&live.config, shares.connections_possible);
         let status = Arc::new(Status::new(Arc::clone(&live.shared), shares.loads.clone(), Arc::clone(&shares.cells)));

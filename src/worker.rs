@@ -11,6 +11,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -71,6 +72,8 @@ pub(crate) struct Shares {
     pub(crate) peers: Peers,
     /// Client connections that there are descriptors for.
     pub(crate) connections_possible: usize,
+    /// Listening sockets that some worker still takes connections from, and may hand them to any other.
+    pub(crate) accepting: Arc<AtomicUsize>,
 }
 
 /// The control plane's handle of a worker.
@@ -168,7 +171,11 @@ impl Local {
                     Some(command) => self.obey(command),
                 },
                 _ = housekeeping.tick() => self.keep_house(),
-                () = self.connections.emptied(), if is_draining => break,
+                () = self.connections.emptied(&self.shares.accepting), if is_draining => match commands.try_recv() {
+                    // What another worker handed over before it stopped accepting.
+                    Ok(Command::Stop) | Err(_) => break,
+                    Ok(command) => self.obey(command),
+                },
             }
         }
         self.proxy.outbox.flush();
@@ -191,7 +198,10 @@ impl Local {
             Command::Listen { id, socket } => {
                 let closing = self.listeners.borrow().get(&id).map(|listening| Rc::clone(&listening.closing));
                 match (TcpListener::from_std(socket), closing) {
-                    (Ok(listener), Some(closing)) => _ = spawn_local(Rc::clone(self).accept(id, listener, closing)),
+                    (Ok(listener), Some(closing)) => {
+                        let accepting = Accepting::begin(&self.shares.accepting);
+                        spawn_local(Rc::clone(self).accept(id, listener, closing, accepting));
+                    }
                     (Err(error), _) => tracing::error!(%error, "cannot listen"),
                     (Ok(_), None) => {}
                 }
@@ -227,7 +237,7 @@ impl Local {
     }
 
     /// Accepts until told to stop; then takes what the kernel has queued already, and closes the socket.
-    async fn accept(self: Rc<Self>, id: u64, listener: TcpListener, closing: Rc<Notify>) {
+    async fn accept(self: Rc<Self>, id: u64, listener: TcpListener, closing: Rc<Notify>, _counted: Accepting) {
         loop {
             let limit = self.proxy.viewer.current().snapshot.limits.connections.min(self.shares.connections_possible);
             if self.shares.loads.total() >= limit {
@@ -298,6 +308,22 @@ impl Local {
             let _panics = PanicCount(Rc::clone(&proxy));
             conn::serve(stream, peer, state, proxy, registration).await;
         });
+    }
+}
+
+/// Counts a listening socket until it has been closed and emptied.
+struct Accepting(Arc<AtomicUsize>);
+
+impl Accepting {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, AcqRel);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, AcqRel);
     }
 }
 

@@ -8,7 +8,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::task::Waker;
 
 use crossbeam_utils::CachePadded;
@@ -139,9 +140,9 @@ impl Connections {
         Registration { key: self.0.borrow_mut().insert(None), connections: Rc::clone(self) }
     }
 
-    /// Ready when there is none left.
-    pub(crate) async fn emptied(&self) {
-        while !self.0.borrow().is_empty() {
+    /// Ready when there is none left, and no socket `accepting` anywhere that could bring one.
+    pub(crate) async fn emptied(&self, accepting: &AtomicUsize) {
+        while accepting.load(Acquire) > 0 || !self.0.borrow().is_empty() {
             tokio::time::sleep(EMPTIED_POLL).await;
         }
     }
