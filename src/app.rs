@@ -97,6 +97,14 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     result.map(|(listeners, admin)| Running { listeners, admin, orders, control })
 }
 
+/// Whether the files that a config names, certificates and keys, are there and serve.
+///
+/// # Errors
+/// Each that does not, and why.
+pub fn check_files(config: &Config) -> Result<(), Vec<String>> {
+    crate::reload::check_files(config)
+}
+
 impl Running {
     /// Reads the config file again, as SIGHUP does.
     pub fn reload(&self) {

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
+use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::{Ended, Options, StartError};
@@ -34,6 +35,10 @@ use crate::{admin, metrics};
 const STOP_POLL: Duration = Duration::from_millis(10);
 /// How long the first requests wait at most for names to be resolved.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
+/// How often the files of certificates are looked at.
+const CERTIFICATES_LOOK: Duration = Duration::from_millis(500);
+/// How often certificates that end soon are warned of.
+const EXPIRY_LOOK: Duration = Duration::from_secs(24 * 3600);
 /// How long a broken file may take to become whole before it is reported.
 const HALF_WRITTEN: Duration = Duration::from_millis(150);
 
@@ -128,10 +133,9 @@ impl Control {
         let bound = self.live.bind_all().map_err(StartError)?;
         self.first_verdicts().await;
         self.live.listen(bound, &self.workers).await;
-        self.status.state().listeners = self.live.addresses();
+        self.publish_listeners();
         self.status.is_ready.store(true, Relaxed);
-        let listeners: Vec<String> =
-            self.live.addresses().iter().map(|(name, address)| format!("{name} on http://{address}")).collect();
+        let listeners: Vec<String> = self.live.urls().map(|(name, url)| format!("{name} on {url}")).collect();
         tracing::info!(
             workers = self.workers.len(),
             pools = self.live.config.pools.len(),
@@ -184,6 +188,7 @@ impl Control {
     /// Runs until drained.
     pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
         let mut watch = self.source.file.as_deref().map(Watch::new);
+        spawn_local(look_after_certificates(Arc::clone(&self.status)));
         loop {
             let order = tokio::select! {
                 order = Signals::next(self.signals.as_mut()) => order,
@@ -259,7 +264,7 @@ impl Control {
             }
             Err(why) => tracing::error!(trigger, "reload refused, the old configuration goes on serving: {why}"),
         }
-        self.status.state().listeners = self.live.addresses();
+        self.publish_listeners();
         self.status.reloaded(trigger, result);
     }
 
@@ -324,6 +329,13 @@ impl Control {
         if !changes.is_empty() {
             tracing::info!("a new endpoint passed its check, those it replaces are let go: {}", changes.join("; "));
         }
+    }
+
+    /// Shows the admin port what is bound.
+    fn publish_listeners(&self) {
+        let tls = self.live.tls().map(|(name, tls)| (name.to_owned(), Arc::clone(tls))).collect();
+        let mut state = self.status.state();
+        (state.listeners, state.tls) = (self.live.addresses(), tls);
     }
 
     fn reopen_logs(&self) {
@@ -405,6 +417,20 @@ fn warn_of_few_descriptors(config: &Config, possible: usize) {
             "only {possible} client connections are possible at one time, not limits.connections = {wanted}: the system gives this \
              process too few file descriptors; raise its limit (ulimit -n, LimitNOFILE=)"
         );
+    }
+}
+
+/// Has new certificates served, and old ones warned of.
+async fn look_after_certificates(status: Arc<Status>) {
+    let mut warned = Instant::now();
+    loop {
+        sleep(CERTIFICATES_LOOK).await;
+        let listeners = status.state().tls.clone();
+        listeners.iter().for_each(|(listener, tls)| tls.look(listener));
+        if warned.elapsed() >= EXPIRY_LOOK {
+            warned = Instant::now();
+            listeners.iter().for_each(|(_, tls)| tls.warn_of_expiry());
+        }
     }
 }
 

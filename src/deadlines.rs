@@ -9,9 +9,12 @@
 //! finds the mark ([`Deadlines::expired`]) and ends its wait in its own way.
 
 use std::cell::Cell;
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 /// What a connection may be waiting for. Several waits may be under way at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +88,40 @@ impl Deadlines {
             }
         }
         any
+    }
+}
+
+/// The one timer of a connection.
+#[derive(Default)]
+pub(crate) struct Alarm {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// When `sleep` rings; never after the earliest deadline.
+    rings_at: Option<Instant>,
+}
+
+impl Alarm {
+    /// Ready when a deadline has run out (and is marked so).
+    pub(crate) fn poll_ring(mut self: Pin<&mut Self>, deadlines: &Deadlines, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(next) = deadlines.next() else { return Poll::Pending };
+            if self.rings_at.is_none_or(|rings_at| rings_at > next) {
+                match &mut self.sleep {
+                    Some(sleep) => sleep.as_mut().reset(next),
+                    None => self.sleep = Some(Box::pin(tokio::time::sleep_until(next))),
+                }
+                self.rings_at = Some(next);
+                // Only here: the task is woken without being polled for it again.
+                if let Some(sleep) = &mut self.sleep {
+                    ready!(sleep.as_mut().poll(cx));
+                }
+            } else if self.sleep.as_ref().is_some_and(|sleep| !sleep.is_elapsed()) {
+                return Poll::Pending;
+            }
+            self.rings_at = None;
+            if deadlines.expire(Instant::now()) {
+                return Poll::Ready(());
+            }
+        }
     }
 }
 

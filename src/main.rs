@@ -73,6 +73,12 @@ fn exit_code(ended: Ended) -> ExitCode {
 fn check(check: &Check) -> anyhow::Result<ExitCode> {
     match config::load(&check.config) {
         Ok(loaded) => {
+            if let Err(problems) = app::check_files(&loaded.config) {
+                for problem in problems {
+                    writeln!(io::stderr(), "error: {problem}")?;
+                }
+                return Ok(ExitCode::from(EXIT_USAGE));
+            }
             writeln!(io::stdout(), "{}: ok: {}", check.config.display(), summary(&loaded.config))?;
             Ok(ExitCode::SUCCESS)
         }

@@ -13,7 +13,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::{self, Algorithm, BackendAddress, Config, Loaded, Problems};
-use crate::listen;
+use crate::listen::tls::ServerTls;
+use crate::listen::{self, Settings};
 use crate::snapshot::build::{Resolved, build};
 use crate::snapshot::{Shared, Snapshot};
 use crate::upstream::MemberState;
@@ -53,14 +54,35 @@ impl Source {
 #[derive(Debug)]
 struct Bound {
     id: u64,
-    config: Arc<config::Listener>,
+    settings: Settings,
     address: SocketAddr,
+}
+
+/// What a listener needs besides its socket.
+///
+/// # Errors
+/// The file that does not serve.
+fn settings(config: &config::Listener) -> Result<Settings, String> {
+    let load = |tls| ServerTls::load(tls, config.protocols).map(Arc::new);
+    let tls = config.tls.as_ref().map(load).transpose();
+    let tls = tls.map_err(|why| format!("listener {}: {why}", config.name))?;
+    Ok(Settings { config: Arc::new(config.clone()), tls })
+}
+
+/// Whether the files that a config names are there and serve.
+///
+/// # Errors
+/// Each that does not, and why.
+pub(crate) fn check_files(config: &Config) -> Result<(), Vec<String>> {
+    let problems: Vec<String> = config.listeners.iter().filter_map(|listener| settings(listener).err()).collect();
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 impl Bound {
     /// Whether this is the socket that `config` asks for. Port 0 is a different one for each listener.
     fn serves(&self, config: &config::Listener) -> bool {
-        self.config.address == config.address && (config.address.port() != 0 || self.config.name == config.name)
+        let own = &self.settings.config;
+        own.address == config.address && (config.address.port() != 0 || own.name == config.name)
     }
 }
 
@@ -91,7 +113,15 @@ impl Live {
 
     /// Names and real addresses of what is bound.
     pub(crate) fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        self.listeners.iter().map(|bound| (bound.config.name.clone(), bound.address)).collect()
+        self.listeners.iter().map(|bound| (bound.settings.config.name.clone(), bound.address)).collect()
+    }
+
+    /// Names of the listeners and where to ask them.
+    pub(crate) fn urls(&self) -> impl Iterator<Item = (&str, String)> {
+        self.listeners.iter().map(|Bound { settings, address, .. }| {
+            let scheme = if settings.tls.is_some() { "https" } else { "http" };
+            (settings.config.name.as_str(), format!("{scheme}://{address}"))
+        })
     }
 
     /// Binds the listeners of the config, for the start: clients can connect, but nobody accepts before [`Self::listen`].
@@ -110,8 +140,9 @@ impl Live {
         let began = Instant::now();
         self.refuse_what_cannot_change(&next)?;
         let fresh = self.bind_fresh(&next.listeners)?;
+        let updates = self.updates(&next.listeners)?;
         let gone = self.take_gone(&next.listeners);
-        let updated = self.take_updates(&next.listeners);
+        let updated = self.take_updates(updates);
         let added: Vec<String> = fresh.iter().map(|fresh| fresh.bound.address.to_string()).collect();
         let removed: Vec<String> = gone.iter().map(|bound| bound.address.to_string()).collect();
         let is_same = self.config == next;
@@ -119,12 +150,12 @@ impl Live {
         let mut changes = self.rebuild();
         changes.extend((!added.is_empty()).then(|| format!("now listening on {}", added.join(", "))));
         changes.extend((!removed.is_empty()).then(|| format!("no longer listening on {}", removed.join(", "))));
-        let renewed: Vec<&str> = updated.iter().map(|(_, config)| config.name.as_str()).collect();
+        let renewed: Vec<&str> = updated.iter().map(|(_, settings)| settings.config.name.as_str()).collect();
         changes.extend((!renewed.is_empty()).then(|| format!("listener {} changed", renewed.join(", "))));
         self.listen(fresh, workers).await;
         for worker in workers {
-            for (id, config) in &updated {
-                worker.tell(Command::Update { id: *id, config: Arc::clone(config) }).await;
+            for (id, settings) in &updated {
+                worker.tell(Command::Update { id: *id, settings: settings.clone() }).await;
             }
             for bound in &gone {
                 worker.tell(Command::Unlisten { id: bound.id }).await;
@@ -169,7 +200,7 @@ impl Live {
             let exclusive = !self.listeners.iter().any(|bound| overlap(bound.address, config.address));
             let (address, sockets) = listen::bind(config.address, self.workers, exclusive)
                 .map_err(|error| format!("cannot listen on {} (listener {}): {error}", config.address, config.name))?;
-            let bound = Bound { id: self.next_id + nth as u64, config: Arc::new(config.clone()), address };
+            let bound = Bound { id: self.next_id + nth as u64, settings: settings(config)?, address };
             Ok(Fresh { bound, sockets })
         });
         fresh.collect()
@@ -183,17 +214,38 @@ impl Live {
         gone
     }
 
-    /// Gives the listeners whose settings differ their new ones; the sockets stay, so that no connection is lost.
-    fn take_updates(&mut self, wanted: &[config::Listener]) -> Vec<(u64, Arc<config::Listener>)> {
+    /// New settings for the listeners whose ones differ.
+    fn updates(&self, wanted: &[config::Listener]) -> Result<Vec<(u64, Settings)>, String> {
         let mut updates = Vec::new();
-        for bound in &mut self.listeners {
+        for bound in &self.listeners {
             let Some(config) = wanted.iter().find(|config| bound.serves(config)) else { continue };
-            if *bound.config != *config {
-                bound.config = Arc::new(config.clone());
-                updates.push((bound.id, Arc::clone(&bound.config)));
+            if *bound.settings.config == *config {
+                continue;
             }
+            let kept = bound.settings.tls.as_ref().zip(config.tls.as_ref());
+            let kept = kept.filter(|(tls, wanted)| tls.serves(wanted, config.protocols));
+            // Certificates that stay keep their tickets.
+            let settings = match kept {
+                Some((tls, _)) => Settings { config: Arc::new(config.clone()), tls: Some(Arc::clone(tls)) },
+                None => settings(config)?,
+            };
+            updates.push((bound.id, settings));
+        }
+        Ok(updates)
+    }
+
+    /// Gives listeners their new settings; the sockets stay, so that no connection is lost.
+    fn take_updates(&mut self, updates: Vec<(u64, Settings)>) -> Vec<(u64, Settings)> {
+        for (id, settings) in &updates {
+            let bound = self.listeners.iter_mut().find(|bound| bound.id == *id);
+            bound.into_iter().for_each(|bound| bound.settings = settings.clone());
         }
         updates
+    }
+
+    /// Every listener that speaks TLS, by name.
+    pub(crate) fn tls(&self) -> impl Iterator<Item = (&str, &Arc<ServerTls>)> {
+        self.listeners.iter().filter_map(|bound| Some((&*bound.settings.config.name, bound.settings.tls.as_ref()?)))
     }
 
     /// Lets the workers accept.
@@ -201,7 +253,7 @@ impl Live {
         for Fresh { bound, sockets } in fresh {
             self.next_id = self.next_id.max(bound.id + 1);
             for worker in workers {
-                worker.tell(Command::Update { id: bound.id, config: Arc::clone(&bound.config) }).await;
+                worker.tell(Command::Update { id: bound.id, settings: bound.settings.clone() }).await;
             }
             for (worker, socket) in workers.iter().zip(sockets) {
                 worker.tell(Command::Listen { id: bound.id, socket }).await;

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use crossbeam_utils::CachePadded;
 
 use crate::listen::Loads;
+use crate::listen::tls::ServerTls;
 use crate::metrics::WorkerCell;
 use crate::snapshot::Shared;
 
@@ -36,6 +37,8 @@ pub(crate) struct Status {
 pub(crate) struct State {
     /// Name and real address of every listener.
     pub listeners: Vec<(String, SocketAddr)>,
+    /// Name and certificates of every listener that speaks TLS.
+    pub tls: Vec<(String, Arc<ServerTls>)>,
     /// The last reload, if there was one.
     pub last_reload: Option<LastReload>,
 }

@@ -22,9 +22,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use crate::config::model;
 use crate::listen::permits::{Peers, Permit};
-use crate::listen::{Connections, ListenerState, Loads, conn};
+use crate::listen::{Connections, ListenerState, Loads, Settings, conn};
 use crate::metrics::WorkerCell;
 use crate::outbox::Outbox;
 use crate::proxy::Proxy;
@@ -52,7 +51,7 @@ pub(crate) enum Command {
     Adopt { id: u64, stream: StdStream, peer: SocketAddr, permit: Option<Permit> },
     /// Settings of listener number `id`: they hold for new connections, the present ones finish and are closed. Every worker
     /// gets the first ones before any may accept, so that it knows the listener of whatever is handed over to it.
-    Update { id: u64, config: Arc<model::Listener> },
+    Update { id: u64, settings: Settings },
     /// Stop accepting for this listener and let its connections finish.
     Unlisten { id: u64 },
     /// The same for all listeners, then end.
@@ -210,12 +209,12 @@ impl Local {
                 Ok(stream) => self.serve(id, stream, peer, permit),
                 Err(error) => tracing::warn!(%peer, %error, "cannot take over a connection"),
             },
-            Command::Update { id, config } => {
-                let next = Listening { state: ListenerState::new(&config), closing: Rc::default(), closed_at: None };
+            Command::Update { id, settings } => {
+                let next = Listening { state: ListenerState::new(&settings), closing: Rc::default(), closed_at: None };
                 match self.listeners.borrow_mut().entry(id) {
                     Entry::Vacant(new) => _ = new.insert(next),
                     Entry::Occupied(mut known) => {
-                        std::mem::replace(&mut known.get_mut().state, next.state).draining.set(true);
+                        std::mem::replace(&mut known.get_mut().state, next.state).drain();
                     }
                 }
                 self.connections.wake_all();
@@ -231,7 +230,7 @@ impl Local {
         for (_, listening) in listeners.iter_mut().filter(|(known, _)| id.is_none_or(|id| id == **known)) {
             listening.closed_at.get_or_insert_with(Instant::now);
             listening.closing.notify_one();
-            listening.state.draining.set(true);
+            listening.state.drain();
         }
         self.connections.wake_all();
     }

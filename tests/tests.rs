@@ -12,6 +12,7 @@ mod demo; // `unstick demo` as a user sees it
 mod drain; // endpoints and listeners that go while answers are on their way
 mod ejection; // what failures in live traffic do to an endpoint
 mod fuzz; // mutated messages from both sides, judged by a strict reader
+mod h2; // HTTP/2 from clients: translation, flow control, hostile frames
 mod health; // probes, verdicts, the admin port
 mod http1; // framing, header fields, streaming
 mod keep_alive; // connections that the replica closes while they are unused
@@ -24,3 +25,4 @@ mod reload; // every way of editing, and what an edit leaves untouched
 mod retries; // what is sent again, what never is, and how often
 mod stop; // draining, and ending at once
 mod strict; // what never crosses the proxy, in either direction
+mod tls; // certificates by name and from disk, tickets, client certificates

@@ -85,6 +85,7 @@ impl Collector for Exposition {
                 .encode_descriptor(name, help, None, MetricType::Counter)?
                 .encode_counter::<NoLabelSet, _, u64>(&total, None)?;
         }
+        certificates(status, encoder)?;
         requests(&snapshot.pools, encoder)?;
         durations(&snapshot.pools, encoder)?;
         pools(&snapshot.pools, encoder)?;
@@ -95,14 +96,13 @@ impl Collector for Exposition {
 fn process(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let last = status.state().last_reload.clone();
     let reload_ok = last.as_ref().is_none_or(|reload| reload.result.is_ok());
-    let since_epoch = |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let reload_at = last.map_or(0.0, |reload| since_epoch(reload.at).as_secs_f64());
+    let reload_at = last.map_or(0.0, |reload| since_epoch(reload.at));
     for (name, help, value) in [
         ("ready", "1 if requests are welcome", f64::from(u8::from(status.is_ready.load(Relaxed)))),
         ("connections", "Client connections that are open", status.loads.total() as f64),
         ("reload_last_success", "1 if the last reload was applied", f64::from(u8::from(reload_ok))),
         ("reload_last_timestamp_seconds", "When the last reload was tried; 0 before the first", reload_at),
-        ("start_timestamp_seconds", "When the process started", since_epoch(status.started).as_secs_f64()),
+        ("start_timestamp_seconds", "When the process started", since_epoch(status.started)),
     ] {
         encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
     }
@@ -112,6 +112,30 @@ fn process(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), f
         family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&counter.load(Relaxed), None)?;
     }
     Ok(())
+}
+
+fn certificates(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let listeners = status.state().tls.clone();
+    let help = "When a certificate ends";
+    let mut family =
+        encoder.encode_descriptor("certificate_not_after_timestamp_seconds", help, None, MetricType::Gauge)?;
+    for (listener, tls) in &listeners {
+        for certificate in tls.certificates() {
+            let labels = [("listener", &**listener), ("file", &*certificate.file)];
+            family.encode_family(&labels)?.encode_gauge(&since_epoch(certificate.not_after))?;
+        }
+    }
+    let help = "1 if the files of a listener's certificates changed and do not serve; the old ones do";
+    let mut family = encoder.encode_descriptor("certificates_refused", help, None, MetricType::Gauge)?;
+    for (listener, tls) in &listeners {
+        let is_refused = f64::from(u8::from(tls.refused().is_some()));
+        family.encode_family(&[("listener", &**listener)])?.encode_gauge(&is_refused)?;
+    }
+    Ok(())
+}
+
+fn since_epoch(at: std::time::SystemTime) -> f64 {
+    at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn requests(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

@@ -26,6 +26,7 @@ pub(super) const HEALTH_FALL: u32 = 3;
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            tls_handshake: Duration::from_secs(10),
             request_head: Duration::from_secs(10),
             request_body: Duration::from_secs(30),
             connect: Duration::from_secs(2),
@@ -33,6 +34,7 @@ impl Default for Timeouts {
             response_body: Duration::from_secs(60),
             client_write: Duration::from_secs(60),
             client_idle: Duration::from_secs(75),
+            h2_ping: Duration::from_secs(20),
             upstream_idle: Duration::from_secs(4),
             request: None,
             drain: Duration::from_secs(30),
@@ -47,6 +49,8 @@ impl Default for Limits {
             connections_per_address: None,
             request_head: 64 * 1024,
             request_fields: 100,
+            h2_streams: 128,
+            h2_window: 64 * 1024,
             request_body: None,
             replay: 64 * 1024,
             idle_per_endpoint: 256,

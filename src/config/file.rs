@@ -9,12 +9,11 @@ use std::time::Duration;
 use toml::de::{DeTable, Error};
 
 use super::model::{
-    AccessLog, AccessLogFormat, Config, HostPattern, Level, Limits, Listener, Log, LogFormat, PathPattern, Pool, Route,
-    Timeouts,
+    AccessLog, AccessLogFormat, Config, HostPattern, Level, Limits, Log, LogFormat, PathPattern, Pool, Route, Timeouts,
 };
 use super::problem::{Problems, Sink, did_you_mean};
 use super::section::Section;
-use super::{defaults, pool, values};
+use super::{defaults, listener, pool, values};
 
 /// No wait lasts longer than a day.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -61,7 +60,7 @@ fn syntax(errors: &[Error], text: &str, sink: &Sink<'_>) {
 
 fn config(top: &Section<'_>) -> Option<Config> {
     let workers = top.integer("workers", 0..=256);
-    let listeners = listeners(top);
+    let listeners = listener::read_all(top);
     let pools = pools(top);
     let routes = routes(top, &pools);
     let timeouts = top.section("timeouts").map(|section| timeouts(&section));
@@ -89,26 +88,12 @@ fn config(top: &Section<'_>) -> Option<Config> {
     })
 }
 
-fn listeners(top: &Section<'_>) -> Vec<Listener> {
-    let mut listeners: Vec<Listener> = Vec::new();
-    for (name, section) in top.named("listen") {
-        let value = section.get("address");
-        let trusted_proxies = strings(&section, "trusted_proxies", values::network);
-        section.finish();
-        let message = format!("{} has no address", section.name);
-        section.missing("address", section.span.clone(), &message, "add address = \"0.0.0.0:8080\"");
-        let Some(value) = value else { continue };
-        let Some(address) = value.parsed(values::listen_address) else { continue };
-        if let Some(other) = listeners.iter().find(|other| other.address == address && address.port() != 0) {
-            value.report(format!("{} and listen.{} have the same address", section.name, other.name), None);
-        }
-        listeners.push(Listener { name, address, trusted_proxies });
-    }
-    listeners
-}
-
 /// A list of strings, each parsed.
-fn strings<T>(section: &Section<'_>, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+pub(super) fn strings<T>(
+    section: &Section<'_>,
+    key: &'static str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Vec<T> {
     let elements = section.get(key).and_then(|value| value.array()).unwrap_or_default();
     elements.iter().filter_map(|element| element.parsed(&parse)).collect()
 }
@@ -172,6 +157,7 @@ fn timeouts(section: &Section<'_>) -> Timeouts {
     let default = Timeouts::default();
     let some = |key, default| section.duration(key, SOME_TIME).unwrap_or(default);
     let timeouts = Timeouts {
+        tls_handshake: some("tls_handshake", default.tls_handshake),
         request_head: some("request_head", default.request_head),
         request_body: some("request_body", default.request_body),
         connect: some("connect", default.connect),
@@ -179,6 +165,7 @@ fn timeouts(section: &Section<'_>) -> Timeouts {
         response_body: some("response_body", default.response_body),
         client_write: some("client_write", default.client_write),
         client_idle: some("client_idle", default.client_idle),
+        h2_ping: some("h2_ping", default.h2_ping),
         upstream_idle: some("upstream_idle", default.upstream_idle),
         request: section.duration("request", ANY_TIME).filter(|timeout| !timeout.is_zero()),
         drain: section.duration("drain", ANY_TIME).unwrap_or(default.drain),
@@ -196,6 +183,8 @@ fn limits(section: &Section<'_>) -> Limits {
             .integer("connections_per_address", 0..=10_000_000)
             .and_then(|most| NonZeroUsize::new(size(most))),
         request_head: section.size("request_head", 8 << 10..=1 << 20).map_or(default.request_head, size),
+        h2_streams: section.integer("h2_streams", 1..=10_000).map_or(default.h2_streams, |count| count as u32),
+        h2_window: section.size("h2_window", 16 << 10..=16 << 20).map_or(default.h2_window, |size| size as u32),
         request_fields: section.integer("request_fields", 1..=10_000).map_or(default.request_fields, size),
         request_body: section.size("request_body", 0..=u64::MAX).filter(|&bytes| bytes != 0),
         replay: section.size("replay", 0..=16 * 1024 * 1024).map_or(default.replay, size),

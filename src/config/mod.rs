@@ -5,6 +5,7 @@
 
 mod defaults;
 mod file;
+mod listener;
 pub mod model;
 mod pool;
 mod problem;
@@ -107,7 +108,10 @@ mod tests {
         let minimal = "[listen.web]\naddress = \"0.0.0.0:8080\"\n[pool.app]\nbackends = [\"10.0.0.11:3000\"]\n\
                        backend = [{ address = \"app.internal:3000\" }]\n[pool.app.health]\n";
         assert_eq!(reference, parse("minimal.toml", minimal).unwrap(), "a value in reference.toml is not the default");
-        for path in known {
+        let tls = "[listen.web]\naddress = \":1\"\n[listen.web.tls]\ncert = \"a\"\nkey = \"b\"\ncertificate = [{ cert = \"a\", \
+                   key = \"b\" }]\n[pool.app]\nbackends = [\"10.0.0.11:3000\"]\n";
+        let (_, more) = file::read("tls.toml", tls).unwrap_or_else(|problems| panic!("{problems}"));
+        for path in known.union(&more) {
             let key = path.rsplit('.').next().unwrap_or_default();
             let is_shown = text.lines().map(|line| line.trim_start_matches(['#', ' '])).any(|line| {
                 let opens = line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));

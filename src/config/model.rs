@@ -44,6 +44,56 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// What is spoken here.
+    pub protocols: Protocols,
+    /// Certificates; `None` means plain text.
+    pub tls: Option<Tls>,
+    /// Every request is answered with a redirect to this port, by `https`.
+    pub redirect_to_https: Option<u16>,
+}
+
+/// Which versions of HTTP a listener speaks; at least one.
+///
+/// With TLS the client chooses (ALPN, RFC 7301); without, it begins with HTTP/2 or it does not (RFC 9113 section 3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Protocols {
+    /// HTTP/1.1 and HTTP/1.0.
+    pub h1: bool,
+    /// HTTP/2.
+    pub h2: bool,
+}
+
+impl Default for Protocols {
+    fn default() -> Self {
+        Self { h1: true, h2: true }
+    }
+}
+
+/// How a listener proves who it is, and what it wants its clients to prove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The first one serves whoever asks for a name that none of them has. Never empty.
+    pub certificates: Vec<CertificateFiles>,
+    /// Who may sign the certificates of clients; `None` means that clients are not asked for one.
+    pub client_ca: Option<ClientCa>,
+}
+
+/// A certificate on disk, in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate, followed by those between it and the root.
+    pub cert: PathBuf,
+    /// Its private key: PKCS #8, PKCS #1 or SEC1, not encrypted.
+    pub key: PathBuf,
+}
+
+/// Who may sign the certificates of clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCa {
+    /// Root certificates, in PEM.
+    pub file: PathBuf,
+    /// Whether a client without a certificate is refused.
+    pub required: bool,
 }
 
 /// Sends the requests for one host and path to one pool.
@@ -249,6 +299,8 @@ impl StatusRanges {
 /// Deadlines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
+    /// Until a TLS handshake is done.
+    pub tls_handshake: Duration,
     /// From the first byte of a request to the end of its head.
     pub request_head: Duration,
     /// Between two reads of a request body.
@@ -263,6 +315,8 @@ pub struct Timeouts {
     pub client_write: Duration,
     /// How long a client connection may wait for its next request.
     pub client_idle: Duration,
+    /// How often an HTTP/2 client with open streams is asked whether it is there, and how long it may take to answer.
+    pub h2_ping: Duration,
     /// How long an unused connection to an endpoint is kept.
     pub upstream_idle: Duration,
     /// From the request's head to the answer's head, all attempts together; `None` (written `"0s"`) means no deadline.
@@ -282,6 +336,10 @@ pub struct Limits {
     pub request_head: usize,
     /// Fields of a request head.
     pub request_fields: usize,
+    /// Streams that an HTTP/2 client may have open.
+    pub h2_streams: u32,
+    /// Bytes that an HTTP/2 client may send on a stream before some of them were passed on.
+    pub h2_window: u32,
     /// Bytes of a request body; `None` (written `"0B"`) means no limit.
     pub request_body: Option<u64>,
     /// Bytes of a request body that are kept for the case that it must be sent again; 0 means none.

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
@@ -119,6 +120,11 @@ impl<'t> Sink<'t> {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
+
+    /// The folder of the file: where relative paths in it begin.
+    pub(super) fn folder(&self) -> &'t Path {
+        Path::new(self.file).parent().unwrap_or(Path::new(""))
     }
 
     pub(super) fn is_clean(&self) -> bool {

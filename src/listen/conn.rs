@@ -1,40 +1,42 @@
-//! One client connection from its first byte to its last.
-//!
-//! hyper speaks HTTP; this file adds what it leaves out: the deadlines (see [`crate::deadlines`]), the end when the listener
-//! drains, and a close that does not destroy an answer the client has not read yet.
+//! One client connection from its first byte to its last: what comes before HTTP, and who speaks it then.
 
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::rt::ReadBuf;
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
+use tokio_rustls::TlsAcceptor;
 
-use super::{ListenerState, Registration};
-use crate::config::model::{Limits, Timeouts};
-use crate::deadlines::{Deadlines, Wait};
-use crate::outbox::Socket;
-use crate::proxy::{self, Client, Proxy};
-
-/// How long a closed connection goes on discarding what the client still sends. Closing at once would make the kernel answer
-/// with a reset, and the client might never read the answer it was sent.
-const LINGER: Duration = Duration::from_secs(2);
-
-/// How much of it is discarded at most: who goes on for longer does not want to know.
-const LINGER_BYTES_MAX: usize = 8 << 20;
+use super::client_io::{Session, Transport};
+use super::tls::{ALPN_H2, ServerTls};
+use super::{ListenerState, Registration, h1, h2};
+use crate::config::model::Protocols;
+use crate::deadlines::{Alarm, Deadlines, Wait};
+use crate::outbox::{Socket, SocketIo};
+use crate::proxy::{Arrival, Connection, Identity, Proxy};
 
 /// How long a connection that has not had its first request may wait for it when its listener drains.
-const FIRST_REQUEST_WHEN_DRAINING: Duration = Duration::from_secs(1);
+pub(super) const FIRST_REQUEST_WHEN_DRAINING: Duration = Duration::from_secs(1);
 
-/// What hyper holds of a request head without looking for it on the heap.
-const FIELDS_INLINE: usize = 100;
+/// What every client that speaks HTTP/2 sends first (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// So much of it tells it from any method of HTTP/1.1.
+const PREFACE_TOLD: usize = 4;
+
+/// Who came, where, and who serves.
+pub(super) struct Visit {
+    pub(super) peer: SocketAddr,
+    pub(super) listener: Rc<ListenerState>,
+    pub(super) proxy: Rc<Proxy>,
+    pub(super) registration: Registration,
+}
 
 /// Serves `stream` until either side closes it.
 pub(crate) async fn serve(
@@ -44,226 +46,103 @@ pub(crate) async fn serve(
     proxy: Rc<Proxy>,
     registration: Registration,
 ) {
-    let view = proxy.viewer.current();
-    let Timeouts { request_head, client_write, client_idle, .. } = view.snapshot.timeouts;
-    let builder = builder(&view.snapshot.limits);
-    drop(view);
-    let client = Rc::new(Client::new(peer.ip(), listener.trusts(peer.ip())));
     let socket = Socket::new(stream, Rc::clone(&proxy.outbox));
-    let io = ClientIo::new(Rc::clone(&socket), Rc::clone(&client), request_head, client_write);
-    let service = service_fn({
-        let client = Rc::clone(&client);
-        move |request| proxy::handle(Rc::clone(&proxy), Rc::clone(&client), request)
+    let visit = Visit { peer, listener, proxy, registration };
+    let Some(Opened { transport, is_h2, identity }) = visit.open(socket).await else { return };
+    let listener = &visit.listener;
+    let trusted = listener.trusts(peer.ip());
+    let connection = Connection::new(Arrival {
+        peer: peer.ip(),
+        trusted,
+        is_tls: listener.tls.is_some(),
+        identity,
+        redirect_to_https: listener.redirect_to_https,
+        draining_since: Rc::clone(&listener.draining_since),
     });
-    let mut connection = builder.serve_connection(io, service);
-    // Dropped before the connection, which ends what is under way.
-    let guard = ResetUnlessWhole { socket, client: Rc::clone(&client) };
-    let mut alarm = pin!(Alarm::default());
-    let (mut is_draining, mut is_hurried, mut is_registered) = (false, false, false);
-    poll_fn(|cx| {
-        if !std::mem::replace(&mut is_registered, true) {
-            registration.set_waker(cx.waker());
-        }
-        loop {
-            if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
-                result.inspect_err(|error| tracing::debug!(%peer, %error, "client connection ended")).ok();
-                return Poll::Ready(());
-            }
-            if listener.draining.get() && !is_draining {
-                client.begin_draining();
-                // hyper would close a connection that has not had its first request, which may be on its way already.
-                if client.is_fresh() {
-                    if !std::mem::replace(&mut is_hurried, true) {
-                        client.deadlines.arm_in(Wait::Client, FIRST_REQUEST_WHEN_DRAINING);
-                    }
-                } else {
-                    is_draining = true;
-                    Pin::new(&mut connection).graceful_shutdown();
-                    continue;
-                }
-            }
-            let is_writing = client.deadlines.is_armed(Wait::ClientWrite);
-            if !client.is_busy() && !is_writing && !client.deadlines.is_armed(Wait::Client) {
-                client.deadlines.arm(Wait::Client, client.idle_since() + client_idle);
-            }
-            ready!(alarm.as_mut().poll_ring(&client.deadlines, cx));
-            if client.deadlines.expired(Wait::ClientWrite) {
-                client.cut();
-            }
-            if client.deadlines.expired(Wait::Client) || client.deadlines.expired(Wait::ClientWrite) {
-                tracing::debug!(%peer, "client connection closed: the client was silent for too long");
-                return Poll::Ready(());
-            }
-        }
-    })
-    .await;
-    drop(guard);
+    if is_h2 { h2::serve(visit, transport, connection).await } else { h1::serve(visit, transport, connection).await }
 }
 
-/// Resets a connection that ends in the middle of an answer, however that comes about: closed in order, an answer without a length would
-/// look whole.
-struct ResetUnlessWhole {
-    socket: Rc<Socket>,
-    client: Rc<Client>,
+/// A connection that is ready for its first request.
+struct Opened {
+    transport: Transport,
+    is_h2: bool,
+    identity: Option<Identity>,
 }
 
-impl Drop for ResetUnlessWhole {
-    fn drop(&mut self) {
-        let is_answering = self.client.is_busy() || self.client.deadlines.is_armed(Wait::ClientWrite);
-        if is_answering || self.client.was_cut() {
-            self.socket.reset_when_closed();
-        }
+impl Visit {
+    /// What comes before HTTP; `None` if that is the end.
+    async fn open(&self, socket: Rc<Socket>) -> Option<Opened> {
+        let timeouts = &self.proxy.viewer.current().snapshot.timeouts;
+        let (tls_handshake, request_head) = (timeouts.tls_handshake, timeouts.request_head);
+        let opened = match (&self.listener.tls, self.listener.protocols) {
+            (Some(tls), protocols) => self.within(tls_handshake, handshake(socket, tls, protocols)).await,
+            (None, Protocols { h1: true, h2: true }) => {
+                let told = self.within(request_head, tell(&socket)).await;
+                told.map(|(ahead, is_h2)| plain(socket, ahead, is_h2))
+            }
+            (None, Protocols { h2, .. }) => Ok(plain(socket, Vec::new(), h2)),
+        };
+        opened.inspect_err(|error| tracing::debug!(peer = %self.peer, %error, "client connection not opened")).ok()
+    }
+
+    /// Waits for what comes before the first request: for `timeout`, and not much longer once the listener drains.
+    async fn within<T>(&self, timeout: Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let deadlines = Deadlines::default();
+        deadlines.arm_in(Wait::Client, timeout);
+        let (mut step, mut alarm) = (pin!(step), pin!(Alarm::default()));
+        let (mut is_registered, mut is_hurried) = (false, false);
+        poll_fn(|cx| {
+            if !std::mem::replace(&mut is_registered, true) {
+                self.registration.set_waker(cx.waker());
+            }
+            if let Poll::Ready(result) = step.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            if self.listener.is_draining() && !std::mem::replace(&mut is_hurried, true) {
+                deadlines.arm_in(Wait::Client, FIRST_REQUEST_WHEN_DRAINING);
+            }
+            ready!(alarm.as_mut().poll_ring(&deadlines, cx));
+            Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        })
+        .await
     }
 }
 
-fn builder(limits: &Limits) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(limits.request_head.max(64 * 1024)).max_header_size(limits.request_head);
-    // Up to its own default hyper keeps the fields on the stack; any other bound makes it allocate for each request.
-    if limits.request_fields != FIELDS_INLINE {
-        builder.max_headers(limits.request_fields);
-    }
-    // Deadlines are kept outside of hyper, see `Deadlines`.
-    builder.header_read_timeout(None);
-    builder
+fn plain(socket: Rc<Socket>, ahead: Vec<u8>, is_h2: bool) -> Opened {
+    Opened { transport: Transport { socket, session: None, ahead }, is_h2, identity: None }
 }
 
-/// The one timer of a connection.
-#[derive(Default)]
-struct Alarm {
-    sleep: Option<Pin<Box<Sleep>>>,
-    /// When `sleep` rings; never after the earliest deadline.
-    rings_at: Option<Instant>,
-}
-
-impl Alarm {
-    /// Ready when a deadline has run out (and is marked so).
-    fn poll_ring(mut self: Pin<&mut Self>, deadlines: &Deadlines, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let Some(next) = deadlines.next() else { return Poll::Pending };
-            if self.rings_at.is_none_or(|rings_at| rings_at > next) {
-                match &mut self.sleep {
-                    Some(sleep) => sleep.as_mut().reset(next),
-                    None => self.sleep = Some(Box::pin(tokio::time::sleep_until(next))),
-                }
-                self.rings_at = Some(next);
-                // Only here: the task is woken without being polled for it again.
-                if let Some(sleep) = &mut self.sleep {
-                    ready!(sleep.as_mut().poll(cx));
-                }
-            } else if self.sleep.as_ref().is_some_and(|sleep| !sleep.is_elapsed()) {
-                return Poll::Pending;
+/// Reads until it is clear whether the client begins with HTTP/2; what was read is part of it.
+async fn tell(socket: &Socket) -> io::Result<(Vec<u8>, bool)> {
+    let mut ahead = Vec::new();
+    loop {
+        poll_fn(|cx| {
+            let mut space = [0; PREFACE.len()];
+            let mut read = ReadBuf::new(&mut space[ahead.len()..]);
+            ready!(socket.poll_read(cx, read.unfilled()))?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Err(io::Error::from(io::ErrorKind::UnexpectedEof)));
             }
-            self.rings_at = None;
-            if deadlines.expire(Instant::now()) {
-                return Poll::Ready(());
-            }
+            ahead.extend_from_slice(read.filled());
+            Poll::Ready(Ok(()))
+        })
+        .await?;
+        let told = ahead.len().min(PREFACE_TOLD);
+        if ahead[..told] != PREFACE[..told] {
+            return Ok((ahead, false));
+        }
+        if ahead.len() >= PREFACE_TOLD {
+            return Ok((ahead, true));
         }
     }
 }
 
-/// The client's socket, with the waits that only the socket sees.
-struct ClientIo {
-    socket: Rc<Socket>,
-    client: Rc<Client>,
-    head_timeout: Duration,
-    write_timeout: Duration,
-    /// Whether our half has been closed.
-    is_shut: bool,
-    /// What was discarded since then.
-    discarded: usize,
-}
-
-impl ClientIo {
-    fn new(socket: Rc<Socket>, client: Rc<Client>, head_timeout: Duration, write_timeout: Duration) -> Self {
-        // A fresh connection owes us a head at once.
-        client.deadlines.arm_in(Wait::Client, head_timeout);
-        Self { socket, client, head_timeout, write_timeout, is_shut: false, discarded: 0 }
-    }
-
-    /// Notes that the client wrote something.
-    fn heard(&self) {
-        if !self.client.is_busy() && !self.client.set_in_head(true) {
-            self.client.deadlines.arm_in(Wait::Client, self.head_timeout);
-        }
-    }
-
-    /// Notes how writing went.
-    fn wrote<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        let deadlines = &self.client.deadlines;
-        match &result {
-            Poll::Pending if !deadlines.is_armed(Wait::ClientWrite) => {
-                if !self.client.is_busy() {
-                    // The answer is out of the proxy's hands but not at the client: it is not idle yet.
-                    deadlines.disarm(Wait::Client);
-                }
-                deadlines.arm_in(Wait::ClientWrite, self.write_timeout);
-            }
-            Poll::Pending => {}
-            Poll::Ready(_) if deadlines.is_armed(Wait::ClientWrite) => {
-                deadlines.disarm(Wait::ClientWrite);
-                if !self.client.is_busy() {
-                    self.client.begin_idling();
-                }
-            }
-            Poll::Ready(_) => {}
-        }
-        result
-    }
-
-    /// Discards what the client still sends until it closes its half too.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut scratch = [0u8; 8192];
-        loop {
-            let mut buffer = ReadBuf::new(&mut scratch);
-            ready!(self.socket.poll_read(cx, buffer.unfilled()))?;
-            self.discarded += buffer.filled().len();
-            if buffer.filled().is_empty() || self.discarded > LINGER_BYTES_MAX {
-                return Poll::Ready(Ok(()));
-            }
-        }
-    }
-}
-
-impl Read for ClientIo {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let result = self.socket.poll_read(cx, buf);
-        if result.is_ready() {
-            self.heard();
-        }
-        result
-    }
-}
-
-impl Write for ClientIo {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.wrote(self.socket.poll_write(cx, &[io::IoSlice::new(buf)]))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.wrote(self.socket.poll_write(cx, bufs))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.wrote(self.socket.poll_flush(cx))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.is_shut {
-            ready!(self.wrote(self.socket.poll_shutdown(cx)))?;
-            self.is_shut = true;
-            if self.client.may_still_send() {
-                self.client.deadlines.arm_in(Wait::Client, LINGER);
-            }
-        }
-        if self.client.may_still_send() { self.poll_linger(cx) } else { Poll::Ready(Ok(())) }
-    }
+async fn handshake(socket: Rc<Socket>, tls: &ServerTls, protocols: Protocols) -> io::Result<Opened> {
+    let acceptor = TlsAcceptor::from(tls.config());
+    let session: Session = acceptor.accept(TokioIo::new(SocketIo(Rc::clone(&socket)))).await?;
+    let (_, state) = session.get_ref();
+    let is_h2 = state.alpn_protocol() == Some(ALPN_H2) || !protocols.h1;
+    let identity = state.peer_certificates().and_then(|chain| Identity::of(chain.first()?));
+    let session = Some(Box::new(TokioIo::new(session)));
+    Ok(Opened { transport: Transport { socket, session, ahead: Vec::new() }, is_h2, identity })
 }

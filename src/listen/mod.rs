@@ -1,7 +1,12 @@
 //! Listening sockets: bind once for each worker, accept, keep count.
 
+mod client_io;
 pub(crate) mod conn;
+mod h1;
+mod h2;
+mod h2_guard;
 pub(crate) mod permits;
+pub(crate) mod tls;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -16,8 +21,10 @@ use crossbeam_utils::CachePadded;
 use ipnet::IpNet;
 use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::time::Instant;
 
 use crate::config::model;
+use tls::ServerTls;
 
 /// Connections the kernel keeps for us until they are accepted, per worker; it may allow fewer (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
@@ -111,17 +118,45 @@ impl Drop for LoadGuard {
     }
 }
 
+/// A listener as the control plane describes it to the workers.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) config: Arc<model::Listener>,
+    /// Its certificates, the same for all workers.
+    pub(crate) tls: Option<Arc<ServerTls>>,
+}
+
 /// What the connections of one listener need to know of it, on one worker.
 #[derive(Debug)]
 pub(crate) struct ListenerState {
     pub(crate) trusted_proxies: Vec<IpNet>,
-    /// Set when the listener was removed or the process stops: finish the current request, then close.
-    pub(crate) draining: Cell<bool>,
+    pub(crate) protocols: model::Protocols,
+    pub(crate) tls: Option<Arc<ServerTls>>,
+    pub(crate) redirect_to_https: Option<u16>,
+    /// Since when it has been removed, or the process stops: finish what is under way, then close.
+    pub(crate) draining_since: Rc<Cell<Option<Instant>>>,
 }
 
 impl ListenerState {
-    pub(crate) fn new(config: &model::Listener) -> Rc<Self> {
-        Rc::new(Self { trusted_proxies: config.trusted_proxies.clone(), draining: Cell::new(false) })
+    pub(crate) fn new(settings: &Settings) -> Rc<Self> {
+        let Settings { config, tls } = settings;
+        Rc::new(Self {
+            trusted_proxies: config.trusted_proxies.clone(),
+            protocols: config.protocols,
+            tls: tls.clone(),
+            redirect_to_https: config.redirect_to_https,
+            draining_since: Rc::default(),
+        })
+    }
+
+    /// Its connections finish what they have.
+    pub(crate) fn drain(&self) {
+        self.draining_since.set(Some(self.draining_since.get().unwrap_or_else(Instant::now)));
+    }
+
+    /// Whether it is going.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining_since.get().is_some()
     }
 
     /// Whether what this peer says of others is believed.
@@ -161,6 +196,11 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
+    /// All connections of the worker.
+    pub(crate) fn connections(&self) -> Rc<Connections> {
+        Rc::clone(&self.connections)
+    }
+
     /// Notes how to wake this connection.
     pub(crate) fn set_waker(&self, waker: &Waker) {
         if let Some(slot) = self.connections.0.borrow_mut().get_mut(self.key) {

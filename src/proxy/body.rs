@@ -24,7 +24,7 @@ use crate::upstream::connections::UpstreamConnection;
 #[derive(Debug)]
 pub struct ResponseBody {
     kind: Kind,
-    _turn: Turn,
+    turn: Turn,
 }
 
 #[derive(Debug)]
@@ -79,7 +79,7 @@ pub struct Cut;
 impl ResponseBody {
     /// A body that is at hand.
     pub(super) fn local(bytes: Bytes, turn: Turn) -> Self {
-        Self { kind: Kind::Local(bytes), _turn: turn }
+        Self { kind: Kind::Local(bytes), turn }
     }
 
     /// The bytes of a [`Self::local`] body.
@@ -104,7 +104,7 @@ impl ResponseBody {
             streaming.complete();
             return Self::local(Bytes::new(), turn);
         }
-        Self { kind: Kind::Upstream(Box::new(streaming)), _turn: turn }
+        Self { kind: Kind::Upstream(Box::new(streaming)), turn }
     }
 }
 
@@ -210,11 +210,16 @@ impl Body for ResponseBody {
     type Error = Cut;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        match &mut self.kind {
+        self.turn.client().part_ended();
+        let polled = match &mut self.kind {
             Kind::Local(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Local(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Kind::Upstream(streaming) => streaming.poll_frame(cx),
+        };
+        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
+            self.turn.client().part_begins();
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

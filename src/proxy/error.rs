@@ -24,6 +24,8 @@ pub(super) enum Cause {
     UnknownCoding,
     /// `CONNECT` or `TRACE`.
     MethodNotAllowed,
+    /// It has more fields than `limits.request_fields`.
+    HeadTooLarge,
     /// No route fits host and path.
     NoRoute,
     /// The request body is larger than `limits.request_body`.
@@ -59,6 +61,7 @@ impl Cause {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::NoEndpoint | Self::Overloaded | Self::OutOfSockets => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectFailed | Self::UpstreamClosed | Self::UpstreamInvalid => StatusCode::BAD_GATEWAY,
@@ -74,6 +77,7 @@ impl Cause {
             Self::MethodNotAllowed => "method-not-allowed",
             Self::NoRoute => "no-route",
             Self::BodyTooLarge => "request-body-too-large",
+            Self::HeadTooLarge => "request-head-too-large",
             Self::BodyTimeout => "request-body-timeout",
             Self::NoEndpoint => "no-endpoint",
             Self::Overloaded => "overloaded",
@@ -95,6 +99,7 @@ impl Cause {
             Self::MethodNotAllowed => "this proxy does not serve CONNECT and TRACE",
             Self::NoRoute => "no route of this proxy fits the host and path of the request",
             Self::BodyTooLarge => "the request body is larger than this proxy allows",
+            Self::HeadTooLarge => "the request has more header fields than this proxy allows",
             Self::BodyTimeout => "the rest of the request body did not arrive in time",
             Self::NoEndpoint => "no replica is ready to take this request, try again in a moment",
             Self::OutOfSockets => "this proxy has no descriptor or port left for a connection, try again in a moment",
@@ -121,6 +126,7 @@ impl From<BodyFailure> for Cause {
 
 /// Builds the answer, as JSON if the client asks for it and as text otherwise.
 pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, turn: Turn) -> Response<ResponseBody> {
+    turn.client().was_answered.set(true);
     let wants_json = request_headers
         .get(ACCEPT)
         .and_then(|accept| accept.to_str().ok())
@@ -160,7 +166,7 @@ mod tests {
     use super::*;
 
     fn turn() -> Turn {
-        Turn::begin(&std::rc::Rc::new(Client::new([127, 0, 0, 1].into(), false)))
+        Turn::begin(&std::rc::Rc::new(Client::test()))
     }
 
     #[test]

@@ -165,6 +165,7 @@ impl Exchange {
     pub(super) fn finish(&mut self, outcome: Outcome) -> Instant {
         let now = Instant::now();
         self.client.idle_since.set(Some(now));
+        self.client.was_answered.set(matches!(outcome, Outcome::Answered(_)));
         if !std::mem::replace(&mut self.is_open, false) {
             return now;
         }

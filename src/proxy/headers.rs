@@ -9,13 +9,15 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
-    UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::upstream::idle::keep_alive_timeout;
 
@@ -31,8 +33,34 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The client's certificate (RFC 9440 section 2.2).
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+/// Its subject, as text.
+const X_CLIENT_CERT_SUBJECT: HeaderName = HeaderName::from_static("x-client-cert-subject");
+/// What is taken for who the client is, so that it must not come from the client itself.
+const IDENTITY_FIELDS: [HeaderName; 3] =
+    [CLIENT_CERT, HeaderName::from_static("client-cert-chain"), X_CLIENT_CERT_SUBJECT];
+
 /// Longest `X-Request-Id` that is believed.
 const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Who a client has proven to be by its certificate, as field values.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    certificate: HeaderValue,
+    subject: Option<HeaderValue>,
+}
+
+impl Identity {
+    /// Reads a certificate in DER that has been verified; `None` if it cannot be read.
+    pub fn of(certificate: &[u8]) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        let subject = HeaderValue::try_from(parsed.subject().to_string()).ok();
+        // RFC 8941 section 3.3.5: a byte sequence stands between colons.
+        let certificate = HeaderValue::try_from(format!(":{}:", BASE64_STANDARD.encode(certificate))).ok()?;
+        Some(Self { certificate, subject })
+    }
+}
 
 /// What is the same for all requests of a client connection, as ready-made field values.
 #[derive(Debug)]
@@ -40,6 +68,8 @@ pub(super) struct Forwarding {
     /// Whether the peer is one of the listener's `trusted_proxies`.
     pub trusted: bool,
     peer: HeaderValue,
+    proto: HeaderValue,
+    identity: Option<Identity>,
     /// `for=...;proto=http;host=` without the host.
     forwarded_prefix: String,
     /// The last host and its whole `Forwarded` element: clients rarely change it within a connection.
@@ -48,13 +78,16 @@ pub(super) struct Forwarding {
 
 impl Forwarding {
     /// Prepares the values for a client at `peer`.
-    pub(super) fn new(peer: IpAddr, trusted: bool) -> Self {
+    pub(super) fn new(peer: IpAddr, trusted: bool, is_tls: bool, identity: Option<Identity>) -> Self {
+        let proto = if is_tls { "https" } else { "http" };
         let peer = peer.to_canonical();
         let node = if peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_string() };
         Self {
             trusted,
             peer: own_text(peer.to_string()),
-            forwarded_prefix: format!("for={node};proto=http;host="),
+            proto: HeaderValue::from_static(proto),
+            identity,
+            forwarded_prefix: format!("for={node};proto={proto};host="),
             last: RefCell::default(),
         }
     }
@@ -94,6 +127,9 @@ pub(crate) fn take_target(parts: &mut Parts) -> Result<Option<HeaderValue>, Caus
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Cause::MethodNotAllowed);
     }
+    if parts.version == Version::HTTP_2 {
+        return take_h2_target(parts).map(Some);
+    }
     let host = parts.headers.get(HOST).cloned();
     // Looking for a second value costs as much as the first look-up: only where some field has several.
     let any_repeated = parts.headers.len() > parts.headers.keys_len();
@@ -117,6 +153,32 @@ pub(crate) fn take_target(parts: &mut Parts) -> Result<Option<HeaderValue>, Caus
     let origin = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     parts.uri = Uri::from(origin);
     Ok(Some(host))
+}
+
+/// The same for HTTP/2, which names the host in `:authority`; a `Host` field must say the same, or stand for it (RFC 9113
+/// section 8.3.1).
+fn take_h2_target(parts: &mut Parts) -> Result<HeaderValue, Cause> {
+    let mut fields = parts.headers.get_all(HOST).iter();
+    let (field, more) = (fields.next(), fields.next());
+    let host = match (parts.uri.authority(), field) {
+        _ if more.is_some() => return Err(Cause::BadRequest("the request has more than one Host field")),
+        (Some(authority), Some(field)) if !authority.as_str().as_bytes().eq_ignore_ascii_case(field.as_bytes()) => {
+            return Err(Cause::BadRequest("the request has two different hosts"));
+        }
+        (Some(authority), _) => HeaderValue::try_from(authority.as_str()).ok(),
+        (None, field) => field.cloned(),
+    };
+    let host = host.ok_or(Cause::BadRequest("the request names no host"))?;
+    if host.is_empty() || !is_host(host.as_bytes()) {
+        return Err(Cause::BadRequest("the request's host is not a valid host"));
+    }
+    let origin = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let is_origin_form = origin.as_str().starts_with('/') || (origin == "*" && parts.method == Method::OPTIONS);
+    if !is_origin_form {
+        return Err(Cause::BadRequest("the request's path does not begin with a slash"));
+    }
+    parts.uri = Uri::from(origin);
+    Ok(host)
 }
 
 /// Whether `chunked`, once, is the only transfer coding of a message that has one (RFC 9112 section 6.1). hyper takes any list
@@ -154,7 +216,7 @@ fn is_host(host: &[u8]) -> bool {
 }
 
 /// Turns the client's header fields into those the replica gets.
-pub(crate) fn prepare_request(headers: &mut HeaderMap, host: HeaderValue, forwarding: &Forwarding) {
+pub(super) fn prepare_request(headers: &mut HeaderMap, version: Version, host: HeaderValue, forwarding: &Forwarding) {
     let hop_by_hop = HopByHop::of(headers);
     let trailers_welcome = hop_by_hop.te && headers.get_all(TE).iter().any(accepts_trailers);
     hop_by_hop.strip(headers);
@@ -166,17 +228,28 @@ pub(crate) fn prepare_request(headers: &mut HeaderMap, host: HeaderValue, forwar
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    headers.append(VIA, HeaderValue::from_static("1.1 unstick"));
+    if hop_by_hop.identity && (!forwarding.trusted || forwarding.identity.is_some()) {
+        IDENTITY_FIELDS.iter().for_each(|name| _ = headers.remove(name));
+    }
+    if let Some(Identity { certificate, subject }) = &forwarding.identity {
+        headers.insert(CLIENT_CERT, certificate.clone());
+        subject.iter().for_each(|subject| _ = headers.insert(X_CLIENT_CERT_SUBJECT, subject.clone()));
+    }
+    let is_h2 = version == Version::HTTP_2;
+    if is_h2 {
+        join_cookies(headers);
+    }
+    headers.append(VIA, HeaderValue::from_static(if is_h2 { "2.0 unstick" } else { "1.1 unstick" }));
     let element = forwarding.element(&host);
     if forwarding.trusted {
         headers.append(X_FORWARDED_FOR, forwarding.peer.clone());
         headers.append(FORWARDED, element);
-        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+        headers.entry(X_FORWARDED_PROTO).or_insert_with(|| forwarding.proto.clone());
         headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
     } else {
         headers.insert(X_FORWARDED_FOR, forwarding.peer.clone());
         headers.insert(FORWARDED, element);
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, forwarding.proto.clone());
         headers.insert(X_FORWARDED_HOST, host.clone());
     }
     let keep_id = headers.get(X_REQUEST_ID).is_some_and(|id| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX);
@@ -184,6 +257,18 @@ pub(crate) fn prepare_request(headers: &mut HeaderMap, host: HeaderValue, forwar
         headers.insert(X_REQUEST_ID, request_id());
     }
     headers.insert(HOST, host);
+}
+
+/// An HTTP/2 client may send its cookies in several fields; HTTP/1.1 knows one (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let any_repeated = headers.len() > headers.keys_len();
+    if !any_repeated || headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// Turns the replica's header fields into those the client gets; returns how long the replica keeps the connection, if it says.
@@ -203,6 +288,8 @@ struct HopByHop {
     te: bool,
     expect: bool,
     others: bool,
+    /// Not hop-by-hop, but nobody may make them up.
+    identity: bool,
 }
 
 impl HopByHop {
@@ -213,7 +300,10 @@ impl HopByHop {
                 &CONNECTION => found.connection = true,
                 &TE => found.te = true,
                 &EXPECT => found.expect = true,
-                name => found.others |= OTHER_HOP_BY_HOP.contains(name),
+                name => {
+                    found.others |= OTHER_HOP_BY_HOP.contains(name);
+                    found.identity |= IDENTITY_FIELDS.contains(name);
+                }
             }
         }
         found
@@ -288,8 +378,8 @@ mod tests {
 
     fn prepared(fields: &[(&str, &str)], trusted: bool) -> HeaderMap {
         let mut map = headers(fields);
-        let forwarding = Forwarding::new([192, 0, 2, 7].into(), trusted);
-        prepare_request(&mut map, HeaderValue::from_static("shop.example.com"), &forwarding);
+        let forwarding = Forwarding::new([192, 0, 2, 7].into(), trusted, false, None);
+        prepare_request(&mut map, Version::HTTP_11, HeaderValue::from_static("shop.example.com"), &forwarding);
         map
     }
 
@@ -318,10 +408,10 @@ mod tests {
 
     #[test]
     fn forwarded_quotes_what_is_not_a_token() {
-        let forwarding = Forwarding::new("2001:db8::1".parse().unwrap(), false);
+        let forwarding = Forwarding::new("2001:db8::1".parse().unwrap(), false, false, None);
         let element = forwarding.element(&HeaderValue::from_static("example.com:8080"));
         assert_eq!(element, "for=\"[2001:db8::1]\";proto=http;host=\"example.com:8080\"");
-        assert_eq!(Forwarding::new("::ffff:192.0.2.7".parse().unwrap(), false).peer, "192.0.2.7");
+        assert_eq!(Forwarding::new("::ffff:192.0.2.7".parse().unwrap(), false, false, None).peer, "192.0.2.7");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod error;
 mod exchange;
 mod headers;
 mod queue;
+mod redirect;
 mod retry;
 
 use std::cell::{Cell, RefCell};
@@ -17,6 +18,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use http::request::Parts;
@@ -37,6 +39,7 @@ use body::{Carrier, Driver, ResponseBody};
 use error::Cause;
 use exchange::Exchange;
 use headers::Forwarding;
+pub use headers::Identity;
 use retry::{Decision, Failure, Repeatable, Trouble};
 
 /// What all requests of one worker share.
@@ -63,39 +66,116 @@ impl Proxy {
 
 /// What all requests of one client connection share.
 #[derive(Debug)]
-pub struct Client {
+pub struct Connection {
     /// Address of the client.
     pub peer: IpAddr,
-    /// Until when each wait of this connection may last.
+    forwarding: Forwarding,
+    /// Every request is sent to this port by `https`.
+    redirect_to_https: Option<u16>,
+    /// Since when its listener has been going, if it is.
+    draining_since: Rc<Cell<Option<Instant>>>,
+}
+
+/// How a client came.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Its address.
+    pub peer: IpAddr,
+    /// Whether it is one of the listener's `trusted_proxies`.
+    pub trusted: bool,
+    /// Whether it speaks TLS.
+    pub is_tls: bool,
+    /// What it has proven to be.
+    pub identity: Option<Identity>,
+    /// Where its listener sends everybody, if it does.
+    pub redirect_to_https: Option<u16>,
+    /// Since when its listener has been going, if it is.
+    pub draining_since: Rc<Cell<Option<Instant>>>,
+}
+
+impl Connection {
+    /// Takes note of a client.
+    pub fn new(arrival: Arrival) -> Rc<Self> {
+        let Arrival { peer, trusted, is_tls, identity, redirect_to_https, draining_since } = arrival;
+        let peer = peer.to_canonical();
+        let forwarding = Forwarding::new(peer, trusted, is_tls, identity);
+        Rc::new(Self { peer, forwarding, redirect_to_https, draining_since })
+    }
+}
+
+/// Who sends one request after the other: a connection of HTTP/1, or one stream of HTTP/2.
+#[derive(Debug)]
+pub struct Client {
+    /// The connection.
+    pub connection: Rc<Connection>,
+    /// Until when each wait may last.
     pub deadlines: Rc<Deadlines>,
     /// How far the body of the latest request got; tells at the end whether the client may still be sending.
     upload: RefCell<Option<Rc<Progress>>>,
     is_busy: Cell<bool>,
     /// When the last answer ended.
     idle_since: Cell<Option<Instant>>,
-    forwarding: Forwarding,
-    /// Since when its listener has been going, if it is.
-    draining_since: Cell<Option<Instant>>,
     /// Whether the latest answer broke off.
     was_cut: Cell<bool>,
+    /// Whether the latest request was answered whole.
+    was_answered: Cell<bool>,
     /// Whether what is awaited of the client is the rest of a head.
     in_head: Cell<bool>,
+    /// For a stream, how long the client may take to read each part of the answer; who has a socket of its own sees it there.
+    read_within: Option<Duration>,
 }
 
 impl Client {
-    /// A client at `peer`; `trusted` if it is one of the listener's `trusted_proxies`.
-    pub fn new(peer: IpAddr, trusted: bool) -> Self {
-        let peer = peer.to_canonical();
+    /// The client of a connection.
+    pub fn new(connection: Rc<Connection>) -> Self {
         Self {
-            peer,
+            connection,
             deadlines: Rc::default(),
             upload: RefCell::default(),
             is_busy: Cell::new(false),
             idle_since: Cell::default(),
-            forwarding: Forwarding::new(peer, trusted),
-            draining_since: Cell::default(),
             was_cut: Cell::new(false),
+            was_answered: Cell::new(false),
             in_head: Cell::new(false),
+            read_within: None,
+        }
+    }
+
+    /// One of nobody in particular.
+    #[cfg(test)]
+    fn test() -> Self {
+        let (peer, draining_since) = ([127, 0, 0, 1].into(), Rc::default());
+        let arrival =
+            Arrival { peer, trusted: false, is_tls: false, identity: None, redirect_to_https: None, draining_since };
+        Self::new(Connection::new(arrival))
+    }
+
+    /// A stream of a connection, whose client must read each part of the answer within `read_within`.
+    pub fn of_stream(connection: Rc<Connection>, read_within: Duration) -> Self {
+        Self { read_within: Some(read_within), ..Self::new(connection) }
+    }
+
+    /// Whether the latest request was answered whole.
+    pub fn was_answered(&self) -> bool {
+        self.was_answered.get()
+    }
+
+    /// Says whether a request is being served.
+    pub fn set_busy(&self, is_busy: bool) {
+        self.is_busy.set(is_busy);
+    }
+
+    /// A part of an answer goes to the client.
+    fn part_begins(&self) {
+        if let Some(within) = self.read_within {
+            self.deadlines.arm_in(Wait::ClientWrite, within);
+        }
+    }
+
+    /// The client has read it.
+    fn part_ended(&self) {
+        if self.read_within.is_some() {
+            self.deadlines.disarm(Wait::ClientWrite);
         }
     }
 
@@ -134,14 +214,9 @@ impl Client {
         self.was_cut.get()
     }
 
-    /// Its listener is going.
-    pub fn begin_draining(&self) {
-        self.draining_since.set(Some(self.draining_since.get().unwrap_or_else(Instant::now)));
-    }
-
     /// Since when its listener has been going, if it is.
     pub fn draining_since(&self) -> Option<Instant> {
-        self.draining_since.get()
+        self.connection.draining_since.get()
     }
 
     /// Whether the client is in the middle of a request: the latest one was answered before its body had arrived whole, or its head
@@ -166,6 +241,12 @@ impl Turn {
             client.deadlines.disarm(wait);
         }
         Self(Rc::clone(client))
+    }
+}
+
+impl Turn {
+    fn client(&self) -> &Client {
+        &self.0
     }
 }
 
@@ -197,15 +278,18 @@ pub async fn handle(
         Ok(routed) => routed,
         Err(cause) => {
             proxy.cell().refused.add(1);
-            tracing::debug!(client = %client.peer, cause = cause.name(), "{}", cause.explanation());
+            tracing::debug!(client = %client.connection.peer, cause = cause.name(), "{}", cause.explanation());
             return Ok(error::answer(cause, &parts.headers, turn));
         }
     };
-    headers::prepare_request(&mut parts.headers, host, &client.forwarding);
+    if let Some(port) = client.connection.redirect_to_https {
+        return Ok(redirect::to_https(&host, port, &parts.uri, turn));
+    }
+    headers::prepare_request(&mut parts.headers, parts.version, host, &client.connection.forwarding);
     if !body.is_empty() && http_body::Body::size_hint(&body).exact().is_none() {
         headers::announce_chunks(&mut parts.headers);
     }
-    let access = proxy.access_log.is_some().then(|| AccessDraft::new(client.peer, &parts));
+    let access = proxy.access_log.is_some().then(|| AccessDraft::new(client.connection.peer, &parts));
     let mut exchange = Exchange::open(&proxy, &client, view, pool, started, access);
     let mut outgoing = Outgoing::new(parts, body);
     let settled = settle(&mut exchange, &mut outgoing).await;
@@ -224,6 +308,9 @@ pub async fn handle(
 /// Finds the host and the pool.
 fn route(parts: &mut Parts, body: &RequestBody, view: &View, bytes_max: u64) -> Result<(HeaderValue, usize), Cause> {
     let host = headers::take_target(parts)?;
+    if parts.headers.len() > view.snapshot.limits.request_fields {
+        return Err(Cause::HeadTooLarge);
+    }
     let host_text = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
     let pool = view.snapshot.routes.find(host_text, parts.uri.path()).ok_or(Cause::NoRoute)?;
     let length = http_body::Body::size_hint(body);

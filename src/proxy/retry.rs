@@ -99,6 +99,7 @@ fn is_upstream_s(cause: Cause) -> bool {
         Cause::BadRequest(_)
         | Cause::UnknownCoding
         | Cause::MethodNotAllowed
+        | Cause::HeadTooLarge
         | Cause::NoRoute
         | Cause::BodyTooLarge
         | Cause::BodyTimeout

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
 use super::{connect, read_until, text};
 
@@ -56,14 +56,14 @@ pub(crate) fn who(address: SocketAddr, path: &str, count: usize) -> BTreeMap<Str
 
 /// Writes a request and reads its answer; the connection stays open.
 #[track_caller]
-pub(crate) fn exchange(stream: &mut TcpStream, request: &str) -> Response {
+pub(crate) fn exchange(stream: &mut (impl Read + Write), request: &str) -> Response {
     stream.write_all(request.as_bytes()).unwrap();
     read_response(stream, request.starts_with("HEAD "))
 }
 
 /// Reads one answer.
 #[track_caller]
-pub(crate) fn read_response(stream: &mut TcpStream, is_head: bool) -> Response {
+pub(crate) fn read_response(stream: &mut impl Read, is_head: bool) -> Response {
     let head = text(&read_until(stream, b"\r\n\r\n"));
     let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
     let mut response = Response { status, head, body: Vec::new(), trailers: String::new() };
@@ -82,7 +82,7 @@ pub(crate) fn read_response(stream: &mut TcpStream, is_head: bool) -> Response {
     response
 }
 
-fn read_chunks(stream: &mut TcpStream) -> (Vec<u8>, String) {
+fn read_chunks(stream: &mut impl Read) -> (Vec<u8>, String) {
     let mut body = Vec::new();
     loop {
         let line = text(&read_until(stream, b"\r\n"));

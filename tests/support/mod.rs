@@ -6,6 +6,7 @@ pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod probed;
 pub(crate) mod reader;
+pub(crate) mod tls;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -216,7 +217,7 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
 
 /// Reads until `end` has come; panics when the peer closes before.
 #[track_caller]
-pub(crate) fn read_until(stream: &mut TcpStream, end: &[u8]) -> Vec<u8> {
+pub(crate) fn read_until(stream: &mut impl Read, end: &[u8]) -> Vec<u8> {
     let mut seen = Vec::new();
     let mut byte = [0u8];
     while !seen.ends_with(end) {

@@ -1,0 +1,82 @@
+//! One `[listen.NAME]` of the file.
+
+use std::path::PathBuf;
+
+use super::file::{one_of, strings};
+use super::model::{CertificateFiles, ClientCa, Listener, Protocols, Tls};
+use super::section::Section;
+use super::values;
+
+/// Reads every listener.
+pub(super) fn read_all(top: &Section<'_>) -> Vec<Listener> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    for (name, section) in top.named("listen") {
+        let value = section.get("address");
+        let trusted_proxies = strings(&section, "trusted_proxies", values::network);
+        let protocols = protocols(&section);
+        let tls = section.section("tls").map(|section| tls(&section));
+        let redirect_to_https = section.integer("redirect_to_https", 1..=65_535).map(|port| port as u16);
+        section.finish();
+        if let (Some(_), Some(value)) = (redirect_to_https, section.get("tls")) {
+            let help = "redirect_to_https is for the listener without tls, which sends its clients to the one with it";
+            value.report(format!("{} has tls and redirect_to_https", section.name), Some(help.into()));
+        }
+        let message = format!("{} has no address", section.name);
+        section.missing("address", section.span.clone(), &message, "add address = \"0.0.0.0:8080\"");
+        let Some(value) = value else { continue };
+        let Some(address) = value.parsed(values::listen_address) else { continue };
+        if let Some(other) = listeners.iter().find(|other| other.address == address && address.port() != 0) {
+            value.report(format!("{} and listen.{} have the same address", section.name, other.name), None);
+        }
+        listeners.push(Listener { name, address, trusted_proxies, protocols, tls: tls.flatten(), redirect_to_https });
+    }
+    listeners
+}
+
+fn protocols(section: &Section<'_>) -> Protocols {
+    let Some(value) = section.get("protocols") else { return Protocols::default() };
+    let words = [("h1", false), ("http/1.1", false), ("h2", true), ("http/2", true)];
+    let elements = value.array().unwrap_or_default();
+    let wanted: Vec<bool> = elements.iter().filter_map(|element| element.parsed(|text| one_of(text, &words))).collect();
+    if elements.is_empty() && value.value.is_array() {
+        value.report(format!("{} names no protocol", value.key), Some("write [\"h1\", \"h2\"]".into()));
+    }
+    Protocols { h1: wanted.contains(&false), h2: wanted.contains(&true) }
+}
+
+/// The certificate in `cert` and `key`, which serves whoever names no other, and those of `[[listen.NAME.tls.certificate]]`.
+fn tls(section: &Section<'_>) -> Option<Tls> {
+    let first = certificate(section);
+    let others: Vec<_> =
+        section.each("certificate").iter().map(|section| (certificate(section), section.finish()).0).collect();
+    let ca = path(section, "client_ca");
+    let required = section.parsed("client_auth", |text| one_of(text, &[("required", true), ("optional", false)]));
+    section.finish();
+    if let (None, Some(value)) = (&ca, section.get("client_auth")) {
+        let help = "add client_ca = \"ca.pem\", with the certificates that clients' ones must be signed by";
+        value.report(format!("{} means nothing without client_ca", value.key), Some(help.into()));
+    }
+    let certificates = std::iter::once(first).chain(others).collect::<Option<_>>()?;
+    let client_ca = ca.map(|file| ClientCa { file, required: required.unwrap_or(true) });
+    Some(Tls { certificates, client_ca })
+}
+
+fn certificate(section: &Section<'_>) -> Option<CertificateFiles> {
+    let (cert, key) = (path(section, "cert"), path(section, "key"));
+    for (name, is_there) in [("cert", section.get("cert").is_some()), ("key", section.get("key").is_some())] {
+        if !is_there {
+            let message = format!("{} has no {name}", section.name);
+            let help =
+                "add cert = \"site.pem\" (the certificate and those between it and the root) and key = \"site.key\"";
+            section.missing(name, section.span.clone(), &message, help);
+        }
+    }
+    Some(CertificateFiles { cert: cert?, key: key? })
+}
+
+/// A path; a relative one begins where the config file is.
+fn path(section: &Section<'_>, key: &'static str) -> Option<PathBuf> {
+    section.parsed(key, |text| {
+        if text.is_empty() { Err("a path is empty".into()) } else { Ok(section.sink.folder().join(text)) }
+    })
+}

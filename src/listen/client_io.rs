@@ -1,0 +1,229 @@
+//! The client's connection as hyper reads and writes it, plain or in TLS, with the waits that only the socket sees.
+
+use std::cell::RefCell;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
+
+use super::h2_guard::Guard;
+use crate::deadlines::Wait;
+use crate::outbox::{Socket, SocketIo};
+use crate::proxy::Client;
+
+/// How long a closed connection goes on discarding what the client still sends. Closing at once would make the kernel answer
+/// with a reset, and the client might never read the answer it was sent.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How much of it is discarded at most: who goes on for longer does not want to know.
+const LINGER_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes read at once where they are looked at before hyper gets them.
+const WATCHED_READ: usize = 16 * 1024;
+
+/// What TLS runs over.
+pub(super) type Session = TlsStream<TokioIo<SocketIo>>;
+
+/// What the bytes of a connection pass between hyper and the socket.
+pub(super) struct Transport {
+    pub(super) socket: Rc<Socket>,
+    pub(super) session: Option<Box<TokioIo<Session>>>,
+    /// What was read already and is not part of a TLS session.
+    pub(super) ahead: Vec<u8>,
+}
+
+impl Transport {
+    fn poll_read(&mut self, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let len = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead[..len]);
+            self.ahead.drain(..len);
+            if self.ahead.is_empty() {
+                self.ahead = Vec::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.session {
+            Some(session) => Pin::new(session).poll_read(cx, buf),
+            None => self.socket.poll_read(cx, buf),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match &mut self.session {
+            Some(session) => Pin::new(session).poll_write_vectored(cx, bufs),
+            None => self.socket.poll_write(cx, bufs),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.session {
+            Some(session) => Pin::new(session).poll_flush(cx),
+            None => self.socket.poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.session {
+            Some(session) => Pin::new(session).poll_shutdown(cx),
+            None => self.socket.poll_shutdown(cx),
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct ClientIo {
+    transport: Transport,
+    client: Rc<Client>,
+    /// From the first byte of a head to its last; none where requests have their own deadlines (HTTP/2).
+    head_timeout: Option<Duration>,
+    write_timeout: Duration,
+    /// Looks at the frames of HTTP/2.
+    guard: Option<Rc<RefCell<Guard>>>,
+    /// Whether our half has been closed.
+    is_shut: bool,
+    /// What was discarded since then.
+    discarded: usize,
+}
+
+impl ClientIo {
+    /// For HTTP/1.1; a fresh connection owes us a head at once.
+    pub(super) fn h1(
+        transport: Transport,
+        client: Rc<Client>,
+        head_timeout: Duration,
+        write_timeout: Duration,
+    ) -> Self {
+        client.deadlines.arm_in(Wait::Client, head_timeout);
+        let head_timeout = Some(head_timeout);
+        Self { transport, client, head_timeout, write_timeout, guard: None, is_shut: false, discarded: 0 }
+    }
+
+    /// For HTTP/2.
+    pub(super) fn h2(
+        transport: Transport,
+        client: Rc<Client>,
+        write_timeout: Duration,
+        guard: Rc<RefCell<Guard>>,
+    ) -> Self {
+        Self { transport, client, head_timeout: None, write_timeout, guard: Some(guard), is_shut: false, discarded: 0 }
+    }
+
+    /// Notes that the client wrote something.
+    fn heard(&self) {
+        if let Some(timeout) = self.head_timeout
+            && !self.client.is_busy()
+            && !self.client.set_in_head(true)
+        {
+            self.client.deadlines.arm_in(Wait::Client, timeout);
+        }
+    }
+
+    /// Notes how writing went.
+    fn wrote<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let deadlines = &self.client.deadlines;
+        match &result {
+            Poll::Pending if !deadlines.is_armed(Wait::ClientWrite) => {
+                if !self.client.is_busy() {
+                    // The answer is out of the proxy's hands but not at the client: it is not idle yet.
+                    deadlines.disarm(Wait::Client);
+                }
+                deadlines.arm_in(Wait::ClientWrite, self.write_timeout);
+            }
+            Poll::Pending => {}
+            Poll::Ready(_) if deadlines.is_armed(Wait::ClientWrite) => {
+                deadlines.disarm(Wait::ClientWrite);
+                if !self.client.is_busy() {
+                    self.client.begin_idling();
+                }
+            }
+            Poll::Ready(_) => {}
+        }
+        result
+    }
+
+    /// Discards what the client still sends until it closes its half too.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scratch = [0u8; 8192];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            ready!(self.transport.socket.poll_read(cx, buffer.unfilled()))?;
+            self.discarded += buffer.filled().len();
+            if buffer.filled().is_empty() || self.discarded > LINGER_BYTES_MAX {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Reads through the guard's hands.
+    fn poll_read_guarded(&mut self, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let mut space = [MaybeUninit::uninit(); WATCHED_READ];
+        let len = buf.remaining().min(WATCHED_READ);
+        let mut read = ReadBuf::uninit(&mut space[..len]);
+        ready!(self.transport.poll_read(cx, read.unfilled()))?;
+        if let Some(guard) = &self.guard {
+            guard.borrow_mut().inspect(read.filled(), Instant::now()).map_err(|abuse| {
+                tracing::warn!(client = %self.client.connection.peer, "connection closed: {}", abuse.name());
+                io::Error::new(io::ErrorKind::InvalidData, abuse.name())
+            })?;
+        }
+        buf.put_slice(read.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Read for ClientIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if self.guard.is_some() {
+            return self.poll_read_guarded(cx, buf);
+        }
+        let result = self.transport.poll_read(cx, buf);
+        if result.is_ready() {
+            self.heard();
+        }
+        result
+    }
+}
+
+impl Write for ClientIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = self.transport.poll_write(cx, bufs);
+        self.wrote(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = self.transport.poll_flush(cx);
+        self.wrote(result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.is_shut {
+            let result = self.transport.poll_shutdown(cx);
+            ready!(self.wrote(result))?;
+            self.is_shut = true;
+            if self.client.may_still_send() {
+                self.client.deadlines.arm_in(Wait::Client, LINGER);
+            }
+        }
+        if self.client.may_still_send() { self.poll_linger(cx) } else { Poll::Ready(Ok(())) }
+    }
+}

@@ -1,0 +1,191 @@
+//! A client connection that speaks HTTP/2 (RFC 9113): many requests at once, each in a task of its own.
+//!
+//! hyper and h2 speak; this file adds the deadlines of each stream (see [`crate::deadlines`]), the bounds of what a client may
+//! do, and the end when the listener drains: GOAWAY, and every open stream is finished.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioTimer;
+use tokio::task::spawn_local;
+use tokio::time::Instant;
+
+use super::Connections;
+use super::client_io::{ClientIo, Transport};
+use super::conn::Visit;
+use super::h2_guard::Guard;
+use crate::config::model::{Limits, Timeouts};
+use crate::deadlines::{Alarm, Wait};
+use crate::proxy::{self, Client, Connection};
+
+/// Bytes of an answer that wait within hyper for the client to read them, per stream.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// How long a client that was told to go may take to acknowledge, when nothing is open any more.
+const GOING: Duration = Duration::from_secs(5);
+
+/// Serves until either side closes.
+pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Connection>) {
+    let Visit { peer, listener, proxy, registration } = visit;
+    let view = proxy.viewer.current();
+    let Timeouts { request_head, client_write, client_idle, .. } = view.snapshot.timeouts;
+    // The connection's own waits; each stream has a client of its own.
+    let client = Rc::new(Client::new(Rc::clone(&connection)));
+    let guard = Rc::new(RefCell::new(Guard::new(Instant::now(), view.snapshot.limits.h2_streams)));
+    let streams = Streams(Rc::new(Shared {
+        client: Rc::clone(&client),
+        guard: Rc::clone(&guard),
+        connections: registration.connections(),
+        write_timeout: client_write,
+        open: Cell::new(0),
+        next: RefCell::default(),
+    }));
+    let builder = builder(streams.clone(), &view.snapshot.limits, &view.snapshot.timeouts);
+    drop(view);
+    let io = ClientIo::h2(transport, Rc::clone(&client), client_write, guard);
+    client.deadlines.arm_in(Wait::Client, request_head);
+    let service = service_fn(move |request| proxy::handle(Rc::clone(&proxy), streams.begin(), request));
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut alarm = pin!(Alarm::default());
+    let (mut is_draining, mut is_registered) = (false, false);
+    poll_fn(|cx| {
+        if !std::mem::replace(&mut is_registered, true) {
+            registration.set_waker(cx.waker());
+        }
+        loop {
+            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                result.inspect_err(|error| tracing::debug!(%peer, %error, "client connection ended")).ok();
+                return Poll::Ready(());
+            }
+            if listener.is_draining() && !std::mem::replace(&mut is_draining, true) {
+                connection.as_mut().graceful_shutdown();
+                continue;
+            }
+            if !client.is_busy() && !client.deadlines.is_armed(Wait::Client) {
+                let patience = if is_draining { GOING } else { client_idle };
+                client.deadlines.arm(Wait::Client, client.idle_since() + patience);
+            }
+            ready!(alarm.as_mut().poll_ring(&client.deadlines, cx));
+            if client.deadlines.expired(Wait::ClientWrite) || (client.deadlines.expired(Wait::Client) && is_draining) {
+                tracing::debug!(%peer, "client connection closed: the client was silent for too long");
+                return Poll::Ready(());
+            }
+            if client.deadlines.expired(Wait::Client) {
+                // Whoever asks for something at this moment gets it, or is told that it was not begun.
+                client.deadlines.disarm(Wait::Client);
+                is_draining = true;
+                client.begin_idling();
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    })
+    .await;
+}
+
+fn builder(streams: Streams, limits: &Limits, timeouts: &Timeouts) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.h2_streams)
+        .initial_stream_window_size(limits.h2_window)
+        // As much as all streams together, so that those whose bodies nobody takes do not stop the others.
+        .initial_connection_window_size(limits.h2_window.saturating_mul(limits.h2_streams).min(WINDOW_MAX))
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(u32::try_from(limits.request_head).unwrap_or(u32::MAX))
+        .keep_alive_interval(timeouts.h2_ping)
+        .keep_alive_timeout(timeouts.h2_ping);
+    builder
+}
+
+/// Largest window (RFC 9113 section 6.9.1).
+const WINDOW_MAX: u32 = (1 << 31) - 1;
+
+/// The streams of one connection: hyper's service and its executor together, so that a stream's task knows whose it is.
+#[derive(Clone)]
+struct Streams(Rc<Shared>);
+
+struct Shared {
+    client: Rc<Client>,
+    guard: Rc<RefCell<Guard>>,
+    connections: Rc<Connections>,
+    write_timeout: Duration,
+    open: Cell<usize>,
+    /// The stream that begins: hyper calls the service, and then hands its future to the executor.
+    next: RefCell<Option<Rc<Client>>>,
+}
+
+impl Streams {
+    /// A request begins.
+    fn begin(&self) -> Rc<Client> {
+        let client = Rc::new(Client::of_stream(Rc::clone(&self.0.client.connection), self.0.write_timeout));
+        *self.0.next.borrow_mut() = Some(Rc::clone(&client));
+        client
+    }
+}
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
+    fn execute(&self, future: F) {
+        match self.0.next.take() {
+            Some(client) => _ = spawn_local(run(future, client, Open::begin(self))),
+            None => _ = spawn_local(future),
+        }
+    }
+}
+
+/// Runs one stream within its deadlines.
+async fn run(future: impl Future<Output = ()>, client: Rc<Client>, open: Open) {
+    let registration = open.0.0.connections.register();
+    let mut future = pin!(future);
+    let mut alarm = pin!(Alarm::default());
+    let mut is_registered = false;
+    poll_fn(|cx| {
+        if !std::mem::replace(&mut is_registered, true) {
+            registration.set_waker(cx.waker());
+        }
+        loop {
+            if future.as_mut().poll(cx).is_ready() {
+                if client.was_answered() {
+                    open.0.0.guard.borrow_mut().answered();
+                }
+                return Poll::Ready(());
+            }
+            ready!(alarm.as_mut().poll_ring(&client.deadlines, cx));
+            if client.deadlines.expired(Wait::ClientWrite) {
+                tracing::debug!(client = %client.connection.peer, "stream reset: the client does not read it");
+                return Poll::Ready(());
+            }
+        }
+    })
+    .await;
+}
+
+/// Counts a stream until it ends.
+struct Open(Streams);
+
+impl Open {
+    fn begin(streams: &Streams) -> Self {
+        let Shared { client, open, .. } = &*streams.0;
+        open.set(open.get() + 1);
+        client.set_busy(true);
+        client.deadlines.disarm(Wait::Client);
+        Self(streams.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let Shared { client, open, .. } = &*self.0.0;
+        open.set(open.get() - 1);
+        if open.get() == 0 {
+            client.set_busy(false);
+            client.begin_idling();
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! TLS towards clients: certificates by name (SNI, RFC 6066 section 3), replaced on disk without a reload, session tickets that
+//! every worker understands, client certificates.
+//!
+//! One [`ServerTls`] serves a listener on all workers. What it knows is read from files, by the control plane only, and
+//! swapped whole; a file that makes no sense leaves everything as it was.
+
+use std::collections::HashMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use rustls::RootCertStore;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ServerConfig, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+use crate::config::model::{CertificateFiles, ClientCa, Protocols, Tls};
+
+/// ALPN protocol identifiers (RFC 7301, RFC 9113 section 3.1).
+pub(crate) const ALPN_H2: &[u8] = b"h2";
+const ALPN_H1: &[u8] = b"http/1.1";
+
+/// A certificate that ends so soon is warned of.
+const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// How a listener speaks TLS. Shared by all workers; changed by the control plane only.
+pub(crate) struct ServerTls {
+    settings: Tls,
+    protocols: Protocols,
+    /// One for all workers and all certificates that come: who has a ticket resumes anywhere (RFC 8446 section 2.2). It draws new
+    /// keys every six hours by itself.
+    tickets: Arc<dyn ProducesTickets>,
+    config: ArcSwap<ServerConfig>,
+    files: Mutex<Files>,
+}
+
+/// What is known of the files.
+#[derive(Default)]
+struct Files {
+    /// When they were read last, whatever came of it.
+    seen: Vec<Option<Stamp>>,
+    /// What they were at the last look: who replaces two files is given the time to write both.
+    settling: Vec<Option<Stamp>>,
+    certificates: Vec<Validity>,
+    /// Why the latest ones do not serve.
+    refused: Option<String>,
+}
+
+/// Tells whether a file has been replaced or written to.
+type Stamp = (u64, u64, SystemTime);
+
+/// Until when a certificate holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Validity {
+    /// Its file.
+    pub(crate) file: String,
+    /// When it ends.
+    pub(crate) not_after: SystemTime,
+}
+
+/// Everything that was read from the files of a listener.
+struct Loaded {
+    config: ServerConfig,
+    certificates: Vec<Validity>,
+}
+
+impl std::fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerTls").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl ServerTls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// The file that does not serve, and why.
+    pub(crate) fn load(settings: &Tls, protocols: Protocols) -> Result<Self, String> {
+        let tickets = aws_lc_rs::Ticketer::new().map_err(|error| format!("no keys for session tickets: {error}"))?;
+        let seen = stamps(settings);
+        let Loaded { config, certificates } = load(settings, protocols, &tickets)?;
+        let files = Files { settling: seen.clone(), seen, certificates, refused: None };
+        files.warn_of_expiry(SystemTime::now());
+        let (settings, config) = (settings.clone(), ArcSwap::from_pointee(config));
+        Ok(Self { settings, protocols, tickets, config, files: Mutex::new(files) })
+    }
+
+    /// Whether it is what these settings ask for.
+    pub(crate) fn serves(&self, settings: &Tls, protocols: Protocols) -> bool {
+        self.settings == *settings && self.protocols == protocols
+    }
+
+    /// What the next handshake goes by.
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        self.config.load_full()
+    }
+
+    /// Reads the files again if they have changed; call it a few times a second. New ones serve when they have stayed the same
+    /// from one call to the next.
+    pub(crate) fn look(&self, listener: &str) {
+        let now = stamps(&self.settings);
+        let mut files = self.files();
+        if now != files.seen && now == files.settling {
+            files.seen = now;
+            match load(&self.settings, self.protocols, &self.tickets).and_then(refuse_expired) {
+                Ok(Loaded { config, certificates }) => {
+                    self.config.store(Arc::new(config));
+                    tracing::info!(listener, "new certificates serve from now on");
+                    (files.certificates, files.refused) = (certificates, None);
+                    files.warn_of_expiry(SystemTime::now());
+                }
+                Err(why) => {
+                    tracing::error!(listener, "new certificates refused, the old ones go on serving: {why}");
+                    files.refused = Some(why);
+                }
+            }
+        } else {
+            files.settling = now;
+        }
+    }
+
+    /// Warns of what ends soon; call it once a day.
+    pub(crate) fn warn_of_expiry(&self) {
+        self.files().warn_of_expiry(SystemTime::now());
+    }
+
+    /// Until when the certificates hold that serve.
+    pub(crate) fn certificates(&self) -> Vec<Validity> {
+        self.files().certificates.clone()
+    }
+
+    /// Why the files that are there now do not serve, if they do not.
+    pub(crate) fn refused(&self) -> Option<String> {
+        self.files().refused.clone()
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Files {
+    fn warn_of_expiry(&self, now: SystemTime) {
+        for Validity { file, not_after } in &self.certificates {
+            match not_after.duration_since(now) {
+                Ok(left) if left > EXPIRY_WARNING => {}
+                Ok(left) => tracing::warn!(file, "the certificate ends in {} days: renew it", left.as_secs() / 86_400),
+                Err(_) => tracing::error!(file, "the certificate has ended, clients refuse it: renew it"),
+            }
+        }
+    }
+}
+
+/// A certificate that has ended does not replace one that may still hold.
+fn refuse_expired(loaded: Loaded) -> Result<Loaded, String> {
+    let now = SystemTime::now();
+    match loaded.certificates.iter().find(|certificate| certificate.not_after <= now) {
+        Some(ended) => Err(format!("{}: the certificate has ended already", ended.file)),
+        None => Ok(loaded),
+    }
+}
+
+fn stamps(settings: &Tls) -> Vec<Option<Stamp>> {
+    let stamp =
+        |metadata: Metadata| (metadata.ino(), metadata.len(), metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+    let certificates = settings.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
+    let ca = settings.client_ca.iter().map(|ca| &ca.file);
+    certificates.chain(ca).map(|file| std::fs::metadata(file).ok().map(stamp)).collect()
+}
+
+fn load(settings: &Tls, protocols: Protocols, tickets: &Arc<dyn ProducesTickets>) -> Result<Loaded, String> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let (mut names, mut certificates) = (Names::default(), Vec::new());
+    for files in &settings.certificates {
+        let key = Arc::new(certified_key(files, &provider)?);
+        let leaf = key.end_entity_cert().map_err(|error| at(&files.cert, error))?;
+        let (_, leaf) = X509Certificate::from_der(leaf).map_err(|error| at(&files.cert, error))?;
+        let not_after = u64::try_from(leaf.validity().not_after.timestamp()).unwrap_or(0);
+        let not_after = SystemTime::UNIX_EPOCH + Duration::from_secs(not_after);
+        certificates.push(Validity { file: files.cert.display().to_string(), not_after });
+        names.add(&key, &leaf);
+    }
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let builder = match &settings.client_ca {
+        Some(ca) => builder.with_client_cert_verifier(verifier(ca, provider)?),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(names));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = Arc::clone(tickets);
+    config.alpn_protocols = [(protocols.h2, ALPN_H2), (protocols.h1, ALPN_H1)]
+        .into_iter()
+        .filter(|(is_spoken, _)| *is_spoken)
+        .map(|(_, name)| name.to_vec())
+        .collect();
+    Ok(Loaded { config, certificates })
+}
+
+fn certified_key(files: &CertificateFiles, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
+    let chain = read_certificates(&files.cert)?;
+    let key =
+        PrivateKeyDer::from_pem_file(&files.key).map_err(|error| pem_problem(&files.key, "private key", error))?;
+    CertifiedKey::from_der(chain, key, provider)
+        .map_err(|error| format!("{} and {} do not serve together: {error}", files.cert.display(), files.key.display()))
+}
+
+/// The certificates in a PEM file; at least one.
+///
+/// # Errors
+/// The file, and what is wrong with it.
+pub(crate) fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let problem = |error| pem_problem(file, "certificate", error);
+    let certificates = CertificateDer::pem_file_iter(file).map_err(problem)?.collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.map_err(problem)?;
+    if certificates.is_empty() {
+        return Err(format!("{}: there is no certificate in it (BEGIN CERTIFICATE)", file.display()));
+    }
+    Ok(certificates)
+}
+
+/// The certificates of a PEM file as roots of trust.
+///
+/// # Errors
+/// The file, and what is wrong with it.
+pub(crate) fn read_roots(file: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in read_certificates(file)? {
+        roots.add(certificate).map_err(|error| at(file, error))?;
+    }
+    Ok(roots)
+}
+
+fn verifier(
+    ca: &ClientCa,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, String> {
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(read_roots(&ca.file)?), provider);
+    let builder = if ca.required { builder } else { builder.allow_unauthenticated() };
+    builder.build().map_err(|error| at(&ca.file, error))
+}
+
+fn pem_problem(file: &Path, what: &str, error: rustls::pki_types::pem::Error) -> String {
+    match error {
+        rustls::pki_types::pem::Error::Io(error) => format!("cannot read {}: {error}", file.display()),
+        rustls::pki_types::pem::Error::NoItemsFound => format!("{}: there is no {what} in it", file.display()),
+        error => at(file, error),
+    }
+}
+
+fn at(file: &Path, error: impl std::fmt::Display) -> String {
+    format!("{}: {error}", file.display())
+}
+
+/// Which certificate a client gets.
+#[derive(Debug, Default)]
+struct Names {
+    /// By name, in lower case.
+    exact: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    /// By what follows the `*.`; it stands for one label (RFC 9525 section 6.3).
+    wildcard: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    /// For all other names, and for clients that give none: those with the names of the first one.
+    default: Vec<Arc<CertifiedKey>>,
+}
+
+impl Names {
+    fn add(&mut self, key: &Arc<CertifiedKey>, leaf: &X509Certificate<'_>) {
+        let alternatives = leaf.subject_alternative_name().ok().flatten();
+        let names = alternatives.iter().flat_map(|names| &names.value.general_names);
+        let mut is_default = self.default.is_empty();
+        for name in names {
+            let GeneralName::DNSName(name) = name else { continue };
+            let name = name.to_ascii_lowercase();
+            let keys = match name.strip_prefix("*.") {
+                Some(domain) => self.wildcard.entry(domain.to_owned()),
+                None => self.exact.entry(name),
+            };
+            let keys = keys.or_default();
+            // The same names with another kind of key: who cannot use the first one gets it.
+            is_default |= self.default.first().is_some_and(|first| keys.iter().any(|known| Arc::ptr_eq(known, first)));
+            keys.push(Arc::clone(key));
+        }
+        if is_default {
+            self.default.push(Arc::clone(key));
+        }
+    }
+
+    fn find(&self, name: Option<&str>) -> &[Arc<CertifiedKey>] {
+        let find = |name: &str| {
+            let name = name.to_ascii_lowercase();
+            let domain = || name.split_once('.').and_then(|(_, domain)| self.wildcard.get(domain));
+            self.exact.get(&name).or_else(domain)
+        };
+        name.and_then(find).unwrap_or(&self.default)
+    }
+}
+
+impl ResolvesServerCert for Names {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let keys = self.find(hello.server_name());
+        let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        keys.iter().find(fits).or(keys.first()).cloned()
+    }
+}

@@ -1,0 +1,60 @@
+//! From plain text to TLS.
+
+use bytes::Bytes;
+use http::header::{HeaderValue, LOCATION};
+use http::{Response, StatusCode, Uri};
+
+use super::Turn;
+use super::body::ResponseBody;
+
+/// The port that a URL with `https` need not name.
+const HTTPS: u16 = 443;
+
+/// Sends a client to the same place by `https`, with the same method and body (RFC 9110 section 15.4.9).
+pub(super) fn to_https(host: &HeaderValue, port: u16, target: &Uri, turn: Turn) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::local(Bytes::new(), turn));
+    match location(host.to_str().unwrap_or_default(), port, target) {
+        Some(location) => {
+            *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+            response.headers_mut().insert(LOCATION, location);
+        }
+        None => *response.status_mut() = StatusCode::BAD_REQUEST,
+    }
+    response
+}
+
+/// `None` if there is no host to go to.
+fn location(host: &str, port: u16, target: &Uri) -> Option<HeaderValue> {
+    // What follows the last colon is the port, unless it is part of an IPv6 address.
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => name,
+        _ => host,
+    };
+    if name.is_empty() {
+        return None;
+    }
+    let port = if port == HTTPS { String::new() } else { format!(":{port}") };
+    let target = target.path_and_query().filter(|target| target.as_str().starts_with('/'));
+    HeaderValue::try_from(format!("https://{name}{port}{}", target.map_or("/", |target| target.as_str()))).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_place_by_https() {
+        for (host, port, target, expected) in [
+            ("shop.example.com", 443, "/a?b=c", Some("https://shop.example.com/a?b=c")),
+            ("shop.example.com:8080", 443, "/", Some("https://shop.example.com/")),
+            ("shop.example.com:8080", 8443, "/", Some("https://shop.example.com:8443/")),
+            ("[::1]:8080", 8443, "/x", Some("https://[::1]:8443/x")),
+            ("[::1]", 443, "/x", Some("https://[::1]/x")),
+            ("shop.example.com", 443, "*", Some("https://shop.example.com/")),
+            ("", 443, "/", None),
+        ] {
+            let found = location(host, port, &target.parse().unwrap());
+            assert_eq!(found.as_ref().map(|location| location.to_str().unwrap()), expected, "{host} {port} {target}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Certificates made on the spot, and a client that checks them.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::connect;
+
+/// An authority that signs whatever a test wants.
+pub(crate) struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// Where a certificate and its key lie.
+#[derive(Debug, Clone)]
+pub(crate) struct Pair {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+impl Authority {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        Self { issuer: CertifiedIssuer::self_signed(params, key).unwrap() }
+    }
+
+    /// Its own certificate, as a file.
+    pub(crate) fn write(&self, file: &Path) {
+        std::fs::write(file, self.issuer.pem()).unwrap();
+    }
+
+    /// A certificate for these names, in files that begin with `stem`.
+    pub(crate) fn issue(&self, folder: &Path, stem: &str, names: &[&str]) -> Pair {
+        self.issue_with(folder, stem, names, |_| {})
+    }
+
+    /// The same with whatever else it should say.
+    pub(crate) fn issue_with(
+        &self,
+        folder: &Path,
+        stem: &str,
+        names: &[&str],
+        more: impl FnOnce(&mut CertificateParams),
+    ) -> Pair {
+        let mut params =
+            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, stem);
+        more(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let pair = Pair { cert: folder.join(format!("{stem}.pem")), key: folder.join(format!("{stem}.key")) };
+        std::fs::write(&pair.cert, certificate.pem()).unwrap();
+        std::fs::write(&pair.key, key.serialize_pem()).unwrap();
+        pair
+    }
+
+    /// What a client needs that trusts this authority, and speaks these protocols.
+    pub(crate) fn client(&self, alpn: &[&str]) -> ClientConfig {
+        self.client_with(alpn, None)
+    }
+
+    /// The same with a certificate of its own.
+    pub(crate) fn client_with(&self, alpn: &[&str], own: Option<&Pair>) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.issuer.pem().as_bytes()).unwrap()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match own {
+            Some(Pair { cert, key }) => {
+                let chain = CertificateDer::pem_file_iter(cert).unwrap().map(Result::unwrap).collect();
+                builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(key).unwrap()).unwrap()
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config.resumption = Resumption::disabled();
+        config
+    }
+}
+
+/// A connection in TLS.
+pub(crate) type TlsClient = StreamOwned<ClientConnection, TcpStream>;
+
+/// Connects and shakes hands as a client that wants to talk to `name`.
+pub(crate) fn shake_hands(address: SocketAddr, name: &str, config: &Arc<ClientConfig>) -> std::io::Result<TlsClient> {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut connection = ClientConnection::new(Arc::clone(config), name).unwrap();
+    let mut stream = connect(address);
+    while connection.is_handshaking() {
+        connection.complete_io(&mut stream)?;
+    }
+    Ok(StreamOwned::new(connection, stream))
+}
+
+/// The certificate that `name` gets.
+pub(crate) fn certificate_of(address: SocketAddr, name: &str, config: &Arc<ClientConfig>) -> std::io::Result<Vec<u8>> {
+    let stream = shake_hands(address, name, config)?;
+    Ok(stream.conn.peer_certificates().unwrap()[0].as_ref().to_vec())
+}
+
+/// The certificate in a file.
+pub(crate) fn certificate_in(pair: &Pair) -> Vec<u8> {
+    CertificateDer::from_pem_file(&pair.cert).unwrap().as_ref().to_vec()
+}

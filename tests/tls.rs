@@ -1,0 +1,285 @@
+//! TLS from clients: certificates by name and from disk, tickets, client certificates.
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use rustls::client::Resumption;
+use rustls::{ClientConfig, HandshakeKind};
+use tokio::time::Instant;
+
+use crate::support::backend::{Backend, answer};
+use crate::support::client::{self, exchange, read_response};
+use crate::support::tls::{Authority, Pair, certificate_in, certificate_of, shake_hands};
+use crate::support::{App, connect, eventually, pool_of, read_to_close, send, text};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+
+/// One listener with TLS over one replica; the files lie where the config is.
+fn over(backend: &Backend, tls: &str, folder: tempfile::TempDir, workers: usize) -> App {
+    let file = folder.path().join("unstick.toml");
+    std::fs::write(&file, config(backend, tls)).unwrap();
+    App::start_file(folder, file, workers)
+}
+
+fn config(backend: &Backend, tls: &str) -> String {
+    let listen = "[listen.web]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n";
+    format!("{listen}[listen.web.tls]\n{tls}\n{}", pool_of(&[backend.address], "", ""))
+}
+
+fn named(stem: &str) -> String {
+    format!("cert = \"{stem}.pem\"\nkey = \"{stem}.key\"\n")
+}
+
+#[test]
+fn a_request_in_tls_says_so_to_the_replica() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
+    authority.issue(folder.path(), "a", &["a.test"]);
+    let backend = Backend::named("one");
+    let app = over(&backend, &named("a"), folder, 2);
+    let config = Arc::new(authority.client(&["http/1.1"]));
+    let mut stream = shake_hands(app.address, "a.test", &config).unwrap();
+    assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+    for _ in 0..2 {
+        assert_eq!(exchange(&mut stream, GET).text(), "one");
+    }
+    let seen = backend.seen();
+    assert_eq!(seen[0].field("x-forwarded-proto"), Some("https"));
+    assert!(seen[0].field("forwarded").unwrap().contains("proto=https"));
+    assert_eq!(seen.len(), 2);
+    // Larger than any record and any buffer, both ways.
+    let body = "x".repeat(3 << 20);
+    let request = format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    assert_eq!(exchange(&mut stream, &request).status, 200);
+    assert_eq!(backend.seen()[2].body.len(), body.len());
+}
+
+#[test]
+fn the_name_asked_for_chooses_the_certificate() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
+    let first = authority.issue(folder.path(), "first", &["first.test"]);
+    let exact = authority.issue(folder.path(), "exact", &["shop.example.com"]);
+    let wild = authority.issue(folder.path(), "wild", &["*.example.com", "other.test"]);
+    let more: String =
+        ["exact", "wild"].iter().map(|stem| format!("[[listen.web.tls.certificate]]\n{}", named(stem))).collect();
+    let backend = Backend::named("one");
+    let app = over(&backend, &format!("{}{more}", named("first")), folder, 1);
+    let config = Arc::new(authority.client(&[]));
+    for (name, expected) in [
+        ("first.test", &first),
+        ("shop.example.com", &exact),
+        ("SHOP.Example.com", &exact),
+        ("blog.example.com", &wild),
+        ("other.test", &wild),
+    ] {
+        assert_eq!(certificate_of(app.address, name, &config).unwrap(), certificate_in(expected), "{name}");
+    }
+    // A wildcard stands for one label; a name that nobody has gets the first certificate, which the client refuses.
+    for name in ["a.b.example.com", "example.com", "unknown.test"] {
+        assert!(certificate_of(app.address, name, &config).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn a_certificate_replaced_on_disk_serves_within_two_seconds_and_garbage_never() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
+    let (path, backend) = (folder.path().to_owned(), Backend::named("one"));
+    authority.issue(&path, "a", &["a.test"]);
+    let app = over(&backend, &named("a"), folder, 2);
+    let config = Arc::new(authority.client(&[]));
+    let (stop, requests) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        // Whoever comes meanwhile is served, on a connection of its own or on one that stays.
+        for keeps in [true, false] {
+            let (config, stop, requests) = (&config, &stop, &requests);
+            scope.spawn(move || {
+                let mut kept = shake_hands(app.address, "a.test", config).unwrap();
+                while !stop.load(Relaxed) {
+                    if !keeps {
+                        kept = shake_hands(app.address, "a.test", config).unwrap();
+                    }
+                    assert_eq!(exchange(&mut kept, GET).text(), "one");
+                    requests.fetch_add(1, Relaxed);
+                }
+            });
+        }
+        let stop_at_the_end = Stop(&stop);
+        let next = authority.issue(&path, "next", &["a.test"]);
+        let replaced = Instant::now();
+        replace(&next, &path);
+        eventually("the new certificate serves", || {
+            certificate_of(app.address, "a.test", &config).unwrap() == certificate_in(&next)
+        });
+        assert!(replaced.elapsed() < Duration::from_secs(2), "{:?}", replaced.elapsed());
+
+        std::fs::write(path.join("a.pem"), "-----BEGIN CERTIFICATE-----\nrubbish\n-----END CERTIFICATE-----\n")
+            .unwrap();
+        let refused = "unstick_certificates_refused{listener=\"web\"}";
+        eventually("garbage is refused", || app.metric(refused) == 1.0);
+        assert_eq!(certificate_of(app.address, "a.test", &config).unwrap(), certificate_in(&next));
+
+        // A key that does not belong to it is no better; both together are.
+        let last = authority.issue(&path, "last", &["a.test"]);
+        std::fs::copy(&last.cert, path.join("a.pem")).unwrap();
+        eventually("the new certificate is there", || {
+            std::fs::read(path.join("a.pem")).unwrap() == std::fs::read(&last.cert).unwrap()
+        });
+        std::fs::copy(&last.key, path.join("a.key")).unwrap();
+        eventually("the pair serves", || app.metric(refused) == 0.0);
+        assert_eq!(certificate_of(app.address, "a.test", &config).unwrap(), certificate_in(&last));
+        drop(stop_at_the_end);
+    });
+    assert!(requests.load(Relaxed) > 10);
+    let ends = app.metric(&format!(
+        "unstick_certificate_not_after_timestamp_seconds{{listener=\"web\",file=\"{}\"}}",
+        path.join("a.pem").display()
+    ));
+    assert!(ends > 1.0e9);
+}
+
+/// Also when the test fails: its threads must not go on.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+fn replace(next: &Pair, folder: &Path) {
+    std::fs::copy(&next.key, folder.join("a.key")).unwrap();
+    std::fs::copy(&next.cert, folder.join("a.pem")).unwrap();
+}
+
+#[test]
+fn a_reload_with_a_bad_certificate_is_refused_with_its_file() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
+    authority.issue(folder.path(), "a", &["a.test"]);
+    let backend = Backend::named("one");
+    let app = over(&backend, &named("a"), folder, 1);
+    let why = app.refuse(&config(&backend, &named("missing")));
+    assert!(why.contains("listener web: cannot read") && why.contains("missing.pem: No such file"), "{why}");
+    let tls = Arc::new(authority.client(&[]));
+    assert!(certificate_of(app.address, "a.test", &tls).is_ok());
+}
+
+#[test]
+fn a_ticket_of_one_worker_is_good_for_all_and_outlives_a_reload() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
+    authority.issue(folder.path(), "a", &["a.test"]);
+    let backend = Backend::named("one");
+    let app = over(&backend, &named("a"), folder, 4);
+    let mut tls = authority.client(&["http/1.1"]);
+    tls.resumption = Resumption::in_memory_sessions(64);
+    let tls = Arc::new(tls);
+    let kind = |config: &Arc<ClientConfig>| {
+        let mut stream = shake_hands(app.address, "a.test", config).unwrap();
+        // Tickets come after the handshake.
+        assert_eq!(exchange(&mut stream, GET).status, 200);
+        stream.conn.handshake_kind().unwrap()
+    };
+    assert_eq!(kind(&tls), HandshakeKind::Full);
+    for _ in 0..16 {
+        assert_eq!(kind(&tls), HandshakeKind::Resumed);
+    }
+    app.apply(&config(&backend, &named("a")).replace("[pool.app]\n", "[pool.app]\nbalance = \"random\"\n"));
+    assert_eq!(kind(&tls), HandshakeKind::Resumed);
+}
+
+#[test]
+fn client_certificates_are_asked_for_and_their_subject_cannot_be_made_up() {
+    let (folder, authority, clients) = (tempfile::tempdir().unwrap(), Authority::new("ca"), Authority::new("clients"));
+    authority.issue(folder.path(), "a", &["a.test"]);
+    clients.write(&folder.path().join("clients.pem"));
+    let (alice, mallory) =
+        (clients.issue(folder.path(), "alice", &[]), Authority::new("others").issue(folder.path(), "mallory", &[]));
+    let backend = Backend::named("one");
+    let tls = format!("{}client_ca = \"clients.pem\"\n", named("a"));
+    let app = over(&backend, &tls, folder, 1);
+    let ask = |own: Option<&Pair>| {
+        let config = Arc::new(authority.client_with(&[], own));
+        let mut stream = shake_hands(app.address, "a.test", &config)?;
+        let forged = "X-Client-Cert-Subject: CN=root\r\nClient-Cert: :AAAA:\r\nClient-Cert-Chain: :AAAA:\r\n";
+        stream.write_all(format!("GET / HTTP/1.1\r\nHost: a.test\r\n{forged}\r\n").as_bytes())?;
+        // A refusal shows with the first read: in TLS 1.3 the client is done before the server has looked.
+        stream.conn.complete_io(&mut stream.sock)?;
+        Ok::<_, std::io::Error>(read_response(&mut stream, false).status)
+    };
+    assert_eq!(ask(Some(&alice)).unwrap(), 200);
+    let seen = backend.seen();
+    assert!(seen[0].field("x-client-cert-subject").unwrap().contains("CN=alice"), "{}", seen[0].head);
+    let der = seen[0].field("client-cert").unwrap();
+    assert!(der.starts_with(':') && der.ends_with(':') && der.len() > 100, "{der}");
+    assert_eq!(seen[0].field("client-cert-chain"), None);
+    assert!(ask(None).is_err() && ask(Some(&mallory)).is_err());
+    assert_eq!(backend.seen().len(), 1);
+
+    app.apply(&config(&backend, &format!("{tls}client_auth = \"optional\"\n")));
+    eventually("who has none is served too", || ask(None).is_ok_and(|status| status == 200));
+    let seen = backend.seen();
+    let last = seen.last().unwrap();
+    assert_eq!((last.field("x-client-cert-subject"), last.field("client-cert")), (None, None));
+    assert!(ask(Some(&mallory)).is_err());
+}
+
+#[test]
+fn a_handshake_has_its_deadline_and_plain_text_is_no_handshake() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
+    authority.issue(folder.path(), "a", &["a.test"]);
+    let backend = Backend::named("one");
+    let file = folder.path().join("unstick.toml");
+    std::fs::write(&file, format!("{}\n[timeouts]\ntls_handshake = \"200ms\"\n", config(&backend, &named("a"))))
+        .unwrap();
+    let app = App::start_file(folder, file, 1);
+    let mut silent = connect(app.address);
+    let began = Instant::now();
+    assert_eq!(silent.read(&mut [0; 9]).unwrap_or(0), 0);
+    assert!(began.elapsed() >= Duration::from_millis(150), "{:?}", began.elapsed());
+    let mut plain = connect(app.address);
+    send(&mut plain, GET);
+    let (bytes, _) = read_to_close(&mut plain);
+    assert!(!text(&bytes).contains("HTTP"), "{}", text(&bytes));
+    assert!(backend.seen().is_empty());
+}
+
+#[test]
+fn an_answer_cut_short_is_never_taken_for_whole() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
+    authority.issue(folder.path(), "a", &["a.test"]);
+    let backend = Backend::start(|peer| {
+        peer.next();
+        send(&mut peer.stream, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
+        peer.stream.shutdown(std::net::Shutdown::Both).ok();
+    });
+    let app = over(&backend, &named("a"), folder, 1);
+    let mut stream = shake_hands(app.address, "a.test", &Arc::new(authority.client(&[]))).unwrap();
+    stream.write_all(GET.as_bytes()).unwrap();
+    let mut seen = Vec::new();
+    assert!(stream.read_to_end(&mut seen).is_err(), "no close_notify: {}", text(&seen));
+}
+
+#[test]
+fn a_plain_listener_sends_its_clients_to_the_one_with_tls() {
+    let backend = Backend::named("one");
+    let listen = "[listen.web]\naddress = \"127.0.0.1:0\"\nredirect_to_https = 8443\n";
+    let app = App::start(&format!("{listen}{}", pool_of(&[backend.address], "", "")));
+    let response = client::get(app.address, "/a?b=c");
+    assert_eq!((response.status, response.field("location")), (308, Some("https://test:8443/a?b=c")));
+    assert!(backend.seen().is_empty());
+}
+
+#[test]
+fn pipelined_requests_and_an_orderly_end_pass_in_tls() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
+    authority.issue(folder.path(), "a", &["a.test"]);
+    let backend = Backend::start(|peer| peer.serve(|seen| answer(seen.line())));
+    let app = over(&backend, &named("a"), folder, 1);
+    let mut stream = shake_hands(app.address, "a.test", &Arc::new(authority.client(&[]))).unwrap();
+    let last = "GET /2 HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    stream.write_all(format!("GET /1 HTTP/1.1\r\nHost: a.test\r\n\r\n{last}").as_bytes()).unwrap();
+    assert_eq!(read_response(&mut stream, false).text(), "GET /1 HTTP/1.1");
+    assert_eq!(read_response(&mut stream, false).text(), "GET /2 HTTP/1.1");
+    assert_eq!(stream.read(&mut [0; 9]).unwrap(), 0, "with close_notify");
+}
