@@ -4,6 +4,7 @@
 
 pub(crate) mod backend;
 pub(crate) mod client;
+pub(crate) mod h2;
 pub(crate) mod probed;
 pub(crate) mod reader;
 pub(crate) mod tls;
