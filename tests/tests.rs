@@ -26,3 +26,4 @@ mod retries; // what is sent again, what never is, and how often
 mod stop; // draining, and ending at once
 mod strict; // what never crosses the proxy, in either direction
 mod tls; // certificates by name and from disk, tickets, client certificates
+mod websocket; // tunnels: both versions, reloads, draining, limits

@@ -36,6 +36,8 @@ impl Default for Timeouts {
             client_idle: Duration::from_secs(75),
             h2_ping: Duration::from_secs(20),
             upstream_idle: Duration::from_secs(4),
+            tunnel_idle: Duration::from_secs(3600),
+            tunnel: None,
             request: None,
             drain: Duration::from_secs(30),
         }

@@ -167,6 +167,8 @@ fn timeouts(section: &Section<'_>) -> Timeouts {
         client_idle: some("client_idle", default.client_idle),
         h2_ping: some("h2_ping", default.h2_ping),
         upstream_idle: some("upstream_idle", default.upstream_idle),
+        tunnel_idle: some("tunnel_idle", default.tunnel_idle),
+        tunnel: section.duration("tunnel", ANY_TIME).filter(|timeout| !timeout.is_zero()),
         request: section.duration("request", ANY_TIME).filter(|timeout| !timeout.is_zero()),
         drain: section.duration("drain", ANY_TIME).unwrap_or(default.drain),
     };

@@ -319,6 +319,10 @@ pub struct Timeouts {
     pub h2_ping: Duration,
     /// How long an unused connection to an endpoint is kept.
     pub upstream_idle: Duration,
+    /// How long nothing may pass through a WebSocket or another tunnel.
+    pub tunnel_idle: Duration,
+    /// How long a tunnel may last; `None` (written `"0s"`) means no limit.
+    pub tunnel: Option<Duration>,
     /// From the request's head to the answer's head, all attempts together; `None` (written `"0s"`) means no deadline.
     pub request: Option<Duration>,
     /// How long stopping, or a removed endpoint or listener, waits for what still runs.

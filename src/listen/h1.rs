@@ -39,6 +39,7 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
     let mut connection = builder.serve_connection(io, service);
     // Dropped before the connection, which ends what is under way.
     let guard = ResetUnlessWhole { socket, client: Rc::clone(&client) };
+    let mut is_over = false;
     let mut alarm = pin!(Alarm::default());
     let (mut is_draining, mut is_hurried, mut is_registered) = (false, false, false);
     poll_fn(|cx| {
@@ -48,6 +49,7 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
         loop {
             if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
                 result.inspect_err(|error| tracing::debug!(%peer, %error, "client connection ended")).ok();
+                is_over = true;
                 return Poll::Ready(());
             }
             if listener.is_draining() && !is_draining {
@@ -77,6 +79,10 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
         }
     })
     .await;
+    if is_over && let Some(tunnel) = client.take_tunnel() {
+        let parts = connection.into_parts();
+        tunnel.run(parts.io, parts.read_buf, &client, |waker| registration.set_waker(waker)).await;
+    }
     drop(guard);
 }
 

@@ -92,6 +92,7 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
 fn builder(streams: Streams, limits: &Limits, timeouts: &Timeouts) -> http2::Builder<Streams> {
     let mut builder = http2::Builder::new(streams);
     builder
+        .enable_connect_protocol()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams)
         .initial_stream_window_size(limits.h2_window)
@@ -164,6 +165,9 @@ async fn run(future: impl Future<Output = ()>, client: Rc<Client>, open: Open) {
         }
     })
     .await;
+    if let Some(tunnel) = client.take_tunnel() {
+        tunnel.run_stream(&client, |waker| registration.set_waker(waker)).await;
+    }
 }
 
 /// Counts a stream until it ends.

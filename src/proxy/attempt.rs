@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use rustix::io::Errno;
@@ -28,18 +28,25 @@ pub(super) struct Outgoing {
     parts: Parts,
     body: RequestBody,
     upload: Option<Rc<Upload>>,
+    /// Whether it asks for another protocol.
+    wants_upgrade: bool,
     /// Whether fields and body are all here, so that another attempt can be made.
     pub(super) whole: bool,
 }
 
 impl Outgoing {
-    pub(super) fn new(parts: Parts, body: RequestBody) -> Self {
+    pub(super) fn new(parts: Parts, body: RequestBody, wants_upgrade: bool) -> Self {
         let upload = body.upload().cloned();
-        Self { parts, body, upload, whole: true }
+        Self { parts, body, upload, wants_upgrade, whole: true }
     }
 
     pub(super) fn parts(&self) -> &Parts {
         &self.parts
+    }
+
+    /// Whether an answer with this status may be the last one. `Upgrade` is passed on only for who wants it.
+    fn may_get(&self, status: StatusCode) -> bool {
+        self.wants_upgrade && status == StatusCode::SWITCHING_PROTOCOLS
     }
 
     /// The request for one attempt.
@@ -208,8 +215,9 @@ impl Sending<'_> {
         self.waits.deadlines.disarm(Wait::Upstream);
         record.answered();
         let cause = match (result, connection) {
-            // Nobody asked for another protocol: `Upgrade` is not passed on.
-            (Some(Ok(response)), _) if response.status().is_informational() => Cause::UpstreamInvalid,
+            (Some(Ok(response)), _) if response.status().is_informational() && !request.may_get(response.status()) => {
+                Cause::UpstreamInvalid
+            }
             (Some(Ok(response)), _) if is_ambiguous(&response) => Cause::UpstreamInvalid,
             (Some(Ok(response)), Some(mut connection)) => {
                 if response.version() < Version::HTTP_11 {

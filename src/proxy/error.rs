@@ -26,6 +26,8 @@ pub(super) enum Cause {
     MethodNotAllowed,
     /// It has more fields than `limits.request_fields`.
     HeadTooLarge,
+    /// The client wants a protocol that is not known here.
+    UnknownProtocol,
     /// No route fits host and path.
     NoRoute,
     /// The request body is larger than `limits.request_body`.
@@ -61,6 +63,7 @@ impl Cause {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnknownProtocol => StatusCode::NOT_IMPLEMENTED,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::NoEndpoint | Self::Overloaded | Self::OutOfSockets => StatusCode::SERVICE_UNAVAILABLE,
@@ -77,6 +80,7 @@ impl Cause {
             Self::MethodNotAllowed => "method-not-allowed",
             Self::NoRoute => "no-route",
             Self::BodyTooLarge => "request-body-too-large",
+            Self::UnknownProtocol => "unknown-protocol",
             Self::HeadTooLarge => "request-head-too-large",
             Self::BodyTimeout => "request-body-timeout",
             Self::NoEndpoint => "no-endpoint",
@@ -99,6 +103,7 @@ impl Cause {
             Self::MethodNotAllowed => "this proxy does not serve CONNECT and TRACE",
             Self::NoRoute => "no route of this proxy fits the host and path of the request",
             Self::BodyTooLarge => "the request body is larger than this proxy allows",
+            Self::UnknownProtocol => "the only protocol that this proxy takes in a CONNECT is websocket",
             Self::HeadTooLarge => "the request has more header fields than this proxy allows",
             Self::BodyTimeout => "the rest of the request body did not arrive in time",
             Self::NoEndpoint => "no replica is ready to take this request, try again in a moment",

@@ -218,7 +218,7 @@ fn is_host(host: &[u8]) -> bool {
 /// Turns the client's header fields into those the replica gets.
 pub(super) fn prepare_request(headers: &mut HeaderMap, version: Version, host: HeaderValue, forwarding: &Forwarding) {
     let hop_by_hop = HopByHop::of(headers);
-    let trailers_welcome = hop_by_hop.te && headers.get_all(TE).iter().any(accepts_trailers);
+    let trailers_welcome = hop_by_hop.te && headers.get_all(TE).iter().any(|te| has_token(te, "trailers"));
     hop_by_hop.strip(headers);
     if hop_by_hop.expect {
         // hyper answers it as soon as the body is wanted.
@@ -346,8 +346,9 @@ fn strip_nominated(headers: &mut HeaderMap) {
     }
 }
 
-fn accepts_trailers(te: &HeaderValue) -> bool {
-    te.as_bytes().split(|&b| b == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+/// Whether a list has this element, whatever its case.
+pub(super) fn has_token(list: &HeaderValue, token: &str) -> bool {
+    list.as_bytes().split(|&b| b == b',').any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// 128 random bits in hexadecimal. Not a secret: it only has to be different every time.

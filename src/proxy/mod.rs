@@ -12,6 +12,9 @@ mod headers;
 mod queue;
 mod redirect;
 mod retry;
+pub mod tunnel;
+mod upgrade;
+mod websocket;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -41,6 +44,8 @@ use exchange::Exchange;
 use headers::Forwarding;
 pub use headers::Identity;
 use retry::{Decision, Failure, Repeatable, Trouble};
+use tunnel::Tunnel;
+use upgrade::Wanted;
 
 /// What all requests of one worker share.
 #[derive(Debug)]
@@ -123,6 +128,8 @@ pub struct Client {
     in_head: Cell<bool>,
     /// For a stream, how long the client may take to read each part of the answer; who has a socket of its own sees it there.
     read_within: Option<Duration>,
+    /// What follows the answer that is being sent.
+    tunnel: RefCell<Option<Box<Tunnel>>>,
 }
 
 impl Client {
@@ -138,6 +145,7 @@ impl Client {
             was_answered: Cell::new(false),
             in_head: Cell::new(false),
             read_within: None,
+            tunnel: RefCell::default(),
         }
     }
 
@@ -163,6 +171,15 @@ impl Client {
     /// Says whether a request is being served.
     pub fn set_busy(&self, is_busy: bool) {
         self.is_busy.set(is_busy);
+    }
+
+    fn leave_tunnel(&self, tunnel: Tunnel) {
+        *self.tunnel.borrow_mut() = Some(Box::new(tunnel));
+    }
+
+    /// What follows when HTTP has ended, if anything does.
+    pub fn take_tunnel(&self) -> Option<Box<Tunnel>> {
+        self.tunnel.take()
     }
 
     /// A part of an answer goes to the client.
@@ -263,18 +280,20 @@ impl Drop for Turn {
 pub async fn handle(
     proxy: Rc<Proxy>,
     client: Rc<Client>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let started = Instant::now();
     let turn = Turn::begin(&client);
     let view = proxy.viewer.current();
+    let wanted = Wanted::of(&mut request);
     let (mut parts, incoming) = request.into_parts();
     let Snapshot { limits, timeouts, .. } = &*view.snapshot;
     let bytes_max = limits.request_body.unwrap_or(u64::MAX);
     let bounds = Bounds { bytes_max, replay_max: limits.replay, read_timeout: timeouts.request_body };
     let body = RequestBody::new(incoming, &client.deadlines, bounds);
     *client.upload.borrow_mut() = body.progress();
-    let (host, pool) = match route(&mut parts, &body, &view, bytes_max) {
+    let routed = wanted.and_then(|wanted| Ok((wanted, route(&mut parts, &body, &view, bytes_max)?)));
+    let (wanted, (host, pool)) = match routed {
         Ok(routed) => routed,
         Err(cause) => {
             proxy.cell().refused.add(1);
@@ -286,17 +305,23 @@ pub async fn handle(
         return Ok(redirect::to_https(&host, port, &parts.uri, turn));
     }
     headers::prepare_request(&mut parts.headers, parts.version, host, &client.connection.forwarding);
+    if let Some(wanted) = &wanted {
+        wanted.ask(&mut parts.headers);
+    }
     if !body.is_empty() && http_body::Body::size_hint(&body).exact().is_none() {
         headers::announce_chunks(&mut parts.headers);
     }
     let access = proxy.access_log.is_some().then(|| AccessDraft::new(client.connection.peer, &parts));
     let mut exchange = Exchange::open(&proxy, &client, view, pool, started, access);
-    let mut outgoing = Outgoing::new(parts, body);
+    let mut outgoing = Outgoing::new(parts, body, wanted.is_some());
     let settled = settle(&mut exchange, &mut outgoing).await;
     client.deadlines.disarm(Wait::Request);
-    Ok(match settled {
-        Ok(answer) => pass_on(exchange, answer, turn),
-        Err(cause) => {
+    Ok(match (settled, wanted) {
+        (Ok(answer), Some(wanted)) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            upgrade::accept(exchange, answer, wanted, turn)
+        }
+        (Ok(answer), _) => pass_on(exchange, answer, turn),
+        (Err(cause), _) => {
             let answer = error::answer(cause, &outgoing.parts().headers, turn);
             exchange.answered(answer.status());
             exchange.finish_answered();

@@ -100,6 +100,7 @@ fn is_upstream_s(cause: Cause) -> bool {
         | Cause::UnknownCoding
         | Cause::MethodNotAllowed
         | Cause::HeadTooLarge
+        | Cause::UnknownProtocol
         | Cause::NoRoute
         | Cause::BodyTooLarge
         | Cause::BodyTimeout

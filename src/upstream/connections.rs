@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
@@ -269,6 +270,16 @@ impl UpstreamConnection {
         polled
     }
 
+    /// The bare connection and what was read of it, after the endpoint has agreed to another protocol; `None` if hyper is not
+    /// done with it.
+    pub fn into_raw(mut self) -> Option<(UpstreamIo, Bytes)> {
+        if !self.poll_drive(&mut Context::from_waker(Waker::noop())) {
+            return None;
+        }
+        let parts = self.driver.into_parts();
+        Some((parts.io, parts.read_buf))
+    }
+
     /// The half that drives, for an exchange that must go on while nobody reads its answer.
     pub fn into_driver(self) -> impl Future<Output = ()> + 'static {
         let Self { driver, sender, is_done, .. } = self;
@@ -375,7 +386,7 @@ fn parse_fields(head: &[u8]) -> Option<HeaderMap> {
 
 /// A socket that keeps record of what is written to it: *provably unsent* is known, not guessed.
 #[derive(Debug)]
-struct UpstreamIo(Rc<Record>);
+pub struct UpstreamIo(Rc<Record>);
 
 impl Drop for UpstreamIo {
     fn drop(&mut self) {

@@ -1,0 +1,295 @@
+//! Bytes in both directions, of whatever protocol was agreed upon.
+//!
+//! A tunnel counts as a request under way on its endpoint. It has its own deadlines (`timeouts.tunnel_idle`,
+//! `timeouts.tunnel`); when its endpoint or listener goes, it is ended at a time of its own within the drain window, a
+//! WebSocket with code 1001 in both directions.
+
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::rt::{Read, ReadBuf, Write};
+use hyper::upgrade::OnUpgrade;
+
+use super::Client;
+use super::exchange::Exchange;
+use super::websocket::{self, Frames};
+use crate::deadlines::{Alarm, Wait};
+use crate::upstream::connections::UpstreamIo;
+
+/// Bytes moved at once.
+const CHUNK: usize = 16 * 1024;
+
+/// Chunks moved before other tasks have their turn.
+const CHUNKS_IN_A_ROW: usize = 16;
+
+/// How long both sides may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// The part of the drain window in which tunnels end; the rest is left for their goodbyes.
+const WINDOW: f64 = 0.9;
+
+/// A client and an endpoint that speak another protocol than HTTP from now on.
+#[derive(Debug)]
+pub struct Tunnel {
+    pub(super) exchange: Exchange,
+    pub(super) upstream: UpstreamIo,
+    /// What the endpoint has said in it already.
+    pub(super) ahead: Bytes,
+    /// The client's side, if it is a stream of HTTP/2.
+    pub(super) stream: Option<OnUpgrade>,
+    pub(super) is_websocket: bool,
+}
+
+impl Tunnel {
+    /// Runs over a stream of HTTP/2 until either side ends it.
+    pub async fn run_stream(mut self, client: &Rc<Client>, register: impl FnMut(&Waker)) {
+        let Some(stream) = self.stream.take() else { return };
+        match stream.await {
+            Ok(io) => self.run(io, Bytes::new(), client, register).await,
+            Err(error) => tracing::debug!(%error, "no tunnel: the client is gone"),
+        }
+    }
+
+    /// Runs over `io`, of which `ahead` was read already, until either side ends it.
+    pub async fn run(
+        self,
+        io: impl Read + Write + Unpin,
+        ahead: Bytes,
+        client: &Rc<Client>,
+        mut register: impl FnMut(&Waker),
+    ) {
+        let Self { mut exchange, upstream, ahead: upstream_ahead, is_websocket, .. } = self;
+        let timeouts = exchange.view().snapshot.timeouts.clone();
+        let mut pipes = Pipes {
+            down: Pipe::new(upstream_ahead, is_websocket, Wait::ClientWrite),
+            up: Pipe::new(ahead, is_websocket, Wait::Upstream),
+            client: io,
+            upstream,
+            is_ending: false,
+        };
+        let deadlines = Rc::clone(&client.deadlines);
+        client.set_busy(true);
+        deadlines.arm_in(Wait::Client, timeouts.tunnel_idle);
+        timeouts.tunnel.inspect(|&lifetime| deadlines.arm_in(Wait::Request, lifetime));
+        let goodbye = GOODBYE.min(timeouts.drain.mul_f64(1.0 - WINDOW));
+        let mut alarm = pin!(Alarm::default());
+        let mut is_registered = false;
+        let why = poll_fn(|cx| {
+            if !std::mem::replace(&mut is_registered, true) {
+                register(cx.waker());
+            }
+            loop {
+                let moved = pipes.moved();
+                match pipes.poll(cx, client, timeouts.client_write) {
+                    Poll::Ready(Ok(())) => return Poll::Ready("closed"),
+                    Poll::Ready(Err(_)) => return Poll::Ready("broken off"),
+                    Poll::Pending => {}
+                }
+                if pipes.is_ending && pipes.up.has_closed() {
+                    // The client has said goodbye too.
+                    return Poll::Ready("closed");
+                }
+                if is_websocket && pipes.has_half_ended() && !std::mem::replace(&mut pipes.is_ending, true) {
+                    deadlines.arm_in(Wait::Client, goodbye);
+                }
+                if pipes.moved() != moved && !pipes.is_ending {
+                    deadlines.arm_in(Wait::Client, timeouts.tunnel_idle);
+                }
+                match (exchange.draining_since(), deadlines.is_armed(Wait::Drain)) {
+                    (Some(since), false) if !pipes.is_ending => {
+                        deadlines.arm(Wait::Drain, since + timeouts.drain.mul_f64(WINDOW * fastrand::f64()));
+                    }
+                    (None, true) => deadlines.disarm(Wait::Drain),
+                    _ => {}
+                }
+                ready!(alarm.as_mut().poll_ring(&deadlines, cx));
+                let is_told = [Wait::Drain, Wait::Request, Wait::Client].iter().any(|&wait| deadlines.expired(wait));
+                let is_stuck = [Wait::ClientWrite, Wait::Upstream].iter().any(|&wait| deadlines.expired(wait));
+                if is_stuck || !is_told || pipes.is_ending || !is_websocket {
+                    return Poll::Ready("timed out");
+                }
+                [Wait::Drain, Wait::Request, Wait::Client].iter().for_each(|&wait| deadlines.disarm(wait));
+                pipes.begin_ending();
+                deadlines.arm_in(Wait::Client, goodbye);
+            }
+        })
+        .await;
+        tracing::debug!(client = %client.connection.peer, bytes = pipes.down.moved, why, "tunnel ended");
+        exchange.passed_on(usize::try_from(pipes.down.moved).unwrap_or(usize::MAX));
+        exchange.finish_answered();
+        client.set_busy(false);
+        client.begin_idling();
+        [Wait::Drain, Wait::Request, Wait::Client, Wait::ClientWrite, Wait::Upstream]
+            .iter()
+            .for_each(|&wait| deadlines.disarm(wait));
+    }
+}
+
+/// Both directions.
+struct Pipes<C> {
+    client: C,
+    upstream: UpstreamIo,
+    down: Pipe,
+    up: Pipe,
+    /// Whether both sides are being told goodbye.
+    is_ending: bool,
+}
+
+impl<C: Read + Write + Unpin> Pipes<C> {
+    /// Bytes moved so far.
+    fn moved(&self) -> u64 {
+        self.down.moved.wrapping_add(self.up.moved)
+    }
+
+    /// Whether one side has left and the other has been told, or both have said that they will.
+    fn has_half_ended(&self) -> bool {
+        let has_left = self.down.stage == Stage::Shut || self.up.stage == Stage::Shut;
+        has_left || (self.down.has_closed() && self.up.has_closed())
+    }
+
+    /// What is under way is finished, and then each side is told goodbye.
+    fn begin_ending(&mut self) {
+        self.is_ending = true;
+        self.down.goodbye = Some(websocket::close());
+        self.up.goodbye = Some(websocket::masked_close(fastrand::u32(..).to_be_bytes()));
+    }
+
+    /// Ready when both directions have ended.
+    fn poll(&mut self, cx: &mut Context<'_>, client: &Client, patience: Duration) -> Poll<io::Result<()>> {
+        let down = self.down.poll(&mut self.upstream, &mut self.client, cx, client, patience)?;
+        let up = self.up.poll(&mut self.client, &mut self.upstream, cx, client, patience)?;
+        if down.is_pending() || up.is_pending() { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+}
+
+/// One direction.
+struct Pipe {
+    /// What was read and not written yet.
+    pending: Bytes,
+    frames: Option<Frames>,
+    /// To be written when the frame under way is whole; nothing of the other side follows.
+    goodbye: Option<Vec<u8>>,
+    /// How far it has come to its end.
+    stage: Stage,
+    /// The wait for whoever is written to.
+    wait: Wait,
+    moved: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// Goodbye was said: what the other side still sends is not passed on.
+    Leaving,
+    /// The other side has ended.
+    Ended,
+    /// And so has this one.
+    Shut,
+}
+
+impl Pipe {
+    fn new(ahead: Bytes, is_websocket: bool, wait: Wait) -> Self {
+        let mut frames = is_websocket.then(Frames::default);
+        frames.iter_mut().for_each(|frames| frames.pass(&ahead));
+        Self { pending: ahead, frames, goodbye: None, stage: Stage::Open, wait, moved: 0 }
+    }
+
+    fn poll(
+        &mut self,
+        from: &mut (impl Read + Unpin),
+        to: &mut (impl Write + Unpin),
+        cx: &mut Context<'_>,
+        client: &Client,
+        patience: Duration,
+    ) -> Poll<io::Result<()>> {
+        for _ in 0..CHUNKS_IN_A_ROW {
+            if !self.pending.is_empty() {
+                let written = match Pin::new(&mut *to).poll_write(cx, &self.pending)? {
+                    Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(written) => written,
+                    Poll::Pending => {
+                        if !client.deadlines.is_armed(self.wait) {
+                            client.deadlines.arm_in(self.wait, patience);
+                        }
+                        return Poll::Pending;
+                    }
+                };
+                client.deadlines.disarm(self.wait);
+                let _ = self.pending.split_to(written);
+                continue;
+            }
+            if self.stage == Stage::Open
+                && self.goodbye.is_some()
+                && self.frames.as_ref().is_none_or(Frames::is_between)
+            {
+                self.say_goodbye();
+                continue;
+            }
+            match self.stage {
+                Stage::Open | Stage::Leaving => {
+                    let mut space = [MaybeUninit::uninit(); CHUNK];
+                    let mut read = ReadBuf::uninit(&mut space);
+                    if Pin::new(&mut *from).poll_read(cx, read.unfilled())?.is_pending() {
+                        ready!(Pin::new(&mut *to).poll_flush(cx))?;
+                        return Poll::Pending;
+                    }
+                    self.take(read.filled());
+                }
+                Stage::Ended => {
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                    self.stage = Stage::Shut;
+                }
+                Stage::Shut => return Poll::Ready(Ok(())),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Whether a close frame has come from the side that is read.
+    fn has_closed(&self) -> bool {
+        self.frames.as_ref().is_some_and(Frames::has_closed)
+    }
+
+    /// Takes in what was read; nothing means that the other side has ended.
+    fn take(&mut self, bytes: &[u8]) {
+        self.moved = self.moved.wrapping_add(bytes.len() as u64);
+        if bytes.is_empty() {
+            self.stage = Stage::Ended;
+            return;
+        }
+        let passes = match (&mut self.frames, self.stage) {
+            (_, Stage::Ended | Stage::Shut) | (None, Stage::Leaving) => 0,
+            (None, Stage::Open) => bytes.len(),
+            (Some(frames), Stage::Open) if self.goodbye.is_none() => {
+                frames.pass(bytes);
+                bytes.len()
+            }
+            (Some(frames), _) => {
+                let rest = if self.stage == Stage::Open { frames.pass_rest(bytes) } else { 0 };
+                self.pending = Bytes::copy_from_slice(&bytes[..rest]);
+                if self.stage == Stage::Leaving || frames.is_between() {
+                    self.say_goodbye();
+                    // What follows is not passed on, but may be the other side's own goodbye.
+                    self.frames.iter_mut().for_each(|frames| frames.pass(&bytes[rest..]));
+                }
+                return;
+            }
+        };
+        self.pending = Bytes::copy_from_slice(&bytes[..passes]);
+    }
+
+    /// Says goodbye after what is pending, if there is one to say.
+    fn say_goodbye(&mut self) {
+        if let Some(goodbye) = self.goodbye.take() {
+            self.pending = [&self.pending[..], &goodbye].concat().into();
+            self.stage = Stage::Leaving;
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Another protocol in place of HTTP: `Upgrade` of HTTP/1.1 (RFC 9110 section 7.8), and WebSockets over HTTP/2 (RFC 8441).
+//!
+//! The request goes to an endpoint as any other one, and as `Upgrade` in any case: replicas speak HTTP/1.1. If the endpoint
+//! agrees, the client is told so, and when hyper has sent that, the [`Tunnel`] takes over both connections.
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TE, UPGRADE,
+};
+use http::{Method, Request, Response, StatusCode, Version};
+use hyper::ext::Protocol;
+use hyper::upgrade::OnUpgrade;
+use sha1::{Digest as _, Sha1};
+
+use super::Turn;
+use super::attempt::Answer;
+use super::body::ResponseBody;
+use super::error::Cause;
+use super::exchange::Exchange;
+use super::headers;
+use super::tunnel::Tunnel;
+
+const WEBSOCKET: &str = "websocket";
+
+/// What a WebSocket server appends to the key it proves to have seen (RFC 6455 section 1.3).
+const KEY_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Another protocol that a client asks for.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    protocol: HeaderValue,
+    /// For a stream of HTTP/2: how to get at it, and what the endpoint must answer to the key that was made up for it.
+    stream: Option<(OnUpgrade, HeaderValue)>,
+}
+
+impl Wanted {
+    /// What this request asks for; a stream of HTTP/2 is turned into what HTTP/1.1 would say.
+    ///
+    /// # Errors
+    /// When it is not known here.
+    pub(super) fn of<B: http_body::Body>(request: &mut Request<B>) -> Result<Option<Self>, Cause> {
+        if request.version() == Version::HTTP_2 {
+            return Self::of_stream(request);
+        }
+        let headers = request.headers();
+        let asks = headers.contains_key(UPGRADE)
+            && request.version() == Version::HTTP_11
+            && request.method() == Method::GET
+            && request.body().is_end_stream()
+            && headers.get_all(CONNECTION).iter().any(|value| headers::has_token(value, "upgrade"));
+        let protocol = if asks { headers.get(UPGRADE).cloned() } else { None };
+        Ok(protocol.map(|protocol| Self { protocol, stream: None }))
+    }
+
+    fn of_stream<B>(request: &mut Request<B>) -> Result<Option<Self>, Cause> {
+        let Some(protocol) = request.extensions().get::<Protocol>() else { return Ok(None) };
+        if protocol.as_str() != WEBSOCKET {
+            return Err(Cause::UnknownProtocol);
+        }
+        let on_upgrade = hyper::upgrade::on(&mut *request);
+        *request.method_mut() = Method::GET;
+        let key = BASE64_STANDARD.encode(fastrand::u128(..).to_be_bytes());
+        let accept = BASE64_STANDARD.encode(Sha1::new().chain_update(&key).chain_update(KEY_SUFFIX).finalize());
+        let (key, accept) = (HeaderValue::try_from(key), HeaderValue::try_from(accept));
+        let (Ok(key), Ok(accept)) = (key, accept) else { return Err(Cause::UnknownProtocol) };
+        request.headers_mut().insert(SEC_WEBSOCKET_KEY, key);
+        Ok(Some(Self { protocol: HeaderValue::from_static(WEBSOCKET), stream: Some((on_upgrade, accept)) }))
+    }
+
+    /// Says so to the endpoint.
+    pub(super) fn ask(&self, headers: &mut HeaderMap) {
+        headers.remove(TE);
+        self.announce(headers);
+    }
+
+    fn announce(&self, headers: &mut HeaderMap) {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, self.protocol.clone());
+    }
+
+    fn is_websocket(&self) -> bool {
+        self.protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes())
+    }
+
+    /// Whether the endpoint agrees to just this.
+    fn is_granted(&self, headers: &HeaderMap) -> bool {
+        let protocol = headers.get(UPGRADE).map(HeaderValue::as_bytes);
+        let is_right = protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case(self.protocol.as_bytes()));
+        is_right && self.stream.as_ref().is_none_or(|(_, accept)| headers.get(SEC_WEBSOCKET_ACCEPT) == Some(accept))
+    }
+}
+
+/// Tells the client that the endpoint agrees, and leaves the tunnel for when that has been sent.
+pub(super) fn accept(mut exchange: Exchange, answer: Answer, wanted: Wanted, turn: Turn) -> Response<ResponseBody> {
+    let Answer { mut response, connection, .. } = answer;
+    let upstream = if wanted.is_granted(response.headers()) { connection.into_raw() } else { None };
+    let Some((upstream, ahead)) = upstream else {
+        let answer = super::error::answer(Cause::UpstreamInvalid, &HeaderMap::new(), turn);
+        exchange.endpoint_failed(1);
+        exchange.answered(answer.status());
+        exchange.finish_answered();
+        return answer;
+    };
+    exchange.answered(response.status());
+    headers::prepare_response(response.headers_mut());
+    let is_websocket = wanted.is_websocket();
+    if wanted.stream.is_some() {
+        // RFC 8441 section 5: there is nothing to switch to.
+        *response.status_mut() = StatusCode::OK;
+        response.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
+        response.headers_mut().remove(HeaderName::from_static("content-length"));
+    } else {
+        wanted.announce(response.headers_mut());
+    }
+    let client = exchange.client().clone();
+    let stream = wanted.stream.map(|(on_upgrade, _)| on_upgrade);
+    client.leave_tunnel(Tunnel { exchange, upstream, ahead, stream, is_websocket });
+    response.map(|_| ResponseBody::local(Bytes::new(), turn))
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+
+    use super::*;
+
+    #[test]
+    fn what_asks_for_another_protocol() {
+        for (method, version, fields, expected) in [
+            ("GET", Version::HTTP_11, &[("connection", "Upgrade"), ("upgrade", "websocket")][..], Some("websocket")),
+            ("GET", Version::HTTP_11, &[("connection", "keep-alive, upgrade"), ("upgrade", "X/1")], Some("X/1")),
+            ("GET", Version::HTTP_11, &[("upgrade", "websocket")], None),
+            ("GET", Version::HTTP_11, &[("connection", "upgrade")], None),
+            ("GET", Version::HTTP_10, &[("connection", "upgrade"), ("upgrade", "websocket")], None),
+            ("POST", Version::HTTP_11, &[("connection", "upgrade"), ("upgrade", "websocket")], None),
+            ("GET", Version::HTTP_2, &[("connection", "upgrade"), ("upgrade", "websocket")], None),
+        ] {
+            let mut request = Request::builder().method(method).version(version);
+            for (name, value) in fields {
+                request = request.header(*name, *value);
+            }
+            let wanted = Wanted::of(&mut request.body(Empty::<Bytes>::new()).unwrap()).unwrap();
+            let protocol = wanted.as_ref().map(|wanted| wanted.protocol.to_str().unwrap());
+            assert_eq!(protocol, expected, "{method} {version:?} {fields:?}");
+        }
+    }
+}

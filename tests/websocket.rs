@@ -1,0 +1,355 @@
+//! Tunnels: WebSockets over both versions of HTTP, other protocols, reloads, draining, limits.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use tokio::time::Instant;
+use tungstenite::protocol::Role;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::{Message, WebSocket};
+use unstick::app::Ended;
+
+use crate::support::backend::{Backend, Peer, answer};
+use crate::support::client::{self, exchange, read_response};
+use crate::support::h2::{begin, client as h2_client, run, whole};
+use crate::support::{App, connect, eventually, pool_of, read_to_close, read_until, send, text};
+
+const ASK: &str = "GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// A replica that sends everything back, and says its name when asked.
+fn echo(name: &'static str) -> Backend {
+    Backend::start(move |peer| {
+        while let Some(seen) = peer.next() {
+            if seen.line().contains("/ws") {
+                let key = seen.field("sec-websocket-key").unwrap().to_owned();
+                return serve(peer, name, &key);
+            }
+            send(&mut peer.stream, answer(name));
+        }
+    })
+}
+
+fn serve(peer: &mut Peer, name: &str, key: &str) {
+    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+    let head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    );
+    // The greeting comes in one piece with the head.
+    send(&mut peer.stream, [head.as_bytes(), &[0x81, 5], b"hello"].concat());
+    peer.stream.set_read_timeout(None).unwrap();
+    let mut socket = WebSocket::from_raw_socket(peer.stream.try_clone().unwrap(), Role::Server, None);
+    while let Ok(message) = socket.read() {
+        let back = match message {
+            Message::Text(text) if text.as_str() == "who" => Message::text(name),
+            Message::Text(_) | Message::Binary(_) => message,
+            _ => continue,
+        };
+        if socket.send(back).is_err() {
+            return;
+        }
+    }
+}
+
+/// A WebSocket through the proxy, with the greeting read.
+fn open(address: SocketAddr) -> WebSocket<TcpStream> {
+    let mut stream = connect(address);
+    send(&mut stream, ASK);
+    let head = text(&read_until(&mut stream, b"\r\n\r\n"));
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert_eq!(client::field(&head, "sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    let mut socket = WebSocket::from_raw_socket(stream, Role::Client, None);
+    assert_eq!(socket.read().unwrap(), Message::text("hello"));
+    socket
+}
+
+fn ask(socket: &mut WebSocket<TcpStream>, message: impl Into<Message>) -> Message {
+    socket.send(message.into()).unwrap();
+    socket.read().unwrap()
+}
+
+fn who(socket: &mut WebSocket<TcpStream>) -> String {
+    ask(socket, Message::text("who")).to_string()
+}
+
+/// Waits for the close frame; its code, and when it came.
+fn closed(socket: &mut WebSocket<TcpStream>) -> (Option<CloseCode>, Instant) {
+    loop {
+        match socket.read() {
+            Ok(Message::Close(frame)) => {
+                let at = Instant::now();
+                // The reply, and then the end of the connection in good order.
+                while socket.read().is_ok() {}
+                return (frame.map(|frame| frame.code), at);
+            }
+            Ok(_) => {}
+            Err(_) => return (None, Instant::now()),
+        }
+    }
+}
+
+#[test]
+fn messages_of_all_kinds_pass_both_ways() {
+    let backend = echo("one");
+    let app = App::over(&[backend.address], "", "");
+    let mut socket = open(app.address);
+    assert_eq!(who(&mut socket), "one");
+    for length in [0, 1, 125, 126, 65_535, 65_536, 3_000_000] {
+        let message = Message::binary(vec![7; length]);
+        assert_eq!(ask(&mut socket, message.clone()), message, "{length}");
+    }
+    assert_eq!(ask(&mut socket, Message::Ping(Bytes::from("x"))), Message::Pong(Bytes::from("x")));
+    let seen = &backend.seen()[0];
+    assert_eq!((seen.field("connection"), seen.field("upgrade")), (Some("upgrade"), Some("websocket")));
+    assert_eq!(app.endpoint(backend.address).unwrap()["in_flight"], 1);
+    socket.close(None).unwrap();
+    while socket.read().is_ok() {}
+    eventually("it is no longer under way", || app.endpoint(backend.address).unwrap()["in_flight"] == 0);
+    assert_eq!(app.metric("unstick_requests_total{pool=\"app\",outcome=\"1xx\"}"), 1.0);
+}
+
+#[test]
+fn who_is_refused_goes_on_in_http() {
+    let backend =
+        Backend::start(|peer| peer.serve(|_| b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno".to_vec()));
+    let app = App::over(&[backend.address], "", "");
+    let mut stream = connect(app.address);
+    for _ in 0..2 {
+        let response = exchange(&mut stream, ASK);
+        assert_eq!((response.status, response.text().as_str()), (403, "no"));
+    }
+}
+
+#[test]
+fn an_endpoint_that_switches_to_something_else_is_not_believed() {
+    for head in [
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+    ] {
+        let backend = Backend::start(move |peer| {
+            peer.next();
+            send(&mut peer.stream, head);
+            peer.wait_for_close();
+        });
+        let app = App::over(&[backend.address], "", "");
+        let response = exchange(&mut connect(app.address), ASK);
+        assert_eq!((response.status, response.field("x-unstick-error")), (502, Some("upstream-invalid")));
+        // And nobody is switched who did not ask.
+        assert_eq!(client::get(app.address, "/").status, 502);
+    }
+}
+
+#[test]
+fn any_other_protocol_passes_and_each_half_ends_by_itself() {
+    let backend = Backend::start(|peer| {
+        peer.next();
+        send(&mut peer.stream, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: shout\r\n\r\n");
+        let mut all = std::mem::take(&mut peer.ahead);
+        peer.stream.read_to_end(&mut all).unwrap();
+        all.make_ascii_uppercase();
+        send(&mut peer.stream, all);
+        peer.stream.shutdown(Shutdown::Both).ok();
+    });
+    let app = App::over(&[backend.address], "", "");
+    let mut stream = connect(app.address);
+    // The first bytes do not wait for the answer.
+    send(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: shout\r\n\r\nearly ");
+    let head = text(&read_until(&mut stream, b"\r\n\r\n"));
+    assert_eq!(client::field(&head, "upgrade"), Some("shout"));
+    send(&mut stream, "bird ".repeat(100_000));
+    stream.shutdown(Shutdown::Write).unwrap();
+    let (all, is_orderly) = read_to_close(&mut stream);
+    assert_eq!(all.len(), 500_006);
+    assert!(all.starts_with(b"EARLY BIRD BIRD") && is_orderly);
+}
+
+#[test]
+fn five_hundred_live_through_fifty_reloads_and_a_drain_closes_only_its_own_spread_over_the_window() {
+    const DRAIN: Duration = Duration::from_secs(3);
+    let backends = ["one", "two", "three", "four", "five"].map(echo);
+    let config = |balance: &str, state: &str| {
+        let long = |backend: &Backend| format!("[[pool.app.backend]]\naddress = \"{}\"\n", backend.address);
+        let all: String = backends[1..].iter().map(long).collect();
+        format!(
+            "[timeouts]\ndrain = \"3s\"\n[pool.app]\nbalance = \"{balance}\"\n{all}{}state = \"{state}\"\n",
+            long(&backends[0])
+        )
+    };
+    let app = App::start(&config("round-robin", "ready"));
+    let mut sockets: Vec<_> = (0..500).map(|_| open(app.address)).collect();
+    for nth in 0..50 {
+        app.apply(&config(if nth % 2 == 0 { "random" } else { "round-robin" }, "ready"));
+    }
+    let names: Vec<String> = sockets.iter_mut().map(who).collect();
+    assert_eq!(names.iter().filter(|name| *name == "one").count(), 100, "evenly spread, and none was closed");
+
+    app.apply(&config("round-robin", "drain"));
+    let began = Instant::now();
+    let (going, mut staying): (Vec<_>, Vec<_>) = sockets.into_iter().zip(names).partition(|(_, name)| name == "one");
+    let waiting: Vec<_> =
+        going.into_iter().map(|(mut socket, _)| std::thread::spawn(move || closed(&mut socket))).collect();
+    let closed: Vec<_> = waiting.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert!(closed.iter().all(|(code, _)| *code == Some(CloseCode::Away)));
+    let mut quarters = [0; 4];
+    for (_, at) in &closed {
+        let share = at.duration_since(began).as_secs_f64() / DRAIN.as_secs_f64();
+        quarters[(share * 4.0).min(3.0) as usize] += 1;
+        assert!(share < 1.0, "within the window: {share}");
+    }
+    // 27 of 100 are expected in each of the first three and 18 in the last one: so few have a chance of one in a million.
+    assert!(quarters.iter().all(|&count| count >= 3), "evenly: {quarters:?}");
+    assert!(staying.iter_mut().all(|(socket, name)| who(socket) == *name), "nobody else was touched");
+    assert_eq!(app.endpoint(backends[0].address).unwrap()["in_flight"], 0);
+}
+
+#[test]
+fn least_connections_counts_what_is_open() {
+    let backends = [echo("one"), echo("two")];
+    let pool = "balance = \"least-connections\"";
+    let app = App::over(&[backends[0].address, backends[1].address], pool, "");
+    let mut first = open(app.address);
+    let busy = who(&mut first);
+    for _ in 0..5 {
+        assert_ne!(client::get(app.address, "/").text(), busy);
+    }
+}
+
+#[test]
+fn a_tunnel_ends_when_it_is_silent_or_old_for_too_long() {
+    for (limit, chats) in [("tunnel_idle", false), ("tunnel", true)] {
+        let backend = echo("one");
+        let app = App::over(&[backend.address], "", &format!("[timeouts]\n{limit} = \"400ms\""));
+        let mut socket = open(app.address);
+        let began = Instant::now();
+        if chats {
+            while socket.send(Message::text("who")).is_ok() && matches!(socket.read(), Ok(Message::Text(_))) {}
+        } else {
+            assert_eq!(closed(&mut socket).0, Some(CloseCode::Away), "{limit}");
+        }
+        assert!(began.elapsed() > Duration::from_millis(300), "{limit} {:?}", began.elapsed());
+        eventually("it is over for the replica too", || app.endpoint(backend.address).unwrap()["in_flight"] == 0);
+    }
+}
+
+#[test]
+fn traffic_keeps_a_tunnel_open() {
+    let backend = echo("one");
+    let app = App::over(
+        &[backend.address],
+        "",
+        "[timeouts]\ntunnel_idle = \"500ms\"\nclient_idle = \"100ms\"\nrequest_head = \"100ms\"",
+    );
+    let mut socket = open(app.address);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(1500) {
+        assert_eq!(who(&mut socket), "one");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn stopping_closes_with_1001_and_a_dead_replica_without() {
+    let backend = echo("one");
+    let app = App::over(&[backend.address], "", "[timeouts]\ndrain = \"1s\"");
+    let mut socket = open(app.address);
+    assert_eq!(who(&mut socket), "one");
+    app.stop();
+    assert_eq!(closed(&mut socket).0, Some(CloseCode::Away));
+    assert_eq!(app.wait(), Ended::Drained);
+
+    let backend = echo("one");
+    let app = App::over(&[backend.address], "", "");
+    let mut socket = open(app.address);
+    drop(backend);
+    assert_eq!(closed(&mut socket).0, None);
+}
+
+#[test]
+fn a_goodbye_waits_for_the_end_of_a_frame() {
+    // A frame of 10 bytes of which 4 come before the drain, the rest after it.
+    let backend = Backend::start(|peer| {
+        let seen = peer.next().unwrap();
+        let accept = tungstenite::handshake::derive_accept_key(seen.field("sec-websocket-key").unwrap().as_bytes());
+        let head = format!(
+            "HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        );
+        send(&mut peer.stream, [head.as_bytes(), &[0x81, 10], b"half"].concat());
+        // Says the rest when the client has been silent for longer than it may.
+        std::thread::park_timeout(Duration::from_millis(900));
+        send(&mut peer.stream, b"whole!\x81\x01x");
+        peer.wait_for_close();
+    });
+    let app = App::over(&[backend.address], "", "[timeouts]\ntunnel_idle = \"300ms\"");
+    let mut stream = connect(app.address);
+    send(&mut stream, ASK);
+    read_until(&mut stream, b"\r\n\r\n");
+    let (seen, _) = read_to_close(&mut stream);
+    assert_eq!(seen, [&[0x81, 10][..], b"halfwhole!", &[0x88, 2, 3, 0xe9]].concat());
+}
+
+#[test]
+fn a_websocket_over_http2_is_one_of_http1_to_the_replica() {
+    let backend = echo("one");
+    let app = App::over(&[backend.address], "", "[timeouts]\ndrain = \"500ms\"");
+    let connect_to = |protocol: &'static str| {
+        Request::builder()
+            .method(Method::CONNECT)
+            .uri("http://a.test/ws")
+            .extension(h2::ext::Protocol::from_static(protocol))
+            .header("sec-websocket-version", "13")
+            .body(())
+            .unwrap()
+    };
+    run(async {
+        let client = h2_client(app.address).await;
+        // What the server can do shows in its settings, which come with the first answer.
+        assert_eq!(crate::support::h2::get(&client, "/").await.unwrap().1, "one");
+        let (response, _) = begin(&client, connect_to("chat"), true).await;
+        assert_eq!(whole(response).await.unwrap().0.status().as_u16(), 501);
+
+        let (response, mut up) = begin(&client, connect_to("websocket"), false).await;
+        let mut response = response.await.unwrap();
+        assert_eq!(response.status().as_u16(), 200);
+        assert!(!response.headers().contains_key("upgrade") && !response.headers().contains_key("connection"));
+        // A masked "who", in two pieces.
+        up.send_data(Bytes::from_static(&[0x81, 0x83, 0]), false).unwrap();
+        up.send_data(Bytes::from_static(b"\0\0\0who"), false).unwrap();
+        let mut seen = Vec::new();
+        while seen.len() < 12 {
+            seen.extend(response.body_mut().data().await.unwrap().unwrap());
+        }
+        assert_eq!(seen, b"\x81\x05hello\x81\x03one");
+        assert_eq!(backend.seen().last().unwrap().field("upgrade"), Some("websocket"));
+        // Other streams go on beside it, and it is closed with 1001 when the replica goes.
+        assert_eq!(crate::support::h2::get(&client, "/").await.unwrap().1, "one");
+        let other = echo("two");
+        let address = other.address;
+        std::thread::scope(|scope| {
+            _ = scope.spawn(|| app.apply(&pool_of(&[address], "", "[timeouts]\ndrain = \"500ms\"\n")));
+        });
+        let mut seen = Vec::new();
+        while let Some(Ok(part)) = response.body_mut().data().await {
+            seen.extend(part);
+        }
+        assert_eq!(seen, [0x88, 2, 3, 0xe9]);
+        assert_eq!(crate::support::h2::get(&client, "/").await.unwrap().1, "two");
+    });
+}
+
+#[test]
+fn a_request_that_only_looks_like_an_upgrade_is_served_without() {
+    let backend = Backend::named("one");
+    let app = App::over(&[backend.address], "", "");
+    let mut stream = connect(app.address);
+    send(
+        &mut stream,
+        "POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nhi",
+    );
+    assert_eq!(read_response(&mut stream, false).text(), "one");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n").unwrap();
+    assert_eq!(read_response(&mut stream, false).text(), "one");
+    assert!(backend.seen().iter().all(|seen| seen.field("upgrade").is_none()));
+}
