@@ -197,7 +197,8 @@ fn five_hundred_live_through_fifty_reloads_and_a_drain_closes_only_its_own_sprea
     for (_, at) in &closed {
         let share = at.duration_since(began).as_secs_f64() / DRAIN.as_secs_f64();
         quarters[(share * 4.0).min(3.0) as usize] += 1;
-        assert!(share < 1.0, "within the window: {share}");
+        // A worker that has nothing else to do notices an edit within half a second.
+        assert!(share < 1.0 + 0.5 / DRAIN.as_secs_f64(), "within the window: {share}");
     }
     // 27 of 100 are expected in each of the first three and 18 in the last one: so few have a chance of one in a million.
     assert!(quarters.iter().all(|&count| count >= 3), "evenly: {quarters:?}");
