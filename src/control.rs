@@ -72,7 +72,7 @@ impl Control {
         let signals = signals.transpose().map_err(|error| StartError(format!("cannot handle signals: {error}")))?;
         let count = worker_count(options.workers.or(config.workers));
         let access_log = open_access_log(&config)?;
-        let live = Live::new(config, count);
+        let live = Live::new(config, count).map_err(StartError)?;
         let shares = Shares {
             shared: Arc::clone(&live.shared),
             loads: Loads::new(count),

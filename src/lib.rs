@@ -27,6 +27,7 @@ pub mod demo;
 mod listen;
 pub mod metrics;
 mod outbox;
+mod pem;
 #[cfg(feature = "prove")]
 pub mod prove;
 pub mod proxy;

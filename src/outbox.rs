@@ -195,7 +195,8 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_all(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ready when the kernel has all that was written.
+    pub(crate) fn poll_all(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.queued.get() > 0 {
             self.outbox.flush();
         }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::config::{self, Algorithm, BackendAddress, Config, Loaded, Problems};
 use crate::listen::tls::ServerTls;
 use crate::listen::{self, Settings};
-use crate::snapshot::build::{Resolved, build};
+use crate::snapshot::build::{Resolved, Wires, build, wires};
 use crate::snapshot::{Shared, Snapshot};
 use crate::upstream::MemberState;
 use crate::worker::{Command, Worker};
@@ -74,7 +74,8 @@ fn settings(config: &config::Listener) -> Result<Settings, String> {
 /// # Errors
 /// Each that does not, and why.
 pub(crate) fn check_files(config: &Config) -> Result<(), Vec<String>> {
-    let problems: Vec<String> = config.listeners.iter().filter_map(|listener| settings(listener).err()).collect();
+    let mut problems: Vec<String> = config.listeners.iter().filter_map(|listener| settings(listener).err()).collect();
+    problems.extend(wires(config, &Wires::new()).err());
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
@@ -97,6 +98,7 @@ pub(crate) struct Fresh {
 pub(crate) struct Live {
     pub(crate) config: Config,
     pub(crate) resolved: Resolved,
+    wires: Wires,
     pub(crate) shared: Arc<Shared>,
     workers: usize,
     listeners: Vec<Bound>,
@@ -105,10 +107,13 @@ pub(crate) struct Live {
 
 impl Live {
     /// The first snapshot, nothing bound yet.
-    pub(crate) fn new(config: Config, workers: usize) -> Self {
-        let resolved = Resolved::new();
-        let shared = Arc::new(Shared::new(Arc::new(build(&config, &resolved, None, workers))));
-        Self { config, resolved, shared, workers, listeners: Vec::new(), next_id: 0 }
+    ///
+    /// # Errors
+    /// A file that the pools need and that does not serve.
+    pub(crate) fn new(config: Config, workers: usize) -> Result<Self, String> {
+        let (resolved, wires) = (Resolved::new(), wires(&config, &Wires::new())?);
+        let shared = Arc::new(Shared::new(Arc::new(build(&config, &resolved, &wires, None, workers))));
+        Ok(Self { config, resolved, wires, shared, workers, listeners: Vec::new(), next_id: 0 })
     }
 
     /// Names and real addresses of what is bound.
@@ -139,6 +144,7 @@ impl Live {
     pub(crate) async fn apply(&mut self, next: Config, workers: &[Worker]) -> Result<String, String> {
         let began = Instant::now();
         self.refuse_what_cannot_change(&next)?;
+        let wires = wires(&next, &self.wires)?;
         let fresh = self.bind_fresh(&next.listeners)?;
         let updates = self.updates(&next.listeners)?;
         let gone = self.take_gone(&next.listeners);
@@ -146,7 +152,7 @@ impl Live {
         let added: Vec<String> = fresh.iter().map(|fresh| fresh.bound.address.to_string()).collect();
         let removed: Vec<String> = gone.iter().map(|bound| bound.address.to_string()).collect();
         let is_same = self.config == next;
-        self.config = next;
+        (self.config, self.wires) = (next, wires);
         let mut changes = self.rebuild();
         changes.extend((!added.is_empty()).then(|| format!("now listening on {}", added.join(", "))));
         changes.extend((!removed.is_empty()).then(|| format!("no longer listening on {}", removed.join(", "))));
@@ -172,7 +178,7 @@ impl Live {
     /// Builds and swaps the snapshot for the present config; says what is different.
     pub(crate) fn rebuild(&mut self) -> Vec<String> {
         let before = self.shared.load();
-        let next = Arc::new(build(&self.config, &self.resolved, Some(&before), self.workers));
+        let next = Arc::new(build(&self.config, &self.resolved, &self.wires, Some(&before), self.workers));
         let changes = differences(&before, &next);
         self.shared.swap(next);
         changes
@@ -307,6 +313,7 @@ fn differences(before: &Snapshot, next: &Snapshot) -> Vec<String> {
         parts.extend((old.health != pool.health).then(|| "health check changed".to_owned()));
         let waits = |pool: &crate::upstream::Pool| (pool.max_requests, pool.queue.clone());
         parts.extend((waits(old) != waits(pool)).then(|| "max_requests or queue changed".to_owned()));
+        parts.extend((!old.wire.is_same(&pool.wire)).then(|| "protocol or tls changed".to_owned()));
         parts.extend((old.eject != pool.eject).then(|| "eject changed".to_owned()));
         parts.extend((old.retry != pool.retry).then(|| "retry changed".to_owned()));
         changes.extend((!parts.is_empty()).then(|| format!("pool {}: {}", pool.name, parts.join(", "))));

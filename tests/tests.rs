@@ -12,7 +12,9 @@ mod demo; // `unstick demo` as a user sees it
 mod drain; // endpoints and listeners that go while answers are on their way
 mod ejection; // what failures in live traffic do to an endpoint
 mod fuzz; // mutated messages from both sides, judged by a strict reader
+mod grpc; // calls of all kinds, deadlines, errors, health checks
 mod h2; // HTTP/2 from clients: translation, flow control, hostile frames
+mod h2_upstream; // replicas that speak HTTP/2 or TLS
 mod health; // probes, verdicts, the admin port
 mod http1; // framing, header fields, streaming
 mod keep_alive; // connections that the replica closes while they are unused

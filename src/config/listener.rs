@@ -75,7 +75,7 @@ fn certificate(section: &Section<'_>) -> Option<CertificateFiles> {
 }
 
 /// A path; a relative one begins where the config file is.
-fn path(section: &Section<'_>, key: &'static str) -> Option<PathBuf> {
+pub(super) fn path(section: &Section<'_>, key: &'static str) -> Option<PathBuf> {
     section.parsed(key, |text| {
         if text.is_empty() { Err("a path is empty".into()) } else { Ok(section.sink.folder().join(text)) }
     })

@@ -109,7 +109,7 @@ mod tests {
                        backend = [{ address = \"app.internal:3000\" }]\n[pool.app.health]\n";
         assert_eq!(reference, parse("minimal.toml", minimal).unwrap(), "a value in reference.toml is not the default");
         let tls = "[listen.web]\naddress = \":1\"\n[listen.web.tls]\ncert = \"a\"\nkey = \"b\"\ncertificate = [{ cert = \"a\", \
-                   key = \"b\" }]\n[pool.app]\nbackends = [\"10.0.0.11:3000\"]\n";
+                   key = \"b\" }]\n[pool.app]\nbackends = [\"10.0.0.11:3000\"]\nprotocol = \"https\"\n[pool.app.tls]\nca = \"a\"\n";
         let (_, more) = file::read("tls.toml", tls).unwrap_or_else(|problems| panic!("{problems}"));
         for path in known.union(&more) {
             let key = path.rsplit('.').next().unwrap_or_default();

@@ -153,6 +153,33 @@ pub struct Pool {
     pub eject: Eject,
     /// How long the share of a new or returning endpoint grows; zero means it has its full share at once.
     pub slow_start: Duration,
+    /// What endpoints speak.
+    pub protocol: Protocol,
+    /// How they are spoken to in TLS.
+    pub tls: UpstreamTls,
+}
+
+/// What endpoints speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// HTTP/1.1 in plain text.
+    #[default]
+    Http1,
+    /// HTTP/2 in plain text.
+    H2c,
+    /// HTTP/2 or HTTP/1.1 in TLS, as the endpoint chooses.
+    Https,
+}
+
+/// How endpoints are spoken to in TLS. Their certificates are always verified.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UpstreamTls {
+    /// Root certificates, in PEM; `None` means those of the system.
+    pub ca: Option<PathBuf>,
+    /// The name that the certificate must be for; `None` means the backend's as written.
+    pub server_name: Option<String>,
+    /// What we prove to be.
+    pub certificate: Option<CertificateFiles>,
 }
 
 /// Requests that wait for an endpoint.
@@ -283,6 +310,11 @@ pub enum Probe {
     },
     /// Passes when the connection is accepted.
     Tcp,
+    /// Asks as `grpc.health.v1.Health/Check` says; passes on SERVING.
+    Grpc {
+        /// Whose health is asked for; empty means that of the whole replica.
+        service: String,
+    },
 }
 
 /// Accepted status codes as inclusive ranges within 100-599. Never empty.
@@ -315,7 +347,8 @@ pub struct Timeouts {
     pub client_write: Duration,
     /// How long a client connection may wait for its next request.
     pub client_idle: Duration,
-    /// How often an HTTP/2 client with open streams is asked whether it is there, and how long it may take to answer.
+    /// How often the other side of an HTTP/2 connection with open streams is asked whether it is there, and how long it may take
+    /// to answer.
     pub h2_ping: Duration,
     /// How long an unused connection to an endpoint is kept.
     pub upstream_idle: Duration,

@@ -6,8 +6,10 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::file::one_of;
+use super::listener::path;
 use super::model::{
-    ATTEMPTS_MAX, Backend, BackendAddress, BackendState, Eject, HealthCheck, Pool, Probe, Queue, Retry,
+    ATTEMPTS_MAX, Backend, BackendAddress, BackendState, CertificateFiles, Eject, HealthCheck, Pool, Probe, Protocol,
+    Queue, Retry, UpstreamTls,
 };
 use super::section::{Section, Value};
 use super::{defaults, values};
@@ -22,9 +24,21 @@ pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
     let max_requests = section.integer("max_requests", 0..=1_000_000).filter(|&most| most != 0);
     let queue = section.section("queue").map(|section| queue(&section)).unwrap_or_default();
     let eject = section.section("eject").map(|section| eject(&section)).unwrap_or_default();
+    let protocol = section.parsed("protocol", |text| {
+        let protocols = [Protocol::Http1, Protocol::H2c, Protocol::Https];
+        one_of(text, &[("http1", protocols[0]), ("h2c", protocols[1]), ("https", protocols[2])])
+    });
+    let protocol = protocol.unwrap_or_default();
+    let tls = section.section("tls").map(|section| tls(&section));
     let slow_start = section.duration("slow_start", Duration::ZERO..=Duration::from_secs(3600));
-    let health = section.section("health").map(|section| health(&section));
+    let health = section.section("health").map(|section| health(&section, protocol));
     section.finish();
+    if let (Some(value), true) = (section.get("tls"), protocol != Protocol::Https) {
+        value.report(
+            format!("{} is for protocol = \"https\"", value.key),
+            Some("add protocol = \"https\" to the pool".into()),
+        );
+    }
     if backends.is_empty() {
         let message = format!("{} has no backends", section.name);
         section.missing("backends", section.span.clone(), &message, "add backends = [\"127.0.0.1:3000\"]");
@@ -41,7 +55,24 @@ pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
         queue,
         eject,
         slow_start: slow_start.unwrap_or(defaults::SLOW_START),
+        protocol,
+        tls: tls.unwrap_or_default(),
     })
+}
+
+fn tls(section: &Section<'_>) -> UpstreamTls {
+    let ca = path(section, "ca");
+    let server_name = section.parsed("server_name", values::dns_name);
+    let (cert, key) = (path(section, "cert"), path(section, "key"));
+    section.finish();
+    for (has, other, name) in [(&cert, &key, "key"), (&key, &cert, "cert")] {
+        if has.is_some() && other.is_none() {
+            let message = format!("{} has no {name}", section.name);
+            section.missing(name, section.span.clone(), &message, "a certificate and its key belong together");
+        }
+    }
+    let certificate = cert.zip(key).map(|(cert, key)| CertificateFiles { cert, key });
+    UpstreamTls { ca, server_name, certificate }
 }
 
 fn queue(section: &Section<'_>) -> Queue {
@@ -158,37 +189,61 @@ fn stand_in(value: &Value<'_>) -> BackendAddress {
     BackendAddress::Name { host: format!("?{}", value.span.start), port: 0 }
 }
 
-fn health(section: &Section<'_>) -> Option<HealthCheck> {
-    let is_http = section.parsed("kind", |text| one_of(text, &[("http", true), ("tcp", false)])).unwrap_or(true);
-    let http = ["path", "host", "status", "body"].map(|key| (key, section.get(key)));
+/// What a probe does.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Http,
+    Tcp,
+    Grpc,
+}
+
+fn health(section: &Section<'_>, protocol: Protocol) -> Option<HealthCheck> {
+    let kinds = [("http", Kind::Http), ("tcp", Kind::Tcp), ("grpc", Kind::Grpc)];
+    let kind = section.parsed("kind", |text| one_of(text, &kinds)).unwrap_or(Kind::Http);
+    let [path, host, status, body, service] =
+        ["path", "host", "status", "body", "service"].map(|key| (key, section.get(key)));
     let duration = |key, default, least| section.duration(key, least..=Duration::from_secs(3600)).unwrap_or(default);
     let interval = duration("interval", defaults::HEALTH_INTERVAL, Duration::from_millis(10));
     let timeout = duration("timeout", defaults::HEALTH_TIMEOUT, Duration::from_millis(1));
     let rise = section.integer("rise", 1..=100).map_or(defaults::HEALTH_RISE, |count| count as u32);
     let fall = section.integer("fall", 1..=100).map_or(defaults::HEALTH_FALL, |count| count as u32);
     section.finish();
-    let [path, host, status, body] = http;
-    let probe = if is_http {
-        let ranges = status.1.map(|value| statuses(&value)).unwrap_or_default();
-        Probe::Http {
-            path: path
-                .1
-                .and_then(|value| value.parsed(values::origin_form))
-                .unwrap_or_else(|| defaults::HEALTH_PATH.into()),
-            host: host.1.and_then(|value| value.parsed(values::host_field)),
-            status: values::status_ranges(ranges).unwrap_or(super::model::StatusRanges(vec![defaults::HEALTH_STATUS])),
-            body: body.1.and_then(|value| value.string().map(str::to_owned)).filter(|text| !text.is_empty()),
-        }
-    } else {
-        for (key, value) in [path, host, status, body] {
+    let mean_nothing = |keys: &[&(&str, Option<Value<'_>>)], kind: &str, other: &str| {
+        for (key, value) in keys {
             if let Some(value) = value {
-                value.report(
-                    format!("`{key}` means nothing to a health check of kind \"tcp\""),
-                    Some("leave it out, or write kind = \"http\"".into()),
-                );
+                let message = format!("`{key}` means nothing to a health check of kind \"{kind}\"");
+                value.report(message, Some(format!("leave it out, or write kind = \"{other}\"")));
             }
         }
-        Probe::Tcp
+    };
+    let probe = match kind {
+        Kind::Http => {
+            mean_nothing(&[&service], "http", "grpc");
+            let ranges = status.1.map(|value| statuses(&value)).unwrap_or_default();
+            Probe::Http {
+                path: path
+                    .1
+                    .and_then(|value| value.parsed(values::origin_form))
+                    .unwrap_or_else(|| defaults::HEALTH_PATH.into()),
+                host: host.1.and_then(|value| value.parsed(values::host_field)),
+                status: values::status_ranges(ranges)
+                    .unwrap_or(super::model::StatusRanges(vec![defaults::HEALTH_STATUS])),
+                body: body.1.and_then(|value| value.string().map(str::to_owned)).filter(|text| !text.is_empty()),
+            }
+        }
+        Kind::Tcp => {
+            mean_nothing(&[&path, &host, &status, &body], "tcp", "http");
+            mean_nothing(&[&service], "tcp", "grpc");
+            Probe::Tcp
+        }
+        Kind::Grpc => {
+            mean_nothing(&[&path, &host, &status, &body], "grpc", "http");
+            if let (Protocol::Http1, Some(value)) = (protocol, section.get("kind")) {
+                let help = "add protocol = \"h2c\" or \"https\" to the pool: gRPC needs HTTP/2";
+                value.report(format!("{} is \"grpc\" in a pool that speaks HTTP/1.1", value.key), Some(help.into()));
+            }
+            Probe::Grpc { service: service.1.and_then(|value| value.string().map(str::to_owned)).unwrap_or_default() }
+        }
     };
     Some(HealthCheck { probe, interval, timeout, rise, fall })
 }

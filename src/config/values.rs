@@ -101,7 +101,7 @@ pub(super) fn backend_address(text: &str) -> Result<BackendAddress, String> {
 }
 
 /// A DNS name, brought to lower case and without the final dot.
-fn dns_name(text: &str) -> Result<String, String> {
+pub(super) fn dns_name(text: &str) -> Result<String, String> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())

@@ -14,11 +14,12 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::client_io::{Session, Transport};
-use super::tls::{ALPN_H2, ServerTls};
+use super::tls::ServerTls;
 use super::{ListenerState, Registration, h1, h2};
 use crate::config::model::Protocols;
 use crate::deadlines::{Alarm, Deadlines, Wait};
 use crate::outbox::{Socket, SocketIo};
+use crate::pem::ALPN_H2;
 use crate::proxy::{Arrival, Connection, Identity, Proxy};
 
 /// How long a connection that has not had its first request may wait for it when its listener drains.

@@ -5,28 +5,19 @@
 //! swapped whole; a file that makes no sense leaves everything as it was.
 
 use std::collections::HashMap;
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use rustls::RootCertStore;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ServerConfig, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
-use crate::config::model::{CertificateFiles, ClientCa, Protocols, Tls};
-
-/// ALPN protocol identifiers (RFC 7301, RFC 9113 section 3.1).
-pub(crate) const ALPN_H2: &[u8] = b"h2";
-const ALPN_H1: &[u8] = b"http/1.1";
+use crate::config::model::{ClientCa, Protocols, Tls};
+use crate::pem::{self, Stamp};
 
 /// A certificate that ends so soon is warned of.
 const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -53,9 +44,6 @@ struct Files {
     /// Why the latest ones do not serve.
     refused: Option<String>,
 }
-
-/// Tells whether a file has been replaced or written to.
-type Stamp = (u64, u64, SystemTime);
 
 /// Until when a certificate holds.
 #[derive(Debug, Clone)]
@@ -169,20 +157,17 @@ fn refuse_expired(loaded: Loaded) -> Result<Loaded, String> {
 }
 
 fn stamps(settings: &Tls) -> Vec<Option<Stamp>> {
-    let stamp =
-        |metadata: Metadata| (metadata.ino(), metadata.len(), metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH));
     let certificates = settings.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
-    let ca = settings.client_ca.iter().map(|ca| &ca.file);
-    certificates.chain(ca).map(|file| std::fs::metadata(file).ok().map(stamp)).collect()
+    pem::stamps(certificates.chain(settings.client_ca.iter().map(|ca| &ca.file)))
 }
 
 fn load(settings: &Tls, protocols: Protocols, tickets: &Arc<dyn ProducesTickets>) -> Result<Loaded, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let (mut names, mut certificates) = (Names::default(), Vec::new());
     for files in &settings.certificates {
-        let key = Arc::new(certified_key(files, &provider)?);
-        let leaf = key.end_entity_cert().map_err(|error| at(&files.cert, error))?;
-        let (_, leaf) = X509Certificate::from_der(leaf).map_err(|error| at(&files.cert, error))?;
+        let key = Arc::new(pem::certified_key(files, &provider)?);
+        let leaf = key.end_entity_cert().map_err(|error| pem::at(&files.cert, error))?;
+        let (_, leaf) = X509Certificate::from_der(leaf).map_err(|error| pem::at(&files.cert, error))?;
         let not_after = u64::try_from(leaf.validity().not_after.timestamp()).unwrap_or(0);
         let not_after = SystemTime::UNIX_EPOCH + Duration::from_secs(not_after);
         certificates.push(Validity { file: files.cert.display().to_string(), not_after });
@@ -198,7 +183,7 @@ fn load(settings: &Tls, protocols: Protocols, tickets: &Arc<dyn ProducesTickets>
     let mut config = builder.with_cert_resolver(Arc::new(names));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = Arc::clone(tickets);
-    config.alpn_protocols = [(protocols.h2, ALPN_H2), (protocols.h1, ALPN_H1)]
+    config.alpn_protocols = [(protocols.h2, pem::ALPN_H2), (protocols.h1, pem::ALPN_H1)]
         .into_iter()
         .filter(|(is_spoken, _)| *is_spoken)
         .map(|(_, name)| name.to_vec())
@@ -206,59 +191,13 @@ fn load(settings: &Tls, protocols: Protocols, tickets: &Arc<dyn ProducesTickets>
     Ok(Loaded { config, certificates })
 }
 
-fn certified_key(files: &CertificateFiles, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
-    let chain = read_certificates(&files.cert)?;
-    let key =
-        PrivateKeyDer::from_pem_file(&files.key).map_err(|error| pem_problem(&files.key, "private key", error))?;
-    CertifiedKey::from_der(chain, key, provider)
-        .map_err(|error| format!("{} and {} do not serve together: {error}", files.cert.display(), files.key.display()))
-}
-
-/// The certificates in a PEM file; at least one.
-///
-/// # Errors
-/// The file, and what is wrong with it.
-pub(crate) fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let problem = |error| pem_problem(file, "certificate", error);
-    let certificates = CertificateDer::pem_file_iter(file).map_err(problem)?.collect::<Result<Vec<_>, _>>();
-    let certificates = certificates.map_err(problem)?;
-    if certificates.is_empty() {
-        return Err(format!("{}: there is no certificate in it (BEGIN CERTIFICATE)", file.display()));
-    }
-    Ok(certificates)
-}
-
-/// The certificates of a PEM file as roots of trust.
-///
-/// # Errors
-/// The file, and what is wrong with it.
-pub(crate) fn read_roots(file: &Path) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in read_certificates(file)? {
-        roots.add(certificate).map_err(|error| at(file, error))?;
-    }
-    Ok(roots)
-}
-
 fn verifier(
     ca: &ClientCa,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, String> {
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(read_roots(&ca.file)?), provider);
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(pem::read_roots(&ca.file)?), provider);
     let builder = if ca.required { builder } else { builder.allow_unauthenticated() };
-    builder.build().map_err(|error| at(&ca.file, error))
-}
-
-fn pem_problem(file: &Path, what: &str, error: rustls::pki_types::pem::Error) -> String {
-    match error {
-        rustls::pki_types::pem::Error::Io(error) => format!("cannot read {}: {error}", file.display()),
-        rustls::pki_types::pem::Error::NoItemsFound => format!("{}: there is no {what} in it", file.display()),
-        error => at(file, error),
-    }
-}
-
-fn at(file: &Path, error: impl std::fmt::Display) -> String {
-    format!("{}: {error}", file.display())
+    builder.build().map_err(|error| pem::at(&ca.file, error))
 }
 
 /// Which certificate a client gets.

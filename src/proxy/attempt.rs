@@ -6,19 +6,22 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use http::header::HOST;
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Version};
+use http::uri::Scheme;
+use http::{Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use rustix::io::Errno;
 use tokio::time::Instant;
 
 use super::error::Cause;
-use super::headers;
 use super::retry::Failure;
+use super::{grpc, headers};
 use crate::config::model::Timeouts;
 use crate::deadlines::{Deadlines, Wait};
-use crate::upstream::connections::{Record, UpstreamConnection, WorkerEndpoint};
+use crate::upstream::Lease;
+use crate::upstream::connections::{Link, Record, UpstreamConnection, WorkerEndpoint};
 use crate::upstream::request_body::{Progress, RequestBody, Upload};
 
 /// A request that may have to be sent more than once.
@@ -28,6 +31,8 @@ pub(super) struct Outgoing {
     parts: Parts,
     body: RequestBody,
     upload: Option<Rc<Upload>>,
+    /// How long it may take as a whole, if it is a call of gRPC that says so.
+    pub(super) call_timeout: Option<Duration>,
     /// Whether it asks for another protocol.
     wants_upgrade: bool,
     /// Whether fields and body are all here, so that another attempt can be made.
@@ -37,7 +42,8 @@ pub(super) struct Outgoing {
 impl Outgoing {
     pub(super) fn new(parts: Parts, body: RequestBody, wants_upgrade: bool) -> Self {
         let upload = body.upload().cloned();
-        Self { parts, body, upload, wants_upgrade, whole: true }
+        let call_timeout = if grpc::is_call(&parts.headers) { grpc::timeout(&parts.headers) } else { None };
+        Self { parts, body, upload, call_timeout, wants_upgrade, whole: true }
     }
 
     pub(super) fn parts(&self) -> &Parts {
@@ -59,6 +65,29 @@ impl Outgoing {
         request
     }
 
+    /// The request for one attempt over HTTP/2, which names scheme and host before the fields (RFC 9113 section 8.3.1). The
+    /// fields stay here: nobody can read back what was compressed.
+    ///
+    /// `None` if there is no way to say it.
+    fn take_h2(&mut self, scheme: Scheme) -> Option<Request<RequestBody>> {
+        let host = self.parts.headers.get(HOST)?;
+        let target = self.parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let uri = Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(target).build().ok()?;
+        let mut request = Request::new(std::mem::take(&mut self.body));
+        self.whole = false;
+        *request.method_mut() = self.parts.method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = self.parts.headers.clone();
+        headers::to_h2(request.headers_mut());
+        Some(request)
+    }
+
+    /// Takes back the body, as far as it was kept, of a request whose fields stayed here.
+    fn take_back_body(&mut self) {
+        self.whole = self.upload.as_ref().is_none_or(|upload| upload.can_replay());
+        self.body = self.upload.as_ref().filter(|_| self.whole).map(RequestBody::again).unwrap_or_default();
+    }
+
     /// Takes back a request of which nothing was used.
     fn put_back(&mut self, request: Request<RequestBody>) {
         let (parts, body) = request.into_parts();
@@ -78,17 +107,19 @@ impl Outgoing {
 
     /// Takes the request back although it was answered, unless the client is still sending it.
     pub(super) fn take_back(&mut self, answer: &Answer) {
-        if !answer.is_early {
-            self.read_back(answer.connection.record());
+        match &answer.link {
+            _ if answer.is_early => {}
+            Link::Own(connection) => self.read_back(connection.record()),
+            Link::Multiplexed(_) => self.take_back_body(),
         }
     }
 }
 
-/// An endpoint's answer, its body still to come, and the connection it comes over.
+/// An endpoint's answer, its body still to come, and what it comes over.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
-    pub(super) connection: Box<UpstreamConnection>,
+    pub(super) link: Link,
     /// Whether the client is still sending its request body.
     pub(super) is_early: bool,
 }
@@ -125,10 +156,15 @@ pub(super) async fn attempt(
     waits: Waits<'_>,
     now: Instant,
 ) -> Result<Answer, Failure> {
-    let reusable = if fresh { None } else { endpoint.checkout(waits.timeouts.upstream_idle, now) };
-    let connection = match reusable {
-        Some(connection) => connection,
-        None => connect(endpoint, waits, now).await?,
+    let only_h1 = request.wants_upgrade;
+    let reusable = if fresh { None } else { reusable(endpoint, only_h1, waits.timeouts.upstream_idle, now) };
+    let link = match reusable {
+        Some(link) => link,
+        None => connect(endpoint, only_h1, waits, now).await?,
+    };
+    let connection = match link {
+        Link::Own(connection) => connection,
+        Link::Multiplexed(lease) => return multiplexed(lease, request, waits, now).await,
     };
     let idle_for = connection.idle_for(now);
     let sending = Sending {
@@ -147,20 +183,31 @@ pub(super) async fn attempt(
     result
 }
 
+/// A connection that is there already.
+fn reusable(endpoint: &WorkerEndpoint, only_h1: bool, idle_timeout: Duration, now: Instant) -> Option<Link> {
+    let lease = if only_h1 { None } else { endpoint.lease() };
+    lease.map(Link::Multiplexed).or_else(|| endpoint.checkout(idle_timeout, now).map(Link::Own))
+}
+
 async fn connect(
     endpoint: &Rc<WorkerEndpoint>,
+    only_h1: bool,
     waits: Waits<'_>,
     now: Instant,
-) -> Result<Box<UpstreamConnection>, Failure> {
+) -> Result<Link, Failure> {
     waits.arm(now + waits.timeouts.connect);
-    let mut connecting = pin!(endpoint.connect());
+    let mut connecting = pin!(endpoint.connect(only_h1, waits.timeouts.h2_ping));
     let result = poll_fn(|cx| match connecting.as_mut().poll(cx) {
         Poll::Pending if waits.deadlines.expired(Wait::Request) => Poll::Ready(Err(Cause::RequestTimeout)),
         Poll::Pending if waits.are_over() => Poll::Ready(Err(Cause::ConnectTimeout)),
         Poll::Pending => Poll::Pending,
         Poll::Ready(connection) => Poll::Ready(connection.map_err(|error| {
             tracing::debug!(endpoint = %endpoint.endpoint.address, %error, "connect failed");
-            if is_our_own(&error) { Cause::OutOfSockets } else { Cause::ConnectFailed }
+            match error.kind() {
+                _ if is_our_own(&error) => Cause::OutOfSockets,
+                std::io::ErrorKind::Unsupported => Cause::NoUpgrade,
+                _ => Cause::ConnectFailed,
+            }
         })),
     })
     .await;
@@ -225,7 +272,7 @@ impl Sending<'_> {
                     connection.retire();
                 }
                 let is_early = self.progress.is_some_and(|progress| !progress.ended.get());
-                return Ok(Answer { response, connection, is_early });
+                return Ok(Answer { response, link: Link::Own(connection), is_early });
             }
             (Some(Ok(_)), None) => Cause::UpstreamClosed,
             (None, _) => Cause::UpstreamTimeout,
@@ -260,6 +307,57 @@ impl Sending<'_> {
         let cause = if self.waits.deadlines.expired(Wait::Request) { Cause::RequestTimeout } else { cause };
         Failure { cause, sent, reused: self.reused }
     }
+}
+
+/// One attempt on a connection of HTTP/2, which somebody else drives.
+async fn multiplexed(lease: Lease, request: &mut Outgoing, waits: Waits<'_>, now: Instant) -> Result<Answer, Failure> {
+    let sending = Sending { reused: lease.is_reused(), written_before: 0, progress: request.body.progress(), waits };
+    let Some(outgoing) = request.take_h2(lease.scheme()) else {
+        return Err(sending.failure(Cause::BadRequest("the request's host is not a valid host"), false));
+    };
+    let mut answer = pin!(lease.send(outgoing));
+    waits.arm(now + waits.timeouts.response_head);
+    let mut passed = 0;
+    let result = poll_fn(|cx| match answer.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Some(result)),
+        // Nobody wakes the task that waits for more of the body.
+        Poll::Pending if waits.deadlines.expired(Wait::RequestBody) => Poll::Ready(None),
+        Poll::Pending => sending.poll_deadline(&mut passed),
+    })
+    .await;
+    waits.deadlines.disarm(Wait::Upstream);
+    let (cause, sent) = match result {
+        Some(Ok(response)) if response.status().is_informational() => (Cause::UpstreamInvalid, true),
+        Some(Ok(response)) => {
+            let is_early = sending.progress.is_some_and(|progress| !progress.ended.get());
+            return Ok(Answer { response, link: Link::Multiplexed(lease), is_early });
+        }
+        None if waits.deadlines.expired(Wait::RequestBody) => (Cause::BodyTimeout, true),
+        None => (Cause::UpstreamTimeout, true),
+        Some(Err(mut error)) => {
+            let unused = error.take_message();
+            let error = error.into_error();
+            let sent = unused.is_none() && !was_refused(&error);
+            if let Some(unused) = unused {
+                request.body = unused.into_body();
+                request.whole = true;
+            }
+            (cause_of(&error), sent)
+        }
+    };
+    if !request.whole {
+        request.take_back_body();
+    }
+    Err(sending.failure(cause, sent))
+}
+
+/// Whether the endpoint says that it has not begun this request: REFUSED_STREAM, or GOAWAY with an earlier last stream (RFC 9113
+/// section 8.7).
+fn was_refused(error: &hyper::Error) -> bool {
+    let error = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    error.is_some_and(|error| {
+        error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
 }
 
 /// Whether it is open to doubt where the answer ends. One with a body of known length was framed by that alone; nobody has read

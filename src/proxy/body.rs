@@ -18,6 +18,7 @@ use super::Turn;
 use super::exchange::Exchange;
 use crate::deadlines::Wait;
 use crate::metrics::Outcome;
+use crate::upstream::Lease;
 use crate::upstream::connections::UpstreamConnection;
 
 /// See the module.
@@ -50,6 +51,9 @@ pub(super) enum Carrier {
     /// A task of its own: the answer began before the request body had ended, and neither may wait for the other.
     #[expect(dead_code, reason = "held to be dropped")]
     Task(Driver),
+    /// The connection's own task: it serves others too.
+    #[expect(dead_code, reason = "held to be dropped")]
+    Stream(Lease),
     /// Nobody any more.
     Done,
 }
@@ -110,7 +114,7 @@ impl ResponseBody {
 
 impl Streaming {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let is_driven_elsewhere = matches!(self.connection, Carrier::Task(_));
+        let is_driven_elsewhere = matches!(self.connection, Carrier::Task(_) | Carrier::Stream(_));
         if is_driven_elsewhere && self.exchange.client().deadlines.expired(Wait::RequestBody) {
             // Nobody wakes the task that waits for it.
             return self.cut(&"the client sent no more of its request in time");
@@ -124,7 +128,7 @@ impl Streaming {
                 connection.poll_drive(cx);
                 Pin::new(&mut *incoming).poll_frame(cx)
             }),
-            Carrier::Task(_) | Carrier::Done => Pin::new(incoming).poll_frame(cx),
+            Carrier::Task(_) | Carrier::Stream(_) | Carrier::Done => Pin::new(incoming).poll_frame(cx),
         };
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
@@ -155,6 +159,9 @@ impl Streaming {
             (None, true) => deadlines.disarm(Wait::Drain),
             _ => {}
         }
+        if deadlines.expired(Wait::Request) {
+            return self.cut(&"the client's deadline is over");
+        }
         if deadlines.expired(Wait::Upstream) {
             return self.cut(&"the endpoint sent no more of its answer in time");
         }
@@ -178,8 +185,7 @@ impl Streaming {
 
     fn end_early(&mut self) {
         let deadlines = &self.exchange.client().deadlines;
-        deadlines.disarm(Wait::Upstream);
-        deadlines.disarm(Wait::Drain);
+        [Wait::Upstream, Wait::Request, Wait::Drain].iter().for_each(|&wait| deadlines.disarm(wait));
         self.connection = Carrier::Done;
         self.exchange.client().cut();
         self.exchange.finish(Outcome::Cut);
@@ -194,8 +200,7 @@ impl Streaming {
     /// The whole answer was passed on.
     fn complete(&mut self) {
         let deadlines = &self.exchange.client().deadlines;
-        deadlines.disarm(Wait::Upstream);
-        deadlines.disarm(Wait::Drain);
+        [Wait::Upstream, Wait::Request, Wait::Drain].iter().for_each(|&wait| deadlines.disarm(wait));
         self.exchange.answered_whole();
         let now = self.exchange.finish_answered();
         if let Carrier::Inline(connection) = std::mem::replace(&mut self.connection, Carrier::Done) {

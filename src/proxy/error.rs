@@ -8,8 +8,8 @@ use http::header::{
 };
 use http::{Response, StatusCode};
 
-use super::Turn;
 use super::body::ResponseBody;
+use super::{Turn, grpc};
 use crate::upstream::request_body::BodyFailure;
 
 /// The header field that names the cause.
@@ -28,6 +28,8 @@ pub(super) enum Cause {
     HeadTooLarge,
     /// The client wants a protocol that is not known here.
     UnknownProtocol,
+    /// The replicas speak a protocol that knows no `Upgrade`.
+    NoUpgrade,
     /// No route fits host and path.
     NoRoute,
     /// The request body is larger than `limits.request_body`.
@@ -63,7 +65,7 @@ impl Cause {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnknownProtocol => StatusCode::NOT_IMPLEMENTED,
+            Self::UnknownProtocol | Self::NoUpgrade => StatusCode::NOT_IMPLEMENTED,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::NoEndpoint | Self::Overloaded | Self::OutOfSockets => StatusCode::SERVICE_UNAVAILABLE,
@@ -81,6 +83,7 @@ impl Cause {
             Self::NoRoute => "no-route",
             Self::BodyTooLarge => "request-body-too-large",
             Self::UnknownProtocol => "unknown-protocol",
+            Self::NoUpgrade => "no-upgrade",
             Self::HeadTooLarge => "request-head-too-large",
             Self::BodyTimeout => "request-body-timeout",
             Self::NoEndpoint => "no-endpoint",
@@ -104,6 +107,7 @@ impl Cause {
             Self::NoRoute => "no route of this proxy fits the host and path of the request",
             Self::BodyTooLarge => "the request body is larger than this proxy allows",
             Self::UnknownProtocol => "the only protocol that this proxy takes in a CONNECT is websocket",
+            Self::NoUpgrade => "the replicas speak HTTP/2 in plain text, over which nothing can be upgraded",
             Self::HeadTooLarge => "the request has more header fields than this proxy allows",
             Self::BodyTimeout => "the rest of the request body did not arrive in time",
             Self::NoEndpoint => "no replica is ready to take this request, try again in a moment",
@@ -129,9 +133,14 @@ impl From<BodyFailure> for Cause {
     }
 }
 
-/// Builds the answer, as JSON if the client asks for it and as text otherwise.
+/// Builds the answer: in the words of gRPC for a call, as JSON if the client asks for it, and as text otherwise.
 pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, turn: Turn) -> Response<ResponseBody> {
     turn.client().was_answered.set(true);
+    if grpc::is_call(request_headers) {
+        let mut response = grpc::answer(cause, turn);
+        response.headers_mut().insert(ERROR_FIELD, HeaderValue::from_static(cause.name()));
+        return response;
+    }
     let wants_json = request_headers
         .get(ACCEPT)
         .and_then(|accept| accept.to_str().ok())

@@ -195,6 +195,14 @@ pub(crate) fn announce_chunks(headers: &mut HeaderMap) {
     headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
 }
 
+/// Turns the fields of a request for HTTP/1.1 into those for HTTP/2: what concerns the connection is said in other ways there
+/// (RFC 9113 section 8.2.2).
+pub(super) fn to_h2(headers: &mut HeaderMap) {
+    for name in [HOST, CONNECTION, TRANSFER_ENCODING] {
+        headers.remove(name);
+    }
+}
+
 /// Whether an answer says twice where it ends, in different ways (RFC 9112 section 6.3): somebody wants us to disagree.
 pub(crate) fn has_two_framings(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH)

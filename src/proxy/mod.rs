@@ -8,6 +8,7 @@ mod attempt;
 pub mod body;
 mod error;
 mod exchange;
+mod grpc;
 mod headers;
 mod queue;
 mod redirect;
@@ -35,6 +36,7 @@ use crate::outbox::Outbox;
 use crate::snapshot::{Snapshot, View, Viewer};
 use crate::telemetry::AccessLog;
 use crate::upstream::Tried;
+use crate::upstream::connections::Link;
 use crate::upstream::request_body::{Bounds, Progress, RequestBody};
 use access::AccessDraft;
 use attempt::{Answer, Outgoing, Waits, attempt};
@@ -315,7 +317,9 @@ pub async fn handle(
     let mut exchange = Exchange::open(&proxy, &client, view, pool, started, access);
     let mut outgoing = Outgoing::new(parts, body, wanted.is_some());
     let settled = settle(&mut exchange, &mut outgoing).await;
-    client.deadlines.disarm(Wait::Request);
+    if outgoing.call_timeout.is_none() {
+        client.deadlines.disarm(Wait::Request);
+    }
     Ok(match (settled, wanted) {
         (Ok(answer), Some(wanted)) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             upgrade::accept(exchange, answer, wanted, turn)
@@ -323,7 +327,7 @@ pub async fn handle(
         (Ok(answer), _) => pass_on(exchange, answer, turn),
         (Err(cause), _) => {
             let answer = error::answer(cause, &outgoing.parts().headers, turn);
-            exchange.answered(answer.status());
+            exchange.answered(cause.status());
             exchange.finish_answered();
             answer
         }
@@ -359,7 +363,7 @@ async fn settle(exchange: &mut Exchange, request: &mut Outgoing) -> Result<Answe
     let view = Rc::clone(exchange.view());
     let client = Rc::clone(exchange.client());
     let (deadlines, timeouts) = (&*client.deadlines, &view.snapshot.timeouts);
-    if let Some(timeout) = timeouts.request {
+    if let Some(timeout) = timeouts.request.into_iter().chain(request.call_timeout).min() {
         deadlines.arm(Wait::Request, exchange.started + timeout);
     }
     let (mut tried, mut fresh, mut now, mut unwell) = (Tried::default(), false, exchange.started, None);
@@ -464,13 +468,17 @@ fn log_failure(exchange: &Exchange, request: &Outgoing, failure: Failure, decisi
 
 /// Turns an endpoint's answer into the client's.
 fn pass_on(mut exchange: Exchange, answer: Answer, turn: Turn) -> Response<ResponseBody> {
-    let Answer { mut response, connection, is_early } = answer;
+    let Answer { mut response, link, is_early } = answer;
     exchange.answered(response.status());
     let announced = headers::prepare_response(response.headers_mut());
     if let (Some(timeout), Some(endpoint)) = (announced, exchange.endpoint()) {
         endpoint.endpoint.idle_limit().announced(timeout);
     }
-    let carrier = if is_early { Carrier::Task(Driver::spawn(*connection)) } else { Carrier::Inline(connection) };
+    let carrier = match link {
+        Link::Own(connection) if is_early => Carrier::Task(Driver::spawn(*connection)),
+        Link::Own(connection) => Carrier::Inline(connection),
+        Link::Multiplexed(lease) => Carrier::Stream(lease),
+    };
     let read_timeout = exchange.view().snapshot.timeouts.response_body;
     let mut response = response.map(|incoming| ResponseBody::upstream(incoming, carrier, exchange, read_timeout, turn));
     // hyper writes the version its client speaks, whatever the endpoint spoke.

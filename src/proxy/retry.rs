@@ -101,6 +101,7 @@ fn is_upstream_s(cause: Cause) -> bool {
         | Cause::MethodNotAllowed
         | Cause::HeadTooLarge
         | Cause::UnknownProtocol
+        | Cause::NoUpgrade
         | Cause::NoRoute
         | Cause::BodyTooLarge
         | Cause::BodyTimeout

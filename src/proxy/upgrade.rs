@@ -20,6 +20,7 @@ use super::error::Cause;
 use super::exchange::Exchange;
 use super::headers;
 use super::tunnel::Tunnel;
+use crate::upstream::connections::Link;
 
 const WEBSOCKET: &str = "websocket";
 
@@ -93,8 +94,11 @@ impl Wanted {
 
 /// Tells the client that the endpoint agrees, and leaves the tunnel for when that has been sent.
 pub(super) fn accept(mut exchange: Exchange, answer: Answer, wanted: Wanted, turn: Turn) -> Response<ResponseBody> {
-    let Answer { mut response, connection, .. } = answer;
-    let upstream = if wanted.is_granted(response.headers()) { connection.into_raw() } else { None };
+    let Answer { mut response, link, .. } = answer;
+    let upstream = match link {
+        Link::Own(connection) if wanted.is_granted(response.headers()) => connection.into_raw(),
+        _ => None,
+    };
     let Some((upstream, ahead)) = upstream else {
         let answer = super::error::answer(Cause::UpstreamInvalid, &HeaderMap::new(), turn);
         exchange.endpoint_failed(1);

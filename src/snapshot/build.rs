@@ -11,19 +11,42 @@ use super::routes::Routes;
 use crate::config::model::{self, BackendAddress, BackendState, Config};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::health::{Health, Machine};
+use crate::upstream::wire::Wire;
 use crate::upstream::{Member, MemberState, Pool, PoolShared};
 
 /// Addresses of backend names, as last resolved.
 pub type Resolved = BTreeMap<String, Vec<IpAddr>>;
 
+/// How the endpoints of each pool are spoken to.
+pub type Wires = BTreeMap<String, Wire>;
+
+/// Reads what is needed to speak to the endpoints of each pool; keeps what has not changed since `before`.
+///
+/// # Errors
+/// The pool, the file that does not serve, and why.
+pub fn wires(config: &Config, before: &Wires) -> Result<Wires, String> {
+    let load = |(name, pool): (&String, &model::Pool)| {
+        let wire = Wire::load(pool.protocol, &pool.tls, before.get(name));
+        wire.map(|wire| (name.clone(), wire)).map_err(|why| format!("pool {name}: {why}"))
+    };
+    config.pools.iter().map(load).collect()
+}
+
 /// Builds the snapshot for `config`. Endpoints that `previous` knows by (pool, address) are carried over as they are.
-pub fn build(config: &Config, resolved: &Resolved, previous: Option<&Snapshot>, workers: usize) -> Snapshot {
+pub fn build(
+    config: &Config,
+    resolved: &Resolved,
+    wires: &Wires,
+    previous: Option<&Snapshot>,
+    workers: usize,
+) -> Snapshot {
     let pools: Box<[Arc<Pool>]> = config
         .pools
         .iter()
         .map(|(name, pool)| {
             let before = previous.and_then(|snapshot| snapshot.pool(name));
-            Arc::new(build_pool(name, pool, resolved, before, workers))
+            let wire = wires.get(name).cloned().unwrap_or(Wire::Http1);
+            Arc::new(build_pool(name, pool, wire, resolved, before, workers))
         })
         .collect();
     // The names are sorted in the map, and every route names one of them.
@@ -41,6 +64,7 @@ pub fn build(config: &Config, resolved: &Resolved, previous: Option<&Snapshot>, 
 fn build_pool(
     name: &str,
     config: &model::Pool,
+    wire: Wire,
     resolved: &Resolved,
     before: Option<&Arc<Pool>>,
     workers: usize,
@@ -90,7 +114,7 @@ fn build_pool(
             shared.retire(&member.endpoint);
         }
     }
-    Pool::new(name, config, members, shared)
+    Pool::new(name, config, wire, members, shared)
 }
 
 fn addresses(address: &BackendAddress, resolved: &Resolved) -> Vec<SocketAddr> {
@@ -129,6 +153,10 @@ fn held(config: &model::Pool, members: &[Member], before: Option<&Arc<Pool>>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn build(config: &Config, resolved: &Resolved, previous: Option<&Snapshot>, workers: usize) -> Snapshot {
+        super::build(config, resolved, &Wires::new(), previous, workers)
+    }
 
     fn config(backends: &str) -> Config {
         let text = format!(

@@ -79,19 +79,21 @@ impl View {
         let known = || previous.into_iter().flat_map(|view| view.endpoints.iter().flatten());
         let idle_max = snapshot.limits.idle_per_endpoint;
         let mut left: HashMap<_, _> = known().map(|e| (Arc::as_ptr(&e.endpoint), e)).collect();
-        let mut adopt = |pool: &Pool, endpoint: &Arc<_>| match left.remove(&Arc::as_ptr(endpoint)) {
+        let mut adopt = |pool: &Pool, member: &Member| match left.remove(&Arc::as_ptr(&member.endpoint)) {
             Some(kept) => {
                 kept.limit_idle(idle_max);
+                kept.speak(&pool.wire, &member.backend);
                 Rc::clone(kept)
             }
             None => {
-                let (endpoint, queue) = (Arc::clone(endpoint), Arc::clone(&pool.shared.queue));
-                Rc::new(WorkerEndpoint::new(endpoint, worker, Rc::clone(outbox), queue, idle_max))
+                let (endpoint, queue) = (Arc::clone(&member.endpoint), Arc::clone(&pool.shared.queue));
+                let wire = (pool.wire.clone(), Arc::clone(&member.backend));
+                Rc::new(WorkerEndpoint::new(endpoint, worker, Rc::clone(outbox), queue, wire, idle_max))
             }
         };
         let now = Instant::now();
         let mut take = |pool: &Pool, member: &Member| {
-            let endpoint = adopt(pool, &member.endpoint);
+            let endpoint = adopt(pool, member);
             endpoint.set_draining(!member.state.takes_requests(), now);
             endpoint
         };

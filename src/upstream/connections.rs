@@ -8,7 +8,7 @@
 //! The most recently used connection is taken first, so that surplus ones grow old and are closed.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,18 +17,22 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::endpoint::{Endpoint, EndpointCell};
+use super::multiplex::{Lease, Multiplexed};
 use super::queue::Queue;
 use super::quiet::QuietWaker;
 use super::request_body::RequestBody;
-use crate::outbox::{Outbox, Socket};
+use super::wire::{Session, Wire};
+use crate::outbox::{Outbox, Socket, SocketIo};
 
 /// Bound of the read and the write buffer of a connection to an endpoint, and so of an answer's head.
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
@@ -51,6 +55,9 @@ pub struct WorkerEndpoint {
     outbox: Rc<Outbox>,
     /// Who waits for a request of this pool to end.
     queue: Arc<Queue>,
+    /// How it is spoken to, and its backend as written.
+    wire: RefCell<(Wire, Arc<str>)>,
+    multiplexed: Multiplexed,
     #[expect(
         clippy::vec_box,
         reason = "the boxes come from and go to requests; moving the connections would cost more"
@@ -67,6 +74,7 @@ impl WorkerEndpoint {
         worker: usize,
         outbox: Rc<Outbox>,
         queue: Arc<Queue>,
+        wire: (Wire, Arc<str>),
         idle_max: usize,
     ) -> Self {
         Self {
@@ -74,6 +82,8 @@ impl WorkerEndpoint {
             worker,
             outbox,
             queue,
+            wire: RefCell::new(wire),
+            multiplexed: Multiplexed::default(),
             idle: RefCell::default(),
             idle_max: Cell::new(idle_max),
             draining_since: Cell::default(),
@@ -126,11 +136,30 @@ impl WorkerEndpoint {
         idle.push(connection);
     }
 
+    /// A place on a connection that others use as well, if there is one.
+    pub fn lease(&self) -> Option<Lease> {
+        self.multiplexed.lease()
+    }
+
+    /// Is spoken to like this from now on.
+    pub(crate) fn speak(&self, wire: &Wire, backend: &Arc<str>) {
+        let is_same = {
+            let (known, known_backend) = &*self.wire.borrow();
+            known.is_same(wire) && known_backend == backend
+        };
+        if !is_same {
+            *self.wire.borrow_mut() = (wire.clone(), Arc::clone(backend));
+            self.idle.borrow_mut().clear();
+            self.multiplexed.clear();
+        }
+    }
+
     /// Closes unused connections that are older than `idle_timeout` or were closed by the endpoint.
     pub fn reap(&self, idle_timeout: Duration, now: Instant) {
         let mut cx = Context::from_waker(Waker::noop());
         let idle_limit = self.endpoint.idle_limit();
         let idle_timeout = idle_limit.at_most(idle_timeout, now);
+        self.multiplexed.reap(idle_timeout, now);
         self.idle.borrow_mut().retain_mut(|connection| {
             let is_over = connection.poll_drive(&mut cx);
             if is_over {
@@ -158,31 +187,63 @@ impl WorkerEndpoint {
     pub fn limit_idle(&self, idle_max: usize) {
         self.idle_max.set(idle_max);
         self.idle.borrow_mut().truncate(idle_max);
+        if idle_max == 0 {
+            self.multiplexed.clear();
+        }
     }
 
-    /// Opens a connection.
-    pub async fn connect(&self) -> io::Result<Box<UpstreamConnection>> {
+    /// Opens a connection, or gets a place on one that is being opened; with `only_h1`, one that can be upgraded.
+    ///
+    /// # Errors
+    /// The connection does not stand, or the endpoint is not who it should be.
+    pub async fn connect(&self, only_h1: bool, h2_ping: Duration) -> io::Result<Link> {
+        let (wire, backend) = self.wire.borrow().clone();
+        match wire {
+            Wire::Http1 => self.stream().await?.h1(None).await,
+            Wire::H2c if only_h1 => Err(io::ErrorKind::Unsupported.into()),
+            Wire::Tls(tls) if only_h1 => {
+                let record = self.stream().await?;
+                let (session, _) = tls.connect(record.io(), &backend, true).await?;
+                record.h1(Some(session)).await
+            }
+            Wire::H2c | Wire::Tls(_) => {
+                while self.multiplexed.wait_for_other().await {
+                    if let Some(lease) = self.lease() {
+                        return Ok(Link::Multiplexed(lease));
+                    }
+                }
+                let _opening = self.multiplexed.begin_opening();
+                let record = self.stream().await?;
+                let (session, scheme) = match wire {
+                    Wire::Tls(tls) => (Some(tls.connect(record.io(), &backend, false).await?), Scheme::HTTPS),
+                    _ => (None, Scheme::HTTP),
+                };
+                match session {
+                    Some((session, false)) => record.h1(Some(session)).await,
+                    session => {
+                        let io = record.over(session.map(|(session, _)| session)).await?;
+                        self.multiplexed.open(io, scheme, h2_ping).await.map(Link::Multiplexed)
+                    }
+                }
+            }
+        }
+    }
+
+    async fn stream(&self) -> io::Result<Rc<Record>> {
         self.cell().connects.add(1);
         let stream = TcpStream::connect(self.endpoint.address).await?;
         stream.set_nodelay(true)?;
-        let record = Rc::new(Record::new(Socket::new(stream, Rc::clone(&self.outbox))));
-        let io = UpstreamIo(Rc::clone(&record));
-        let handshake = http1::Builder::new().max_buf_size(BUFFER_BYTES_MAX).handshake(io).await;
-        let (sender, driver) = handshake.map_err(io::Error::other)?;
-        let idle_since = Instant::now();
-        let waker = QuietWaker::default();
-        Ok(Box::new(UpstreamConnection {
-            sender,
-            driver,
-            waker,
-            record,
-            idle_since,
-            seen_open: idle_since,
-            is_reused: false,
-            is_last: false,
-            is_done: false,
-        }))
+        Ok(Rc::new(Record::new(Socket::new(stream, Rc::clone(&self.outbox)))))
     }
+}
+
+/// A way to send a request to an endpoint.
+#[derive(Debug)]
+pub enum Link {
+    /// A connection of its own, of HTTP/1.1.
+    Own(Box<UpstreamConnection>),
+    /// A stream on one of HTTP/2.
+    Multiplexed(Lease),
 }
 
 /// One HTTP/1.1 connection to an endpoint.
@@ -327,6 +388,39 @@ pub struct Record {
 }
 
 impl Record {
+    /// The socket as something that TLS can run over.
+    fn io(&self) -> TokioIo<SocketIo> {
+        TokioIo::new(SocketIo(Rc::clone(&self.socket)))
+    }
+
+    /// What is to be read and written, after the handshake if there was one.
+    async fn over(self: &Rc<Self>, session: Option<Session>) -> io::Result<UpstreamIo> {
+        // What belongs to the handshake must not be taken for a part of the request.
+        poll_fn(|cx| self.socket.poll_all(cx)).await?;
+        let session = session.map(|session| Box::new(TokioIo::new(session)));
+        Ok(UpstreamIo { record: Rc::clone(self), session })
+    }
+
+    /// Speaks HTTP/1.1.
+    async fn h1(self: Rc<Self>, session: Option<Session>) -> io::Result<Link> {
+        let io = self.over(session).await?;
+        let handshake = http1::Builder::new().max_buf_size(BUFFER_BYTES_MAX).handshake(io).await;
+        let (sender, driver) = handshake.map_err(io::Error::other)?;
+        let idle_since = Instant::now();
+        let waker = QuietWaker::default();
+        Ok(Link::Own(Box::new(UpstreamConnection {
+            sender,
+            driver,
+            waker,
+            record: self,
+            idle_since,
+            seen_open: idle_since,
+            is_reused: false,
+            is_last: false,
+            is_done: false,
+        })))
+    }
+
     fn new(socket: Rc<Socket>) -> Self {
         Self { socket, head: RefCell::default(), reads_before_answer: Cell::default() }
     }
@@ -384,21 +478,27 @@ fn parse_fields(head: &[u8]) -> Option<HeaderMap> {
     Some(map)
 }
 
-/// A socket that keeps record of what is written to it: *provably unsent* is known, not guessed.
+/// A socket, or TLS over it, that keeps record of what is written to it: *provably unsent* is known, not guessed.
 #[derive(Debug)]
-pub struct UpstreamIo(Rc<Record>);
+pub struct UpstreamIo {
+    record: Rc<Record>,
+    session: Option<Box<TokioIo<Session>>>,
+}
 
 impl Drop for UpstreamIo {
     fn drop(&mut self) {
         // Nobody waits for the answer any more.
-        self.0.socket.cancel();
+        self.record.socket.cancel();
     }
 }
 
 impl Read for UpstreamIo {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let polled = self.0.socket.poll_read(cx, buf);
-        self.0.read(polled.is_ready())?;
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let polled = match &mut self.session {
+            Some(session) => Pin::new(session).poll_read(cx, buf),
+            None => self.record.socket.poll_read(cx, buf),
+        };
+        self.record.read(polled.is_ready())?;
         polled
     }
 }
@@ -409,26 +509,35 @@ impl Write for UpstreamIo {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if let Some(first) = bufs.first() {
-            self.0.handed_over(first);
+            self.record.handed_over(first);
         }
-        self.0.socket.poll_write(cx, bufs)
+        match &mut self.session {
+            Some(session) => Pin::new(session).poll_write_vectored(cx, bufs),
+            None => self.record.socket.poll_write(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.socket.poll_flush(cx)
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.session {
+            Some(session) => Pin::new(session).poll_flush(cx),
+            None => self.record.socket.poll_flush(cx),
+        }
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.socket.poll_shutdown(cx)
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.session {
+            Some(session) => Pin::new(session).poll_shutdown(cx),
+            None => self.record.socket.poll_shutdown(cx),
+        }
     }
 }
 

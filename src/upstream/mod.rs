@@ -10,11 +10,13 @@ pub mod discover;
 pub mod endpoint;
 pub mod health;
 pub mod idle;
+mod multiplex;
 mod pick;
 pub mod queue;
 mod quiet;
 pub mod request_body;
 mod shared;
+pub mod wire;
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError};
@@ -26,8 +28,10 @@ use crate::config::model::{self, Algorithm, HealthCheck};
 use balance::Balance;
 use endpoint::Endpoint;
 use health::Health;
+pub use multiplex::Lease;
 pub use pick::Tried;
 pub use shared::PoolShared;
+use wire::Wire;
 
 /// A pool as one snapshot sees it.
 #[derive(Debug)]
@@ -46,6 +50,8 @@ pub struct Pool {
     pub eject: model::Eject,
     /// How long the share of a returning endpoint grows.
     pub slow_start: Duration,
+    /// How endpoints are spoken to.
+    pub wire: Wire,
     /// How endpoints are probed, if they are.
     pub health: Option<HealthCheck>,
     /// Its endpoints, in the order of the config.
@@ -157,7 +163,13 @@ impl Mode {
 
 impl Pool {
     /// Puts a pool together; its mode follows from the health its endpoints have now.
-    pub fn new(name: Arc<str>, config: &model::Pool, members: Vec<Member>, shared: Arc<PoolShared>) -> Self {
+    pub fn new(
+        name: Arc<str>,
+        config: &model::Pool,
+        wire: Wire,
+        members: Vec<Member>,
+        shared: Arc<PoolShared>,
+    ) -> Self {
         let weights: Vec<u32> = members.iter().map(|member| member.weight).collect();
         let pool = Self {
             name,
@@ -167,6 +179,7 @@ impl Pool {
             queue: config.queue.clone(),
             eject: config.eject.clone(),
             slow_start: config.slow_start,
+            wire,
             health: config.health.clone(),
             balance: Balance::new(config.balance, &weights),
             members: members.into(),
@@ -268,8 +281,10 @@ mod tests {
             queue: model::Queue::default(),
             eject: model::Eject::default(),
             slow_start: Duration::from_secs(10),
+            protocol: model::Protocol::default(),
+            tls: model::UpstreamTls::default(),
         };
-        Pool::new("app".into(), &config, members.collect(), Arc::new(PoolShared::new(1)))
+        Pool::new("app".into(), &config, Wire::Http1, members.collect(), Arc::new(PoolShared::new(1)))
     }
 
     #[test]

@@ -96,6 +96,20 @@ pub enum BodyFailure {
     TooLarge,
 }
 
+/// What hyper is told: an endpoint that speaks HTTP/2 shall hear CANCEL.
+#[derive(Debug, thiserror::Error)]
+#[error("{failure}")]
+pub struct BrokenOff {
+    failure: BodyFailure,
+    source: h2::Error,
+}
+
+impl From<BodyFailure> for BrokenOff {
+    fn from(failure: BodyFailure) -> Self {
+        Self { failure, source: h2::Reason::CANCEL.into() }
+    }
+}
+
 impl RequestBody {
     /// Wraps the client's body.
     pub fn new(incoming: Incoming, deadlines: &Rc<Deadlines>, bounds: Bounds) -> Self {
@@ -236,13 +250,14 @@ impl Drop for Reader {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = BodyFailure;
+    type Error = BrokenOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        self.0.as_mut().map_or(Poll::Ready(None), |reader| reader.poll_frame(cx))
+        let polled = self.0.as_mut().map_or(Poll::Ready(None), |reader| reader.poll_frame(cx));
+        polled.map(|frame| frame.map(|frame| frame.map_err(BrokenOff::from)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -5,6 +5,7 @@
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod h2;
+pub(crate) mod h2_backend;
 pub(crate) mod probed;
 pub(crate) mod reader;
 pub(crate) mod tls;

@@ -1,19 +1,22 @@
 //! Probes: one task per endpoint on the control plane, alive as long as the endpoint is probed.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, USER_AGENT};
-use http::{HeaderValue, Request};
-use http_body_util::{BodyExt, Empty};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, TE, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
@@ -21,10 +24,14 @@ use tokio::time::{sleep, timeout};
 use super::{Health, Verdict};
 use crate::config::model::{HealthCheck, Probe, StatusRanges};
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::wire::Wire;
 use crate::upstream::{MemberState, Pool};
 
 /// Bytes of a probe's answer that are looked at for the expected text.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// What probes call themselves.
+const USER_AGENT_SENT: &str = "unstick-health";
 
 /// Told of every verdict: the endpoint, and its new health if that changed.
 pub type OnVerdict = Rc<dyn Fn(&Endpoint, Option<Health>)>;
@@ -39,6 +46,7 @@ struct Prober {
     endpoint: Arc<Endpoint>,
     check: HealthCheck,
     backend: Arc<str>,
+    wire: Wire,
     task: JoinHandle<()>,
 }
 
@@ -65,25 +73,26 @@ impl Probers {
                     Arc::ptr_eq(&prober.endpoint, &member.endpoint)
                         && prober.check == *check
                         && prober.backend == member.backend
+                        && prober.wire.is_same(&pool.wire)
                 });
-                let prober = kept.unwrap_or_else(|| self.start(&member.endpoint, check, &member.backend));
+                let prober = kept.unwrap_or_else(|| self.start(&member.endpoint, check, &member.backend, &pool.wire));
                 self.tasks.insert(key, prober);
             }
         }
     }
 
-    fn start(&self, endpoint: &Arc<Endpoint>, check: &HealthCheck, backend: &Arc<str>) -> Prober {
-        let (endpoint, check, backend) = (Arc::clone(endpoint), check.clone(), Arc::clone(backend));
-        let task =
-            spawn_local(watch(Arc::clone(&endpoint), check.clone(), Arc::clone(&backend), Rc::clone(&self.on_verdict)));
-        Prober { endpoint, check, backend, task }
+    fn start(&self, endpoint: &Arc<Endpoint>, check: &HealthCheck, backend: &Arc<str>, wire: &Wire) -> Prober {
+        let (endpoint, check, backend, wire) = (Arc::clone(endpoint), check.clone(), Arc::clone(backend), wire.clone());
+        let on_verdict = Rc::clone(&self.on_verdict);
+        let watch = watch(Arc::clone(&endpoint), check.clone(), Arc::clone(&backend), wire.clone(), on_verdict);
+        Prober { endpoint, check, backend, wire, task: spawn_local(watch) }
     }
 }
 
 /// Probes one endpoint until aborted.
-async fn watch(endpoint: Arc<Endpoint>, check: HealthCheck, backend: Arc<str>, on_verdict: OnVerdict) {
+async fn watch(endpoint: Arc<Endpoint>, check: HealthCheck, backend: Arc<str>, wire: Wire, on_verdict: OnVerdict) {
     loop {
-        let verdict = match timeout(check.timeout, probe(endpoint.address, &check.probe, &backend)).await {
+        let verdict = match timeout(check.timeout, probe(endpoint.address, &check.probe, &backend, &wire)).await {
             Ok(verdict) => verdict,
             Err(_) => Err(format!("no answer within {:?}", check.timeout)),
         };
@@ -99,43 +108,142 @@ async fn watch(endpoint: Arc<Endpoint>, check: HealthCheck, backend: Arc<str>, o
 ///
 /// # Errors
 /// Why it did not pass, in a few words.
-pub async fn probe(address: SocketAddr, probe: &Probe, backend: &str) -> Verdict {
+pub async fn probe(address: SocketAddr, probe: &Probe, backend: &str, wire: &Wire) -> Verdict {
     let stream = TcpStream::connect(address).await.map_err(|error| format!("connect: {}", plain(&error)))?;
+    let (io, is_h2): (Box<dyn Stream>, bool) = match (probe, wire) {
+        (Probe::Tcp, _) => return Ok(()),
+        (_, Wire::Http1) => (Box::new(stream), false),
+        (_, Wire::H2c) => (Box::new(stream), true),
+        (_, Wire::Tls(tls)) => {
+            let (session, is_h2) =
+                tls.connect(stream, backend, false).await.map_err(|error| format!("TLS: {error}"))?;
+            (Box::new(session), is_h2)
+        }
+    };
     match probe {
         Probe::Tcp => Ok(()),
         Probe::Http { path, host, status, body } => {
             let host = host.as_deref().unwrap_or(backend);
-            http(stream, path, host, status, body.as_deref()).await
+            let request = Request::get(path).header(HOST, host).header(USER_AGENT, USER_AGENT_SENT);
+            let request = request.body(Full::default()).map_err(|error| format!("cannot ask for {path}: {error}"))?;
+            exchange(io, is_h2, request, async |response| http_verdict(response, status, body.as_deref()).await).await
+        }
+        Probe::Grpc { .. } if !is_h2 => Err("the replica does not speak HTTP/2".to_owned()),
+        Probe::Grpc { service } => {
+            let request = grpc_check().header(HOST, backend).header(USER_AGENT, USER_AGENT_SENT);
+            let request = request.body(grpc_message(service)).map_err(|error| format!("cannot ask: {error}"))?;
+            exchange(io, is_h2, request, grpc_verdict).await
         }
     }
 }
 
-async fn http(stream: TcpStream, path: &str, host: &str, accepted: &StatusRanges, text: Option<&str>) -> Verdict {
-    let request = Request::get(path)
-        .header(HOST, host)
-        .header(USER_AGENT, HeaderValue::from_static("unstick-health"))
-        .header(CONNECTION, HeaderValue::from_static("close"))
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| format!("cannot ask for {path}: {error}"))?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| format!("connection: {error}"))?;
-    let exchange = async {
-        let response = sender.send_request(request).await.map_err(|error| format!("no valid answer: {error}"))?;
-        let status = response.status().as_u16();
-        if !accepted.contains(status) {
-            return Err(format!("status {status}"));
-        }
-        match text {
-            Some(text) => body_contains(response.into_body(), text).await,
-            None => Ok(()),
-        }
+/// What a probe can be sent over.
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// Sends one request over a fresh connection and judges its answer.
+async fn exchange(
+    io: Box<dyn Stream>,
+    is_h2: bool,
+    mut request: Request<Full<Bytes>>,
+    judge: impl AsyncFnOnce(Response<Incoming>) -> Verdict,
+) -> Verdict {
+    let no_connection = |error: hyper::Error| format!("connection: {error}");
+    let (answer, driver): (Boxed<_>, Boxed<_>) = if is_h2 {
+        to_h2(&mut request)?;
+        let (mut sender, connection) = http2::handshake(Local, TokioIo::new(io)).await.map_err(no_connection)?;
+        (Box::pin(async move { sender.send_request(request).await }), Box::pin(connection))
+    } else {
+        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(no_connection)?;
+        (Box::pin(async move { sender.send_request(request).await }), Box::pin(connection))
     };
-    let mut driver = std::pin::pin!(connection);
-    let mut exchange = std::pin::pin!(exchange);
+    let verdict = async { judge(answer.await.map_err(|error| format!("no valid answer: {error}"))?).await };
+    let (mut verdict, mut driver) = (pin!(verdict), driver);
     tokio::select! {
         biased;
-        verdict = &mut exchange => verdict,
-        _ = &mut driver => exchange.await,
+        verdict = &mut verdict => verdict,
+        _ = &mut driver => verdict.await,
+    }
+}
+
+/// Says the host as HTTP/2 does.
+fn to_h2(request: &mut Request<Full<Bytes>>) -> Result<(), String> {
+    let host = request.headers_mut().remove(HOST);
+    let host = host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
+    let uri = Uri::builder().scheme("http").authority(host).path_and_query(target).build();
+    *request.uri_mut() = uri.map_err(|error| format!("cannot ask: {error}"))?;
+    Ok(())
+}
+
+/// Runs what hyper has to run on this thread.
+#[derive(Debug, Clone, Copy)]
+struct Local;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, future: F) {
+        spawn_local(future);
+    }
+}
+
+async fn http_verdict(response: Response<Incoming>, accepted: &StatusRanges, text: Option<&str>) -> Verdict {
+    let status = response.status().as_u16();
+    match text {
+        _ if !accepted.contains(status) => Err(format!("status {status}")),
+        Some(text) => body_contains(response.into_body(), text).await,
+        None => Ok(()),
+    }
+}
+
+/// `grpc.health.v1.Health/Check`, but for its message.
+fn grpc_check() -> http::request::Builder {
+    Request::post("/grpc.health.v1.Health/Check").header(CONTENT_TYPE, "application/grpc").header(TE, "trailers")
+}
+
+/// `HealthCheckRequest { service = 1 }` as a gRPC message: a flag, its length, and the one field if it is not empty.
+fn grpc_message(service: &str) -> Full<Bytes> {
+    let mut message = Vec::new();
+    if !service.is_empty() {
+        message.push(0x0a);
+        varint(service.len(), &mut message);
+        message.extend_from_slice(service.as_bytes());
+    }
+    let length = u32::try_from(message.len()).unwrap_or(0);
+    Full::from([&[0][..], &length.to_be_bytes(), &message].concat())
+}
+
+fn varint(mut number: usize, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// Passes on `HealthCheckResponse { status = 1 }` with SERVING, which is 1.
+async fn grpc_verdict(response: Response<Incoming>) -> Verdict {
+    let (head, body) = response.into_parts();
+    if head.status != StatusCode::OK {
+        return Err(format!("status {}", head.status.as_u16()));
+    }
+    let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|error| format!("body: {error}"))?;
+    let status = |headers: &HeaderMap| headers.get("grpc-status").map(|status| status.as_bytes().to_vec());
+    let grpc_status = body.trailers().and_then(status).or_else(|| status(&head.headers));
+    match grpc_status.as_deref() {
+        Some(b"0") => {}
+        Some(b"5") => return Err("grpc-status 5: the replica does not know this service".to_owned()),
+        Some(b"12") => return Err("grpc-status 12: the replica has no health service".to_owned()),
+        Some(code) => return Err(format!("grpc-status {}", String::from_utf8_lossy(code))),
+        None => return Err("no grpc-status".to_owned()),
+    }
+    match body.to_bytes().get(5..) {
+        Some([0x08, 1, ..]) => Ok(()),
+        Some([0x08, 2, ..]) => Err("NOT_SERVING".to_owned()),
+        _ => Err("not SERVING".to_owned()),
     }
 }
 

@@ -1,0 +1,79 @@
+//! Certificates and keys on disk, in PEM (RFC 7468).
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use crate::config::model::CertificateFiles;
+
+/// ALPN protocol identifiers (RFC 7301, RFC 9113 section 3.1).
+pub(crate) const ALPN_H2: &[u8] = b"h2";
+pub(crate) const ALPN_H1: &[u8] = b"http/1.1";
+
+/// Tells whether a file has been replaced or written to.
+pub(crate) type Stamp = (u64, u64, SystemTime);
+
+/// What these files are now; `None` for one that is not there.
+pub(crate) fn stamps<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Vec<Option<Stamp>> {
+    let stamp =
+        |metadata: Metadata| (metadata.ino(), metadata.len(), metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+    files.map(|file| std::fs::metadata(file).ok().map(stamp)).collect()
+}
+
+/// A certificate with its key.
+///
+/// # Errors
+/// The file, and what is wrong with it.
+pub(crate) fn certified_key(files: &CertificateFiles, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
+    let chain = read_certificates(&files.cert)?;
+    let key =
+        PrivateKeyDer::from_pem_file(&files.key).map_err(|error| pem_problem(&files.key, "private key", error))?;
+    CertifiedKey::from_der(chain, key, provider)
+        .map_err(|error| format!("{} and {} do not serve together: {error}", files.cert.display(), files.key.display()))
+}
+
+/// The certificates in a PEM file; at least one.
+///
+/// # Errors
+/// The file, and what is wrong with it.
+pub(crate) fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let problem = |error| pem_problem(file, "certificate", error);
+    let certificates = CertificateDer::pem_file_iter(file).map_err(problem)?.collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.map_err(problem)?;
+    if certificates.is_empty() {
+        return Err(format!("{}: there is no certificate in it (BEGIN CERTIFICATE)", file.display()));
+    }
+    Ok(certificates)
+}
+
+/// The certificates of a PEM file as roots of trust.
+///
+/// # Errors
+/// The file, and what is wrong with it.
+pub(crate) fn read_roots(file: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in read_certificates(file)? {
+        roots.add(certificate).map_err(|error| at(file, error))?;
+    }
+    Ok(roots)
+}
+
+fn pem_problem(file: &Path, what: &str, error: rustls::pki_types::pem::Error) -> String {
+    match error {
+        rustls::pki_types::pem::Error::Io(error) => format!("cannot read {}: {error}", file.display()),
+        rustls::pki_types::pem::Error::NoItemsFound => format!("{}: there is no {what} in it", file.display()),
+        error => at(file, error),
+    }
+}
+
+/// A message with its file.
+pub(crate) fn at(file: &Path, error: impl std::fmt::Display) -> String {
+    format!("{}: {error}", file.display())
+}

@@ -1,0 +1,109 @@
+//! What gRPC wants of a proxy beyond HTTP/2: deadlines, and errors in its own words.
+//!
+//! Source: "gRPC over HTTP2" (PROTOCOL-HTTP2.md) and "HTTP to gRPC Status Code Mapping" of the gRPC project.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+
+use super::Turn;
+use super::body::ResponseBody;
+use super::error::Cause;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// Digits of a timeout at most.
+const TIMEOUT_DIGITS_MAX: usize = 8;
+
+/// Whether a request is a call: its content type is `application/grpc`, with or without the kind of its messages.
+pub(super) fn is_call(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let rest = content_type.and_then(|value| value.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// How long a call may take, if its client says so.
+pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let (unit, digits) = headers.get(GRPC_TIMEOUT)?.as_bytes().split_last()?;
+    if digits.len() > TIMEOUT_DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(number * 3600),
+        b'M' => Duration::from_secs(number * 60),
+        b'S' => Duration::from_secs(number),
+        b'm' => Duration::from_millis(number),
+        b'u' => Duration::from_micros(number),
+        b'n' => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+/// Tells a gRPC client what went wrong: the status stands in the head, which is all there is ("Trailers-Only").
+pub(super) fn answer(cause: Cause, turn: Turn) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::local(Bytes::new(), turn));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_STATUS, HeaderValue::from_static(status(cause)));
+    // Our sentences hold nothing that would have to be escaped.
+    headers.insert(GRPC_MESSAGE, HeaderValue::from_static(cause.explanation()));
+    response
+}
+
+fn status(cause: Cause) -> &'static str {
+    match (cause, cause.status()) {
+        (Cause::RequestTimeout, _) => "4",                     // DEADLINE_EXCEEDED
+        (Cause::BodyTooLarge | Cause::HeadTooLarge, _) => "8", // RESOURCE_EXHAUSTED
+        (_, StatusCode::BAD_REQUEST) => "13",                  // INTERNAL
+        (_, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) => "12", // UNIMPLEMENTED
+        _ => "14", // UNAVAILABLE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())])
+    }
+
+    #[test]
+    fn what_is_a_call() {
+        for (content_type, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc; x=y", true),
+            ("application/grpc-web", false),
+            ("application/json", false),
+        ] {
+            assert_eq!(is_call(&with(CONTENT_TYPE, content_type)), expected, "{content_type}");
+        }
+        assert!(!is_call(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn timeouts() {
+        for (text, expected) in [
+            ("5S", Some(5_000_000_000)),
+            ("100m", Some(100_000_000)),
+            ("7u", Some(7_000)),
+            ("1n", Some(1)),
+            ("2M", Some(120_000_000_000)),
+            ("99999999H", Some(359_999_996_400_000_000_000)),
+            ("123456789S", None),
+            ("5", None),
+            ("S", None),
+            ("-1S", None),
+            ("", None),
+        ] {
+            let found = timeout(&with(GRPC_TIMEOUT, text)).map(|timeout| timeout.as_nanos());
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+}

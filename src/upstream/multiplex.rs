@@ -1,0 +1,217 @@
+//! One worker's HTTP/2 connections to one endpoint: several requests at once on each (RFC 9113 section 5).
+//!
+//! Unlike a connection of HTTP/1.1, which belongs to the request it serves, such a connection is driven by a task of its own.
+//! A request takes a [`Lease`] on one. When all that there are have as many streams as they may have, another one is opened.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::uri::Scheme;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http2};
+use hyper::rt::Executor;
+use hyper_util::rt::TokioTimer;
+use tokio::sync::Notify;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::Instant;
+
+use super::connections::UpstreamIo;
+use super::request_body::RequestBody;
+
+/// Streams on one connection, if the endpoint does not want fewer.
+const STREAMS_MAX: usize = 100;
+
+/// Bytes of an answer on their way on one stream, before some of them were passed on; and on all streams of a connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX as u32;
+
+/// Bytes of a request body that wait within hyper for the endpoint to take them, per stream.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// Bytes of an answer's head.
+const HEAD_BYTES_MAX: u32 = 256 * 1024;
+
+/// The connections.
+#[derive(Debug, Default)]
+pub(super) struct Multiplexed {
+    connections: RefCell<Vec<Rc<Shared>>>,
+    /// Whether one is being opened: whoever comes meanwhile waits for it.
+    is_opening: Cell<bool>,
+    opened: Notify,
+}
+
+struct Shared {
+    sender: http2::SendRequest<RequestBody>,
+    scheme: Scheme,
+    streams: Cell<usize>,
+    connection: Rc<RefCell<http2::Connection<UpstreamIo, RequestBody, Local>>>,
+    is_over: Cell<bool>,
+    idle_since: Cell<Instant>,
+    was_used: Cell<bool>,
+    driver: RefCell<Option<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("streams", &self.streams).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Streams that it may have at one time.
+    fn streams_max(&self) -> usize {
+        self.connection.borrow().current_max_send_streams().min(STREAMS_MAX)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            driver.abort();
+        }
+    }
+}
+
+/// A place for one request on a connection.
+#[derive(Debug)]
+pub struct Lease {
+    shared: Rc<Shared>,
+    is_reused: bool,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let streams = self.shared.streams.get() - 1;
+        self.shared.streams.set(streams);
+        if streams == 0 {
+            self.shared.idle_since.set(Instant::now());
+        }
+    }
+}
+
+impl Lease {
+    fn on(shared: &Rc<Shared>) -> Self {
+        shared.streams.set(shared.streams.get() + 1);
+        Self { shared: Rc::clone(shared), is_reused: shared.was_used.replace(true) }
+    }
+
+    /// Whether others used the connection before.
+    pub fn is_reused(&self) -> bool {
+        self.is_reused
+    }
+
+    /// What its URIs begin with.
+    pub fn scheme(&self) -> Scheme {
+        self.shared.scheme.clone()
+    }
+
+    /// Sends a request. The error of the returned future holds it if nothing of it was taken.
+    pub fn send(
+        &self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
+        self.shared.sender.clone().try_send_request(request)
+    }
+}
+
+impl Multiplexed {
+    /// A place on a connection that is there.
+    pub(super) fn lease(&self) -> Option<Lease> {
+        let connections = self.connections.borrow();
+        let has_room = |shared: &&Rc<Shared>| !shared.is_over.get() && shared.streams.get() < shared.streams_max();
+        connections.iter().find(has_room).map(Lease::on)
+    }
+
+    /// Waits for a connection that somebody else is opening; `false` if nobody is.
+    pub(super) async fn wait_for_other(&self) -> bool {
+        if !self.is_opening.get() {
+            return false;
+        }
+        let opened = self.opened.notified();
+        opened.await;
+        true
+    }
+
+    /// Says that one is being opened, until the guard is dropped.
+    pub(super) fn begin_opening(&self) -> Opening<'_> {
+        self.is_opening.set(true);
+        Opening(self)
+    }
+
+    /// Speaks HTTP/2 over a connection that stands. While it has streams, the endpoint is asked every `ping` whether it is there,
+    /// and has as long to say so.
+    pub(super) async fn open(&self, io: UpstreamIo, scheme: Scheme, ping: Duration) -> io::Result<Lease> {
+        let (sender, connection) = http2::Builder::new(Local)
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_header_list_size(HEAD_BYTES_MAX)
+            .keep_alive_interval(ping)
+            .keep_alive_timeout(ping)
+            .handshake(io)
+            .await
+            .map_err(io::Error::other)?;
+        let connection = Rc::new(RefCell::new(connection));
+        let shared = Rc::new(Shared {
+            sender,
+            scheme,
+            streams: Cell::new(0),
+            connection: Rc::clone(&connection),
+            is_over: Cell::new(false),
+            idle_since: Cell::new(Instant::now()),
+            was_used: Cell::new(false),
+            driver: RefCell::default(),
+        });
+        let weak = Rc::downgrade(&shared);
+        let driver = spawn_local(async move {
+            let ended = poll_fn(|cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)).await;
+            ended.inspect_err(|error| tracing::debug!(%error, "connection to an endpoint ended")).ok();
+            if let Some(shared) = weak.upgrade() {
+                shared.is_over.set(true);
+            }
+        });
+        *shared.driver.borrow_mut() = Some(driver);
+        let lease = Lease::on(&shared);
+        self.connections.borrow_mut().push(shared);
+        Ok(lease)
+    }
+
+    /// Forgets what is over, or unused for longer than `idle_timeout`.
+    pub(super) fn reap(&self, idle_timeout: Duration, now: Instant) {
+        self.connections.borrow_mut().retain(|shared| {
+            let idle_for = now.saturating_duration_since(shared.idle_since.get());
+            !shared.is_over.get() && !shared.sender.is_closed() && (shared.streams.get() > 0 || idle_for < idle_timeout)
+        });
+    }
+
+    /// Nobody new uses what there is; streams under way keep their connections.
+    pub(super) fn clear(&self) {
+        self.connections.borrow_mut().clear();
+    }
+}
+
+/// See [`Multiplexed::begin_opening`].
+pub(super) struct Opening<'a>(&'a Multiplexed);
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.is_opening.set(false);
+        self.0.opened.notify_waiters();
+    }
+}
+
+/// Runs what hyper has to run on this worker.
+#[derive(Debug, Clone, Copy)]
+struct Local;
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
+    fn execute(&self, future: F) {
+        spawn_local(future);
+    }
+}
