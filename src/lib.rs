@@ -31,6 +31,7 @@ mod pem;
 #[cfg(feature = "prove")]
 pub mod prove;
 pub mod proxy;
+mod proxy_protocol;
 pub mod reload;
 mod replica;
 mod signals;

@@ -12,6 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -89,6 +90,8 @@ impl Outbox {
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: RefCell<TokioIo<TcpStream>>,
+    /// What was read from it and given back.
+    ahead: RefCell<Vec<u8>>,
     outbox: Rc<Outbox>,
     /// Messages in the outbox.
     queued: Cell<usize>,
@@ -107,6 +110,7 @@ impl Socket {
     pub(crate) fn new(stream: TcpStream, outbox: Rc<Outbox>) -> Rc<Self> {
         Rc::new(Self {
             stream: RefCell::new(TokioIo::new(stream)),
+            ahead: RefCell::default(),
             outbox,
             queued: Cell::default(),
             rest: RefCell::default(),
@@ -116,6 +120,11 @@ impl Socket {
             is_cancelled: Cell::default(),
             is_short: Cell::default(),
         })
+    }
+
+    /// Our end of it.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        self.stream.borrow().inner().local_addr().ok()
     }
 
     /// Bytes that the kernel took.
@@ -203,8 +212,20 @@ impl Socket {
         self.poll_rest(cx)
     }
 
+    /// Gives back what was read and is somebody else's to read.
+    pub(crate) fn unread(&self, bytes: Vec<u8>) {
+        *self.ahead.borrow_mut() = bytes;
+    }
+
     /// See [`Read::poll_read`].
-    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.borrow().is_empty() {
+            let mut ahead = self.ahead.take();
+            let rest = ahead.split_off(ahead.len().min(buf.remaining()));
+            buf.put_slice(&ahead);
+            *self.ahead.borrow_mut() = rest;
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf)
     }
 

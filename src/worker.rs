@@ -270,6 +270,9 @@ impl Local {
     fn welcome(self: &Rc<Self>, id: u64, stream: TcpStream, peer: SocketAddr) {
         self.proxy.cell().accepted.add(1);
         let most = self.proxy.viewer.current().snapshot.limits.connections_per_address;
+        // Whoever a proxy in front speaks for is counted when it has said so.
+        let speaks_for_itself = |listening: &Listening| !listening.state.expects_header_of(peer.ip());
+        let most = most.filter(|_| self.listeners.borrow().get(&id).is_none_or(speaks_for_itself));
         let permit = most.map(|most| self.shares.peers.admit(peer.ip(), most));
         let permit = match permit {
             Some(None) => {
@@ -301,11 +304,11 @@ impl Local {
         }
         let load = self.shares.loads.add(self.number);
         let registration = self.connections.register();
-        let proxy = Rc::clone(&self.proxy);
+        let (proxy, peers) = (Rc::clone(&self.proxy), self.shares.peers.clone());
         spawn_local(async move {
             let _held = (load, permit);
             let _panics = PanicCount(Rc::clone(&proxy));
-            conn::serve(stream, peer, state, proxy, registration).await;
+            conn::serve(stream, peer, state, proxy, peers, registration).await;
         });
     }
 }

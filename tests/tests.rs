@@ -23,6 +23,7 @@ mod names; // backends found by DNS
 mod overload; // more requests, connections or descriptors than there is room for
 #[cfg(feature = "prove")]
 mod prove; // `unstick prove`: that it holds, and that it notices
+mod proxy_protocol; // headers that say whose connection it is, taken and sent
 mod reload; // every way of editing, and what an edit leaves untouched
 mod retries; // what is sent again, what never is, and how often
 mod stop; // draining, and ending at once

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::file::{one_of, strings};
-use super::model::{CertificateFiles, ClientCa, Listener, Protocols, Tls};
+use super::model::{AcceptProxy, CertificateFiles, ClientCa, Listener, Protocols, Tls};
 use super::section::Section;
 use super::values;
 
@@ -15,8 +15,16 @@ pub(super) fn read_all(top: &Section<'_>) -> Vec<Listener> {
         let trusted_proxies = strings(&section, "trusted_proxies", values::network);
         let protocols = protocols(&section);
         let tls = section.section("tls").map(|section| tls(&section));
+        let words = [("off", AcceptProxy::Off), ("accept", AcceptProxy::Accept), ("require", AcceptProxy::Require)];
+        let proxy_protocol = section.parsed("proxy_protocol", |text| one_of(text, &words)).unwrap_or_default();
         let redirect_to_https = section.integer("redirect_to_https", 1..=65_535).map(|port| port as u16);
         section.finish();
+        if let (true, true, Some(value)) =
+            (proxy_protocol != AcceptProxy::Off, trusted_proxies.is_empty(), section.get("proxy_protocol"))
+        {
+            let help = "add trusted_proxies = [\"10.0.0.0/8\"]: anybody else could say to be anybody";
+            value.report(format!("{} without trusted_proxies", value.key), Some(help.into()));
+        }
         if let (Some(_), Some(value)) = (redirect_to_https, section.get("tls")) {
             let help = "redirect_to_https is for the listener without tls, which sends its clients to the one with it";
             value.report(format!("{} has tls and redirect_to_https", section.name), Some(help.into()));
@@ -28,7 +36,8 @@ pub(super) fn read_all(top: &Section<'_>) -> Vec<Listener> {
         if let Some(other) = listeners.iter().find(|other| other.address == address && address.port() != 0) {
             value.report(format!("{} and listen.{} have the same address", section.name, other.name), None);
         }
-        listeners.push(Listener { name, address, trusted_proxies, protocols, tls: tls.flatten(), redirect_to_https });
+        let tls = tls.flatten();
+        listeners.push(Listener { name, address, trusted_proxies, protocols, tls, proxy_protocol, redirect_to_https });
     }
     listeners
 }

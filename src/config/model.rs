@@ -48,8 +48,31 @@ pub struct Listener {
     pub protocols: Protocols,
     /// Certificates; `None` means plain text.
     pub tls: Option<Tls>,
+    /// Whether the trusted proxies say whose connection it is before everything else.
+    pub proxy_protocol: AcceptProxy,
     /// Every request is answered with a redirect to this port, by `https`.
     pub redirect_to_https: Option<u16>,
+}
+
+/// Whether a connection begins with a header of the PROXY protocol, version 1 or 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AcceptProxy {
+    /// Never.
+    #[default]
+    Off,
+    /// It may, if it comes from one of the trusted proxies.
+    Accept,
+    /// It must, and come from one of the trusted proxies.
+    Require,
+}
+
+/// Version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// One line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// Which versions of HTTP a listener speaks; at least one.
@@ -157,6 +180,8 @@ pub struct Pool {
     pub protocol: Protocol,
     /// How they are spoken to in TLS.
     pub tls: UpstreamTls,
+    /// Header that tells endpoints whose connection it is; each connection is then used for one client only.
+    pub proxy_protocol: Option<ProxyVersion>,
 }
 
 /// What endpoints speak.

@@ -9,7 +9,7 @@ use super::file::one_of;
 use super::listener::path;
 use super::model::{
     ATTEMPTS_MAX, Backend, BackendAddress, BackendState, CertificateFiles, Eject, HealthCheck, Pool, Probe, Protocol,
-    Queue, Retry, UpstreamTls,
+    ProxyVersion, Queue, Retry, UpstreamTls,
 };
 use super::section::{Section, Value};
 use super::{defaults, values};
@@ -29,6 +29,8 @@ pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
         one_of(text, &[("http1", protocols[0]), ("h2c", protocols[1]), ("https", protocols[2])])
     });
     let protocol = protocol.unwrap_or_default();
+    let versions = [("off", None), ("v1", Some(ProxyVersion::V1)), ("v2", Some(ProxyVersion::V2))];
+    let proxy_protocol = section.parsed("proxy_protocol", |text| one_of(text, &versions)).flatten();
     let tls = section.section("tls").map(|section| tls(&section));
     let slow_start = section.duration("slow_start", Duration::ZERO..=Duration::from_secs(3600));
     let health = section.section("health").map(|section| health(&section, protocol));
@@ -38,6 +40,10 @@ pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
             format!("{} is for protocol = \"https\"", value.key),
             Some("add protocol = \"https\" to the pool".into()),
         );
+    }
+    if let (Some(_), Protocol::H2c, Some(value)) = (proxy_protocol, protocol, section.get("proxy_protocol")) {
+        let help = "leave one of them out: a connection of HTTP/2 serves many clients, and the header names one";
+        value.report(format!("{} in a pool with protocol = \"h2c\"", value.key), Some(help.into()));
     }
     if backends.is_empty() {
         let message = format!("{} has no backends", section.name);
@@ -57,6 +63,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
         slow_start: slow_start.unwrap_or(defaults::SLOW_START),
         protocol,
         tls: tls.unwrap_or_default(),
+        proxy_protocol,
     })
 }
 

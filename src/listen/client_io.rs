@@ -35,21 +35,10 @@ pub(super) type Session = TlsStream<TokioIo<SocketIo>>;
 pub(super) struct Transport {
     pub(super) socket: Rc<Socket>,
     pub(super) session: Option<Box<TokioIo<Session>>>,
-    /// What was read already and is not part of a TLS session.
-    pub(super) ahead: Vec<u8>,
 }
 
 impl Transport {
-    fn poll_read(&mut self, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
-            let len = self.ahead.len().min(buf.remaining());
-            buf.put_slice(&self.ahead[..len]);
-            self.ahead.drain(..len);
-            if self.ahead.is_empty() {
-                self.ahead = Vec::new();
-            }
-            return Poll::Ready(Ok(()));
-        }
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         match &mut self.session {
             Some(session) => Pin::new(session).poll_read(cx, buf),
             None => self.socket.poll_read(cx, buf),

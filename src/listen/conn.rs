@@ -14,13 +14,15 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::client_io::{Session, Transport};
+use super::permits::{Peers, Permit};
 use super::tls::ServerTls;
 use super::{ListenerState, Registration, h1, h2};
-use crate::config::model::Protocols;
+use crate::config::model::{AcceptProxy, Protocols};
 use crate::deadlines::{Alarm, Deadlines, Wait};
 use crate::outbox::{Socket, SocketIo};
 use crate::pem::ALPN_H2;
 use crate::proxy::{Arrival, Connection, Identity, Proxy};
+use crate::proxy_protocol::{self, Parsed};
 
 /// How long a connection that has not had its first request may wait for it when its listener drains.
 pub(super) const FIRST_REQUEST_WHEN_DRAINING: Duration = Duration::from_secs(1);
@@ -31,6 +33,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// So much of it tells it from any method of HTTP/1.1.
 const PREFACE_TOLD: usize = 4;
 
+/// Bytes read at once before it is clear who will read the rest.
+const AHEAD: usize = 1024;
+
 /// Who came, where, and who serves.
 pub(super) struct Visit {
     pub(super) peer: SocketAddr,
@@ -39,22 +44,23 @@ pub(super) struct Visit {
     pub(super) registration: Registration,
 }
 
-/// Serves `stream` until either side closes it.
+/// Serves `stream` until either side closes it. `peers` counts whoever a proxy in front says that it speaks for.
 pub(crate) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     listener: Rc<ListenerState>,
     proxy: Rc<Proxy>,
+    peers: Peers,
     registration: Registration,
 ) {
     let socket = Socket::new(stream, Rc::clone(&proxy.outbox));
-    let visit = Visit { peer, listener, proxy, registration };
-    let Some(Opened { transport, is_h2, identity }) = visit.open(socket).await else { return };
+    let mut visit = Visit { peer, listener, proxy, registration };
+    let Some((Opened { transport, is_h2, identity }, _permit)) = visit.open(socket, &peers).await else { return };
     let listener = &visit.listener;
-    let trusted = listener.trusts(peer.ip());
     let connection = Connection::new(Arrival {
-        peer: peer.ip(),
-        trusted,
+        peer: visit.peer,
+        socket: Rc::downgrade(&transport.socket),
+        trusted: listener.trusts(visit.peer.ip()),
         is_tls: listener.tls.is_some(),
         identity,
         redirect_to_https: listener.redirect_to_https,
@@ -72,18 +78,62 @@ struct Opened {
 
 impl Visit {
     /// What comes before HTTP; `None` if that is the end.
-    async fn open(&self, socket: Rc<Socket>) -> Option<Opened> {
-        let timeouts = &self.proxy.viewer.current().snapshot.timeouts;
-        let (tls_handshake, request_head) = (timeouts.tls_handshake, timeouts.request_head);
-        let opened = match (&self.listener.tls, self.listener.protocols) {
-            (Some(tls), protocols) => self.within(tls_handshake, handshake(socket, tls, protocols)).await,
-            (None, Protocols { h1: true, h2: true }) => {
-                let told = self.within(request_head, tell(&socket)).await;
-                told.map(|(ahead, is_h2)| plain(socket, ahead, is_h2))
+    async fn open(&mut self, socket: Rc<Socket>, peers: &Peers) -> Option<(Opened, Option<Permit>)> {
+        let peer = self.peer;
+        let opened = self.try_open(socket, peers).await;
+        opened.inspect_err(|error| tracing::debug!(%peer, %error, "client connection not opened")).ok()
+    }
+
+    async fn try_open(&mut self, socket: Rc<Socket>, peers: &Peers) -> io::Result<(Opened, Option<Permit>)> {
+        let view = self.proxy.viewer.current();
+        let (tls_handshake, request_head) = (view.snapshot.timeouts.tls_handshake, view.snapshot.timeouts.request_head);
+        let most = view.snapshot.limits.connections_per_address;
+        drop(view);
+        let mut permit = None;
+        if self.listener.proxy_protocol != AcceptProxy::Off {
+            if let Some(client) = self.within(request_head, self.client_of(&socket)).await? {
+                self.peer = client;
             }
-            (None, Protocols { h2, .. }) => Ok(plain(socket, Vec::new(), h2)),
+            if let Some(most) = most {
+                let full = || io::Error::other("its address has as many connections as it may have");
+                permit = Some(peers.admit(self.peer.ip(), most).ok_or_else(full)?);
+            }
+        }
+        let opened = match (&self.listener.tls, self.listener.protocols) {
+            (Some(tls), protocols) => self.within(tls_handshake, handshake(socket, tls, protocols)).await?,
+            (None, Protocols { h1: true, h2: true }) => {
+                let is_h2 = self.within(request_head, tell(&socket)).await?;
+                plain(socket, is_h2)
+            }
+            (None, Protocols { h2, .. }) => plain(socket, h2),
         };
-        opened.inspect_err(|error| tracing::debug!(peer = %self.peer, %error, "client connection not opened")).ok()
+        Ok((opened, permit))
+    }
+
+    /// Whose connection it is, if a header of the PROXY protocol says so.
+    async fn client_of(&self, socket: &Socket) -> io::Result<Option<SocketAddr>> {
+        let is_required = self.listener.proxy_protocol == AcceptProxy::Require;
+        let refuse = |why| Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        if !self.listener.trusts(self.peer.ip()) {
+            return if is_required { refuse("a PROXY header is required of a trusted proxy") } else { Ok(None) };
+        }
+        let (mut ahead, parsed) = read_ahead(socket, |ahead| match proxy_protocol::parse(ahead) {
+            Parsed::Incomplete => None,
+            parsed => Some(parsed),
+        })
+        .await?;
+        match parsed {
+            Parsed::Header(length, client) => {
+                socket.unread(ahead.split_off(length));
+                Ok(client)
+            }
+            Parsed::Other if !is_required => {
+                socket.unread(ahead);
+                Ok(None)
+            }
+            Parsed::Other => refuse("there is no PROXY header"),
+            Parsed::Incomplete | Parsed::Invalid => refuse("the PROXY header is broken"),
+        }
     }
 
     /// Waits for what comes before the first request: for `timeout`, and not much longer once the listener drains.
@@ -109,17 +159,17 @@ impl Visit {
     }
 }
 
-fn plain(socket: Rc<Socket>, ahead: Vec<u8>, is_h2: bool) -> Opened {
-    Opened { transport: Transport { socket, session: None, ahead }, is_h2, identity: None }
+fn plain(socket: Rc<Socket>, is_h2: bool) -> Opened {
+    Opened { transport: Transport { socket, session: None }, is_h2, identity: None }
 }
 
-/// Reads until it is clear whether the client begins with HTTP/2; what was read is part of it.
-async fn tell(socket: &Socket) -> io::Result<(Vec<u8>, bool)> {
+/// Reads until `decide` can tell what it is; all that was read is still to be given back, or used.
+async fn read_ahead<T>(socket: &Socket, decide: impl Fn(&[u8]) -> Option<T>) -> io::Result<(Vec<u8>, T)> {
     let mut ahead = Vec::new();
     loop {
         poll_fn(|cx| {
-            let mut space = [0; PREFACE.len()];
-            let mut read = ReadBuf::new(&mut space[ahead.len()..]);
+            let mut space = [0; AHEAD];
+            let mut read = ReadBuf::new(&mut space);
             ready!(socket.poll_read(cx, read.unfilled()))?;
             if read.filled().is_empty() {
                 return Poll::Ready(Err(io::Error::from(io::ErrorKind::UnexpectedEof)));
@@ -128,14 +178,24 @@ async fn tell(socket: &Socket) -> io::Result<(Vec<u8>, bool)> {
             Poll::Ready(Ok(()))
         })
         .await?;
-        let told = ahead.len().min(PREFACE_TOLD);
-        if ahead[..told] != PREFACE[..told] {
-            return Ok((ahead, false));
-        }
-        if ahead.len() >= PREFACE_TOLD {
-            return Ok((ahead, true));
+        if let Some(told) = decide(&ahead) {
+            return Ok((ahead, told));
         }
     }
+}
+
+/// Whether the client begins with HTTP/2.
+async fn tell(socket: &Socket) -> io::Result<bool> {
+    let (ahead, is_h2) = read_ahead(socket, |ahead| {
+        let told = ahead.len().min(PREFACE_TOLD);
+        if ahead[..told] != PREFACE[..told] {
+            return Some(false);
+        }
+        (ahead.len() >= PREFACE_TOLD).then_some(true)
+    })
+    .await?;
+    socket.unread(ahead);
+    Ok(is_h2)
 }
 
 async fn handshake(socket: Rc<Socket>, tls: &ServerTls, protocols: Protocols) -> io::Result<Opened> {
@@ -145,5 +205,5 @@ async fn handshake(socket: Rc<Socket>, tls: &ServerTls, protocols: Protocols) ->
     let is_h2 = state.alpn_protocol() == Some(ALPN_H2) || !protocols.h1;
     let identity = state.peer_certificates().and_then(|chain| Identity::of(chain.first()?));
     let session = Some(Box::new(TokioIo::new(session)));
-    Ok(Opened { transport: Transport { socket, session, ahead: Vec::new() }, is_h2, identity })
+    Ok(Opened { transport: Transport { socket, session }, is_h2, identity })
 }

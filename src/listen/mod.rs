@@ -133,6 +133,7 @@ pub(crate) struct ListenerState {
     pub(crate) protocols: model::Protocols,
     pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) redirect_to_https: Option<u16>,
+    pub(crate) proxy_protocol: model::AcceptProxy,
     /// Since when it has been removed, or the process stops: finish what is under way, then close.
     pub(crate) draining_since: Rc<Cell<Option<Instant>>>,
 }
@@ -145,6 +146,7 @@ impl ListenerState {
             protocols: config.protocols,
             tls: tls.clone(),
             redirect_to_https: config.redirect_to_https,
+            proxy_protocol: config.proxy_protocol,
             draining_since: Rc::default(),
         })
     }
@@ -157,6 +159,11 @@ impl ListenerState {
     /// Whether it is going.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining_since.get().is_some()
+    }
+
+    /// Whether this peer may begin with a header of the PROXY protocol.
+    pub(crate) fn expects_header_of(&self, peer: std::net::IpAddr) -> bool {
+        self.proxy_protocol != model::AcceptProxy::Off && self.trusts(peer)
     }
 
     /// Whether what this peer says of others is believed.

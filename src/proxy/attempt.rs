@@ -15,13 +15,15 @@ use hyper::body::Incoming;
 use rustix::io::Errno;
 use tokio::time::Instant;
 
+use super::Client;
 use super::error::Cause;
 use super::retry::Failure;
 use super::{grpc, headers};
 use crate::config::model::Timeouts;
 use crate::deadlines::{Deadlines, Wait};
+use crate::proxy_protocol;
 use crate::upstream::Lease;
-use crate::upstream::connections::{Link, Record, UpstreamConnection, WorkerEndpoint};
+use crate::upstream::connections::{Link, Preamble, Record, UpstreamConnection, WorkerEndpoint};
 use crate::upstream::request_body::{Progress, RequestBody, Upload};
 
 /// A request that may have to be sent more than once.
@@ -153,14 +155,15 @@ pub(super) async fn attempt(
     endpoint: &Rc<WorkerEndpoint>,
     request: &mut Outgoing,
     fresh: bool,
+    client: &Client,
     waits: Waits<'_>,
     now: Instant,
 ) -> Result<Answer, Failure> {
-    let only_h1 = request.wants_upgrade;
-    let reusable = if fresh { None } else { reusable(endpoint, only_h1, waits.timeouts.upstream_idle, now) };
+    let wishes = Wishes::of(request, endpoint, client);
+    let reusable = if fresh { None } else { reusable(endpoint, &wishes, waits.timeouts.upstream_idle, now) };
     let link = match reusable {
         Some(link) => link,
-        None => connect(endpoint, only_h1, waits, now).await?,
+        None => connect(endpoint, wishes, waits, now).await?,
     };
     let connection = match link {
         Link::Own(connection) => connection,
@@ -183,20 +186,44 @@ pub(super) async fn attempt(
     result
 }
 
+/// What a connection must be.
+struct Wishes {
+    /// One that can be upgraded.
+    only_h1: bool,
+    /// One that serves this client only, and begins with saying so.
+    is_exclusive: bool,
+    preamble: Option<Preamble>,
+}
+
+impl Wishes {
+    fn of(request: &Outgoing, endpoint: &WorkerEndpoint, client: &Client) -> Self {
+        let version = endpoint.proxy_protocol();
+        let preamble = version.and_then(|version| {
+            let (source, destination) = client.connection.addresses()?;
+            Some(Preamble { header: proxy_protocol::header(version, Some((source, destination))), client: source })
+        });
+        Self { only_h1: request.wants_upgrade, is_exclusive: version.is_some(), preamble }
+    }
+}
+
 /// A connection that is there already.
-fn reusable(endpoint: &WorkerEndpoint, only_h1: bool, idle_timeout: Duration, now: Instant) -> Option<Link> {
-    let lease = if only_h1 { None } else { endpoint.lease() };
+fn reusable(endpoint: &WorkerEndpoint, wishes: &Wishes, idle_timeout: Duration, now: Instant) -> Option<Link> {
+    if wishes.is_exclusive {
+        let preamble = wishes.preamble.as_ref()?;
+        return endpoint.checkout_of(preamble.client, idle_timeout, now).map(Link::Own);
+    }
+    let lease = if wishes.only_h1 { None } else { endpoint.lease() };
     lease.map(Link::Multiplexed).or_else(|| endpoint.checkout(idle_timeout, now).map(Link::Own))
 }
 
 async fn connect(
     endpoint: &Rc<WorkerEndpoint>,
-    only_h1: bool,
+    wishes: Wishes,
     waits: Waits<'_>,
     now: Instant,
 ) -> Result<Link, Failure> {
     waits.arm(now + waits.timeouts.connect);
-    let mut connecting = pin!(endpoint.connect(only_h1, waits.timeouts.h2_ping));
+    let mut connecting = pin!(endpoint.connect(wishes.only_h1, waits.timeouts.h2_ping, wishes.preamble));
     let result = poll_fn(|cx| match connecting.as_mut().poll(cx) {
         Poll::Pending if waits.deadlines.expired(Wait::Request) => Poll::Ready(Err(Cause::RequestTimeout)),
         Poll::Pending if waits.are_over() => Poll::Ready(Err(Cause::ConnectTimeout)),

@@ -19,8 +19,8 @@ mod websocket;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::net::IpAddr;
-use std::rc::Rc;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use tokio::time::Instant;
 
 use crate::deadlines::{Deadlines, Wait};
 use crate::metrics::WorkerCell;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Socket};
 use crate::snapshot::{Snapshot, View, Viewer};
 use crate::telemetry::AccessLog;
 use crate::upstream::Tried;
@@ -77,6 +77,8 @@ pub struct Connection {
     /// Address of the client.
     pub peer: IpAddr,
     forwarding: Forwarding,
+    source: SocketAddr,
+    socket: Weak<Socket>,
     /// Every request is sent to this port by `https`.
     redirect_to_https: Option<u16>,
     /// Since when its listener has been going, if it is.
@@ -87,7 +89,9 @@ pub struct Connection {
 #[derive(Debug)]
 pub struct Arrival {
     /// Its address.
-    pub peer: IpAddr,
+    pub peer: SocketAddr,
+    /// Its connection.
+    pub(crate) socket: Weak<Socket>,
     /// Whether it is one of the listener's `trusted_proxies`.
     pub trusted: bool,
     /// Whether it speaks TLS.
@@ -103,10 +107,15 @@ pub struct Arrival {
 impl Connection {
     /// Takes note of a client.
     pub fn new(arrival: Arrival) -> Rc<Self> {
-        let Arrival { peer, trusted, is_tls, identity, redirect_to_https, draining_since } = arrival;
-        let peer = peer.to_canonical();
+        let Arrival { peer: source, socket, trusted, is_tls, identity, redirect_to_https, draining_since } = arrival;
+        let peer = source.ip().to_canonical();
         let forwarding = Forwarding::new(peer, trusted, is_tls, identity);
-        Rc::new(Self { peer, forwarding, redirect_to_https, draining_since })
+        Rc::new(Self { peer, forwarding, source, socket, redirect_to_https, draining_since })
+    }
+
+    /// Where the connection comes from and where it leads, if it is still there.
+    fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
+        Some((self.source, self.socket.upgrade()?.local_addr()?))
     }
 }
 
@@ -154,10 +163,15 @@ impl Client {
     /// One of nobody in particular.
     #[cfg(test)]
     fn test() -> Self {
-        let (peer, draining_since) = ([127, 0, 0, 1].into(), Rc::default());
-        let arrival =
-            Arrival { peer, trusted: false, is_tls: false, identity: None, redirect_to_https: None, draining_since };
-        Self::new(Connection::new(arrival))
+        Self::new(Connection::new(Arrival {
+            peer: ([127, 0, 0, 1], 1).into(),
+            socket: Weak::new(),
+            trusted: false,
+            is_tls: false,
+            identity: None,
+            redirect_to_https: None,
+            draining_since: Rc::default(),
+        }))
     }
 
     /// A stream of a connection, whose client must read each part of the answer within `read_within`.
@@ -383,7 +397,7 @@ async fn settle(exchange: &mut Exchange, request: &mut Outgoing) -> Result<Answe
         let endpoint = exchange.attempt_on(index);
         let until = exchange.pool().retry.attempt_timeout.map(|timeout| now + timeout);
         let waits = Waits { deadlines, timeouts, until };
-        let (trouble, cause) = match attempt(&endpoint, request, fresh, waits, now).await {
+        let (trouble, cause) = match attempt(&endpoint, request, fresh, &client, waits, now).await {
             Ok(answer) => {
                 let (answered, status) = (Instant::now(), answer.response.status());
                 endpoint.endpoint.latency().record(answered.saturating_duration_since(now), answered);

@@ -82,13 +82,13 @@ impl View {
         let mut adopt = |pool: &Pool, member: &Member| match left.remove(&Arc::as_ptr(&member.endpoint)) {
             Some(kept) => {
                 kept.limit_idle(idle_max);
-                kept.speak(&pool.wire, &member.backend);
+                kept.speak(pool.speech(member));
                 Rc::clone(kept)
             }
             None => {
                 let (endpoint, queue) = (Arc::clone(&member.endpoint), Arc::clone(&pool.shared.queue));
-                let wire = (pool.wire.clone(), Arc::clone(&member.backend));
-                Rc::new(WorkerEndpoint::new(endpoint, worker, Rc::clone(outbox), queue, wire, idle_max))
+                let speech = pool.speech(member);
+                Rc::new(WorkerEndpoint::new(endpoint, worker, Rc::clone(outbox), queue, speech, idle_max))
             }
         };
         let now = Instant::now();

@@ -10,6 +10,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -31,7 +33,8 @@ use super::multiplex::{Lease, Multiplexed};
 use super::queue::Queue;
 use super::quiet::QuietWaker;
 use super::request_body::RequestBody;
-use super::wire::{Session, Wire};
+use super::wire::{Session, Speech, Wire};
+use crate::config::model::ProxyVersion;
 use crate::outbox::{Outbox, Socket, SocketIo};
 
 /// Bound of the read and the write buffer of a connection to an endpoint, and so of an answer's head.
@@ -55,8 +58,8 @@ pub struct WorkerEndpoint {
     outbox: Rc<Outbox>,
     /// Who waits for a request of this pool to end.
     queue: Arc<Queue>,
-    /// How it is spoken to, and its backend as written.
-    wire: RefCell<(Wire, Arc<str>)>,
+    /// How it is spoken to.
+    speech: RefCell<Speech>,
     multiplexed: Multiplexed,
     #[expect(
         clippy::vec_box,
@@ -74,7 +77,7 @@ impl WorkerEndpoint {
         worker: usize,
         outbox: Rc<Outbox>,
         queue: Arc<Queue>,
-        wire: (Wire, Arc<str>),
+        speech: Speech,
         idle_max: usize,
     ) -> Self {
         Self {
@@ -82,7 +85,7 @@ impl WorkerEndpoint {
             worker,
             outbox,
             queue,
-            wire: RefCell::new(wire),
+            speech: RefCell::new(speech),
             multiplexed: Multiplexed::default(),
             idle: RefCell::default(),
             idle_max: Cell::new(idle_max),
@@ -98,7 +101,30 @@ impl WorkerEndpoint {
     /// The unused connection that was used last and is still good, if it is not older than `idle_timeout` or than the
     /// endpoint is known to wait.
     pub fn checkout(&self, idle_timeout: Duration, now: Instant) -> Option<Box<UpstreamConnection>> {
+        self.checkout_from(&mut self.idle.borrow_mut(), idle_timeout, now)
+    }
+
+    /// The same among those that serve this client.
+    pub fn checkout_of(
+        &self,
+        client: SocketAddr,
+        idle_timeout: Duration,
+        now: Instant,
+    ) -> Option<Box<UpstreamConnection>> {
         let mut idle = self.idle.borrow_mut();
+        let mut own: Vec<_> = idle.extract_if(.., |connection| connection.record.client == Some(client)).collect();
+        let found = self.checkout_from(&mut own, idle_timeout, now);
+        idle.append(&mut own);
+        found
+    }
+
+    #[expect(clippy::vec_box, reason = "see `idle`")]
+    fn checkout_from(
+        &self,
+        idle: &mut Vec<Box<UpstreamConnection>>,
+        idle_timeout: Duration,
+        now: Instant,
+    ) -> Option<Box<UpstreamConnection>> {
         while let Some(connection) = idle.pop() {
             let age = connection.idle_for(now);
             if age >= self.endpoint.idle_limit().at_most(idle_timeout, now) {
@@ -141,14 +167,15 @@ impl WorkerEndpoint {
         self.multiplexed.lease()
     }
 
+    /// Whether connections to it begin with a header of the PROXY protocol, and so serve one client only.
+    pub fn proxy_protocol(&self) -> Option<ProxyVersion> {
+        self.speech.borrow().proxy_protocol
+    }
+
     /// Is spoken to like this from now on.
-    pub(crate) fn speak(&self, wire: &Wire, backend: &Arc<str>) {
-        let is_same = {
-            let (known, known_backend) = &*self.wire.borrow();
-            known.is_same(wire) && known_backend == backend
-        };
-        if !is_same {
-            *self.wire.borrow_mut() = (wire.clone(), Arc::clone(backend));
+    pub(crate) fn speak(&self, speech: Speech) {
+        if !self.speech.borrow().is_same(&speech) {
+            *self.speech.borrow_mut() = speech;
             self.idle.borrow_mut().clear();
             self.multiplexed.clear();
         }
@@ -192,17 +219,18 @@ impl WorkerEndpoint {
         }
     }
 
-    /// Opens a connection, or gets a place on one that is being opened; with `only_h1`, one that can be upgraded.
+    /// Opens a connection, or gets a place on one that is being opened; with `only_h1`, one that can be upgraded, and with a
+    /// `preamble`, one that begins with it.
     ///
     /// # Errors
     /// The connection does not stand, or the endpoint is not who it should be.
-    pub async fn connect(&self, only_h1: bool, h2_ping: Duration) -> io::Result<Link> {
-        let (wire, backend) = self.wire.borrow().clone();
+    pub async fn connect(&self, only_h1: bool, h2_ping: Duration, preamble: Option<Preamble>) -> io::Result<Link> {
+        let Speech { wire, backend, .. } = self.speech.borrow().clone();
         match wire {
-            Wire::Http1 => self.stream().await?.h1(None).await,
+            Wire::Http1 => self.stream(preamble).await?.h1(None).await,
             Wire::H2c if only_h1 => Err(io::ErrorKind::Unsupported.into()),
-            Wire::Tls(tls) if only_h1 => {
-                let record = self.stream().await?;
+            Wire::Tls(tls) if only_h1 || preamble.is_some() => {
+                let record = self.stream(preamble).await?;
                 let (session, _) = tls.connect(record.io(), &backend, true).await?;
                 record.h1(Some(session)).await
             }
@@ -213,7 +241,7 @@ impl WorkerEndpoint {
                     }
                 }
                 let _opening = self.multiplexed.begin_opening();
-                let record = self.stream().await?;
+                let record = self.stream(None).await?;
                 let (session, scheme) = match wire {
                     Wire::Tls(tls) => (Some(tls.connect(record.io(), &backend, false).await?), Scheme::HTTPS),
                     _ => (None, Scheme::HTTP),
@@ -229,12 +257,28 @@ impl WorkerEndpoint {
         }
     }
 
-    async fn stream(&self) -> io::Result<Rc<Record>> {
+    async fn stream(&self, preamble: Option<Preamble>) -> io::Result<Rc<Record>> {
         self.cell().connects.add(1);
-        let stream = TcpStream::connect(self.endpoint.address).await?;
+        let mut stream = TcpStream::connect(self.endpoint.address).await?;
         stream.set_nodelay(true)?;
-        Ok(Rc::new(Record::new(Socket::new(stream, Rc::clone(&self.outbox)))))
+        let client = match preamble {
+            Some(Preamble { header, client }) => {
+                stream.write_all(&header).await?;
+                Some(client)
+            }
+            None => None,
+        };
+        Ok(Rc::new(Record::new(Socket::new(stream, Rc::clone(&self.outbox)), client)))
     }
+}
+
+/// What a connection begins with that serves one client only.
+#[derive(Debug)]
+pub struct Preamble {
+    /// The header.
+    pub header: Vec<u8>,
+    /// The client.
+    pub client: SocketAddr,
 }
 
 /// A way to send a request to an endpoint.
@@ -381,6 +425,8 @@ impl Drop for InFlight {
 #[derive(Debug)]
 pub struct Record {
     socket: Rc<Socket>,
+    /// The only client that it serves, if there is one.
+    client: Option<SocketAddr>,
     /// The head of the latest request, as it was handed to the socket; kept for the case that it must be sent again.
     head: RefCell<Vec<u8>>,
     /// Reads in a row that found something since the latest request was sent; `None` once its answer is there.
@@ -421,8 +467,8 @@ impl Record {
         })))
     }
 
-    fn new(socket: Rc<Socket>) -> Self {
-        Self { socket, head: RefCell::default(), reads_before_answer: Cell::default() }
+    fn new(socket: Rc<Socket>, client: Option<SocketAddr>) -> Self {
+        Self { socket, client, head: RefCell::default(), reads_before_answer: Cell::default() }
     }
 
     /// The head of the answer has come.

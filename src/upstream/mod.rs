@@ -31,7 +31,7 @@ use health::Health;
 pub use multiplex::Lease;
 pub use pick::Tried;
 pub use shared::PoolShared;
-use wire::Wire;
+use wire::{Speech, Wire};
 
 /// A pool as one snapshot sees it.
 #[derive(Debug)]
@@ -52,6 +52,8 @@ pub struct Pool {
     pub slow_start: Duration,
     /// How endpoints are spoken to.
     pub wire: Wire,
+    /// Whether connections to them begin with a header of the PROXY protocol.
+    pub proxy_protocol: Option<model::ProxyVersion>,
     /// How endpoints are probed, if they are.
     pub health: Option<HealthCheck>,
     /// Its endpoints, in the order of the config.
@@ -180,6 +182,7 @@ impl Pool {
             eject: config.eject.clone(),
             slow_start: config.slow_start,
             wire,
+            proxy_protocol: config.proxy_protocol,
             health: config.health.clone(),
             balance: Balance::new(config.balance, &weights),
             members: members.into(),
@@ -189,6 +192,12 @@ impl Pool {
         };
         pool.refresh_mode();
         pool
+    }
+
+    /// How a member is spoken to.
+    pub fn speech(&self, member: &Member) -> Speech {
+        let (wire, backend) = (self.wire.clone(), Arc::clone(&member.backend));
+        Speech { wire, proxy_protocol: self.proxy_protocol, backend }
     }
 
     /// Counts a failure of `endpoint`; if that takes it out, returns for how long.
@@ -283,6 +292,7 @@ mod tests {
             slow_start: Duration::from_secs(10),
             protocol: model::Protocol::default(),
             tls: model::UpstreamTls::default(),
+            proxy_protocol: None,
         };
         Pool::new("app".into(), &config, Wire::Http1, members.collect(), Arc::new(PoolShared::new(1)))
     }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::config::model::{Protocol, UpstreamTls};
+use crate::config::model::{Protocol, ProxyVersion, UpstreamTls};
 use crate::outbox::SocketIo;
 use crate::pem::{self, Stamp};
 
@@ -28,6 +28,24 @@ pub enum Wire {
     H2c,
     /// TLS, in which the endpoint chooses (ALPN, RFC 7301).
     Tls(Arc<ClientTls>),
+}
+
+/// All that it takes to speak to the endpoints of a backend.
+#[derive(Debug, Clone)]
+pub struct Speech {
+    /// What is spoken.
+    pub wire: Wire,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: Option<ProxyVersion>,
+    /// The backend as written, for its name.
+    pub backend: Arc<str>,
+}
+
+impl Speech {
+    /// Whether connections made by one serve the other.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.wire.is_same(&other.wire) && self.proxy_protocol == other.proxy_protocol && self.backend == other.backend
+    }
 }
 
 /// How to speak TLS to endpoints.

@@ -16,15 +16,16 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use super::{Health, Verdict};
 use crate::config::model::{HealthCheck, Probe, StatusRanges};
+use crate::proxy_protocol;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::wire::Wire;
+use crate::upstream::wire::{Speech, Wire};
 use crate::upstream::{MemberState, Pool};
 
 /// Bytes of a probe's answer that are looked at for the expected text.
@@ -45,8 +46,7 @@ pub struct Probers {
 struct Prober {
     endpoint: Arc<Endpoint>,
     check: HealthCheck,
-    backend: Arc<str>,
-    wire: Wire,
+    speech: Speech,
     task: JoinHandle<()>,
 }
 
@@ -72,27 +72,26 @@ impl Probers {
                 let kept = before.remove(&key).filter(|prober| {
                     Arc::ptr_eq(&prober.endpoint, &member.endpoint)
                         && prober.check == *check
-                        && prober.backend == member.backend
-                        && prober.wire.is_same(&pool.wire)
+                        && prober.speech.is_same(&pool.speech(member))
                 });
-                let prober = kept.unwrap_or_else(|| self.start(&member.endpoint, check, &member.backend, &pool.wire));
+                let prober = kept.unwrap_or_else(|| self.start(&member.endpoint, check, pool.speech(member)));
                 self.tasks.insert(key, prober);
             }
         }
     }
 
-    fn start(&self, endpoint: &Arc<Endpoint>, check: &HealthCheck, backend: &Arc<str>, wire: &Wire) -> Prober {
-        let (endpoint, check, backend, wire) = (Arc::clone(endpoint), check.clone(), Arc::clone(backend), wire.clone());
+    fn start(&self, endpoint: &Arc<Endpoint>, check: &HealthCheck, speech: Speech) -> Prober {
+        let (endpoint, check) = (Arc::clone(endpoint), check.clone());
         let on_verdict = Rc::clone(&self.on_verdict);
-        let watch = watch(Arc::clone(&endpoint), check.clone(), Arc::clone(&backend), wire.clone(), on_verdict);
-        Prober { endpoint, check, backend, wire, task: spawn_local(watch) }
+        let task = spawn_local(watch(Arc::clone(&endpoint), check.clone(), speech.clone(), on_verdict));
+        Prober { endpoint, check, speech, task }
     }
 }
 
 /// Probes one endpoint until aborted.
-async fn watch(endpoint: Arc<Endpoint>, check: HealthCheck, backend: Arc<str>, wire: Wire, on_verdict: OnVerdict) {
+async fn watch(endpoint: Arc<Endpoint>, check: HealthCheck, speech: Speech, on_verdict: OnVerdict) {
     loop {
-        let verdict = match timeout(check.timeout, probe(endpoint.address, &check.probe, &backend, &wire)).await {
+        let verdict = match timeout(check.timeout, probe(endpoint.address, &check.probe, &speech)).await {
             Ok(verdict) => verdict,
             Err(_) => Err(format!("no answer within {:?}", check.timeout)),
         };
@@ -104,12 +103,17 @@ async fn watch(endpoint: Arc<Endpoint>, check: HealthCheck, backend: Arc<str>, w
     }
 }
 
-/// One probe of `address`. `backend` is its address as written, the `Host` unless the check names one.
+/// One probe of `address`. Its `Host` is the backend as written, unless the check names one.
 ///
 /// # Errors
 /// Why it did not pass, in a few words.
-pub async fn probe(address: SocketAddr, probe: &Probe, backend: &str, wire: &Wire) -> Verdict {
-    let stream = TcpStream::connect(address).await.map_err(|error| format!("connect: {}", plain(&error)))?;
+pub async fn probe(address: SocketAddr, probe: &Probe, speech: &Speech) -> Verdict {
+    let Speech { wire, proxy_protocol, backend } = speech;
+    let mut stream = TcpStream::connect(address).await.map_err(|error| format!("connect: {}", plain(&error)))?;
+    if let Some(version) = proxy_protocol {
+        let header = proxy_protocol::header(*version, None);
+        stream.write_all(&header).await.map_err(|error| format!("connection: {error}"))?;
+    }
     let (io, is_h2): (Box<dyn Stream>, bool) = match (probe, wire) {
         (Probe::Tcp, _) => return Ok(()),
         (_, Wire::Http1) => (Box::new(stream), false),
@@ -130,7 +134,7 @@ pub async fn probe(address: SocketAddr, probe: &Probe, backend: &str, wire: &Wir
         }
         Probe::Grpc { .. } if !is_h2 => Err("the replica does not speak HTTP/2".to_owned()),
         Probe::Grpc { service } => {
-            let request = grpc_check().header(HOST, backend).header(USER_AGENT, USER_AGENT_SENT);
+            let request = grpc_check().header(HOST, &**backend).header(USER_AGENT, USER_AGENT_SENT);
             let request = request.body(grpc_message(service)).map_err(|error| format!("cannot ask: {error}"))?;
             exchange(io, is_h2, request, grpc_verdict).await
         }

@@ -1,0 +1,151 @@
+//! The PROXY protocol, versions 1 and 2: one header before everything else tells whose connection this is.
+//!
+//! Source: "The PROXY protocol" of HAProxy (proxy-protocol.txt).
+
+use std::net::SocketAddr;
+
+use ppp::{HeaderResult, PartialResult as _, v1, v2};
+
+use crate::config::model::ProxyVersion;
+
+/// Longest header that is read; version 2 may carry more after the addresses than anybody sends.
+pub(crate) const HEADER_BYTES_MAX: usize = 4096;
+
+/// How every header of version 1 and 2 begins.
+const SIGNATURES: [&[u8]; 2] = [b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
+
+/// What the first bytes of a connection are.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Parsed {
+    /// More is needed to tell.
+    Incomplete,
+    /// No header.
+    Other,
+    /// A header that says nothing, or nonsense.
+    Invalid,
+    /// A header of so many bytes, and whose connection it is; `None` is that of the proxy itself, or of somebody unknown.
+    Header(usize, Option<SocketAddr>),
+}
+
+/// Looks at the first bytes of a connection.
+pub(crate) fn parse(bytes: &[u8]) -> Parsed {
+    let begins = |signature: &&[u8]| bytes.iter().zip(*signature).all(|(byte, expected)| byte == expected);
+    let Some(signature) = SIGNATURES.iter().find(|signature| begins(signature)) else { return Parsed::Other };
+    if bytes.len() < signature.len() {
+        return Parsed::Incomplete;
+    }
+    let parsed = HeaderResult::parse(bytes);
+    match &parsed {
+        HeaderResult::V1(Ok(header)) => {
+            let source = match header.addresses {
+                v1::Addresses::Tcp4(tcp) => Some((tcp.source_address, tcp.source_port).into()),
+                v1::Addresses::Tcp6(tcp) => Some((tcp.source_address, tcp.source_port).into()),
+                v1::Addresses::Unknown => None,
+            };
+            Parsed::Header(header.header.len(), source)
+        }
+        HeaderResult::V2(Ok(header)) => {
+            let source = match (header.command, header.addresses) {
+                (v2::Command::Proxy, v2::Addresses::IPv4(ip)) => Some((ip.source_address, ip.source_port).into()),
+                (v2::Command::Proxy, v2::Addresses::IPv6(ip)) => Some((ip.source_address, ip.source_port).into()),
+                _ => None,
+            };
+            Parsed::Header(header.len(), source)
+        }
+        _ if parsed.is_incomplete() && bytes.len() < HEADER_BYTES_MAX => Parsed::Incomplete,
+        _ => Parsed::Invalid,
+    }
+}
+
+/// A header for the connection of a client; without one, for a connection of the proxy's own.
+pub(crate) fn header(version: ProxyVersion, client: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
+    let addresses = client.map(|(source, destination)| same_family(source, destination));
+    match version {
+        ProxyVersion::V1 => addresses.map_or(v1::Addresses::Unknown, v1::Addresses::from).to_string().into_bytes(),
+        ProxyVersion::V2 => {
+            let builder = match addresses {
+                Some(addresses) => {
+                    v2::Builder::with_addresses(v2::Version::Two | v2::Command::Proxy, v2::Protocol::Stream, addresses)
+                }
+                None => v2::Builder::new(v2::Version::Two | v2::Command::Local, 0),
+            };
+            // Addresses alone are never too long.
+            builder.build().unwrap_or_default()
+        }
+    }
+}
+
+/// A header knows one family: if only one address is of version 6, the other is written as such.
+fn same_family(source: SocketAddr, destination: SocketAddr) -> (SocketAddr, SocketAddr) {
+    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let (source, destination) = (canonical(source), canonical(destination));
+    let widen = |address: SocketAddr| match address {
+        SocketAddr::V4(v4) => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
+        v6 @ SocketAddr::V6(_) => v6,
+    };
+    if source.is_ipv4() == destination.is_ipv4() { (source, destination) } else { (widen(source), widen(destination)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for (source, destination) in [
+            ("192.0.2.7:1234", "198.51.100.1:443"),
+            ("[2001:db8::7]:1234", "[2001:db8::1]:443"),
+            ("[2001:db8::7]:1234", "198.51.100.1:443"),
+        ] {
+            for version in [ProxyVersion::V1, ProxyVersion::V2] {
+                let client = Some((address(source), address(destination)));
+                let bytes = [&header(version, client)[..], b"GET / HTTP/1.1\r\n\r\n"].concat();
+                let length = bytes.len() - 18;
+                for cut in 0..length {
+                    assert_eq!(parse(&bytes[..cut]), Parsed::Incomplete, "{version:?} {source} {cut}");
+                }
+                assert_eq!(parse(&bytes), Parsed::Header(length, Some(address(source))), "{version:?} {source}");
+            }
+        }
+        for version in [ProxyVersion::V1, ProxyVersion::V2] {
+            let bytes = header(version, None);
+            assert_eq!(parse(&bytes), Parsed::Header(bytes.len(), None));
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_and_what_is_a_broken_one() {
+        for (bytes, expected) in [
+            (&b"GET / HTTP/1.1\r\n"[..], Parsed::Other),
+            (b"PRI * HTTP/2.0\r\n", Parsed::Other),
+            (b"\x16\x03\x01", Parsed::Other),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 99999\r\n", Parsed::Invalid),
+            (b"PROXY TCP4 1.2.3.4\r\n", Parsed::Invalid),
+            (b"PROXY TCP9 1.2.3.4 5.6.7.8 1 2\r\n", Parsed::Invalid),
+            (b"PROXY TCP4 ::1 ::2 1 2\r\n", Parsed::Invalid),
+            (b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c\0\0\0\0\0\0\0\0\0\0\0\0", Parsed::Invalid),
+            (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x01\0", Parsed::Invalid),
+        ] {
+            assert_eq!(parse(bytes), expected, "{bytes:?}");
+        }
+        assert_eq!(parse(&[b"PROXY TCP4 ".as_slice(), &[b'1'; 200]].concat()), Parsed::Invalid);
+    }
+
+    proptest! {
+        /// The header is the first thing that anybody can send.
+        #[test]
+        fn no_bytes_make_it_panic(signature in 0usize..3, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let start = SIGNATURES.get(signature).copied().unwrap_or_default();
+            let all = [start, &bytes].concat();
+            if let Parsed::Header(length, _) = parse(&all) {
+                prop_assert!(length <= all.len());
+            }
+        }
+    }
+}
