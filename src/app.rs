@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::control::Control;
+use crate::net::Address;
 use crate::reload::Source;
 use crate::signals::Order;
 use crate::telemetry::Telemetry;
@@ -39,7 +40,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Running {
     /// Name and real address of every listener at the start.
-    pub listeners: Vec<(String, SocketAddr)>,
+    pub listeners: Vec<(String, Address)>,
     /// Real address of the admin port.
     pub admin: Option<SocketAddr>,
     orders: mpsc::Sender<Order>,

@@ -18,6 +18,7 @@ use crate::app::{Ended, Options, StartError};
 use crate::config::{Config, Loaded};
 use crate::listen::Loads;
 use crate::listen::permits::{self, Peers};
+use crate::net::Address;
 use crate::reload::{Live, Source, names};
 use crate::signals::{Order, Signals};
 use crate::status::Status;
@@ -181,7 +182,7 @@ impl Control {
     }
 
     /// Names and real addresses of the listeners.
-    pub(crate) fn addresses(&self) -> Vec<(String, SocketAddr)> {
+    pub(crate) fn addresses(&self) -> Vec<(String, Address)> {
         self.live.addresses()
     }
 
@@ -354,6 +355,7 @@ impl Control {
         for worker in &self.workers {
             worker.tell(Command::Drain).await;
         }
+        self.live.remove_sockets();
         let drained = async {
             while !self.workers.iter().all(Worker::has_ended) {
                 sleep(STOP_POLL).await;
@@ -449,7 +451,7 @@ fn on_verdict(live: &Live, release: &Rc<Notify>, verdicts: &Rc<Notify>) -> OnVer
     Rc::new(move |endpoint: &Endpoint, changed: Option<Health>| {
         verdicts.notify_one();
         let Some(health) = changed else { return };
-        let (pool, address) = (&endpoint.pool, endpoint.address);
+        let (pool, address) = (&endpoint.pool, &endpoint.address);
         let reason = endpoint.update_health(|machine| machine.reason().to_owned());
         match health {
             Health::Healthy => tracing::info!(%pool, endpoint = %address, "endpoint is healthy"),

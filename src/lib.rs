@@ -26,6 +26,7 @@ pub mod deadlines;
 pub mod demo;
 mod listen;
 pub mod metrics;
+pub mod net;
 mod outbox;
 mod pem;
 #[cfg(feature = "prove")]

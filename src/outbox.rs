@@ -21,7 +21,8 @@ use std::time::Duration;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
-use tokio::net::TcpStream;
+
+use crate::net::Stream;
 
 /// Longer writes are not queued: putting them side by side would cost more than it saves.
 const MESSAGE_BYTES_MAX: usize = 1024;
@@ -89,7 +90,7 @@ impl Outbox {
 /// A socket whose small messages go through the worker's [`Outbox`].
 #[derive(Debug)]
 pub(crate) struct Socket {
-    stream: RefCell<TokioIo<TcpStream>>,
+    stream: RefCell<TokioIo<Stream>>,
     /// What was read from it and given back.
     ahead: RefCell<Vec<u8>>,
     outbox: Rc<Outbox>,
@@ -107,7 +108,7 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, outbox: Rc<Outbox>) -> Rc<Self> {
+    pub(crate) fn new(stream: Stream, outbox: Rc<Outbox>) -> Rc<Self> {
         Rc::new(Self {
             stream: RefCell::new(TokioIo::new(stream)),
             ahead: RefCell::default(),
@@ -124,7 +125,7 @@ impl Socket {
 
     /// Our end of it.
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
-        self.stream.borrow().inner().local_addr().ok()
+        self.stream.borrow().inner().local_addr()
     }
 
     /// Bytes that the kernel took.
@@ -311,13 +312,13 @@ impl Write for SocketIo {
 mod tests {
     use super::*;
     use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     async fn pair() -> (Rc<Socket>, Rc<Outbox>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let outbox = Rc::<Outbox>::default();
-        (Socket::new(ours, Rc::clone(&outbox)), outbox, listener.accept().await.unwrap().0)
+        (Socket::new(Stream::Tcp(ours), Rc::clone(&outbox)), outbox, listener.accept().await.unwrap().0)
     }
 
     async fn write(socket: &Rc<Socket>, bytes: &[u8]) -> io::Result<usize> {

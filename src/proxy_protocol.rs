@@ -11,6 +11,9 @@ use crate::config::model::ProxyVersion;
 /// Longest header that is read; version 2 may carry more after the addresses than anybody sends.
 pub(crate) const HEADER_BYTES_MAX: usize = 4096;
 
+/// Longest header of version 1.
+const LINE_BYTES_MAX: usize = 107;
+
 /// How every header of version 1 and 2 begins.
 const SIGNATURES: [&[u8]; 2] = [b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
 
@@ -34,6 +37,15 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     if bytes.len() < signature.len() {
         return Parsed::Incomplete;
     }
+    // Version 1 is one line, and only a whole one can be understood.
+    let line = bytes.iter().take(LINE_BYTES_MAX).position(|&byte| byte == b'\n');
+    let bytes = match (*signature == SIGNATURES[0], line) {
+        (true, Some(end)) => &bytes[..=end],
+        (true, None) if bytes.len() < LINE_BYTES_MAX => return Parsed::Incomplete,
+        (true, None) => return Parsed::Invalid,
+        (false, _) => bytes,
+    };
+    let is_whole = bytes.ends_with(b"\n") && *signature == SIGNATURES[0];
     let parsed = HeaderResult::parse(bytes);
     match &parsed {
         HeaderResult::V1(Ok(header)) => {
@@ -52,7 +64,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
             };
             Parsed::Header(header.len(), source)
         }
-        _ if parsed.is_incomplete() && bytes.len() < HEADER_BYTES_MAX => Parsed::Incomplete,
+        _ if parsed.is_incomplete() && !is_whole && bytes.len() < HEADER_BYTES_MAX => Parsed::Incomplete,
         _ => Parsed::Invalid,
     }
 }

@@ -5,7 +5,6 @@
 //! that must be undone.
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +12,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::{self, Algorithm, BackendAddress, Config, Loaded, Problems};
+use crate::listen::Settings;
+use crate::listen::socket::{self, StdListener};
 use crate::listen::tls::ServerTls;
-use crate::listen::{self, Settings};
+use crate::net::Address;
 use crate::snapshot::build::{Resolved, Wires, build, wires};
 use crate::snapshot::{Shared, Snapshot};
 use crate::upstream::MemberState;
@@ -55,7 +56,7 @@ impl Source {
 struct Bound {
     id: u64,
     settings: Settings,
-    address: SocketAddr,
+    address: Address,
 }
 
 /// What a listener needs besides its socket.
@@ -83,14 +84,15 @@ impl Bound {
     /// Whether this is the socket that `config` asks for. Port 0 is a different one for each listener.
     fn serves(&self, config: &config::Listener) -> bool {
         let own = &self.settings.config;
-        own.address == config.address && (config.address.port() != 0 || own.name == config.name)
+        let is_any = config.address.tcp().is_some_and(|tcp| tcp.port() == 0);
+        own.address == config.address && (!is_any || own.name == config.name)
     }
 }
 
 /// A listener that is about to be.
 pub(crate) struct Fresh {
     bound: Bound,
-    sockets: Vec<TcpListener>,
+    sockets: Vec<StdListener>,
 }
 
 /// The parts that a reload changes.
@@ -117,15 +119,19 @@ impl Live {
     }
 
     /// Names and real addresses of what is bound.
-    pub(crate) fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        self.listeners.iter().map(|bound| (bound.settings.config.name.clone(), bound.address)).collect()
+    pub(crate) fn addresses(&self) -> Vec<(String, Address)> {
+        self.listeners.iter().map(|bound| (bound.settings.config.name.clone(), bound.address.clone())).collect()
     }
 
     /// Names of the listeners and where to ask them.
     pub(crate) fn urls(&self) -> impl Iterator<Item = (&str, String)> {
         self.listeners.iter().map(|Bound { settings, address, .. }| {
             let scheme = if settings.tls.is_some() { "https" } else { "http" };
-            (settings.config.name.as_str(), format!("{scheme}://{address}"))
+            let url = match address {
+                Address::Tcp(address) => format!("{scheme}://{address}"),
+                Address::Unix(_) => address.to_string(),
+            };
+            (settings.config.name.as_str(), url)
         })
     }
 
@@ -167,6 +173,7 @@ impl Live {
                 worker.tell(Command::Unlisten { id: bound.id }).await;
             }
         }
+        gone.iter().for_each(|bound| socket::remove(&bound.address));
         let what = match (changes.is_empty(), is_same) {
             (true, true) => "nothing changed".to_owned(),
             (true, false) => "settings changed".to_owned(),
@@ -203,8 +210,8 @@ impl Live {
     fn bind_fresh(&self, wanted: &[config::Listener]) -> Result<Vec<Fresh>, String> {
         let is_bound = |config: &&config::Listener| self.listeners.iter().any(|bound| bound.serves(config));
         let fresh = wanted.iter().filter(|config| !is_bound(config)).enumerate().map(|(nth, config)| {
-            let exclusive = !self.listeners.iter().any(|bound| overlap(bound.address, config.address));
-            let (address, sockets) = listen::bind(config.address, self.workers, exclusive)
+            let exclusive = !self.listeners.iter().any(|bound| overlap(&bound.address, &config.address));
+            let (address, sockets) = socket::bind(&config.address, self.workers, exclusive)
                 .map_err(|error| format!("cannot listen on {} (listener {}): {error}", config.address, config.name))?;
             let bound = Bound { id: self.next_id + nth as u64, settings: settings(config)?, address };
             Ok(Fresh { bound, sockets })
@@ -254,6 +261,11 @@ impl Live {
         self.listeners.iter().filter_map(|bound| Some((&*bound.settings.config.name, bound.settings.tls.as_ref()?)))
     }
 
+    /// Nobody shall find the Unix sockets any more.
+    pub(crate) fn remove_sockets(&self) {
+        self.listeners.iter().for_each(|bound| socket::remove(&bound.address));
+    }
+
     /// Lets the workers accept.
     pub(crate) async fn listen(&mut self, fresh: Vec<Fresh>, workers: &[Worker]) {
         for Fresh { bound, sockets } in fresh {
@@ -275,13 +287,14 @@ pub(crate) fn names(config: &Config) -> BTreeSet<String> {
     backends
         .filter_map(|backend| match &backend.address {
             BackendAddress::Name { host, .. } => Some(host.clone()),
-            BackendAddress::Socket(_) => None,
+            BackendAddress::Socket(_) | BackendAddress::Unix(_) => None,
         })
         .collect()
 }
 
 /// Whether one socket bound to each would be in the other's way.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+fn overlap(a: &Address, b: &Address) -> bool {
+    let (Address::Tcp(a), Address::Tcp(b)) = (a, b) else { return a == b };
     a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
@@ -293,11 +306,11 @@ fn differences(before: &Snapshot, next: &Snapshot) -> Vec<String> {
             changes.push(format!("pool {} is new with {} endpoints", pool.name, pool.members.len()));
             continue;
         };
-        let describe = |pool: &crate::upstream::Pool| -> Vec<(SocketAddr, MemberState, u32)> {
-            pool.members.iter().map(|m| (m.endpoint.address, m.state, m.weight)).collect()
+        let describe = |pool: &crate::upstream::Pool| -> Vec<(Address, MemberState, u32)> {
+            pool.members.iter().map(|m| (m.endpoint.address.clone(), m.state, m.weight)).collect()
         };
         let (was, is) = (describe(old), describe(pool));
-        let missing = |from: &[(SocketAddr, MemberState, u32)], to: &[(SocketAddr, MemberState, u32)]| -> Vec<String> {
+        let missing = |from: &[(Address, MemberState, u32)], to: &[(Address, MemberState, u32)]| -> Vec<String> {
             from.iter().filter(|(a, ..)| to.iter().all(|(b, ..)| a != b)).map(|(a, ..)| a.to_string()).collect()
         };
         let mut parts = Vec::new();

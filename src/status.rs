@@ -1,6 +1,5 @@
 //! What the control plane knows of itself, for the admin port to show.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -10,6 +9,7 @@ use crossbeam_utils::CachePadded;
 use crate::listen::Loads;
 use crate::listen::tls::ServerTls;
 use crate::metrics::WorkerCell;
+use crate::net::Address;
 use crate::snapshot::Shared;
 
 /// See the module. The control plane writes, the admin port reads.
@@ -36,7 +36,7 @@ pub(crate) struct Status {
 #[derive(Debug, Default, Clone)]
 pub(crate) struct State {
     /// Name and real address of every listener.
-    pub listeners: Vec<(String, SocketAddr)>,
+    pub listeners: Vec<(String, Address)>,
     /// Name and certificates of every listener that speaks TLS.
     pub tls: Vec<(String, Arc<ServerTls>)>,
     /// The last reload, if there was one.

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
@@ -21,6 +21,7 @@ use tracing_subscriber::prelude::*;
 use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::config::model::{self, AccessLogFormat, AccessLogTarget, Level, Log, LogFormat};
+use crate::net::Address;
 
 /// Log lines that wait for stderr at most.
 const LOG_LINES_MAX: usize = 16_384;
@@ -96,7 +97,7 @@ pub struct AccessRecord {
     /// The pool it was routed to.
     pub pool: Arc<str>,
     /// The endpoint that answered, or was tried last.
-    pub endpoint: Option<SocketAddr>,
+    pub endpoint: Option<Address>,
     /// Status of the answer; `None` if the client left before it was whole.
     pub status: Option<u16>,
     /// `answered`, `cut` or `client-gone`.
@@ -239,7 +240,7 @@ struct JsonLine<'a> {
     bytes: u64,
     duration_ms: f64,
     pool: &'a str,
-    endpoint: Option<SocketAddr>,
+    endpoint: Option<Address>,
     attempts: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
@@ -264,7 +265,7 @@ impl<'a> JsonLine<'a> {
             bytes: record.bytes,
             duration_ms: (record.duration.as_secs_f64() * 1e6).round() / 1e3,
             pool: &record.pool,
-            endpoint: record.endpoint,
+            endpoint: record.endpoint.clone(),
             attempts: record.attempts,
             request_id: text(&record.request_id),
             user_agent: text(&record.user_agent),

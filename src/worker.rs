@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
@@ -16,15 +16,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{self, LocalOptions};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::listen::permits::{Peers, Permit};
+use crate::listen::socket::{Listener, StdListener, StdStream};
 use crate::listen::{Connections, ListenerState, Loads, Settings, conn};
 use crate::metrics::WorkerCell;
+use crate::net::Stream;
 use crate::outbox::Outbox;
 use crate::proxy::Proxy;
 use crate::snapshot::{Shared, Viewer};
@@ -196,7 +197,7 @@ impl Local {
         match command {
             Command::Listen { id, socket } => {
                 let closing = self.listeners.borrow().get(&id).map(|listening| Rc::clone(&listening.closing));
-                match (TcpListener::from_std(socket), closing) {
+                match (Listener::from_std(socket), closing) {
                     (Ok(listener), Some(closing)) => {
                         let accepting = Accepting::begin(&self.shares.accepting);
                         spawn_local(Rc::clone(self).accept(id, listener, closing, accepting));
@@ -205,7 +206,7 @@ impl Local {
                     (Ok(_), None) => {}
                 }
             }
-            Command::Adopt { id, stream, peer, permit } => match TcpStream::from_std(stream) {
+            Command::Adopt { id, stream, peer, permit } => match stream.into_tokio() {
                 Ok(stream) => self.serve(id, stream, peer, permit),
                 Err(error) => tracing::warn!(%peer, %error, "cannot take over a connection"),
             },
@@ -236,7 +237,7 @@ impl Local {
     }
 
     /// Accepts until told to stop; then takes what the kernel has queued already, and closes the socket.
-    async fn accept(self: Rc<Self>, id: u64, listener: TcpListener, closing: Rc<Notify>, _counted: Accepting) {
+    async fn accept(self: Rc<Self>, id: u64, listener: Listener, closing: Rc<Notify>, _counted: Accepting) {
         loop {
             let limit = self.proxy.viewer.current().snapshot.limits.connections.min(self.shares.connections_possible);
             if self.shares.loads.total() >= limit {
@@ -257,21 +258,18 @@ impl Local {
                 }
             }
         }
-        if let Ok(listener) = listener.into_std() {
-            while let Ok((stream, peer)) = listener.accept() {
-                if stream.set_nonblocking(true).is_ok() {
-                    self.obey(Command::Adopt { id, stream, peer, permit: None });
-                }
-            }
+        for (stream, peer) in listener.into_rest() {
+            self.obey(Command::Adopt { id, stream, peer, permit: None });
         }
     }
 
     /// Serves a fresh connection here or hands it over.
-    fn welcome(self: &Rc<Self>, id: u64, stream: TcpStream, peer: SocketAddr) {
+    fn welcome(self: &Rc<Self>, id: u64, stream: Stream, peer: SocketAddr) {
         self.proxy.cell().accepted.add(1);
         let most = self.proxy.viewer.current().snapshot.limits.connections_per_address;
         // Whoever a proxy in front speaks for is counted when it has said so.
         let speaks_for_itself = |listening: &Listening| !listening.state.expects_header_of(peer.ip());
+        let most = most.filter(|_| matches!(stream, Stream::Tcp(_)));
         let most = most.filter(|_| self.listeners.borrow().get(&id).is_none_or(speaks_for_itself));
         let permit = most.map(|most| self.shares.peers.admit(peer.ip(), most));
         let permit = match permit {
@@ -284,7 +282,7 @@ impl Local {
             None => None,
         };
         if let Some(other) = self.shares.loads.better_than(self.number) {
-            let Ok(stream) = stream.into_std() else { return };
+            let Ok(stream) = StdStream::from_tokio(stream) else { return };
             match self.peers[other].try_send(Command::Adopt { id, stream, peer, permit }) {
                 Ok(()) => self.proxy.cell().handed_over.add(1),
                 Err(refused) => self.obey(refused.into_inner()),
@@ -294,11 +292,11 @@ impl Local {
         self.serve(id, stream, peer, permit);
     }
 
-    fn serve(self: &Rc<Self>, id: u64, stream: TcpStream, peer: SocketAddr, permit: Option<Permit>) {
+    fn serve(self: &Rc<Self>, id: u64, stream: Stream, peer: SocketAddr, permit: Option<Permit>) {
         let Some(state) = self.listeners.borrow().get(&id).map(|listening| Rc::clone(&listening.state)) else {
             return;
         };
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = stream.set_nodelay() {
             tracing::debug!(%peer, %error, "client gone before it was served");
             return;
         }

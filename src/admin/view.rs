@@ -1,6 +1,5 @@
 //! `/status`: a serialisable mirror of the run-time state.
 
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
@@ -8,6 +7,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::metrics::OUTCOMES;
+use crate::net::Address;
 use crate::status::{LastReload, Status};
 use crate::upstream::health::passive::Admission;
 use crate::upstream::{Member, Pool};
@@ -36,7 +36,7 @@ struct WorkerView {
 #[derive(Debug, Serialize)]
 struct ListenerView {
     name: String,
-    address: SocketAddr,
+    address: Address,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,7 +64,7 @@ struct PoolView {
 
 #[derive(Debug, Serialize)]
 struct EndpointView {
-    address: SocketAddr,
+    address: Address,
     backend: String,
     /// `healthy`, `unhealthy`, `unchecked`.
     state: &'static str,
@@ -89,7 +89,7 @@ struct EndpointView {
 
 #[derive(Debug, Serialize)]
 struct LeavingView {
-    address: SocketAddr,
+    address: Address,
     in_flight: u32,
 }
 
@@ -169,7 +169,7 @@ impl EndpointView {
         let endpoint = &member.endpoint;
         let (reason, streak) = endpoint.update_health(|machine| (machine.reason().to_owned(), machine.streak()));
         Self {
-            address: endpoint.address,
+            address: endpoint.address.clone(),
             backend: member.backend.to_string(),
             state: endpoint.health().name(),
             reason,

@@ -32,8 +32,10 @@ pub(super) fn read_all(top: &Section<'_>) -> Vec<Listener> {
         let message = format!("{} has no address", section.name);
         section.missing("address", section.span.clone(), &message, "add address = \"0.0.0.0:8080\"");
         let Some(value) = value else { continue };
-        let Some(address) = value.parsed(values::listen_address) else { continue };
-        if let Some(other) = listeners.iter().find(|other| other.address == address && address.port() != 0) {
+        let Some(address) = value.parsed(values::listener_address) else { continue };
+        if let Some(other) =
+            listeners.iter().find(|other| other.address == address && address.tcp().is_none_or(|tcp| tcp.port() != 0))
+        {
             value.report(format!("{} and listen.{} have the same address", section.name, other.name), None);
         }
         let tls = tls.flatten();

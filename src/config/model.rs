@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+
+use crate::net::Address;
 
 /// Everything one process needs to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,8 +43,8 @@ pub struct Config {
 pub struct Listener {
     /// The `NAME` of `[listen.NAME]`.
     pub name: String,
-    /// Address and port; port 0 asks the kernel for a free one.
-    pub address: SocketAddr,
+    /// Address and port, or a Unix socket; port 0 asks the kernel for a free one.
+    pub address: Address,
     /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// What is spoken here.
@@ -260,6 +263,8 @@ pub struct Backend {
 pub enum BackendAddress {
     /// An IP address: one endpoint.
     Socket(SocketAddr),
+    /// A Unix socket: one endpoint.
+    Unix(Arc<Path>),
     /// A name: one endpoint per A/AAAA record.
     Name {
         /// DNS name, lower case.
@@ -480,6 +485,7 @@ impl fmt::Display for BackendAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Socket(address) => address.fmt(f),
+            Self::Unix(file) => Address::Unix(Arc::clone(file)).fmt(f),
             Self::Name { host, port } => write!(f, "{host}:{port}"),
         }
     }

@@ -4,10 +4,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use std::path::Path;
+
 use ipnet::IpNet;
 
 use super::model::{AccessLogTarget, Algorithm, BackendAddress, HostPattern, PathPattern, StatusRanges};
 use super::problem::did_you_mean;
+use crate::net::{self, Address};
+
+/// Longest path of a Unix socket that the kernel takes (`sun_path` with its final zero).
+const UNIX_BYTES_MAX: usize = 107;
 
 /// Every accepted spelling of every algorithm, the proper one first.
 const ALGORITHMS: [(Algorithm, &[&str]); 5] = [
@@ -36,7 +42,24 @@ pub fn algorithm(text: &str) -> Result<Algorithm, String> {
     })
 }
 
-/// Address of a listener or of the admin port: `:8080`, `127.0.0.1:8080`, `[::1]:80`, `localhost:8080`.
+/// Address of a listener: that of a Unix socket, or as [`listen_address`] says.
+pub(super) fn listener_address(text: &str) -> Result<Address, String> {
+    unix_socket(text).unwrap_or_else(|| listen_address(text).map(Address::Tcp))
+}
+
+/// `unix:/run/app.sock`; `None` if it is something else.
+fn unix_socket(text: &str) -> Option<Result<Address, String>> {
+    let file = text.strip_prefix(net::UNIX)?;
+    let is_absolute = Path::new(file).is_absolute() && file.len() <= UNIX_BYTES_MAX;
+    let help = "write an absolute path of at most 107 bytes, as in \"unix:/run/app.sock\"";
+    Some(if is_absolute {
+        Ok(Address::Unix(Path::new(file).into()))
+    } else {
+        Err(format!("`{text}` is no Unix socket; {help}"))
+    })
+}
+
+/// Address of the admin port, or of a listener in TCP: `:8080`, `127.0.0.1:8080`, `[::1]:80`, `localhost:8080`.
 pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     if let Some(port) = text.strip_prefix(':').and_then(|port| port.parse().ok()) {
         return Ok(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port));
@@ -72,6 +95,12 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
 
 /// `host:port` of a backend.
 pub(super) fn backend_address(text: &str) -> Result<BackendAddress, String> {
+    if let Some(Ok(Address::Unix(file))) = unix_socket(text) {
+        return Ok(BackendAddress::Unix(file));
+    }
+    if let Some(Err(error)) = unix_socket(text) {
+        return Err(error);
+    }
     if let Some((scheme, rest)) = text.split_once("://") {
         return Err(format!(
             "a backend is an address and a port, without `{scheme}://`; write \"{}\"",

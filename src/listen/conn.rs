@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use hyper::rt::ReadBuf;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::client_io::{Session, Transport};
@@ -19,6 +18,7 @@ use super::tls::ServerTls;
 use super::{ListenerState, Registration, h1, h2};
 use crate::config::model::{AcceptProxy, Protocols};
 use crate::deadlines::{Alarm, Deadlines, Wait};
+use crate::net::Stream;
 use crate::outbox::{Socket, SocketIo};
 use crate::pem::ALPN_H2;
 use crate::proxy::{Arrival, Connection, Identity, Proxy};
@@ -46,7 +46,7 @@ pub(super) struct Visit {
 
 /// Serves `stream` until either side closes it. `peers` counts whoever a proxy in front says that it speaks for.
 pub(crate) async fn serve(
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
     listener: Rc<ListenerState>,
     proxy: Rc<Proxy>,

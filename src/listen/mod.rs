@@ -6,11 +6,10 @@ mod h1;
 mod h2;
 mod h2_guard;
 pub(crate) mod permits;
+pub(crate) mod socket;
 pub(crate) mod tls;
 
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -20,52 +19,13 @@ use std::task::Waker;
 use crossbeam_utils::CachePadded;
 use ipnet::IpNet;
 use slab::Slab;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::Instant;
 
 use crate::config::model;
 use tls::ServerTls;
 
-/// Connections the kernel keeps for us until they are accepted, per worker; it may allow fewer (`net.core.somaxconn`).
-const BACKLOG: i32 = 4096;
-
 /// How often a draining worker looks whether its connections are gone.
 const EMPTIED_POLL: std::time::Duration = std::time::Duration::from_millis(10);
-
-/// Binds one `SO_REUSEPORT` socket per worker to the same address; returns the real address too (port 0 asks for any).
-///
-/// With `exclusive`, fails if anybody else listens there already: with `SO_REUSEPORT` the kernel would silently share the
-/// port with another process of the same user, and half of the connections would go astray.
-///
-/// # Errors
-/// What the kernel says, with the address.
-pub(crate) fn bind(address: SocketAddr, workers: usize, exclusive: bool) -> io::Result<(SocketAddr, Vec<StdListener>)> {
-    if exclusive && address.port() != 0 {
-        let probe = socket(address)?;
-        probe.set_reuse_address(true)?;
-        probe.bind(&address.into())?;
-        probe.listen(1)?;
-    }
-    let mut sockets = Vec::with_capacity(workers);
-    let mut real = address;
-    for _ in 0..workers {
-        let socket = socket(address)?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        socket.bind(&real.into())?;
-        socket.listen(BACKLOG)?;
-        let listener = StdListener::from(socket);
-        real = listener.local_addr()?;
-        sockets.push(listener);
-    }
-    Ok((real, sockets))
-}
-
-fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
 
 /// Client connections of every worker, for spreading them evenly and for the limit over all.
 #[derive(Debug, Clone)]
@@ -236,13 +196,5 @@ mod tests {
         assert_eq!((loads.better_than(0), loads.better_than(1), loads.total()), (Some(1), None, 3));
         drop(guards);
         assert_eq!((loads.better_than(0), loads.total()), (None, 0));
-    }
-
-    #[test]
-    fn a_port_that_is_taken_is_not_shared() {
-        let (address, sockets) = bind(([127, 0, 0, 1], 0).into(), 2, true).unwrap();
-        assert_eq!(sockets.len(), 2);
-        assert_eq!(bind(address, 1, true).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        assert!(bind(address, 1, false).is_ok(), "our own listener may be replaced by one at the same address");
     }
 }

@@ -1,6 +1,6 @@
 //! What the access log says of a request.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use http::{HeaderValue, Method, StatusCode, Version};
 
 use super::headers::X_REQUEST_ID;
 use crate::metrics::Outcome;
+use crate::net::Address;
 use crate::telemetry::AccessRecord;
 use crate::upstream::Pool;
 
@@ -48,7 +49,7 @@ impl AccessDraft {
     pub(super) fn finish(
         self: Box<Self>,
         pool: &Arc<Pool>,
-        endpoint: Option<SocketAddr>,
+        endpoint: Option<Address>,
         status: Option<StatusCode>,
         outcome: Outcome,
         bytes: u64,

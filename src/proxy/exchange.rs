@@ -115,7 +115,7 @@ impl Exchange {
         let Some(endpoint) = self.endpoint() else { return };
         endpoint.cell().failures.add(1);
         if let Some(duration) = self.pool().failed(&endpoint.endpoint, points, Instant::now()) {
-            let (pool, address) = (&endpoint.endpoint.pool, endpoint.endpoint.address);
+            let (pool, address) = (&endpoint.endpoint.pool, &endpoint.endpoint.address);
             tracing::warn!(%pool, endpoint = %address, "endpoint ejected for {duration:?}: too many failures in a row");
         }
     }
@@ -139,7 +139,7 @@ impl Exchange {
     /// Says in the log that an answer was ended because its endpoint or listener is going.
     pub(super) fn log_drained(&self) {
         let Some(endpoint) = self.endpoint() else { return };
-        let (pool, address, bytes) = (&endpoint.endpoint.pool, endpoint.endpoint.address, self.bytes);
+        let (pool, address, bytes) = (&endpoint.endpoint.pool, &endpoint.endpoint.address, self.bytes);
         tracing::info!(%pool, endpoint = %address, bytes, "answer ended: the time to drain is over");
     }
 
@@ -172,7 +172,7 @@ impl Exchange {
         let duration = now.saturating_duration_since(self.started);
         self.pool_cell().finished(outcome, duration);
         if let (Some(draft), Some(log)) = (self.access.take(), &self.proxy.access_log) {
-            let endpoint = self.endpoint().map(|endpoint| endpoint.endpoint.address);
+            let endpoint = self.endpoint().map(|endpoint| endpoint.endpoint.address.clone());
             let status = if outcome == Outcome::ClientGone { None } else { Some(self.status) };
             let pool = &self.view.snapshot.pools[self.pool];
             let record = draft.finish(pool, endpoint, status, outcome, self.bytes, duration, self.attempts);

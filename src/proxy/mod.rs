@@ -32,6 +32,7 @@ use tokio::time::Instant;
 
 use crate::deadlines::{Deadlines, Wait};
 use crate::metrics::WorkerCell;
+use crate::net;
 use crate::outbox::{Outbox, Socket};
 use crate::snapshot::{Snapshot, View, Viewer};
 use crate::telemetry::AccessLog;
@@ -367,7 +368,7 @@ fn route(parts: &mut Parts, body: &RequestBody, view: &View, bytes_max: u64) -> 
     // Only an HTTP/1.0 client may leave the host out; the replica's HTTP/1.1 needs one.
     let host = host.or_else(|| {
         let first = view.snapshot.pools[pool].members.first()?;
-        HeaderValue::try_from(&*first.backend).ok()
+        HeaderValue::try_from(net::host_field(&first.backend)).ok()
     });
     Ok((host.unwrap_or_else(|| HeaderValue::from_static("")), pool))
 }
@@ -452,7 +453,7 @@ fn decide(exchange: &Exchange, request: &Outgoing, trouble: Trouble, counted: us
 fn log_unwell(exchange: &Exchange, status: StatusCode, decision: Decision) {
     let Some(endpoint) = exchange.endpoint() else { return };
     exchange.endpoint_failed(1);
-    let (pool, address) = (&endpoint.endpoint.pool, endpoint.endpoint.address);
+    let (pool, address) = (&endpoint.endpoint.pool, &endpoint.endpoint.address);
     let is_repeated = decision != Decision::GiveUp;
     tracing::debug!(%pool, endpoint = %address, status = status.as_u16(), is_repeated, "the endpoint is unwell");
 }
@@ -468,7 +469,7 @@ fn log_failure(exchange: &Exchange, request: &Outgoing, failure: Failure, decisi
         exchange.endpoint_failed(if failure.is_connect() { 2 } else { 1 });
     }
     let request_id = request.parts().headers.get(headers::X_REQUEST_ID).and_then(|id| id.to_str().ok());
-    let (pool, address) = (&endpoint.endpoint.pool, endpoint.endpoint.address);
+    let (pool, address) = (&endpoint.endpoint.pool, &endpoint.endpoint.address);
     let cause = failure.cause.name();
     let (method, path) = (&request.parts().method, request.parts().uri.path());
     if is_upstream_s && decision == Decision::GiveUp {

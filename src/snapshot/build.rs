@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::Snapshot;
 use super::routes::Routes;
 use crate::config::model::{self, BackendAddress, BackendState, Config};
+use crate::net::Address;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::health::{Health, Machine};
 use crate::upstream::wire::Wire;
@@ -71,8 +72,8 @@ fn build_pool(
 ) -> Pool {
     let name: Arc<str> = before.map_or_else(|| name.into(), |pool| Arc::clone(&pool.name));
     let shared = before.map_or_else(|| Arc::new(PoolShared::new(workers)), |pool| Arc::clone(&pool.shared));
-    let known: HashMap<SocketAddr, &Member> =
-        before.iter().flat_map(|pool| pool.members.iter()).map(|m| (m.endpoint.address, m)).collect();
+    let known: HashMap<&Address, &Member> =
+        before.iter().flat_map(|pool| pool.members.iter()).map(|m| (&m.endpoint.address, m)).collect();
     let unprobed = if config.health.is_some() { Health::Unchecked } else { Health::Healthy };
     let mut members: Vec<Member> = Vec::new();
     for backend in &config.backends {
@@ -91,9 +92,9 @@ fn build_pool(
                     Arc::clone(&member.endpoint)
                 }
                 None => {
-                    let endpoint = shared
-                        .take_back(address)
-                        .unwrap_or_else(|| Arc::new(Endpoint::new(Arc::clone(&name), address, unprobed, workers)));
+                    let endpoint = shared.take_back(&address).unwrap_or_else(|| {
+                        Arc::new(Endpoint::new(Arc::clone(&name), address.clone(), unprobed, workers))
+                    });
                     endpoint.update_health(|machine| *machine = Machine::new(unprobed));
                     // One that is probed begins with its first pass.
                     if let (Some(pool), None) = (before, &config.health) {
@@ -117,11 +118,12 @@ fn build_pool(
     Pool::new(name, config, wire, members, shared)
 }
 
-fn addresses(address: &BackendAddress, resolved: &Resolved) -> Vec<SocketAddr> {
+fn addresses(address: &BackendAddress, resolved: &Resolved) -> Vec<Address> {
     match address {
-        BackendAddress::Socket(address) => vec![*address],
+        BackendAddress::Socket(address) => vec![Address::Tcp(*address)],
+        BackendAddress::Unix(file) => vec![Address::Unix(Arc::clone(file))],
         BackendAddress::Name { host, port } => {
-            resolved.get(host).into_iter().flatten().map(|ip| SocketAddr::new(*ip, *port)).collect()
+            resolved.get(host).into_iter().flatten().map(|ip| SocketAddr::new(*ip, *port).into()).collect()
         }
     }
 }
@@ -166,12 +168,13 @@ mod tests {
     }
 
     fn states(snapshot: &Snapshot) -> Vec<(u16, &'static str)> {
-        snapshot.pools[0].members.iter().map(|m| (m.endpoint.address.port(), m.state.name())).collect()
+        snapshot.pools[0].members.iter().map(|m| (m.endpoint.address.tcp().unwrap().port(), m.state.name())).collect()
     }
 
     fn pass(snapshot: &Snapshot, port: u16) {
         let check = snapshot.pools[0].health.clone().unwrap();
-        let member = snapshot.pools[0].members.iter().find(|m| m.endpoint.address.port() == port).unwrap();
+        let member =
+            snapshot.pools[0].members.iter().find(|m| m.endpoint.address.tcp().unwrap().port() == port).unwrap();
         member.endpoint.update_health(|machine| machine.observe(Ok(()), &check));
     }
 

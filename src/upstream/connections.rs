@@ -25,7 +25,6 @@ use hyper::client::conn::{TrySendError, http1};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::endpoint::{Endpoint, EndpointCell};
@@ -35,6 +34,7 @@ use super::quiet::QuietWaker;
 use super::request_body::RequestBody;
 use super::wire::{Session, Speech, Wire};
 use crate::config::model::ProxyVersion;
+use crate::net::Stream;
 use crate::outbox::{Outbox, Socket, SocketIo};
 
 /// Bound of the read and the write buffer of a connection to an endpoint, and so of an answer's head.
@@ -259,8 +259,7 @@ impl WorkerEndpoint {
 
     async fn stream(&self, preamble: Option<Preamble>) -> io::Result<Rc<Record>> {
         self.cell().connects.add(1);
-        let mut stream = TcpStream::connect(self.endpoint.address).await?;
-        stream.set_nodelay(true)?;
+        let mut stream = Stream::connect(&self.endpoint.address).await?;
         let client = match preamble {
             Some(Preamble { header, client }) => {
                 stream.write_all(&header).await?;

@@ -4,7 +4,6 @@
 //! is in flight, its health, its latency and its counters carry over. Everything a request touches is an atomic; the one
 //! mutex guards what only the control plane writes.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use super::health::passive::Passive;
 use super::health::{Health, Machine};
 use super::idle::IdleLimit;
 use crate::metrics::Counter;
+use crate::net::Address;
 
 /// One address that takes attempts.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Endpoint {
     /// Name of the pool it belongs to; identity is (pool, address).
     pub pool: Arc<str>,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
     /// Requests under way over all workers: written on every attempt, so alone on its cache line.
     in_flight: CachePadded<AtomicU32>,
     health: AtomicU8,
@@ -50,7 +50,7 @@ pub struct EndpointCell {
 
 impl Endpoint {
     /// A new endpoint that has not been probed yet (`health` says whether it counts as healthy until then).
-    pub fn new(pool: Arc<str>, address: SocketAddr, health: Health, workers: usize) -> Self {
+    pub fn new(pool: Arc<str>, address: Address, health: Health, workers: usize) -> Self {
         Self {
             pool,
             address,

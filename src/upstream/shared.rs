@@ -1,7 +1,6 @@
 //! What outlives a pool's snapshots.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,6 +10,7 @@ use super::budget::Budget;
 use super::endpoint::Endpoint;
 use super::queue::Queue;
 use crate::metrics::{self, PoolCell};
+use crate::net::Address;
 
 /// Endpoints that have left a pool and are remembered, at most.
 const RETIRED_MAX: usize = 1024;
@@ -26,7 +26,7 @@ pub struct PoolShared {
     /// Whoever ejects holds it, so that two cannot take out more than may be out.
     pub(super) ejecting: Mutex<()>,
     /// Endpoints that have left the pool, in case they come back: their counters must not go back.
-    retired: Mutex<HashMap<SocketAddr, Arc<Endpoint>>>,
+    retired: Mutex<HashMap<Address, Arc<Endpoint>>>,
     /// Ejections so far.
     pub ejections: AtomicU64,
     /// Counters, one cell per worker.
@@ -55,22 +55,22 @@ impl PoolShared {
             retired.retain(|_, endpoint| endpoint.in_flight() > 0);
         }
         if retired.len() < RETIRED_MAX {
-            retired.insert(endpoint.address, Arc::clone(endpoint));
+            retired.insert(endpoint.address.clone(), Arc::clone(endpoint));
         }
     }
 
     /// An endpoint that left the pool and comes back.
-    pub fn take_back(&self, address: SocketAddr) -> Option<Arc<Endpoint>> {
-        self.retired().remove(&address)
+    pub fn take_back(&self, address: &Address) -> Option<Arc<Endpoint>> {
+        self.retired().remove(address)
     }
 
     /// Those that left and still have requests under way: address and number.
-    pub fn leaving(&self) -> Vec<(SocketAddr, u32)> {
-        let busy = |endpoint: &Arc<Endpoint>| (endpoint.address, endpoint.in_flight());
+    pub fn leaving(&self) -> Vec<(Address, u32)> {
+        let busy = |endpoint: &Arc<Endpoint>| (endpoint.address.clone(), endpoint.in_flight());
         self.retired().values().map(busy).filter(|&(_, in_flight)| in_flight > 0).collect()
     }
 
-    fn retired(&self) -> MutexGuard<'_, HashMap<SocketAddr, Arc<Endpoint>>> {
+    fn retired(&self) -> MutexGuard<'_, HashMap<Address, Arc<Endpoint>>> {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -16,6 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::config::model::{Protocol, ProxyVersion, UpstreamTls};
+use crate::net;
 use crate::outbox::SocketIo;
 use crate::pem::{self, Stamp};
 
@@ -147,6 +148,7 @@ fn system_roots() -> Result<RootCertStore, String> {
 
 /// The host of `host:port`, without the brackets of an IPv6 address.
 fn host_of(backend: &str) -> &str {
+    let backend = net::host_field(backend);
     let host = backend.rsplit_once(':').map_or(backend, |(host, _)| host);
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     if bare.parse::<IpAddr>().is_ok() { bare } else { host }

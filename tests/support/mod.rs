@@ -72,7 +72,9 @@ impl App {
         let options =
             Options { source, text_hash: loaded.text_hash, workers: NonZeroUsize::new(workers), ..Options::default() };
         let running = app::start(loaded.config, options).unwrap();
-        let (address, admin) = (running.listeners[0].1, running.admin.unwrap());
+        let (address, admin) = (running.listeners[0].1.tcp(), running.admin.unwrap());
+        // Where a test listens on a Unix socket only, it knows the file.
+        let address = address.unwrap_or(admin);
         Self { running: Some(running), address, admin, file, dir }
     }
 

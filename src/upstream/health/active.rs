@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,12 +16,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use super::{Health, Verdict};
 use crate::config::model::{HealthCheck, Probe, StatusRanges};
+use crate::net::{self, Address, Stream};
 use crate::proxy_protocol;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::wire::{Speech, Wire};
@@ -39,7 +38,7 @@ pub type OnVerdict = Rc<dyn Fn(&Endpoint, Option<Health>)>;
 
 /// The probing tasks of all pools.
 pub struct Probers {
-    tasks: HashMap<(Arc<str>, SocketAddr), Prober>,
+    tasks: HashMap<(Arc<str>, Address), Prober>,
     on_verdict: OnVerdict,
 }
 
@@ -68,7 +67,7 @@ impl Probers {
         for pool in pools {
             let Some(check) = &pool.health else { continue };
             for member in pool.members.iter().filter(|member| member.state != MemberState::Down) {
-                let key = (Arc::clone(&pool.name), member.endpoint.address);
+                let key = (Arc::clone(&pool.name), member.endpoint.address.clone());
                 let kept = before.remove(&key).filter(|prober| {
                     Arc::ptr_eq(&prober.endpoint, &member.endpoint)
                         && prober.check == *check
@@ -91,7 +90,7 @@ impl Probers {
 /// Probes one endpoint until aborted.
 async fn watch(endpoint: Arc<Endpoint>, check: HealthCheck, speech: Speech, on_verdict: OnVerdict) {
     loop {
-        let verdict = match timeout(check.timeout, probe(endpoint.address, &check.probe, &speech)).await {
+        let verdict = match timeout(check.timeout, probe(&endpoint.address, &check.probe, &speech)).await {
             Ok(verdict) => verdict,
             Err(_) => Err(format!("no answer within {:?}", check.timeout)),
         };
@@ -107,14 +106,14 @@ async fn watch(endpoint: Arc<Endpoint>, check: HealthCheck, speech: Speech, on_v
 ///
 /// # Errors
 /// Why it did not pass, in a few words.
-pub async fn probe(address: SocketAddr, probe: &Probe, speech: &Speech) -> Verdict {
+pub async fn probe(address: &Address, probe: &Probe, speech: &Speech) -> Verdict {
     let Speech { wire, proxy_protocol, backend } = speech;
-    let mut stream = TcpStream::connect(address).await.map_err(|error| format!("connect: {}", plain(&error)))?;
+    let mut stream = Stream::connect(address).await.map_err(|error| format!("connect: {}", plain(&error)))?;
     if let Some(version) = proxy_protocol {
         let header = proxy_protocol::header(*version, None);
         stream.write_all(&header).await.map_err(|error| format!("connection: {error}"))?;
     }
-    let (io, is_h2): (Box<dyn Stream>, bool) = match (probe, wire) {
+    let (io, is_h2): (Box<dyn Transport>, bool) = match (probe, wire) {
         (Probe::Tcp, _) => return Ok(()),
         (_, Wire::Http1) => (Box::new(stream), false),
         (_, Wire::H2c) => (Box::new(stream), true),
@@ -127,14 +126,14 @@ pub async fn probe(address: SocketAddr, probe: &Probe, speech: &Speech) -> Verdi
     match probe {
         Probe::Tcp => Ok(()),
         Probe::Http { path, host, status, body } => {
-            let host = host.as_deref().unwrap_or(backend);
+            let host = host.as_deref().unwrap_or(net::host_field(backend));
             let request = Request::get(path).header(HOST, host).header(USER_AGENT, USER_AGENT_SENT);
             let request = request.body(Full::default()).map_err(|error| format!("cannot ask for {path}: {error}"))?;
             exchange(io, is_h2, request, async |response| http_verdict(response, status, body.as_deref()).await).await
         }
         Probe::Grpc { .. } if !is_h2 => Err("the replica does not speak HTTP/2".to_owned()),
         Probe::Grpc { service } => {
-            let request = grpc_check().header(HOST, &**backend).header(USER_AGENT, USER_AGENT_SENT);
+            let request = grpc_check().header(HOST, net::host_field(backend)).header(USER_AGENT, USER_AGENT_SENT);
             let request = request.body(grpc_message(service)).map_err(|error| format!("cannot ask: {error}"))?;
             exchange(io, is_h2, request, grpc_verdict).await
         }
@@ -142,15 +141,15 @@ pub async fn probe(address: SocketAddr, probe: &Probe, speech: &Speech) -> Verdi
 }
 
 /// What a probe can be sent over.
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
+trait Transport: AsyncRead + AsyncWrite + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// Sends one request over a fresh connection and judges its answer.
 async fn exchange(
-    io: Box<dyn Stream>,
+    io: Box<dyn Transport>,
     is_h2: bool,
     mut request: Request<Full<Bytes>>,
     judge: impl AsyncFnOnce(Response<Incoming>) -> Verdict,

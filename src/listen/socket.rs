@@ -1,0 +1,193 @@
+//! Listening sockets, one per worker.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdTcpListener, TcpStream as StdTcpStream};
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::Path;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::net::{Address, Stream};
+
+/// Connections the kernel keeps for us until they are accepted, per worker; it may allow fewer (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+/// Who comes over a Unix socket has no address of its own: it is this machine.
+const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// A listening socket on its way to the worker that will accept.
+#[derive(Debug)]
+pub(crate) enum StdListener {
+    Tcp(StdTcpListener),
+    Unix(StdUnixListener),
+}
+
+/// A connection on its way from one worker to another.
+#[derive(Debug)]
+pub(crate) enum StdStream {
+    Tcp(StdTcpStream),
+    Unix(StdUnixStream),
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Binds one socket per worker to the same address; returns the real address too (port 0 asks for any). For TCP each is one
+/// of its own (`SO_REUSEPORT`), for a Unix socket all are the same.
+///
+/// With `exclusive`, fails if anybody else listens there already: with `SO_REUSEPORT` the kernel would silently share the
+/// port with another process of the same user, and half of the connections would go astray.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn bind(address: &Address, workers: usize, exclusive: bool) -> io::Result<(Address, Vec<StdListener>)> {
+    match address {
+        Address::Tcp(address) => bind_tcp(*address, workers, exclusive),
+        Address::Unix(file) => bind_unix(file, workers).map(|sockets| (address.clone(), sockets)),
+    }
+}
+
+fn bind_tcp(address: SocketAddr, workers: usize, exclusive: bool) -> io::Result<(Address, Vec<StdListener>)> {
+    if exclusive && address.port() != 0 {
+        let probe = socket(address)?;
+        probe.set_reuse_address(true)?;
+        probe.bind(&address.into())?;
+        probe.listen(1)?;
+    }
+    let mut sockets = Vec::with_capacity(workers);
+    let mut real = address;
+    for _ in 0..workers {
+        let socket = socket(address)?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&real.into())?;
+        socket.listen(BACKLOG)?;
+        let listener = StdTcpListener::from(socket);
+        real = listener.local_addr()?;
+        sockets.push(StdListener::Tcp(listener));
+    }
+    Ok((real.into(), sockets))
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn bind_unix(file: &Path, workers: usize) -> io::Result<Vec<StdListener>> {
+    remove_if_dead(file)?;
+    let listener = StdUnixListener::bind(file)?;
+    listener.set_nonblocking(true)?;
+    (0..workers).map(|_| listener.try_clone().map(StdListener::Unix)).collect()
+}
+
+/// Whoever ended without removing its file does not listen there any more.
+fn remove_if_dead(file: &Path) -> io::Result<()> {
+    let Ok(metadata) = fs::symlink_metadata(file) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file of this name, and it is no socket"));
+    }
+    match StdUnixStream::connect(file) {
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(_) => fs::remove_file(file),
+    }
+}
+
+/// Removes the file of a Unix socket that nobody will listen on any more.
+pub(crate) fn remove(address: &Address) {
+    if let Address::Unix(file) = address {
+        fs::remove_file(file).ok();
+    }
+}
+
+impl Listener {
+    pub(crate) fn from_std(listener: StdListener) -> io::Result<Self> {
+        match listener {
+            StdListener::Tcp(listener) => TcpListener::from_std(listener).map(Self::Tcp),
+            StdListener::Unix(listener) => UnixListener::from_std(listener).map(Self::Unix),
+        }
+    }
+
+    /// The next connection, and who it is from.
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, peer)| (Stream::Tcp(stream), peer)),
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| (Stream::Unix(stream), LOCAL)),
+        }
+    }
+
+    /// What the kernel has queued already; closes the socket.
+    pub(crate) fn into_rest(self) -> Vec<(StdStream, SocketAddr)> {
+        let mut rest = Vec::new();
+        match self {
+            Self::Tcp(listener) => {
+                if let Ok(listener) = listener.into_std() {
+                    while let Ok((stream, peer)) = listener.accept() {
+                        rest.extend(stream.set_nonblocking(true).ok().map(|()| (StdStream::Tcp(stream), peer)));
+                    }
+                }
+            }
+            Self::Unix(listener) => {
+                if let Ok(listener) = listener.into_std() {
+                    while let Ok((stream, _)) = listener.accept() {
+                        rest.extend(stream.set_nonblocking(true).ok().map(|()| (StdStream::Unix(stream), LOCAL)));
+                    }
+                }
+            }
+        }
+        rest
+    }
+}
+
+impl StdStream {
+    pub(crate) fn into_tokio(self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
+            Self::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+        }
+    }
+
+    pub(crate) fn from_tokio(stream: Stream) -> io::Result<Self> {
+        match stream {
+            Stream::Tcp(stream) => stream.into_std().map(Self::Tcp),
+            Stream::Unix(stream) => stream.into_std().map(Self::Unix),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_taken_is_not_shared() {
+        let any = Address::Tcp(([127, 0, 0, 1], 0).into());
+        let (address, sockets) = bind(&any, 2, true).unwrap();
+        assert_eq!(sockets.len(), 2);
+        assert_eq!(bind(&address, 1, true).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(bind(&address, 1, false).is_ok(), "our own listener may be replaced by one at the same address");
+    }
+
+    #[test]
+    fn the_file_of_a_dead_socket_is_replaced_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.sock");
+        let address = Address::Unix(file.as_path().into());
+        let (_, sockets) = bind(&address, 2, true).unwrap();
+        assert_eq!(bind(&address, 1, true).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(sockets);
+        assert!(bind(&address, 1, true).is_ok());
+        remove(&address);
+        fs::write(&file, "precious").unwrap();
+        assert_eq!(bind(&address, 1, true).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+    }
+}

@@ -1,0 +1,90 @@
+//! Unix sockets, as listeners and as backends.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use unstick::app::Ended;
+
+use crate::support::backend::Backend;
+use crate::support::client::{self, exchange};
+use crate::support::{App, SOON, eventually, pool_of};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+
+fn connect(file: &Path) -> UnixStream {
+    let stream = UnixStream::connect(file).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream
+}
+
+/// A replica behind a Unix socket that says what it was asked, on connections that are kept alive.
+fn replica(file: &Path) {
+    let listener = UnixListener::bind(file).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let mut seen = Vec::new();
+                let mut byte = [0];
+                while stream.read(&mut byte).is_ok_and(|n| n == 1) {
+                    seen.push(byte[0]);
+                    if seen.ends_with(b"\r\n\r\n") {
+                        let text = String::from_utf8(std::mem::take(&mut seen)).unwrap();
+                        let body = client::field(&text, "host").unwrap_or("none");
+                        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                        if stream.write_all(answer.as_bytes()).is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn clients_come_over_a_unix_socket_and_its_file_goes_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (folder.path().join("web.sock"), folder.path().join("other.sock"));
+    let backend = Backend::named("one");
+    let config = |file: &Path| {
+        let listen = format!("[listen.web]\naddress = \"unix:{}\"\n", file.display());
+        format!("{listen}{}", pool_of(&[backend.address], "", ""))
+    };
+    let app = App::start(&config(&first));
+    let mut clients: Vec<_> = (0..8).map(|_| connect(&first)).collect();
+    for client in &mut clients {
+        assert_eq!(exchange(client, GET).text(), "one");
+        assert_eq!(exchange(client, GET).text(), "one");
+    }
+    assert_eq!(backend.seen()[0].field("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(app.status()["listeners"][0]["address"], format!("unix:{}", first.display()));
+
+    app.apply(&config(&second));
+    assert_eq!(exchange(&mut connect(&second), GET).text(), "one");
+    eventually("the old file is gone", || !first.exists());
+    app.stop();
+    assert_eq!(app.wait(), Ended::Drained);
+    assert!(!second.exists());
+}
+
+#[test]
+fn replicas_are_reached_and_probed_over_a_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("replica.sock");
+    replica(&file);
+    let health = "[pool.app.health]\npath = \"/\"\ninterval = \"50ms\"";
+    let app = App::start(&format!("[pool.app]\nbackends = [\"unix:{}\"]\n{health}\n", file.display()));
+    let mut client = crate::support::connect(app.address);
+    for _ in 0..3 {
+        assert_eq!(exchange(&mut client, GET).text(), "a.test");
+    }
+    let endpoint = app.status()["pools"][0]["endpoints"][0].clone();
+    assert_eq!((endpoint["state"].as_str(), endpoint["connects"].as_u64()), (Some("healthy"), Some(1)));
+    // One that asks in HTTP/1.0 names no host, and a file is none.
+    let old = exchange(&mut crate::support::connect(app.address), "GET / HTTP/1.0\r\n\r\n");
+    assert_eq!(old.text(), "localhost");
+    std::fs::remove_file(&file).unwrap();
+    eventually("it is gone", || app.status()["pools"][0]["endpoints"][0]["state"] == "unhealthy");
+}
