@@ -12,11 +12,12 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from lib.load import Load, run_wrk
+from lib.load import Load, run_h2load, run_wrk
 from lib.process import UNSTICK, Children, cores, cpu_ns, cpu_spent_ns, findings, need_tools, need_unstick, waited_ns
-from lib.servers import BODIES, Server, make_files, start_haproxy, start_nginx, start_unstick
+from lib.servers import BODIES, Server, make_certificate, make_files, start_haproxy, start_nginx, start_unstick
 from lib.stats import median_interval
 
+STREAMS = 8  # on each connection of HTTP/2
 CONNECTIONS = {"small": 64, "64k": 32, "1m": 16}
 
 
@@ -26,6 +27,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=3, help="length of a round (3)")
     parser.add_argument("--connections", type=int, help="client connections (64; 32 for 64k, 16 for 1m)")
     parser.add_argument("--body", choices=BODIES, default="small", help="what is fetched: 129 bytes (default), 64 KiB or 1 MiB")
+    parser.add_argument("--tls", choices=["h1", "h2", "handshake"],
+                        help="in TLS: HTTP/1.1 on kept connections, HTTP/2 (16 connections with 8 streams), or HTTP/1.1 with a new "
+                             "connection and a full handshake for each request")
     parser.add_argument("--haproxy", choices=["plain", "equal"], default="equal",
                         help="equal: all the headers that unstick sets (default); plain: X-Forwarded-For only")
     parser.add_argument("--haproxy-bin", default="haproxy")
@@ -40,23 +44,24 @@ def arguments() -> argparse.Namespace:
         parser.error("--rounds and --seconds must be at least 1")
     if args.max_ratio is None and not args.old and not args.noise_floor:
         args.max_ratio = 1.0
-    args.connections = args.connections or CONNECTIONS[args.body]
+    args.connections = args.connections or (16 if args.tls in ("h2", "handshake") else CONNECTIONS[args.body])
     return args
 
 
 def start_proxies(args, children: Children, tmp: Path, backends: list, core: int) -> tuple[Server, Server]:
     """The measured one and the one it is compared with."""
     pools = {"app": backends}
+    certificate = make_certificate(tmp) if args.tls else None
 
     def reference(name: str) -> Server:
         if args.old:
-            return start_unstick(children, tmp, pools, need_unstick(args.old), core, name=name)
-        return start_haproxy(children, tmp, pools, core, args.haproxy_bin, args.haproxy == "equal", name)
+            return start_unstick(children, tmp, pools, need_unstick(args.old), core, name=name, certificate=certificate)
+        return start_haproxy(children, tmp, pools, core, args.haproxy_bin, args.haproxy == "equal", name, certificate)
 
     name = "old" if args.old else "haproxy"
     if args.noise_floor:
         return reference(f"{name}-1"), reference(f"{name}-2")
-    return start_unstick(children, tmp, pools, need_unstick(args.unstick), core), reference(name)
+    return start_unstick(children, tmp, pools, need_unstick(args.unstick), core, certificate=certificate), reference(name)
 
 
 class Bench:
@@ -72,7 +77,11 @@ class Bench:
         (other,) = [p for p in self.proxies if p is not proxy]
         before, other_before, waited = cpu_ns(proxy.pid), cpu_ns(other.pid), waited_ns(proxy.pid)
         url = proxy.url(BODIES[self.args.body])
-        load = run_wrk(self.children, url, seconds, self.args.connections, self.core)
+        if self.args.tls == "h2":
+            load = run_h2load(self.children, url, seconds, self.args.connections, STREAMS, self.core)
+        else:
+            headers = ("Connection: close",) if self.args.tls == "handshake" else ()
+            load = run_wrk(self.children, url, seconds, self.args.connections, self.core, headers=headers)
         spent, other_spent = cpu_spent_ns(proxy.pid, before), cpu_spent_ns(other.pid, other_before)
         load.expect_clean(proxy.name)
         self.idle_share = max(self.idle_share, other_spent / (load.microseconds * 1000))
@@ -92,7 +101,7 @@ def measure(args, children: Children, tmp: Path) -> dict:
     bench.idle_share, bench.wait_shares = 0.0, []
 
     say = (lambda *_: None) if args.json else (lambda text: print(text, flush=True))
-    say(f"body {args.body}, {args.connections} connections, {args.rounds} rounds of {args.seconds} s, "
+    say(f"{f'TLS {args.tls}, ' if args.tls else ''}body {args.body}, {args.connections} connections, {args.rounds} rounds of {args.seconds} s, "
         f"proxies on core {proxy_core}, wrk and 2 nginx on core {load_core}")
     say(f"{'round':>5}  {a.name + ' us/req':>16} {'req/s':>8}  {b.name + ' us/req':>16} {'req/s':>8}  ratio")
     rounds = []
@@ -119,7 +128,7 @@ def measure(args, children: Children, tmp: Path) -> dict:
 
 def main() -> int:
     args = arguments()
-    need_tools("nginx", "wrk", *([] if args.old else [args.haproxy_bin]))
+    need_tools("nginx", "wrk", *(["openssl"] if args.tls else []), *(["h2load"] if args.tls == "h2" else []), *([] if args.old else [args.haproxy_bin]))
     with findings(), tempfile.TemporaryDirectory(prefix="unstick-cpu-") as tmp, Children() as children:
         result = measure(args, children, Path(tmp))
     if args.json:

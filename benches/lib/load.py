@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +59,14 @@ def start_wrk(
     core: int | None = None,
     pause_ms: int = 0,
     late_s: int = 2,
+    headers: tuple[str, ...] = (),
 ) -> subprocess.Popen:
     """One thread of wrk for `seconds`; every connection rests `pause_ms` on average between two requests.
 
     An answer later than `late_s` counts as a `timeout`.
     """
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={late_s}s", "-s", SCRIPT, url]
+    command[1:1] = [word for header in headers for word in ("-H", header)]
     environment = {**os.environ, "WRK_PAUSE_MS": str(pause_ms)}
     return children.start(command, core, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
@@ -82,6 +85,28 @@ def finish_wrk(children: Children, wrk: subprocess.Popen, seconds: int) -> Load:
     return Load(**json.loads(lines[0][4:]))
 
 
-def run_wrk(children: Children, url: str, seconds: int, connections: int, core: int | None = None, pause_ms: int = 0) -> Load:
+def run_wrk(children: Children, url: str, seconds: int, connections: int, core: int | None = None, pause_ms: int = 0,
+            headers: tuple[str, ...] = ()) -> Load:
     """`start_wrk` and `finish_wrk`."""
-    return finish_wrk(children, start_wrk(children, url, seconds, connections, core, pause_ms), seconds)
+    wrk = start_wrk(children, url, seconds, connections, core, pause_ms, headers=headers)
+    return finish_wrk(children, wrk, seconds)
+
+
+def run_h2load(children: Children, url: str, seconds: int, connections: int, streams: int, core: int | None = None) -> Load:
+    """One thread of h2load for `seconds`: HTTP/2 in TLS, `streams` requests at once on each connection."""
+    command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-D{seconds}", url]
+    h2load = children.start(command, core, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        out, _ = h2load.communicate(timeout=seconds + 30)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError("h2load did not end") from None
+    finally:
+        children.stop(h2load)
+    found = re.search(r"requests: .* (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", out)
+    if h2load.returncode or not found:
+        raise RuntimeError(f"h2load ended with {h2load.returncode}: {out.strip()[-500:]}")
+    succeeded, failed, errored, timeout = map(int, found.groups())
+    codes = re.search(r"status codes: (\d+) 2xx", out)
+    status = succeeded - int(codes.group(1)) if codes else succeeded
+    return Load(requests=succeeded, microseconds=seconds * 1_000_000, bytes=0, connect=0, read=errored, write=0,
+                status=failed + max(status, 0), timeout=timeout, p50=0, p90=0, p99=0, max=0)

@@ -55,6 +55,7 @@ defaults
     timeout server 60s
 frontend web
     bind 127.0.0.1:{port} backlog 4096
+{tls}
 {headers}
 {routes}
     default_backend app
@@ -88,6 +89,7 @@ class Server:
     process: subprocess.Popen
     port: int
     log: Path
+    tls_port: int | None = None
 
     @property
     def pid(self) -> int:
@@ -98,6 +100,8 @@ class Server:
         return f"127.0.0.1:{self.port}"
 
     def url(self, path: str = "/") -> str:
+        if self.tls_port:
+            return f"https://127.0.0.1:{self.tls_port}{path}"
         return f"http://{self.address}{path}"
 
 
@@ -111,6 +115,16 @@ def make_files(directory: Path, **sizes: int) -> Path:
             for _ in range(size // 65536):
                 file.write(bytes(65536))
     return directory
+
+
+def make_certificate(tmp: Path) -> Path:
+    """A certificate of our own with its key (P-256), both in one file."""
+    file = tmp / "site.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+               "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", file, "-out", tmp / "cert"]
+    subprocess.run(command, check=True, capture_output=True)
+    file.write_text(file.read_text() + (tmp / "cert").read_text())
+    return file
 
 
 def get(port: int, path: str = "/", timeout: float = 5) -> tuple[int, bytes]:
@@ -174,6 +188,7 @@ def start_haproxy(
     binary: str = "haproxy",
     equal: bool = False,
     name: str = "haproxy",
+    certificate: Path | None = None,
 ) -> Server:
     """HAProxy with one thread. Pool `app` gets everything that no `/NAME` prefix sends elsewhere."""
     port = free_port()
@@ -184,10 +199,12 @@ def start_haproxy(
     routes = "\n".join(f"    use_backend {pool} if {{ path_beg /{pool} }}" for pool in pools if pool != "app")
     config = tmp / f"haproxy-{port}.cfg"
     headers = HAPROXY_EQUAL_HEADERS if equal else ""
-    config.write_text(HAPROXY.format(port=port, headers=headers, routes=routes, backends=backends))
+    tls_port = free_port() if certificate else None
+    tls = f"    bind 127.0.0.1:{tls_port} backlog 4096 ssl crt {certificate} alpn h2,http/1.1" if certificate else ""
+    config.write_text(HAPROXY.format(port=port, tls=tls, headers=headers, routes=routes, backends=backends))
     log = tmp / f"haproxy-{port}.log"
     child = children.start([binary, "-db", "-f", config], core, log)
-    return wait_ready(Server(name, child, port, log))
+    return wait_ready(Server(name, child, port, log, tls_port))
 
 
 def unstick_config(port: int, pools: dict[str, list[str]], admin: str = "off", health: str = "", rest: str = "") -> str:
@@ -209,13 +226,18 @@ def start_unstick(
     core: int | None = None,
     workers: int | None = 1,
     name: str = "unstick",
+    certificate: Path | None = None,
     **config,
 ) -> Server:
     """unstick with its config at `tmp/NAME/unstick.toml`, alone in its folder, and its log at `tmp/NAME.log`."""
     port = free_port()
     file = tmp / name / "unstick.toml"
     file.parent.mkdir()
-    file.write_text(unstick_config(port, pools, **config))
+    tls_port = free_port() if certificate else None
+    text = unstick_config(port, pools, **config)
+    if certificate:
+        text += f'\n[listen.tls]\naddress = "127.0.0.1:{tls_port}"\ntls = {{ cert = "{certificate}", key = "{certificate}" }}\n'
+    file.write_text(text)
     log = tmp / f"{name}.log"
     command = [binary, "run", "-c", file] + (["--workers", workers] if workers else [])
-    return wait_ready(Server(name, children.start(command, core, log), port, log))
+    return wait_ready(Server(name, children.start(command, core, log), port, log, tls_port))

@@ -167,7 +167,8 @@ pub(super) async fn attempt(
     };
     let connection = match link {
         Link::Own(connection) => connection,
-        Link::Multiplexed(lease) => return multiplexed(lease, request, waits, now).await,
+        // Boxed: what most requests do not need must not make the future of every request larger.
+        Link::Multiplexed(lease) => return Box::pin(multiplexed(lease, request, waits, now)).await,
     };
     let idle_for = connection.idle_for(now);
     let sending = Sending {
@@ -223,7 +224,8 @@ async fn connect(
     now: Instant,
 ) -> Result<Link, Failure> {
     waits.arm(now + waits.timeouts.connect);
-    let mut connecting = pin!(endpoint.connect(wishes.only_h1, waits.timeouts.h2_ping, wishes.preamble));
+    // Boxed: a handshake takes more room than all the rest of a request.
+    let mut connecting = Box::pin(endpoint.connect(wishes.only_h1, waits.timeouts.h2_ping, wishes.preamble));
     let result = poll_fn(|cx| match connecting.as_mut().poll(cx) {
         Poll::Pending if waits.deadlines.expired(Wait::Request) => Poll::Ready(Err(Cause::RequestTimeout)),
         Poll::Pending if waits.are_over() => Poll::Ready(Err(Cause::ConnectTimeout)),
