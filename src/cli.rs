@@ -85,6 +85,9 @@ pub(crate) struct Demo {
     /// Address of the proxy
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
+    /// Speak TLS, with a certificate made on the spot
+    #[arg(long)]
+    pub(crate) tls: bool,
     /// Replicas to start
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) replicas: usize,

@@ -105,7 +105,7 @@ fn report(problems: &Problems) -> ExitCode {
 }
 
 fn demo(demo: Demo) -> anyhow::Result<ExitCode> {
-    let options = demo::Options { listen: demo.listen, replicas: demo.replicas };
+    let options = demo::Options { listen: demo.listen, replicas: demo.replicas, tls: demo.tls };
     runtime()?.block_on(demo::run(options))?;
     Ok(ExitCode::SUCCESS)
 }

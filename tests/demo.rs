@@ -5,13 +5,17 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::time::Instant;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
 use crate::support::signal;
+use crate::support::tls::{TlsClient, shake_hands};
 
 /// Until the demo is up; generous, for a loaded machine.
 const START: Duration = Duration::from_secs(30);
@@ -34,9 +38,14 @@ struct Demo {
 
 impl Demo {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(flags: &[&str]) -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let mut parent = Command::new(env!("CARGO_BIN_EXE_unstick"))
             .args(["demo", "--listen", "127.0.0.1:0"])
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -59,7 +68,7 @@ impl Demo {
             match words[..] {
                 ["replica", name, "pid", pid, _] => self.replicas.push((name.into(), pid.parse().expect("a pid"))),
                 ["config", path] => self.directory = Path::new(path).parent().expect("a file in a directory").into(),
-                ["1.", "Open", url, ..] => self.address = url.trim_matches(|c| "htp:/".contains(c)).into(),
+                ["1.", "Open", url, ..] => self.address = url.trim_matches(|c| "htps:/".contains(c)).into(),
                 ["Ctrl-C", ..] => return,
                 _ => {}
             }
@@ -106,6 +115,14 @@ impl Demo {
 
     /// `None` if there is no whole exchange.
     fn exchange(&self, request: &str) -> Option<String> {
+        let certificate = self.directory.join("demo.pem");
+        if certificate.exists() {
+            let mut stream = trusting(&self.address, &certificate).ok()?;
+            stream.write_all(request.as_bytes()).ok()?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).ok()?;
+            return Some(answer);
+        }
         let mut stream = TcpStream::connect(&self.address).ok()?;
         stream.set_read_timeout(Some(END)).ok()?;
         stream.write_all(request.as_bytes()).ok()?;
@@ -148,6 +165,19 @@ fn eventually(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) 
 }
 
 /// Whether a process exists and is more than an entry that nobody has collected yet.
+/// A connection in TLS to whoever has this certificate.
+fn trusting(address: &str, certificate: &Path) -> std::io::Result<TlsClient> {
+    let mut roots = rustls::RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_file(certificate).map_err(std::io::Error::other)?;
+    roots.add(certificate).map_err(std::io::Error::other)?;
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(std::io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    shake_hands(address.parse().map_err(std::io::Error::other)?, "localhost", &Arc::new(config))
+}
+
 fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
@@ -173,6 +203,24 @@ fn the_cart_outlives_every_replica_change_and_no_child_outlives_a_killed_parent(
     signal(demo.parent.id(), Signal::KILL);
     assert!(!demo.wait().success());
     demo.assert_no_replica_left();
+}
+
+#[test]
+fn the_same_in_tls_with_a_certificate_made_on_the_spot() {
+    let mut demo = Demo::start_with(&["--tls"]);
+    assert!(demo.address.starts_with("127.0.0.1:"));
+    let cookie = demo.put_into_cart("tea", "");
+    let seen: std::collections::BTreeSet<String> = (0..6)
+        .map(|_| demo.whoami(&cookie))
+        .map(|(name, items)| {
+            assert_eq!(items, 1);
+            name
+        })
+        .collect();
+    assert_eq!(seen.len(), 3, "each replica sees the cart");
+    signal(demo.parent.id(), Signal::INT);
+    assert_eq!(demo.wait().code(), Some(0));
+    assert!(!demo.directory.exists());
 }
 
 #[test]

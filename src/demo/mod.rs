@@ -53,17 +53,19 @@ pub struct Options {
     pub listen: SocketAddr,
     /// How many replicas to start, 1-26.
     pub replicas: usize,
+    /// Whether the proxy speaks TLS, with a certificate made on the spot.
+    pub tls: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), replicas: 3 }
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), replicas: 3, tls: false }
     }
 }
 
 /// Runs the demo until Ctrl-C, SIGTERM or SIGQUIT; then nothing of it is left, neither processes nor files.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let Options { listen, replicas } = options;
+    let Options { listen, replicas, tls } = options;
     anyhow::ensure!((1..=REPLICAS_MAX).contains(&replicas), "the demo runs 1 to {REPLICAS_MAX} replicas");
     let mut stop = StopSignals::listen()?;
     let (listen, admin) = (Reserved::listen(listen)?, Reserved::admin()?);
@@ -72,7 +74,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         started = Replicas::start(replicas) => started?,
         _ = stop.recv() => return Ok(()),
     };
-    let config = Config { listen: listen.address, admin: admin.address, backends: replicas.backends() };
+    let certificate = if tls { Some(make_certificate(&directory, listen.address.ip())?) } else { None };
+    let config = Config { listen: listen.address, admin: admin.address, backends: replicas.backends(), certificate };
     let file = directory.write("unstick.toml", &config.to_toml())?;
     say(&introduction(&config, &replicas.first, &file, Paint::for_stdout()));
 
@@ -217,11 +220,20 @@ struct Config {
     listen: SocketAddr,
     admin: SocketAddr,
     backends: Vec<(String, SocketAddr)>,
+    /// The file of the certificate, if the proxy speaks TLS.
+    certificate: Option<PathBuf>,
 }
 
 impl Config {
     fn to_toml(&self) -> String {
-        let Self { listen, admin, backends } = self;
+        let Self { listen, admin, backends, certificate } = self;
+        let tls = match certificate {
+            Some(_) => {
+                "# HTTP/2 and HTTP/1.1, as the client likes. Replace the files: new ones serve within two seconds.\n\
+                        tls = { cert = \"demo.pem\", key = \"demo.key\" }\n"
+            }
+            None => "",
+        };
         let backends: String =
             backends.iter().map(|(name, address)| format!("    \"{address}\", # {name}\n")).collect();
         format!(
@@ -231,7 +243,7 @@ impl Config {
 
 [listen.web]
 address = "{listen}"
-
+{tls}
 [pool.app]
 # Try "least-connections", "p2c", "peak-ewma" or "random".
 balance = "round-robin"
@@ -259,7 +271,8 @@ address = "{admin}"
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
-        format!("http://{}", SocketAddr::new(ip, self.listen.port()))
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", SocketAddr::new(ip, self.listen.port()))
     }
 }
 
@@ -276,6 +289,10 @@ fn introduction(config: &Config, replicas: &[Replica], file: &Path, paint: Paint
     lines.push(format!("config     {}", paint.bold(&file.to_string())));
     lines.push(format!("admin      http://{admin}/\n"));
     lines.push(format!("1. Open {} and put something into the cart.", paint.bold(&format!("{url}/"))));
+    if config.certificate.is_some() {
+        lines
+            .push("   The browser will warn you: the certificate was made just now, and nobody vouches for it.".into());
+    }
     lines.push(
         "2. Reload: another replica answers, the cart stays. It is in a signed cookie; no replica knows you.".into(),
     );
@@ -287,10 +304,20 @@ fn introduction(config: &Config, replicas: &[Replica], file: &Path, paint: Paint
         "4. Edit the config file: another `balance`, or one backend less. It is live when you save; see the log."
             .into(),
     );
-    let curl = format!("for i in 1 2 3 4 5 6; do curl -s {url}/whoami; done");
+    let trust = config.certificate.as_ref().map(|file| format!(" --cacert {}", file.display())).unwrap_or_default();
+    let curl = format!("for i in 1 2 3 4 5 6; do curl -s{trust} {url}/whoami; done");
     lines.push(format!("5. From a shell: {}", paint.bold(&curl)));
     lines.push("\nCtrl-C ends the proxy and all replicas.".into());
     lines.join("\n")
+}
+
+/// A certificate for this machine under `ip`, signed by nobody, with its key; returns its file.
+fn make_certificate(directory: &PrivateDirectory, ip: IpAddr) -> anyhow::Result<PathBuf> {
+    let names =
+        ["localhost".to_owned(), Ipv4Addr::LOCALHOST.to_string(), Ipv6Addr::LOCALHOST.to_string(), ip.to_string()];
+    let made = rcgen::generate_simple_self_signed(names).context("cannot make a certificate")?;
+    directory.write("demo.key", &made.signing_key.serialize_pem())?;
+    directory.write("demo.pem", &made.cert.pem())
 }
 
 /// Writes a line to standard output. That nobody reads it any more is no reason to stop.
@@ -475,7 +502,7 @@ mod tests {
     fn config(listen: &str) -> Config {
         let backends =
             vec![("a".into(), "127.0.0.1:4001".parse().unwrap()), ("b".into(), "127.0.0.1:4002".parse().unwrap())];
-        Config { listen: listen.parse().unwrap(), admin: ADMIN, backends }
+        Config { listen: listen.parse().unwrap(), admin: ADMIN, backends, certificate: None }
     }
 
     #[test]
