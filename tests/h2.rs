@@ -460,3 +460,32 @@ fn large_bodies_pass_whole_in_both_directions() {
         assert!(read(response.body_mut()).await.unwrap() == body);
     });
 }
+
+#[test]
+fn who_is_answered_early_may_finish_its_upload() {
+    let backend = Backend::start(|peer| {
+        let mut byte = [0];
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            std::io::Read::read_exact(&mut peer.stream, &mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        send(&mut peer.stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno");
+        peer.wait_for_close();
+    });
+    let app = App::over(&[backend.address], "", "");
+    run(async {
+        let client = client(app.address).await;
+        let (response, mut body) = begin(&client, sized(Method::POST, 1 << 20), false).await;
+        let (response, text, _) = whole(response).await.unwrap();
+        assert_eq!((response.status().as_u16(), &text[..]), (404, &b"no"[..]));
+        // No reset: all of it is still taken, though for nothing.
+        let mut left = 1 << 20;
+        while left > 0 {
+            body.reserve_capacity(left.min(16_384));
+            let granted = std::future::poll_fn(|cx| body.poll_capacity(cx)).await.unwrap().unwrap().min(left);
+            left -= granted;
+            body.send_data(Bytes::from(vec![0; granted]), left == 0).unwrap();
+        }
+    });
+}

@@ -20,10 +20,10 @@ use crate::proxy::Client;
 
 /// How long a closed connection goes on discarding what the client still sends. Closing at once would make the kernel answer
 /// with a reset, and the client might never read the answer it was sent.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// How much of it is discarded at most: who goes on for longer does not want to know.
-const LINGER_BYTES_MAX: usize = 8 << 20;
+pub(super) const LINGER_BYTES_MAX: usize = 8 << 20;
 
 /// Bytes read at once where they are looked at before hyper gets them.
 const WATCHED_READ: usize = 16 * 1024;

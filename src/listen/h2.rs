@@ -18,7 +18,7 @@ use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 use super::Connections;
-use super::client_io::{ClientIo, Transport};
+use super::client_io::{ClientIo, LINGER, LINGER_BYTES_MAX, Transport};
 use super::conn::Visit;
 use super::h2_guard::Guard;
 use crate::config::model::{Limits, Timeouts};
@@ -167,6 +167,13 @@ async fn run(future: impl Future<Output = ()>, client: Rc<Client>, open: Open) {
     .await;
     if let Some(tunnel) = client.take_tunnel() {
         tunnel.run_stream(&client, |waker| registration.set_waker(waker)).await;
+    }
+    // Whoever else read it ends with the answer, or reads on.
+    tokio::task::yield_now().await;
+    if let Some(rest) = client.take_rest() {
+        // A reset, even one that means no error, makes some clients forget the answer.
+        let discarded = poll_fn(|cx| rest.poll_discard(cx, LINGER_BYTES_MAX as u64));
+        tokio::time::timeout(LINGER, discarded).await.ok();
     }
 }
 

@@ -38,7 +38,7 @@ use crate::snapshot::{Snapshot, View, Viewer};
 use crate::telemetry::AccessLog;
 use crate::upstream::Tried;
 use crate::upstream::connections::Link;
-use crate::upstream::request_body::{Bounds, Progress, RequestBody};
+use crate::upstream::request_body::{Bounds, Progress, RequestBody, Upload};
 use access::AccessDraft;
 use attempt::{Answer, Outgoing, Waits, attempt};
 use body::{Carrier, Driver, ResponseBody};
@@ -140,6 +140,8 @@ pub struct Client {
     in_head: Cell<bool>,
     /// For a stream, how long the client may take to read each part of the answer; who has a socket of its own sees it there.
     read_within: Option<Duration>,
+    /// For a stream, the body of its request: who is answered early may go on sending.
+    rest: RefCell<Option<Rc<Upload>>>,
     /// What follows the answer that is being sent.
     tunnel: RefCell<Option<Box<Tunnel>>>,
 }
@@ -157,6 +159,7 @@ impl Client {
             was_answered: Cell::new(false),
             in_head: Cell::new(false),
             read_within: None,
+            rest: RefCell::default(),
             tunnel: RefCell::default(),
         }
     }
@@ -188,6 +191,12 @@ impl Client {
     /// Says whether a request is being served.
     pub fn set_busy(&self, is_busy: bool) {
         self.is_busy.set(is_busy);
+    }
+
+    /// What the client of a stream is still sending although it has been answered, unless somebody still wants it.
+    pub(crate) fn take_rest(&self) -> Option<Rc<Upload>> {
+        let rest = self.rest.take()?;
+        (self.was_answered() && self.may_still_send() && Rc::strong_count(&rest) == 1).then_some(rest)
     }
 
     fn leave_tunnel(&self, tunnel: Tunnel) {
@@ -309,6 +318,9 @@ pub async fn handle(
     let bounds = Bounds { bytes_max, replay_max: limits.replay, read_timeout: timeouts.request_body };
     let body = RequestBody::new(incoming, &client.deadlines, bounds);
     *client.upload.borrow_mut() = body.progress();
+    if client.read_within.is_some() {
+        *client.rest.borrow_mut() = body.upload().cloned();
+    }
     let routed = wanted.and_then(|wanted| Ok((wanted, route(&mut parts, &body, &view, bytes_max)?)));
     let (wanted, (host, pool)) = match routed {
         Ok(routed) => routed,

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -160,6 +160,17 @@ impl Upload {
         self.end_wait();
         self.progress.failure.set(Some(failure));
         Poll::Ready(Some(Err(failure)))
+    }
+
+    /// Takes what the client sends and throws it away; ready when that was all, or more than `most` bytes.
+    pub fn poll_discard(&self, cx: &mut Context<'_>, most: u64) -> Poll<()> {
+        let enough = self.progress.bytes.get().saturating_add(most);
+        while let Some(Ok(_)) = ready!(self.poll_frame(cx)) {
+            if self.progress.bytes.get() >= enough {
+                break;
+            }
+        }
+        Poll::Ready(())
     }
 
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
