@@ -2,7 +2,8 @@
 """What slow and hostile clients do to a good one, and to memory.
 
 Normal requests run in phases without and with hostile clients, all through one worker: thousands of heads and bodies that come byte
-by byte, readers of 1 byte/s, 9,000 idle connections, heads, chunk extensions and trailers without end.
+by byte, readers of 1 byte/s, 9,000 idle connections, heads, chunk extensions and trailers without end, streams of HTTP/2 begun and
+reset as fast as possible.
 """
 
 import argparse
@@ -29,6 +30,7 @@ KINDS = {
     "endless-head": (50, 100),
     "endless-extension": (50, 100),
     "endless-trailers": (50, 100),
+    "rapid-reset": (1, 60),
 }
 ENDLESS_BYTES_MAX = 1 << 20
 SETTLE_S = 4  # until the buffers of slow readers are full, and slow heads are at their deadline
@@ -61,12 +63,14 @@ def phase(args, children: Children, proxy, kind: str, load_core: int) -> tuple:
     return load.expect_clean(f"normal requests beside {kind}"), report, resident, grown
 
 
-def judge(args, kind: str, ratio: float, resident_kib: int, most: int) -> list[str]:
+def judge(args, kind: str, ratio: float, resident_kib: int, most: int, closed: int) -> list[str]:
     findings = []
     if ratio > args.max_ratio:
         findings.append(f"p99 {ratio:.2f} times as long (limit {args.max_ratio:g})")
     if resident_kib > KINDS[kind][1] << 10:
         findings.append(f"{resident_kib >> 10} MiB resident (limit {KINDS[kind][1]})")
+    if kind == "rapid-reset" and not closed:
+        findings.append("no connection was closed")
     if kind.startswith("endless") and most > ENDLESS_BYTES_MAX:
         findings.append(f"{most} bytes accepted from one connection (limit {ENDLESS_BYTES_MAX})")
     return findings
@@ -93,7 +97,7 @@ def main() -> int:
                 beside, report, now, more = phase(args, children, proxy, kind, load_core)
                 ratios.append(beside.p99 / without.p99)
                 resident, most, grown = max(resident, now), max(most, report["most"]), max(grown, more)
-            problems = judge(args, kind, median(ratios), resident, most)
+            problems = judge(args, kind, median(ratios), resident, most, report["closed"])
             wrong += problems
             each = f", {grown / KINDS[kind][0]:.1f} KiB each" if kind == "idle" else ""
             print(f"{kind:18} {KINDS[kind][0]:>6} clients: p99 {without.p99} -> {beside.p99} us, ratio {median(ratios):.2f} "

@@ -352,10 +352,11 @@ impl Control {
         let drain = self.live.config.timeouts.drain;
         let open = self.status.loads.total();
         tracing::info!(connections = open, "stopping: finishing what runs, at most {drain:?}");
+        // First: who finds no file goes elsewhere, who found it is still accepted.
+        self.live.remove_sockets();
         for worker in &self.workers {
             worker.tell(Command::Drain).await;
         }
-        self.live.remove_sockets();
         let drained = async {
             while !self.workers.iter().all(Worker::has_ended) {
                 sleep(STOP_POLL).await;

@@ -8,10 +8,15 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::sleep;
+
+/// Pause before a Unix socket with a full queue is asked again.
+const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// How the address of a Unix socket begins.
 pub const UNIX: &str = "unix:";
@@ -73,7 +78,7 @@ impl Stream {
     pub(crate) async fn connect(address: &Address) -> io::Result<Self> {
         let stream = match address {
             Address::Tcp(address) => Self::Tcp(TcpStream::connect(address).await?),
-            Address::Unix(file) => Self::Unix(UnixStream::connect(file).await?),
+            Address::Unix(file) => Self::Unix(connect_unix(file).await?),
         };
         stream.set_nodelay()?;
         Ok(stream)
@@ -100,6 +105,16 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
             Self::Unix(_) => None,
+        }
+    }
+}
+
+/// A full queue of a Unix socket refuses at once, where one of TCP lets us wait: so we wait here.
+async fn connect_unix(file: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(file).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(QUEUE_FULL_PAUSE).await,
+            result => return result,
         }
     }
 }

@@ -215,7 +215,9 @@ impl Socket {
 
     /// Gives back what was read and is somebody else's to read.
     pub(crate) fn unread(&self, bytes: Vec<u8>) {
-        *self.ahead.borrow_mut() = bytes;
+        let mut ahead = self.ahead.borrow_mut();
+        let rest = std::mem::replace(&mut *ahead, bytes);
+        ahead.extend(rest);
     }
 
     /// See [`Read::poll_read`].

@@ -151,8 +151,8 @@ impl Live {
         let began = Instant::now();
         self.refuse_what_cannot_change(&next)?;
         let wires = wires(&next, &self.wires)?;
-        let fresh = self.bind_fresh(&next.listeners)?;
         let updates = self.updates(&next.listeners)?;
+        let fresh = self.bind_fresh(&next.listeners)?;
         let gone = self.take_gone(&next.listeners);
         let updated = self.take_updates(updates);
         let added: Vec<String> = fresh.iter().map(|fresh| fresh.bound.address.to_string()).collect();
@@ -165,6 +165,8 @@ impl Live {
         let renewed: Vec<&str> = updated.iter().map(|(_, settings)| settings.config.name.as_str()).collect();
         changes.extend((!renewed.is_empty()).then(|| format!("listener {} changed", renewed.join(", "))));
         self.listen(fresh, workers).await;
+        // First: who finds no file goes elsewhere, who found it is still accepted.
+        gone.iter().for_each(|bound| socket::remove(&bound.address));
         for worker in workers {
             for (id, settings) in &updated {
                 worker.tell(Command::Update { id: *id, settings: settings.clone() }).await;
@@ -173,7 +175,6 @@ impl Live {
                 worker.tell(Command::Unlisten { id: bound.id }).await;
             }
         }
-        gone.iter().for_each(|bound| socket::remove(&bound.address));
         let what = match (changes.is_empty(), is_same) {
             (true, true) => "nothing changed".to_owned(),
             (true, false) => "settings changed".to_owned(),

@@ -260,3 +260,22 @@ fn health_is_asked_for_as_grpc_says() {
     serving.store(true, Relaxed);
     app.wait_for(replica.address, "healthy");
 }
+
+#[test]
+fn a_client_s_own_deadlines_are_no_failures_of_the_replica() {
+    let silent = H2Backend::start(|call| async move {
+        sleep(SOON).await;
+        drop(call);
+    });
+    let app = App::over(&[silent.address], H2C, "");
+    run(async {
+        let channel = client(app.address).await;
+        for _ in 0..10 {
+            let (response, _body) =
+                begin(&channel, call("Unary").header("grpc-timeout", "1n").body(()).unwrap(), false).await;
+            assert_eq!(response.await.unwrap().headers()["grpc-status"], "4");
+        }
+    });
+    let endpoint = app.endpoint(silent.address).unwrap();
+    assert_eq!((endpoint["failures"].as_u64(), endpoint["admission"].as_str()), (Some(0), Some("full")));
+}

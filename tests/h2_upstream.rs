@@ -336,3 +336,33 @@ fn the_protocol_of_a_pool_changes_live() {
     assert!(why.contains("pool app: cannot read /none.pem"), "{why}");
     assert_eq!(exchange(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").text(), "new");
 }
+
+#[test]
+fn a_burst_on_a_replica_that_chooses_http1_does_not_shake_hands_one_by_one() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("replicas"));
+    authority.write(&folder.path().join("ca.pem"));
+    authority.issue(folder.path(), "replica", &["replica.test"]);
+    let plain = Backend::named("one");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let listen = format!(
+        "[listen.web]\naddress = \"127.0.0.1:0\"\nprotocols = [\"h1\"]\ntls = {{ cert = \"{}\", key = \"{}\" }}\n",
+        path("replica.pem"),
+        path("replica.key")
+    );
+    let inner = App::start(&format!("{listen}{}", crate::support::pool_of(&[plain.address], "", "")));
+    let pool =
+        format!("protocol = \"https\"\n[pool.app.tls]\nca = \"{}\"\nserver_name = \"replica.test\"", path("ca.pem"));
+    let app = App::over(&[inner.address], &pool, "");
+    run(async {
+        let client = h2_client(app.address).await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..64 {
+            let client = client.clone();
+            tasks.spawn(async move { get(&client, "/").await.unwrap() });
+        }
+        while let Some(answer) = tasks.join_next().await {
+            assert_eq!(answer.unwrap(), (200, "one".to_owned()));
+        }
+    });
+    assert!(app.endpoint(inner.address).unwrap()["failures"] == 0);
+}

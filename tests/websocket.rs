@@ -354,3 +354,19 @@ fn a_request_that_only_looks_like_an_upgrade_is_served_without() {
     assert_eq!(read_response(&mut stream, false).text(), "one");
     assert!(backend.seen().iter().all(|seen| seen.field("upgrade").is_none()));
 }
+
+#[test]
+fn nobody_switches_to_another_version_of_http() {
+    // It would be a way past routes, limits and the fields that nobody can make up.
+    let backend = Backend::named("one");
+    let app = App::over(&[backend.address], "", "");
+    for protocol in ["h2c", "H2C", "HTTP/2.0", "TLS/1.3", "h2c, websocket", "websocket, h2c"] {
+        let ask = format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
+        );
+        assert_eq!(exchange(&mut connect(app.address), &ask).text(), "one", "{protocol}");
+        let seen = backend.seen();
+        let last = seen.last().unwrap();
+        assert!(last.field("upgrade").is_none() && last.field("http2-settings").is_none(), "{}", last.head);
+    }
+}

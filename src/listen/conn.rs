@@ -91,10 +91,12 @@ impl Visit {
         drop(view);
         let mut permit = None;
         if self.listener.proxy_protocol != AcceptProxy::Off {
+            // Who speaks for itself was counted when it came.
+            let was_counted = !self.listener.trusts(self.peer.ip());
             if let Some(client) = self.within(request_head, self.client_of(&socket)).await? {
                 self.peer = client;
             }
-            if let Some(most) = most {
+            if let Some(most) = most.filter(|_| !was_counted) {
                 let full = || io::Error::other("its address has as many connections as it may have");
                 permit = Some(peers.admit(self.peer.ip(), most).ok_or_else(full)?);
             }

@@ -65,10 +65,14 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
                 return Poll::Ready(());
             }
             if listener.is_draining() && !std::mem::replace(&mut is_draining, true) {
+                // What was waited for before is void: from now on it has as long as it takes to say goodbye.
+                client.deadlines.disarm(Wait::Client);
+                client.begin_idling();
                 connection.as_mut().graceful_shutdown();
                 continue;
             }
-            if !client.is_busy() && !client.deadlines.is_armed(Wait::Client) {
+            let is_writing = client.deadlines.is_armed(Wait::ClientWrite);
+            if !client.is_busy() && !is_writing && !client.deadlines.is_armed(Wait::Client) {
                 let patience = if is_draining { GOING } else { client_idle };
                 client.deadlines.arm(Wait::Client, client.idle_since() + patience);
             }

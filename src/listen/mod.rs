@@ -128,6 +128,8 @@ impl ListenerState {
 
     /// Whether what this peer says of others is believed.
     pub(crate) fn trusts(&self, peer: std::net::IpAddr) -> bool {
+        // On a socket of version 6, peers of version 4 come as mapped addresses.
+        let peer = peer.to_canonical();
         self.trusted_proxies.iter().any(|network| network.contains(&peer))
     }
 }

@@ -28,7 +28,8 @@ pub(crate) struct ServerTls {
     protocols: Protocols,
     /// One for all workers and all certificates that come: who has a ticket resumes anywhere (RFC 8446 section 2.2). It draws new
     /// keys every six hours by itself.
-    tickets: Arc<dyn ProducesTickets>,
+    /// Drawn anew when `client_ca` changes: what a ticket says of a client's certificate is not verified again.
+    tickets: Mutex<Arc<dyn ProducesTickets>>,
     config: ArcSwap<ServerConfig>,
     files: Mutex<Files>,
 }
@@ -72,13 +73,13 @@ impl ServerTls {
     /// # Errors
     /// The file that does not serve, and why.
     pub(crate) fn load(settings: &Tls, protocols: Protocols) -> Result<Self, String> {
-        let tickets = aws_lc_rs::Ticketer::new().map_err(|error| format!("no keys for session tickets: {error}"))?;
+        let tickets = new_tickets()?;
         let seen = stamps(settings);
         let Loaded { config, certificates } = load(settings, protocols, &tickets)?;
         let files = Files { settling: seen.clone(), seen, certificates, refused: None };
         files.warn_of_expiry(SystemTime::now());
         let (settings, config) = (settings.clone(), ArcSwap::from_pointee(config));
-        Ok(Self { settings, protocols, tickets, config, files: Mutex::new(files) })
+        Ok(Self { settings, protocols, tickets: Mutex::new(tickets), config, files: Mutex::new(files) })
     }
 
     /// Whether it is what these settings ask for.
@@ -97,8 +98,9 @@ impl ServerTls {
         let now = stamps(&self.settings);
         let mut files = self.files();
         if now != files.seen && now == files.settling {
+            let has_new_ca = self.settings.client_ca.is_some() && now.last() != files.seen.last();
             files.seen = now;
-            match load(&self.settings, self.protocols, &self.tickets).and_then(refuse_expired) {
+            match self.tickets(has_new_ca).and_then(|tickets| self.load_again(&tickets)) {
                 Ok(Loaded { config, certificates }) => {
                     self.config.store(Arc::new(config));
                     tracing::info!(listener, "new certificates serve from now on");
@@ -113,6 +115,19 @@ impl ServerTls {
         } else {
             files.settling = now;
         }
+    }
+
+    fn load_again(&self, tickets: &Arc<dyn ProducesTickets>) -> Result<Loaded, String> {
+        load(&self.settings, self.protocols, tickets).and_then(refuse_expired)
+    }
+
+    /// The keys of the tickets; with `anew`, others than before from now on.
+    fn tickets(&self, anew: bool) -> Result<Arc<dyn ProducesTickets>, String> {
+        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        if anew {
+            *tickets = new_tickets()?;
+        }
+        Ok(Arc::clone(&tickets))
     }
 
     /// Warns of what ends soon; call it once a day.
@@ -145,6 +160,10 @@ impl Files {
             }
         }
     }
+}
+
+fn new_tickets() -> Result<Arc<dyn ProducesTickets>, String> {
+    aws_lc_rs::Ticketer::new().map_err(|error| format!("no keys for session tickets: {error}"))
 }
 
 /// A certificate that has ended does not replace one that may still hold.

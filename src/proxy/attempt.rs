@@ -199,9 +199,9 @@ struct Wishes {
 impl Wishes {
     fn of(request: &Outgoing, endpoint: &WorkerEndpoint, client: &Client) -> Self {
         let version = endpoint.proxy_protocol();
-        let preamble = version.and_then(|version| {
-            let (source, destination) = client.connection.addresses()?;
-            Some(Preamble { header: proxy_protocol::header(version, Some((source, destination))), client: source })
+        let preamble = version.map(|version| {
+            let (client, addresses) = client.connection.addresses();
+            Preamble { header: proxy_protocol::header(version, addresses), client }
         });
         Self { only_h1: request.wants_upgrade, is_exclusive: version.is_some(), preamble }
     }

@@ -117,7 +117,7 @@ impl Streaming {
         let is_driven_elsewhere = matches!(self.connection, Carrier::Task(_) | Carrier::Stream(_));
         if is_driven_elsewhere && self.exchange.client().deadlines.expired(Wait::RequestBody) {
             // Nobody wakes the task that waits for it.
-            return self.cut(&"the client sent no more of its request in time");
+            return self.cut(false, &"the client sent no more of its request in time");
         }
         let incoming = &mut self.incoming;
         let polled = match &mut self.connection {
@@ -144,7 +144,9 @@ impl Streaming {
                 self.complete();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(error))) => self.cut(&format_args!("the endpoint broke off its answer: {error}")),
+            Poll::Ready(Some(Err(error))) => {
+                self.cut(true, &format_args!("the endpoint broke off its answer: {error}"))
+            }
             Poll::Pending => self.poll_deadline(),
         }
     }
@@ -160,10 +162,10 @@ impl Streaming {
             _ => {}
         }
         if deadlines.expired(Wait::Request) {
-            return self.cut(&"the client's deadline is over");
+            return self.cut(false, &"the client's deadline is over");
         }
         if deadlines.expired(Wait::Upstream) {
-            return self.cut(&"the endpoint sent no more of its answer in time");
+            return self.cut(true, &"the endpoint sent no more of its answer in time");
         }
         if !deadlines.is_armed(Wait::Upstream) {
             deadlines.arm_in(Wait::Upstream, self.read_timeout);
@@ -191,8 +193,11 @@ impl Streaming {
         self.exchange.finish(Outcome::Cut);
     }
 
-    fn cut(&mut self, why: &dyn std::fmt::Display) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn cut(&mut self, is_endpoint_s: bool, why: &dyn std::fmt::Display) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         self.end_early();
+        if is_endpoint_s {
+            self.exchange.endpoint_failed(1);
+        }
         self.exchange.log_cut(why);
         Poll::Ready(Some(Err(Cut)))
     }

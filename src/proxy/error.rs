@@ -139,6 +139,7 @@ pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, turn: Turn) -> R
     if grpc::is_call(request_headers) {
         let mut response = grpc::answer(cause, turn);
         response.headers_mut().insert(ERROR_FIELD, HeaderValue::from_static(cause.name()));
+        close_after(cause, response.headers_mut());
         return response;
     }
     let wants_json = request_headers
@@ -158,11 +159,8 @@ pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, turn: Turn) -> R
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(ERROR_FIELD, HeaderValue::from_static(cause.name()));
+    close_after(cause, headers);
     match cause {
-        // Who breaks the rules of a message is not trusted with the place where it ends.
-        Cause::BadRequest(_) | Cause::UnknownCoding => {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
         Cause::MethodNotAllowed => {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }
@@ -172,6 +170,13 @@ pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, turn: Turn) -> R
         _ => {}
     }
     response
+}
+
+/// Who breaks the rules of a message is not trusted with the place where it ends.
+fn close_after(cause: Cause, headers: &mut HeaderMap) {
+    if matches!(cause, Cause::BadRequest(_) | Cause::UnknownCoding) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
 #[cfg(test)]

@@ -146,7 +146,6 @@ impl Exchange {
     /// Says in the log that an answer broke off after its head.
     pub(super) fn log_cut(&self, why: &dyn std::fmt::Display) {
         let Some(endpoint) = self.endpoint() else { return };
-        self.endpoint_failed(1);
         tracing::warn!(
             pool = %endpoint.endpoint.pool,
             endpoint = %endpoint.endpoint.address,

@@ -25,7 +25,9 @@ use super::error::Cause;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const OTHER_HOP_BY_HOP: [HeaderName; 4] = [TRANSFER_ENCODING, UPGRADE, KEEP_ALIVE, PROXY_CONNECTION];
+/// `HTTP2-Settings` belongs to an upgrade to HTTP/2 (RFC 7540 section 3.2.1), which is never passed on.
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const OTHER_HOP_BY_HOP: [HeaderName; 5] = [TRANSFER_ENCODING, UPGRADE, KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS];
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -237,7 +239,7 @@ pub(super) fn prepare_request(headers: &mut HeaderMap, version: Version, host: H
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     if hop_by_hop.identity && (!forwarding.trusted || forwarding.identity.is_some()) {
-        IDENTITY_FIELDS.iter().for_each(|name| _ = headers.remove(name));
+        strip_identity(headers);
     }
     if let Some(Identity { certificate, subject }) = &forwarding.identity {
         headers.insert(CLIENT_CERT, certificate.clone());
@@ -310,7 +312,7 @@ impl HopByHop {
                 &EXPECT => found.expect = true,
                 name => {
                     found.others |= OTHER_HOP_BY_HOP.contains(name);
-                    found.identity |= IDENTITY_FIELDS.contains(name);
+                    found.identity |= is_identity(name);
                 }
             }
         }
@@ -331,6 +333,20 @@ impl HopByHop {
             }
         }
     }
+}
+
+/// Whether a replica could take this field for one of [`IDENTITY_FIELDS`]: to some, `_` and `-` are the same.
+fn is_identity(name: &HeaderName) -> bool {
+    let same = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    IDENTITY_FIELDS.iter().any(|known| {
+        let (known, name) = (known.as_str().as_bytes(), name.as_str().as_bytes());
+        known.len() == name.len() && known.iter().zip(name).all(|(&a, &b)| a == same(b))
+    })
+}
+
+fn strip_identity(headers: &mut HeaderMap) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| is_identity(name)).cloned().collect();
+    names.iter().for_each(|name| _ = headers.remove(name));
 }
 
 /// Removes the fields that `Connection` names, except those that say where the message is for and where it ends.

@@ -19,7 +19,7 @@ mod websocket;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,9 +114,16 @@ impl Connection {
         Rc::new(Self { peer, forwarding, source, socket, redirect_to_https, draining_since })
     }
 
-    /// Where the connection comes from and where it leads, if it is still there.
-    fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
-        Some((self.source, self.socket.upgrade()?.local_addr()?))
+    /// Where the connection comes from; and both ends of it, as far as it has any: over a Unix socket only somebody in front can
+    /// have named the first.
+    fn addresses(&self) -> (SocketAddr, Option<(SocketAddr, SocketAddr)>) {
+        let unspecified: IpAddr = match self.source {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let local = self.socket.upgrade().and_then(|socket| socket.local_addr());
+        let nowhere = (self.source.port() != 0).then_some(SocketAddr::new(unspecified, 0));
+        (self.source, local.or(nowhere).map(|local| (self.source, local)))
     }
 }
 
@@ -344,8 +351,10 @@ pub async fn handle(
     let mut exchange = Exchange::open(&proxy, &client, view, pool, started, access);
     let mut outgoing = Outgoing::new(parts, body, wanted.is_some());
     let settled = settle(&mut exchange, &mut outgoing).await;
-    if outgoing.call_timeout.is_none() {
-        client.deadlines.disarm(Wait::Request);
+    client.deadlines.disarm(Wait::Request);
+    if let Some(timeout) = outgoing.call_timeout {
+        // That of a call goes on to its end.
+        client.deadlines.arm(Wait::Request, started + timeout);
     }
     Ok(match (settled, wanted) {
         (Ok(answer), Some(wanted)) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -473,7 +482,7 @@ fn log_unwell(exchange: &Exchange, status: StatusCode, decision: Decision) {
 /// Counts and logs an attempt that came to nothing.
 fn log_failure(exchange: &Exchange, request: &Outgoing, failure: Failure, decision: Decision) {
     let Some(endpoint) = exchange.endpoint() else { return };
-    let is_upstream_s = failure.cause.status().is_server_error() && failure.cause != Cause::OutOfSockets;
+    let is_upstream_s = retry::is_upstream_s(failure.cause);
     // A reused connection that the endpoint closed meanwhile is the way of keep-alive, not a failure of anybody.
     let is_stale =
         failure.reused && failure.cause == Cause::UpstreamClosed && matches!(decision, Decision::Again { .. });

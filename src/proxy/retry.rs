@@ -89,7 +89,7 @@ pub(crate) fn decide(trouble: Trouble, request: Repeatable<'_>, attempts: usize,
 }
 
 /// Whether another endpoint may do better.
-fn is_upstream_s(cause: Cause) -> bool {
+pub(super) fn is_upstream_s(cause: Cause) -> bool {
     match cause {
         Cause::ConnectFailed
         | Cause::ConnectTimeout

@@ -75,6 +75,7 @@ impl Tunnel {
         };
         let deadlines = Rc::clone(&client.deadlines);
         client.set_busy(true);
+        client.set_in_head(false);
         deadlines.arm_in(Wait::Client, timeouts.tunnel_idle);
         timeouts.tunnel.inspect(|&lifetime| deadlines.arm_in(Wait::Request, lifetime));
         let goodbye = GOODBYE.min(timeouts.drain.mul_f64(1.0 - WINDOW));
@@ -91,7 +92,7 @@ impl Tunnel {
                     Poll::Ready(Err(_)) => return Poll::Ready("broken off"),
                     Poll::Pending => {}
                 }
-                if pipes.is_ending && pipes.up.has_closed() {
+                if pipes.is_ending && pipes.up.has_closed() && pipes.has_said_all() {
                     // The client has said goodbye too.
                     return Poll::Ready("closed");
                 }
@@ -121,6 +122,9 @@ impl Tunnel {
         })
         .await;
         tracing::debug!(client = %client.connection.peer, bytes = pipes.down.moved, why, "tunnel ended");
+        if why != "closed" && !is_websocket {
+            client.cut();
+        }
         exchange.passed_on(usize::try_from(pipes.down.moved).unwrap_or(usize::MAX));
         exchange.finish_answered();
         client.set_busy(false);
@@ -151,6 +155,11 @@ impl<C: Read + Write + Unpin> Pipes<C> {
     fn has_half_ended(&self) -> bool {
         let has_left = self.down.stage == Stage::Shut || self.up.stage == Stage::Shut;
         has_left || (self.down.has_closed() && self.up.has_closed())
+    }
+
+    /// Whether nothing waits to be written.
+    fn has_said_all(&self) -> bool {
+        self.down.pending.is_empty() && self.up.pending.is_empty()
     }
 
     /// What is under way is finished, and then each side is told goodbye.

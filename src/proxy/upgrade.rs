@@ -51,7 +51,13 @@ impl Wanted {
             && request.body().is_end_stream()
             && headers.get_all(CONNECTION).iter().any(|value| headers::has_token(value, "upgrade"));
         let protocol = if asks { headers.get(UPGRADE).cloned() } else { None };
+        let protocol = protocol.filter(|protocol| is_tunnelled(protocol.as_bytes()) && !has_more(headers));
         Ok(protocol.map(|protocol| Self { protocol, stream: None }))
+    }
+
+    /// Whether it asks for a WebSocket.
+    pub(super) fn is_websocket(&self) -> bool {
+        self.protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes())
     }
 
     fn of_stream<B>(request: &mut Request<B>) -> Result<Option<Self>, Cause> {
@@ -80,16 +86,27 @@ impl Wanted {
         headers.insert(UPGRADE, self.protocol.clone());
     }
 
-    fn is_websocket(&self) -> bool {
-        self.protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes())
-    }
-
     /// Whether the endpoint agrees to just this.
     fn is_granted(&self, headers: &HeaderMap) -> bool {
         let protocol = headers.get(UPGRADE).map(HeaderValue::as_bytes);
         let is_right = protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case(self.protocol.as_bytes()));
         is_right && self.stream.as_ref().is_none_or(|(_, accept)| headers.get(SEC_WEBSOCKET_ACCEPT) == Some(accept))
     }
+}
+
+/// Whether a client may have this protocol in place of HTTP. Not another version of HTTP, nor TLS: the replica would take requests from
+/// within the tunnel that nobody has routed, checked or limited.
+fn is_tunnelled(protocol: &[u8]) -> bool {
+    let name = protocol.split(|&byte| byte == b'/').next().unwrap_or_default();
+    let is_token = !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(byte));
+    let is_http = [&b"http"[..], b"h2", b"h2c", b"h3", b"tls"].iter().any(|other| name.eq_ignore_ascii_case(other));
+    is_token && !is_http
+}
+
+/// Whether several protocols are asked for.
+fn has_more(headers: &HeaderMap) -> bool {
+    let mut fields = headers.get_all(UPGRADE).iter();
+    fields.next().is_some_and(|field| field.as_bytes().contains(&b',')) || fields.next().is_some()
 }
 
 /// Tells the client that the endpoint agrees, and leaves the tunnel for when that has been sent.
@@ -135,6 +152,11 @@ mod tests {
             ("GET", Version::HTTP_11, &[("connection", "Upgrade"), ("upgrade", "websocket")][..], Some("websocket")),
             ("GET", Version::HTTP_11, &[("connection", "keep-alive, upgrade"), ("upgrade", "X/1")], Some("X/1")),
             ("GET", Version::HTTP_11, &[("upgrade", "websocket")], None),
+            ("GET", Version::HTTP_11, &[("connection", "upgrade, http2-settings"), ("upgrade", "h2c")], None),
+            ("GET", Version::HTTP_11, &[("connection", "upgrade"), ("upgrade", "TLS/1.0")], None),
+            ("GET", Version::HTTP_11, &[("connection", "upgrade"), ("upgrade", "HTTP/2.0")], None),
+            ("GET", Version::HTTP_11, &[("connection", "upgrade"), ("upgrade", "h2c, websocket")], None),
+            ("GET", Version::HTTP_11, &[("connection", "upgrade"), ("upgrade", "a b")], None),
             ("GET", Version::HTTP_11, &[("connection", "upgrade")], None),
             ("GET", Version::HTTP_10, &[("connection", "upgrade"), ("upgrade", "websocket")], None),
             ("POST", Version::HTTP_11, &[("connection", "upgrade"), ("upgrade", "websocket")], None),

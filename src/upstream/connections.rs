@@ -60,6 +60,10 @@ pub struct WorkerEndpoint {
     queue: Arc<Queue>,
     /// How it is spoken to.
     speech: RefCell<Speech>,
+    /// How often that has changed: connections of before serve nobody new.
+    epoch: Cell<u64>,
+    /// Whether the endpoint chose HTTP/1.1 when it was offered both.
+    prefers_h1: Cell<bool>,
     multiplexed: Multiplexed,
     #[expect(
         clippy::vec_box,
@@ -86,6 +90,8 @@ impl WorkerEndpoint {
             outbox,
             queue,
             speech: RefCell::new(speech),
+            epoch: Cell::default(),
+            prefers_h1: Cell::default(),
             multiplexed: Multiplexed::default(),
             idle: RefCell::default(),
             idle_max: Cell::new(idle_max),
@@ -151,6 +157,7 @@ impl WorkerEndpoint {
             || connection.is_done
             || !connection.sender.is_ready()
             || connection.record.socket.has_unsent()
+            || connection.record.epoch != self.epoch.get()
             || idle.len() >= self.idle_max.get()
         {
             return;
@@ -176,6 +183,8 @@ impl WorkerEndpoint {
     pub(crate) fn speak(&self, speech: Speech) {
         if !self.speech.borrow().is_same(&speech) {
             *self.speech.borrow_mut() = speech;
+            self.epoch.set(self.epoch.get() + 1);
+            self.prefers_h1.set(false);
             self.idle.borrow_mut().clear();
             self.multiplexed.clear();
         }
@@ -235,22 +244,32 @@ impl WorkerEndpoint {
                 record.h1(Some(session)).await
             }
             Wire::H2c | Wire::Tls(_) => {
-                while self.multiplexed.wait_for_other().await {
+                while !self.prefers_h1.get() && self.multiplexed.wait_for_other().await {
                     if let Some(lease) = self.lease() {
                         return Ok(Link::Multiplexed(lease));
                     }
                 }
-                let _opening = self.multiplexed.begin_opening();
+                let opening = if self.prefers_h1.get() { None } else { Some(self.multiplexed.begin_opening()) };
+                let epoch = self.epoch.get();
                 let record = self.stream(None).await?;
                 let (session, scheme) = match wire {
                     Wire::Tls(tls) => (Some(tls.connect(record.io(), &backend, false).await?), Scheme::HTTPS),
                     _ => (None, Scheme::HTTP),
                 };
                 match session {
-                    Some((session, false)) => record.h1(Some(session)).await,
+                    Some((session, false)) => {
+                        self.prefers_h1.set(epoch == self.epoch.get());
+                        drop(opening);
+                        record.h1(Some(session)).await
+                    }
                     session => {
                         let io = record.over(session.map(|(session, _)| session)).await?;
-                        self.multiplexed.open(io, scheme, h2_ping).await.map(Link::Multiplexed)
+                        let lease = self.multiplexed.open(io, scheme, h2_ping).await?;
+                        self.prefers_h1.set(false);
+                        if epoch != self.epoch.get() {
+                            self.multiplexed.clear();
+                        }
+                        Ok(Link::Multiplexed(lease))
                     }
                 }
             }
@@ -267,7 +286,7 @@ impl WorkerEndpoint {
             }
             None => None,
         };
-        Ok(Rc::new(Record::new(Socket::new(stream, Rc::clone(&self.outbox)), client)))
+        Ok(Rc::new(Record::new(Socket::new(stream, Rc::clone(&self.outbox)), client, self.epoch.get())))
     }
 }
 
@@ -426,6 +445,8 @@ pub struct Record {
     socket: Rc<Socket>,
     /// The only client that it serves, if there is one.
     client: Option<SocketAddr>,
+    /// Of which epoch of its endpoint it is.
+    epoch: u64,
     /// The head of the latest request, as it was handed to the socket; kept for the case that it must be sent again.
     head: RefCell<Vec<u8>>,
     /// Reads in a row that found something since the latest request was sent; `None` once its answer is there.
@@ -466,8 +487,8 @@ impl Record {
         })))
     }
 
-    fn new(socket: Rc<Socket>, client: Option<SocketAddr>) -> Self {
-        Self { socket, client, head: RefCell::default(), reads_before_answer: Cell::default() }
+    fn new(socket: Rc<Socket>, client: Option<SocketAddr>, epoch: u64) -> Self {
+        Self { socket, client, epoch, head: RefCell::default(), reads_before_answer: Cell::default() }
     }
 
     /// The head of the answer has come.

@@ -18,13 +18,16 @@ use hyper::rt::Executor;
 use hyper_util::rt::TokioTimer;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::connections::UpstreamIo;
 use super::request_body::RequestBody;
 
 /// Streams on one connection, if the endpoint does not want fewer.
 const STREAMS_MAX: usize = 100;
+
+/// How often a fresh connection is asked whether the endpoint's settings have come.
+const SETTINGS_POLL: Duration = Duration::from_millis(1);
 
 /// Bytes of an answer on their way on one stream, before some of them were passed on; and on all streams of a connection.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -150,6 +153,8 @@ impl Multiplexed {
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            // None before the endpoint has said how many it takes: what it refuses would count as an attempt.
+            .initial_max_send_streams(0)
             .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(HEAD_BYTES_MAX)
             .keep_alive_interval(ping)
@@ -177,6 +182,12 @@ impl Multiplexed {
             }
         });
         *shared.driver.borrow_mut() = Some(driver);
+        while shared.streams_max() == 0 {
+            if shared.is_over.get() {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            sleep(SETTINGS_POLL).await;
+        }
         let lease = Lease::on(&shared);
         self.connections.borrow_mut().push(shared);
         Ok(lease)

@@ -156,6 +156,9 @@ def main():
                     code, out = "timeout", (late.stdout or b"").decode(errors="replace")
                 passed = sum(line.startswith("ok ") for line in out.splitlines())
                 print(f"{'ok' if code == 0 else 'FAILED'} {name}: {passed} checks in {time.monotonic() - began:.1f} s", flush=True)
+                for line in out.splitlines():
+                    if line.startswith("ok ") and ("median" in line or "counts" in line):
+                        print("    " + line, flush=True)
                 if code != 0 or not passed:
                     failed.append(name)
                     print("\n".join("    " + line for line in out.splitlines() if not line.startswith("ok "))[-3000:], flush=True)

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, TE, USER_AGENT};
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -123,19 +124,21 @@ pub async fn probe(address: &Address, probe: &Probe, speech: &Speech) -> Verdict
             (Box::new(session), is_h2)
         }
     };
+    let scheme = if matches!(wire, Wire::Tls(_)) { Scheme::HTTPS } else { Scheme::HTTP };
     match probe {
         Probe::Tcp => Ok(()),
         Probe::Http { path, host, status, body } => {
             let host = host.as_deref().unwrap_or(net::host_field(backend));
             let request = Request::get(path).header(HOST, host).header(USER_AGENT, USER_AGENT_SENT);
             let request = request.body(Full::default()).map_err(|error| format!("cannot ask for {path}: {error}"))?;
-            exchange(io, is_h2, request, async |response| http_verdict(response, status, body.as_deref()).await).await
+            exchange(io, is_h2, scheme, request, async |response| http_verdict(response, status, body.as_deref()).await)
+                .await
         }
         Probe::Grpc { .. } if !is_h2 => Err("the replica does not speak HTTP/2".to_owned()),
         Probe::Grpc { service } => {
             let request = grpc_check().header(HOST, net::host_field(backend)).header(USER_AGENT, USER_AGENT_SENT);
             let request = request.body(grpc_message(service)).map_err(|error| format!("cannot ask: {error}"))?;
-            exchange(io, is_h2, request, grpc_verdict).await
+            exchange(io, is_h2, scheme, request, grpc_verdict).await
         }
     }
 }
@@ -151,12 +154,13 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 async fn exchange(
     io: Box<dyn Transport>,
     is_h2: bool,
+    scheme: Scheme,
     mut request: Request<Full<Bytes>>,
     judge: impl AsyncFnOnce(Response<Incoming>) -> Verdict,
 ) -> Verdict {
     let no_connection = |error: hyper::Error| format!("connection: {error}");
     let (answer, driver): (Boxed<_>, Boxed<_>) = if is_h2 {
-        to_h2(&mut request)?;
+        to_h2(&mut request, scheme)?;
         let (mut sender, connection) = http2::handshake(Local, TokioIo::new(io)).await.map_err(no_connection)?;
         (Box::pin(async move { sender.send_request(request).await }), Box::pin(connection))
     } else {
@@ -174,11 +178,11 @@ async fn exchange(
 }
 
 /// Says the host as HTTP/2 does.
-fn to_h2(request: &mut Request<Full<Bytes>>) -> Result<(), String> {
+fn to_h2(request: &mut Request<Full<Bytes>>, scheme: Scheme) -> Result<(), String> {
     let host = request.headers_mut().remove(HOST);
     let host = host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
-    let uri = Uri::builder().scheme("http").authority(host).path_and_query(target).build();
+    let uri = Uri::builder().scheme(scheme).authority(host).path_and_query(target).build();
     *request.uri_mut() = uri.map_err(|error| format!("cannot ask: {error}"))?;
     Ok(())
 }
