@@ -406,25 +406,18 @@ fn streams_reset_after_they_were_taken_are_counted_too() {
     let mut stream = raw(app.address);
     let mut reading = stream.try_clone().unwrap();
     let reader = std::thread::spawn(move || read_to_close(&mut reading));
-    let (mut begun, began) = (0u32, Instant::now());
+    let (mut begun, mut is_cut, began) = (0u32, false, Instant::now());
     // Each stream lives long enough to be taken: what h2 counts by itself does not see it.
-    while began.elapsed() < SOON {
+    while !is_cut && began.elapsed() < SOON {
         let id = begun * 2 + 1;
-        if stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, id, &get_list())).is_err() {
-            break;
-        }
+        is_cut = stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, id, &get_list())).is_err();
         std::thread::park_timeout(Duration::from_micros(200));
-        if stream.write_all(&frame(RST_STREAM, 0, id, &8u32.to_be_bytes())).is_err() {
-            break;
-        }
+        is_cut |= stream.write_all(&frame(RST_STREAM, 0, id, &8u32.to_be_bytes())).is_err();
         begun += 1;
     }
+    stream.shutdown(Shutdown::Both).ok();
     reader.join().unwrap();
-    assert!(
-        (100..20_000).contains(&begun) && began.elapsed() < Duration::from_secs(15),
-        "{begun} in {:?}",
-        began.elapsed()
-    );
+    assert!(is_cut, "{begun} in {:?}", began.elapsed());
 }
 
 #[test]
