@@ -43,7 +43,7 @@ async def within(seconds, condition):
         await asyncio.sleep(0.05)
 
 
-async def run(checks, limit_s=120):
+async def run(checks, limit_s=180):
     """Runs [(name, async function)]; one that returns a text has it printed. Ends the program: 0 if all is right."""
     failed = 0
     for name, check in checks:

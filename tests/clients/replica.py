@@ -46,7 +46,7 @@ class Replica:
                     pass
                 if exchange.last:
                     break
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         except (ValueError, asyncio.LimitOverrunError) as error:
             print(f"not HTTP/1.1: {error}", file=sys.stderr)
