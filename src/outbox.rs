@@ -151,6 +151,12 @@ impl Socket {
         SockRef::from(self.stream.borrow().inner()).set_linger(Some(Duration::ZERO)).ok();
     }
 
+    /// Ends it in both directions, whoever still holds it.
+    pub(crate) fn shut_down(&self) {
+        self.cancel();
+        SockRef::from(self.stream.borrow().inner()).shutdown(std::net::Shutdown::Both).ok();
+    }
+
     /// What is queued will not be sent.
     pub(crate) fn cancel(&self) {
         self.is_cancelled.set(true);

@@ -67,6 +67,24 @@ async fn bidi(mut call: Call) {
 }
 
 #[test]
+fn both_sides_of_a_call_that_has_begun_may_be_silent() {
+    let replica = echo("one");
+    let timeouts = "[timeouts]\nrequest_body = \"100ms\"\nresponse_body = \"100ms\"";
+    let app = App::over(&[replica.address], H2C, timeouts);
+    run(async {
+        let channel = client(app.address).await;
+        let (response, mut up) = begin(&channel, call("Bidi").body(()).unwrap(), false).await;
+        let mut response = response.await.unwrap();
+        for _ in 0..2 {
+            sleep(Duration::from_millis(400)).await;
+            up.send_data(Bytes::from_static(b"x"), false).unwrap();
+            let part = response.body_mut().data().await.unwrap().unwrap();
+            assert_eq!(part, "x");
+        }
+    });
+}
+
+#[test]
 fn a_hundred_unary_calls_on_one_channel_are_spread_over_the_replicas() {
     let replicas = [echo("one"), echo("two")];
     let app = App::over(&replicas.each_ref().map(|replica| replica.address), H2C, "");

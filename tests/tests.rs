@@ -29,5 +29,6 @@ mod retries; // what is sent again, what never is, and how often
 mod stop; // draining, and ending at once
 mod strict; // what never crosses the proxy, in either direction
 mod tls; // certificates by name and from disk, tickets, client certificates
-mod unix; // Unix sockets as listeners and backends
+mod unix;
+mod uploads; // Unix sockets as listeners and backends
 mod websocket; // tunnels: both versions, reloads, draining, limits

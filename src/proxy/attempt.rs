@@ -24,7 +24,7 @@ use crate::deadlines::{Deadlines, Wait};
 use crate::proxy_protocol;
 use crate::upstream::Lease;
 use crate::upstream::connections::{Link, Preamble, Record, UpstreamConnection, WorkerEndpoint};
-use crate::upstream::request_body::{Progress, RequestBody, Upload};
+use crate::upstream::request_body::{RequestBody, Upload};
 
 /// A request that may have to be sent more than once.
 #[derive(Debug)]
@@ -33,8 +33,8 @@ pub(super) struct Outgoing {
     parts: Parts,
     body: RequestBody,
     upload: Option<Rc<Upload>>,
-    /// How long it may take as a whole, if it is a call of gRPC that says so.
-    pub(super) call_timeout: Option<Duration>,
+    /// Whether it is a call of gRPC, and what it says of itself.
+    pub(super) call: Option<grpc::Call>,
     /// Whether it asks for another protocol.
     wants_upgrade: bool,
     /// Whether fields and body are all here, so that another attempt can be made.
@@ -44,8 +44,8 @@ pub(super) struct Outgoing {
 impl Outgoing {
     pub(super) fn new(parts: Parts, body: RequestBody, wants_upgrade: bool) -> Self {
         let upload = body.upload().cloned();
-        let call_timeout = if grpc::is_call(&parts.headers) { grpc::timeout(&parts.headers) } else { None };
-        Self { parts, body, upload, call_timeout, wants_upgrade, whole: true }
+        let call = grpc::Call::of(&parts.headers);
+        Self { parts, body, upload, call, wants_upgrade, whole: true }
     }
 
     pub(super) fn parts(&self) -> &Parts {
@@ -110,7 +110,7 @@ impl Outgoing {
     /// Takes the request back although it was answered, unless the client is still sending it.
     pub(super) fn take_back(&mut self, answer: &Answer) {
         match &answer.link {
-            _ if answer.is_early => {}
+            _ if answer.rest.is_some() => {}
             Link::Own(connection) => self.read_back(connection.record()),
             Link::Multiplexed(_) => self.take_back_body(),
         }
@@ -122,8 +122,8 @@ impl Outgoing {
 pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
     pub(super) link: Link,
-    /// Whether the client is still sending its request body.
-    pub(super) is_early: bool,
+    /// The request body, if the client is still sending it.
+    pub(super) rest: Option<Rc<Upload>>,
 }
 
 /// A reused connection that ends this soon after the request was sent was being closed already; later, the replica died.
@@ -174,7 +174,7 @@ pub(super) async fn attempt(
     let sending = Sending {
         reused: connection.is_reused(),
         written_before: connection.bytes_written(),
-        progress: request.body.progress(),
+        upload: request.body.upload().cloned(),
         waits,
     };
     let result = sending.run(connection, request, now).await;
@@ -247,7 +247,7 @@ async fn connect(
 struct Sending<'a> {
     reused: bool,
     written_before: u64,
-    progress: Option<Rc<Progress>>,
+    upload: Option<Rc<Upload>>,
     waits: Waits<'a>,
 }
 
@@ -288,7 +288,7 @@ impl Sending<'_> {
             self.poll_deadline(&mut passed)
         })
         .await;
-        self.waits.deadlines.disarm(Wait::Upstream);
+        self.end_waits();
         record.answered();
         let cause = match (result, connection) {
             (Some(Ok(response)), _) if response.status().is_informational() && !request.may_get(response.status()) => {
@@ -300,8 +300,7 @@ impl Sending<'_> {
                     // hyper would speak HTTP/1.0 from now on, which has no chunks.
                     connection.retire();
                 }
-                let is_early = self.progress.is_some_and(|progress| !progress.ended.get());
-                return Ok(Answer { response, link: Link::Own(connection), is_early });
+                return Ok(Answer { response, link: Link::Own(connection), rest: self.rest() });
             }
             (Some(Ok(_)), None) => Cause::UpstreamClosed,
             (None, _) => Cause::UpstreamTimeout,
@@ -320,18 +319,32 @@ impl Sending<'_> {
 
     /// Ready when the wait has run out.
     fn poll_deadline<T>(&self, passed: &mut u64) -> Poll<Option<T>> {
-        if let Some(progress) = &self.progress
-            && progress.bytes.get() != *passed
-        {
-            // The time for the answer counts from the last progress of the request body.
-            *passed = progress.bytes.get();
-            self.waits.arm(Instant::now() + self.waits.timeouts.response_head);
+        if let Some(upload) = &self.upload {
+            let bytes = upload.progress().bytes.get();
+            if bytes != *passed {
+                // The time for the answer counts from the last progress of the request body.
+                *passed = bytes;
+                self.waits.arm(Instant::now() + self.waits.timeouts.response_head);
+            }
+            if upload.is_late(self.waits.deadlines) {
+                return Poll::Ready(None);
+            }
         }
         if self.waits.are_over() { Poll::Ready(None) } else { Poll::Pending }
     }
 
+    fn end_waits(&self) {
+        self.waits.deadlines.disarm(Wait::Upstream);
+        self.waits.deadlines.disarm(Wait::RequestBody);
+    }
+
+    /// What the client is still sending.
+    fn rest(self) -> Option<Rc<Upload>> {
+        self.upload.filter(|upload| !upload.progress().ended.get())
+    }
+
     fn failure(&self, cause: Cause, sent: bool) -> Failure {
-        let by_client = self.progress.as_ref().and_then(|progress| progress.failure.get());
+        let by_client = self.upload.as_ref().and_then(|upload| upload.progress().failure.get());
         let cause = by_client.map_or(cause, Cause::from);
         let cause = if self.waits.deadlines.expired(Wait::Request) { Cause::RequestTimeout } else { cause };
         Failure { cause, sent, reused: self.reused }
@@ -339,8 +352,14 @@ impl Sending<'_> {
 }
 
 /// One attempt on a connection of HTTP/2, which somebody else drives.
-async fn multiplexed(lease: Lease, request: &mut Outgoing, waits: Waits<'_>, now: Instant) -> Result<Answer, Failure> {
-    let sending = Sending { reused: lease.is_reused(), written_before: 0, progress: request.body.progress(), waits };
+async fn multiplexed(
+    mut lease: Lease,
+    request: &mut Outgoing,
+    waits: Waits<'_>,
+    now: Instant,
+) -> Result<Answer, Failure> {
+    let upload = request.body.upload().cloned();
+    let sending = Sending { reused: lease.is_reused(), written_before: 0, upload, waits };
     let Some(outgoing) = request.take_h2(lease.scheme()) else {
         return Err(sending.failure(Cause::BadRequest("the request's host is not a valid host"), false));
     };
@@ -349,34 +368,25 @@ async fn multiplexed(lease: Lease, request: &mut Outgoing, waits: Waits<'_>, now
     let mut passed = 0;
     let result = poll_fn(|cx| match answer.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(Some(result)),
-        // Nobody wakes the task that waits for more of the body.
-        Poll::Pending if waits.deadlines.expired(Wait::RequestBody) => Poll::Ready(None),
         Poll::Pending => sending.poll_deadline(&mut passed),
     })
     .await;
-    waits.deadlines.disarm(Wait::Upstream);
+    sending.end_waits();
     let (cause, sent) = match result {
-        Some(Ok(response)) if response.status().is_informational() => (Cause::UpstreamInvalid, true),
-        Some(Ok(response)) => {
-            let is_early = sending.progress.is_some_and(|progress| !progress.ended.get());
-            return Ok(Answer { response, link: Link::Multiplexed(lease), is_early });
+        Some(Ok(response)) if response.status().is_informational() || is_ambiguous(&response) => {
+            (Cause::UpstreamInvalid, true)
         }
-        None if waits.deadlines.expired(Wait::RequestBody) => (Cause::BodyTimeout, true),
+        Some(Ok(response)) => {
+            return Ok(Answer { response, link: Link::Multiplexed(lease), rest: sending.rest() });
+        }
         None => (Cause::UpstreamTimeout, true),
         Some(Err(mut error)) => {
-            let unused = error.take_message();
+            let was_taken = error.take_message().is_none();
             let error = error.into_error();
-            let sent = unused.is_none() && !was_refused(&error);
-            if let Some(unused) = unused {
-                request.body = unused.into_body();
-                request.whole = true;
-            }
-            (cause_of(&error), sent)
+            (cause_of(&error), was_taken && !was_refused(&error))
         }
     };
-    if !request.whole {
-        request.take_back_body();
-    }
+    request.take_back_body();
     Err(sending.failure(cause, sent))
 }
 

@@ -6,6 +6,7 @@
 //! reset too: a truncated answer is never presented as complete.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::deadlines::Wait;
 use crate::metrics::Outcome;
 use crate::upstream::Lease;
 use crate::upstream::connections::UpstreamConnection;
+use crate::upstream::request_body::{BodyFailure, Upload};
 
 /// See the module.
 #[derive(Debug)]
@@ -40,7 +42,18 @@ struct Streaming {
     incoming: Incoming,
     connection: Carrier,
     exchange: Exchange,
-    read_timeout: Duration,
+    pace: Pace,
+    /// What the client is still sending.
+    rest: Option<Rc<Upload>>,
+}
+
+/// How long an answer that has begun may stand still.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// Between two parts of it.
+    pub(super) read_timeout: Duration,
+    /// Whether the client may take its time with the rest of its request meanwhile.
+    pub(super) is_conversation: bool,
 }
 
 /// Who drives the connection that an answer comes from.
@@ -100,10 +113,11 @@ impl ResponseBody {
         incoming: Incoming,
         connection: Carrier,
         exchange: Exchange,
-        read_timeout: Duration,
+        pace: Pace,
+        rest: Option<Rc<Upload>>,
         turn: Turn,
     ) -> Self {
-        let mut streaming = Streaming { incoming, connection, exchange, read_timeout };
+        let mut streaming = Streaming { incoming, connection, exchange, pace, rest };
         if streaming.incoming.is_end_stream() {
             streaming.complete();
             return Self::local(Bytes::new(), turn);
@@ -114,11 +128,6 @@ impl ResponseBody {
 
 impl Streaming {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let is_driven_elsewhere = matches!(self.connection, Carrier::Task(_) | Carrier::Stream(_));
-        if is_driven_elsewhere && self.exchange.client().deadlines.expired(Wait::RequestBody) {
-            // Nobody wakes the task that waits for it.
-            return self.cut(false, &"the client sent no more of its request in time");
-        }
         let incoming = &mut self.incoming;
         let polled = match &mut self.connection {
             Carrier::Inline(connection) => connection.poll_quietly(cx, |connection, cx| {
@@ -144,9 +153,10 @@ impl Streaming {
                 self.complete();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(error))) => {
-                self.cut(true, &format_args!("the endpoint broke off its answer: {error}"))
-            }
+            Poll::Ready(Some(Err(error))) => match self.rest.as_ref().and_then(|rest| rest.progress().failure.get()) {
+                Some(failure) => self.cut(false, &failure),
+                None => self.cut(true, &format_args!("the endpoint broke off its answer: {error}")),
+            },
             Poll::Pending => self.poll_deadline(),
         }
     }
@@ -164,11 +174,17 @@ impl Streaming {
         if deadlines.expired(Wait::Request) {
             return self.cut(false, &"the client's deadline is over");
         }
+        if !self.pace.is_conversation
+            && let Some(rest) = &self.rest
+            && rest.is_late(deadlines)
+        {
+            return self.cut(false, &BodyFailure::Timeout);
+        }
         if deadlines.expired(Wait::Upstream) {
             return self.cut(true, &"the endpoint sent no more of its answer in time");
         }
         if !deadlines.is_armed(Wait::Upstream) {
-            deadlines.arm_in(Wait::Upstream, self.read_timeout);
+            deadlines.arm_in(Wait::Upstream, self.pace.read_timeout);
         }
         Poll::Pending
     }
@@ -185,9 +201,16 @@ impl Streaming {
         Poll::Ready(Some(Err(Cut)))
     }
 
-    fn end_early(&mut self) {
+    fn end_waits(&mut self) {
+        self.rest = None;
         let deadlines = &self.exchange.client().deadlines;
-        [Wait::Upstream, Wait::Request, Wait::Drain].iter().for_each(|&wait| deadlines.disarm(wait));
+        for wait in [Wait::Upstream, Wait::Request, Wait::RequestBody, Wait::Drain] {
+            deadlines.disarm(wait);
+        }
+    }
+
+    fn end_early(&mut self) {
+        self.end_waits();
         self.connection = Carrier::Done;
         self.exchange.client().cut();
         self.exchange.finish(Outcome::Cut);
@@ -204,8 +227,7 @@ impl Streaming {
 
     /// The whole answer was passed on.
     fn complete(&mut self) {
-        let deadlines = &self.exchange.client().deadlines;
-        [Wait::Upstream, Wait::Request, Wait::Drain].iter().for_each(|&wait| deadlines.disarm(wait));
+        self.end_waits();
         self.exchange.answered_whole();
         let now = self.exchange.finish_answered();
         if let Carrier::Inline(connection) = std::mem::replace(&mut self.connection, Carrier::Done) {

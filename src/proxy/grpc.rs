@@ -19,6 +19,20 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Digits of a timeout at most.
 const TIMEOUT_DIGITS_MAX: usize = 8;
 
+/// A request that is a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call {
+    /// How long it may take as a whole, if its client says so.
+    pub(super) timeout: Option<Duration>,
+}
+
+impl Call {
+    /// `None` if it is none.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        is_call(headers).then(|| Self { timeout: timeout(headers) })
+    }
+}
+
 /// Whether a request is a call: its content type is `application/grpc`, with or without the kind of its messages.
 pub(super) fn is_call(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
@@ -26,8 +40,7 @@ pub(super) fn is_call(headers: &HeaderMap) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// How long a call may take, if its client says so.
-pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let (unit, digits) = headers.get(GRPC_TIMEOUT)?.as_bytes().split_last()?;
     if digits.len() > TIMEOUT_DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
         return None;

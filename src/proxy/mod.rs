@@ -41,7 +41,7 @@ use crate::upstream::connections::Link;
 use crate::upstream::request_body::{Bounds, Progress, RequestBody, Upload};
 use access::AccessDraft;
 use attempt::{Answer, Outgoing, Waits, attempt};
-use body::{Carrier, Driver, ResponseBody};
+use body::{Carrier, Driver, Pace, ResponseBody};
 use error::Cause;
 use exchange::Exchange;
 use headers::Forwarding;
@@ -323,7 +323,7 @@ pub async fn handle(
     let Snapshot { limits, timeouts, .. } = &*view.snapshot;
     let bytes_max = limits.request_body.unwrap_or(u64::MAX);
     let bounds = Bounds { bytes_max, replay_max: limits.replay, read_timeout: timeouts.request_body };
-    let body = RequestBody::new(incoming, &client.deadlines, bounds);
+    let body = RequestBody::new(incoming, bounds);
     *client.upload.borrow_mut() = body.progress();
     if client.read_within.is_some() {
         *client.rest.borrow_mut() = body.upload().cloned();
@@ -352,7 +352,7 @@ pub async fn handle(
     let mut outgoing = Outgoing::new(parts, body, wanted.is_some());
     let settled = settle(&mut exchange, &mut outgoing).await;
     client.deadlines.disarm(Wait::Request);
-    if let Some(timeout) = outgoing.call_timeout {
+    if let Some(timeout) = outgoing.call.and_then(|call| call.timeout) {
         // That of a call goes on to its end.
         client.deadlines.arm(Wait::Request, started + timeout);
     }
@@ -360,7 +360,7 @@ pub async fn handle(
         (Ok(answer), Some(wanted)) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             upgrade::accept(exchange, answer, wanted, turn)
         }
-        (Ok(answer), _) => pass_on(exchange, answer, turn),
+        (Ok(answer), _) => pass_on(exchange, answer, outgoing.call.is_some(), turn),
         (Err(cause), _) => {
             let answer = error::answer(cause, &outgoing.parts().headers, turn);
             exchange.answered(cause.status());
@@ -399,7 +399,7 @@ async fn settle(exchange: &mut Exchange, request: &mut Outgoing) -> Result<Answe
     let view = Rc::clone(exchange.view());
     let client = Rc::clone(exchange.client());
     let (deadlines, timeouts) = (&*client.deadlines, &view.snapshot.timeouts);
-    if let Some(timeout) = timeouts.request.into_iter().chain(request.call_timeout).min() {
+    if let Some(timeout) = timeouts.request.into_iter().chain(request.call.and_then(|call| call.timeout)).min() {
         deadlines.arm(Wait::Request, exchange.started + timeout);
     }
     let (mut tried, mut fresh, mut now, mut unwell) = (Tried::default(), false, exchange.started, None);
@@ -502,21 +502,23 @@ fn log_failure(exchange: &Exchange, request: &Outgoing, failure: Failure, decisi
     }
 }
 
-/// Turns an endpoint's answer into the client's.
-fn pass_on(mut exchange: Exchange, answer: Answer, turn: Turn) -> Response<ResponseBody> {
-    let Answer { mut response, link, is_early } = answer;
+/// Turns an endpoint's answer into the client's; that of a call is a conversation, in which either side may be silent.
+fn pass_on(mut exchange: Exchange, answer: Answer, is_call: bool, turn: Turn) -> Response<ResponseBody> {
+    let Answer { mut response, link, rest } = answer;
     exchange.answered(response.status());
     let announced = headers::prepare_response(response.headers_mut());
     if let (Some(timeout), Some(endpoint)) = (announced, exchange.endpoint()) {
         endpoint.endpoint.idle_limit().announced(timeout);
     }
     let carrier = match link {
-        Link::Own(connection) if is_early => Carrier::Task(Driver::spawn(*connection)),
+        Link::Own(connection) if rest.is_some() => Carrier::Task(Driver::spawn(*connection)),
         Link::Own(connection) => Carrier::Inline(connection),
         Link::Multiplexed(lease) => Carrier::Stream(lease),
     };
-    let read_timeout = exchange.view().snapshot.timeouts.response_body;
-    let mut response = response.map(|incoming| ResponseBody::upstream(incoming, carrier, exchange, read_timeout, turn));
+    let timeouts = &exchange.view().snapshot.timeouts;
+    let read_timeout = if is_call { timeouts.tunnel_idle } else { timeouts.response_body };
+    let pace = Pace { read_timeout, is_conversation: is_call };
+    let mut response = response.map(|incoming| ResponseBody::upstream(incoming, carrier, exchange, pace, rest, turn));
     // hyper writes the version its client speaks, whatever the endpoint spoke.
     *response.version_mut() = Version::HTTP_11;
     response

@@ -195,7 +195,7 @@ impl WorkerEndpoint {
         let mut cx = Context::from_waker(Waker::noop());
         let idle_limit = self.endpoint.idle_limit();
         let idle_timeout = idle_limit.at_most(idle_timeout, now);
-        self.multiplexed.reap(idle_timeout, now);
+        self.multiplexed.reap(idle_timeout, self.idle_max.get(), now);
         self.idle.borrow_mut().retain_mut(|connection| {
             let is_over = connection.poll_drive(&mut cx);
             if is_over {
@@ -549,6 +549,13 @@ fn parse_fields(head: &[u8]) -> Option<HeaderMap> {
 pub struct UpstreamIo {
     record: Rc<Record>,
     session: Option<Box<TokioIo<Session>>>,
+}
+
+impl UpstreamIo {
+    /// What it runs over.
+    pub(super) fn socket(&self) -> &Rc<Socket> {
+        &self.record.socket
+    }
 }
 
 impl Drop for UpstreamIo {

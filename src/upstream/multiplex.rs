@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use http::uri::Scheme;
@@ -21,7 +21,8 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use super::connections::UpstreamIo;
-use super::request_body::RequestBody;
+use super::request_body::{Recall, RequestBody};
+use crate::outbox::Socket;
 
 /// Streams on one connection, if the endpoint does not want fewer.
 const STREAMS_MAX: usize = 100;
@@ -49,9 +50,13 @@ pub(super) struct Multiplexed {
 }
 
 struct Shared {
+    socket: Rc<Socket>,
     sender: http2::SendRequest<RequestBody>,
     scheme: Scheme,
+    /// Streams that are open.
     streams: Cell<usize>,
+    /// Requests that wait for their answer or its end.
+    requests: Cell<usize>,
     connection: Rc<RefCell<http2::Connection<UpstreamIo, RequestBody, Local>>>,
     is_over: Cell<bool>,
     idle_since: Cell<Instant>,
@@ -77,21 +82,46 @@ impl Drop for Shared {
         if let Some(driver) = self.driver.take() {
             driver.abort();
         }
+        // Streams whose bodies the endpoint does not take would keep it.
+        self.socket.shut_down();
     }
 }
 
-/// A place for one request on a connection.
+/// One of the streams that a connection may have at one time: taken until the answer and the request body have both ended.
+#[derive(Debug)]
+pub(super) struct Place(Weak<Shared>);
+
+impl Place {
+    fn on(shared: &Rc<Shared>) -> Self {
+        shared.streams.set(shared.streams.get() + 1);
+        Self(Rc::downgrade(shared))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.streams.set(shared.streams.get() - 1);
+        }
+    }
+}
+
+/// One request's share in a connection. Dropping it says that no more of the answer is wanted: what the endpoint has not got of the
+/// request body until then, it does not get.
 #[derive(Debug)]
 pub struct Lease {
     shared: Rc<Shared>,
     is_reused: bool,
+    /// Until a request with a body takes it along.
+    place: Option<Place>,
+    recall: Option<Recall>,
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let streams = self.shared.streams.get() - 1;
-        self.shared.streams.set(streams);
-        if streams == 0 {
+        let requests = self.shared.requests.get() - 1;
+        self.shared.requests.set(requests);
+        if requests == 0 {
             self.shared.idle_since.set(Instant::now());
         }
     }
@@ -99,8 +129,13 @@ impl Drop for Lease {
 
 impl Lease {
     fn on(shared: &Rc<Shared>) -> Self {
-        shared.streams.set(shared.streams.get() + 1);
-        Self { shared: Rc::clone(shared), is_reused: shared.was_used.replace(true) }
+        shared.requests.set(shared.requests.get() + 1);
+        Self {
+            shared: Rc::clone(shared),
+            is_reused: shared.was_used.replace(true),
+            place: Some(Place::on(shared)),
+            recall: None,
+        }
     }
 
     /// Whether others used the connection before.
@@ -113,11 +148,17 @@ impl Lease {
         self.shared.scheme.clone()
     }
 
-    /// Sends a request. The error of the returned future holds it if nothing of it was taken.
+    /// Sends the request. The error of the returned future holds it if nothing of it was taken.
     pub fn send(
-        &self,
-        request: Request<RequestBody>,
+        &mut self,
+        mut request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
+        if let Some(place) = self.place.take() {
+            match request.body_mut().leash(place) {
+                Ok(recall) => self.recall = Some(recall),
+                Err(place) => self.place = Some(place),
+            }
+        }
         self.shared.sender.clone().try_send_request(request)
     }
 }
@@ -149,6 +190,7 @@ impl Multiplexed {
     /// Speaks HTTP/2 over a connection that stands. While it has streams, the endpoint is asked every `ping` whether it is there,
     /// and has as long to say so.
     pub(super) async fn open(&self, io: UpstreamIo, scheme: Scheme, ping: Duration) -> io::Result<Lease> {
+        let socket = Rc::clone(io.socket());
         let (sender, connection) = http2::Builder::new(Local)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
@@ -164,9 +206,11 @@ impl Multiplexed {
             .map_err(io::Error::other)?;
         let connection = Rc::new(RefCell::new(connection));
         let shared = Rc::new(Shared {
+            socket,
             sender,
             scheme,
             streams: Cell::new(0),
+            requests: Cell::new(0),
             connection: Rc::clone(&connection),
             is_over: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
@@ -193,11 +237,19 @@ impl Multiplexed {
         Ok(lease)
     }
 
-    /// Forgets what is over, or unused for longer than `idle_timeout`.
-    pub(super) fn reap(&self, idle_timeout: Duration, now: Instant) {
+    /// Forgets what is over, or unused for longer than `idle_timeout`, and all but `idle_max` of those that are unused. Streams whose
+    /// bodies the endpoint never took end with their connection.
+    pub(super) fn reap(&self, idle_timeout: Duration, idle_max: usize, now: Instant) {
+        let mut idle = 0;
         self.connections.borrow_mut().retain(|shared| {
-            let idle_for = now.saturating_duration_since(shared.idle_since.get());
-            !shared.is_over.get() && !shared.sender.is_closed() && (shared.streams.get() > 0 || idle_for < idle_timeout)
+            if shared.is_over.get() || shared.sender.is_closed() {
+                return false;
+            }
+            if shared.requests.get() > 0 {
+                return true;
+            }
+            idle += 1;
+            idle <= idle_max && now.saturating_duration_since(shared.idle_since.get()) < idle_timeout
         });
     }
 

@@ -6,14 +6,16 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
+use super::multiplex::Place;
 use crate::deadlines::{Deadlines, Wait};
 
 /// Parts of a body that are kept at most.
@@ -32,6 +34,30 @@ struct Reader {
     upload: Rc<Upload>,
     /// Parts of the kept beginning that this attempt has had.
     replayed: usize,
+    /// For who reads in a task of its own.
+    leash: Option<Rc<Leash>>,
+}
+
+/// What ties a reader in a task of its own to the attempt that it reads for.
+#[derive(Debug)]
+struct Leash {
+    /// The stream that is being written to: it is taken until its body has ended, even if the answer has.
+    _place: Place,
+    is_recalled: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// Dropping this ends the body for its reader, wherever it has got to.
+#[derive(Debug)]
+pub(super) struct Recall(Rc<Leash>);
+
+impl Drop for Recall {
+    fn drop(&mut self) {
+        self.0.is_recalled.set(true);
+        if let Some(waker) = self.0.waker.take() {
+            waker.wake();
+        }
+    }
 }
 
 /// The bounds of a request body.
@@ -51,10 +77,9 @@ pub struct Upload {
     incoming: RefCell<Incoming>,
     kept: RefCell<Kept>,
     progress: Rc<Progress>,
-    deadlines: Rc<Deadlines>,
     bounds: Bounds,
-    /// Whether the client is being waited for.
-    is_waiting: Cell<bool>,
+    /// Since when the client is being waited for, if it is.
+    waiting_since: Cell<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -98,28 +123,24 @@ pub enum BodyFailure {
 
 /// What hyper is told: an endpoint that speaks HTTP/2 shall hear CANCEL.
 #[derive(Debug, thiserror::Error)]
-#[error("{failure}")]
-pub struct BrokenOff {
-    failure: BodyFailure,
-    source: h2::Error,
-}
+#[error("the request body ends here")]
+pub struct BrokenOff(#[source] h2::Error);
 
-impl From<BodyFailure> for BrokenOff {
-    fn from(failure: BodyFailure) -> Self {
-        Self { failure, source: h2::Reason::CANCEL.into() }
+impl BrokenOff {
+    fn new() -> Self {
+        Self(h2::Reason::CANCEL.into())
     }
 }
 
 impl RequestBody {
     /// Wraps the client's body.
-    pub fn new(incoming: Incoming, deadlines: &Rc<Deadlines>, bounds: Bounds) -> Self {
+    pub fn new(incoming: Incoming, bounds: Bounds) -> Self {
         if incoming.is_end_stream() {
             return Self(None);
         }
-        let (incoming, deadlines) = (RefCell::new(incoming), Rc::clone(deadlines));
-        let (kept, progress, is_waiting) = (RefCell::default(), Rc::default(), Cell::new(false));
-        let upload = Upload { incoming, kept, progress, deadlines, bounds, is_waiting };
-        Self(Some(Reader { upload: Rc::new(upload), replayed: 0 }))
+        let (kept, progress, waiting_since) = (RefCell::default(), Rc::default(), Cell::default());
+        let upload = Upload { incoming: RefCell::new(incoming), kept, progress, bounds, waiting_since };
+        Self(Some(Reader { upload: Rc::new(upload), replayed: 0, leash: None }))
     }
 
     /// Whether there is no body at all.
@@ -139,7 +160,15 @@ impl RequestBody {
 
     /// The body from its beginning, which must be there still, see [`Upload::can_replay`].
     pub fn again(upload: &Rc<Upload>) -> Self {
-        Self(Some(Reader { upload: Rc::clone(upload), replayed: 0 }))
+        upload.waiting_since.set(None);
+        Self(Some(Reader { upload: Rc::clone(upload), replayed: 0, leash: None }))
+    }
+
+    /// For a reader in a task of its own, which writes to the stream at `place`; gives the place back if there is nothing to read.
+    pub(super) fn leash(&mut self, place: Place) -> Result<Recall, Place> {
+        let Some(reader) = &mut self.0 else { return Err(place) };
+        let leash = Leash { _place: place, is_recalled: Cell::default(), waker: RefCell::default() };
+        Ok(Recall(Rc::clone(reader.leash.insert(Rc::new(leash)))))
     }
 }
 
@@ -149,17 +178,33 @@ impl Upload {
         !self.kept.borrow().is_too_much
     }
 
-    /// The client is not being waited for any more. The slot may be another request's by now: only an own wait is ended.
-    fn end_wait(&self) {
-        if self.is_waiting.replace(false) {
-            self.deadlines.disarm(Wait::RequestBody);
-        }
+    /// How far it got.
+    pub fn progress(&self) -> &Rc<Progress> {
+        &self.progress
     }
 
-    fn fail(&self, failure: BodyFailure) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
-        self.end_wait();
+    /// Whether the client has sent nothing for too long; it is waited for no more then.
+    ///
+    /// For the task that `deadlines` wake, whenever it is polled: it may not be the one that reads.
+    pub fn is_late(&self, deadlines: &Deadlines) -> bool {
+        let is_due = deadlines.expired(Wait::RequestBody) || !deadlines.is_armed(Wait::RequestBody);
+        if self.progress.ended.get() || !is_due {
+            return false;
+        }
+        let now = Instant::now();
+        let until = self.waiting_since.get().unwrap_or(now) + self.bounds.read_timeout;
+        deadlines.disarm(Wait::RequestBody);
+        if until <= now {
+            self.progress.failure.set(Some(BodyFailure::Timeout));
+            return true;
+        }
+        deadlines.arm(Wait::RequestBody, until);
+        false
+    }
+
+    fn fail(&self, failure: BodyFailure) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         self.progress.failure.set(Some(failure));
-        Poll::Ready(Some(Err(failure)))
+        Poll::Ready(Some(Err(BrokenOff::new())))
     }
 
     /// Takes what the client sends and throws it away; ready when that was all, or more than `most` bytes.
@@ -173,25 +218,20 @@ impl Upload {
         Poll::Ready(())
     }
 
-    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         if self.progress.ended.get() {
             return Poll::Ready(None);
         }
         let mut incoming = self.incoming.borrow_mut();
-        match Pin::new(&mut *incoming).poll_frame(cx) {
-            Poll::Pending => {
-                if self.deadlines.expired(Wait::RequestBody) {
-                    return self.fail(BodyFailure::Timeout);
-                }
-                if !self.deadlines.is_armed(Wait::RequestBody) {
-                    self.is_waiting.set(true);
-                    self.deadlines.arm_in(Wait::RequestBody, self.bounds.read_timeout);
-                }
-                Poll::Pending
-            }
-            Poll::Ready(Some(Ok(frame))) => {
-                self.end_wait();
-                let progress = &self.progress;
+        let Poll::Ready(polled) = Pin::new(&mut *incoming).poll_frame(cx) else {
+            let since = self.waiting_since.get().unwrap_or_else(Instant::now);
+            self.waiting_since.set(Some(since));
+            return Poll::Pending;
+        };
+        self.waiting_since.set(None);
+        let progress = &self.progress;
+        match polled {
+            Some(Ok(frame)) => {
                 progress.bytes.set(progress.bytes.get() + frame.data_ref().map_or(0, |data| data.len() as u64));
                 if progress.bytes.get() > self.bounds.bytes_max {
                     return self.fail(BodyFailure::TooLarge);
@@ -200,10 +240,9 @@ impl Upload {
                 self.kept.borrow_mut().keep(&frame, self.bounds.replay_max);
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(_))) => self.fail(BodyFailure::Client),
-            Poll::Ready(None) => {
-                self.end_wait();
-                self.progress.ended.set(true);
+            Some(Err(_)) => self.fail(BodyFailure::Client),
+            None => {
+                progress.ended.set(true);
                 Poll::Ready(None)
             }
         }
@@ -233,7 +272,13 @@ impl Kept {
 }
 
 impl Reader {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some(leash) = &self.leash {
+            if leash.is_recalled.get() {
+                return Poll::Ready(Some(Err(BrokenOff::new())));
+            }
+            leash.waker.borrow_mut().get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
+        }
         let kept = self.upload.kept.borrow().parts.get(self.replayed).cloned();
         let polled = match kept {
             Some(Part::Data(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),
@@ -253,12 +298,6 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.upload.end_wait();
-    }
-}
-
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = BrokenOff;
@@ -267,8 +306,7 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let polled = self.0.as_mut().map_or(Poll::Ready(None), |reader| reader.poll_frame(cx));
-        polled.map(|frame| frame.map(|frame| frame.map_err(BrokenOff::from)))
+        self.0.as_mut().map_or(Poll::Ready(None), |reader| reader.poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {

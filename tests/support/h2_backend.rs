@@ -53,6 +53,7 @@ impl Call {
 pub(crate) struct H2Backend {
     pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
     stop: Option<oneshot::Sender<()>>,
 }
 
@@ -76,6 +77,8 @@ impl H2Backend {
         let (stop, stopped) = oneshot::channel();
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&connections);
+        let open = Arc::new(AtomicUsize::new(0));
+        let open_now = Arc::clone(&open);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let tasks = tokio::task::LocalSet::new();
@@ -89,6 +92,8 @@ impl H2Backend {
                         stream.set_nodelay(true).unwrap();
                         let number = counter.fetch_add(1, Relaxed);
                         let (builder, script, acceptor) = (builder.clone(), Rc::clone(&script), acceptor.clone());
+                        let open = Arc::clone(&open_now);
+                        open.fetch_add(1, Relaxed);
                         tokio::task::spawn_local(async move {
                             match acceptor {
                                 Some(acceptor) => {
@@ -98,13 +103,14 @@ impl H2Backend {
                                 }
                                 None => speak(stream, &builder, &script, number).await,
                             }
+                            open.fetch_sub(1, Relaxed);
                         });
                     }
                 };
                 tokio::select! { () = serve => {}, _ = stopped => {} }
             });
         });
-        Self { address, connections, stop: Some(stop) }
+        Self { address, connections, open, stop: Some(stop) }
     }
 
     /// Answers everything with its name.
@@ -115,6 +121,11 @@ impl H2Backend {
     /// Connections accepted so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Relaxed)
+    }
+
+    /// Connections that are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Relaxed)
     }
 }
 

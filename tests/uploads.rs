@@ -1,0 +1,121 @@
+//! Request bodies on their way to replicas that speak HTTP/2, when they do not simply arrive whole.
+
+use std::future::pending;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tokio::time::{Instant, sleep};
+
+use crate::support::client::read_response;
+use crate::support::h2::{begin, client, run, whole};
+use crate::support::h2_backend::H2Backend;
+use crate::support::{App, SOON, connect, eventually, pool_of, send};
+
+const H2C: &str = "protocol = \"h2c\"";
+const BEGINNING: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nbeginning";
+
+/// A replica that answers at once and whole, and tells how the request body ended.
+fn hasty(ended: mpsc::Sender<Option<h2::Reason>>) -> H2Backend {
+    H2Backend::start(move |mut call| {
+        let ended = ended.clone();
+        async move {
+            call.respond.send_response(Response::new(()), true).unwrap();
+            let reason = loop {
+                match call.request.body_mut().data().await {
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => break error.reason(),
+                    None => break None,
+                }
+            };
+            ended.send(reason).unwrap();
+        }
+    })
+}
+
+#[test]
+fn a_whole_answer_ends_the_upload_at_once() {
+    let (ended, was_ended) = mpsc::channel();
+    let replica = hasty(ended);
+    let app = App::over(&[replica.address], H2C, "[timeouts]\nrequest_body = \"1h\"");
+    let mut stream = connect(app.address);
+    send(&mut stream, BEGINNING);
+    assert_eq!(read_response(&mut stream, false).status, 200);
+    assert_eq!(was_ended.recv_timeout(SOON).unwrap(), Some(h2::Reason::CANCEL));
+
+    run(async {
+        let request = Request::post("http://a.test/").body(()).unwrap();
+        let (response, mut body) = begin(&client(app.address).await, request, false).await;
+        body.send_data(Bytes::from_static(b"beginning"), false).unwrap();
+        assert_eq!(whole(response).await.unwrap().0.status(), 200);
+    });
+    assert_eq!(was_ended.recv_timeout(SOON).unwrap(), Some(h2::Reason::CANCEL));
+    eventually("nothing is under way", || app.endpoint(replica.address).unwrap()["in_flight"] == 0);
+}
+
+#[test]
+fn a_client_that_stops_sending_is_told_so_in_time_and_the_replica_hears_cancel() {
+    let (ended, was_ended) = mpsc::channel();
+    let replica = H2Backend::start(move |mut call| {
+        let ended = ended.clone();
+        async move {
+            while let Some(Ok(_)) = call.request.body_mut().data().await {}
+            let reason = std::future::poll_fn(|cx| call.respond.poll_reset(cx)).await;
+            ended.send(reason.unwrap()).unwrap();
+        }
+    });
+    let app = App::over(&[replica.address], H2C, "[timeouts]\nrequest_body = \"400ms\"\nresponse_head = \"1h\"");
+    let mut stream = connect(app.address);
+    send(&mut stream, BEGINNING);
+    let part_sent = Instant::now() + Duration::from_millis(200);
+    eventually("a part of the time has passed", || Instant::now() >= part_sent);
+    send(&mut stream, "more");
+    let response = read_response(&mut stream, false);
+    assert_eq!((response.status, response.field("x-unstick-error")), (408, Some("request-body-timeout")));
+    let waited = part_sent.elapsed();
+    assert!(waited >= Duration::from_millis(390), "counted from the last part: {waited:?}");
+    assert_eq!(was_ended.recv_timeout(SOON).unwrap(), h2::Reason::CANCEL);
+    assert_eq!(app.endpoint(replica.address).unwrap()["failures"], 0);
+}
+
+#[test]
+fn a_client_that_stops_sending_while_it_is_answered_is_cut_off_and_nobody_else_is_blamed() {
+    let replica = H2Backend::start(|mut call| async move {
+        let mut answer = call.answer(Response::builder());
+        while answer.send_data(Bytes::from_static(b"part"), false).is_ok() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let app = App::over(&[replica.address], H2C, "[timeouts]\nrequest_body = \"200ms\"");
+    let mut stream = connect(app.address);
+    send(&mut stream, BEGINNING);
+    let (bytes, is_orderly) = crate::support::read_to_close(&mut stream);
+    assert!(bytes.starts_with(b"HTTP/1.1 200") && !is_orderly);
+    assert_eq!(app.endpoint(replica.address).unwrap()["failures"], 0);
+}
+
+#[test]
+fn a_body_that_nobody_takes_keeps_its_stream_taken_until_the_connection_is_given_up() {
+    let mut builder = h2::server::Builder::new();
+    builder.max_concurrent_streams(1).initial_window_size(0);
+    let replica = H2Backend::start_with(builder, None, |mut call| async move {
+        let is_get = call.request.method() == "GET";
+        call.respond.send_response(Response::new(()), true).unwrap();
+        if !is_get {
+            pending::<()>().await;
+        }
+    });
+    let idle = "[timeouts]\nupstream_idle = \"300ms\"";
+    let app = App::start_with(&pool_of(&[replica.address], H2C, idle), 1);
+    let mut stream = connect(app.address);
+    send(&mut stream, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nbeginning");
+    assert_eq!(read_response(&mut stream, false).status, 200);
+    assert_eq!(replica.connections(), 1);
+    for _ in 0..2 {
+        assert_eq!(crate::support::client::get(app.address, "/").status, 200);
+        assert_eq!(replica.connections(), 2, "the first one has no room");
+    }
+    eventually("both are closed", || replica.open() == 0);
+    assert_eq!(crate::support::client::get(app.address, "/").status, 200);
+}
