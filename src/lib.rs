@@ -24,6 +24,7 @@ pub mod config;
 mod control;
 pub mod deadlines;
 pub mod demo;
+mod fields;
 mod listen;
 pub mod metrics;
 pub mod net;

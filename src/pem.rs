@@ -10,6 +10,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use x509_cert::certificate::{CertificateInner, Raw};
+use x509_cert::der::{self, Decode as _};
 
 use crate::config::model::CertificateFiles;
 
@@ -37,6 +39,17 @@ pub(crate) fn certified_key(files: &CertificateFiles, provider: &CryptoProvider)
         PrivateKeyDer::from_pem_file(&files.key).map_err(|error| pem_problem(&files.key, "private key", error))?;
     CertifiedKey::from_der(chain, key, provider)
         .map_err(|error| format!("{} and {} do not serve together: {error}", files.cert.display(), files.key.display()))
+}
+
+/// A certificate taken apart, also one that does not keep to RFC 5280 in all points.
+pub(crate) type Certificate = CertificateInner<Raw>;
+
+/// Takes a certificate in DER apart.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn parse(certificate: &[u8]) -> der::Result<Certificate> {
+    Certificate::from_der(certificate)
 }
 
 /// The certificates in a PEM file; at least one.

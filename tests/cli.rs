@@ -9,6 +9,7 @@ use rustix::process::Signal;
 
 use crate::support::backend::{Backend, signal};
 use crate::support::client::{get, read_response};
+use crate::support::tls::Authority;
 use crate::support::{self, SOON, connect, eventually, pool_of, read_to_close, send, text};
 
 fn unstick(args: &[&str]) -> Command {
@@ -270,4 +271,21 @@ fn flags_serve_without_a_file() {
     let flags = ["--listen", "127.0.0.1:0", "--backend", &backend_address, "--balance", "rr", "--admin", "off"];
     let mut running = Running::start(&flags);
     assert_eq!(get(running.address(), "/").text(), "a");
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_warned_of() {
+    let (folder, backend) = (tempfile::tempdir().unwrap(), Backend::named("one"));
+    Authority::new("ca").issue_with(folder.path(), "a", &["a.test"], |params| {
+        params.not_after = (std::time::SystemTime::now() + std::time::Duration::from_secs(5 * 86_400 + 3600)).into();
+    });
+    let file = folder.path().join("unstick.toml");
+    let listen = "[listen.web]\naddress = \"127.0.0.1:0\"\n[listen.web.tls]\ncert = \"a.pem\"\nkey = \"a.key\"\n";
+    std::fs::write(&file, format!("{listen}{}", pool_of(&[backend.address], "", ""))).unwrap();
+    let mut proxy = Running::start(&["--config", file.to_str().unwrap()]);
+    let line: serde_json::Value =
+        serde_json::from_str(&proxy.line("the certificate ends in 5 days: renew it")).unwrap();
+    assert_eq!(line["level"], "WARN");
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.exit_code(), Some(0));
 }

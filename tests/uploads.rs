@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tokio::time::{Instant, sleep};
 
 use crate::support::client::read_response;
@@ -118,4 +118,30 @@ fn a_body_that_nobody_takes_keeps_its_stream_taken_until_the_connection_is_given
     }
     eventually("both are closed", || replica.open() == 0);
     assert_eq!(crate::support::client::get(app.address, "/").status, 200);
+}
+
+#[test]
+fn trailers_pass_but_not_those_that_say_who_the_client_is_or_how_it_came() {
+    let replica = H2Backend::start(|mut call| async move {
+        let (_, trailers) = call.body().await;
+        let mut names: Vec<String> = trailers.unwrap().keys().map(ToString::to_string).collect();
+        names.sort();
+        let mut answer = call.answer(Response::builder());
+        answer.send_data(Bytes::from(names.join(" ")), false).unwrap();
+        let kept =
+            ["x-sum", "x-forwarded-host"].map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1")));
+        answer.send_trailers(HeaderMap::from_iter(kept)).unwrap();
+    });
+    let app = App::over(&[replica.address], H2C, "");
+    run(async {
+        let request = Request::post("http://a.test/").header("te", "trailers").body(()).unwrap();
+        let (response, mut body) = begin(&client(app.address).await, request, false).await;
+        let names = ["x-checksum", "client-cert", "client_cert", "x-forwarded-for", "authorization", "host"];
+        let trailers = names.map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1")));
+        body.send_trailers(HeaderMap::from_iter(trailers)).unwrap();
+        let (_, text, trailers) = whole(response).await.unwrap();
+        assert_eq!(String::from_utf8(text).unwrap(), "x-checksum");
+        let trailers = trailers.unwrap();
+        assert!(trailers.contains_key("x-sum") && trailers.len() == 1, "{trailers:?}");
+    });
 }

@@ -14,10 +14,11 @@ use rustls::server::{
     ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ServerConfig, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::config::model::{ClientCa, Protocols, Tls};
-use crate::pem::{self, Stamp};
+use crate::pem::{self, Certificate, Stamp};
 
 /// A certificate that ends so soon is warned of.
 const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -53,6 +54,25 @@ pub(crate) struct Validity {
     pub(crate) file: String,
     /// When it ends.
     pub(crate) not_after: SystemTime,
+}
+
+/// How long a certificate still holds.
+#[derive(Debug, PartialEq, Eq)]
+enum Left {
+    Enough,
+    /// So short that somebody should be told.
+    Days(u64),
+    Nothing,
+}
+
+impl Validity {
+    fn left(&self, now: SystemTime) -> Left {
+        match self.not_after.duration_since(now) {
+            Ok(left) if left > EXPIRY_WARNING => Left::Enough,
+            Ok(left) if !left.is_zero() => Left::Days(left.as_secs() / 86_400),
+            _ => Left::Nothing,
+        }
+    }
 }
 
 /// Everything that was read from the files of a listener.
@@ -152,11 +172,12 @@ impl ServerTls {
 
 impl Files {
     fn warn_of_expiry(&self, now: SystemTime) {
-        for Validity { file, not_after } in &self.certificates {
-            match not_after.duration_since(now) {
-                Ok(left) if left > EXPIRY_WARNING => {}
-                Ok(left) => tracing::warn!(file, "the certificate ends in {} days: renew it", left.as_secs() / 86_400),
-                Err(_) => tracing::error!(file, "the certificate has ended, clients refuse it: renew it"),
+        for certificate in &self.certificates {
+            let file = &certificate.file;
+            match certificate.left(now) {
+                Left::Enough => {}
+                Left::Days(days) => tracing::warn!(file, "the certificate ends in {days} days: renew it"),
+                Left::Nothing => tracing::error!(file, "the certificate has ended, clients refuse it: renew it"),
             }
         }
     }
@@ -169,7 +190,7 @@ fn new_tickets() -> Result<Arc<dyn ProducesTickets>, String> {
 /// A certificate that has ended does not replace one that may still hold.
 fn refuse_expired(loaded: Loaded) -> Result<Loaded, String> {
     let now = SystemTime::now();
-    match loaded.certificates.iter().find(|certificate| certificate.not_after <= now) {
+    match loaded.certificates.iter().find(|certificate| certificate.left(now) == Left::Nothing) {
         Some(ended) => Err(format!("{}: the certificate has ended already", ended.file)),
         None => Ok(loaded),
     }
@@ -186,9 +207,8 @@ fn load(settings: &Tls, protocols: Protocols, tickets: &Arc<dyn ProducesTickets>
     for files in &settings.certificates {
         let key = Arc::new(pem::certified_key(files, &provider)?);
         let leaf = key.end_entity_cert().map_err(|error| pem::at(&files.cert, error))?;
-        let (_, leaf) = X509Certificate::from_der(leaf).map_err(|error| pem::at(&files.cert, error))?;
-        let not_after = u64::try_from(leaf.validity().not_after.timestamp()).unwrap_or(0);
-        let not_after = SystemTime::UNIX_EPOCH + Duration::from_secs(not_after);
+        let leaf = pem::parse(leaf).map_err(|error| pem::at(&files.cert, error))?;
+        let not_after = leaf.tbs_certificate.validity.not_after.to_system_time();
         certificates.push(Validity { file: files.cert.display().to_string(), not_after });
         names.add(&key, &leaf);
     }
@@ -231,13 +251,13 @@ struct Names {
 }
 
 impl Names {
-    fn add(&mut self, key: &Arc<CertifiedKey>, leaf: &X509Certificate<'_>) {
-        let alternatives = leaf.subject_alternative_name().ok().flatten();
-        let names = alternatives.iter().flat_map(|names| &names.value.general_names);
+    fn add(&mut self, key: &Arc<CertifiedKey>, leaf: &Certificate) {
+        let alternatives = leaf.tbs_certificate.get::<SubjectAltName>().ok().flatten();
+        let names = alternatives.iter().flat_map(|(_, names)| &names.0);
         let mut is_default = self.default.is_empty();
         for name in names {
-            let GeneralName::DNSName(name) = name else { continue };
-            let name = name.to_ascii_lowercase();
+            let GeneralName::DnsName(name) = name else { continue };
+            let name = name.as_str().to_ascii_lowercase();
             let keys = match name.strip_prefix("*.") {
                 Some(domain) => self.wildcard.entry(domain.to_owned()),
                 None => self.exact.entry(name),
@@ -267,5 +287,27 @@ impl ResolvesServerCert for Names {
         let keys = self.find(hello.server_name());
         let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
         keys.iter().find(fits).or(keys.first()).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fourteen_days_before_the_end_is_the_time_to_tell() {
+        const DAY: u64 = 86_400;
+        let start = SystemTime::UNIX_EPOCH;
+        let validity = Validity { file: String::new(), not_after: start + Duration::from_secs(100 * DAY) };
+        for (now, expected) in [
+            (0, Left::Enough),
+            (86 * DAY - 1, Left::Enough),
+            (86 * DAY, Left::Days(14)),
+            (99 * DAY + 1, Left::Days(0)),
+            (100 * DAY, Left::Nothing),
+            (101 * DAY, Left::Nothing),
+        ] {
+            assert_eq!(validity.left(start + Duration::from_secs(now)), expected, "{now}");
+        }
     }
 }

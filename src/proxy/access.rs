@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode, Version};
 
-use super::headers::X_REQUEST_ID;
+use crate::fields::X_REQUEST_ID;
 use crate::metrics::Outcome;
 use crate::net::Address;
 use crate::telemetry::AccessRecord;

@@ -10,7 +10,6 @@ use http::header::HOST;
 use http::request::Parts;
 use http::uri::Scheme;
 use http::{Request, Response, StatusCode, Uri, Version};
-use http_body::Body as _;
 use hyper::body::Incoming;
 use rustix::io::Errno;
 use tokio::time::Instant;
@@ -18,7 +17,7 @@ use tokio::time::Instant;
 use super::Client;
 use super::error::Cause;
 use super::retry::Failure;
-use super::{grpc, headers};
+use super::{framing, grpc, headers};
 use crate::config::model::Timeouts;
 use crate::deadlines::{Deadlines, Wait};
 use crate::proxy_protocol;
@@ -294,7 +293,7 @@ impl Sending<'_> {
             (Some(Ok(response)), _) if response.status().is_informational() && !request.may_get(response.status()) => {
                 Cause::UpstreamInvalid
             }
-            (Some(Ok(response)), _) if is_ambiguous(&response) => Cause::UpstreamInvalid,
+            (Some(Ok(response)), _) if framing::is_ambiguous(&response) => Cause::UpstreamInvalid,
             (Some(Ok(response)), Some(mut connection)) => {
                 if response.version() < Version::HTTP_11 {
                     // hyper would speak HTTP/1.0 from now on, which has no chunks.
@@ -373,7 +372,7 @@ async fn multiplexed(
     .await;
     sending.end_waits();
     let (cause, sent) = match result {
-        Some(Ok(response)) if response.status().is_informational() || is_ambiguous(&response) => {
+        Some(Ok(response)) if response.status().is_informational() || framing::is_ambiguous(&response) => {
             (Cause::UpstreamInvalid, true)
         }
         Some(Ok(response)) => {
@@ -397,18 +396,6 @@ fn was_refused(error: &hyper::Error) -> bool {
     error.is_some_and(|error| {
         error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
     })
-}
-
-/// Whether it is open to doubt where the answer ends. One with a body of known length was framed by that alone; nobody has read
-/// the length of one without a body (of HEAD, say), but the client will.
-fn is_ambiguous(response: &Response<Incoming>) -> bool {
-    let headers = response.headers();
-    let is_doubtful = || !headers::is_plainly_chunked(headers) || headers::has_two_framings(headers);
-    match response.body().size_hint().exact() {
-        None => is_doubtful(),
-        Some(0) => is_doubtful() || !headers::has_plain_length(headers),
-        Some(_) => false,
-    }
 }
 
 /// Whether it is not the endpoint that failed but this process, which has no descriptor, port or memory left.

@@ -18,6 +18,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use super::Turn;
 use super::exchange::Exchange;
 use crate::deadlines::Wait;
+use crate::fields;
 use crate::metrics::Outcome;
 use crate::upstream::Lease;
 use crate::upstream::connections::UpstreamConnection;
@@ -140,7 +141,10 @@ impl Streaming {
             Carrier::Task(_) | Carrier::Stream(_) | Carrier::Done => Pin::new(incoming).poll_frame(cx),
         };
         match polled {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    fields::strip_trailers(trailers);
+                }
                 self.exchange.passed_on(frame.data_ref().map_or(0, Bytes::len));
                 self.exchange.client().deadlines.disarm(Wait::Upstream);
                 // hyper asks for nothing more after trailers.

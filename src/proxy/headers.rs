@@ -9,60 +9,18 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use base64::prelude::{BASE64_STANDARD, Engine as _};
+use http::Version;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    TRANSFER_ENCODING, VIA,
 };
-use http::request::Parts;
-use http::uri::{PathAndQuery, Uri};
-use http::{Method, Version};
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::identity::{self, Identity};
+use crate::fields::{self, KEEP_ALIVE, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::upstream::idle::keep_alive_timeout;
-
-use super::error::Cause;
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-/// `HTTP2-Settings` belongs to an upgrade to HTTP/2 (RFC 7540 section 3.2.1), which is never passed on.
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const OTHER_HOP_BY_HOP: [HeaderName; 5] = [TRANSFER_ENCODING, UPGRADE, KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS];
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// Names one request in the logs of everybody it passes.
-pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// The client's certificate (RFC 9440 section 2.2).
-const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
-/// Its subject, as text.
-const X_CLIENT_CERT_SUBJECT: HeaderName = HeaderName::from_static("x-client-cert-subject");
-/// What is taken for who the client is, so that it must not come from the client itself.
-const IDENTITY_FIELDS: [HeaderName; 3] =
-    [CLIENT_CERT, HeaderName::from_static("client-cert-chain"), X_CLIENT_CERT_SUBJECT];
 
 /// Longest `X-Request-Id` that is believed.
 const REQUEST_ID_BYTES_MAX: usize = 128;
-
-/// Who a client has proven to be by its certificate, as field values.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    certificate: HeaderValue,
-    subject: Option<HeaderValue>,
-}
-
-impl Identity {
-    /// Reads a certificate in DER that has been verified; `None` if it cannot be read.
-    pub fn of(certificate: &[u8]) -> Option<Self> {
-        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-        let subject = HeaderValue::try_from(parsed.subject().to_string()).ok();
-        // RFC 8941 section 3.3.5: a byte sequence stands between colons.
-        let certificate = HeaderValue::try_from(format!(":{}:", BASE64_STANDARD.encode(certificate))).ok()?;
-        Some(Self { certificate, subject })
-    }
-}
 
 /// What is the same for all requests of a client connection, as ready-made field values.
 #[derive(Debug)]
@@ -118,111 +76,12 @@ fn own_text(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
-/// Checks what hyper does not, finds the host, and brings the target into origin form.
-///
-/// The host is that of an absolute-form target, else the `Host` field (RFC 9112 section 3.2.2). It is `None` only for
-/// HTTP/1.0 clients that sent none.
-///
-/// # Errors
-/// The cause of a 400 or 405.
-pub(crate) fn take_target(parts: &mut Parts) -> Result<Option<HeaderValue>, Cause> {
-    if matches!(parts.method, Method::CONNECT | Method::TRACE) {
-        return Err(Cause::MethodNotAllowed);
-    }
-    if parts.version == Version::HTTP_2 {
-        return take_h2_target(parts).map(Some);
-    }
-    let host = parts.headers.get(HOST).cloned();
-    // Looking for a second value costs as much as the first look-up: only where some field has several.
-    let any_repeated = parts.headers.len() > parts.headers.keys_len();
-    if any_repeated && parts.headers.get_all(HOST).iter().nth(1).is_some() {
-        return Err(Cause::BadRequest("the request has more than one Host field"));
-    }
-    if host.is_none() && parts.version >= Version::HTTP_11 {
-        return Err(Cause::BadRequest("the request has no Host field"));
-    }
-    if host.as_ref().is_some_and(|host| !is_host(host.as_bytes())) {
-        return Err(Cause::BadRequest("the Host field is not a valid host"));
-    }
-    let Some(authority) = parts.uri.authority() else {
-        return Ok(host);
-    };
-    if authority.as_str().contains('@') {
-        return Err(Cause::BadRequest("the request target must not hold a user name"));
-    }
-    let host =
-        HeaderValue::try_from(authority.as_str()).map_err(|_| Cause::BadRequest("the target's host is invalid"))?;
-    let origin = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    parts.uri = Uri::from(origin);
-    Ok(Some(host))
-}
-
-/// The same for HTTP/2, which names the host in `:authority`; a `Host` field must say the same, or stand for it (RFC 9113
-/// section 8.3.1).
-fn take_h2_target(parts: &mut Parts) -> Result<HeaderValue, Cause> {
-    let mut fields = parts.headers.get_all(HOST).iter();
-    let (field, more) = (fields.next(), fields.next());
-    let host = match (parts.uri.authority(), field) {
-        _ if more.is_some() => return Err(Cause::BadRequest("the request has more than one Host field")),
-        (Some(authority), Some(field)) if !authority.as_str().as_bytes().eq_ignore_ascii_case(field.as_bytes()) => {
-            return Err(Cause::BadRequest("the request has two different hosts"));
-        }
-        (Some(authority), _) => HeaderValue::try_from(authority.as_str()).ok(),
-        (None, field) => field.cloned(),
-    };
-    let host = host.ok_or(Cause::BadRequest("the request names no host"))?;
-    if host.is_empty() || !is_host(host.as_bytes()) {
-        return Err(Cause::BadRequest("the request's host is not a valid host"));
-    }
-    let origin = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let is_origin_form = origin.as_str().starts_with('/') || (origin == "*" && parts.method == Method::OPTIONS);
-    if !is_origin_form {
-        return Err(Cause::BadRequest("the request's path does not begin with a slash"));
-    }
-    parts.uri = Uri::from(origin);
-    Ok(host)
-}
-
-/// Whether `chunked`, once, is the only transfer coding of a message that has one (RFC 9112 section 6.1). hyper takes any list
-/// that ends in it, and for an answer any at all; what a replica or client did with the other codings would be lost here.
-pub(crate) fn is_plainly_chunked(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let first = codings.next();
-    first.is_none_or(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
-        && codings.next().is_none()
-}
-
-/// Says that the body comes in chunks: hyper would leave out the body of a GET that has neither this nor a length.
-pub(crate) fn announce_chunks(headers: &mut HeaderMap) {
-    headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-}
-
 /// Turns the fields of a request for HTTP/1.1 into those for HTTP/2: what concerns the connection is said in other ways there
 /// (RFC 9113 section 8.2.2).
 pub(super) fn to_h2(headers: &mut HeaderMap) {
     for name in [HOST, CONNECTION, TRANSFER_ENCODING] {
         headers.remove(name);
     }
-}
-
-/// Whether an answer says twice where it ends, in different ways (RFC 9112 section 6.3): somebody wants us to disagree.
-pub(crate) fn has_two_framings(headers: &HeaderMap) -> bool {
-    headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH)
-}
-
-/// Whether `Content-Length` is one number, or not there (RFC 9110 section 8.6).
-pub(crate) fn has_plain_length(headers: &HeaderMap) -> bool {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
-    let is_number = |length: &[u8]| {
-        length.iter().all(u8::is_ascii_digit)
-            && std::str::from_utf8(length).is_ok_and(|length| length.parse::<u64>().is_ok())
-    };
-    lengths.next().is_none_or(is_number) && lengths.next().is_none()
-}
-
-/// `uri-host [":" port]` of RFC 3986, loosely: nothing that ends a host in a URL, a list or a quoted string.
-fn is_host(host: &[u8]) -> bool {
-    host.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(b))
 }
 
 /// Turns the client's header fields into those the replica gets.
@@ -239,11 +98,10 @@ pub(super) fn prepare_request(headers: &mut HeaderMap, version: Version, host: H
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     if hop_by_hop.identity && (!forwarding.trusted || forwarding.identity.is_some()) {
-        strip_identity(headers);
+        identity::strip(headers);
     }
-    if let Some(Identity { certificate, subject }) = &forwarding.identity {
-        headers.insert(CLIENT_CERT, certificate.clone());
-        subject.iter().for_each(|subject| _ = headers.insert(X_CLIENT_CERT_SUBJECT, subject.clone()));
+    if let Some(identity) = &forwarding.identity {
+        identity.tell(headers);
     }
     let is_h2 = version == Version::HTTP_2;
     if is_h2 {
@@ -311,8 +169,8 @@ impl HopByHop {
                 &TE => found.te = true,
                 &EXPECT => found.expect = true,
                 name => {
-                    found.others |= OTHER_HOP_BY_HOP.contains(name);
-                    found.identity |= is_identity(name);
+                    found.others |= fields::OTHER_HOP_BY_HOP.contains(name);
+                    found.identity |= fields::is_identity(name);
                 }
             }
         }
@@ -328,25 +186,11 @@ impl HopByHop {
             headers.remove(TE);
         }
         if self.others {
-            for name in &OTHER_HOP_BY_HOP {
+            for name in &fields::OTHER_HOP_BY_HOP {
                 headers.remove(name);
             }
         }
     }
-}
-
-/// Whether a replica could take this field for one of [`IDENTITY_FIELDS`]: to some, `_` and `-` are the same.
-fn is_identity(name: &HeaderName) -> bool {
-    let same = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    IDENTITY_FIELDS.iter().any(|known| {
-        let (known, name) = (known.as_str().as_bytes(), name.as_str().as_bytes());
-        known.len() == name.len() && known.iter().zip(name).all(|(&a, &b)| a == same(b))
-    })
-}
-
-fn strip_identity(headers: &mut HeaderMap) {
-    let names: Vec<HeaderName> = headers.keys().filter(|name| is_identity(name)).cloned().collect();
-    names.iter().for_each(|name| _ = headers.remove(name));
 }
 
 /// Removes the fields that `Connection` names, except those that say where the message is for and where it ends.
@@ -390,7 +234,6 @@ fn request_id() -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::Request;
     use proptest::prelude::*;
 
     fn headers(fields: &[(&str, &str)]) -> HeaderMap {
@@ -471,35 +314,6 @@ mod tests {
             assert_eq!(all(&prepared(&[("x-request-id", bad)], false), "x-request-id").len(), 32);
         }
         assert_ne!(request_id(), request_id());
-    }
-
-    #[test]
-    fn the_target_decides_the_host() {
-        type Expected = Result<(Option<&'static str>, &'static str), u16>;
-        for (method, uri, version, hosts, expected) in [
-            ("GET", "/a?b", Version::HTTP_11, &["x"][..], Ok((Some("x"), "/a?b")) as Expected),
-            ("GET", "http://y:80/a?b", Version::HTTP_11, &["x"], Ok((Some("y:80"), "/a?b"))),
-            ("GET", "http://y", Version::HTTP_11, &["x"], Ok((Some("y"), "/"))),
-            ("OPTIONS", "*", Version::HTTP_11, &["x"], Ok((Some("x"), "*"))),
-            ("GET", "/", Version::HTTP_10, &[], Ok((None, "/"))),
-            ("GET", "/", Version::HTTP_11, &[], Err(400)),
-            ("GET", "/", Version::HTTP_11, &["x", "y"], Err(400)),
-            ("GET", "/", Version::HTTP_11, &["x, y"], Err(400)),
-            ("GET", "/", Version::HTTP_11, &["x/y"], Err(400)),
-            ("GET", "http://u@y/", Version::HTTP_11, &["x"], Err(400)),
-            ("TRACE", "/", Version::HTTP_11, &["x"], Err(405)),
-            ("CONNECT", "x:1", Version::HTTP_11, &["x"], Err(405)),
-        ] {
-            let mut request = Request::builder().method(method).uri(uri).version(version);
-            for host in hosts {
-                request = request.header("host", *host);
-            }
-            let mut parts = request.body(()).unwrap().into_parts().0;
-            let host = take_target(&mut parts).map_err(|cause| cause.status().as_u16());
-            let uri = parts.uri.to_string();
-            let found = host.as_ref().map(|host| (host.as_ref().map(|h| h.to_str().unwrap()), uri.as_str()));
-            assert_eq!(found.map_err(|status| *status), expected, "{method} {uri} {hosts:?}");
-        }
     }
 
     proptest! {

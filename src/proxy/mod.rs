@@ -8,11 +8,14 @@ mod attempt;
 pub mod body;
 mod error;
 mod exchange;
+mod framing;
 mod grpc;
 mod headers;
+mod identity;
 mod queue;
 mod redirect;
 mod retry;
+mod target;
 pub mod tunnel;
 mod upgrade;
 mod websocket;
@@ -31,6 +34,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::deadlines::{Deadlines, Wait};
+use crate::fields;
 use crate::metrics::WorkerCell;
 use crate::net;
 use crate::outbox::{Outbox, Socket};
@@ -45,7 +49,7 @@ use body::{Carrier, Driver, Pace, ResponseBody};
 use error::Cause;
 use exchange::Exchange;
 use headers::Forwarding;
-pub use headers::Identity;
+pub use identity::Identity;
 use retry::{Decision, Failure, Repeatable, Trouble};
 use tunnel::Tunnel;
 use upgrade::Wanted;
@@ -345,7 +349,7 @@ pub async fn handle(
         wanted.ask(&mut parts.headers);
     }
     if !body.is_empty() && http_body::Body::size_hint(&body).exact().is_none() {
-        headers::announce_chunks(&mut parts.headers);
+        framing::announce_chunks(&mut parts.headers);
     }
     let access = proxy.access_log.is_some().then(|| AccessDraft::new(client.connection.peer, &parts));
     let mut exchange = Exchange::open(&proxy, &client, view, pool, started, access);
@@ -372,7 +376,7 @@ pub async fn handle(
 
 /// Finds the host and the pool.
 fn route(parts: &mut Parts, body: &RequestBody, view: &View, bytes_max: u64) -> Result<(HeaderValue, usize), Cause> {
-    let host = headers::take_target(parts)?;
+    let host = target::take_target(parts)?;
     if parts.headers.len() > view.snapshot.limits.request_fields {
         return Err(Cause::HeadTooLarge);
     }
@@ -380,7 +384,7 @@ fn route(parts: &mut Parts, body: &RequestBody, view: &View, bytes_max: u64) -> 
     let pool = view.snapshot.routes.find(host_text, parts.uri.path()).ok_or(Cause::NoRoute)?;
     let length = http_body::Body::size_hint(body);
     // Whatever has a length was not framed by a transfer coding.
-    if length.exact().is_none() && !headers::is_plainly_chunked(&parts.headers) {
+    if length.exact().is_none() && !framing::is_plainly_chunked(&parts.headers) {
         return Err(Cause::UnknownCoding);
     }
     if length.lower() > bytes_max {
@@ -452,7 +456,7 @@ async fn settle(exchange: &mut Exchange, request: &mut Outgoing) -> Result<Answe
 /// Decides what follows an attempt that settled nothing, when so many count as made; counts and logs it.
 fn decide(exchange: &Exchange, request: &Outgoing, trouble: Trouble, counted: usize, now: Instant) -> Decision {
     let Parts { method, headers, .. } = request.parts();
-    let has_key = headers.contains_key(headers::IDEMPOTENCY_KEY);
+    let has_key = headers.contains_key(fields::IDEMPOTENCY_KEY);
     let repeatable = Repeatable { method, has_key, whole: request.whole };
     let pool = exchange.pool();
     let decision = retry::decide(trouble, repeatable, counted, pool.retry.attempts.get());
@@ -489,7 +493,7 @@ fn log_failure(exchange: &Exchange, request: &Outgoing, failure: Failure, decisi
     if is_upstream_s && !is_stale {
         exchange.endpoint_failed(if failure.is_connect() { 2 } else { 1 });
     }
-    let request_id = request.parts().headers.get(headers::X_REQUEST_ID).and_then(|id| id.to_str().ok());
+    let request_id = request.parts().headers.get(fields::X_REQUEST_ID).and_then(|id| id.to_str().ok());
     let (pool, address) = (&endpoint.endpoint.pool, &endpoint.endpoint.address);
     let cause = failure.cause.name();
     let (method, path) = (&request.parts().method, request.parts().uri.path());

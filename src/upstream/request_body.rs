@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::multiplex::Place;
 use crate::deadlines::{Deadlines, Wait};
+use crate::fields;
 
 /// Parts of a body that are kept at most.
 const PARTS_MAX: usize = 256;
@@ -231,7 +232,10 @@ impl Upload {
         self.waiting_since.set(None);
         let progress = &self.progress;
         match polled {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    fields::strip_trailers(trailers);
+                }
                 progress.bytes.set(progress.bytes.get() + frame.data_ref().map_or(0, |data| data.len() as u64));
                 if progress.bytes.get() > self.bounds.bytes_max {
                     return self.fail(BodyFailure::TooLarge);

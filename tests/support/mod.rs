@@ -211,12 +211,18 @@ pub(crate) fn free_address() -> SocketAddr {
 }
 
 /// A connection with a deadline on every read and write.
+#[track_caller]
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(SOON)).unwrap();
-    stream.set_write_timeout(Some(SOON)).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream
+    try_connect(address).unwrap()
+}
+
+/// The same where nobody may be listening yet.
+pub(crate) fn try_connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(SOON))?;
+    stream.set_write_timeout(Some(SOON))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Reads until `end` has come; panics when the peer closes before.

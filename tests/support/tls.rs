@@ -9,9 +9,9 @@ use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{CipherSuite, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use super::connect;
+use super::try_connect;
 
 /// An authority that signs whatever a test wants.
 pub(crate) struct Authority {
@@ -52,12 +52,28 @@ impl Authority {
         names: &[&str],
         more: impl FnOnce(&mut CertificateParams),
     ) -> Pair {
+        self.sign(folder, stem, names, &KeyPair::generate().unwrap(), more)
+    }
+
+    /// The same with an RSA key.
+    pub(crate) fn issue_rsa(&self, folder: &Path, stem: &str, names: &[&str]) -> Pair {
+        let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+        self.sign(folder, stem, names, &key, |_| {})
+    }
+
+    fn sign(
+        &self,
+        folder: &Path,
+        stem: &str,
+        names: &[&str],
+        key: &KeyPair,
+        more: impl FnOnce(&mut CertificateParams),
+    ) -> Pair {
         let mut params =
             CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
         params.distinguished_name.push(DnType::CommonName, stem);
         more(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let certificate = params.signed_by(key, &self.issuer).unwrap();
         let pair = Pair { cert: folder.join(format!("{stem}.pem")), key: folder.join(format!("{stem}.key")) };
         std::fs::write(&pair.cert, certificate.pem()).unwrap();
         std::fs::write(&pair.key, key.serialize_pem()).unwrap();
@@ -71,12 +87,10 @@ impl Authority {
 
     /// The same with a certificate of its own.
     pub(crate) fn client_with(&self, alpn: &[&str], own: Option<&Pair>) -> ClientConfig {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.issuer.pem().as_bytes()).unwrap()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_root_certificates(roots);
+            .with_root_certificates(self.roots());
         let mut config = match own {
             Some(Pair { cert, key }) => {
                 let chain = CertificateDer::pem_file_iter(cert).unwrap().map(Result::unwrap).collect();
@@ -90,6 +104,24 @@ impl Authority {
     }
 }
 
+impl Authority {
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.issuer.pem().as_bytes()).unwrap()).unwrap();
+        roots
+    }
+
+    /// A client that knows only TLS 1.2, and only these cipher suites of it, if any are named.
+    pub(crate) fn old_client(&self, suites: &[CipherSuite]) -> ClientConfig {
+        let mut provider = aws_lc_rs::default_provider();
+        provider.cipher_suites.retain(|known| suites.is_empty() || suites.contains(&known.suite()));
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[&rustls::version::TLS12])
+            .unwrap();
+        builder.with_root_certificates(self.roots()).with_no_client_auth()
+    }
+}
+
 /// A connection in TLS.
 pub(crate) type TlsClient = StreamOwned<ClientConnection, TcpStream>;
 
@@ -97,7 +129,7 @@ pub(crate) type TlsClient = StreamOwned<ClientConnection, TcpStream>;
 pub(crate) fn shake_hands(address: SocketAddr, name: &str, config: &Arc<ClientConfig>) -> std::io::Result<TlsClient> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut connection = ClientConnection::new(Arc::clone(config), name).unwrap();
-    let mut stream = connect(address);
+    let mut stream = try_connect(address)?;
     while connection.is_handshaking() {
         connection.complete_io(&mut stream)?;
     }

@@ -1,0 +1,120 @@
+//! The header fields that mean something to a proxy, and what may not stand in trailers.
+
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE,
+    EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, MAX_FORWARDS, PROXY_AUTHORIZATION, RANGE, SET_COOKIE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, VIA,
+};
+
+pub(crate) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// `HTTP2-Settings` belongs to an upgrade to HTTP/2 (RFC 7540 section 3.2.1), which is never passed on.
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+/// What concerns one connection only (RFC 9110 section 7.6.1), besides `Connection` and `TE`.
+pub(crate) const OTHER_HOP_BY_HOP: [HeaderName; 5] =
+    [TRANSFER_ENCODING, UPGRADE, KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS];
+
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// Names one request in the logs of everybody it passes.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Says that the application knows a request again that it has seen before.
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The client's certificate (RFC 9440 section 2.2).
+pub(crate) const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+/// Its subject, as text.
+pub(crate) const X_CLIENT_CERT_SUBJECT: HeaderName = HeaderName::from_static("x-client-cert-subject");
+/// What is taken for who the client is, so that it must not come from the client itself.
+const IDENTITY: [HeaderName; 3] = [CLIENT_CERT, HeaderName::from_static("client-cert-chain"), X_CLIENT_CERT_SUBJECT];
+
+/// What is taken for how a request came, or decides what becomes of it, and so must be known before its body.
+const NEVER_IN_TRAILERS: [HeaderName; 25] = [
+    CONNECTION,
+    TE,
+    PROXY_CONNECTION,
+    KEEP_ALIVE,
+    HTTP2_SETTINGS,
+    UPGRADE,
+    TRANSFER_ENCODING,
+    CONTENT_LENGTH,
+    TRAILER,
+    HOST,
+    EXPECT,
+    MAX_FORWARDS,
+    CACHE_CONTROL,
+    RANGE,
+    AUTHORIZATION,
+    PROXY_AUTHORIZATION,
+    COOKIE,
+    SET_COOKIE,
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    CONTENT_RANGE,
+    FORWARDED,
+    VIA,
+    X_REQUEST_ID,
+    IDEMPOTENCY_KEY,
+];
+
+/// Whether a replica could take this field for one that says who the client is.
+pub(crate) fn is_identity(name: &HeaderName) -> bool {
+    IDENTITY.iter().any(|known| looks_like(name, known))
+}
+
+/// To some applications `_` and `-` are the same.
+fn looks_like(name: &HeaderName, known: &HeaderName) -> bool {
+    let same = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    let (known, name) = (known.as_str().as_bytes(), name.as_str().as_bytes());
+    known.len() == name.len() && known.iter().zip(name).all(|(&a, &b)| a == same(b))
+}
+
+/// Removes from trailers what must not stand there: framing, routing, authentication and the like (RFC 9110 section 6.5.1), and
+/// what only the proxy says of the client. Whoever merges trailers into the head would believe it.
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
+    let is_forbidden = |name: &HeaderName| {
+        let is_forwarding = || {
+            let name = name.as_str().as_bytes();
+            name.len() > 11 && name.starts_with(b"x") && name[2..].starts_with(b"forwarded")
+        };
+        is_identity(name) || is_forwarding() || NEVER_IN_TRAILERS.iter().any(|known| looks_like(name, known))
+    };
+    let names: Vec<HeaderName> = trailers.keys().filter(|name| is_forbidden(name)).cloned().collect();
+    names.iter().for_each(|name| _ = trailers.remove(name));
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn what_may_stand_in_trailers() {
+        for (name, expected) in [
+            ("grpc-status", true),
+            ("grpc-message", true),
+            ("digest", true),
+            ("x-checksum", true),
+            ("x-forwarder", true),
+            ("client-cert", false),
+            ("client_cert_chain", false),
+            ("x-client-cert-subject", false),
+            ("x-forwarded-for", false),
+            ("x_forwarded_proto", false),
+            ("forwarded", false),
+            ("content-length", false),
+            ("transfer_encoding", false),
+            ("authorization", false),
+            ("cookie", false),
+            ("host", false),
+            ("x-request-id", false),
+        ] {
+            let name = HeaderName::from_static(name);
+            let mut trailers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static("1"))]);
+            strip_trailers(&mut trailers);
+            assert_eq!(trailers.contains_key(&name), expected, "{name}");
+        }
+    }
+}
