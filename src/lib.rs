@@ -40,6 +40,7 @@ mod signals;
 pub mod snapshot;
 mod status;
 pub mod telemetry;
+mod transport;
 #[cfg(feature = "prove")]
 pub mod trial;
 pub mod upstream;

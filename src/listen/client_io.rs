@@ -15,7 +15,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::h2_guard::Guard;
 use crate::deadlines::Wait;
-use crate::outbox::{Socket, SocketIo};
+use crate::outbox::SocketIo;
 use crate::proxy::Client;
 
 /// How long a closed connection goes on discarding what the client still sends. Closing at once would make the kernel answer
@@ -28,44 +28,8 @@ pub(super) const LINGER_BYTES_MAX: usize = 8 << 20;
 /// Bytes read at once where they are looked at before hyper gets them.
 const WATCHED_READ: usize = 16 * 1024;
 
-/// What TLS runs over.
-pub(super) type Session = TlsStream<TokioIo<SocketIo>>;
-
-/// What the bytes of a connection pass between hyper and the socket.
-pub(super) struct Transport {
-    pub(super) socket: Rc<Socket>,
-    pub(super) session: Option<Box<TokioIo<Session>>>,
-}
-
-impl Transport {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        match &mut self.session {
-            Some(session) => Pin::new(session).poll_read(cx, buf),
-            None => self.socket.poll_read(cx, buf),
-        }
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match &mut self.session {
-            Some(session) => Pin::new(session).poll_write_vectored(cx, bufs),
-            None => self.socket.poll_write(cx, bufs),
-        }
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.session {
-            Some(session) => Pin::new(session).poll_flush(cx),
-            None => self.socket.poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.session {
-            Some(session) => Pin::new(session).poll_shutdown(cx),
-            None => self.socket.poll_shutdown(cx),
-        }
-    }
-}
+/// A client's connection in TLS, if it is in TLS.
+pub(super) type Transport = crate::transport::Transport<TlsStream<TokioIo<SocketIo>>>;
 
 /// See the module.
 pub(super) struct ClientIo {

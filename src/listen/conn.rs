@@ -12,7 +12,7 @@ use hyper::rt::ReadBuf;
 use hyper_util::rt::TokioIo;
 use tokio_rustls::TlsAcceptor;
 
-use super::client_io::{Session, Transport};
+use super::client_io::Transport;
 use super::permits::{Peers, Permit};
 use super::tls::ServerTls;
 use super::{ListenerState, Registration, h1, h2};
@@ -162,7 +162,7 @@ impl Visit {
 }
 
 fn plain(socket: Rc<Socket>, is_h2: bool) -> Opened {
-    Opened { transport: Transport { socket, session: None }, is_h2, identity: None }
+    Opened { transport: Transport::new(socket, None), is_h2, identity: None }
 }
 
 /// Reads until `decide` can tell what it is; all that was read is still to be given back, or used.
@@ -202,10 +202,9 @@ async fn tell(socket: &Socket) -> io::Result<bool> {
 
 async fn handshake(socket: Rc<Socket>, tls: &ServerTls, protocols: Protocols) -> io::Result<Opened> {
     let acceptor = TlsAcceptor::from(tls.config());
-    let session: Session = acceptor.accept(TokioIo::new(SocketIo(Rc::clone(&socket)))).await?;
+    let session = acceptor.accept(TokioIo::new(SocketIo(Rc::clone(&socket)))).await?;
     let (_, state) = session.get_ref();
     let is_h2 = state.alpn_protocol() == Some(ALPN_H2) || !protocols.h1;
     let identity = state.peer_certificates().and_then(|chain| Identity::of(chain.first()?));
-    let session = Some(Box::new(TokioIo::new(session)));
-    Ok(Opened { transport: Transport { socket, session }, is_h2, identity })
+    Ok(Opened { transport: Transport::new(socket, Some(session)), is_h2, identity })
 }

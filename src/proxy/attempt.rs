@@ -22,7 +22,9 @@ use crate::config::model::Timeouts;
 use crate::deadlines::{Deadlines, Wait};
 use crate::proxy_protocol;
 use crate::upstream::Lease;
-use crate::upstream::connections::{Link, Preamble, Record, UpstreamConnection, WorkerEndpoint};
+use crate::upstream::connection::{Link, Preamble, UpstreamConnection};
+use crate::upstream::connections::WorkerEndpoint;
+use crate::upstream::record::Record;
 use crate::upstream::request_body::{RequestBody, Upload};
 
 /// A request that may have to be sent more than once.

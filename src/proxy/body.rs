@@ -21,7 +21,7 @@ use crate::deadlines::Wait;
 use crate::fields;
 use crate::metrics::Outcome;
 use crate::upstream::Lease;
-use crate::upstream::connections::UpstreamConnection;
+use crate::upstream::connection::UpstreamConnection;
 use crate::upstream::request_body::{BodyFailure, Upload};
 
 /// See the module.

@@ -13,7 +13,8 @@ use super::{Client, Proxy};
 use crate::metrics::{Outcome, PoolCell};
 use crate::snapshot::View;
 use crate::upstream::Pool;
-use crate::upstream::connections::{InFlight, UpstreamConnection, WorkerEndpoint};
+use crate::upstream::connection::UpstreamConnection;
+use crate::upstream::connections::{InFlight, WorkerEndpoint};
 
 /// See the module.
 #[derive(Debug)]

@@ -41,7 +41,7 @@ use crate::outbox::{Outbox, Socket};
 use crate::snapshot::{Snapshot, View, Viewer};
 use crate::telemetry::AccessLog;
 use crate::upstream::Tried;
-use crate::upstream::connections::Link;
+use crate::upstream::connection::Link;
 use crate::upstream::request_body::{Bounds, Progress, RequestBody, Upload};
 use access::AccessDraft;
 use attempt::{Answer, Outgoing, Waits, attempt};

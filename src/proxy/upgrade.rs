@@ -20,7 +20,7 @@ use super::error::Cause;
 use super::exchange::Exchange;
 use super::headers;
 use super::tunnel::Tunnel;
-use crate::upstream::connections::Link;
+use crate::upstream::connection::Link;
 
 const WEBSOCKET: &str = "websocket";
 

@@ -8,42 +8,25 @@
 //! The most recently used connection is taken first, so that surplus ones grow old and are closed.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::uri::Scheme;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1};
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
+use super::connection::{Link, Look, Preamble, UpstreamConnection};
 use super::endpoint::{Endpoint, EndpointCell};
 use super::multiplex::{Lease, Multiplexed};
 use super::queue::Queue;
-use super::quiet::QuietWaker;
-use super::request_body::RequestBody;
-use super::wire::{Session, Speech, Wire};
+use super::record::Record;
+use super::wire::{ClientTls, Speech, Wire};
 use crate::config::model::ProxyVersion;
 use crate::net::Stream;
-use crate::outbox::{Outbox, Socket, SocketIo};
-
-/// Bound of the read and the write buffer of a connection to an endpoint, and so of an answer's head.
-const BUFFER_BYTES_MAX: usize = 256 * 1024;
-
-/// Reads in a row that find something while an answer is waited for. Each but the last one filled its buffer, which grows up to the
-/// bound above: no head needs as many. hyper discards interim answers (RFC 9110 section 15.2) as long as they come, and a
-/// flood of them would keep the worker from everything else, deadlines included.
-const READS_BEFORE_ANSWER_MAX: u32 = 16;
+use crate::outbox::{Outbox, Socket};
 
 /// Connections that were used so shortly before are taken without asking the kernel whether they were closed meanwhile; the
 /// runtime has heard of it by then.
@@ -118,7 +101,7 @@ impl WorkerEndpoint {
         now: Instant,
     ) -> Option<Box<UpstreamConnection>> {
         let mut idle = self.idle.borrow_mut();
-        let mut own: Vec<_> = idle.extract_if(.., |connection| connection.record.client == Some(client)).collect();
+        let mut own: Vec<_> = idle.extract_if(.., |connection| connection.record().client == Some(client)).collect();
         let found = self.checkout_from(&mut own, idle_timeout, now);
         idle.append(&mut own);
         found
@@ -138,7 +121,7 @@ impl WorkerEndpoint {
                 idle.clear();
                 break;
             }
-            if age < KNOWN_SILENT || connection.record.socket.is_silent() {
+            if age < KNOWN_SILENT || connection.record().socket.is_silent() {
                 return Some(connection);
             }
             self.endpoint.idle_limit().observed(connection.known_open_for(now), now);
@@ -148,25 +131,11 @@ impl WorkerEndpoint {
 
     /// Takes back a connection whose exchange is complete; closes it if it cannot serve another one.
     pub fn checkin(&self, mut connection: Box<UpstreamConnection>, now: Instant) {
-        if !connection.sender.is_ready() {
-            // Often one more turn makes it ready. Nobody waits for it meanwhile, so nobody is woken.
-            connection.poll_drive(&mut Context::from_waker(Waker::noop()));
-        }
         let mut idle = self.idle.borrow_mut();
-        if connection.is_last
-            || connection.is_done
-            || !connection.sender.is_ready()
-            || connection.record.socket.has_unsent()
-            || connection.record.epoch != self.epoch.get()
-            || idle.len() >= self.idle_max.get()
-        {
-            return;
+        if connection.can_go_on() && connection.record().epoch == self.epoch.get() && idle.len() < self.idle_max.get() {
+            connection.begin_idling(now);
+            idle.push(connection);
         }
-        connection.waker.detach();
-        connection.idle_since = now;
-        connection.seen_open = now;
-        connection.is_reused = true;
-        idle.push(connection);
     }
 
     /// A place on a connection that others use as well, if there is one.
@@ -192,17 +161,15 @@ impl WorkerEndpoint {
 
     /// Closes unused connections that are older than `idle_timeout` or were closed by the endpoint.
     pub fn reap(&self, idle_timeout: Duration, now: Instant) {
-        let mut cx = Context::from_waker(Waker::noop());
         let idle_limit = self.endpoint.idle_limit();
         let idle_timeout = idle_limit.at_most(idle_timeout, now);
         self.multiplexed.reap(idle_timeout, self.idle_max.get(), now);
-        self.idle.borrow_mut().retain_mut(|connection| {
-            let is_over = connection.poll_drive(&mut cx);
-            if is_over {
-                idle_limit.observed(connection.known_open_for(now), now);
+        self.idle.borrow_mut().retain_mut(|connection| match connection.look(now) {
+            Look::Open => connection.idle_for(now) < idle_timeout,
+            Look::Closed { known_open_for } => {
+                idle_limit.observed(known_open_for, now);
+                false
             }
-            connection.seen_open = now;
-            !is_over && connection.idle_for(now) < idle_timeout
         });
     }
 
@@ -236,44 +203,51 @@ impl WorkerEndpoint {
     pub async fn connect(&self, only_h1: bool, h2_ping: Duration, preamble: Option<Preamble>) -> io::Result<Link> {
         let Speech { wire, backend, .. } = self.speech.borrow().clone();
         match wire {
-            Wire::Http1 => self.stream(preamble).await?.h1(None).await,
+            Wire::Http1 => self.open_h1(preamble, None).await,
             Wire::H2c if only_h1 => Err(io::ErrorKind::Unsupported.into()),
-            Wire::Tls(tls) if only_h1 || preamble.is_some() => {
-                let record = self.stream(preamble).await?;
-                let (session, _) = tls.connect(record.io(), &backend, true).await?;
-                record.h1(Some(session)).await
-            }
-            Wire::H2c | Wire::Tls(_) => {
-                while !self.prefers_h1.get() && self.multiplexed.wait_for_other().await {
-                    if let Some(lease) = self.lease() {
-                        return Ok(Link::Multiplexed(lease));
-                    }
-                }
-                let opening = if self.prefers_h1.get() { None } else { Some(self.multiplexed.begin_opening()) };
-                let epoch = self.epoch.get();
-                let record = self.stream(None).await?;
-                let (session, scheme) = match wire {
-                    Wire::Tls(tls) => (Some(tls.connect(record.io(), &backend, false).await?), Scheme::HTTPS),
-                    _ => (None, Scheme::HTTP),
-                };
-                match session {
-                    Some((session, false)) => {
-                        self.prefers_h1.set(epoch == self.epoch.get());
-                        drop(opening);
-                        record.h1(Some(session)).await
-                    }
-                    session => {
-                        let io = record.over(session.map(|(session, _)| session)).await?;
-                        let lease = self.multiplexed.open(io, scheme, h2_ping).await?;
-                        self.prefers_h1.set(false);
-                        if epoch != self.epoch.get() {
-                            self.multiplexed.clear();
-                        }
-                        Ok(Link::Multiplexed(lease))
-                    }
-                }
+            Wire::Tls(tls) if only_h1 || preamble.is_some() => self.open_h1(preamble, Some((&tls, &backend))).await,
+            Wire::H2c => self.share(None, h2_ping).await,
+            Wire::Tls(tls) => self.share(Some((&tls, &backend)), h2_ping).await,
+        }
+    }
+
+    /// Opens a connection of HTTP/1.1.
+    async fn open_h1(&self, preamble: Option<Preamble>, tls: Option<(&ClientTls, &str)>) -> io::Result<Link> {
+        let record = self.stream(preamble).await?;
+        let session = match tls {
+            Some((tls, backend)) => Some(tls.connect(record.io(), backend, true).await?.0),
+            None => None,
+        };
+        UpstreamConnection::open(record, session).await.map(Link::Own)
+    }
+
+    /// Opens a connection that others can use too, or waits for who is opening one; in TLS the endpoint may choose HTTP/1.1.
+    async fn share(&self, tls: Option<(&ClientTls, &str)>, h2_ping: Duration) -> io::Result<Link> {
+        while !self.prefers_h1.get() && self.multiplexed.wait_for_other().await {
+            if let Some(lease) = self.lease() {
+                return Ok(Link::Multiplexed(lease));
             }
         }
+        let opening = if self.prefers_h1.get() { None } else { Some(self.multiplexed.begin_opening()) };
+        let epoch = self.epoch.get();
+        let record = self.stream(None).await?;
+        let (session, scheme) = match tls {
+            Some((tls, backend)) => match tls.connect(record.io(), backend, false).await? {
+                (session, true) => (Some(session), Scheme::HTTPS),
+                (session, false) => {
+                    self.prefers_h1.set(epoch == self.epoch.get());
+                    drop(opening);
+                    return UpstreamConnection::open(record, Some(session)).await.map(Link::Own);
+                }
+            },
+            None => (None, Scheme::HTTP),
+        };
+        let lease = self.multiplexed.open(record.over(session).await?, scheme, h2_ping).await?;
+        self.prefers_h1.set(false);
+        if epoch != self.epoch.get() {
+            self.multiplexed.clear();
+        }
+        Ok(Link::Multiplexed(lease))
     }
 
     async fn stream(&self, preamble: Option<Preamble>) -> io::Result<Rc<Record>> {
@@ -287,132 +261,6 @@ impl WorkerEndpoint {
             None => None,
         };
         Ok(Rc::new(Record::new(Socket::new(stream, Rc::clone(&self.outbox)), client, self.epoch.get())))
-    }
-}
-
-/// What a connection begins with that serves one client only.
-#[derive(Debug)]
-pub struct Preamble {
-    /// The header.
-    pub header: Vec<u8>,
-    /// The client.
-    pub client: SocketAddr,
-}
-
-/// A way to send a request to an endpoint.
-#[derive(Debug)]
-pub enum Link {
-    /// A connection of its own, of HTTP/1.1.
-    Own(Box<UpstreamConnection>),
-    /// A stream on one of HTTP/2.
-    Multiplexed(Lease),
-}
-
-/// One HTTP/1.1 connection to an endpoint.
-#[derive(Debug)]
-pub struct UpstreamConnection {
-    sender: http1::SendRequest<RequestBody>,
-    driver: http1::Connection<UpstreamIo, RequestBody>,
-    waker: QuietWaker,
-    record: Rc<Record>,
-    idle_since: Instant,
-    /// When it was looked at last, and was open.
-    seen_open: Instant,
-    is_reused: bool,
-    is_last: bool,
-    is_done: bool,
-}
-
-impl UpstreamConnection {
-    /// Whether it served another exchange before.
-    pub fn is_reused(&self) -> bool {
-        self.is_reused
-    }
-
-    /// Serves no other exchange after this one.
-    pub fn retire(&mut self) {
-        self.is_last = true;
-    }
-
-    /// How long it has been unused.
-    pub fn idle_for(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.idle_since)
-    }
-
-    /// How long it had been unused when the endpoint closed it, which shows only now: at least until the last look, and
-    /// probably half of the time until now.
-    fn known_open_for(&self, now: Instant) -> Duration {
-        self.seen_open.saturating_duration_since(self.idle_since).max(self.idle_for(now) / 2)
-    }
-
-    /// Bytes written to the endpoint so far.
-    pub fn bytes_written(&self) -> u64 {
-        self.record.bytes_written()
-    }
-
-    /// The record of what was written, readable when the connection is gone.
-    pub fn record(&self) -> &Rc<Record> {
-        &self.record
-    }
-
-    /// Hands over a request; it goes out when the connection is driven. The error of the returned future holds the request
-    /// if nothing of it was taken.
-    pub fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
-        self.record.head.borrow_mut().clear();
-        self.record.reads_before_answer.set(Some(0));
-        self.sender.try_send_request(request)
-    }
-
-    /// Reads and writes what can be read and written; whether the connection is over.
-    pub fn poll_drive(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.is_done {
-            self.is_done = Pin::new(&mut self.driver).poll(cx).is_ready();
-        }
-        self.is_done
-    }
-
-    /// Runs `step`, which drives this connection and polls what comes over it, without the wake-ups by which the two halves
-    /// of the connection would tell the current task what it is just doing itself. See [`QuietWaker`].
-    pub fn poll_quietly<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut step: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
-        let waker = self.waker.attach(cx.waker());
-        let mut quiet_cx = Context::from_waker(&waker);
-        let polled = loop {
-            match step(self, &mut quiet_cx) {
-                Poll::Pending if self.waker.wants_another_round() => {}
-                polled => break polled,
-            }
-        };
-        self.waker.release(waker, polled.is_pending());
-        polled
-    }
-
-    /// The bare connection and what was read of it, after the endpoint has agreed to another protocol; `None` if hyper is not
-    /// done with it.
-    pub fn into_raw(mut self) -> Option<(UpstreamIo, Bytes)> {
-        if !self.poll_drive(&mut Context::from_waker(Waker::noop())) {
-            return None;
-        }
-        let parts = self.driver.into_parts();
-        Some((parts.io, parts.read_buf))
-    }
-
-    /// The half that drives, for an exchange that must go on while nobody reads its answer.
-    pub fn into_driver(self) -> impl Future<Output = ()> + 'static {
-        let Self { driver, sender, is_done, .. } = self;
-        async move {
-            let _sender = sender;
-            if !is_done {
-                // How it ended shows in the answer's body.
-                driver.await.ok();
-            }
-        }
     }
 }
 
@@ -436,195 +284,5 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.endpoint.end();
         self.0.queue.freed();
-    }
-}
-
-/// What was written to an endpoint.
-#[derive(Debug)]
-pub struct Record {
-    socket: Rc<Socket>,
-    /// The only client that it serves, if there is one.
-    client: Option<SocketAddr>,
-    /// Of which epoch of its endpoint it is.
-    epoch: u64,
-    /// The head of the latest request, as it was handed to the socket; kept for the case that it must be sent again.
-    head: RefCell<Vec<u8>>,
-    /// Reads in a row that found something since the latest request was sent; `None` once its answer is there.
-    reads_before_answer: Cell<Option<u32>>,
-}
-
-impl Record {
-    /// The socket as something that TLS can run over.
-    fn io(&self) -> TokioIo<SocketIo> {
-        TokioIo::new(SocketIo(Rc::clone(&self.socket)))
-    }
-
-    /// What is to be read and written, after the handshake if there was one.
-    async fn over(self: &Rc<Self>, session: Option<Session>) -> io::Result<UpstreamIo> {
-        // What belongs to the handshake must not be taken for a part of the request.
-        poll_fn(|cx| self.socket.poll_all(cx)).await?;
-        let session = session.map(|session| Box::new(TokioIo::new(session)));
-        Ok(UpstreamIo { record: Rc::clone(self), session })
-    }
-
-    /// Speaks HTTP/1.1.
-    async fn h1(self: Rc<Self>, session: Option<Session>) -> io::Result<Link> {
-        let io = self.over(session).await?;
-        let handshake = http1::Builder::new().max_buf_size(BUFFER_BYTES_MAX).handshake(io).await;
-        let (sender, driver) = handshake.map_err(io::Error::other)?;
-        let idle_since = Instant::now();
-        let waker = QuietWaker::default();
-        Ok(Link::Own(Box::new(UpstreamConnection {
-            sender,
-            driver,
-            waker,
-            record: self,
-            idle_since,
-            seen_open: idle_since,
-            is_reused: false,
-            is_last: false,
-            is_done: false,
-        })))
-    }
-
-    fn new(socket: Rc<Socket>, client: Option<SocketAddr>, epoch: u64) -> Self {
-        Self { socket, client, epoch, head: RefCell::default(), reads_before_answer: Cell::default() }
-    }
-
-    /// The head of the answer has come.
-    pub fn answered(&self) {
-        self.reads_before_answer.set(None);
-    }
-
-    /// Counts reads while the answer is waited for.
-    fn read(&self, found_something: bool) -> io::Result<()> {
-        let Some(reads) = self.reads_before_answer.get() else { return Ok(()) };
-        self.reads_before_answer.set(Some(if found_something { reads + 1 } else { 0 }));
-        if reads < READS_BEFORE_ANSWER_MAX {
-            Ok(())
-        } else {
-            Err(io::Error::new(io::ErrorKind::InvalidData, "a flood of interim answers"))
-        }
-    }
-
-    /// Bytes written since the connection stands.
-    pub fn bytes_written(&self) -> u64 {
-        self.socket.bytes_written()
-    }
-
-    /// The header fields of the latest request, `None` if it was not handed to the socket.
-    ///
-    /// Reading back what was written costs nothing as long as nothing fails; a copy of the fields, made in advance for each
-    /// request, would cost two allocations and two counted references per field.
-    pub fn header_fields(&self) -> Option<HeaderMap> {
-        parse_fields(&self.head.borrow())
-    }
-
-    fn handed_over(&self, bytes: &[u8]) {
-        let mut head = self.head.borrow_mut();
-        if head.is_empty() {
-            // hyper writes a head before anything else, and as one slice.
-            head.extend_from_slice(&bytes[..bytes.len().min(BUFFER_BYTES_MAX)]);
-        }
-    }
-}
-
-fn parse_fields(head: &[u8]) -> Option<HeaderMap> {
-    let lines = head.iter().filter(|&&byte| byte == b'\n').count();
-    let mut fields = vec![httparse::EMPTY_HEADER; lines];
-    let mut request = httparse::Request::new(&mut fields);
-    if !request.parse(head).is_ok_and(|status| status.is_complete()) {
-        return None;
-    }
-    let pairs = request.headers.iter().filter_map(|field| {
-        Some((HeaderName::from_bytes(field.name.as_bytes()).ok()?, HeaderValue::from_bytes(field.value).ok()?))
-    });
-    let mut map = HeaderMap::with_capacity(lines);
-    pairs.for_each(|(name, value)| _ = map.append(name, value));
-    Some(map)
-}
-
-/// A socket, or TLS over it, that keeps record of what is written to it: *provably unsent* is known, not guessed.
-#[derive(Debug)]
-pub struct UpstreamIo {
-    record: Rc<Record>,
-    session: Option<Box<TokioIo<Session>>>,
-}
-
-impl UpstreamIo {
-    /// What it runs over.
-    pub(super) fn socket(&self) -> &Rc<Socket> {
-        &self.record.socket
-    }
-}
-
-impl Drop for UpstreamIo {
-    fn drop(&mut self) {
-        // Nobody waits for the answer any more.
-        self.record.socket.cancel();
-    }
-}
-
-impl Read for UpstreamIo {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let polled = match &mut self.session {
-            Some(session) => Pin::new(session).poll_read(cx, buf),
-            None => self.record.socket.poll_read(cx, buf),
-        };
-        self.record.read(polled.is_ready())?;
-        polled
-    }
-}
-
-impl Write for UpstreamIo {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if let Some(first) = bufs.first() {
-            self.record.handed_over(first);
-        }
-        match &mut self.session {
-            Some(session) => Pin::new(session).poll_write_vectored(cx, bufs),
-            None => self.record.socket.poll_write(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.session {
-            Some(session) => Pin::new(session).poll_flush(cx),
-            None => self.record.socket.poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.session {
-            Some(session) => Pin::new(session).poll_shutdown(cx),
-            None => self.record.socket.poll_shutdown(cx),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_fields_of_a_request_can_be_read_back() {
-        assert!(parse_fields(b"").is_none(), "nothing was handed over");
-        let head = b"GET /x?y HTTP/1.1\r\nhost: a\r\nx-two: 1\r\nx-two: \xff2\r\nx-empty:\r\n\r\n";
-        let fields = parse_fields(head).unwrap();
-        let values = |name| fields.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
-        assert_eq!((fields.len(), values("host")), (4, vec![&b"a"[..]]));
-        assert_eq!((values("x-two"), values("x-empty")), (vec![&b"1"[..], b"\xff2"], vec![&b""[..]]));
     }
 }

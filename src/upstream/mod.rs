@@ -5,6 +5,7 @@
 
 pub mod balance;
 mod budget;
+pub mod connection;
 pub mod connections;
 pub mod discover;
 pub mod endpoint;
@@ -14,6 +15,7 @@ mod multiplex;
 mod pick;
 pub mod queue;
 mod quiet;
+pub mod record;
 pub mod request_body;
 mod shared;
 pub mod wire;

@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use super::connections::UpstreamIo;
+use super::record::UpstreamIo;
 use super::request_body::{Recall, RequestBody};
 use crate::outbox::Socket;
 

@@ -1,0 +1,200 @@
+//! One connection of HTTP/1.1 to an endpoint, as a value that whoever uses it drives.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1};
+use tokio::time::Instant;
+
+use super::multiplex::Lease;
+use super::quiet::QuietWaker;
+use super::record::{BUFFER_BYTES_MAX, Record, UpstreamIo};
+use super::request_body::RequestBody;
+use super::wire::Session;
+
+/// What a connection begins with that serves one client only.
+#[derive(Debug)]
+pub struct Preamble {
+    /// The header.
+    pub header: Vec<u8>,
+    /// The client.
+    pub client: SocketAddr,
+}
+
+/// A way to send a request to an endpoint.
+#[derive(Debug)]
+pub enum Link {
+    /// A connection of its own, of HTTP/1.1.
+    Own(Box<UpstreamConnection>),
+    /// A stream on one of HTTP/2.
+    Multiplexed(Lease),
+}
+
+/// What has become of an unused connection.
+pub(super) enum Look {
+    Open,
+    Closed {
+        /// How long it had been unused then.
+        known_open_for: Duration,
+    },
+}
+
+/// One HTTP/1.1 connection to an endpoint.
+#[derive(Debug)]
+pub struct UpstreamConnection {
+    sender: http1::SendRequest<RequestBody>,
+    driver: http1::Connection<UpstreamIo, RequestBody>,
+    waker: QuietWaker,
+    record: Rc<Record>,
+    idle_since: Instant,
+    /// When it was looked at last, and was open.
+    seen_open: Instant,
+    is_reused: bool,
+    is_last: bool,
+    is_done: bool,
+}
+
+impl UpstreamConnection {
+    /// Speaks HTTP/1.1 over what is on `record`, in TLS if there was a handshake.
+    pub(super) async fn open(record: Rc<Record>, session: Option<Session>) -> io::Result<Box<Self>> {
+        let io = record.over(session).await?;
+        let handshake = http1::Builder::new().max_buf_size(BUFFER_BYTES_MAX).handshake(io).await;
+        let (sender, driver) = handshake.map_err(io::Error::other)?;
+        let idle_since = Instant::now();
+        let waker = QuietWaker::default();
+        Ok(Box::new(Self {
+            sender,
+            driver,
+            waker,
+            record,
+            idle_since,
+            seen_open: idle_since,
+            is_reused: false,
+            is_last: false,
+            is_done: false,
+        }))
+    }
+
+    /// Whether another exchange can follow the one that is complete.
+    pub(super) fn can_go_on(&mut self) -> bool {
+        if !self.sender.is_ready() {
+            // Often one more turn makes it ready. Nobody waits for it meanwhile, so nobody is woken.
+            self.poll_drive(&mut Context::from_waker(Waker::noop()));
+        }
+        !self.is_last && !self.is_done && self.sender.is_ready() && !self.record.socket.has_unsent()
+    }
+
+    /// Nobody uses it from now on, until somebody does again.
+    pub(super) fn begin_idling(&mut self, now: Instant) {
+        self.waker.detach();
+        self.idle_since = now;
+        self.seen_open = now;
+        self.is_reused = true;
+    }
+
+    /// Looks whether the endpoint has closed it while it was unused.
+    pub(super) fn look(&mut self, now: Instant) -> Look {
+        let is_over = self.poll_drive(&mut Context::from_waker(Waker::noop()));
+        let known_open_for = self.known_open_for(now);
+        self.seen_open = now;
+        if is_over { Look::Closed { known_open_for } } else { Look::Open }
+    }
+
+    /// Whether it served another exchange before.
+    pub fn is_reused(&self) -> bool {
+        self.is_reused
+    }
+
+    /// Serves no other exchange after this one.
+    pub fn retire(&mut self) {
+        self.is_last = true;
+    }
+
+    /// How long it has been unused.
+    pub fn idle_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.idle_since)
+    }
+
+    /// How long it had been unused when the endpoint closed it, which shows only now: at least until the last look, and
+    /// probably half of the time until now.
+    pub(super) fn known_open_for(&self, now: Instant) -> Duration {
+        self.seen_open.saturating_duration_since(self.idle_since).max(self.idle_for(now) / 2)
+    }
+
+    /// Bytes written to the endpoint so far.
+    pub fn bytes_written(&self) -> u64 {
+        self.record.bytes_written()
+    }
+
+    /// The record of what was written, readable when the connection is gone.
+    pub fn record(&self) -> &Rc<Record> {
+        &self.record
+    }
+
+    /// Hands over a request; it goes out when the connection is driven. The error of the returned future holds the request
+    /// if nothing of it was taken.
+    pub fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
+        self.record.begin();
+        self.sender.try_send_request(request)
+    }
+
+    /// Reads and writes what can be read and written; whether the connection is over.
+    pub fn poll_drive(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.is_done {
+            self.is_done = Pin::new(&mut self.driver).poll(cx).is_ready();
+        }
+        self.is_done
+    }
+
+    /// Runs `step`, which drives this connection and polls what comes over it, without the wake-ups by which the two halves
+    /// of the connection would tell the current task what it is just doing itself. See [`QuietWaker`].
+    pub fn poll_quietly<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut step: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let waker = self.waker.attach(cx.waker());
+        let mut quiet_cx = Context::from_waker(&waker);
+        let polled = loop {
+            match step(self, &mut quiet_cx) {
+                Poll::Pending if self.waker.wants_another_round() => {}
+                polled => break polled,
+            }
+        };
+        self.waker.release(waker, polled.is_pending());
+        polled
+    }
+
+    /// The bare connection and what was read of it, after the endpoint has agreed to another protocol; `None` if hyper is not
+    /// done with it.
+    pub fn into_raw(mut self) -> Option<(UpstreamIo, Bytes)> {
+        if !self.poll_drive(&mut Context::from_waker(Waker::noop())) {
+            return None;
+        }
+        let parts = self.driver.into_parts();
+        Some((parts.io, parts.read_buf))
+    }
+
+    /// The half that drives, for an exchange that must go on while nobody reads its answer.
+    pub fn into_driver(self) -> impl Future<Output = ()> + 'static {
+        let Self { driver, sender, is_done, .. } = self;
+        async move {
+            let _sender = sender;
+            if !is_done {
+                // How it ended shows in the answer's body.
+                driver.await.ok();
+            }
+        }
+    }
+}
