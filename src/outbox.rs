@@ -102,6 +102,8 @@ pub(crate) struct Socket {
     /// Whom to wake when a queued message cannot be sent at once.
     task: RefCell<Option<Waker>>,
     bytes_written: Cell<u64>,
+    /// Whether the peer has sent anything.
+    was_heard: Cell<bool>,
     is_cancelled: Cell<bool>,
     /// Whether the kernel took less than all of the latest large write, so that its writer still holds some of it.
     is_short: Cell<bool>,
@@ -118,6 +120,7 @@ impl Socket {
             failure: Cell::default(),
             task: RefCell::default(),
             bytes_written: Cell::default(),
+            was_heard: Cell::default(),
             is_cancelled: Cell::default(),
             is_short: Cell::default(),
         })
@@ -131,6 +134,11 @@ impl Socket {
     /// Bytes that the kernel took.
     pub(crate) fn bytes_written(&self) -> u64 {
         self.bytes_written.get()
+    }
+
+    /// Whether the peer has sent anything so far, or closed.
+    pub(crate) fn was_heard(&self) -> bool {
+        self.was_heard.get()
     }
 
     /// Whether something written to it has not reached the kernel yet.
@@ -235,7 +243,9 @@ impl Socket {
             *self.ahead.borrow_mut() = rest;
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf)
+        ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf))?;
+        self.was_heard.set(true);
+        Poll::Ready(Ok(()))
     }
 
     /// See [`Write::poll_write_vectored`].

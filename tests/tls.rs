@@ -284,6 +284,31 @@ fn a_handshake_has_its_deadline_and_plain_text_is_no_handshake() {
 }
 
 #[test]
+fn a_handshake_that_has_begun_is_finished_although_its_listener_goes() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
+    authority.issue(folder.path(), "a", &["a.test"]);
+    let backend = Backend::named("one");
+    let app = over(&backend, &named("a"), folder, 1);
+    let mut hello = Vec::new();
+    let config_of_client = Arc::new(authority.client(&[]));
+    let mut client = rustls::ClientConnection::new(config_of_client, "a.test".try_into().unwrap()).unwrap();
+    client.write_tls(&mut hello).unwrap();
+    let (mut silent, mut stream) = (connect(app.address), connect(app.address));
+    stream.write_all(&hello[..100]).unwrap();
+    // Another set of protocols: what came before goes.
+    let next = config(&backend, &named("a")).replace("[admin]", "protocols = [\"h1\"]\n[admin]");
+    app.apply(&next);
+    let began = Instant::now();
+    assert_eq!(silent.read(&mut [0; 9]).unwrap_or(0), 0, "who says nothing is not waited for");
+    assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
+    stream.write_all(&hello[100..]).unwrap();
+    while client.is_handshaking() {
+        client.complete_io(&mut stream).unwrap();
+    }
+    assert_eq!(exchange(&mut rustls::StreamOwned::new(client, stream), GET).text(), "one");
+}
+
+#[test]
 fn an_answer_cut_short_is_never_taken_for_whole() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
     authority.issue(folder.path(), "a", &["a.test"]);
@@ -307,6 +332,7 @@ fn a_plain_listener_sends_its_clients_to_the_one_with_tls() {
     let response = client::get(app.address, "/a?b=c");
     assert_eq!((response.status, response.field("location")), (308, Some("https://test:8443/a?b=c")));
     assert!(backend.seen().is_empty());
+    eventually("it is counted", || app.metric("unstick_requests_total{pool=\"app\",outcome=\"3xx\"}") == 1.0);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use hyper::rt::ReadBuf;
 use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::client_io::Transport;
@@ -93,7 +94,7 @@ impl Visit {
         if self.listener.proxy_protocol != AcceptProxy::Off {
             // Who speaks for itself was counted when it came.
             let was_counted = !self.listener.trusts(self.peer.ip());
-            if let Some(client) = self.within(request_head, self.client_of(&socket)).await? {
+            if let Some(client) = self.within(&socket, request_head, self.client_of(&socket)).await? {
                 self.peer = client;
             }
             if let Some(most) = most.filter(|_| !was_counted) {
@@ -102,9 +103,11 @@ impl Visit {
             }
         }
         let opened = match (&self.listener.tls, self.listener.protocols) {
-            (Some(tls), protocols) => self.within(tls_handshake, handshake(socket, tls, protocols)).await?,
+            (Some(tls), protocols) => {
+                self.within(&Rc::clone(&socket), tls_handshake, handshake(socket, tls, protocols)).await?
+            }
             (None, Protocols { h1: true, h2: true }) => {
-                let is_h2 = self.within(request_head, tell(&socket)).await?;
+                let is_h2 = self.within(&socket, request_head, tell(&socket)).await?;
                 plain(socket, is_h2)
             }
             (None, Protocols { h2, .. }) => plain(socket, h2),
@@ -138,12 +141,17 @@ impl Visit {
         }
     }
 
-    /// Waits for what comes before the first request: for `timeout`, and not much longer once the listener drains.
-    async fn within<T>(&self, timeout: Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-        let deadlines = Deadlines::default();
-        deadlines.arm_in(Wait::Client, timeout);
+    /// Waits for what comes before the first request: for `timeout`. Once the listener drains, not much longer for a client that has
+    /// said nothing yet; who is in the middle of something may finish it.
+    async fn within<T>(
+        &self,
+        socket: &Socket,
+        timeout: Duration,
+        step: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<T> {
+        let (deadlines, until, mut hurried_until) = (Deadlines::default(), Instant::now() + timeout, None);
         let (mut step, mut alarm) = (pin!(step), pin!(Alarm::default()));
-        let (mut is_registered, mut is_hurried) = (false, false);
+        let mut is_registered = false;
         poll_fn(|cx| {
             if !std::mem::replace(&mut is_registered, true) {
                 self.registration.set_waker(cx.waker());
@@ -151,9 +159,12 @@ impl Visit {
             if let Poll::Ready(result) = step.as_mut().poll(cx) {
                 return Poll::Ready(result);
             }
-            if self.listener.is_draining() && !std::mem::replace(&mut is_hurried, true) {
-                deadlines.arm_in(Wait::Client, FIRST_REQUEST_WHEN_DRAINING);
-            }
+            let until = if self.listener.is_draining() && !socket.was_heard() {
+                until.min(*hurried_until.get_or_insert_with(|| Instant::now() + FIRST_REQUEST_WHEN_DRAINING))
+            } else {
+                until
+            };
+            deadlines.arm(Wait::Client, until);
             ready!(alarm.as_mut().poll_ring(&deadlines, cx));
             Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
         })

@@ -323,16 +323,8 @@ pub async fn handle(
     let turn = Turn::begin(&client);
     let view = proxy.viewer.current();
     let wanted = Wanted::of(&mut request);
-    let (mut parts, incoming) = request.into_parts();
-    let Snapshot { limits, timeouts, .. } = &*view.snapshot;
-    let bytes_max = limits.request_body.unwrap_or(u64::MAX);
-    let bounds = Bounds { bytes_max, replay_max: limits.replay, read_timeout: timeouts.request_body };
-    let body = RequestBody::new(incoming, bounds);
-    *client.upload.borrow_mut() = body.progress();
-    if client.read_within.is_some() {
-        *client.rest.borrow_mut() = body.upload().cloned();
-    }
-    let routed = wanted.and_then(|wanted| Ok((wanted, route(&mut parts, &body, &view, bytes_max)?)));
+    let (mut parts, body) = receive(&client, &view, request);
+    let routed = wanted.and_then(|wanted| Ok((wanted, route(&mut parts, &body, &view)?)));
     let (wanted, (host, pool)) = match routed {
         Ok(routed) => routed,
         Err(cause) => {
@@ -341,18 +333,12 @@ pub async fn handle(
             return Ok(error::answer(cause, &parts.headers, turn));
         }
     };
-    if let Some(port) = client.connection.redirect_to_https {
-        return Ok(redirect::to_https(&host, port, &parts.uri, turn));
-    }
-    headers::prepare_request(&mut parts.headers, parts.version, host, &client.connection.forwarding);
-    if let Some(wanted) = &wanted {
-        wanted.ask(&mut parts.headers);
-    }
-    if !body.is_empty() && http_body::Body::size_hint(&body).exact().is_none() {
-        framing::announce_chunks(&mut parts.headers);
-    }
+    prepare(&mut parts, &body, host, wanted.as_ref(), &client.connection);
     let access = proxy.access_log.is_some().then(|| AccessDraft::new(client.connection.peer, &parts));
     let mut exchange = Exchange::open(&proxy, &client, view, pool, started, access);
+    if let Some(port) = client.connection.redirect_to_https {
+        return Ok(redirect::to_https(exchange, &parts, port, turn));
+    }
     let mut outgoing = Outgoing::new(parts, body, wanted.is_some());
     let settled = settle(&mut exchange, &mut outgoing).await;
     client.deadlines.disarm(Wait::Request);
@@ -374,8 +360,33 @@ pub async fn handle(
     })
 }
 
+/// Takes a request apart; its body is within bounds from now on.
+fn receive(client: &Client, view: &View, request: Request<Incoming>) -> (Parts, RequestBody) {
+    let (parts, incoming) = request.into_parts();
+    let Snapshot { limits, timeouts, .. } = &*view.snapshot;
+    let bytes_max = limits.request_body.unwrap_or(u64::MAX);
+    let bounds = Bounds { bytes_max, replay_max: limits.replay, read_timeout: timeouts.request_body };
+    let body = RequestBody::new(incoming, bounds);
+    *client.upload.borrow_mut() = body.progress();
+    if client.read_within.is_some() {
+        *client.rest.borrow_mut() = body.upload().cloned();
+    }
+    (parts, body)
+}
+
+/// Turns the head into the one that the replica gets.
+fn prepare(parts: &mut Parts, body: &RequestBody, host: HeaderValue, wanted: Option<&Wanted>, connection: &Connection) {
+    headers::prepare_request(&mut parts.headers, parts.version, host, &connection.forwarding);
+    if let Some(wanted) = wanted {
+        wanted.ask(&mut parts.headers);
+    }
+    if !body.is_empty() && http_body::Body::size_hint(body).exact().is_none() {
+        framing::announce_chunks(&mut parts.headers);
+    }
+}
+
 /// Finds the host and the pool.
-fn route(parts: &mut Parts, body: &RequestBody, view: &View, bytes_max: u64) -> Result<(HeaderValue, usize), Cause> {
+fn route(parts: &mut Parts, body: &RequestBody, view: &View) -> Result<(HeaderValue, usize), Cause> {
     let host = target::take_target(parts)?;
     if parts.headers.len() > view.snapshot.limits.request_fields {
         return Err(Cause::HeadTooLarge);
@@ -387,7 +398,7 @@ fn route(parts: &mut Parts, body: &RequestBody, view: &View, bytes_max: u64) -> 
     if length.exact().is_none() && !framing::is_plainly_chunked(&parts.headers) {
         return Err(Cause::UnknownCoding);
     }
-    if length.lower() > bytes_max {
+    if view.snapshot.limits.request_body.is_some_and(|most| length.lower() > most) {
         return Err(Cause::BodyTooLarge);
     }
     // Only an HTTP/1.0 client may leave the host out; the replica's HTTP/1.1 needs one.

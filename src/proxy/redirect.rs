@@ -1,25 +1,30 @@
 //! From plain text to TLS.
 
 use bytes::Bytes;
-use http::header::{HeaderValue, LOCATION};
+use http::header::{HOST, HeaderValue, LOCATION};
+use http::request::Parts;
 use http::{Response, StatusCode, Uri};
 
 use super::Turn;
 use super::body::ResponseBody;
+use super::exchange::Exchange;
 
 /// The port that a URL with `https` need not name.
 const HTTPS: u16 = 443;
 
 /// Sends a client to the same place by `https`, with the same method and body (RFC 9110 section 15.4.9).
-pub(super) fn to_https(host: &HeaderValue, port: u16, target: &Uri, turn: Turn) -> Response<ResponseBody> {
+pub(super) fn to_https(mut exchange: Exchange, parts: &Parts, port: u16, turn: Turn) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::local(Bytes::new(), turn));
-    match location(host.to_str().unwrap_or_default(), port, target) {
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    match location(host, port, &parts.uri) {
         Some(location) => {
             *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
             response.headers_mut().insert(LOCATION, location);
         }
         None => *response.status_mut() = StatusCode::BAD_REQUEST,
     }
+    exchange.answered(response.status());
+    exchange.finish_answered();
     response
 }
 

@@ -219,17 +219,11 @@ impl Pipe {
     ) -> Poll<io::Result<()>> {
         for _ in 0..CHUNKS_IN_A_ROW {
             if !self.pending.is_empty() {
-                let written = match Pin::new(&mut *to).poll_write(cx, &self.pending)? {
-                    Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    Poll::Ready(written) => written,
-                    Poll::Pending => {
-                        if !client.deadlines.is_armed(self.wait) {
-                            client.deadlines.arm_in(self.wait, patience);
-                        }
-                        return Poll::Pending;
-                    }
-                };
-                client.deadlines.disarm(self.wait);
+                let written = Pin::new(&mut *to).poll_write(cx, &self.pending);
+                let written = ready!(self.watch(written, client, patience))?;
+                if written == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
                 let _ = self.pending.split_to(written);
                 continue;
             }
@@ -245,13 +239,15 @@ impl Pipe {
                     let mut space = [MaybeUninit::uninit(); CHUNK];
                     let mut read = ReadBuf::uninit(&mut space);
                     if Pin::new(&mut *from).poll_read(cx, read.unfilled())?.is_pending() {
-                        ready!(Pin::new(&mut *to).poll_flush(cx))?;
+                        let flushed = Pin::new(&mut *to).poll_flush(cx);
+                        ready!(self.watch(flushed, client, patience))?;
                         return Poll::Pending;
                     }
                     self.take(read.filled());
                 }
                 Stage::Ended => {
-                    ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                    let shut = Pin::new(&mut *to).poll_shutdown(cx);
+                    ready!(self.watch(shut, client, patience))?;
                     self.stage = Stage::Shut;
                 }
                 Stage::Shut => return Poll::Ready(Ok(())),
@@ -259,6 +255,16 @@ impl Pipe {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Whoever is written to must take it in time.
+    fn watch<T>(&self, polled: Poll<io::Result<T>>, client: &Client, patience: Duration) -> Poll<io::Result<T>> {
+        match polled {
+            Poll::Ready(_) => client.deadlines.disarm(self.wait),
+            Poll::Pending if !client.deadlines.is_armed(self.wait) => client.deadlines.arm_in(self.wait, patience),
+            Poll::Pending => {}
+        }
+        polled
     }
 
     /// Whether a close frame has come from the side that is read.
