@@ -20,13 +20,42 @@ pub(crate) const ALPN_H2: &[u8] = b"h2";
 pub(crate) const ALPN_H1: &[u8] = b"http/1.1";
 
 /// Tells whether a file has been replaced or written to.
-pub(crate) type Stamp = (u64, u64, SystemTime);
+type Stamp = (u64, u64, SystemTime);
 
-/// What these files are now; `None` for one that is not there.
-pub(crate) fn stamps<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Vec<Option<Stamp>> {
+/// What several files are; `None` for one that is not there.
+pub(crate) type Stamps = Vec<Option<Stamp>>;
+
+/// What these files are now.
+pub(crate) fn stamps<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Stamps {
     let stamp =
         |metadata: Metadata| (metadata.ino(), metadata.len(), metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH));
     files.map(|file| std::fs::metadata(file).ok().map(stamp)).collect()
+}
+
+/// Files that are looked at a few times a second. New contents count when they have stayed the same from one look to the next:
+/// who replaces two files is given the time to write both.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    /// What they were when they were read last, whatever came of it.
+    seen: Stamps,
+    /// What they were at the last look.
+    settling: Stamps,
+}
+
+impl Watched {
+    /// They have just been read.
+    pub(crate) fn new(seen: Stamps) -> Self {
+        Self { settling: seen.clone(), seen }
+    }
+
+    /// What they were before, if it is time to read them again.
+    pub(crate) fn look(&mut self, now: Stamps) -> Option<Stamps> {
+        if now != self.seen && now == self.settling {
+            return Some(std::mem::replace(&mut self.seen, now));
+        }
+        self.settling = now;
+        None
+    }
 }
 
 /// A certificate with its key.

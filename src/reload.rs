@@ -16,6 +16,7 @@ use crate::listen::Settings;
 use crate::listen::socket::{self, StdListener};
 use crate::listen::tls::ServerTls;
 use crate::net::Address;
+use crate::pem::Stamps;
 use crate::snapshot::build::{Resolved, Wires, build, wires};
 use crate::snapshot::{Shared, Snapshot};
 use crate::upstream::MemberState;
@@ -213,6 +214,12 @@ impl Live {
         let fresh = wanted.iter().filter(|config| !is_bound(config)).enumerate().map(|(nth, config)| {
             let exclusive = !self.listeners.iter().any(|bound| overlap(&bound.address, &config.address));
             let (address, sockets) = socket::bind(&config.address, self.workers, exclusive)
+                .and_then(|bound| {
+                    if let Address::Unix(file) = &config.address {
+                        socket::set_mode(file, config.unix_mode)?;
+                    }
+                    Ok(bound)
+                })
                 .map_err(|error| format!("cannot listen on {} (listener {}): {error}", config.address, config.name))?;
             let bound = Bound { id: self.next_id + nth as u64, settings: settings(config)?, address };
             Ok(Fresh { bound, sockets })
@@ -251,8 +258,16 @@ impl Live {
     /// Gives listeners their new settings; the sockets stay, so that no connection is lost.
     fn take_updates(&mut self, updates: Vec<(u64, Settings)>) -> Vec<(u64, Settings)> {
         for (id, settings) in &updates {
-            let bound = self.listeners.iter_mut().find(|bound| bound.id == *id);
-            bound.into_iter().for_each(|bound| bound.settings = settings.clone());
+            for bound in self.listeners.iter_mut().filter(|bound| bound.id == *id) {
+                if let (Address::Unix(file), mode) = (&bound.address, settings.config.unix_mode)
+                    && mode != bound.settings.config.unix_mode
+                {
+                    socket::set_mode(file, mode)
+                        .inspect_err(|error| tracing::error!("{}: {error}", bound.address))
+                        .ok();
+                }
+                bound.settings = settings.clone();
+            }
         }
         updates
     }
@@ -260,6 +275,12 @@ impl Live {
     /// Every listener that speaks TLS, by name.
     pub(crate) fn tls(&self) -> impl Iterator<Item = (&str, &Arc<ServerTls>)> {
         self.listeners.iter().filter_map(|bound| Some((&*bound.settings.config.name, bound.settings.tls.as_ref()?)))
+    }
+
+    /// What the files are now that the pools need to speak TLS, and what they were when they were read.
+    pub(crate) fn wire_stamps(&self) -> (Stamps, Stamps) {
+        let (now, then): (Vec<_>, Vec<_>) = self.wires.values().map(|wire| wire.stamps()).unzip();
+        (now.concat(), then.concat())
     }
 
     /// Nobody shall find the Unix sockets any more.

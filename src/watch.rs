@@ -10,7 +10,7 @@ use std::time::Duration;
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// A look at the file is due at least this often.
 const POLL: Duration = Duration::from_secs(2);
@@ -24,6 +24,10 @@ const AFTER_WRITING: AccessKind = AccessKind::Close(AccessMode::Write);
 #[derive(Debug)]
 pub(crate) struct Watch {
     events: mpsc::Receiver<()>,
+    /// When a look is due even if nothing was heard.
+    poll_at: Instant,
+    /// When a change that was heard of will have settled.
+    settled_at: Option<Instant>,
     /// `None` where the system offers no events; then only polling is left.
     _watcher: Option<RecommendedWatcher>,
 }
@@ -42,20 +46,28 @@ impl Watch {
         let watcher = notify::recommended_watcher(notify)
             .and_then(|mut watcher| watcher.watch(&folder_of(file), RecursiveMode::NonRecursive).map(|()| watcher))
             .inspect_err(|error| tracing::warn!(%error, "no file events here, looking every {POLL:?} instead"));
-        Self { events, _watcher: watcher.ok() }
+        Self { events, poll_at: Instant::now() + POLL, settled_at: None, _watcher: watcher.ok() }
     }
 
-    /// Returns when it is time to look at the file.
+    /// Returns when it is time to look at the file. May be dropped and called again at any time: nothing is forgotten.
     pub(crate) async fn due(&mut self) {
-        match timeout(POLL, self.events.recv()).await {
-            // Let the writer finish; what comes meanwhile is part of the same change.
-            Ok(Some(())) => {
-                sleep(SETTLE).await;
-                while self.events.try_recv().is_ok() {}
+        while self.settled_at.is_none() {
+            match timeout_at(self.poll_at, self.events.recv()).await {
+                Ok(Some(())) => self.settled_at = Some(Instant::now() + SETTLE),
+                Ok(None) => {
+                    sleep_until(self.poll_at).await;
+                    break;
+                }
+                Err(_) => break,
             }
-            Ok(None) => sleep(POLL).await,
-            Err(_) => {}
         }
+        if let Some(settled_at) = self.settled_at {
+            // Let the writer finish; what comes meanwhile is part of the same change.
+            sleep_until(settled_at).await;
+            while self.events.try_recv().is_ok() {}
+        }
+        self.settled_at = None;
+        self.poll_at = Instant::now() + POLL;
     }
 }
 
@@ -63,5 +75,24 @@ fn folder_of(file: &Path) -> PathBuf {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_is_noticed_however_often_the_wait_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("unstick.toml");
+        let mut watch = Watch::new(&file);
+        for nth in 0..3 {
+            std::fs::write(&file, nth.to_string()).unwrap();
+            let noticed = async { while timeout(SETTLE / 5, watch.due()).await.is_err() {} };
+            timeout(POLL * 5, noticed).await.expect("it is not forgotten");
+        }
     }
 }

@@ -264,6 +264,30 @@ fn replicas_in_tls_choose_the_protocol_and_must_be_who_they_are() {
 }
 
 #[test]
+fn a_certificate_for_the_replicas_may_be_replaced_on_disk() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("replicas"));
+    authority.write(&folder.path().join("ca.pem"));
+    let pair = authority.issue(folder.path(), "replica", &["replica.test"]);
+    let (clients, others) = (Authority::new("clients"), Authority::new("others"));
+    clients.write(&folder.path().join("clients.pem"));
+    others.issue(folder.path(), "proxy", &[]);
+    let server = tls(&pair, &["h2"], Some(&folder.path().join("clients.pem")));
+    let replica = H2Backend::start_with(h2::server::Builder::new(), Some(server), |call| async move { call.say("in") });
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (ca, cert, key) = (path("ca.pem"), path("proxy.pem"), path("proxy.key"));
+    let pool = format!(
+        "protocol = \"https\"\n[pool.app.tls]\nserver_name = \"replica.test\"\nca = \"{ca}\"\ncert = \"{cert}\"\nkey = \"{key}\""
+    );
+    let app = App::over(&[replica.address], &pool, "");
+    assert_eq!(client::get(app.address, "/").status, 502, "nobody knows who signed it");
+    clients.issue(folder.path(), "proxy", &[]);
+    eventually("the new one is shown", || client::get(app.address, "/").status == 200);
+    std::fs::write(&cert, "rubbish").unwrap();
+    eventually("rubbish is refused", || app.reloads().1 == 1);
+    assert_eq!(client::get(app.address, "/").text(), "in");
+}
+
+#[test]
 fn a_replica_in_tls_that_knows_only_http1_is_spoken_to_in_it_and_websockets_are_in_any_case() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("replicas"));
     authority.write(&folder.path().join("ca.pem"));

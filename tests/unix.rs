@@ -1,6 +1,7 @@
 //! Unix sockets, as listeners and as backends.
 
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -49,10 +50,14 @@ fn clients_come_over_a_unix_socket_and_its_file_goes_with_it() {
     let (first, second) = (folder.path().join("web.sock"), folder.path().join("other.sock"));
     let backend = Backend::named("one");
     let config = |file: &Path| {
-        let listen = format!("[listen.web]\naddress = \"unix:{}\"\n", file.display());
+        let listen = format!("[listen.web]\naddress = \"unix:{}\"\nunix_mode = \"600\"\n", file.display());
         format!("{listen}{}", pool_of(&[backend.address], "", ""))
     };
+    let mode = |file: &Path| std::fs::metadata(file).unwrap().permissions().mode() & 0o777;
     let app = App::start(&config(&first));
+    assert_eq!(mode(&first), 0o600);
+    app.apply(&config(&first).replace("600", "666"));
+    assert_eq!(mode(&first), 0o666);
     let mut clients: Vec<_> = (0..8).map(|_| connect(&first)).collect();
     for client in &mut clients {
         assert_eq!(exchange(client, GET).text(), "one");

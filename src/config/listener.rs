@@ -12,6 +12,7 @@ pub(super) fn read_all(top: &Section<'_>) -> Vec<Listener> {
     let mut listeners: Vec<Listener> = Vec::new();
     for (name, section) in top.named("listen") {
         let value = section.get("address");
+        let unix_mode = section.parsed("unix_mode", values::file_mode);
         let trusted_proxies = strings(&section, "trusted_proxies", values::network);
         let protocols = protocols(&section);
         let tls = section.section("tls").map(|section| tls(&section));
@@ -33,13 +34,26 @@ pub(super) fn read_all(top: &Section<'_>) -> Vec<Listener> {
         section.missing("address", section.span.clone(), &message, "add address = \"0.0.0.0:8080\"");
         let Some(value) = value else { continue };
         let Some(address) = value.parsed(values::listener_address) else { continue };
+        if let (Some(_), Some(value)) = (address.tcp(), section.get("unix_mode")) {
+            let help = "leave it out, or listen on a Unix socket: address = \"unix:/run/unstick.sock\"";
+            value.report(format!("{} means nothing to an address in TCP", value.key), Some(help.into()));
+        }
         if let Some(other) =
             listeners.iter().find(|other| other.address == address && address.tcp().is_none_or(|tcp| tcp.port() != 0))
         {
             value.report(format!("{} and listen.{} have the same address", section.name, other.name), None);
         }
         let tls = tls.flatten();
-        listeners.push(Listener { name, address, trusted_proxies, protocols, tls, proxy_protocol, redirect_to_https });
+        listeners.push(Listener {
+            name,
+            address,
+            unix_mode,
+            trusted_proxies,
+            protocols,
+            tls,
+            proxy_protocol,
+            redirect_to_https,
+        });
     }
     listeners
 }

@@ -45,6 +45,8 @@ pub struct Listener {
     pub name: String,
     /// Address and port, or a Unix socket; port 0 asks the kernel for a free one.
     pub address: Address,
+    /// Permissions of the Unix socket's file; `None` means those of the process's umask.
+    pub unix_mode: Option<u32>,
     /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// What is spoken here.

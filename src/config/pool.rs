@@ -28,20 +28,21 @@ pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
         let protocols = [Protocol::Http1, Protocol::H2c, Protocol::Https];
         one_of(text, &[("http1", protocols[0]), ("h2c", protocols[1]), ("https", protocols[2])])
     });
-    let protocol = protocol.unwrap_or_default();
+    // Unknown if what is written makes no sense: then nothing else is held against it.
+    let known = protocol.or_else(|| section.get("protocol").is_none().then(Protocol::default));
     let versions = [("off", None), ("v1", Some(ProxyVersion::V1)), ("v2", Some(ProxyVersion::V2))];
     let proxy_protocol = section.parsed("proxy_protocol", |text| one_of(text, &versions)).flatten();
     let tls = section.section("tls").map(|section| tls(&section));
     let slow_start = section.duration("slow_start", Duration::ZERO..=Duration::from_secs(3600));
-    let health = section.section("health").map(|section| health(&section, protocol));
+    let health = section.section("health").map(|section| health(&section, known));
     section.finish();
-    if let (Some(value), true) = (section.get("tls"), protocol != Protocol::Https) {
+    if let (Some(value), true) = (section.get("tls"), known.is_some_and(|known| known != Protocol::Https)) {
         value.report(
             format!("{} is for protocol = \"https\"", value.key),
             Some("add protocol = \"https\" to the pool".into()),
         );
     }
-    if let (Some(_), Protocol::H2c, Some(value)) = (proxy_protocol, protocol, section.get("proxy_protocol")) {
+    if let (Some(_), Some(Protocol::H2c), Some(value)) = (proxy_protocol, known, section.get("proxy_protocol")) {
         let help = "leave one of them out: a connection of HTTP/2 serves many clients, and the header names one";
         value.report(format!("{} in a pool with protocol = \"h2c\"", value.key), Some(help.into()));
     }
@@ -61,7 +62,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
         queue,
         eject,
         slow_start: slow_start.unwrap_or(defaults::SLOW_START),
-        protocol,
+        protocol: known.unwrap_or_default(),
         tls: tls.unwrap_or_default(),
         proxy_protocol,
     })
@@ -204,7 +205,7 @@ enum Kind {
     Grpc,
 }
 
-fn health(section: &Section<'_>, protocol: Protocol) -> Option<HealthCheck> {
+fn health(section: &Section<'_>, protocol: Option<Protocol>) -> Option<HealthCheck> {
     let kinds = [("http", Kind::Http), ("tcp", Kind::Tcp), ("grpc", Kind::Grpc)];
     let kind = section.parsed("kind", |text| one_of(text, &kinds)).unwrap_or(Kind::Http);
     let [path, host, status, body, service] =
@@ -245,7 +246,7 @@ fn health(section: &Section<'_>, protocol: Protocol) -> Option<HealthCheck> {
         }
         Kind::Grpc => {
             mean_nothing(&[&path, &host, &status, &body], "grpc", "http");
-            if let (Protocol::Http1, Some(value)) = (protocol, section.get("kind")) {
+            if let (Some(Protocol::Http1), Some(value)) = (protocol, section.get("kind")) {
                 let help = "add protocol = \"h2c\" or \"https\" to the pool: gRPC needs HTTP/2";
                 value.report(format!("{} is \"grpc\" in a pool that speaks HTTP/1.1", value.key), Some(help.into()));
             }

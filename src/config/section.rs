@@ -71,7 +71,9 @@ impl<'a> Section<'a> {
 
     /// The value of `key`, whatever its type.
     pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
-        self.asked.borrow_mut().push(key);
+        if !self.asked.borrow().contains(&key) {
+            self.asked.borrow_mut().push(key);
+        }
         self.sink.known.borrow_mut().insert(join(&self.pattern, key));
         let value = self.table.get(key)?;
         Some(Value { key: join(&self.name, key), span: value.span(), value: value.get_ref(), sink: self.sink })

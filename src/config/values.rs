@@ -59,6 +59,12 @@ fn unix_socket(text: &str) -> Option<Result<Address, String>> {
     })
 }
 
+/// Permissions of a file, in octal digits: `660`, `0660`.
+pub(super) fn file_mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && !text.starts_with('+'));
+    mode.ok_or_else(|| format!("`{text}` is no file mode; write three octal digits, as in \"660\""))
+}
+
 /// Address of the admin port, or of a listener in TCP: `:8080`, `127.0.0.1:8080`, `[::1]:80`, `localhost:8080`.
 pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     if let Some(port) = text.strip_prefix(':').and_then(|port| port.parse().ok()) {

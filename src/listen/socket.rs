@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdTcpListener, TcpStream as StdTcpStream};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::Path;
 
@@ -87,6 +87,11 @@ fn bind_unix(file: &Path, workers: usize) -> io::Result<Vec<StdListener>> {
     let listener = StdUnixListener::bind(file)?;
     listener.set_nonblocking(true)?;
     (0..workers).map(|_| listener.try_clone().map(StdListener::Unix)).collect()
+}
+
+/// Says who may connect to a Unix socket: whom this mode lets write to its file. `None` leaves it as it is.
+pub(crate) fn set_mode(file: &Path, mode: Option<u32>) -> io::Result<()> {
+    mode.map_or(Ok(()), |mode| fs::set_permissions(file, fs::Permissions::from_mode(mode)))
 }
 
 /// Whoever ended without removing its file does not listen there any more.

@@ -18,7 +18,7 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::config::model::{ClientCa, Protocols, Tls};
-use crate::pem::{self, Certificate, Stamp};
+use crate::pem::{self, Certificate, Stamps, Watched};
 
 /// A certificate that ends so soon is warned of.
 const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -38,10 +38,7 @@ pub(crate) struct ServerTls {
 /// What is known of the files.
 #[derive(Default)]
 struct Files {
-    /// When they were read last, whatever came of it.
-    seen: Vec<Option<Stamp>>,
-    /// What they were at the last look: who replaces two files is given the time to write both.
-    settling: Vec<Option<Stamp>>,
+    watched: Watched,
     certificates: Vec<Validity>,
     /// Why the latest ones do not serve.
     refused: Option<String>,
@@ -96,7 +93,7 @@ impl ServerTls {
         let tickets = new_tickets()?;
         let seen = stamps(settings);
         let Loaded { config, certificates } = load(settings, protocols, &tickets)?;
-        let files = Files { settling: seen.clone(), seen, certificates, refused: None };
+        let files = Files { watched: Watched::new(seen), certificates, refused: None };
         files.warn_of_expiry(SystemTime::now());
         let (settings, config) = (settings.clone(), ArcSwap::from_pointee(config));
         Ok(Self { settings, protocols, tickets: Mutex::new(tickets), config, files: Mutex::new(files) })
@@ -112,14 +109,13 @@ impl ServerTls {
         self.config.load_full()
     }
 
-    /// Reads the files again if they have changed; call it a few times a second. New ones serve when they have stayed the same
-    /// from one call to the next.
+    /// Reads the files again if they have changed; call it a few times a second.
     pub(crate) fn look(&self, listener: &str) {
         let now = stamps(&self.settings);
+        let ca = now.last().copied();
         let mut files = self.files();
-        if now != files.seen && now == files.settling {
-            let has_new_ca = self.settings.client_ca.is_some() && now.last() != files.seen.last();
-            files.seen = now;
+        if let Some(before) = files.watched.look(now) {
+            let has_new_ca = self.settings.client_ca.is_some() && ca.as_ref() != before.last();
             match self.tickets(has_new_ca).and_then(|tickets| self.load_again(&tickets)) {
                 Ok(Loaded { config, certificates }) => {
                     self.config.store(Arc::new(config));
@@ -132,8 +128,6 @@ impl ServerTls {
                     files.refused = Some(why);
                 }
             }
-        } else {
-            files.settling = now;
         }
     }
 
@@ -196,7 +190,7 @@ fn refuse_expired(loaded: Loaded) -> Result<Loaded, String> {
     }
 }
 
-fn stamps(settings: &Tls) -> Vec<Option<Stamp>> {
+fn stamps(settings: &Tls) -> Stamps {
     let certificates = settings.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
     pem::stamps(certificates.chain(settings.client_ca.iter().map(|ca| &ca.file)))
 }

@@ -18,7 +18,7 @@ use tokio_rustls::client::TlsStream;
 use crate::config::model::{Protocol, ProxyVersion, UpstreamTls};
 use crate::net;
 use crate::outbox::SocketIo;
-use crate::pem::{self, Stamp};
+use crate::pem::{self, Stamps};
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ impl Speech {
 #[derive(Debug)]
 pub struct ClientTls {
     settings: UpstreamTls,
-    stamps: Vec<Option<Stamp>>,
+    stamps: Stamps,
     any: Arc<ClientConfig>,
     /// Without HTTP/2, for who wants to upgrade.
     h1: Arc<ClientConfig>,
@@ -77,6 +77,14 @@ impl Wire {
                 Ok(Self::Tls(Arc::clone(tls)))
             }
             (Protocol::Https, _) => ClientTls::load(settings).map(|tls| Self::Tls(Arc::new(tls))),
+        }
+    }
+
+    /// What the files are now that were read for it, and what they were then.
+    pub(crate) fn stamps(&self) -> (Stamps, Stamps) {
+        match self {
+            Self::Http1 | Self::H2c => Default::default(),
+            Self::Tls(tls) => (pem::stamps(files(&tls.settings)), tls.stamps.clone()),
         }
     }
 

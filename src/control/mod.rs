@@ -3,7 +3,8 @@
 //! One loop over what may happen: a signal or an order, a change of the config file, new addresses for a name, a new endpoint
 //! that passed its first check. Probes and the admin port run beside it on the same thread.
 
-use std::net::SocketAddr;
+mod start;
+
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,30 +13,24 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, interval, sleep};
 
-use crate::app::{Ended, Options, StartError};
+use crate::app::Ended;
 use crate::config::{Config, Loaded};
-use crate::listen::Loads;
-use crate::listen::permits::{self, Peers};
 use crate::net::Address;
+use crate::pem::Watched;
 use crate::reload::{Live, Source, names};
 use crate::signals::{Order, Signals};
 use crate::status::Status;
 use crate::telemetry::{AccessLog, Telemetry};
+use crate::upstream::MemberState;
 use crate::upstream::discover::{Answer, Discovery};
-use crate::upstream::endpoint::Endpoint;
-use crate::upstream::health::Health;
-use crate::upstream::health::active::{OnVerdict, Probers, first_verdict_within};
-use crate::upstream::{MemberState, Mode};
+use crate::upstream::health::active::Probers;
 use crate::watch::Watch;
-use crate::worker::{self, Command, Shares, Worker};
-use crate::{admin, metrics};
+use crate::worker::{Command, Worker};
 
 /// How often a stopping process looks whether its workers have ended.
 const STOP_POLL: Duration = Duration::from_millis(10);
-/// How long the first requests wait at most for names to be resolved.
-const RESOLVE_MAX: Duration = Duration::from_secs(5);
 /// How often the files of certificates are looked at.
 const CERTIFICATES_LOOK: Duration = Duration::from_millis(500);
 /// How often certificates that end soon are warned of.
@@ -58,129 +53,13 @@ pub(crate) struct Control {
     verdicts: Rc<Notify>,
     signals: Option<Signals>,
     telemetry: Option<Telemetry>,
+    /// Files that the pools need to speak TLS.
+    wire_files: Watched,
     access_log: Option<AccessLog>,
     _orders: mpsc::Sender<Order>,
 }
 
 impl Control {
-    /// Binds and starts everything; returns with the real address of the admin port when clients can connect.
-    pub(crate) async fn start(
-        config: Config,
-        options: Options,
-        orders: mpsc::Sender<Order>,
-    ) -> Result<(Self, Option<SocketAddr>), StartError> {
-        let signals = if options.signals { Some(Signals::new()) } else { None };
-        let signals = signals.transpose().map_err(|error| StartError(format!("cannot handle signals: {error}")))?;
-        let count = worker_count(options.workers.or(config.workers));
-        let access_log = open_access_log(&config)?;
-        let live = Live::new(config, count).map_err(StartError)?;
-        let shares = Shares {
-            shared: Arc::clone(&live.shared),
-            loads: Loads::new(count),
-            cells: metrics::cells(count).into(),
-            access_log: access_log.clone(),
-            peers: Peers::default(),
-            connections_possible: permits::connections_possible(),
-            accepting: Arc::default(),
-        };
-        warn_of_few_descriptors(&live.config, shares.connections_possible);
-        let status = Arc::new(Status::new(Arc::clone(&live.shared), shares.loads.clone(), Arc::clone(&shares.cells)));
-        let admin = match live.config.admin {
-            Some(address) => Some(
-                admin::serve(address, Arc::clone(&status))
-                    .await
-                    .map_err(|error| StartError(format!("cannot listen on {address} (admin): {error}")))?,
-            ),
-            None => None,
-        };
-        let workers =
-            worker::spawn_all(count, &shares).map_err(|error| StartError(format!("cannot start a worker: {error}")))?;
-        let (release, verdicts) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
-        let probers = Probers::new(on_verdict(&live, &release, &verdicts));
-        let mut control = Self {
-            live,
-            source: options.source,
-            text_hash: options.text_hash,
-            workers,
-            workers_flag: options.workers,
-            status,
-            probers,
-            discovery: None,
-            release,
-            verdicts,
-            signals,
-            telemetry: options.telemetry,
-            access_log,
-            _orders: orders,
-        };
-        if let Err(error) = control.begin().await {
-            for worker in &control.workers {
-                worker.tell(Command::Stop).await;
-            }
-            return Err(error);
-        }
-        if let Some(address) = admin {
-            tracing::info!("admin on http://{address}");
-        }
-        Ok((control, admin))
-    }
-
-    /// Names, sockets, first verdicts, and only then the workers may accept: the first requests wait in the kernel's queue.
-    async fn begin(&mut self) -> Result<(), StartError> {
-        let config = self.live.config.clone();
-        self.follow_names(&config).map_err(StartError)?;
-        self.first_names().await;
-        self.probers.sync(self.live.shared.load().pools.iter());
-        let bound = self.live.bind_all().map_err(StartError)?;
-        self.first_verdicts().await;
-        self.live.listen(bound, &self.workers).await;
-        self.publish_listeners();
-        self.status.is_ready.store(true, Relaxed);
-        let listeners: Vec<String> = self.live.urls().map(|(name, url)| format!("{name} on {url}")).collect();
-        tracing::info!(
-            workers = self.workers.len(),
-            pools = self.live.config.pools.len(),
-            balance = self.source.balance.map(|balance| format!("{balance} (--balance)")),
-            "serving {}",
-            listeners.join(", ")
-        );
-        Ok(())
-    }
-
-    /// Waits for the names to be resolved, bounded.
-    async fn first_names(&mut self) {
-        let deadline = Instant::now() + RESOLVE_MAX;
-        let names = names(&self.live.config);
-        while names.iter().any(|name| !self.live.resolved.contains_key(name)) {
-            let Some((_, answers)) = &mut self.discovery else { return };
-            match tokio::time::timeout_at(deadline, answers.recv()).await {
-                Ok(Some(answer)) => {
-                    self.live.resolved.insert(answer.host, answer.addresses);
-                }
-                Ok(None) | Err(_) => break,
-            }
-        }
-        self.live.rebuild();
-    }
-
-    /// Waits until every endpoint has been probed once, bounded.
-    async fn first_verdicts(&self) {
-        let snapshot = self.live.shared.load();
-        let checks = snapshot.pools.iter().filter_map(|pool| pool.health.as_ref());
-        let Some(bound) = checks.map(first_verdict_within).max() else { return };
-        let any_unchecked = || {
-            let members = snapshot.pools.iter().filter(|pool| pool.health.is_some()).flat_map(|pool| &pool.members);
-            let mut ready = members.filter(|member| member.state == MemberState::Ready);
-            ready.any(|member| member.endpoint.health() == Health::Unchecked)
-        };
-        let all_checked = async {
-            while any_unchecked() {
-                self.verdicts.notified().await;
-            }
-        };
-        timeout(bound, all_checked).await.ok();
-    }
-
     /// Names and real addresses of the listeners.
     pub(crate) fn addresses(&self) -> Vec<(String, Address)> {
         self.live.addresses()
@@ -190,12 +69,17 @@ impl Control {
     pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
         let mut watch = self.source.file.as_deref().map(Watch::new);
         spawn_local(look_after_certificates(Arc::clone(&self.status)));
+        let mut files_are_due = interval(CERTIFICATES_LOOK);
         loop {
             let order = tokio::select! {
                 order = Signals::next(self.signals.as_mut()) => order,
                 Some(order) = orders.recv() => order,
                 () = due(watch.as_mut()) => {
                     self.look_at_file().await;
+                    continue;
+                }
+                _ = files_are_due.tick() => {
+                    self.look_at_wire_files().await;
                     continue;
                 }
                 answer = next_answer(self.discovery.as_mut()) => {
@@ -228,6 +112,14 @@ impl Control {
         self.reload("file change").await;
     }
 
+    /// Reloads if a certificate for speaking to endpoints was replaced.
+    async fn look_at_wire_files(&mut self) {
+        let (now, _) = self.live.wire_stamps();
+        if self.wire_files.look(now).is_some() {
+            self.reload("certificate change").await;
+        }
+    }
+
     fn is_broken(&self) -> bool {
         self.source.load().is_some_and(|loaded| loaded.is_err())
     }
@@ -255,6 +147,7 @@ impl Control {
         };
         match &result {
             Ok(what) => {
+                self.wire_files = Watched::new(self.live.wire_stamps().1);
                 self.probers.sync(self.live.shared.load().pools.iter());
                 if let Some(telemetry) = &self.telemetry {
                     telemetry.set_level(self.live.config.log.level);
@@ -413,16 +306,6 @@ async fn next_answer(discovery: Option<&mut (Discovery, mpsc::Receiver<Answer>)>
     }
 }
 
-fn warn_of_few_descriptors(config: &Config, possible: usize) {
-    let wanted = config.limits.connections;
-    if possible < wanted {
-        tracing::warn!(
-            "only {possible} client connections are possible at one time, not limits.connections = {wanted}: the system gives this \
-             process too few file descriptors; raise its limit (ulimit -n, LimitNOFILE=)"
-        );
-    }
-}
-
 /// Has new certificates served, and old ones warned of.
 async fn look_after_certificates(status: Arc<Status>) {
     let mut warned = Instant::now();
@@ -435,44 +318,4 @@ async fn look_after_certificates(status: Arc<Status>) {
             listeners.iter().for_each(|(_, tls)| tls.warn_of_expiry());
         }
     }
-}
-
-fn worker_count(wanted: Option<NonZeroUsize>) -> usize {
-    wanted.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
-}
-
-fn open_access_log(config: &Config) -> Result<Option<AccessLog>, StartError> {
-    let open = |log| AccessLog::open(log).map_err(|error| StartError(format!("cannot open the access log: {error}")));
-    config.log.access.as_ref().map(open).transpose()
-}
-
-/// What follows from a verdict: the log line, the pool's mode, the end of holding on to removed endpoints.
-fn on_verdict(live: &Live, release: &Rc<Notify>, verdicts: &Rc<Notify>) -> OnVerdict {
-    let (shared, release, verdicts) = (Arc::clone(&live.shared), Rc::clone(release), Rc::clone(verdicts));
-    Rc::new(move |endpoint: &Endpoint, changed: Option<Health>| {
-        verdicts.notify_one();
-        let Some(health) = changed else { return };
-        let (pool, address) = (&endpoint.pool, &endpoint.address);
-        let reason = endpoint.update_health(|machine| machine.reason().to_owned());
-        match health {
-            Health::Healthy => tracing::info!(%pool, endpoint = %address, "endpoint is healthy"),
-            _ => {
-                tracing::warn!(%pool, endpoint = %address, "endpoint is unhealthy, it gets no more requests: {reason}")
-            }
-        }
-        let snapshot = shared.load();
-        let Some(pool) = snapshot.pool(pool) else { return };
-        if health == Health::Healthy {
-            pool.recovered(endpoint, Instant::now());
-        }
-        match pool.refresh_mode() {
-            Some((_, Mode::FailOpen)) => tracing::error!(pool = %pool.name,
-                "too few endpoints are healthy: all that were probed get requests again"),
-            Some((Mode::FailOpen, _)) => tracing::info!(pool = %pool.name, "healthy endpoints only get requests again"),
-            _ => {}
-        }
-        if pool.can_release_held() {
-            release.notify_one();
-        }
-    })
 }
