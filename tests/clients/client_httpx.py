@@ -14,6 +14,7 @@ import httpx
 from checks import PATTERN, arguments, ensure, expect, methods, run, tls
 
 MIB = 1 << 20
+MEDIAN_EVENT_MS = 5.0
 CLIENTS = 10  # httpx opens one h2 connection per client, with at most 100 streams
 
 
@@ -128,16 +129,25 @@ class Httpx:
         return [value for name, value in fields if name == "cookie"]
 
     async def events_arrive_when_sent(self):
-        """A proxy that gathers them would deliver the first one after 2 s."""
+        """A proxy that gathers them would deliver the first one after 2 s. In the median an event takes less than 5 ms; a machine
+        that is busy with something else gets three chances."""
+        medians_ms = []
+        while not medians_ms or (medians_ms[-1] >= MEDIAN_EVENT_MS and len(medians_ms) < 3):
+            delays_ms = await self._event_delays_ms()
+            expect(len(delays_ms), 40, "number of events")
+            ensure(max(delays_ms) < self.given.event_ms, f"one was {max(delays_ms):.0f} ms late")
+            medians_ms.append(statistics.median(delays_ms))
+        ensure(min(medians_ms) < MEDIAN_EVENT_MS, f"medians of {medians_ms} ms")
+        return f"median {medians_ms[-1]:.2f} ms, at most {max(delays_ms):.2f} ms"
+
+    async def _event_delays_ms(self):
         delays_ms = []
         async with self._client() as client, client.stream("GET", "/events?n=40&ms=50") as answer:
             expect(answer.headers["content-type"], "text/event-stream")
             async for line in answer.aiter_lines():
                 if line.startswith("data: "):
                     delays_ms.append((time.monotonic_ns() - json.loads(line[6:])["ns"]) / 1e6)
-        expect(len(delays_ms), 40, "number of events")
-        ensure(max(delays_ms) < self.given.event_ms, f"one was {max(delays_ms):.0f} ms late")
-        return f"median {statistics.median(delays_ms):.2f} ms, at most {max(delays_ms):.2f} ms"
+        return delays_ms
 
 
 if __name__ == "__main__":
