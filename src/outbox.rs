@@ -93,6 +93,7 @@ pub(crate) struct Socket {
     stream: RefCell<TokioIo<Stream>>,
     /// What was read from it and given back.
     ahead: RefCell<Vec<u8>>,
+    has_ahead: Cell<bool>,
     outbox: Rc<Outbox>,
     /// Messages in the outbox.
     queued: Cell<usize>,
@@ -114,6 +115,7 @@ impl Socket {
         Rc::new(Self {
             stream: RefCell::new(TokioIo::new(stream)),
             ahead: RefCell::default(),
+            has_ahead: Cell::default(),
             outbox,
             queued: Cell::default(),
             rest: RefCell::default(),
@@ -203,6 +205,7 @@ impl Socket {
     }
 
     /// Ready when the kernel has what it did not take before.
+    #[inline]
     fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(error) = self.failure.get() {
             return Poll::Ready(Err(error.into()));
@@ -232,20 +235,30 @@ impl Socket {
         let mut ahead = self.ahead.borrow_mut();
         let rest = std::mem::replace(&mut *ahead, bytes);
         ahead.extend(rest);
+        self.has_ahead.set(!ahead.is_empty());
     }
 
     /// See [`Read::poll_read`].
+    #[inline(always)]
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        if !self.ahead.borrow().is_empty() {
-            let mut ahead = self.ahead.take();
-            let rest = ahead.split_off(ahead.len().min(buf.remaining()));
-            buf.put_slice(&ahead);
-            *self.ahead.borrow_mut() = rest;
+        if self.has_ahead.get() {
+            self.read_ahead(&mut buf);
             return Poll::Ready(Ok(()));
         }
-        ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf))?;
-        self.was_heard.set(true);
-        Poll::Ready(Ok(()))
+        let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf);
+        if polled.is_ready() {
+            self.was_heard.set(true);
+        }
+        polled
+    }
+
+    #[cold]
+    fn read_ahead(&self, buf: &mut ReadBufCursor<'_>) {
+        let mut ahead = self.ahead.take();
+        let rest = ahead.split_off(ahead.len().min(buf.remaining()));
+        buf.put_slice(&ahead);
+        self.has_ahead.set(!rest.is_empty());
+        *self.ahead.borrow_mut() = rest;
     }
 
     /// See [`Write::poll_write_vectored`].
@@ -268,6 +281,7 @@ impl Socket {
     }
 
     /// See [`Write::poll_flush`]; a queued message counts as flushed, it is on its way.
+    #[inline]
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.queued.get() > 0 {
             self.will_wake(cx);

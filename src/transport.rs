@@ -25,6 +25,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
     }
 
     /// See [`Read::poll_read`].
+    #[inline(always)]
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         match &mut self.session {
             Some(session) => Pin::new(session).poll_read(cx, buf),
@@ -33,6 +34,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
     }
 
     /// See [`Write::poll_write_vectored`].
+    #[inline]
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match &mut self.session {
             Some(session) => Pin::new(session).poll_write_vectored(cx, bufs),
@@ -41,6 +43,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
     }
 
     /// See [`Write::poll_flush`].
+    #[inline]
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.session {
             Some(session) => Pin::new(session).poll_flush(cx),
@@ -49,6 +52,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
     }
 
     /// See [`Write::poll_shutdown`].
+    #[inline]
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.session {
             Some(session) => Pin::new(session).poll_shutdown(cx),

@@ -133,6 +133,7 @@ impl ClientIo {
 }
 
 impl Read for ClientIo {
+    #[inline(always)]
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         if self.guard.is_some() {
             return self.poll_read_guarded(cx, buf);
@@ -146,10 +147,12 @@ impl Read for ClientIo {
 }
 
 impl Write for ClientIo {
+    #[inline]
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
+    #[inline]
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -163,6 +166,7 @@ impl Write for ClientIo {
         true
     }
 
+    #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = self.transport.poll_flush(cx);
         self.wrote(result)

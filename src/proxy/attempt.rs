@@ -16,8 +16,9 @@ use tokio::time::Instant;
 
 use super::Client;
 use super::error::Cause;
+use super::headers::{self, Seen};
 use super::retry::Failure;
-use super::{framing, grpc, headers};
+use super::{framing, grpc};
 use crate::config::model::Timeouts;
 use crate::deadlines::{Deadlines, Wait};
 use crate::proxy_protocol;
@@ -25,14 +26,14 @@ use crate::upstream::Lease;
 use crate::upstream::connection::{Link, Preamble, UpstreamConnection};
 use crate::upstream::connections::WorkerEndpoint;
 use crate::upstream::record::Record;
-use crate::upstream::request_body::{RequestBody, Upload};
+use crate::upstream::request_body::{Bounds, RequestBody, Upload};
 
 /// A request that may have to be sent more than once.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     /// Its fields are away while an attempt is under way, and come back when it fails.
-    parts: Parts,
-    body: RequestBody,
+    pub(super) parts: Parts,
+    pub(super) body: RequestBody,
     upload: Option<Rc<Upload>>,
     /// Whether it is a call of gRPC, and what it says of itself.
     pub(super) call: Option<grpc::Call>,
@@ -43,14 +44,18 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(parts: Parts, body: RequestBody, wants_upgrade: bool) -> Self {
+    /// As it came from the client.
+    pub(super) fn new(request: Request<Incoming>, bounds: Bounds, seen: Seen, wants_upgrade: bool) -> Self {
+        let (parts, incoming) = request.into_parts();
+        let body = RequestBody::new(incoming, bounds);
         let upload = body.upload().cloned();
-        let call = grpc::Call::of(&parts.headers);
+        let call = if seen.content_type { grpc::Call::of(&parts.headers) } else { None };
         Self { parts, body, upload, call, wants_upgrade, whole: true }
     }
 
-    pub(super) fn parts(&self) -> &Parts {
-        &self.parts
+    /// What the client sends besides the head, if anything.
+    pub(super) fn upload(&self) -> Option<&Rc<Upload>> {
+        self.upload.as_ref()
     }
 
     /// Whether an answer with this status may be the last one. `Upgrade` is passed on only for who wants it.
@@ -194,7 +199,7 @@ struct Wishes {
     only_h1: bool,
     /// One that serves this client only, and begins with saying so.
     is_exclusive: bool,
-    preamble: Option<Preamble>,
+    preamble: Option<Box<Preamble>>,
 }
 
 impl Wishes {
@@ -202,7 +207,7 @@ impl Wishes {
         let version = endpoint.proxy_protocol();
         let preamble = version.map(|version| {
             let (client, addresses) = client.connection.addresses();
-            Preamble { header: proxy_protocol::header(version, addresses), client }
+            Box::new(Preamble { header: proxy_protocol::header(version, addresses), client })
         });
         Self { only_h1: request.wants_upgrade, is_exclusive: version.is_some(), preamble }
     }
@@ -354,7 +359,7 @@ impl Sending<'_> {
 
 /// One attempt on a connection of HTTP/2, which somebody else drives.
 async fn multiplexed(
-    mut lease: Lease,
+    mut lease: Box<Lease>,
     request: &mut Outgoing,
     waits: Waits<'_>,
     now: Instant,

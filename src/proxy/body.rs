@@ -67,7 +67,7 @@ pub(super) enum Carrier {
     Task(Driver),
     /// The connection's own task: it serves others too.
     #[expect(dead_code, reason = "held to be dropped")]
-    Stream(Lease),
+    Stream(Box<Lease>),
     /// Nobody any more.
     Done,
 }

@@ -16,6 +16,7 @@ use http::header::{
 };
 
 use super::identity::{self, Identity};
+use super::target::Host;
 use crate::fields::{self, KEEP_ALIVE, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::upstream::idle::keep_alive_timeout;
 
@@ -85,11 +86,16 @@ pub(super) fn to_h2(headers: &mut HeaderMap) {
 }
 
 /// Turns the client's header fields into those the replica gets.
-pub(super) fn prepare_request(headers: &mut HeaderMap, version: Version, host: HeaderValue, forwarding: &Forwarding) {
-    let hop_by_hop = HopByHop::of(headers);
-    let trailers_welcome = hop_by_hop.te && headers.get_all(TE).iter().any(|te| has_token(te, "trailers"));
-    hop_by_hop.strip(headers);
-    if hop_by_hop.expect {
+pub(super) fn prepare_request(
+    headers: &mut HeaderMap,
+    seen: Seen,
+    version: Version,
+    host: Host,
+    forwarding: &Forwarding,
+) {
+    let trailers_welcome = seen.te && headers.get_all(TE).iter().any(|te| has_token(te, "trailers"));
+    seen.strip(headers);
+    if seen.expect {
         // hyper answers it as soon as the body is wanted.
         headers.remove(EXPECT);
     }
@@ -97,7 +103,7 @@ pub(super) fn prepare_request(headers: &mut HeaderMap, version: Version, host: H
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    if hop_by_hop.identity && (!forwarding.trusted || forwarding.identity.is_some()) {
+    if seen.identity && (!forwarding.trusted || forwarding.identity.is_some()) {
         identity::strip(headers);
     }
     if let Some(identity) = &forwarding.identity {
@@ -108,6 +114,7 @@ pub(super) fn prepare_request(headers: &mut HeaderMap, version: Version, host: H
         join_cookies(headers);
     }
     headers.append(VIA, HeaderValue::from_static(if is_h2 { "2.0 unstick" } else { "1.1 unstick" }));
+    let Host { value: host, is_field } = host;
     let element = forwarding.element(&host);
     if forwarding.trusted {
         headers.append(X_FORWARDED_FOR, forwarding.peer.clone());
@@ -120,11 +127,13 @@ pub(super) fn prepare_request(headers: &mut HeaderMap, version: Version, host: H
         headers.insert(X_FORWARDED_PROTO, forwarding.proto.clone());
         headers.insert(X_FORWARDED_HOST, host.clone());
     }
-    let keep_id = headers.get(X_REQUEST_ID).is_some_and(|id| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX);
-    if !keep_id {
+    let is_good = |id: &HeaderValue| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX;
+    if !seen.request_id || !headers.get(X_REQUEST_ID).is_some_and(is_good) {
         headers.insert(X_REQUEST_ID, request_id());
     }
-    headers.insert(HOST, host);
+    if !is_field {
+        headers.insert(HOST, host);
+    }
 }
 
 /// An HTTP/2 client may send its cookies in several fields; HTTP/1.1 knows one (RFC 9113 section 8.2.3).
@@ -141,40 +150,45 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// Turns the replica's header fields into those the client gets; returns how long the replica keeps the connection, if it says.
 pub(crate) fn prepare_response(headers: &mut HeaderMap) -> Option<Duration> {
-    let hop_by_hop = HopByHop::of(headers);
-    let keep_alive = if hop_by_hop.others { headers.get(KEEP_ALIVE) } else { None };
+    let seen = Seen::of(headers);
+    let keep_alive = if seen.others { headers.get(KEEP_ALIVE) } else { None };
     let timeout = keep_alive.and_then(|field| keep_alive_timeout(field.as_bytes()));
-    hop_by_hop.strip(headers);
+    seen.strip(headers);
     timeout
 }
 
-/// The hop-by-hop fields that a message has, found in one pass: most messages have none, and looking up each would cost more
+/// Which of the fields that mean something here a message has, found in one pass: most have few, and looking up each would cost more
 /// than the rest of the work on the head.
-#[derive(Default)]
-struct HopByHop {
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Seen {
     connection: bool,
     te: bool,
     expect: bool,
+    pub(super) upgrade: bool,
+    /// Any of [`fields::OTHER_HOP_BY_HOP`].
     others: bool,
-    /// Not hop-by-hop, but nobody may make them up.
+    /// What nobody may make up.
     identity: bool,
+    pub(super) content_type: bool,
+    request_id: bool,
 }
 
-impl HopByHop {
-    fn of(headers: &HeaderMap) -> Self {
-        let mut found = Self::default();
+impl Seen {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut seen = Self::default();
         for name in headers.keys() {
-            match name {
-                &CONNECTION => found.connection = true,
-                &TE => found.te = true,
-                &EXPECT => found.expect = true,
-                name => {
-                    found.others |= fields::OTHER_HOP_BY_HOP.contains(name);
-                    found.identity |= fields::is_identity(name);
-                }
+            match name.as_str() {
+                "connection" => seen.connection = true,
+                "te" => seen.te = true,
+                "expect" => seen.expect = true,
+                "x-request-id" => seen.request_id = true,
+                "content-type" => seen.content_type = true,
+                "upgrade" => (seen.upgrade, seen.others) = (true, true),
+                "transfer-encoding" | "keep-alive" | "proxy-connection" | "http2-settings" => seen.others = true,
+                name => seen.identity |= fields::is_identity(name),
             }
         }
-        found
+        seen
     }
 
     fn strip(&self, headers: &mut HeaderMap) {
@@ -247,7 +261,9 @@ mod tests {
     fn prepared(fields: &[(&str, &str)], trusted: bool) -> HeaderMap {
         let mut map = headers(fields);
         let forwarding = Forwarding::new([192, 0, 2, 7].into(), trusted, false, None);
-        prepare_request(&mut map, Version::HTTP_11, HeaderValue::from_static("shop.example.com"), &forwarding);
+        let seen = Seen::of(&map);
+        let host = Host { value: HeaderValue::from_static("shop.example.com"), is_field: false };
+        prepare_request(&mut map, seen, Version::HTTP_11, host, &forwarding);
         map
     }
 
@@ -280,6 +296,13 @@ mod tests {
         let element = forwarding.element(&HeaderValue::from_static("example.com:8080"));
         assert_eq!(element, "for=\"[2001:db8::1]\";proto=http;host=\"example.com:8080\"");
         assert_eq!(Forwarding::new("::ffff:192.0.2.7".parse().unwrap(), false, false, None).peer, "192.0.2.7");
+    }
+
+    #[test]
+    fn every_hop_by_hop_field_is_seen() {
+        for name in &fields::OTHER_HOP_BY_HOP {
+            assert!(Seen::of(&headers(&[(name.as_str(), "1")])).others, "{name}");
+        }
     }
 
     #[test]

@@ -31,6 +31,6 @@ impl Identity {
 
 /// Removes what only the proxy may say.
 pub(super) fn strip(headers: &mut HeaderMap) {
-    let names: Vec<HeaderName> = headers.keys().filter(|name| fields::is_identity(name)).cloned().collect();
+    let names: Vec<HeaderName> = headers.keys().filter(|name| fields::is_identity(name.as_str())).cloned().collect();
     names.iter().for_each(|name| _ = headers.remove(name));
 }

@@ -42,15 +42,16 @@ use crate::snapshot::{Snapshot, View, Viewer};
 use crate::telemetry::AccessLog;
 use crate::upstream::Tried;
 use crate::upstream::connection::Link;
-use crate::upstream::request_body::{Bounds, Progress, RequestBody, Upload};
+use crate::upstream::request_body::{Bounds, Progress, Upload};
 use access::AccessDraft;
 use attempt::{Answer, Outgoing, Waits, attempt};
 use body::{Carrier, Driver, Pace, ResponseBody};
 use error::Cause;
 use exchange::Exchange;
-use headers::Forwarding;
+use headers::{Forwarding, Seen};
 pub use identity::Identity;
 use retry::{Decision, Failure, Repeatable, Trouble};
+use target::Host;
 use tunnel::Tunnel;
 use upgrade::Wanted;
 
@@ -199,6 +200,14 @@ impl Client {
         self.was_answered.get()
     }
 
+    /// A request has come, with this body if it has one.
+    fn begin_upload(&self, upload: Option<&Rc<Upload>>) {
+        *self.upload.borrow_mut() = upload.map(|upload| Rc::clone(upload.progress()));
+        if self.read_within.is_some() {
+            *self.rest.borrow_mut() = upload.cloned();
+        }
+    }
+
     /// Says whether a request is being served.
     pub fn set_busy(&self, is_busy: bool) {
         self.is_busy.set(is_busy);
@@ -322,24 +331,26 @@ pub async fn handle(
     let started = Instant::now();
     let turn = Turn::begin(&client);
     let view = proxy.viewer.current();
-    let wanted = Wanted::of(&mut request);
-    let (mut parts, body) = receive(&client, &view, request);
-    let routed = wanted.and_then(|wanted| Ok((wanted, route(&mut parts, &body, &view)?)));
+    let seen = Seen::of(request.headers());
+    let wanted = Wanted::of(&mut request, seen);
+    let wants_upgrade = matches!(wanted, Ok(Some(_)));
+    let mut outgoing = Outgoing::new(request, bounds(&view), seen, wants_upgrade);
+    client.begin_upload(outgoing.upload());
+    let routed = wanted.and_then(|wanted| Ok((wanted, route(&mut outgoing, &view)?)));
     let (wanted, (host, pool)) = match routed {
         Ok(routed) => routed,
         Err(cause) => {
             proxy.cell().refused.add(1);
             tracing::debug!(client = %client.connection.peer, cause = cause.name(), "{}", cause.explanation());
-            return Ok(error::answer(cause, &parts.headers, turn));
+            return Ok(error::answer(cause, &outgoing.parts.headers, turn));
         }
     };
-    prepare(&mut parts, &body, host, wanted.as_ref(), &client.connection);
-    let access = proxy.access_log.is_some().then(|| AccessDraft::new(client.connection.peer, &parts));
+    prepare(&mut outgoing, seen, host, wanted.as_deref(), &client.connection);
+    let access = proxy.access_log.is_some().then(|| AccessDraft::new(client.connection.peer, &outgoing.parts));
     let mut exchange = Exchange::open(&proxy, &client, view, pool, started, access);
     if let Some(port) = client.connection.redirect_to_https {
-        return Ok(redirect::to_https(exchange, &parts, port, turn));
+        return Ok(redirect::to_https(exchange, &outgoing.parts, port, turn));
     }
-    let mut outgoing = Outgoing::new(parts, body, wanted.is_some());
     let settled = settle(&mut exchange, &mut outgoing).await;
     client.deadlines.disarm(Wait::Request);
     if let Some(timeout) = outgoing.call.and_then(|call| call.timeout) {
@@ -348,11 +359,11 @@ pub async fn handle(
     }
     Ok(match (settled, wanted) {
         (Ok(answer), Some(wanted)) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            upgrade::accept(exchange, answer, wanted, turn)
+            upgrade::accept(exchange, answer, *wanted, turn)
         }
         (Ok(answer), _) => pass_on(exchange, answer, outgoing.call.is_some(), turn),
         (Err(cause), _) => {
-            let answer = error::answer(cause, &outgoing.parts().headers, turn);
+            let answer = error::answer(cause, &outgoing.parts.headers, turn);
             exchange.answered(cause.status());
             exchange.finish_answered();
             answer
@@ -360,23 +371,17 @@ pub async fn handle(
     })
 }
 
-/// Takes a request apart; its body is within bounds from now on.
-fn receive(client: &Client, view: &View, request: Request<Incoming>) -> (Parts, RequestBody) {
-    let (parts, incoming) = request.into_parts();
+/// The bounds of a request body.
+fn bounds(view: &View) -> Bounds {
     let Snapshot { limits, timeouts, .. } = &*view.snapshot;
     let bytes_max = limits.request_body.unwrap_or(u64::MAX);
-    let bounds = Bounds { bytes_max, replay_max: limits.replay, read_timeout: timeouts.request_body };
-    let body = RequestBody::new(incoming, bounds);
-    *client.upload.borrow_mut() = body.progress();
-    if client.read_within.is_some() {
-        *client.rest.borrow_mut() = body.upload().cloned();
-    }
-    (parts, body)
+    Bounds { bytes_max, replay_max: limits.replay, read_timeout: timeouts.request_body }
 }
 
 /// Turns the head into the one that the replica gets.
-fn prepare(parts: &mut Parts, body: &RequestBody, host: HeaderValue, wanted: Option<&Wanted>, connection: &Connection) {
-    headers::prepare_request(&mut parts.headers, parts.version, host, &connection.forwarding);
+fn prepare(outgoing: &mut Outgoing, seen: Seen, host: Host, wanted: Option<&Wanted>, connection: &Connection) {
+    let Outgoing { parts, body, .. } = outgoing;
+    headers::prepare_request(&mut parts.headers, seen, parts.version, host, &connection.forwarding);
     if let Some(wanted) = wanted {
         wanted.ask(&mut parts.headers);
     }
@@ -386,12 +391,13 @@ fn prepare(parts: &mut Parts, body: &RequestBody, host: HeaderValue, wanted: Opt
 }
 
 /// Finds the host and the pool.
-fn route(parts: &mut Parts, body: &RequestBody, view: &View) -> Result<(HeaderValue, usize), Cause> {
+fn route(outgoing: &mut Outgoing, view: &View) -> Result<(Host, usize), Cause> {
+    let Outgoing { parts, body, .. } = outgoing;
     let host = target::take_target(parts)?;
     if parts.headers.len() > view.snapshot.limits.request_fields {
         return Err(Cause::HeadTooLarge);
     }
-    let host_text = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host_text = host.as_ref().and_then(|host| host.value.to_str().ok()).unwrap_or_default();
     let pool = view.snapshot.routes.find(host_text, parts.uri.path()).ok_or(Cause::NoRoute)?;
     let length = http_body::Body::size_hint(body);
     // Whatever has a length was not framed by a transfer coding.
@@ -402,11 +408,12 @@ fn route(parts: &mut Parts, body: &RequestBody, view: &View) -> Result<(HeaderVa
         return Err(Cause::BodyTooLarge);
     }
     // Only an HTTP/1.0 client may leave the host out; the replica's HTTP/1.1 needs one.
-    let host = host.or_else(|| {
-        let first = view.snapshot.pools[pool].members.first()?;
-        HeaderValue::try_from(net::host_field(&first.backend)).ok()
+    let host = host.unwrap_or_else(|| {
+        let first = view.snapshot.pools[pool].members.first();
+        let value = first.and_then(|first| HeaderValue::try_from(net::host_field(&first.backend)).ok());
+        Host { value: value.unwrap_or_else(|| HeaderValue::from_static("")), is_field: false }
     });
-    Ok((host.unwrap_or_else(|| HeaderValue::from_static("")), pool))
+    Ok((host, pool))
 }
 
 /// The only loop that repeats a request: pick an endpoint, attempt, settled or again.
@@ -466,7 +473,7 @@ async fn settle(exchange: &mut Exchange, request: &mut Outgoing) -> Result<Answe
 
 /// Decides what follows an attempt that settled nothing, when so many count as made; counts and logs it.
 fn decide(exchange: &Exchange, request: &Outgoing, trouble: Trouble, counted: usize, now: Instant) -> Decision {
-    let Parts { method, headers, .. } = request.parts();
+    let Parts { method, headers, .. } = &request.parts;
     let has_key = headers.contains_key(fields::IDEMPOTENCY_KEY);
     let repeatable = Repeatable { method, has_key, whole: request.whole };
     let pool = exchange.pool();
@@ -504,10 +511,10 @@ fn log_failure(exchange: &Exchange, request: &Outgoing, failure: Failure, decisi
     if is_upstream_s && !is_stale {
         exchange.endpoint_failed(if failure.is_connect() { 2 } else { 1 });
     }
-    let request_id = request.parts().headers.get(fields::X_REQUEST_ID).and_then(|id| id.to_str().ok());
+    let request_id = request.parts.headers.get(fields::X_REQUEST_ID).and_then(|id| id.to_str().ok());
     let (pool, address) = (&endpoint.endpoint.pool, &endpoint.endpoint.address);
     let cause = failure.cause.name();
-    let (method, path) = (&request.parts().method, request.parts().uri.path());
+    let (method, path) = (&request.parts.method, request.parts.uri.path());
     if is_upstream_s && decision == Decision::GiveUp {
         let attempts = exchange.attempts();
         tracing::warn!(%pool, endpoint = %address, cause, %method, path, request_id, sent = failure.sent, attempts,

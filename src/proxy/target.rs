@@ -7,6 +7,14 @@ use http::{Method, Version};
 
 use super::error::Cause;
 
+/// The host of a request.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) value: HeaderValue,
+    /// Whether the `Host` field says so already.
+    pub(super) is_field: bool,
+}
+
 /// Checks what hyper does not, finds the host, and brings the target into origin form.
 ///
 /// The host is that of an absolute-form target, else the `Host` field (RFC 9112 section 3.2.2). It is `None` only for
@@ -14,12 +22,12 @@ use super::error::Cause;
 ///
 /// # Errors
 /// The cause of a 400 or 405.
-pub(super) fn take_target(parts: &mut Parts) -> Result<Option<HeaderValue>, Cause> {
+pub(super) fn take_target(parts: &mut Parts) -> Result<Option<Host>, Cause> {
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Cause::MethodNotAllowed);
     }
     if parts.version == Version::HTTP_2 {
-        return take_h2_target(parts).map(Some);
+        return take_h2_target(parts).map(|value| Some(Host { value, is_field: false }));
     }
     let host = parts.headers.get(HOST).cloned();
     // Looking for a second value costs as much as the first look-up: only where some field has several.
@@ -34,16 +42,16 @@ pub(super) fn take_target(parts: &mut Parts) -> Result<Option<HeaderValue>, Caus
         return Err(Cause::BadRequest("the Host field is not a valid host"));
     }
     let Some(authority) = parts.uri.authority() else {
-        return Ok(host);
+        return Ok(host.map(|value| Host { value, is_field: true }));
     };
     if authority.as_str().contains('@') {
         return Err(Cause::BadRequest("the request target must not hold a user name"));
     }
-    let host =
+    let value =
         HeaderValue::try_from(authority.as_str()).map_err(|_| Cause::BadRequest("the target's host is invalid"))?;
     let origin = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     parts.uri = Uri::from(origin);
-    Ok(Some(host))
+    Ok(Some(Host { value, is_field: false }))
 }
 
 /// The same for HTTP/2, which names the host in `:authority`; a `Host` field must say the same, or stand for it (RFC 9113
@@ -106,6 +114,7 @@ mod tests {
             }
             let mut parts = request.body(()).unwrap().into_parts().0;
             let host = take_target(&mut parts).map_err(|cause| cause.status().as_u16());
+            let host = host.map(|host| host.map(|host| host.value));
             let uri = parts.uri.to_string();
             let found = host.as_ref().map(|host| (host.as_ref().map(|h| h.to_str().unwrap()), uri.as_str()));
             assert_eq!(found.map_err(|status| *status), expected, "{method} {uri} {hosts:?}");

@@ -18,7 +18,7 @@ use super::attempt::Answer;
 use super::body::ResponseBody;
 use super::error::Cause;
 use super::exchange::Exchange;
-use super::headers;
+use super::headers::{self, Seen};
 use super::tunnel::Tunnel;
 use crate::upstream::connection::Link;
 
@@ -40,19 +40,19 @@ impl Wanted {
     ///
     /// # Errors
     /// When it is not known here.
-    pub(super) fn of<B: http_body::Body>(request: &mut Request<B>) -> Result<Option<Self>, Cause> {
+    pub(super) fn of<B: http_body::Body>(request: &mut Request<B>, seen: Seen) -> Result<Option<Box<Self>>, Cause> {
         if request.version() == Version::HTTP_2 {
             return Self::of_stream(request);
         }
         let headers = request.headers();
-        let asks = headers.contains_key(UPGRADE)
+        let asks = seen.upgrade
             && request.version() == Version::HTTP_11
             && request.method() == Method::GET
             && request.body().is_end_stream()
             && headers.get_all(CONNECTION).iter().any(|value| headers::has_token(value, "upgrade"));
         let protocol = if asks { headers.get(UPGRADE).cloned() } else { None };
         let protocol = protocol.filter(|protocol| is_tunnelled(protocol.as_bytes()) && !has_more(headers));
-        Ok(protocol.map(|protocol| Self { protocol, stream: None }))
+        Ok(protocol.map(|protocol| Box::new(Self { protocol, stream: None })))
     }
 
     /// Whether it asks for a WebSocket.
@@ -60,7 +60,7 @@ impl Wanted {
         self.protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes())
     }
 
-    fn of_stream<B>(request: &mut Request<B>) -> Result<Option<Self>, Cause> {
+    fn of_stream<B>(request: &mut Request<B>) -> Result<Option<Box<Self>>, Cause> {
         let Some(protocol) = request.extensions().get::<Protocol>() else { return Ok(None) };
         if protocol.as_str() != WEBSOCKET {
             return Err(Cause::UnknownProtocol);
@@ -72,7 +72,8 @@ impl Wanted {
         let (key, accept) = (HeaderValue::try_from(key), HeaderValue::try_from(accept));
         let (Ok(key), Ok(accept)) = (key, accept) else { return Err(Cause::UnknownProtocol) };
         request.headers_mut().insert(SEC_WEBSOCKET_KEY, key);
-        Ok(Some(Self { protocol: HeaderValue::from_static(WEBSOCKET), stream: Some((on_upgrade, accept)) }))
+        let stream = Some((on_upgrade, accept));
+        Ok(Some(Box::new(Self { protocol: HeaderValue::from_static(WEBSOCKET), stream })))
     }
 
     /// Says so to the endpoint.
@@ -166,7 +167,9 @@ mod tests {
             for (name, value) in fields {
                 request = request.header(*name, *value);
             }
-            let wanted = Wanted::of(&mut request.body(Empty::<Bytes>::new()).unwrap()).unwrap();
+            let mut request = request.body(Empty::<Bytes>::new()).unwrap();
+            let seen = Seen::of(request.headers());
+            let wanted = Wanted::of(&mut request, seen).unwrap();
             let protocol = wanted.as_ref().map(|wanted| wanted.protocol.to_str().unwrap());
             assert_eq!(protocol, expected, "{method} {version:?} {fields:?}");
         }

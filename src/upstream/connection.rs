@@ -35,7 +35,7 @@ pub enum Link {
     /// A connection of its own, of HTTP/1.1.
     Own(Box<UpstreamConnection>),
     /// A stream on one of HTTP/2.
-    Multiplexed(Lease),
+    Multiplexed(Box<Lease>),
 }
 
 /// What has become of an unused connection.

@@ -139,7 +139,7 @@ impl WorkerEndpoint {
     }
 
     /// A place on a connection that others use as well, if there is one.
-    pub fn lease(&self) -> Option<Lease> {
+    pub fn lease(&self) -> Option<Box<Lease>> {
         self.multiplexed.lease()
     }
 
@@ -200,7 +200,7 @@ impl WorkerEndpoint {
     ///
     /// # Errors
     /// The connection does not stand, or the endpoint is not who it should be.
-    pub async fn connect(&self, only_h1: bool, h2_ping: Duration, preamble: Option<Preamble>) -> io::Result<Link> {
+    pub async fn connect(&self, only_h1: bool, h2_ping: Duration, preamble: Option<Box<Preamble>>) -> io::Result<Link> {
         let Speech { wire, backend, .. } = self.speech.borrow().clone();
         match wire {
             Wire::Http1 => self.open_h1(preamble, None).await,
@@ -212,7 +212,7 @@ impl WorkerEndpoint {
     }
 
     /// Opens a connection of HTTP/1.1.
-    async fn open_h1(&self, preamble: Option<Preamble>, tls: Option<(&ClientTls, &str)>) -> io::Result<Link> {
+    async fn open_h1(&self, preamble: Option<Box<Preamble>>, tls: Option<(&ClientTls, &str)>) -> io::Result<Link> {
         let record = self.stream(preamble).await?;
         let session = match tls {
             Some((tls, backend)) => Some(tls.connect(record.io(), backend, true).await?.0),
@@ -250,13 +250,13 @@ impl WorkerEndpoint {
         Ok(Link::Multiplexed(lease))
     }
 
-    async fn stream(&self, preamble: Option<Preamble>) -> io::Result<Rc<Record>> {
+    async fn stream(&self, preamble: Option<Box<Preamble>>) -> io::Result<Rc<Record>> {
         self.cell().connects.add(1);
         let mut stream = Stream::connect(&self.endpoint.address).await?;
         let client = match preamble {
-            Some(Preamble { header, client }) => {
-                stream.write_all(&header).await?;
-                Some(client)
+            Some(preamble) => {
+                stream.write_all(&preamble.header).await?;
+                Some(preamble.client)
             }
             None => None,
         };

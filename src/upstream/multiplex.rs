@@ -128,14 +128,14 @@ impl Drop for Lease {
 }
 
 impl Lease {
-    fn on(shared: &Rc<Shared>) -> Self {
+    fn on(shared: &Rc<Shared>) -> Box<Self> {
         shared.requests.set(shared.requests.get() + 1);
-        Self {
+        Box::new(Self {
             shared: Rc::clone(shared),
             is_reused: shared.was_used.replace(true),
             place: Some(Place::on(shared)),
             recall: None,
-        }
+        })
     }
 
     /// Whether others used the connection before.
@@ -165,7 +165,7 @@ impl Lease {
 
 impl Multiplexed {
     /// A place on a connection that is there.
-    pub(super) fn lease(&self) -> Option<Lease> {
+    pub(super) fn lease(&self) -> Option<Box<Lease>> {
         let connections = self.connections.borrow();
         let has_room = |shared: &&Rc<Shared>| !shared.is_over.get() && shared.streams.get() < shared.streams_max();
         connections.iter().find(has_room).map(Lease::on)
@@ -189,7 +189,7 @@ impl Multiplexed {
 
     /// Speaks HTTP/2 over a connection that stands. While it has streams, the endpoint is asked every `ping` whether it is there,
     /// and has as long to say so.
-    pub(super) async fn open(&self, io: UpstreamIo, scheme: Scheme, ping: Duration) -> io::Result<Lease> {
+    pub(super) async fn open(&self, io: UpstreamIo, scheme: Scheme, ping: Duration) -> io::Result<Box<Lease>> {
         let socket = Rc::clone(io.socket());
         let (sender, connection) = http2::Builder::new(Local)
             .timer(TokioTimer::new())

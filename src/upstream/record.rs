@@ -136,6 +136,7 @@ impl Drop for UpstreamIo {
 }
 
 impl Read for UpstreamIo {
+    #[inline(always)]
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let polled = self.transport.poll_read(cx, buf);
         self.record.read(polled.is_ready())?;
@@ -144,10 +145,12 @@ impl Read for UpstreamIo {
 }
 
 impl Write for UpstreamIo {
+    #[inline]
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
+    #[inline]
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -163,6 +166,7 @@ impl Write for UpstreamIo {
         true
     }
 
+    #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.transport.poll_flush(cx)
     }

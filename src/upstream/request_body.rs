@@ -149,11 +149,6 @@ impl RequestBody {
         self.0.is_none()
     }
 
-    /// How far it got; `None` if there is no body.
-    pub fn progress(&self) -> Option<Rc<Progress>> {
-        self.upload().map(|upload| Rc::clone(&upload.progress))
-    }
-
     /// What can make the same body again for another attempt; `None` if there is no body.
     pub fn upload(&self) -> Option<&Rc<Upload>> {
         self.0.as_ref().map(|reader| &reader.upload)
