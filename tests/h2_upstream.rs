@@ -257,6 +257,7 @@ fn replicas_in_tls_choose_the_protocol_and_must_be_who_they_are() {
         let app = App::over(&[backend.address], &pool, "");
         let response = client::get(app.address, "/");
         assert_eq!(response.status, expected, "{what}: {}", response.text());
+        assert_eq!(response.field("x-unstick-error"), (expected == 502).then_some("tls-failed"), "{what}");
         if expected == 200 {
             assert_eq!(response.text(), "Some(\"https\")");
         }

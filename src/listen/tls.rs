@@ -170,6 +170,8 @@ impl Files {
             let file = &certificate.file;
             match certificate.left(now) {
                 Left::Enough => {}
+                Left::Days(0) => tracing::warn!(file, "the certificate ends in less than a day: renew it"),
+                Left::Days(1) => tracing::warn!(file, "the certificate ends in one day: renew it"),
                 Left::Days(days) => tracing::warn!(file, "the certificate ends in {days} days: renew it"),
                 Left::Nothing => tracing::error!(file, "the certificate has ended, clients refuse it: renew it"),
             }

@@ -27,6 +27,7 @@ use crate::upstream::connection::{Link, Preamble, UpstreamConnection};
 use crate::upstream::connections::WorkerEndpoint;
 use crate::upstream::record::Record;
 use crate::upstream::request_body::{Bounds, RequestBody, Upload};
+use crate::upstream::wire::NoTls;
 
 /// A request that may have to be sent more than once.
 #[derive(Debug)]
@@ -241,6 +242,11 @@ async fn connect(
             match error.kind() {
                 _ if is_our_own(&error) => Cause::OutOfSockets,
                 std::io::ErrorKind::Unsupported => Cause::NoUpgrade,
+                _ if error.get_ref().is_some_and(|error| error.is::<NoTls>()) => {
+                    let address = &endpoint.endpoint.address;
+                    tracing::warn!(pool = %endpoint.endpoint.pool, endpoint = %address, "no TLS with an endpoint: {error}");
+                    Cause::TlsFailed
+                }
                 _ => Cause::ConnectFailed,
             }
         })),

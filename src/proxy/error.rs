@@ -44,6 +44,8 @@ pub(super) enum Cause {
     OutOfSockets,
     /// No connection could be opened.
     ConnectFailed,
+    /// A connection stood, but TLS did not come about.
+    TlsFailed,
     /// No connection stood in time.
     ConnectTimeout,
     /// The endpoint closed the connection without an answer.
@@ -69,7 +71,9 @@ impl Cause {
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::NoEndpoint | Self::Overloaded | Self::OutOfSockets => StatusCode::SERVICE_UNAVAILABLE,
-            Self::ConnectFailed | Self::UpstreamClosed | Self::UpstreamInvalid => StatusCode::BAD_GATEWAY,
+            Self::ConnectFailed | Self::TlsFailed | Self::UpstreamClosed | Self::UpstreamInvalid => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::ConnectTimeout | Self::UpstreamTimeout | Self::RequestTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -90,6 +94,7 @@ impl Cause {
             Self::Overloaded => "overloaded",
             Self::OutOfSockets => "out-of-sockets",
             Self::ConnectFailed => "connect-failed",
+            Self::TlsFailed => "tls-failed",
             Self::ConnectTimeout => "connect-timeout",
             Self::UpstreamClosed => "upstream-closed",
             Self::UpstreamInvalid => "upstream-invalid",
@@ -114,6 +119,7 @@ impl Cause {
             Self::OutOfSockets => "this proxy has no descriptor or port left for a connection, try again in a moment",
             Self::Overloaded => "all replicas have as many requests as they can take, try again in a moment",
             Self::ConnectFailed => "no replica accepted a connection, try again in a moment",
+            Self::TlsFailed => "no replica could prove by TLS who it is; the reason is in this proxy's log",
             Self::ConnectTimeout => "no replica accepted a connection in time",
             Self::UpstreamClosed => "the replica closed the connection before it answered",
             Self::UpstreamInvalid => "the replica's answer is not valid HTTP",

@@ -47,7 +47,7 @@ pub(crate) struct Failure {
 impl Failure {
     /// Whether there was not even a connection.
     pub(crate) fn is_connect(self) -> bool {
-        matches!(self.cause, Cause::ConnectFailed | Cause::ConnectTimeout)
+        matches!(self.cause, Cause::ConnectFailed | Cause::TlsFailed | Cause::ConnectTimeout)
     }
 }
 
@@ -92,6 +92,7 @@ pub(crate) fn decide(trouble: Trouble, request: Repeatable<'_>, attempts: usize,
 pub(super) fn is_upstream_s(cause: Cause) -> bool {
     match cause {
         Cause::ConnectFailed
+        | Cause::TlsFailed
         | Cause::ConnectTimeout
         | Cause::UpstreamClosed
         | Cause::UpstreamInvalid
@@ -162,8 +163,9 @@ mod tests {
         }
     }
 
-    const CAUSES: [Cause; 10] = [
+    const CAUSES: [Cause; 11] = [
         Cause::ConnectFailed,
+        Cause::TlsFailed,
         Cause::ConnectTimeout,
         Cause::UpstreamClosed,
         Cause::UpstreamInvalid,

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep};
 
 use super::record::UpstreamIo;
 use super::request_body::{Recall, RequestBody};
+use super::wire::NoTls;
 use crate::outbox::Socket;
 
 /// Streams on one connection, if the endpoint does not want fewer.
@@ -59,6 +60,8 @@ struct Shared {
     requests: Cell<usize>,
     connection: Rc<RefCell<http2::Connection<UpstreamIo, RequestBody, Local>>>,
     is_over: Cell<bool>,
+    /// Why it is over, if something went wrong.
+    failure: RefCell<Option<hyper::Error>>,
     idle_since: Cell<Instant>,
     was_used: Cell<bool>,
     driver: RefCell<Option<JoinHandle<()>>>,
@@ -213,6 +216,7 @@ impl Multiplexed {
             requests: Cell::new(0),
             connection: Rc::clone(&connection),
             is_over: Cell::new(false),
+            failure: RefCell::default(),
             idle_since: Cell::new(Instant::now()),
             was_used: Cell::new(false),
             driver: RefCell::default(),
@@ -220,15 +224,20 @@ impl Multiplexed {
         let weak = Rc::downgrade(&shared);
         let driver = spawn_local(async move {
             let ended = poll_fn(|cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)).await;
-            ended.inspect_err(|error| tracing::debug!(%error, "connection to an endpoint ended")).ok();
+            let failure = ended.inspect_err(|error| tracing::debug!(%error, "connection to an endpoint ended")).err();
             if let Some(shared) = weak.upgrade() {
                 shared.is_over.set(true);
+                *shared.failure.borrow_mut() = failure;
             }
         });
         *shared.driver.borrow_mut() = Some(driver);
         while shared.streams_max() == 0 {
             if shared.is_over.get() {
-                return Err(io::ErrorKind::ConnectionAborted.into());
+                // In TLS 1.3 a client hears only now that its certificate is not good enough.
+                return Err(match shared.failure.take().as_ref().and_then(std::error::Error::source) {
+                    Some(why) if shared.scheme == Scheme::HTTPS => NoTls::because(why),
+                    _ => io::ErrorKind::ConnectionAborted.into(),
+                });
             }
             sleep(SETTINGS_POLL).await;
         }

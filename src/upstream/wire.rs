@@ -59,6 +59,17 @@ pub struct ClientTls {
     h1: Arc<ClientConfig>,
 }
 
+/// An endpoint and we could not agree upon TLS, or upon who we are.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NoTls(String);
+
+impl NoTls {
+    pub(super) fn because(why: &dyn std::error::Error) -> io::Error {
+        io::Error::other(Self(why.to_string()))
+    }
+}
+
 /// A connection in TLS.
 pub(crate) type Session = TlsStream<TokioIo<SocketIo>>;
 
@@ -139,7 +150,11 @@ impl ClientTls {
         let name = self.settings.server_name.as_deref().unwrap_or_else(|| host_of(backend));
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         let config = if only_h1 { &self.h1 } else { &self.any };
-        let session = TlsConnector::from(Arc::clone(config)).connect(name, io).await?;
+        let session = TlsConnector::from(Arc::clone(config)).connect(name, io).await;
+        let session = session.map_err(|error| match error.get_ref() {
+            Some(cause) if cause.is::<rustls::Error>() => NoTls::because(cause),
+            _ => error,
+        })?;
         let is_h2 = session.get_ref().1.alpn_protocol() == Some(pem::ALPN_H2);
         Ok((session, is_h2))
     }

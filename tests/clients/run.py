@@ -43,6 +43,20 @@ address = "off"
 """
 
 
+# In front of the one above, over HTTP/2 in TLS and in plain text.
+OUTER = """
+[listen.web]
+address = "127.0.0.1:{port}"
+tls = {{ cert = "site.pem", key = "site.key" }}
+[pool.inner]
+protocol = "{protocol}"
+backends = ["localhost:{inner}"]
+{more}
+[admin]
+address = "off"
+"""
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -70,6 +84,7 @@ def environment():
 def make_certificate(folder):
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
                "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+               "-addext", "basicConstraints=critical,CA:FALSE",
                "-keyout", folder / "site.key", "-out", folder / "site.pem"]
     subprocess.run(command, check=True, capture_output=True)
     return folder / "site.pem"
@@ -104,7 +119,7 @@ class Servers:
                 process.kill()
 
 
-def clients(python, plain, tls, ca):
+def clients(python, plain, tls, outer, ca):
     """Name and command of each run."""
     http, https = ["--base", f"http://localhost:{plain}"], ["--base", f"https://localhost:{tls}", "--ca", str(ca)]
     runs = {}
@@ -119,6 +134,12 @@ def clients(python, plain, tls, ca):
                 name = f"{program.removeprefix('client_').removesuffix('.mjs')}-{where}-{'h2' if version else 'h1'}"
                 runs[name] = ["node", HERE / program, *base, *version]
         runs[f"chromium-{where}"] = [python, HERE / "client_chromium.py", *base]
+    for protocol, port in outer.items():
+        base = ["--base", f"https://localhost:{port}", "--ca", str(ca)]
+        runs[f"curl-over-{protocol}"] = [HERE / "client_curl.sh", *base]
+        runs[f"httpx-over-{protocol}"] = [python, HERE / "client_httpx.py", *base, "--h2"]
+        runs[f"node-over-{protocol}"] = ["node", HERE / "client_node.mjs", *base, "--h2"]
+        runs[f"grpc-over-{protocol}"] = [python, HERE / "client_grpc.py", *base]
     return runs
 
 
@@ -145,7 +166,14 @@ def main():
                 servers.wait_for(port)
             servers.start("unstick", [given.unstick, "run", "-c", folder / "unstick.toml"])
             servers.wait_for(tls)
-            for name, command in clients(python, plain, tls, ca).items():
+            outer = {protocol: free_port() for protocol in ("h2c", "https")}
+            for protocol, port in outer.items():
+                inner, more = (plain, "") if protocol == "h2c" else (tls, '[pool.inner.tls]\nca = "site.pem"')
+                file = folder / f"{protocol}.toml"
+                file.write_text(OUTER.format(port=port, protocol=protocol, inner=inner, more=more))
+                servers.start(protocol, [given.unstick, "run", "-c", file])
+                servers.wait_for(port)
+            for name, command in clients(python, plain, tls, outer, ca).items():
                 if given.only and not any(name.startswith(begin) for begin in given.only):
                     continue
                 began = time.monotonic()
