@@ -14,7 +14,7 @@ from pathlib import Path
 from lib.process import UNSTICK, Children, findings, memory_kib, need_tools, need_unstick
 from lib.servers import Server, make_files, start_haproxy, start_nginx, start_unstick
 
-SETTLE_S = 2.0  # long enough for connections to be parked
+SETTLE_S = 5.0  # long enough for connections to be parked, and for the allocator to give back what they had
 
 
 def arguments() -> argparse.Namespace:

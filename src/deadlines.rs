@@ -32,10 +32,12 @@ pub enum Wait {
     Request,
     /// The end of an answer whose endpoint or listener is going.
     Drain,
+    /// The client's next request, with everything kept ready for it.
+    Park,
 }
 
-const WAITS: [Wait; 6] =
-    [Wait::Client, Wait::RequestBody, Wait::ClientWrite, Wait::Upstream, Wait::Request, Wait::Drain];
+const WAITS: [Wait; 7] =
+    [Wait::Client, Wait::RequestBody, Wait::ClientWrite, Wait::Upstream, Wait::Request, Wait::Drain, Wait::Park];
 
 /// See the module. Shared by everything that serves one connection, all in one task.
 #[derive(Debug, Default)]

@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 
@@ -28,6 +28,9 @@ use crate::net::Stream;
 const MESSAGE_BYTES_MAX: usize = 1024;
 /// Messages that are sent at the latest when there are so many.
 const MESSAGES_MAX: usize = 64;
+
+/// Bytes read at once by who only wants to know whether there are any.
+const LOOKED_AT: usize = 1024;
 
 /// The messages that wait to be sent.
 #[derive(Debug, Default)]
@@ -250,6 +253,16 @@ impl Socket {
             self.was_heard.set(true);
         }
         polled
+    }
+
+    /// Ready when there is something to read, or the end; what was looked at for that is read again.
+    pub(crate) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut space = [MaybeUninit::uninit(); LOOKED_AT];
+        let mut read = ReadBuf::uninit(&mut space);
+        // An error will be met again.
+        ready!(self.poll_read(cx, read.unfilled())).ok();
+        self.unread(read.filled().to_vec());
+        Poll::Ready(())
     }
 
     #[cold]

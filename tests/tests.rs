@@ -22,6 +22,7 @@ mod moments; // faults at every single byte of an exchange
 mod names; // backends found by DNS
 mod overload; // more requests, connections or descriptors than there is room for
 #[cfg(feature = "prove")]
+mod parking;
 mod prove; // `unstick prove`: that it holds, and that it notices
 mod proxy_protocol; // headers that say whose connection it is, taken and sent
 mod reload; // every way of editing, and what an edit leaves untouched

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
@@ -34,6 +35,8 @@ pub(super) type Transport = crate::transport::Transport<TlsStream<TokioIo<Socket
 /// See the module.
 pub(super) struct ClientIo {
     transport: Transport,
+    /// What was read from it and given back.
+    ahead: Bytes,
     client: Rc<Client>,
     /// From the first byte of a head to its last; none where requests have their own deadlines (HTTP/2).
     head_timeout: Option<Duration>,
@@ -56,7 +59,8 @@ impl ClientIo {
     ) -> Self {
         client.deadlines.arm_in(Wait::Client, head_timeout);
         let head_timeout = Some(head_timeout);
-        Self { transport, client, head_timeout, write_timeout, guard: None, is_shut: false, discarded: 0 }
+        let ahead = Bytes::new();
+        Self { transport, ahead, client, head_timeout, write_timeout, guard: None, is_shut: false, discarded: 0 }
     }
 
     /// For HTTP/2.
@@ -66,7 +70,24 @@ impl ClientIo {
         write_timeout: Duration,
         guard: Rc<RefCell<Guard>>,
     ) -> Self {
-        Self { transport, client, head_timeout: None, write_timeout, guard: Some(guard), is_shut: false, discarded: 0 }
+        let (ahead, guard) = (Bytes::new(), Some(guard));
+        Self { transport, ahead, client, head_timeout: None, write_timeout, guard, is_shut: false, discarded: 0 }
+    }
+
+    /// Gives back what was read, without the buffer that it was read into.
+    pub(super) fn unread(&mut self, bytes: &[u8]) {
+        self.ahead = Bytes::copy_from_slice(bytes);
+    }
+
+    /// Ready when there is something to read, or the end.
+    pub(super) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.transport.socket.poll_heard(cx)
+    }
+
+    #[cold]
+    fn read_ahead(&mut self, buf: &mut ReadBufCursor<'_>) {
+        let part = self.ahead.split_to(self.ahead.len().min(buf.remaining()));
+        buf.put_slice(&part);
     }
 
     /// Notes that the client wrote something.
@@ -134,11 +155,16 @@ impl ClientIo {
 
 impl Read for ClientIo {
     #[inline(always)]
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         if self.guard.is_some() {
             return self.poll_read_guarded(cx, buf);
         }
-        let result = self.transport.poll_read(cx, buf);
+        let result = if self.ahead.is_empty() {
+            self.transport.poll_read(cx, buf)
+        } else {
+            self.read_ahead(&mut buf);
+            Poll::Ready(Ok(()))
+        };
         if result.is_ready() {
             self.heard();
         }

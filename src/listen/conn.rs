@@ -56,7 +56,9 @@ pub(crate) async fn serve(
 ) {
     let socket = Socket::new(stream, Rc::clone(&proxy.outbox));
     let mut visit = Visit { peer, listener, proxy, registration };
-    let Some((Opened { transport, is_h2, identity }, _permit)) = visit.open(socket, &peers).await else { return };
+    // Boxed, as what follows for HTTP/2: a connection of HTTP/1.1 that waits for its next request shall need little room.
+    let Some((opened, _permit)) = Box::pin(visit.open(socket, &peers)).await else { return };
+    let Opened { transport, is_h2, identity } = opened;
     let listener = &visit.listener;
     let connection = Connection::new(Arrival {
         peer: visit.peer,
@@ -67,7 +69,11 @@ pub(crate) async fn serve(
         redirect_to_https: listener.redirect_to_https,
         draining_since: Rc::clone(&listener.draining_since),
     });
-    if is_h2 { h2::serve(visit, transport, connection).await } else { h1::serve(visit, transport, connection).await }
+    if is_h2 {
+        Box::pin(h2::serve(visit, transport, connection)).await;
+    } else {
+        h1::serve(visit, transport, connection).await;
+    }
 }
 
 /// A connection that is ready for its first request.

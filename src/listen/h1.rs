@@ -3,24 +3,31 @@
 //! hyper speaks; this file adds what it leaves out: the deadlines (see [`crate::deadlines`]), the end when the listener drains,
 //! and a close that does not destroy an answer the client has not read yet.
 
+use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 
+use super::ListenerState;
 use super::client_io::{ClientIo, Transport};
 use super::conn::{FIRST_REQUEST_WHEN_DRAINING, Visit};
 use crate::config::model::{Limits, Timeouts};
 use crate::deadlines::{Alarm, Wait};
 use crate::outbox::Socket;
+use crate::proxy::body::ResponseBody;
 use crate::proxy::{self, Client, Connection};
 
 /// What hyper holds of a request head without looking for it on the heap.
 const FIELDS_INLINE: usize = 100;
+
+/// A connection without a request for so long is parked: its buffers go, and come back with the next request.
+const PARK_AFTER: Duration = Duration::from_secs(1);
 
 /// Serves until either side closes.
 pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Connection>) {
@@ -36,54 +43,138 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
         let client = Rc::clone(&client);
         move |request| proxy::handle(Rc::clone(&proxy), Rc::clone(&client), request)
     });
-    let mut connection = builder.serve_connection(io, service);
+    // Boxed: while it is parked not even the place for it is kept.
+    let mut connection = Box::new(builder.serve_connection(io, service));
     // Dropped before the connection, which ends what is under way.
     let guard = ResetUnlessWhole { socket, client: Rc::clone(&client) };
-    let mut is_over = false;
-    let mut alarm = pin!(Alarm::default());
-    let (mut is_draining, mut is_hurried, mut is_registered) = (false, false, false);
-    poll_fn(|cx| {
-        if !std::mem::replace(&mut is_registered, true) {
-            registration.set_waker(cx.waker());
-        }
-        loop {
-            if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
-                result.inspect_err(|error| tracing::debug!(%peer, %error, "client connection ended")).ok();
-                is_over = true;
-                return Poll::Ready(());
+    let mut course = Course { listener, client_idle, is_draining: false, is_hurried: false, alarm: Alarm::default() };
+    let mut is_registered = false;
+    let end = loop {
+        let end = poll_fn(|cx| {
+            if !std::mem::replace(&mut is_registered, true) {
+                registration.set_waker(cx.waker());
             }
-            if listener.is_draining() && !is_draining {
+            course.poll(Pin::new(&mut *connection), &client, cx)
+        })
+        .await;
+        if !matches!(end, End::Idle) {
+            break end;
+        }
+        let (io, service) = take_apart(connection);
+        match poll_fn(|cx| course.poll_parked(&io, &client, cx)).await {
+            End::Idle => connection = Box::new(builder.serve_connection(io, service)),
+            End::Over(_) | End::Silent => {
+                tracing::debug!(%peer, "client connection closed: the client was silent for too long");
+                return;
+            }
+        }
+    };
+    match end {
+        End::Over(result) => {
+            result.inspect_err(|error| tracing::debug!(%peer, %error, "client connection ended")).ok();
+            if let Some(tunnel) = client.take_tunnel() {
+                let parts = connection.into_parts();
+                // Boxed: most connections never become one, and their tasks need no room for it.
+                Box::pin(tunnel.run(parts.io, parts.read_buf, &client, |waker| registration.set_waker(waker))).await;
+            }
+        }
+        End::Silent | End::Idle => {
+            tracing::debug!(%peer, "client connection closed: the client was silent for too long");
+        }
+    }
+    drop(guard);
+}
+
+/// What follows from polling a connection.
+enum End {
+    /// hyper is done with it.
+    Over(hyper::Result<()>),
+    /// The client let a deadline pass.
+    Silent,
+    /// There was no request for a while; or, of one that was parked, there is something to do again.
+    Idle,
+}
+
+/// A connection's way from request to request.
+struct Course {
+    listener: Rc<ListenerState>,
+    client_idle: Duration,
+    is_draining: bool,
+    is_hurried: bool,
+    alarm: Alarm,
+}
+
+impl Course {
+    fn poll<S>(
+        &mut self,
+        mut connection: Pin<&mut http1::Connection<ClientIo, S>>,
+        client: &Client,
+        cx: &mut Context<'_>,
+    ) -> Poll<End>
+    where
+        S: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
+    {
+        loop {
+            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                return Poll::Ready(End::Over(result));
+            }
+            if self.listener.is_draining() && !self.is_draining {
                 // hyper would close a connection that has not had its first request, which may be on its way already.
                 if client.is_fresh() {
-                    if !std::mem::replace(&mut is_hurried, true) {
+                    if !std::mem::replace(&mut self.is_hurried, true) {
                         client.deadlines.arm_in(Wait::Client, FIRST_REQUEST_WHEN_DRAINING);
                     }
                 } else {
-                    is_draining = true;
-                    Pin::new(&mut connection).graceful_shutdown();
+                    self.is_draining = true;
+                    connection.as_mut().graceful_shutdown();
                     continue;
                 }
             }
             let is_writing = client.deadlines.is_armed(Wait::ClientWrite);
             if !client.is_busy() && !is_writing && !client.deadlines.is_armed(Wait::Client) {
-                client.deadlines.arm(Wait::Client, client.idle_since() + client_idle);
+                client.deadlines.arm(Wait::Client, client.idle_since() + self.client_idle);
+                client.deadlines.arm(Wait::Park, client.idle_since() + PARK_AFTER);
             }
-            ready!(alarm.as_mut().poll_ring(&client.deadlines, cx));
+            ready!(Pin::new(&mut self.alarm).poll_ring(&client.deadlines, cx));
             if client.deadlines.expired(Wait::ClientWrite) {
                 client.cut();
             }
             if client.deadlines.expired(Wait::Client) || client.deadlines.expired(Wait::ClientWrite) {
-                tracing::debug!(%peer, "client connection closed: the client was silent for too long");
-                return Poll::Ready(());
+                return Poll::Ready(End::Silent);
+            }
+            if client.deadlines.expired(Wait::Park) {
+                client.deadlines.disarm(Wait::Park);
+                let is_writing = client.deadlines.is_armed(Wait::ClientWrite);
+                if !client.is_busy() && !is_writing && !client.is_in_head() && !self.is_draining {
+                    return Poll::Ready(End::Idle);
+                }
             }
         }
-    })
-    .await;
-    if is_over && let Some(tunnel) = client.take_tunnel() {
-        let parts = connection.into_parts();
-        tunnel.run(parts.io, parts.read_buf, &client, |waker| registration.set_waker(waker)).await;
     }
-    drop(guard);
+
+    /// Waits for the next request with nothing but the socket.
+    fn poll_parked(&mut self, io: &ClientIo, client: &Client, cx: &mut Context<'_>) -> Poll<End> {
+        if io.poll_heard(cx).is_ready() || self.listener.is_draining() {
+            return Poll::Ready(End::Idle);
+        }
+        while Pin::new(&mut self.alarm).poll_ring(&client.deadlines, cx).is_ready() {
+            if client.deadlines.expired(Wait::Client) {
+                return Poll::Ready(End::Silent);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// Leaves of a connection what is needed to make it again. In a function of its own: across a wait, a future would keep its space.
+#[expect(clippy::boxed_local, reason = "the box shall go too")]
+fn take_apart<S>(connection: Box<http1::Connection<ClientIo, S>>) -> (ClientIo, S)
+where
+    S: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
+{
+    let http1::Parts { mut io, read_buf, service, .. } = connection.into_parts();
+    io.unread(&read_buf);
+    (io, service)
 }
 
 /// Resets a connection that ends in the middle of an answer, however that comes about: closed in order, an answer without a length would

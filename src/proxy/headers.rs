@@ -67,7 +67,8 @@ impl Forwarding {
             Err(_) => {}
         }
         let element = own_text(text);
-        *last = Some((host.clone(), element.clone()));
+        // A clone would pin the buffer that the request was read into for as long as the connection lasts.
+        *last = HeaderValue::from_bytes(host.as_bytes()).ok().map(|host| (host, element.clone()));
         element
     }
 }

@@ -257,6 +257,11 @@ impl Client {
         self.in_head.replace(in_head)
     }
 
+    /// Whether it is in the middle of a head.
+    pub fn is_in_head(&self) -> bool {
+        self.in_head.get()
+    }
+
     /// The next request is awaited from now on.
     pub fn begin_idling(&self) {
         self.idle_since.set(Some(Instant::now()));
@@ -300,7 +305,7 @@ impl Turn {
         // Whoever ends the turn without an exchange sets it.
         client.idle_since.set(None);
         // What the request before waited for, if it ended while something was still under way, is nobody's concern any more.
-        for wait in [Wait::Client, Wait::RequestBody, Wait::Upstream, Wait::Request, Wait::Drain] {
+        for wait in [Wait::Client, Wait::RequestBody, Wait::Upstream, Wait::Request, Wait::Drain, Wait::Park] {
             client.deadlines.disarm(wait);
         }
         Self(Rc::clone(client))

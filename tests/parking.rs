@@ -1,0 +1,104 @@
+//! Client connections that are parked because there was no request for a second: nobody must notice.
+
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::support::backend::{Backend, answer};
+use crate::support::client::{exchange, read_response};
+use crate::support::tls::{Authority, shake_hands};
+use crate::support::{App, connect, eventually, pool_of, read_to_close, send};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+
+/// Longer than connections wait before they are parked.
+const PARKED: Duration = Duration::from_millis(1300);
+
+fn until_parked() {
+    let parked = Instant::now() + PARKED;
+    eventually("idle connections are parked", || Instant::now() >= parked);
+}
+
+#[test]
+fn a_parked_connection_serves_again_whatever_the_next_request_looks_like() {
+    let backend = Backend::start(|peer| peer.serve(|seen| answer(&seen.body.len().to_string())));
+    let app = App::over(&[backend.address], "", "");
+    let large = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n{}", "x".repeat(50_000));
+    let mut streams: Vec<_> = (0..4).map(|_| connect(app.address)).collect();
+    for round in 0..2 {
+        for stream in &mut streams {
+            assert_eq!(exchange(stream, GET).text(), "0", "round {round}");
+        }
+        // Half a head that came together with a whole request waits through it all.
+        send(&mut streams[0], format!("{GET}GET / HT"));
+        assert_eq!(read_response(&mut streams[0], false).text(), "0");
+        until_parked();
+        send(&mut streams[0], "TP/1.1\r\nHost: a.test\r\n\r\n");
+        assert_eq!(read_response(&mut streams[0], false).text(), "0");
+        assert_eq!(exchange(&mut streams[1], &large).text(), "50000", "larger than what is looked at");
+        send(&mut streams[2], "G");
+        send(&mut streams[2], &GET[1..]);
+        assert_eq!(read_response(&mut streams[2], false).text(), "0", "byte by byte");
+        send(&mut streams[3], format!("{GET}{GET}"));
+        for _ in 0..2 {
+            assert_eq!(read_response(&mut streams[3], false).text(), "0", "two at once");
+        }
+    }
+}
+
+#[test]
+fn a_parked_connection_hears_the_end_and_keeps_its_deadline() {
+    let backend = Backend::named("one");
+    let app = App::over(&[backend.address], "", "[timeouts]\nclient_idle = \"2s\"\nrequest_head = \"300ms\"");
+    let mut streams: Vec<_> = (0..3).map(|_| connect(app.address)).collect();
+    for stream in &mut streams {
+        assert_eq!(exchange(stream, GET).text(), "one");
+    }
+    let began = Instant::now();
+    until_parked();
+    let [leaving, slow, silent] = &mut streams[..] else { panic!("three") };
+    leaving.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(leaving.read(&mut [0; 1]).unwrap(), 0, "closed in order");
+    send(slow, "GET / HT");
+    let (bytes, _) = read_to_close(slow);
+    assert!(bytes.is_empty() && began.elapsed() < Duration::from_secs(10), "the deadline of a head holds");
+    assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0);
+    assert!(began.elapsed() >= Duration::from_millis(1950), "{:?}", began.elapsed());
+    eventually("all are gone", || app.metric("unstick_connections") == 0.0);
+}
+
+#[test]
+fn parked_connections_end_when_their_listener_does() {
+    let backend = Backend::named("one");
+    let app = App::over(&[backend.address], "", "");
+    let mut stream = connect(app.address);
+    assert_eq!(exchange(&mut stream, GET).text(), "one");
+    until_parked();
+    let began = Instant::now();
+    app.stop();
+    assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
+    assert_eq!(app.wait(), unstick::app::Ended::Drained);
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_parked_connection_in_tls_serves_again() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
+    authority.issue(folder.path(), "a", &["a.test"]);
+    let backend = Backend::named("one");
+    let listen = "[listen.web]\naddress = \"127.0.0.1:0\"\ntls = { cert = \"a.pem\", key = \"a.key\" }\n[admin]\naddress = \"127.0.0.1:0\"\n";
+    let file = folder.path().join("unstick.toml");
+    std::fs::write(&file, format!("{listen}{}", pool_of(&[backend.address], "", ""))).unwrap();
+    let app = App::start_file(folder, file, 1);
+    let mut stream = shake_hands(app.address, "a.test", &Arc::new(authority.client(&[]))).unwrap();
+    for _ in 0..2 {
+        assert_eq!(exchange(&mut stream, GET).text(), "one");
+        until_parked();
+    }
+    stream.conn.send_close_notify();
+    stream.flush().unwrap();
+    assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0, "with close_notify");
+}
