@@ -50,6 +50,7 @@ impl Deadlines {
     /// From now on `wait` must end before `at`.
     pub fn arm(&self, wait: Wait, at: Instant) {
         self.at[wait as usize].set(Some(at));
+        self.expired.set(self.expired.get() & !bit(wait));
     }
 
     /// As [`Self::arm`], counted from now.

@@ -482,3 +482,19 @@ fn who_is_answered_early_may_finish_its_upload() {
         }
     });
 }
+
+#[test]
+fn an_upload_reset_without_an_error_is_never_whole_to_the_replica() {
+    let backend = Backend::start(|peer| peer.serve(|_| answer("ok")));
+    let app = App::over(&[backend.address], "", "");
+    run(async {
+        let client = client(app.address).await;
+        for length in [1, 100, 4000] {
+            let (_response, mut body) = begin(&client, request(Method::POST, "/").body(()).unwrap(), false).await;
+            body.send_data(Bytes::from(vec![b'x'; length]), false).unwrap();
+            body.send_reset(h2::Reason::NO_ERROR);
+        }
+        assert_eq!(get(&client, "/").await.unwrap().0, 200);
+    });
+    assert!(backend.seen().iter().all(|seen| seen.line().starts_with("GET")), "{:?}", backend.seen());
+}

@@ -145,3 +145,47 @@ fn trailers_pass_but_not_those_that_say_who_the_client_is_or_how_it_came() {
         assert!(trailers.contains_key("x-sum") && trailers.len() == 1, "{trailers:?}");
     });
 }
+
+#[test]
+fn an_upload_that_goes_on_is_not_bounded_by_the_time_for_the_answer() {
+    let replica = H2Backend::start(|mut call| async move {
+        let (body, _) = call.body().await;
+        call.say(&body.len().to_string());
+    });
+    let timeouts = "[timeouts]\nresponse_head = \"300ms\"\nrequest_body = \"10s\"";
+    let app = App::over(&[replica.address], H2C, timeouts);
+    run(async {
+        let request = Request::post("http://a.test/").body(()).unwrap();
+        let (response, mut body) = begin(&client(app.address).await, request, false).await;
+        for pause_ms in [100, 100, 100, 100, 100, 700] {
+            sleep(Duration::from_millis(pause_ms)).await;
+            body.send_data(Bytes::from_static(b"part"), false).unwrap();
+        }
+        body.send_data(Bytes::new(), true).unwrap();
+        let (response, text, _) = whole(response).await.unwrap();
+        assert_eq!((response.status().as_u16(), &text[..]), (200, &b"24"[..]));
+    });
+    assert_eq!(app.endpoint(replica.address).unwrap()["failures"], 0);
+}
+
+#[test]
+fn a_connection_that_stands_still_gets_no_more_requests() {
+    // The end of the body waits within the library for a window that never opens: the stream counts although it is answered.
+    let mut builder = h2::server::Builder::new();
+    builder.max_concurrent_streams(1).initial_window_size(5);
+    let replica = H2Backend::start_with(builder, None, |mut call| async move {
+        let is_get = call.request.method() == "GET";
+        call.respond.send_response(Response::new(()), true).unwrap();
+        if !is_get {
+            pending::<()>().await;
+        }
+    });
+    let app = App::start_with(&pool_of(&[replica.address], H2C, "[timeouts]\nresponse_head = \"300ms\""), 1);
+    let mut stream = connect(app.address);
+    send(&mut stream, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nbeginning");
+    assert_eq!(read_response(&mut stream, false).status, 200);
+    for _ in 0..3 {
+        assert_eq!(crate::support::client::get(app.address, "/").status, 200);
+    }
+    assert_eq!(replica.connections(), 2);
+}

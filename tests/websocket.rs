@@ -370,3 +370,21 @@ fn nobody_switches_to_another_version_of_http() {
         assert!(last.field("upgrade").is_none() && last.field("http2-settings").is_none(), "{}", last.head);
     }
 }
+
+#[test]
+fn a_page_in_place_of_a_websocket_over_http2_is_not_taken_for_one() {
+    let backend = Backend::named("a page");
+    let app = App::over(&[backend.address], "", "");
+    run(async {
+        let client = h2_client(app.address).await;
+        assert_eq!(crate::support::h2::get(&client, "/").await.unwrap().1, "a page");
+        let request = Request::builder()
+            .method(Method::CONNECT)
+            .uri("http://a.test/ws")
+            .extension(h2::ext::Protocol::from_static("websocket"))
+            .body(())
+            .unwrap();
+        let (response, _up) = begin(&client, request, false).await;
+        assert_eq!(response.await.unwrap().status().as_u16(), 502);
+    });
+}

@@ -190,6 +190,8 @@ impl Drop for ResetUnlessWhole {
         if is_answering || self.client.was_cut() {
             self.socket.reset_when_closed();
         }
+        // What nobody came for: it knows the client, and the client knows it.
+        drop(self.client.take_tunnel());
     }
 }
 

@@ -17,10 +17,10 @@ use hyper_util::rt::TokioTimer;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
-use super::Connections;
 use super::client_io::{ClientIo, LINGER, LINGER_BYTES_MAX, Transport};
 use super::conn::Visit;
 use super::h2_guard::Guard;
+use super::{Connections, Registration};
 use crate::config::model::{Limits, Timeouts};
 use crate::deadlines::{Alarm, Wait};
 use crate::proxy::{self, Client, Connection};
@@ -147,6 +147,21 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
 /// Runs one stream within its deadlines.
 async fn run(future: impl Future<Output = ()>, client: Rc<Client>, open: Open) {
     let registration = open.0.0.connections.register();
+    run_request(future, &client, &open, &registration).await;
+    if let Some(tunnel) = client.take_tunnel() {
+        tunnel.run_stream(&client, |waker| registration.set_waker(waker)).await;
+    }
+    // Whoever else read it ends with the answer, or reads on.
+    tokio::task::yield_now().await;
+    if let Some(rest) = client.take_rest() {
+        // A reset, even one that means no error, makes some clients forget the answer.
+        let enough = rest.progress().bytes.get().saturating_add(LINGER_BYTES_MAX as u64);
+        tokio::time::timeout(LINGER, poll_fn(|cx| rest.poll_discard(cx, enough))).await.ok();
+    }
+}
+
+/// Request and answer, with what they hold.
+async fn run_request(future: impl Future<Output = ()>, client: &Client, open: &Open, registration: &Registration) {
     let mut future = pin!(future);
     let mut alarm = pin!(Alarm::default());
     let mut is_registered = false;
@@ -169,16 +184,6 @@ async fn run(future: impl Future<Output = ()>, client: Rc<Client>, open: Open) {
         }
     })
     .await;
-    if let Some(tunnel) = client.take_tunnel() {
-        tunnel.run_stream(&client, |waker| registration.set_waker(waker)).await;
-    }
-    // Whoever else read it ends with the answer, or reads on.
-    tokio::task::yield_now().await;
-    if let Some(rest) = client.take_rest() {
-        // A reset, even one that means no error, makes some clients forget the answer.
-        let discarded = poll_fn(|cx| rest.poll_discard(cx, LINGER_BYTES_MAX as u64));
-        tokio::time::timeout(LINGER, discarded).await.ok();
-    }
 }
 
 /// Counts a stream until it ends.

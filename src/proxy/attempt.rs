@@ -48,7 +48,7 @@ impl Outgoing {
     /// As it came from the client.
     pub(super) fn new(request: Request<Incoming>, bounds: Bounds, seen: Seen, wants_upgrade: bool) -> Self {
         let (parts, incoming) = request.into_parts();
-        let body = RequestBody::new(incoming, bounds);
+        let body = RequestBody::new(incoming, parts.version == Version::HTTP_2, bounds);
         let upload = body.upload().cloned();
         let call = if seen.content_type { grpc::Call::of(&parts.headers) } else { None };
         Self { parts, body, upload, call, wants_upgrade, whole: true }
@@ -107,11 +107,10 @@ impl Outgoing {
 
     /// Takes back what can be read from the record of a request that was used, and what was kept of its body.
     fn read_back(&mut self, record: &Record) {
-        let can_replay = self.upload.as_ref().is_none_or(|upload| upload.can_replay());
-        let Some(fields) = record.header_fields().filter(|_| can_replay) else { return };
+        let Some(fields) = record.header_fields() else { return };
+        // An answer of ours wants them too.
         self.parts.headers = fields;
-        self.body = self.upload.as_ref().map(RequestBody::again).unwrap_or_default();
-        self.whole = true;
+        self.take_back_body();
     }
 
     /// Takes the request back although it was answered, unless the client is still sending it.
@@ -149,6 +148,14 @@ impl Waits<'_> {
     /// Bounds one phase of the attempt.
     fn arm(&self, phase_ends: Instant) {
         self.deadlines.arm(Wait::Upstream, self.until.map_or(phase_ends, |until| until.min(phase_ends)));
+    }
+
+    /// Bounds the same phase anew, unless the attempt as a whole has had its time.
+    fn arm_again(&self, timeout: Duration) {
+        let now = Instant::now();
+        if self.until.is_none_or(|until| now < until) {
+            self.arm(now + timeout);
+        }
     }
 
     /// Whether the wait for the endpoint, or the request as a whole, has run out.
@@ -333,10 +340,11 @@ impl Sending<'_> {
     fn poll_deadline<T>(&self, passed: &mut u64) -> Poll<Option<T>> {
         if let Some(upload) = &self.upload {
             let bytes = upload.progress().bytes.get();
-            if bytes != *passed {
-                // The time for the answer counts from the last progress of the request body.
+            let is_client_s = upload.is_awaited() && self.waits.deadlines.expired(Wait::Upstream);
+            if bytes != *passed || is_client_s {
+                // The time for the answer counts from the last progress of the request body, and not while that is awaited.
                 *passed = bytes;
-                self.waits.arm(Instant::now() + self.waits.timeouts.response_head);
+                self.waits.arm_again(self.waits.timeouts.response_head);
             }
             if upload.is_late(self.waits.deadlines) {
                 return Poll::Ready(None);
@@ -391,7 +399,10 @@ async fn multiplexed(
         Some(Ok(response)) => {
             return Ok(Answer { response, link: Link::Multiplexed(lease), rest: sending.rest() });
         }
-        None => (Cause::UpstreamTimeout, true),
+        None => {
+            lease.suspect();
+            (Cause::UpstreamTimeout, true)
+        }
         Some(Err(mut error)) => {
             let was_taken = error.take_message().is_none();
             let error = error.into_error();

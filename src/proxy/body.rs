@@ -153,6 +153,10 @@ impl Streaming {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
+            // hyper takes a reset with NO_ERROR for the end, whether the endpoint had come to it or not.
+            Poll::Ready(None) if matches!(self.connection, Carrier::Stream(_)) && !self.incoming.is_end_stream() => {
+                self.cut(true, &"the endpoint reset its stream before the end")
+            }
             Poll::Ready(None) => {
                 self.complete();
                 Poll::Ready(None)

@@ -112,7 +112,7 @@ impl Cause {
             Self::NoRoute => "no route of this proxy fits the host and path of the request",
             Self::BodyTooLarge => "the request body is larger than this proxy allows",
             Self::UnknownProtocol => "the only protocol that this proxy takes in a CONNECT is websocket",
-            Self::NoUpgrade => "the replicas speak HTTP/2 in plain text, over which nothing can be upgraded",
+            Self::NoUpgrade => "the replicas speak HTTP/2 only, over which nothing can be upgraded",
             Self::HeadTooLarge => "the request has more header fields than this proxy allows",
             Self::BodyTimeout => "the rest of the request body did not arrive in time",
             Self::NoEndpoint => "no replica is ready to take this request, try again in a moment",

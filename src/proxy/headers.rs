@@ -60,10 +60,10 @@ impl Forwarding {
             return element.clone();
         }
         let mut text = self.forwarded_prefix.clone();
-        // A port makes it more than a token, so it must be quoted; a host holds neither quotes nor backslashes.
+        // More than a token must be quoted (RFC 7239 section 4); a host holds neither quotes nor backslashes.
         match host.to_str() {
-            Ok(host) if host.contains([':', '[']) => write!(text, "\"{host}\"").unwrap_or_default(),
-            Ok(host) => text.push_str(host),
+            Ok(host) if host.bytes().all(is_token_byte) => text.push_str(host),
+            Ok(host) => write!(text, "\"{host}\"").unwrap_or_default(),
             Err(_) => {}
         }
         let element = own_text(text);
@@ -71,6 +71,11 @@ impl Forwarding {
         *last = HeaderValue::from_bytes(host.as_bytes()).ok().map(|host| (host, element.clone()));
         element
     }
+}
+
+/// `tchar` of RFC 9110 section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// A field value from text that was made here, of visible ASCII only.
@@ -296,6 +301,8 @@ mod tests {
         let forwarding = Forwarding::new("2001:db8::1".parse().unwrap(), false, false, None);
         let element = forwarding.element(&HeaderValue::from_static("example.com:8080"));
         assert_eq!(element, "for=\"[2001:db8::1]\";proto=http;host=\"example.com:8080\"");
+        let element = forwarding.element(&HeaderValue::from_static("a;for=127.0.0.1;proto=https"));
+        assert_eq!(element, "for=\"[2001:db8::1]\";proto=http;host=\"a;for=127.0.0.1;proto=https\"");
         assert_eq!(Forwarding::new("::ffff:192.0.2.7".parse().unwrap(), false, false, None).peer, "192.0.2.7");
     }
 

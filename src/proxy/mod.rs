@@ -366,6 +366,7 @@ pub async fn handle(
         (Ok(answer), Some(wanted)) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             upgrade::accept(exchange, answer, *wanted, turn)
         }
+        (Ok(answer), Some(wanted)) if wanted.is_misled_by(answer.response.status()) => upgrade::refuse(exchange, turn),
         (Ok(answer), _) => pass_on(exchange, answer, outgoing.call.is_some(), turn),
         (Err(cause), _) => {
             let answer = error::answer(cause, &outgoing.parts.headers, turn);

@@ -76,6 +76,12 @@ impl Wanted {
         Ok(Some(Box::new(Self { protocol: HeaderValue::from_static(WEBSOCKET), stream })))
     }
 
+    /// Whether the client would take this status for an agreement, which only 101 of the endpoint is: that of an extended CONNECT
+    /// takes any 2xx for one (RFC 8441 section 5).
+    pub(super) fn is_misled_by(&self, status: StatusCode) -> bool {
+        self.stream.is_some() && status.is_success()
+    }
+
     /// Says so to the endpoint.
     pub(super) fn ask(&self, headers: &mut HeaderMap) {
         headers.remove(TE);
@@ -117,13 +123,7 @@ pub(super) fn accept(mut exchange: Exchange, answer: Answer, wanted: Wanted, tur
         Link::Own(connection) if wanted.is_granted(response.headers()) => connection.into_raw(),
         _ => None,
     };
-    let Some((upstream, ahead)) = upstream else {
-        let answer = super::error::answer(Cause::UpstreamInvalid, &HeaderMap::new(), turn);
-        exchange.endpoint_failed(1);
-        exchange.answered(answer.status());
-        exchange.finish_answered();
-        return answer;
-    };
+    let Some((upstream, ahead)) = upstream else { return refuse(exchange, turn) };
     exchange.answered(response.status());
     headers::prepare_response(response.headers_mut());
     let is_websocket = wanted.is_websocket();
@@ -139,6 +139,15 @@ pub(super) fn accept(mut exchange: Exchange, answer: Answer, wanted: Wanted, tur
     let stream = wanted.stream.map(|(on_upgrade, _)| on_upgrade);
     client.leave_tunnel(Tunnel { exchange, upstream, ahead, stream, is_websocket });
     response.map(|_| ResponseBody::local(Bytes::new(), turn))
+}
+
+/// The endpoint's answer to the wish makes no sense.
+pub(super) fn refuse(mut exchange: Exchange, turn: Turn) -> Response<ResponseBody> {
+    let answer = super::error::answer(Cause::UpstreamInvalid, &HeaderMap::new(), turn);
+    exchange.endpoint_failed(1);
+    exchange.answered(answer.status());
+    exchange.finish_answered();
+    answer
 }
 
 #[cfg(test)]

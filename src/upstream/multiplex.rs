@@ -8,6 +8,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::uri::Scheme;
@@ -58,8 +59,11 @@ struct Shared {
     streams: Cell<usize>,
     /// Requests that wait for their answer or its end.
     requests: Cell<usize>,
-    connection: Rc<RefCell<http2::Connection<UpstreamIo, RequestBody, Local>>>,
+    /// Gone when it is over: only then does hyper give back the requests that it has not begun.
+    connection: Rc<RefCell<Option<http2::Connection<UpstreamIo, RequestBody, Local>>>>,
     is_over: Cell<bool>,
+    /// Whether an answer on it did not come in time. It may stand still as a whole, so nobody new gets a place on it.
+    is_suspect: Cell<bool>,
     /// Why it is over, if something went wrong.
     failure: RefCell<Option<hyper::Error>>,
     idle_since: Cell<Instant>,
@@ -76,7 +80,8 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     /// Streams that it may have at one time.
     fn streams_max(&self) -> usize {
-        self.connection.borrow().current_max_send_streams().min(STREAMS_MAX)
+        let connection = self.connection.borrow();
+        connection.as_ref().map_or(0, |connection| connection.current_max_send_streams().min(STREAMS_MAX))
     }
 }
 
@@ -146,6 +151,11 @@ impl Lease {
         self.is_reused
     }
 
+    /// The answer did not come in time.
+    pub fn suspect(&self) {
+        self.shared.is_suspect.set(true);
+    }
+
     /// What its URIs begin with.
     pub fn scheme(&self) -> Scheme {
         self.shared.scheme.clone()
@@ -170,7 +180,9 @@ impl Multiplexed {
     /// A place on a connection that is there.
     pub(super) fn lease(&self) -> Option<Box<Lease>> {
         let connections = self.connections.borrow();
-        let has_room = |shared: &&Rc<Shared>| !shared.is_over.get() && shared.streams.get() < shared.streams_max();
+        let has_room = |shared: &&Rc<Shared>| {
+            !shared.is_over.get() && !shared.is_suspect.get() && shared.streams.get() < shared.streams_max()
+        };
         connections.iter().find(has_room).map(Lease::on)
     }
 
@@ -207,7 +219,7 @@ impl Multiplexed {
             .handshake(io)
             .await
             .map_err(io::Error::other)?;
-        let connection = Rc::new(RefCell::new(connection));
+        let connection = Rc::new(RefCell::new(Some(connection)));
         let shared = Rc::new(Shared {
             socket,
             sender,
@@ -216,6 +228,7 @@ impl Multiplexed {
             requests: Cell::new(0),
             connection: Rc::clone(&connection),
             is_over: Cell::new(false),
+            is_suspect: Cell::new(false),
             failure: RefCell::default(),
             idle_since: Cell::new(Instant::now()),
             was_used: Cell::new(false),
@@ -223,21 +236,31 @@ impl Multiplexed {
         });
         let weak = Rc::downgrade(&shared);
         let driver = spawn_local(async move {
-            let ended = poll_fn(|cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)).await;
+            let ended = poll_fn(|cx| match &mut *connection.borrow_mut() {
+                Some(connection) => Pin::new(connection).poll(cx),
+                None => Poll::Ready(Ok(())),
+            })
+            .await;
             let failure = ended.inspect_err(|error| tracing::debug!(%error, "connection to an endpoint ended")).err();
             if let Some(shared) = weak.upgrade() {
                 shared.is_over.set(true);
                 *shared.failure.borrow_mut() = failure;
             }
+            let over = connection.borrow_mut().take();
+            drop(over);
         });
         *shared.driver.borrow_mut() = Some(driver);
         while shared.streams_max() == 0 {
             if shared.is_over.get() {
                 // In TLS 1.3 a client hears only now that its certificate is not good enough.
-                return Err(match shared.failure.take().as_ref().and_then(std::error::Error::source) {
-                    Some(why) if shared.scheme == Scheme::HTTPS => NoTls::because(why),
-                    _ => io::ErrorKind::ConnectionAborted.into(),
-                });
+                let failure = shared.failure.take();
+                let why = failure.as_ref().and_then(std::error::Error::source);
+                let io = why.and_then(|why| why.downcast_ref::<io::Error>());
+                let is_tls_s =
+                    |io: &&io::Error| shared.scheme == Scheme::HTTPS && io.kind() == io::ErrorKind::InvalidData;
+                return Err(io
+                    .filter(is_tls_s)
+                    .map_or(io::ErrorKind::ConnectionAborted.into(), |io| NoTls::because(io)));
             }
             sleep(SETTINGS_POLL).await;
         }

@@ -48,7 +48,8 @@ struct Leash {
     waker: RefCell<Option<Waker>>,
 }
 
-/// Dropping this ends the body for its reader, wherever it has got to.
+/// Dropping this ends the body for its reader. A reader that has a part in hand which the endpoint does not take hears of it when it
+/// comes for the next one; until then its stream counts as open.
 #[derive(Debug)]
 pub(super) struct Recall(Rc<Leash>);
 
@@ -78,6 +79,8 @@ pub struct Upload {
     incoming: RefCell<Incoming>,
     kept: RefCell<Kept>,
     progress: Rc<Progress>,
+    /// Whether it comes over HTTP/2.
+    is_h2: bool,
     bounds: Bounds,
     /// Since when the client is being waited for, if it is.
     waiting_since: Cell<Option<Instant>>,
@@ -135,12 +138,12 @@ impl BrokenOff {
 
 impl RequestBody {
     /// Wraps the client's body.
-    pub fn new(incoming: Incoming, bounds: Bounds) -> Self {
+    pub fn new(incoming: Incoming, is_h2: bool, bounds: Bounds) -> Self {
         if incoming.is_end_stream() {
             return Self(None);
         }
         let (kept, progress, waiting_since) = (RefCell::default(), Rc::default(), Cell::default());
-        let upload = Upload { incoming: RefCell::new(incoming), kept, progress, bounds, waiting_since };
+        let upload = Upload { incoming: RefCell::new(incoming), kept, progress, is_h2, bounds, waiting_since };
         Self(Some(Reader { upload: Rc::new(upload), replayed: 0, leash: None }))
     }
 
@@ -189,7 +192,6 @@ impl Upload {
         }
         let now = Instant::now();
         let until = self.waiting_since.get().unwrap_or(now) + self.bounds.read_timeout;
-        deadlines.disarm(Wait::RequestBody);
         if until <= now {
             self.progress.failure.set(Some(BodyFailure::Timeout));
             return true;
@@ -198,14 +200,19 @@ impl Upload {
         false
     }
 
+    /// Whether the client is being waited for.
+    pub fn is_awaited(&self) -> bool {
+        self.waiting_since.get().is_some()
+    }
+
     fn fail(&self, failure: BodyFailure) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         self.progress.failure.set(Some(failure));
         Poll::Ready(Some(Err(BrokenOff::new())))
     }
 
-    /// Takes what the client sends and throws it away; ready when that was all, or more than `most` bytes.
-    pub fn poll_discard(&self, cx: &mut Context<'_>, most: u64) -> Poll<()> {
-        let enough = self.progress.bytes.get().saturating_add(most);
+    /// Takes what the client sends and throws it away; ready when that was all, or there are `enough` bytes of it, counted from its
+    /// beginning.
+    pub fn poll_discard(&self, cx: &mut Context<'_>, enough: u64) -> Poll<()> {
         while let Some(Ok(_)) = ready!(self.poll_frame(cx)) {
             if self.progress.bytes.get() >= enough {
                 break;
@@ -240,6 +247,8 @@ impl Upload {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(_)) => self.fail(BodyFailure::Client),
+            // hyper takes a reset with NO_ERROR for the end, whether the client had come to it or not.
+            None if self.is_h2 && !incoming.is_end_stream() => self.fail(BodyFailure::Client),
             None => {
                 progress.ended.set(true);
                 Poll::Ready(None)

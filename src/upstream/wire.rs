@@ -152,12 +152,19 @@ impl ClientTls {
         let config = if only_h1 { &self.h1 } else { &self.any };
         let session = TlsConnector::from(Arc::clone(config)).connect(name, io).await;
         let session = session.map_err(|error| match error.get_ref() {
+            Some(cause) if only_h1 && is_about_alpn(cause) => io::ErrorKind::Unsupported.into(),
             Some(cause) if cause.is::<rustls::Error>() => NoTls::because(cause),
             _ => error,
         })?;
         let is_h2 = session.get_ref().1.alpn_protocol() == Some(pem::ALPN_H2);
         Ok((session, is_h2))
     }
+}
+
+/// Whether the endpoint speaks none of the protocols that it was offered.
+fn is_about_alpn(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let refused = rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol);
+    error.downcast_ref::<rustls::Error>().is_some_and(|error| *error == refused)
 }
 
 fn system_roots() -> Result<RootCertStore, String> {
