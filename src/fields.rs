@@ -63,6 +63,13 @@ pub(crate) fn is_identity(name: &str) -> bool {
     IDENTITY.iter().any(|known| looks_like(name, known))
 }
 
+/// Whether a replica could take this field for one that says how a request came.
+pub(crate) fn is_forwarding(name: &str) -> bool {
+    // Most names are told apart by their first letter.
+    name.starts_with('x')
+        && (looks_like(name, "x-real-ip") || name.get(..11).is_some_and(|x| looks_like(x, "x-forwarded")))
+}
+
 /// To some applications `_` and `-` are the same.
 fn looks_like(name: &str, known: &str) -> bool {
     let same = |byte: u8| if byte == b'_' { b'-' } else { byte };
@@ -74,8 +81,9 @@ fn looks_like(name: &str, known: &str) -> bool {
 pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     let is_forbidden = |name: &HeaderName| {
         let name = name.as_str();
-        let is_forwarding = || name.get(..11).is_some_and(|start| looks_like(start, "x-forwarded"));
-        is_identity(name) || is_forwarding() || NEVER_IN_TRAILERS.iter().any(|known| looks_like(name, known.as_str()))
+        is_identity(name)
+            || is_forwarding(name)
+            || NEVER_IN_TRAILERS.iter().any(|known| looks_like(name, known.as_str()))
     };
     let names: Vec<HeaderName> = trailers.keys().filter(|name| is_forbidden(name)).cloned().collect();
     names.iter().for_each(|name| _ = trailers.remove(name));
@@ -100,6 +108,7 @@ mod tests {
             ("x-client-cert-subject", false),
             ("x-forwarded-for", false),
             ("x_forwarded_proto", false),
+            ("x-real-ip", false),
             ("forwarded", false),
             ("content-length", false),
             ("transfer_encoding", false),

@@ -19,16 +19,19 @@ use crate::config::model::CertificateFiles;
 pub(crate) const ALPN_H2: &[u8] = b"h2";
 pub(crate) const ALPN_H1: &[u8] = b"http/1.1";
 
-/// Tells whether a file has been replaced or written to.
-type Stamp = (u64, u64, SystemTime);
+/// Tells whether a file has been replaced, written to, or given other permissions.
+type Stamp = (u64, u64, SystemTime, (i64, i64));
 
 /// What several files are; `None` for one that is not there.
 pub(crate) type Stamps = Vec<Option<Stamp>>;
 
 /// What these files are now.
 pub(crate) fn stamps<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Stamps {
-    let stamp =
-        |metadata: Metadata| (metadata.ino(), metadata.len(), metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+    let stamp = |metadata: Metadata| {
+        // The last one changes with the permissions too: what could not be read before may be readable now.
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        (metadata.ino(), metadata.len(), metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), changed)
+    };
     files.map(|file| std::fs::metadata(file).ok().map(stamp)).collect()
 }
 
@@ -64,8 +67,7 @@ impl Watched {
 /// The file, and what is wrong with it.
 pub(crate) fn certified_key(files: &CertificateFiles, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
     let chain = read_certificates(&files.cert)?;
-    let key =
-        PrivateKeyDer::from_pem_file(&files.key).map_err(|error| pem_problem(&files.key, "private key", error))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| key_problem(&files.key, error))?;
     CertifiedKey::from_der(chain, key, provider)
         .map_err(|error| format!("{} and {} do not serve together: {error}", files.cert.display(), files.key.display()))
 }
@@ -105,6 +107,14 @@ pub(crate) fn read_roots(file: &Path) -> Result<RootCertStore, String> {
         roots.add(certificate).map_err(|error| at(file, error))?;
     }
     Ok(roots)
+}
+
+fn key_problem(file: &Path, error: rustls::pki_types::pem::Error) -> String {
+    let is_encrypted = std::fs::read(file).is_ok_and(|text| text.windows(9).any(|word| word == b"ENCRYPTED"));
+    if is_encrypted {
+        return at(file, "the key is encrypted: write it without a passphrase (openssl pkey -in OLD -out NEW)");
+    }
+    pem_problem(file, "private key", error)
 }
 
 fn pem_problem(file: &Path, what: &str, error: rustls::pki_types::pem::Error) -> String {

@@ -8,13 +8,15 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime};
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Version};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
+use tokio::time::Instant;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
@@ -110,14 +112,22 @@ pub struct AccessRecord {
     pub attempts: u32,
 }
 
+/// How often a full queue is tried again by who wants everything to be written.
+const FLUSH_POLL: Duration = Duration::from_millis(5);
+
 /// The sending end of the access log; one per worker.
 #[derive(Debug, Clone)]
-pub struct AccessLog(SyncSender<Message>);
+pub struct AccessLog {
+    queue: SyncSender<Message>,
+    /// Whether the file is to be opened again before the next line.
+    wants_reopening: Arc<AtomicBool>,
+}
 
 #[derive(Debug)]
 enum Message {
     Line(Box<AccessRecord>),
-    Reopen,
+    /// Nothing but that there may be something to do.
+    Wake,
     Flush(SyncSender<()>),
 }
 
@@ -127,28 +137,38 @@ impl AccessLog {
     /// # Errors
     /// When the file cannot be opened, or no thread started.
     pub fn open(config: &model::AccessLog) -> io::Result<Self> {
-        let writer = Writer { sink: Sink::open(&config.to)?, target: config.to.clone(), format: config.format };
-        let (sender, receiver) = sync_channel(config.queue);
+        let wants_reopening = Arc::new(AtomicBool::default());
+        let (sink, target) = (Sink::open(&config.to)?, config.to.clone());
+        let writer = Writer { sink, target, format: config.format, wants_reopening: Arc::clone(&wants_reopening) };
+        let (queue, receiver) = sync_channel(config.queue);
         std::thread::Builder::new().name("unstick-access".into()).spawn(move || writer.run(&receiver))?;
-        Ok(Self(sender))
+        Ok(Self { queue, wants_reopening })
     }
 
     /// Hands over a record; false if the queue was full and it was dropped.
     pub fn submit(&self, record: AccessRecord) -> bool {
-        self.0.try_send(Message::Line(Box::new(record))).is_ok()
+        self.queue.try_send(Message::Line(Box::new(record))).is_ok()
     }
 
     /// Opens the file again under its name, after it was moved away.
     pub fn reopen(&self) {
-        self.0.send(Message::Reopen).ok();
+        self.wants_reopening.store(true, Relaxed);
+        // A full queue wakes the writer by itself, as soon as whoever takes its lines lets it go on.
+        self.queue.try_send(Message::Wake).ok();
     }
 
     /// Waits until everything submitted so far is written, at most `timeout`.
     pub fn flush(&self, timeout: Duration) {
         let (done, wait) = sync_channel(1);
-        if self.0.send(Message::Flush(done)).is_ok() {
-            wait.recv_timeout(timeout).ok();
+        let (deadline, mut message) = (Instant::now() + timeout, Message::Flush(done));
+        while let Err(TrySendError::Full(back)) = self.queue.try_send(message) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            message = back;
+            std::thread::sleep(FLUSH_POLL);
         }
+        wait.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok();
     }
 }
 
@@ -179,6 +199,7 @@ struct Writer {
     sink: Sink,
     target: AccessLogTarget,
     format: AccessLogFormat,
+    wants_reopening: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -203,6 +224,10 @@ impl Writer {
     }
 
     fn take(&mut self, message: Message) -> io::Result<()> {
+        if self.wants_reopening.swap(false, Relaxed) {
+            self.sink.writer().flush()?;
+            self.sink = Sink::open(&self.target)?;
+        }
         match message {
             Message::Line(record) => {
                 let mut line = match self.format {
@@ -212,11 +237,7 @@ impl Writer {
                 line.push('\n');
                 self.sink.writer().write_all(line.as_bytes())
             }
-            Message::Reopen => {
-                self.sink.writer().flush()?;
-                self.sink = Sink::open(&self.target)?;
-                Ok(())
-            }
+            Message::Wake => Ok(()),
             Message::Flush(done) => {
                 let result = self.sink.writer().flush();
                 done.send(()).ok();
@@ -301,7 +322,11 @@ fn target(record: &AccessRecord) -> &str {
 }
 
 fn version(record: &AccessRecord) -> &'static str {
-    if record.version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" }
+    match record.version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
 }
 
 #[cfg(test)]

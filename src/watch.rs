@@ -17,6 +17,9 @@ const POLL: Duration = Duration::from_secs(2);
 /// Editors write in several steps: wait until none came for this long.
 const SETTLE: Duration = Duration::from_millis(50);
 
+/// But not for longer than this.
+const SETTLE_MAX: Duration = Duration::from_secs(1);
+
 /// The only kind of access that can leave other contents behind.
 const AFTER_WRITING: AccessKind = AccessKind::Close(AccessMode::Write);
 
@@ -26,8 +29,10 @@ pub(crate) struct Watch {
     events: mpsc::Receiver<()>,
     /// When a look is due even if nothing was heard.
     poll_at: Instant,
-    /// When a change that was heard of will have settled.
+    /// When a change that was heard of will have settled, if nothing more is heard.
     settled_at: Option<Instant>,
+    /// And when it is looked at in any case.
+    settles_by: Option<Instant>,
     /// `None` where the system offers no events; then only polling is left.
     _watcher: Option<RecommendedWatcher>,
 }
@@ -46,28 +51,35 @@ impl Watch {
         let watcher = notify::recommended_watcher(notify)
             .and_then(|mut watcher| watcher.watch(&folder_of(file), RecursiveMode::NonRecursive).map(|()| watcher))
             .inspect_err(|error| tracing::warn!(%error, "no file events here, looking every {POLL:?} instead"));
-        Self { events, poll_at: Instant::now() + POLL, settled_at: None, _watcher: watcher.ok() }
+        Self { events, poll_at: Instant::now() + POLL, settled_at: None, settles_by: None, _watcher: watcher.ok() }
     }
 
     /// Returns when it is time to look at the file. May be dropped and called again at any time: nothing is forgotten.
     pub(crate) async fn due(&mut self) {
-        while self.settled_at.is_none() {
-            match timeout_at(self.poll_at, self.events.recv()).await {
-                Ok(Some(())) => self.settled_at = Some(Instant::now() + SETTLE),
-                Ok(None) => {
-                    sleep_until(self.poll_at).await;
-                    break;
-                }
-                Err(_) => break,
-            }
-        }
-        if let Some(settled_at) = self.settled_at {
+        while let Some(()) = self.heard().await {
             // Let the writer finish; what comes meanwhile is part of the same change.
-            sleep_until(settled_at).await;
-            while self.events.try_recv().is_ok() {}
+            let now = Instant::now();
+            let at_the_latest = *self.settles_by.get_or_insert(now + SETTLE_MAX);
+            self.settled_at = Some(at_the_latest.min(now + SETTLE));
         }
+        self.settles_by = None;
         self.settled_at = None;
         self.poll_at = Instant::now() + POLL;
+    }
+}
+
+impl Watch {
+    /// An event, unless it is time to look before.
+    async fn heard(&mut self) -> Option<()> {
+        let until = self.settled_at.unwrap_or(self.poll_at);
+        match timeout_at(until, self.events.recv()).await {
+            Ok(Some(())) => Some(()),
+            Ok(None) => {
+                sleep_until(until).await;
+                None
+            }
+            Err(_) => None,
+        }
     }
 }
 
@@ -92,7 +104,7 @@ mod tests {
         for nth in 0..3 {
             std::fs::write(&file, nth.to_string()).unwrap();
             let noticed = async { while timeout(SETTLE / 5, watch.due()).await.is_err() {} };
-            timeout(POLL * 5, noticed).await.expect("it is not forgotten");
+            timeout(POLL * 3 / 4, noticed).await.expect("it is not forgotten");
         }
     }
 }

@@ -289,3 +289,31 @@ fn a_certificate_that_ends_soon_is_warned_of() {
     proxy.signal(Signal::TERM);
     assert_eq!(proxy.exit_code(), Some(0));
 }
+
+#[test]
+fn an_access_log_that_nobody_takes_stops_neither_the_control_plane_nor_the_end() {
+    let (folder, backend) = (tempfile::tempdir().unwrap(), Backend::named("one"));
+    let file = folder.path().join("unstick.toml");
+    let rest = "[listen.web]\naddress = \"127.0.0.1:0\"\n[log]\naccess = \"stdout\"\naccess_queue = 16\n[timeouts]\ndrain = \"1s\"\n[admin]\naddress = \"off\"";
+    std::fs::write(&file, pool_of(&[backend.address], "", rest)).unwrap();
+    let mut child = unstick(&["run", "--config", file.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let (sender, lines) = channel();
+    std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let mut proxy = Running { child, lines, seen: Vec::new() };
+    let mut stream = connect(proxy.address());
+    // More than a pipe and the queue hold.
+    for _ in 0..600 {
+        send(&mut stream, "GET /a-path-that-takes-some-room-in-the-log HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(read_response(&mut stream, false).status, 200);
+    }
+    drop(stream);
+    proxy.signal(Signal::USR1);
+    proxy.line("access log opened again");
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.exit_code(), Some(0));
+}

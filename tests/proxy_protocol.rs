@@ -172,3 +172,16 @@ fn replicas_are_told_and_no_connection_serves_two_clients() {
         assert!(backend.connections() >= before + 2);
     }
 }
+
+#[test]
+fn a_header_without_an_address_makes_nobody_trusted() {
+    let backend = Backend::named("one");
+    let app = over(&backend, "require", "127.0.0.1", "");
+    let forged = "GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 9.9.9.9\r\n\r\n";
+    for (header, expected) in [(LOCAL, "127.0.0.1"), (b"PROXY UNKNOWN\r\n", "127.0.0.1"), (V2, "192.0.2.7")] {
+        let mut stream = connect(app.address);
+        send(&mut stream, [header, forged.as_bytes()].concat());
+        assert_eq!(read_response(&mut stream, false).text(), "one");
+        assert_eq!(backend.seen().last().unwrap().field("x-forwarded-for"), Some(expected));
+    }
+}

@@ -120,12 +120,13 @@ fn a_certificate_replaced_on_disk_serves_within_two_seconds_and_garbage_never() 
         eventually("garbage is refused", || app.metric(refused) == 1.0);
         assert_eq!(certificate_of(app.address, "a.test", &config).unwrap(), certificate_in(&next));
 
+        replace(&next, &path);
+        eventually("the good one is good again", || app.metric(refused) == 0.0);
         // A key that does not belong to it is no better; both together are.
         let last = authority.issue(&path, "last", &["a.test"]);
         std::fs::copy(&last.cert, path.join("a.pem")).unwrap();
-        eventually("the new certificate is there", || {
-            std::fs::read(path.join("a.pem")).unwrap() == std::fs::read(&last.cert).unwrap()
-        });
+        eventually("half of a pair is refused", || app.metric(refused) == 1.0);
+        assert_eq!(certificate_of(app.address, "a.test", &config).unwrap(), certificate_in(&next));
         std::fs::copy(&last.key, path.join("a.key")).unwrap();
         eventually("the pair serves", || app.metric(refused) == 0.0);
         assert_eq!(certificate_of(app.address, "a.test", &config).unwrap(), certificate_in(&last));
@@ -347,4 +348,90 @@ fn pipelined_requests_and_an_orderly_end_pass_in_tls() {
     assert_eq!(read_response(&mut stream, false).text(), "GET /1 HTTP/1.1");
     assert_eq!(read_response(&mut stream, false).text(), "GET /2 HTTP/1.1");
     assert_eq!(stream.read(&mut [0; 9]).unwrap(), 0, "with close_notify");
+}
+
+#[test]
+fn a_certificate_that_has_ended_or_is_gone_does_not_keep_others_from_being_renewed() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
+    let path = folder.path().to_owned();
+    authority.issue(&path, "a", &["a.test"]);
+    authority.issue(&path, "b", &["b.test"]);
+    let ended = |params: &mut rcgen::CertificateParams| {
+        params.not_after = (std::time::SystemTime::now() - Duration::from_secs(3600)).into();
+    };
+    authority.issue_with(&path, "old", &["old.test"], ended);
+    let more: String =
+        ["b", "old"].iter().map(|stem| format!("[[listen.web.tls.certificate]]\n{}", named(stem))).collect();
+    let backend = Backend::named("one");
+    let app = over(&backend, &format!("{}{more}", named("a")), folder, 1);
+    let config = Arc::new(authority.client(&[]));
+    std::fs::remove_file(path.join("b.pem")).unwrap();
+    let renewed = authority.issue(&path, "a", &["a.test"]);
+    eventually("a is renewed", || certificate_of(app.address, "a.test", &config).unwrap() == certificate_in(&renewed));
+    assert!(certificate_of(app.address, "b.test", &config).is_ok(), "what is gone from the disk goes on serving");
+    assert_eq!(app.metric("unstick_certificates_refused{listener=\"web\"}"), 1.0);
+    // One that has ended never takes the place of one that holds.
+    authority.issue_with(&path, "a", &["a.test"], ended);
+    let renewed_b = authority.issue(&path, "b", &["b.test"]);
+    eventually("b is renewed", || {
+        certificate_of(app.address, "b.test", &config).unwrap() == certificate_in(&renewed_b)
+    });
+    assert!(certificate_of(app.address, "a.test", &config).is_ok());
+}
+
+#[test]
+fn a_key_that_may_be_read_after_all_is_read() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
+    let path = folder.path().to_owned();
+    authority.issue(&path, "a", &["a.test"]);
+    let backend = Backend::named("one");
+    let app = over(&backend, &named("a"), folder, 1);
+    let config = Arc::new(authority.client(&[]));
+    let refused = "unstick_certificates_refused{listener=\"web\"}";
+    let renewed = authority.issue(&path, "next", &["a.test"]);
+    // Whoever may read everything is not kept out by permissions: a link to nowhere does the same, and is mended without a trace
+    // in the file's own times.
+    std::fs::rename(&renewed.key, path.join("away")).unwrap();
+    std::os::unix::fs::symlink(path.join("nowhere"), path.join("link")).unwrap();
+    std::fs::rename(path.join("link"), path.join("a.key")).unwrap();
+    std::fs::copy(&renewed.cert, path.join("a.pem")).unwrap();
+    eventually("it is refused", || app.metric(refused) == 1.0);
+    std::fs::rename(path.join("away"), path.join("nowhere")).unwrap();
+    eventually("it serves", || app.metric(refused) == 0.0);
+    assert_eq!(certificate_of(app.address, "a.test", &config).unwrap(), certificate_in(&renewed));
+}
+
+#[test]
+fn an_encrypted_key_is_called_so() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
+    authority.issue(folder.path(), "a", &["a.test"]);
+    std::fs::write(
+        folder.path().join("locked.key"),
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    )
+    .unwrap();
+    let backend = Backend::named("one");
+    let app = over(&backend, &named("a"), folder, 1);
+    let why = app.refuse(&config(&backend, "cert = \"a.pem\"\nkey = \"locked.key\"\n"));
+    assert!(why.contains("the key is encrypted") && why.contains("openssl pkey"), "{why}");
+}
+
+#[test]
+fn on_a_listener_that_asks_for_certificates_not_even_a_trusted_proxy_says_who_a_client_is() {
+    let (folder, authority, clients) = (tempfile::tempdir().unwrap(), Authority::new("ca"), Authority::new("clients"));
+    authority.issue(folder.path(), "a", &["a.test"]);
+    clients.write(&folder.path().join("clients.pem"));
+    let backend = Backend::named("one");
+    let file = folder.path().join("unstick.toml");
+    let tls = format!("{}client_ca = \"clients.pem\"\nclient_auth = \"optional\"\n", named("a"));
+    let text = config(&backend, &tls).replacen("[admin]", "trusted_proxies = [\"127.0.0.0/8\"]\n[admin]", 1);
+    std::fs::write(&file, text).unwrap();
+    let app = App::start_file(folder, file, 1);
+    let mut stream = shake_hands(app.address, "a.test", &Arc::new(authority.client(&[]))).unwrap();
+    let forged =
+        "GET / HTTP/1.1\r\nHost: a.test\r\nX-Client-Cert-Subject: CN=root\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n";
+    assert_eq!(exchange(&mut stream, forged).status, 200);
+    let seen = backend.seen();
+    assert_eq!(seen[0].field("x-client-cert-subject"), None);
+    assert_eq!(seen[0].field("x-forwarded-for").map(|list| list.starts_with("10.0.0.1")), Some(true), "it is trusted");
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hyper::rt::ReadBuf;
 use hyper_util::rt::TokioIo;
@@ -22,7 +22,7 @@ use crate::deadlines::{Alarm, Deadlines, Wait};
 use crate::net::Stream;
 use crate::outbox::{Socket, SocketIo};
 use crate::pem::ALPN_H2;
-use crate::proxy::{Arrival, Connection, Identity, Proxy};
+use crate::proxy::{Arrival, Connection, Identity, Proof, Proxy};
 use crate::proxy_protocol::{self, Parsed};
 
 /// How long a connection that has not had its first request may wait for it when its listener drains.
@@ -40,6 +40,8 @@ const AHEAD: usize = 1024;
 /// Who came, where, and who serves.
 pub(super) struct Visit {
     pub(super) peer: SocketAddr,
+    /// Whether a proxy in front speaks for somebody without saying for whom: that is nobody to be trusted.
+    pub(super) is_anonymous: bool,
     pub(super) listener: Rc<ListenerState>,
     pub(super) proxy: Rc<Proxy>,
     pub(super) registration: Registration,
@@ -55,17 +57,17 @@ pub(crate) async fn serve(
     registration: Registration,
 ) {
     let socket = Socket::new(stream, Rc::clone(&proxy.outbox));
-    let mut visit = Visit { peer, listener, proxy, registration };
+    let mut visit = Visit { peer, is_anonymous: false, listener, proxy, registration };
     // Boxed, as what follows for HTTP/2: a connection of HTTP/1.1 that waits for its next request shall need little room.
     let Some((opened, _permit)) = Box::pin(visit.open(socket, &peers)).await else { return };
-    let Opened { transport, is_h2, identity } = opened;
+    let Opened { transport, is_h2, proof } = opened;
     let listener = &visit.listener;
     let connection = Connection::new(Arrival {
         peer: visit.peer,
         socket: Rc::downgrade(&transport.socket),
-        trusted: listener.trusts(visit.peer.ip()),
+        trusted: !visit.is_anonymous && listener.trusts(visit.peer.ip()),
         is_tls: listener.tls.is_some(),
-        identity,
+        proof,
         redirect_to_https: listener.redirect_to_https,
         draining_since: Rc::clone(&listener.draining_since),
     });
@@ -76,11 +78,21 @@ pub(crate) async fn serve(
     }
 }
 
+/// What a PROXY header says.
+enum Announced {
+    /// Whose connection it is.
+    Client(SocketAddr),
+    /// That it is somebody's without an address, or the proxy's own.
+    Nobody,
+    /// There is no header.
+    Nothing,
+}
+
 /// A connection that is ready for its first request.
 struct Opened {
     transport: Transport,
     is_h2: bool,
-    identity: Option<Identity>,
+    proof: Proof,
 }
 
 impl Visit {
@@ -100,8 +112,10 @@ impl Visit {
         if self.listener.proxy_protocol != AcceptProxy::Off {
             // Who speaks for itself was counted when it came.
             let was_counted = !self.listener.trusts(self.peer.ip());
-            if let Some(client) = self.within(&socket, request_head, self.client_of(&socket)).await? {
-                self.peer = client;
+            match self.within(&socket, request_head, self.client_of(&socket)).await? {
+                Announced::Client(client) => self.peer = client,
+                Announced::Nobody => self.is_anonymous = true,
+                Announced::Nothing => {}
             }
             if let Some(most) = most.filter(|_| !was_counted) {
                 let full = || io::Error::other("its address has as many connections as it may have");
@@ -122,11 +136,14 @@ impl Visit {
     }
 
     /// Whose connection it is, if a header of the PROXY protocol says so.
-    async fn client_of(&self, socket: &Socket) -> io::Result<Option<SocketAddr>> {
+    async fn client_of(&self, socket: &Socket) -> io::Result<Announced> {
         let is_required = self.listener.proxy_protocol == AcceptProxy::Require;
         let refuse = |why| Err(io::Error::new(io::ErrorKind::InvalidData, why));
         if !self.listener.trusts(self.peer.ip()) {
-            return if is_required { refuse("a PROXY header is required of a trusted proxy") } else { Ok(None) };
+            return match is_required {
+                true => refuse("a PROXY header is required of a trusted proxy"),
+                false => Ok(Announced::Nothing),
+            };
         }
         let (mut ahead, parsed) = read_ahead(socket, |ahead| match proxy_protocol::parse(ahead) {
             Parsed::Incomplete => None,
@@ -136,11 +153,11 @@ impl Visit {
         match parsed {
             Parsed::Header(length, client) => {
                 socket.unread(ahead.split_off(length));
-                Ok(client)
+                Ok(client.map_or(Announced::Nobody, Announced::Client))
             }
             Parsed::Other if !is_required => {
                 socket.unread(ahead);
-                Ok(None)
+                Ok(Announced::Nothing)
             }
             Parsed::Other => refuse("there is no PROXY header"),
             Parsed::Incomplete | Parsed::Invalid => refuse("the PROXY header is broken"),
@@ -179,7 +196,7 @@ impl Visit {
 }
 
 fn plain(socket: Rc<Socket>, is_h2: bool) -> Opened {
-    Opened { transport: Transport::new(socket, None), is_h2, identity: None }
+    Opened { transport: Transport::new(socket, None), is_h2, proof: Proof::NotAskedFor }
 }
 
 /// Reads until `decide` can tell what it is; all that was read is still to be given back, or used.
@@ -222,6 +239,15 @@ async fn handshake(socket: Rc<Socket>, tls: &ServerTls, protocols: Protocols) ->
     let session = acceptor.accept(TokioIo::new(SocketIo(Rc::clone(&socket)))).await?;
     let (_, state) = session.get_ref();
     let is_h2 = state.alpn_protocol() == Some(ALPN_H2) || !protocols.h1;
-    let identity = state.peer_certificates().and_then(|chain| Identity::of(chain.first()?));
-    Ok(Opened { transport: Transport::new(socket, Some(session)), is_h2, identity })
+    let leaf = state.peer_certificates().and_then(|chain| chain.first());
+    let proof = match leaf.map(|leaf| Identity::of(leaf)) {
+        // Who resumes with a ticket is not verified again, and the certificate may have ended since.
+        Some(identity) if identity.as_ref().is_none_or(|identity| identity.has_ended(SystemTime::now())) => {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the client's certificate has ended"));
+        }
+        Some(identity) => identity.map_or(Proof::None, Proof::Given),
+        None if tls.asks_for_certificates() => Proof::None,
+        None => Proof::NotAskedFor,
+    };
+    Ok(Opened { transport: Transport::new(socket, Some(session)), is_h2, proof })
 }

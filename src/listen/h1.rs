@@ -31,7 +31,7 @@ const PARK_AFTER: Duration = Duration::from_secs(1);
 
 /// Serves until either side closes.
 pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Connection>) {
-    let Visit { peer, listener, proxy, registration } = visit;
+    let Visit { peer, listener, proxy, registration, .. } = visit;
     let view = proxy.viewer.current();
     let Timeouts { request_head, client_write, client_idle, .. } = view.snapshot.timeouts;
     let builder = builder(&view.snapshot.limits);

@@ -33,7 +33,7 @@ const GOING: Duration = Duration::from_secs(5);
 
 /// Serves until either side closes.
 pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Connection>) {
-    let Visit { peer, listener, proxy, registration } = visit;
+    let Visit { peer, listener, proxy, registration, .. } = visit;
     let view = proxy.viewer.current();
     let Timeouts { request_head, client_write, client_idle, .. } = view.snapshot.timeouts;
     // The connection's own waits; each stream has a client of its own.

@@ -17,8 +17,8 @@ use rustls::sign::CertifiedKey;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-use crate::config::model::{ClientCa, Protocols, Tls};
-use crate::pem::{self, Certificate, Stamps, Watched};
+use crate::config::model::{CertificateFiles, ClientCa, Protocols, Tls};
+use crate::pem::{self, Stamps, Watched};
 
 /// A certificate that ends so soon is warned of.
 const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -39,7 +39,8 @@ pub(crate) struct ServerTls {
 #[derive(Default)]
 struct Files {
     watched: Watched,
-    certificates: Vec<Validity>,
+    /// What serves, in the order of the settings.
+    certificates: Vec<Certificate>,
     /// Why the latest ones do not serve.
     refused: Option<String>,
 }
@@ -72,10 +73,31 @@ impl Validity {
     }
 }
 
-/// Everything that was read from the files of a listener.
-struct Loaded {
-    config: ServerConfig,
-    certificates: Vec<Validity>,
+/// A certificate that serves.
+#[derive(Clone)]
+struct Certificate {
+    validity: Validity,
+    leaf: Arc<pem::Certificate>,
+    key: Arc<CertifiedKey>,
+}
+
+impl Certificate {
+    fn read(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, String> {
+        let key = Arc::new(pem::certified_key(files, provider)?);
+        let leaf = key.end_entity_cert().map_err(|error| pem::at(&files.cert, error))?;
+        let leaf = Arc::new(pem::parse(leaf).map_err(|error| pem::at(&files.cert, error))?);
+        let not_after = leaf.tbs_certificate.validity.not_after.to_system_time();
+        Ok(Self { validity: Validity { file: files.cert.display().to_string(), not_after }, leaf, key })
+    }
+
+    /// What is in the files now, unless that does not serve, or has ended while this one still holds.
+    fn renewed(&self, files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, String> {
+        let (next, now) = (Self::read(files, provider)?, SystemTime::now());
+        if next.validity.left(now) == Left::Nothing && self.validity.left(now) != Left::Nothing {
+            return Err(format!("{}: the certificate has ended already", next.validity.file));
+        }
+        Ok(next)
+    }
 }
 
 impl std::fmt::Debug for ServerTls {
@@ -91,8 +113,10 @@ impl ServerTls {
     /// The file that does not serve, and why.
     pub(crate) fn load(settings: &Tls, protocols: Protocols) -> Result<Self, String> {
         let tickets = new_tickets()?;
-        let seen = stamps(settings);
-        let Loaded { config, certificates } = load(settings, protocols, &tickets)?;
+        let (seen, provider) = (stamps(settings), Arc::new(aws_lc_rs::default_provider()));
+        let certificates = settings.certificates.iter().map(|files| Certificate::read(files, &provider));
+        let certificates: Vec<_> = certificates.collect::<Result<_, _>>()?;
+        let config = configure(settings, protocols, &tickets, &certificates, provider)?;
         let files = Files { watched: Watched::new(seen), certificates, refused: None };
         files.warn_of_expiry(SystemTime::now());
         let (settings, config) = (settings.clone(), ArcSwap::from_pointee(config));
@@ -102,6 +126,11 @@ impl ServerTls {
     /// Whether it is what these settings ask for.
     pub(crate) fn serves(&self, settings: &Tls, protocols: Protocols) -> bool {
         self.settings == *settings && self.protocols == protocols
+    }
+
+    /// Whether clients are asked for certificates.
+    pub(crate) fn asks_for_certificates(&self) -> bool {
+        self.settings.client_ca.is_some()
     }
 
     /// What the next handshake goes by.
@@ -116,23 +145,37 @@ impl ServerTls {
         let mut files = self.files();
         if let Some(before) = files.watched.look(now) {
             let has_new_ca = self.settings.client_ca.is_some() && ca.as_ref() != before.last();
-            match self.tickets(has_new_ca).and_then(|tickets| self.load_again(&tickets)) {
-                Ok(Loaded { config, certificates }) => {
-                    self.config.store(Arc::new(config));
-                    tracing::info!(listener, "new certificates serve from now on");
-                    (files.certificates, files.refused) = (certificates, None);
+            let (certificates, mut refused) = self.renewed(&files.certificates);
+            match self.reconfigure(&certificates, has_new_ca) {
+                Ok(()) => {
+                    files.certificates = certificates;
                     files.warn_of_expiry(SystemTime::now());
                 }
-                Err(why) => {
-                    tracing::error!(listener, "new certificates refused, the old ones go on serving: {why}");
-                    files.refused = Some(why);
-                }
+                Err(why) => refused.push(why),
+            }
+            files.refused = (!refused.is_empty()).then(|| refused.join("; "));
+            match &files.refused {
+                None => tracing::info!(listener, "new certificates serve from now on"),
+                Some(why) => tracing::error!(listener, "new certificates refused, the old ones go on serving: {why}"),
             }
         }
     }
 
-    fn load_again(&self, tickets: &Arc<dyn ProducesTickets>) -> Result<Loaded, String> {
-        load(&self.settings, self.protocols, tickets).and_then(refuse_expired)
+    /// What serves from now on, one by one: a certificate that cannot be renewed does not keep the others from it. And why not.
+    fn renewed(&self, before: &[Certificate]) -> (Vec<Certificate>, Vec<String>) {
+        let (provider, mut refused) = (aws_lc_rs::default_provider(), Vec::new());
+        let renew = |(files, old): (&CertificateFiles, &Certificate)| {
+            old.renewed(files, &provider).map_err(|why| refused.push(why)).unwrap_or_else(|()| old.clone())
+        };
+        let certificates = self.settings.certificates.iter().zip(before).map(renew).collect();
+        (certificates, refused)
+    }
+
+    fn reconfigure(&self, certificates: &[Certificate], has_new_ca: bool) -> Result<(), String> {
+        let (tickets, provider) = (self.tickets(has_new_ca)?, Arc::new(aws_lc_rs::default_provider()));
+        let config = configure(&self.settings, self.protocols, &tickets, certificates, provider)?;
+        self.config.store(Arc::new(config));
+        Ok(())
     }
 
     /// The keys of the tickets; with `anew`, others than before from now on.
@@ -151,7 +194,7 @@ impl ServerTls {
 
     /// Until when the certificates hold that serve.
     pub(crate) fn certificates(&self) -> Vec<Validity> {
-        self.files().certificates.clone()
+        self.files().certificates.iter().map(|certificate| certificate.validity.clone()).collect()
     }
 
     /// Why the files that are there now do not serve, if they do not.
@@ -166,9 +209,9 @@ impl ServerTls {
 
 impl Files {
     fn warn_of_expiry(&self, now: SystemTime) {
-        for certificate in &self.certificates {
-            let file = &certificate.file;
-            match certificate.left(now) {
+        for Certificate { validity, .. } in &self.certificates {
+            let file = &validity.file;
+            match validity.left(now) {
                 Left::Enough => {}
                 Left::Days(0) => tracing::warn!(file, "the certificate ends in less than a day: renew it"),
                 Left::Days(1) => tracing::warn!(file, "the certificate ends in one day: renew it"),
@@ -183,31 +226,20 @@ fn new_tickets() -> Result<Arc<dyn ProducesTickets>, String> {
     aws_lc_rs::Ticketer::new().map_err(|error| format!("no keys for session tickets: {error}"))
 }
 
-/// A certificate that has ended does not replace one that may still hold.
-fn refuse_expired(loaded: Loaded) -> Result<Loaded, String> {
-    let now = SystemTime::now();
-    match loaded.certificates.iter().find(|certificate| certificate.left(now) == Left::Nothing) {
-        Some(ended) => Err(format!("{}: the certificate has ended already", ended.file)),
-        None => Ok(loaded),
-    }
-}
-
 fn stamps(settings: &Tls) -> Stamps {
     let certificates = settings.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
     pem::stamps(certificates.chain(settings.client_ca.iter().map(|ca| &ca.file)))
 }
 
-fn load(settings: &Tls, protocols: Protocols, tickets: &Arc<dyn ProducesTickets>) -> Result<Loaded, String> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let (mut names, mut certificates) = (Names::default(), Vec::new());
-    for files in &settings.certificates {
-        let key = Arc::new(pem::certified_key(files, &provider)?);
-        let leaf = key.end_entity_cert().map_err(|error| pem::at(&files.cert, error))?;
-        let leaf = pem::parse(leaf).map_err(|error| pem::at(&files.cert, error))?;
-        let not_after = leaf.tbs_certificate.validity.not_after.to_system_time();
-        certificates.push(Validity { file: files.cert.display().to_string(), not_after });
-        names.add(&key, &leaf);
-    }
+fn configure(
+    settings: &Tls,
+    protocols: Protocols,
+    tickets: &Arc<dyn ProducesTickets>,
+    certificates: &[Certificate],
+    provider: Arc<CryptoProvider>,
+) -> Result<ServerConfig, String> {
+    let mut names = Names::default();
+    certificates.iter().for_each(|certificate| names.add(certificate));
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
@@ -223,7 +255,7 @@ fn load(settings: &Tls, protocols: Protocols, tickets: &Arc<dyn ProducesTickets>
         .filter(|(is_spoken, _)| *is_spoken)
         .map(|(_, name)| name.to_vec())
         .collect();
-    Ok(Loaded { config, certificates })
+    Ok(config)
 }
 
 fn verifier(
@@ -247,10 +279,12 @@ struct Names {
 }
 
 impl Names {
-    fn add(&mut self, key: &Arc<CertifiedKey>, leaf: &Certificate) {
+    fn add(&mut self, certificate: &Certificate) {
+        let Certificate { leaf, key, validity } = certificate;
         let alternatives = leaf.tbs_certificate.get::<SubjectAltName>().ok().flatten();
         let names = alternatives.iter().flat_map(|(_, names)| &names.0);
         let mut is_default = self.default.is_empty();
+        let mut has_names = false;
         for name in names {
             let GeneralName::DnsName(name) = name else { continue };
             let name = name.as_str().to_ascii_lowercase();
@@ -262,9 +296,12 @@ impl Names {
             // The same names with another kind of key: who cannot use the first one gets it.
             is_default |= self.default.first().is_some_and(|first| keys.iter().any(|known| Arc::ptr_eq(known, first)));
             keys.push(Arc::clone(key));
+            has_names = true;
         }
         if is_default {
             self.default.push(Arc::clone(key));
+        } else if !has_names {
+            tracing::warn!(file = validity.file, "the certificate names no host (subjectAltName): nobody will get it");
         }
     }
 

@@ -250,8 +250,10 @@ async fn connect(
                 _ if is_our_own(&error) => Cause::OutOfSockets,
                 std::io::ErrorKind::Unsupported => Cause::NoUpgrade,
                 _ if error.get_ref().is_some_and(|error| error.is::<NoTls>()) => {
-                    let address = &endpoint.endpoint.address;
-                    tracing::warn!(pool = %endpoint.endpoint.pool, endpoint = %address, "no TLS with an endpoint: {error}");
+                    if endpoint.is_news(&error.to_string()) {
+                        let (pool, address) = (&endpoint.endpoint.pool, &endpoint.endpoint.address);
+                        tracing::warn!(%pool, endpoint = %address, "no TLS with an endpoint: {error}");
+                    }
                     Cause::TlsFailed
                 }
                 _ => Cause::ConnectFailed,

@@ -15,7 +15,7 @@ use http::header::{
     TRANSFER_ENCODING, VIA,
 };
 
-use super::identity::{self, Identity};
+use super::identity::{self, Identity, Proof};
 use super::target::Host;
 use crate::fields::{self, KEEP_ALIVE, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::upstream::idle::keep_alive_timeout;
@@ -28,6 +28,8 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 pub(super) struct Forwarding {
     /// Whether the peer is one of the listener's `trusted_proxies`.
     pub trusted: bool,
+    /// Whether the listener asks its clients for certificates: then nobody else may say who a client is.
+    verifies: bool,
     peer: HeaderValue,
     proto: HeaderValue,
     identity: Option<Identity>,
@@ -39,15 +41,16 @@ pub(super) struct Forwarding {
 
 impl Forwarding {
     /// Prepares the values for a client at `peer`.
-    pub(super) fn new(peer: IpAddr, trusted: bool, is_tls: bool, identity: Option<Identity>) -> Self {
+    pub(super) fn new(peer: IpAddr, trusted: bool, is_tls: bool, proof: Proof) -> Self {
         let proto = if is_tls { "https" } else { "http" };
         let peer = peer.to_canonical();
         let node = if peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_string() };
         Self {
             trusted,
+            verifies: !matches!(proof, Proof::NotAskedFor),
             peer: own_text(peer.to_string()),
             proto: HeaderValue::from_static(proto),
-            identity,
+            identity: if let Proof::Given(identity) = proof { Some(identity) } else { None },
             forwarded_prefix: format!("for={node};proto={proto};host="),
             last: RefCell::default(),
         }
@@ -109,8 +112,11 @@ pub(super) fn prepare_request(
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    if seen.identity && (!forwarding.trusted || forwarding.identity.is_some()) {
-        identity::strip(headers);
+    if seen.identity && (!forwarding.trusted || forwarding.verifies) {
+        identity::strip(headers, fields::is_identity);
+    }
+    if seen.forwarding && !forwarding.trusted {
+        identity::strip(headers, fields::is_forwarding);
     }
     if let Some(identity) = &forwarding.identity {
         identity.tell(headers);
@@ -175,6 +181,8 @@ pub(super) struct Seen {
     others: bool,
     /// What nobody may make up.
     identity: bool,
+    /// What only a trusted proxy may say, besides those fields that are replaced anyway.
+    forwarding: bool,
     pub(super) content_type: bool,
     request_id: bool,
 }
@@ -191,7 +199,11 @@ impl Seen {
                 "content-type" => seen.content_type = true,
                 "upgrade" => (seen.upgrade, seen.others) = (true, true),
                 "transfer-encoding" | "keep-alive" | "proxy-connection" | "http2-settings" => seen.others = true,
-                name => seen.identity |= fields::is_identity(name),
+                "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" => {}
+                name => {
+                    seen.identity |= fields::is_identity(name);
+                    seen.forwarding |= fields::is_forwarding(name);
+                }
             }
         }
         seen
@@ -266,7 +278,7 @@ mod tests {
 
     fn prepared(fields: &[(&str, &str)], trusted: bool) -> HeaderMap {
         let mut map = headers(fields);
-        let forwarding = Forwarding::new([192, 0, 2, 7].into(), trusted, false, None);
+        let forwarding = Forwarding::new([192, 0, 2, 7].into(), trusted, false, Proof::NotAskedFor);
         let seen = Seen::of(&map);
         let host = Host { value: HeaderValue::from_static("shop.example.com"), is_field: false };
         prepare_request(&mut map, seen, Version::HTTP_11, host, &forwarding);
@@ -280,7 +292,10 @@ mod tests {
     #[test]
     fn a_stranger_s_forwarding_fields_are_replaced() {
         let forged = [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4"), ("x-forwarded-proto", "https")];
-        let map = prepared(&forged, false);
+        let others = ["x-forwarded-port", "x_forwarded_for", "x-forwarded_proto", "x-real-ip", "X_Real_IP"];
+        let map = prepared(&[&forged[..], &others.map(|name| (name, "1"))].concat(), false);
+        assert!(others.iter().all(|name| !map.contains_key(*name)), "{map:?}");
+        assert!(others.iter().all(|name| prepared(&[(*name, "1")], true).contains_key(*name)));
         assert_eq!(all(&map, "x-forwarded-for"), "192.0.2.7");
         assert_eq!(all(&map, "forwarded"), "for=192.0.2.7;proto=http;host=shop.example.com");
         assert_eq!(all(&map, "x-forwarded-proto"), "http");
@@ -298,12 +313,15 @@ mod tests {
 
     #[test]
     fn forwarded_quotes_what_is_not_a_token() {
-        let forwarding = Forwarding::new("2001:db8::1".parse().unwrap(), false, false, None);
+        let forwarding = Forwarding::new("2001:db8::1".parse().unwrap(), false, false, Proof::NotAskedFor);
         let element = forwarding.element(&HeaderValue::from_static("example.com:8080"));
         assert_eq!(element, "for=\"[2001:db8::1]\";proto=http;host=\"example.com:8080\"");
         let element = forwarding.element(&HeaderValue::from_static("a;for=127.0.0.1;proto=https"));
         assert_eq!(element, "for=\"[2001:db8::1]\";proto=http;host=\"a;for=127.0.0.1;proto=https\"");
-        assert_eq!(Forwarding::new("::ffff:192.0.2.7".parse().unwrap(), false, false, None).peer, "192.0.2.7");
+        assert_eq!(
+            Forwarding::new("::ffff:192.0.2.7".parse().unwrap(), false, false, Proof::NotAskedFor).peer,
+            "192.0.2.7"
+        );
     }
 
     #[test]

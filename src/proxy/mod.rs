@@ -49,7 +49,7 @@ use body::{Carrier, Driver, Pace, ResponseBody};
 use error::Cause;
 use exchange::Exchange;
 use headers::{Forwarding, Seen};
-pub use identity::Identity;
+pub use identity::{Identity, Proof};
 use retry::{Decision, Failure, Repeatable, Trouble};
 use target::Host;
 use tunnel::Tunnel;
@@ -103,7 +103,7 @@ pub struct Arrival {
     /// Whether it speaks TLS.
     pub is_tls: bool,
     /// What it has proven to be.
-    pub identity: Option<Identity>,
+    pub proof: Proof,
     /// Where its listener sends everybody, if it does.
     pub redirect_to_https: Option<u16>,
     /// Since when its listener has been going, if it is.
@@ -113,9 +113,9 @@ pub struct Arrival {
 impl Connection {
     /// Takes note of a client.
     pub fn new(arrival: Arrival) -> Rc<Self> {
-        let Arrival { peer: source, socket, trusted, is_tls, identity, redirect_to_https, draining_since } = arrival;
+        let Arrival { peer: source, socket, trusted, is_tls, proof, redirect_to_https, draining_since } = arrival;
         let peer = source.ip().to_canonical();
-        let forwarding = Forwarding::new(peer, trusted, is_tls, identity);
+        let forwarding = Forwarding::new(peer, trusted, is_tls, proof);
         Rc::new(Self { peer, forwarding, source, socket, redirect_to_https, draining_since })
     }
 
@@ -184,7 +184,7 @@ impl Client {
             socket: Weak::new(),
             trusted: false,
             is_tls: false,
-            identity: None,
+            proof: Proof::NotAskedFor,
             redirect_to_https: None,
             draining_since: Rc::default(),
         }))

@@ -45,6 +45,8 @@ pub struct WorkerEndpoint {
     speech: RefCell<Speech>,
     /// How often that has changed: connections of before serve nobody new.
     epoch: Cell<u64>,
+    /// Why TLS did not come about, since it last did.
+    tls_trouble: RefCell<String>,
     /// Whether the endpoint chose HTTP/1.1 when it was offered both.
     prefers_h1: Cell<bool>,
     multiplexed: Multiplexed,
@@ -74,6 +76,7 @@ impl WorkerEndpoint {
             queue,
             speech: RefCell::new(speech),
             epoch: Cell::default(),
+            tls_trouble: RefCell::default(),
             prefers_h1: Cell::default(),
             multiplexed: Multiplexed::default(),
             idle: RefCell::default(),
@@ -218,6 +221,7 @@ impl WorkerEndpoint {
             Some((tls, backend)) => Some(tls.connect(record.io(), backend, true).await?.0),
             None => None,
         };
+        self.tls_trouble.borrow_mut().clear();
         UpstreamConnection::open(record, session).await.map(Link::Own)
     }
 
@@ -243,11 +247,20 @@ impl WorkerEndpoint {
             None => (None, Scheme::HTTP),
         };
         let lease = self.multiplexed.open(record.over(session).await?, scheme, h2_ping).await?;
+        self.tls_trouble.borrow_mut().clear();
         self.prefers_h1.set(false);
         if epoch != self.epoch.get() {
             self.multiplexed.clear();
         }
         Ok(Link::Multiplexed(lease))
+    }
+
+    /// Whether TLS fails for another reason than before: the log need not say the same with each request.
+    pub fn is_news(&self, trouble: &str) -> bool {
+        let mut known = self.tls_trouble.borrow_mut();
+        let is_news = *known != trouble;
+        trouble.clone_into(&mut known);
+        is_news
     }
 
     async fn stream(&self, preamble: Option<Box<Preamble>>) -> io::Result<Rc<Record>> {

@@ -64,6 +64,8 @@ class Grpc:
             except grpc.aio.AioRpcError as error:
                 expect((len(messages), error.code().name), (n, code))
                 expect(error.details(), "failed, as asked: 100 % \N{SNOWMAN}")
+            else:
+                raise AssertionError(f"{code}: the call did not fail")
             metadata = dict(await call.trailing_metadata())
             expect((metadata.get("x-reason"), metadata.get("x-blob-bin")), ("on purpose", bytes(range(256))))
 
@@ -115,8 +117,10 @@ class Grpc:
 
     async def spread_over_the_replicas(self):
         names = [(await self._unary("Unary", b"x")).split(b" ")[0].decode() for _ in range(100)]
-        print("counts", json.dumps(collections.Counter(names), sort_keys=True))
-        expect(len(names), 100)
+        counts = collections.Counter(names)
+        expect(sorted(counts), ["a", "b"], "who answered")
+        ensure(min(counts.values()) >= 30, f"spread unevenly: {counts}")
+        return f"counts {json.dumps(counts, sort_keys=True)}"
 
     async def _cancelled(self, key):
         """A call goes to one of several replicas, so this asks until the right one answers."""

@@ -95,8 +95,10 @@ class Websockets:
         async with contextlib.AsyncExitStack() as stack:
             all_of_them = [await stack.enter_async_context(self._connect()) for _ in range(CONNECTIONS)]
             names = await asyncio.gather(*(self._talk(ws) for ws in all_of_them))
-        print("counts", json.dumps(collections.Counter(names), sort_keys=True))
-        expect(len(names), CONNECTIONS)
+        counts = collections.Counter(names)
+        expect((sum(counts.values()), sorted(counts)), (CONNECTIONS, ["a", "b"]), "who answered")
+        ensure(min(counts.values()) >= CONNECTIONS // 4, f"spread unevenly: {counts}")
+        return f"counts {json.dumps(counts, sort_keys=True)}"
 
     async def _talk(self, ws):
         for i in range(20):
