@@ -208,23 +208,28 @@ impl Live {
         Ok(())
     }
 
-    /// Binds the listeners that are new.
+    /// Binds the listeners that are new; if one cannot be, none of them stays.
     fn bind_fresh(&self, wanted: &[config::Listener]) -> Result<Vec<Fresh>, String> {
         let is_bound = |config: &&config::Listener| self.listeners.iter().any(|bound| bound.serves(config));
-        let fresh = wanted.iter().filter(|config| !is_bound(config)).enumerate().map(|(nth, config)| {
-            let exclusive = !self.listeners.iter().any(|bound| overlap(&bound.address, &config.address));
-            let (address, sockets) = socket::bind(&config.address, self.workers, exclusive)
-                .and_then(|bound| {
-                    if let Address::Unix(file) = &config.address {
-                        socket::set_mode(file, config.unix_mode)?;
-                    }
-                    Ok(bound)
-                })
-                .map_err(|error| format!("cannot listen on {} (listener {}): {error}", config.address, config.name))?;
-            let bound = Bound { id: self.next_id + nth as u64, settings: settings(config)?, address };
-            Ok(Fresh { bound, sockets })
-        });
-        fresh.collect()
+        let mut fresh = Vec::new();
+        for (nth, config) in wanted.iter().filter(|config| !is_bound(config)).enumerate() {
+            match self.bind(config, self.next_id + nth as u64) {
+                Ok(bound) => fresh.push(bound),
+                Err(why) => {
+                    fresh.iter().for_each(|fresh: &Fresh| socket::remove(&fresh.bound.address));
+                    return Err(why);
+                }
+            }
+        }
+        Ok(fresh)
+    }
+
+    fn bind(&self, config: &config::Listener, id: u64) -> Result<Fresh, String> {
+        let settings = settings(config)?;
+        let exclusive = !self.listeners.iter().any(|bound| overlap(&bound.address, &config.address));
+        let (address, sockets) = socket::bind(&config.address, config.unix_mode, self.workers, exclusive)
+            .map_err(|error| format!("cannot listen on {} (listener {}): {error}", config.address, config.name))?;
+        Ok(Fresh { bound: Bound { id, settings, address }, sockets })
     }
 
     /// Takes out the listeners that are no longer wanted.

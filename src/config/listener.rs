@@ -1,5 +1,6 @@
 //! One `[listen.NAME]` of the file.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::file::{one_of, strings};
@@ -34,6 +35,14 @@ pub(super) fn read_all(top: &Section<'_>) -> Vec<Listener> {
         section.missing("address", section.span.clone(), &message, "add address = \"0.0.0.0:8080\"");
         let Some(value) = value else { continue };
         let Some(address) = value.parsed(values::listener_address) else { continue };
+        let local = IpAddr::from([127, 0, 0, 1]);
+        if proxy_protocol != AcceptProxy::Off
+            && address.tcp().is_none()
+            && !trusted_proxies.iter().any(|trusted| trusted.contains(&local))
+        {
+            let help = "add \"127.0.0.1\" to trusted_proxies: who comes over a Unix socket counts as that";
+            value.report(format!("{} trusts nobody who comes over a Unix socket", section.name), Some(help.into()));
+        }
         if let (Some(_), Some(value)) = (address.tcp(), section.get("unix_mode")) {
             let help = "leave it out, or listen on a Unix socket: address = \"unix:/run/unstick.sock\"";
             value.report(format!("{} means nothing to an address in TCP", value.key), Some(help.into()));

@@ -61,7 +61,9 @@ fn unix_socket(text: &str) -> Option<Result<Address, String>> {
 
 /// Permissions of a file, in octal digits: `660`, `0660`.
 pub(super) fn file_mode(text: &str) -> Result<u32, String> {
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && !text.starts_with('+'));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| {
+        matches!(text.trim_start_matches('0').len(), 3) && text.bytes().all(|digit| digit.is_ascii_digit())
+    });
     mode.ok_or_else(|| format!("`{text}` is no file mode; write three octal digits, as in \"660\""))
 }
 

@@ -116,7 +116,10 @@ impl Control {
     async fn look_at_wire_files(&mut self) {
         let (now, _) = self.live.wire_stamps();
         if self.wire_files.look(now).is_some() {
-            self.reload("certificate change").await;
+            // Not from the file: what somebody is writing there has nothing to do with it.
+            let config = self.live.config.clone();
+            let result = self.apply(config).await;
+            self.report("certificate change", result);
         }
     }
 
@@ -145,6 +148,11 @@ impl Control {
             }
             Err(problems) => Err(problems.one_line()),
         };
+        self.report(trigger, result);
+    }
+
+    /// What follows from a config that was applied or refused.
+    fn report(&mut self, trigger: &'static str, result: Result<String, String>) {
         match &result {
             Ok(what) => {
                 self.wire_files = Watched::new(self.live.wire_stamps().1);

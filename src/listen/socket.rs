@@ -47,10 +47,15 @@ pub(crate) enum Listener {
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn bind(address: &Address, workers: usize, exclusive: bool) -> io::Result<(Address, Vec<StdListener>)> {
+pub(crate) fn bind(
+    address: &Address,
+    unix_mode: Option<u32>,
+    workers: usize,
+    exclusive: bool,
+) -> io::Result<(Address, Vec<StdListener>)> {
     match address {
         Address::Tcp(address) => bind_tcp(*address, workers, exclusive),
-        Address::Unix(file) => bind_unix(file, workers).map(|sockets| (address.clone(), sockets)),
+        Address::Unix(file) => bind_unix(file, unix_mode, workers).map(|sockets| (address.clone(), sockets)),
     }
 }
 
@@ -82,9 +87,10 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn bind_unix(file: &Path, workers: usize) -> io::Result<Vec<StdListener>> {
+fn bind_unix(file: &Path, mode: Option<u32>, workers: usize) -> io::Result<Vec<StdListener>> {
     remove_if_dead(file)?;
     let listener = StdUnixListener::bind(file)?;
+    set_mode(file, mode).inspect_err(|_| _ = fs::remove_file(file))?;
     listener.set_nonblocking(true)?;
     (0..workers).map(|_| listener.try_clone().map(StdListener::Unix)).collect()
 }
@@ -178,10 +184,10 @@ mod tests {
     #[test]
     fn a_port_that_is_taken_is_not_shared() {
         let any = Address::Tcp(([127, 0, 0, 1], 0).into());
-        let (address, sockets) = bind(&any, 2, true).unwrap();
+        let (address, sockets) = bind(&any, None, 2, true).unwrap();
         assert_eq!(sockets.len(), 2);
-        assert_eq!(bind(&address, 1, true).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        assert!(bind(&address, 1, false).is_ok(), "our own listener may be replaced by one at the same address");
+        assert_eq!(bind(&address, None, 1, true).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(bind(&address, None, 1, false).is_ok(), "our own listener may be replaced by one at the same address");
     }
 
     #[test]
@@ -189,13 +195,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.sock");
         let address = Address::Unix(file.as_path().into());
-        let (_, sockets) = bind(&address, 2, true).unwrap();
-        assert_eq!(bind(&address, 1, true).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let (_, sockets) = bind(&address, None, 2, true).unwrap();
+        assert_eq!(bind(&address, None, 1, true).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(sockets);
-        assert!(bind(&address, 1, true).is_ok());
+        assert!(bind(&address, None, 1, true).is_ok());
         remove(&address);
         fs::write(&file, "precious").unwrap();
-        assert_eq!(bind(&address, 1, true).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(bind(&address, None, 1, true).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
     }
 }

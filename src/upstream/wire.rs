@@ -5,7 +5,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper_util::rt::TokioIo;
 use rustls::crypto::aws_lc_rs;
@@ -53,7 +53,8 @@ impl Speech {
 #[derive(Debug)]
 pub struct ClientTls {
     settings: UpstreamTls,
-    stamps: Stamps,
+    /// What the files were when they were read last, whatever came of it.
+    stamps: Mutex<Stamps>,
     any: Arc<ClientConfig>,
     /// Without HTTP/2, for who wants to upgrade.
     h1: Arc<ClientConfig>,
@@ -74,7 +75,7 @@ impl NoTls {
 pub(crate) type Session = TlsStream<TokioIo<SocketIo>>;
 
 impl Wire {
-    /// Reads what is needed for these settings; keeps `before` if nothing has changed.
+    /// Reads what is needed for these settings; keeps `before` if nothing has changed, or if it has and does not serve.
     ///
     /// # Errors
     /// The file that does not serve, and why.
@@ -83,9 +84,18 @@ impl Wire {
             (Protocol::Http1, _) => Ok(Self::Http1),
             (Protocol::H2c, _) => Ok(Self::H2c),
             (Protocol::Https, Some(Self::Tls(tls)))
-                if tls.settings == *settings && tls.stamps == pem::stamps(files(settings)) =>
+                if tls.settings == *settings && *tls.stamps() == pem::stamps(files(settings)) =>
             {
                 Ok(Self::Tls(Arc::clone(tls)))
+            }
+            (Protocol::Https, Some(Self::Tls(tls))) if tls.settings == *settings => {
+                // An edit that has nothing to do with these files does not fail because of them.
+                let stamps = pem::stamps(files(settings));
+                Ok(Self::Tls(ClientTls::load(settings).map(Arc::new).unwrap_or_else(|why| {
+                    tracing::error!("what was read before goes on serving: {why}");
+                    *tls.stamps() = stamps;
+                    Arc::clone(tls)
+                })))
             }
             (Protocol::Https, _) => ClientTls::load(settings).map(|tls| Self::Tls(Arc::new(tls))),
         }
@@ -95,7 +105,7 @@ impl Wire {
     pub(crate) fn stamps(&self) -> (Stamps, Stamps) {
         match self {
             Self::Http1 | Self::H2c => Default::default(),
-            Self::Tls(tls) => (pem::stamps(files(&tls.settings)), tls.stamps.clone()),
+            Self::Tls(tls) => (pem::stamps(files(&tls.settings)), tls.stamps().clone()),
         }
     }
 
@@ -115,8 +125,12 @@ fn files(settings: &UpstreamTls) -> impl Iterator<Item = &PathBuf> {
 }
 
 impl ClientTls {
+    fn stamps(&self) -> MutexGuard<'_, Stamps> {
+        self.stamps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn load(settings: &UpstreamTls) -> Result<Self, String> {
-        let stamps = pem::stamps(files(settings));
+        let stamps = Mutex::new(pem::stamps(files(settings)));
         let provider = Arc::new(aws_lc_rs::default_provider());
         let roots = match &settings.ca {
             Some(file) => pem::read_roots(file)?,
