@@ -155,6 +155,7 @@ impl Live {
         let updates = self.updates(&next.listeners)?;
         let fresh = self.bind_fresh(&next.listeners)?;
         let gone = self.take_gone(&next.listeners);
+        self.change_modes(&next.listeners);
         let updated = self.take_updates(updates);
         let added: Vec<String> = fresh.iter().map(|fresh| fresh.bound.address.to_string()).collect();
         let removed: Vec<String> = gone.iter().map(|bound| bound.address.to_string()).collect();
@@ -245,7 +246,9 @@ impl Live {
         let mut updates = Vec::new();
         for bound in &self.listeners {
             let Some(config) = wanted.iter().find(|config| bound.serves(config)) else { continue };
-            if *bound.settings.config == *config {
+            // The mode of a file is no reason to end connections, see `change_modes`.
+            let same_mode = config::Listener { unix_mode: bound.settings.config.unix_mode, ..config.clone() };
+            if *bound.settings.config == same_mode {
                 continue;
             }
             let kept = bound.settings.tls.as_ref().zip(config.tls.as_ref());
@@ -260,19 +263,25 @@ impl Live {
         Ok(updates)
     }
 
+    /// Gives the files of Unix sockets their new permissions.
+    fn change_modes(&mut self, wanted: &[config::Listener]) {
+        for bound in &mut self.listeners {
+            let Some(config) = wanted.iter().find(|config| bound.serves(config)) else { continue };
+            if let (Address::Unix(file), mode) = (&bound.address, config.unix_mode)
+                && mode != bound.settings.config.unix_mode
+            {
+                socket::set_mode(file, mode).inspect_err(|error| tracing::error!("{}: {error}", bound.address)).ok();
+                let config = config::Listener { unix_mode: mode, ..(*bound.settings.config).clone() };
+                bound.settings.config = Arc::new(config);
+            }
+        }
+    }
+
     /// Gives listeners their new settings; the sockets stay, so that no connection is lost.
     fn take_updates(&mut self, updates: Vec<(u64, Settings)>) -> Vec<(u64, Settings)> {
         for (id, settings) in &updates {
-            for bound in self.listeners.iter_mut().filter(|bound| bound.id == *id) {
-                if let (Address::Unix(file), mode) = (&bound.address, settings.config.unix_mode)
-                    && mode != bound.settings.config.unix_mode
-                {
-                    socket::set_mode(file, mode)
-                        .inspect_err(|error| tracing::error!("{}: {error}", bound.address))
-                        .ok();
-                }
-                bound.settings = settings.clone();
-            }
+            let bound = self.listeners.iter_mut().find(|bound| bound.id == *id);
+            bound.into_iter().for_each(|bound| bound.settings = settings.clone());
         }
         updates
     }

@@ -56,14 +56,17 @@ fn clients_come_over_a_unix_socket_and_its_file_goes_with_it() {
     let mode = |file: &Path| std::fs::metadata(file).unwrap().permissions().mode() & 0o777;
     let app = App::start(&config(&first));
     assert_eq!(mode(&first), 0o600);
+    let mut kept = connect(&first);
+    assert_eq!(exchange(&mut kept, GET).text(), "one");
     app.apply(&config(&first).replace("600", "666"));
     assert_eq!(mode(&first), 0o666);
+    assert_eq!(exchange(&mut kept, GET).text(), "one", "connections stay");
     let mut clients: Vec<_> = (0..8).map(|_| connect(&first)).collect();
     for client in &mut clients {
         assert_eq!(exchange(client, GET).text(), "one");
         assert_eq!(exchange(client, GET).text(), "one");
     }
-    assert_eq!(backend.seen()[0].field("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(backend.seen()[2].field("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(app.status()["listeners"][0]["address"], format!("unix:{}", first.display()));
 
     app.apply(&config(&second));

@@ -70,7 +70,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
 
 fn tls(section: &Section<'_>) -> UpstreamTls {
     let ca = path(section, "ca");
-    let server_name = section.parsed("server_name", values::dns_name);
+    let server_name = section.parsed("server_name", values::server_name);
     let (cert, key) = (path(section, "cert"), path(section, "key"));
     section.finish();
     for (has, other, name) in [(&cert, &key, "key"), (&key, &cert, "cert")] {

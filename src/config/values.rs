@@ -137,6 +137,11 @@ pub(super) fn backend_address(text: &str) -> Result<BackendAddress, String> {
     Ok(BackendAddress::Name { host: dns_name(host)?, port })
 }
 
+/// What a certificate is for: a DNS name, or an IP address.
+pub(super) fn server_name(text: &str) -> Result<String, String> {
+    if text.parse::<IpAddr>().is_ok() { Ok(text.to_owned()) } else { dns_name(text) }
+}
+
 /// A DNS name, brought to lower case and without the final dot.
 pub(super) fn dns_name(text: &str) -> Result<String, String> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
