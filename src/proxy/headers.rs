@@ -212,7 +212,6 @@ impl Seen {
     fn strip(&self, headers: &mut HeaderMap) {
         if self.connection {
             strip_nominated(headers);
-            headers.remove(CONNECTION);
         }
         if self.te {
             headers.remove(TE);
@@ -225,24 +224,25 @@ impl Seen {
     }
 }
 
-/// Removes the fields that `Connection` names, except those that say where the message is for and where it ends.
+/// Removes `Connection` and the fields that it names, except those that say where the message is for and where it ends.
 fn strip_nominated(headers: &mut HeaderMap) {
     let is_plain = |value: &HeaderValue| {
         let value = value.as_bytes();
         value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
     };
-    if headers.get_all(CONNECTION).iter().all(is_plain) {
-        return;
-    }
-    let nominated: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&b| b == b','))
-        .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
-        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
-        .collect();
-    for name in nominated {
-        headers.remove(name);
+    let any_repeated = headers.len() > headers.keys_len();
+    let more: Vec<HeaderValue> = match any_repeated {
+        true => headers.get_all(CONNECTION).iter().skip(1).cloned().collect(),
+        false => Vec::new(),
+    };
+    let first = headers.remove(CONNECTION);
+    for value in first.iter().chain(&more).filter(|value| !is_plain(value)) {
+        for option in value.as_bytes().split(|&b| b == b',') {
+            match HeaderName::from_bytes(option.trim_ascii()) {
+                Ok(name) if name != HOST && name != CONTENT_LENGTH => _ = headers.remove(name),
+                _ => {}
+            }
+        }
     }
 }
 

@@ -362,18 +362,20 @@ pub async fn handle(
         // That of a call goes on to its end.
         client.deadlines.arm(Wait::Request, started + timeout);
     }
-    Ok(match (settled, wanted) {
-        (Ok(answer), Some(wanted)) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            upgrade::accept(exchange, answer, *wanted, turn)
-        }
-        (Ok(answer), Some(wanted)) if wanted.is_misled_by(answer.response.status()) => upgrade::refuse(exchange, turn),
-        (Ok(answer), _) => pass_on(exchange, answer, outgoing.call.is_some(), turn),
-        (Err(cause), _) => {
+    let answer = match settled {
+        Ok(answer) => answer,
+        Err(cause) => {
             let answer = error::answer(cause, &outgoing.parts.headers, turn);
             exchange.answered(cause.status());
             exchange.finish_answered();
-            answer
+            return Ok(answer);
         }
+    };
+    let status = answer.response.status();
+    Ok(match wanted {
+        Some(wanted) if status == StatusCode::SWITCHING_PROTOCOLS => upgrade::accept(exchange, answer, *wanted, turn),
+        Some(wanted) if wanted.is_misled_by(status) => upgrade::refuse(exchange, turn),
+        _ => pass_on(exchange, answer, outgoing.call.is_some(), turn),
     })
 }
 
