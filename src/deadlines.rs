@@ -44,6 +44,8 @@ const WAITS: [Wait; 7] =
 pub struct Deadlines {
     at: [Cell<Option<Instant>>; WAITS.len()],
     expired: Cell<u8>,
+    /// Not after any of `at`: looking through all of them each time would cost more than they are worth.
+    bound: Cell<Option<Instant>>,
 }
 
 impl Deadlines {
@@ -51,6 +53,9 @@ impl Deadlines {
     pub fn arm(&self, wait: Wait, at: Instant) {
         self.at[wait as usize].set(Some(at));
         self.expired.set(self.expired.get() & !bit(wait));
+        if self.bound.get().is_none_or(|bound| at < bound) {
+            self.bound.set(Some(at));
+        }
     }
 
     /// As [`Self::arm`], counted from now.
@@ -76,7 +81,14 @@ impl Deadlines {
 
     /// The earliest deadline of all.
     pub fn next(&self) -> Option<Instant> {
-        self.at.iter().filter_map(Cell::get).min()
+        let next = self.at.iter().filter_map(Cell::get).min();
+        self.bound.set(next);
+        next
+    }
+
+    /// Whether there may be a deadline before `instant`; in doubt there may.
+    fn any_before(&self, instant: Instant) -> bool {
+        self.bound.get().is_some_and(|bound| bound < instant)
     }
 
     /// Marks every wait that ran out by `now`; whether there was one.
@@ -106,6 +118,12 @@ impl Alarm {
     /// Ready when a deadline has run out (and is marked so).
     pub(crate) fn poll_ring(mut self: Pin<&mut Self>, deadlines: &Deadlines, cx: &mut Context<'_>) -> Poll<()> {
         loop {
+            if let Some(rings_at) = self.rings_at
+                && !deadlines.any_before(rings_at)
+                && self.sleep.as_ref().is_some_and(|sleep| !sleep.is_elapsed())
+            {
+                return Poll::Pending;
+            }
             let Some(next) = deadlines.next() else { return Poll::Pending };
             if self.rings_at.is_none_or(|rings_at| rings_at > next) {
                 match &mut self.sleep {
@@ -135,6 +153,33 @@ fn bit(wait: Wait) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_alarm_rings_for_every_deadline_and_not_before() {
+        let (deadlines, start) = (Deadlines::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut alarm = std::pin::pin!(Alarm::default());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut rings = |deadlines: &Deadlines| alarm.as_mut().poll_ring(deadlines, &mut cx).is_ready();
+        assert!(!rings(&deadlines), "nothing is armed");
+        deadlines.arm(Wait::Client, at(10));
+        assert!(!rings(&deadlines));
+        // One that is earlier counts at once, and one that moved away does not ring.
+        deadlines.arm(Wait::Upstream, at(5));
+        assert!(!rings(&deadlines));
+        tokio::time::advance(Duration::from_secs(6)).await;
+        assert!(rings(&deadlines) && deadlines.expired(Wait::Upstream) && !deadlines.expired(Wait::Client));
+        deadlines.arm(Wait::Client, at(30));
+        tokio::time::advance(Duration::from_secs(6)).await;
+        assert!(!rings(&deadlines));
+        deadlines.disarm(Wait::Client);
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert!(!rings(&deadlines), "nothing is armed any more");
+        deadlines.arm(Wait::Drain, at(50));
+        assert!(!rings(&deadlines));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(rings(&deadlines) && deadlines.expired(Wait::Drain));
+    }
 
     #[test]
     fn the_earliest_wait_counts_and_expires_alone() {
