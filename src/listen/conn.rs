@@ -239,13 +239,16 @@ async fn handshake(socket: Rc<Socket>, tls: &ServerTls, protocols: Protocols) ->
     let session = acceptor.accept(TokioIo::new(SocketIo(Rc::clone(&socket)))).await?;
     let (_, state) = session.get_ref();
     let is_h2 = state.alpn_protocol() == Some(ALPN_H2) || !protocols.h1;
-    let leaf = state.peer_certificates().and_then(|chain| chain.first());
-    let proof = match leaf.map(|leaf| Identity::of(leaf)) {
-        // Who resumes with a ticket is not verified again, and the certificate may have ended since.
-        Some(identity) if identity.as_ref().is_none_or(|identity| identity.has_ended(SystemTime::now())) => {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the client's certificate has ended"));
+    let refuse = |why| io::Error::new(io::ErrorKind::InvalidData, why);
+    let proof = match state.peer_certificates().and_then(|chain| chain.first()) {
+        Some(leaf) => {
+            let identity = Identity::of(leaf).ok_or_else(|| refuse("the client's certificate cannot be read"))?;
+            // Who resumes with a ticket is not verified again, and the certificate may have ended since.
+            if identity.has_ended(SystemTime::now()) {
+                return Err(refuse("the client's certificate has ended"));
+            }
+            Proof::Given(identity)
         }
-        Some(identity) => identity.map_or(Proof::None, Proof::Given),
         None if tls.asks_for_certificates() => Proof::None,
         None => Proof::NotAskedFor,
     };
