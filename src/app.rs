@@ -12,8 +12,8 @@ use tokio::runtime::{self, LocalOptions};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
+use crate::config::address::Address;
 use crate::control::Control;
-use crate::net::Address;
 use crate::reload::Source;
 use crate::signals::Order;
 use crate::telemetry::Telemetry;

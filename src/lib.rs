@@ -28,19 +28,15 @@ mod fields;
 mod listen;
 pub mod metrics;
 pub mod net;
-mod outbox;
-mod pem;
 #[cfg(feature = "prove")]
 pub mod prove;
 pub mod proxy;
-mod proxy_protocol;
 pub mod reload;
 mod replica;
 mod signals;
 pub mod snapshot;
 mod status;
 pub mod telemetry;
-mod transport;
 #[cfg(feature = "prove")]
 pub mod trial;
 pub mod upstream;

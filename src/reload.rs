@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::config::address::Address;
 use crate::config::{self, Algorithm, BackendAddress, Config, Loaded, Problems};
 use crate::listen::Settings;
 use crate::listen::socket::{self, StdListener};
 use crate::listen::tls::ServerTls;
-use crate::net::Address;
-use crate::pem::Stamps;
+use crate::net::pem::Stamps;
 use crate::snapshot::build::{Resolved, Wires, build, wires};
 use crate::snapshot::{Shared, Snapshot};
 use crate::upstream::MemberState;

@@ -6,10 +6,10 @@ use std::time::SystemTime;
 
 use crossbeam_utils::CachePadded;
 
+use crate::config::address::Address;
 use crate::listen::Loads;
 use crate::listen::tls::ServerTls;
 use crate::metrics::WorkerCell;
-use crate::net::Address;
 use crate::snapshot::Shared;
 
 /// See the module. The control plane writes, the admin port reads.

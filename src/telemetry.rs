@@ -22,8 +22,8 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{Registry, fmt, reload};
 
+use crate::config::address::Address;
 use crate::config::model::{self, AccessLogFormat, AccessLogTarget, Level, Log, LogFormat};
-use crate::net::Address;
 
 /// Log lines that wait for stderr at most.
 const LOG_LINES_MAX: usize = 16_384;

@@ -26,7 +26,7 @@ use crate::listen::socket::{Listener, StdListener, StdStream};
 use crate::listen::{Connections, ListenerState, Loads, Settings, conn};
 use crate::metrics::WorkerCell;
 use crate::net::Stream;
-use crate::outbox::Outbox;
+use crate::net::outbox::Outbox;
 use crate::proxy::Proxy;
 use crate::snapshot::{Shared, Viewer};
 use crate::telemetry::AccessLog;

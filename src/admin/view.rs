@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::config::address::Address;
 use crate::metrics::OUTCOMES;
-use crate::net::Address;
 use crate::status::{LastReload, Status};
 use crate::upstream::health::passive::Admission;
 use crate::upstream::{Member, Pool};

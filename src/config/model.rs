@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::net::Address;
+use super::address::Address;
 
 /// Everything one process needs to know.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
+use super::address::{self, Address};
 use super::model::{AccessLogTarget, Algorithm, BackendAddress, HostPattern, PathPattern, StatusRanges};
 use super::problem::did_you_mean;
-use crate::net::{self, Address};
 
 /// Longest path of a Unix socket that the kernel takes (`sun_path` with its final zero).
 const UNIX_BYTES_MAX: usize = 107;
@@ -49,7 +49,7 @@ pub(super) fn listener_address(text: &str) -> Result<Address, String> {
 
 /// `unix:/run/app.sock`; `None` if it is something else.
 fn unix_socket(text: &str) -> Option<Result<Address, String>> {
-    let file = text.strip_prefix(net::UNIX)?;
+    let file = text.strip_prefix(address::UNIX)?;
     let is_absolute = Path::new(file).is_absolute() && file.len() <= UNIX_BYTES_MAX;
     let help = "write an absolute path of at most 107 bytes, as in \"unix:/run/app.sock\"";
     Some(if is_absolute {

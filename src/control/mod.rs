@@ -16,9 +16,9 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, interval, sleep};
 
 use crate::app::Ended;
+use crate::config::address::Address;
 use crate::config::{Config, Loaded};
-use crate::net::Address;
-use crate::pem::Watched;
+use crate::net::pem::Watched;
 use crate::reload::{Live, Source, names};
 use crate::signals::{Order, Signals};
 use crate::status::Status;

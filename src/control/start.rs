@@ -15,7 +15,7 @@ use crate::app::{Options, StartError};
 use crate::config::Config;
 use crate::listen::Loads;
 use crate::listen::permits::{self, Peers};
-use crate::pem::Watched;
+use crate::net::pem::Watched;
 use crate::reload::{Live, names};
 use crate::signals::{Order, Signals};
 use crate::status::Status;

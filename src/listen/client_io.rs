@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::h2_guard::Guard;
 use crate::deadlines::Wait;
-use crate::outbox::SocketIo;
+use crate::net::outbox::SocketIo;
 use crate::proxy::Client;
 
 /// How long a closed connection goes on discarding what the client still sends. Closing at once would make the kernel answer
@@ -30,7 +30,7 @@ pub(super) const LINGER_BYTES_MAX: usize = 8 << 20;
 const WATCHED_READ: usize = 16 * 1024;
 
 /// A client's connection in TLS, if it is in TLS.
-pub(super) type Transport = crate::transport::Transport<TlsStream<TokioIo<SocketIo>>>;
+pub(super) type Transport = crate::net::transport::Transport<TlsStream<TokioIo<SocketIo>>>;
 
 /// See the module.
 pub(super) struct ClientIo {

@@ -20,10 +20,10 @@ use super::{ListenerState, Registration, h1, h2};
 use crate::config::model::{AcceptProxy, Protocols};
 use crate::deadlines::{Alarm, Deadlines, Wait};
 use crate::net::Stream;
-use crate::outbox::{Socket, SocketIo};
-use crate::pem::ALPN_H2;
+use crate::net::outbox::{Socket, SocketIo};
+use crate::net::pem::ALPN_H2;
+use crate::net::proxy_protocol::{self, Parsed};
 use crate::proxy::{Arrival, Connection, Identity, Proof, Proxy};
-use crate::proxy_protocol::{self, Parsed};
 
 /// How long a connection that has not had its first request may wait for it when its listener drains.
 pub(super) const FIRST_REQUEST_WHEN_DRAINING: Duration = Duration::from_secs(1);

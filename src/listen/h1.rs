@@ -19,7 +19,7 @@ use super::client_io::{ClientIo, Transport};
 use super::conn::{FIRST_REQUEST_WHEN_DRAINING, Visit};
 use crate::config::model::{Limits, Timeouts};
 use crate::deadlines::{Alarm, Wait};
-use crate::outbox::Socket;
+use crate::net::outbox::Socket;
 use crate::proxy::body::ResponseBody;
 use crate::proxy::{self, Client, Connection};
 

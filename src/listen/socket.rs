@@ -10,7 +10,8 @@ use std::path::Path;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use crate::net::{Address, Stream};
+use crate::config::address::Address;
+use crate::net::Stream;
 
 /// Connections the kernel keeps for us until they are accepted, per worker; it may allow fewer (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;

@@ -18,7 +18,7 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::config::model::{CertificateFiles, ClientCa, Protocols, Tls};
-use crate::pem::{self, Stamps, Watched};
+use crate::net::pem::{self, Stamps, Watched};
 
 /// A certificate that ends so soon is warned of.
 const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);

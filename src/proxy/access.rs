@@ -9,9 +9,9 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode, Version};
 
+use crate::config::address::Address;
 use crate::fields::X_REQUEST_ID;
 use crate::metrics::Outcome;
-use crate::net::Address;
 use crate::telemetry::AccessRecord;
 use crate::upstream::Pool;
 

@@ -21,7 +21,7 @@ use super::retry::Failure;
 use super::{framing, grpc};
 use crate::config::model::Timeouts;
 use crate::deadlines::{Deadlines, Wait};
-use crate::proxy_protocol;
+use crate::net::proxy_protocol;
 use crate::upstream::Lease;
 use crate::upstream::connection::{Link, Preamble, UpstreamConnection};
 use crate::upstream::connections::WorkerEndpoint;

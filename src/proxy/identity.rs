@@ -6,7 +6,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::fields::{CLIENT_CERT, X_CLIENT_CERT_SUBJECT};
-use crate::pem;
+use crate::net::pem;
 
 /// A verified certificate, as field values.
 #[derive(Debug, Clone)]

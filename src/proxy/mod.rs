@@ -33,11 +33,11 @@ use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::config::address;
 use crate::deadlines::{Deadlines, Wait};
 use crate::fields;
 use crate::metrics::WorkerCell;
-use crate::net;
-use crate::outbox::{Outbox, Socket};
+use crate::net::outbox::{Outbox, Socket};
 use crate::snapshot::{Snapshot, View, Viewer};
 use crate::telemetry::AccessLog;
 use crate::upstream::Tried;
@@ -418,7 +418,7 @@ fn route(outgoing: &mut Outgoing, view: &View) -> Result<(Host, usize), Cause> {
     // Only an HTTP/1.0 client may leave the host out; the replica's HTTP/1.1 needs one.
     let host = host.unwrap_or_else(|| {
         let first = view.snapshot.pools[pool].members.first();
-        let value = first.and_then(|first| HeaderValue::try_from(net::host_field(&first.backend)).ok());
+        let value = first.and_then(|first| HeaderValue::try_from(address::host_field(&first.backend)).ok());
         Host { value: value.unwrap_or_else(|| HeaderValue::from_static("")), is_field: false }
     });
     Ok((host, pool))

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::Snapshot;
 use super::routes::Routes;
+use crate::config::address::Address;
 use crate::config::model::{self, BackendAddress, BackendState, Config};
-use crate::net::Address;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::health::{Health, Machine};
 use crate::upstream::wire::Wire;

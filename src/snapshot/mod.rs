@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use crate::config::model::{Limits, Route, Timeouts};
-use crate::outbox::Outbox;
+use crate::net::outbox::Outbox;
 use crate::upstream::connections::WorkerEndpoint;
 use crate::upstream::{Member, Pool};
 use routes::Routes;

@@ -26,7 +26,7 @@ use super::record::Record;
 use super::wire::{ClientTls, Speech, Wire};
 use crate::config::model::ProxyVersion;
 use crate::net::Stream;
-use crate::outbox::{Outbox, Socket};
+use crate::net::outbox::{Outbox, Socket};
 
 /// Connections that were used so shortly before are taken without asking the kernel whether they were closed meanwhile; the
 /// runtime has heard of it by then.

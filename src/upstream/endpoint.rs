@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::health::passive::Passive;
 use super::health::{Health, Machine};
 use super::idle::IdleLimit;
+use crate::config::address::Address;
 use crate::metrics::Counter;
-use crate::net::Address;
 
 /// One address that takes attempts.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 use super::record::UpstreamIo;
 use super::request_body::{Recall, RequestBody};
 use super::wire::NoTls;
-use crate::outbox::Socket;
+use crate::net::outbox::Socket;
 
 /// Streams on one connection, if the endpoint does not want fewer.
 const STREAMS_MAX: usize = 100;

@@ -13,8 +13,8 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 
 use super::wire::Session;
-use crate::outbox::{Socket, SocketIo};
-use crate::transport::Transport;
+use crate::net::outbox::{Socket, SocketIo};
+use crate::net::transport::Transport;
 
 /// Bound of the read and the write buffer of a connection to an endpoint, and so of an answer's head.
 pub(super) const BUFFER_BYTES_MAX: usize = 256 * 1024;

@@ -9,8 +9,8 @@ use crossbeam_utils::CachePadded;
 use super::budget::Budget;
 use super::endpoint::Endpoint;
 use super::queue::Queue;
+use crate::config::address::Address;
 use crate::metrics::{self, PoolCell};
-use crate::net::Address;
 
 /// Endpoints that have left a pool and are remembered, at most.
 const RETIRED_MAX: usize = 1024;

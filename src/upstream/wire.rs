@@ -15,10 +15,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::config::address;
 use crate::config::model::{Protocol, ProxyVersion, UpstreamTls};
-use crate::net;
-use crate::outbox::SocketIo;
-use crate::pem::{self, Stamps};
+use crate::net::outbox::SocketIo;
+use crate::net::pem::{self, Stamps};
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -192,7 +192,7 @@ fn system_roots() -> Result<RootCertStore, String> {
 
 /// The host of `host:port`, without the brackets of an IPv6 address.
 fn host_of(backend: &str) -> &str {
-    let backend = net::host_field(backend);
+    let backend = address::host_field(backend);
     let host = backend.rsplit_once(':').map_or(backend, |(host, _)| host);
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     if bare.parse::<IpAddr>().is_ok() { bare } else { host }

@@ -21,9 +21,10 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use super::{Health, Verdict};
+use crate::config::address::{self, Address};
 use crate::config::model::{HealthCheck, Probe, StatusRanges};
-use crate::net::{self, Address, Stream};
-use crate::proxy_protocol;
+use crate::net::Stream;
+use crate::net::proxy_protocol;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::wire::{Speech, Wire};
 use crate::upstream::{MemberState, Pool};
@@ -128,7 +129,7 @@ pub async fn probe(address: &Address, probe: &Probe, speech: &Speech) -> Verdict
     match probe {
         Probe::Tcp => Ok(()),
         Probe::Http { path, host, status, body } => {
-            let host = host.as_deref().unwrap_or(net::host_field(backend));
+            let host = host.as_deref().unwrap_or(address::host_field(backend));
             let request = Request::get(path).header(HOST, host).header(USER_AGENT, USER_AGENT_SENT);
             let request = request.body(Full::default()).map_err(|error| format!("cannot ask for {path}: {error}"))?;
             exchange(io, is_h2, scheme, request, async |response| http_verdict(response, status, body.as_deref()).await)
@@ -136,7 +137,7 @@ pub async fn probe(address: &Address, probe: &Probe, speech: &Speech) -> Verdict
         }
         Probe::Grpc { .. } if !is_h2 => Err("the replica does not speak HTTP/2".to_owned()),
         Probe::Grpc { service } => {
-            let request = grpc_check().header(HOST, net::host_field(backend)).header(USER_AGENT, USER_AGENT_SENT);
+            let request = grpc_check().header(HOST, address::host_field(backend)).header(USER_AGENT, USER_AGENT_SENT);
             let request = request.body(grpc_message(service)).map_err(|error| format!("cannot ask: {error}"))?;
             exchange(io, is_h2, scheme, request, grpc_verdict).await
         }

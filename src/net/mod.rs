@@ -1,70 +1,26 @@
-//! Addresses and connections, of TCP or of a Unix socket.
+//! Sockets: connections of TCP or of a Unix socket, and what stands between them and HTTP.
 
-use std::fmt;
+pub(crate) mod outbox;
+pub(crate) mod pem;
+pub(crate) mod proxy_protocol;
+pub(crate) mod transport;
+
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::sleep;
 
+use crate::config::address::Address;
+
 /// Pause before a Unix socket with a full queue is asked again.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
-
-/// How the address of a Unix socket begins.
-pub const UNIX: &str = "unix:";
-
-/// What a backend, as written, is called in a `Host` field: a file is no host.
-pub fn host_field(backend: &str) -> &str {
-    if backend.starts_with(UNIX) { "localhost" } else { backend }
-}
-
-/// Where something listens.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Address {
-    /// An IP address and a TCP port.
-    Tcp(SocketAddr),
-    /// The file of a Unix socket.
-    Unix(Arc<Path>),
-}
-
-impl Address {
-    /// The IP address and port, if it has them.
-    pub fn tcp(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(address) => Some(*address),
-            Self::Unix(_) => None,
-        }
-    }
-}
-
-impl<T: Into<SocketAddr>> From<T> for Address {
-    fn from(address: T) -> Self {
-        Self::Tcp(address.into())
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(file) => write!(f, "{UNIX}{}", file.display()),
-        }
-    }
-}
-
-impl Serialize for Address {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
 
 /// A connection.
 #[derive(Debug)]

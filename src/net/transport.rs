@@ -9,7 +9,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::outbox::Socket;
+use super::outbox::Socket;
 
 /// See the module; `S` is the TLS of a client or of a server.
 #[derive(Debug)]
