@@ -25,9 +25,11 @@ mod control;
 pub mod deadlines;
 pub mod demo;
 mod fields;
+pub mod link;
 mod listen;
 pub mod metrics;
 pub mod net;
+pub mod pool;
 #[cfg(feature = "prove")]
 pub mod prove;
 pub mod proxy;
@@ -39,6 +41,5 @@ mod status;
 pub mod telemetry;
 #[cfg(feature = "prove")]
 pub mod trial;
-pub mod upstream;
 mod watch;
 mod worker;

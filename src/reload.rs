@@ -17,9 +17,9 @@ use crate::listen::Settings;
 use crate::listen::socket::{self, StdListener};
 use crate::listen::tls::ServerTls;
 use crate::net::pem::Stamps;
+use crate::pool::MemberState;
 use crate::snapshot::build::{Resolved, Wires, build, wires};
 use crate::snapshot::{Shared, Snapshot};
-use crate::upstream::MemberState;
 use crate::worker::{Command, Worker};
 
 /// Where the config comes from, and what the command line has to say about it.
@@ -342,7 +342,7 @@ fn differences(before: &Snapshot, next: &Snapshot) -> Vec<String> {
             changes.push(format!("pool {} is new with {} endpoints", pool.name, pool.members.len()));
             continue;
         };
-        let describe = |pool: &crate::upstream::Pool| -> Vec<(Address, MemberState, u32)> {
+        let describe = |pool: &crate::pool::Pool| -> Vec<(Address, MemberState, u32)> {
             pool.members.iter().map(|m| (m.endpoint.address.clone(), m.state, m.weight)).collect()
         };
         let (was, is) = (describe(old), describe(pool));
@@ -360,7 +360,7 @@ fn differences(before: &Snapshot, next: &Snapshot) -> Vec<String> {
         }
         parts.extend((old.algorithm != pool.algorithm).then(|| format!("balance is {} now", pool.algorithm)));
         parts.extend((old.health != pool.health).then(|| "health check changed".to_owned()));
-        let waits = |pool: &crate::upstream::Pool| (pool.max_requests, pool.queue.clone());
+        let waits = |pool: &crate::pool::Pool| (pool.max_requests, pool.queue.clone());
         parts.extend((waits(old) != waits(pool)).then(|| "max_requests or queue changed".to_owned()));
         parts.extend((!old.wire.is_same(&pool.wire)).then(|| "protocol or tls changed".to_owned()));
         parts.extend((old.eject != pool.eject).then(|| "eject changed".to_owned()));

@@ -21,6 +21,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use crate::link::view::Viewer;
 use crate::listen::permits::{Peers, Permit};
 use crate::listen::socket::{Listener, StdListener, StdStream};
 use crate::listen::{Connections, ListenerState, Loads, Settings, conn};
@@ -28,7 +29,7 @@ use crate::metrics::WorkerCell;
 use crate::net::Stream;
 use crate::net::outbox::Outbox;
 use crate::proxy::Proxy;
-use crate::snapshot::{Shared, Viewer};
+use crate::snapshot::Shared;
 use crate::telemetry::AccessLog;
 
 /// Commands and handed-over connections that wait for a worker at most.

@@ -11,10 +11,10 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::metrics::{Counter, HistogramSum, OUTCOMES, PoolCell, WorkerCell, bucket_bound};
+use crate::pool::endpoint::EndpointCell;
+use crate::pool::health::Health;
+use crate::pool::{Member, Mode, Pool};
 use crate::status::Status;
-use crate::upstream::endpoint::EndpointCell;
-use crate::upstream::health::Health;
-use crate::upstream::{Member, Mode, Pool};
 
 /// What Prometheus expects of OpenMetrics text.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use crate::config::address::Address;
 use crate::metrics::OUTCOMES;
+use crate::pool::health::passive::Admission;
+use crate::pool::{Member, Pool};
 use crate::status::{LastReload, Status};
-use crate::upstream::health::passive::Admission;
-use crate::upstream::{Member, Pool};
 
 /// See the module.
 #[derive(Debug, Serialize)]

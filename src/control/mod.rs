@@ -3,6 +3,8 @@
 //! One loop over what may happen: a signal or an order, a change of the config file, new addresses for a name, a new endpoint
 //! that passed its first check. Probes and the admin port run beside it on the same thread.
 
+mod discover;
+pub(crate) mod probes;
 mod start;
 
 use std::num::NonZeroUsize;
@@ -19,15 +21,15 @@ use crate::app::Ended;
 use crate::config::address::Address;
 use crate::config::{Config, Loaded};
 use crate::net::pem::Watched;
+use crate::pool::MemberState;
 use crate::reload::{Live, Source, names};
 use crate::signals::{Order, Signals};
 use crate::status::Status;
 use crate::telemetry::{AccessLog, Telemetry};
-use crate::upstream::MemberState;
-use crate::upstream::discover::{Answer, Discovery};
-use crate::upstream::health::active::Probers;
 use crate::watch::Watch;
 use crate::worker::{Command, Worker};
+use discover::{Answer, Discovery};
+use probes::Probers;
 
 /// How often a stopping process looks whether its workers have ended.
 const STOP_POLL: Duration = Duration::from_millis(10);

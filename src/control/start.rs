@@ -11,19 +11,19 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout};
 
 use super::Control;
+use super::probes::{OnVerdict, Probers, first_verdict_within};
 use crate::app::{Options, StartError};
 use crate::config::Config;
 use crate::listen::Loads;
 use crate::listen::permits::{self, Peers};
 use crate::net::pem::Watched;
+use crate::pool::endpoint::Endpoint;
+use crate::pool::health::Health;
+use crate::pool::{MemberState, Mode};
 use crate::reload::{Live, names};
 use crate::signals::{Order, Signals};
 use crate::status::Status;
 use crate::telemetry::AccessLog;
-use crate::upstream::endpoint::Endpoint;
-use crate::upstream::health::Health;
-use crate::upstream::health::active::{OnVerdict, Probers, first_verdict_within};
-use crate::upstream::{MemberState, Mode};
 use crate::worker::{self, Command, Shares};
 use crate::{admin, metrics};
 

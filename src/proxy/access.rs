@@ -12,8 +12,8 @@ use http::{HeaderValue, Method, StatusCode, Version};
 use crate::config::address::Address;
 use crate::fields::X_REQUEST_ID;
 use crate::metrics::Outcome;
+use crate::pool::Pool;
 use crate::telemetry::AccessRecord;
-use crate::upstream::Pool;
 
 /// What is known when the head has been read. Everything in it is a reference count, not a copy.
 #[derive(Debug)]

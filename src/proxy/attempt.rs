@@ -21,13 +21,13 @@ use super::retry::Failure;
 use super::{framing, grpc};
 use crate::config::model::Timeouts;
 use crate::deadlines::{Deadlines, Wait};
+use crate::link::Lease;
+use crate::link::WorkerEndpoint;
+use crate::link::h1::{Link, Preamble, UpstreamConnection};
+use crate::link::record::Record;
+use crate::link::request_body::{Bounds, RequestBody, Upload};
 use crate::net::proxy_protocol;
-use crate::upstream::Lease;
-use crate::upstream::connection::{Link, Preamble, UpstreamConnection};
-use crate::upstream::connections::WorkerEndpoint;
-use crate::upstream::record::Record;
-use crate::upstream::request_body::{Bounds, RequestBody, Upload};
-use crate::upstream::wire::NoTls;
+use crate::pool::wire::NoTls;
 
 /// A request that may have to be sent more than once.
 #[derive(Debug)]

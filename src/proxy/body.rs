@@ -19,10 +19,10 @@ use super::Turn;
 use super::exchange::Exchange;
 use crate::deadlines::Wait;
 use crate::fields;
+use crate::link::Lease;
+use crate::link::h1::UpstreamConnection;
+use crate::link::request_body::{BodyFailure, Upload};
 use crate::metrics::Outcome;
-use crate::upstream::Lease;
-use crate::upstream::connection::UpstreamConnection;
-use crate::upstream::request_body::{BodyFailure, Upload};
 
 /// See the module.
 #[derive(Debug)]

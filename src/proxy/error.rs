@@ -10,7 +10,7 @@ use http::{Response, StatusCode};
 
 use super::body::ResponseBody;
 use super::{Turn, grpc};
-use crate::upstream::request_body::BodyFailure;
+use crate::link::request_body::BodyFailure;
 
 /// The header field that names the cause.
 pub(crate) const ERROR_FIELD: HeaderName = HeaderName::from_static("x-unstick-error");

@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use super::access::AccessDraft;
 use super::{Client, Proxy};
+use crate::link::h1::UpstreamConnection;
+use crate::link::view::View;
+use crate::link::{InFlight, WorkerEndpoint};
 use crate::metrics::{Outcome, PoolCell};
-use crate::snapshot::View;
-use crate::upstream::Pool;
-use crate::upstream::connection::UpstreamConnection;
-use crate::upstream::connections::{InFlight, WorkerEndpoint};
+use crate::pool::Pool;
 
 /// See the module.
 #[derive(Debug)]

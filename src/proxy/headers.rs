@@ -18,7 +18,7 @@ use http::header::{
 use super::identity::{self, Identity, Proof};
 use super::target::Host;
 use crate::fields::{self, KEEP_ALIVE, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
-use crate::upstream::idle::keep_alive_timeout;
+use crate::pool::idle::keep_alive_timeout;
 
 /// Longest `X-Request-Id` that is believed.
 const REQUEST_ID_BYTES_MAX: usize = 128;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::error::Cause;
 use crate::deadlines::{Deadlines, Wait};
-use crate::upstream::{Pool, Tried};
+use crate::pool::{Pool, Tried};
 
 /// Who waits looks again after this time even if no request has ended: room appears also when an endpoint becomes healthy.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

@@ -20,7 +20,7 @@ use super::Client;
 use super::exchange::Exchange;
 use super::websocket::{self, Frames};
 use crate::deadlines::{Alarm, Wait};
-use crate::upstream::record::UpstreamIo;
+use crate::link::record::UpstreamIo;
 
 /// Bytes moved at once.
 const CHUNK: usize = 16 * 1024;

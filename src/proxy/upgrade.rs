@@ -20,7 +20,7 @@ use super::error::Cause;
 use super::exchange::Exchange;
 use super::headers::{self, Seen};
 use super::tunnel::Tunnel;
-use crate::upstream::connection::Link;
+use crate::link::h1::Link;
 
 const WEBSOCKET: &str = "websocket";
 

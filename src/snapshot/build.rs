@@ -10,10 +10,10 @@ use super::Snapshot;
 use super::routes::Routes;
 use crate::config::address::Address;
 use crate::config::model::{self, BackendAddress, BackendState, Config};
-use crate::upstream::endpoint::Endpoint;
-use crate::upstream::health::{Health, Machine};
-use crate::upstream::wire::Wire;
-use crate::upstream::{Member, MemberState, Pool, PoolShared};
+use crate::pool::endpoint::Endpoint;
+use crate::pool::health::{Health, Machine};
+use crate::pool::wire::Wire;
+use crate::pool::{Member, MemberState, Pool, PoolShared};
 
 /// Addresses of backend names, as last resolved.
 pub type Resolved = BTreeMap<String, Vec<IpAddr>>;

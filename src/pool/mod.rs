@@ -1,22 +1,16 @@
-//! Pools of interchangeable endpoints: who may be picked, who is picked.
+//! Pools of interchangeable endpoints: what all threads share of them. Who may be picked, who is picked.
 //!
-//! Knows nothing of routes, headers or clients. The shared half ([`Pool`], [`endpoint::Endpoint`]) is one immutable value
-//! with atomics in it; the other half ([`connections`]) belongs to one worker and needs neither locks nor atomics.
+//! Knows nothing of routes, header fields or clients. [`Pool`] and [`endpoint::Endpoint`] are immutable values with atomics in
+//! them. A worker's own half, its connections, is `link`.
 
 pub mod balance;
 mod budget;
-pub mod connection;
-pub mod connections;
-pub mod discover;
+mod clock;
 pub mod endpoint;
 pub mod health;
 pub mod idle;
-mod multiplex;
 mod pick;
 pub mod queue;
-mod quiet;
-pub mod record;
-pub mod request_body;
 mod shared;
 pub mod wire;
 
@@ -30,7 +24,6 @@ use crate::config::model::{self, Algorithm, HealthCheck};
 use balance::Balance;
 use endpoint::Endpoint;
 use health::Health;
-pub use multiplex::Lease;
 pub use pick::Tried;
 pub use shared::PoolShared;
 use wire::{Speech, Wire};

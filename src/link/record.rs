@@ -12,9 +12,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 
-use super::wire::Session;
 use crate::net::outbox::{Socket, SocketIo};
 use crate::net::transport::Transport;
+use crate::pool::wire::Session;
 
 /// Bound of the read and the write buffer of a connection to an endpoint, and so of an answer's head.
 pub(super) const BUFFER_BYTES_MAX: usize = 256 * 1024;

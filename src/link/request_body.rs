@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::multiplex::Place;
+use super::slot::Slot;
 use crate::deadlines::{Deadlines, Wait};
 use crate::fields;
 
@@ -43,7 +43,7 @@ struct Reader {
 #[derive(Debug)]
 struct Leash {
     /// The stream that is being written to: it is taken until its body has ended, even if the answer has.
-    _place: Place,
+    _slot: Slot,
     is_recalled: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -163,10 +163,10 @@ impl RequestBody {
         Self(Some(Reader { upload: Rc::clone(upload), replayed: 0, leash: None }))
     }
 
-    /// For a reader in a task of its own, which writes to the stream at `place`; gives the place back if there is nothing to read.
-    pub(super) fn leash(&mut self, place: Place) -> Result<Recall, Place> {
-        let Some(reader) = &mut self.0 else { return Err(place) };
-        let leash = Leash { _place: place, is_recalled: Cell::default(), waker: RefCell::default() };
+    /// For a reader in a task of its own, which writes to the stream of `slot`; gives it back if there is nothing to read.
+    pub(super) fn leash(&mut self, slot: Slot) -> Result<Recall, Slot> {
+        let Some(reader) = &mut self.0 else { return Err(slot) };
+        let leash = Leash { _slot: slot, is_recalled: Cell::default(), waker: RefCell::default() };
         Ok(Recall(Rc::clone(reader.leash.insert(Rc::new(leash)))))
     }
 }

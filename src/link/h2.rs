@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -23,8 +23,9 @@ use tokio::time::{Instant, sleep};
 
 use super::record::UpstreamIo;
 use super::request_body::{Recall, RequestBody};
-use super::wire::NoTls;
+use super::slot::Slot;
 use crate::net::outbox::Socket;
+use crate::pool::wire::NoTls;
 
 /// Streams on one connection, if the endpoint does not want fewer.
 const STREAMS_MAX: usize = 100;
@@ -56,7 +57,7 @@ struct Shared {
     sender: http2::SendRequest<RequestBody>,
     scheme: Scheme,
     /// Streams that are open.
-    streams: Cell<usize>,
+    streams: Rc<Cell<usize>>,
     /// Requests that wait for their answer or its end.
     requests: Cell<usize>,
     /// Gone when it is over: only then does hyper give back the requests that it has not begun.
@@ -95,25 +96,6 @@ impl Drop for Shared {
     }
 }
 
-/// One of the streams that a connection may have at one time: taken until the answer and the request body have both ended.
-#[derive(Debug)]
-pub(super) struct Place(Weak<Shared>);
-
-impl Place {
-    fn on(shared: &Rc<Shared>) -> Self {
-        shared.streams.set(shared.streams.get() + 1);
-        Self(Rc::downgrade(shared))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Some(shared) = self.0.upgrade() {
-            shared.streams.set(shared.streams.get() - 1);
-        }
-    }
-}
-
 /// One request's share in a connection. Dropping it says that no more of the answer is wanted: what the endpoint has not got of the
 /// request body until then, it does not get.
 #[derive(Debug)]
@@ -121,7 +103,7 @@ pub struct Lease {
     shared: Rc<Shared>,
     is_reused: bool,
     /// Until a request with a body takes it along.
-    place: Option<Place>,
+    slot: Option<Slot>,
     recall: Option<Recall>,
 }
 
@@ -141,7 +123,7 @@ impl Lease {
         Box::new(Self {
             shared: Rc::clone(shared),
             is_reused: shared.was_used.replace(true),
-            place: Some(Place::on(shared)),
+            slot: Some(Slot::take(&shared.streams)),
             recall: None,
         })
     }
@@ -166,10 +148,10 @@ impl Lease {
         &mut self,
         mut request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
-        if let Some(place) = self.place.take() {
-            match request.body_mut().leash(place) {
+        if let Some(slot) = self.slot.take() {
+            match request.body_mut().leash(slot) {
                 Ok(recall) => self.recall = Some(recall),
-                Err(place) => self.place = Some(place),
+                Err(slot) => self.slot = Some(slot),
             }
         }
         self.shared.sender.clone().try_send_request(request)
@@ -224,7 +206,7 @@ impl Multiplexed {
             socket,
             sender,
             scheme,
-            streams: Cell::new(0),
+            streams: Rc::default(),
             requests: Cell::new(0),
             connection: Rc::clone(&connection),
             is_over: Cell::new(false),

@@ -27,15 +27,15 @@ const ANSWERS_MAX: usize = 64;
 
 /// A name has new addresses.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The name.
-    pub host: String,
+    pub(crate) host: String,
     /// Its addresses, sorted, never empty.
-    pub addresses: Vec<IpAddr>,
+    pub(crate) addresses: Vec<IpAddr>,
 }
 
 /// The resolving tasks, one per name.
-pub struct Discovery {
+pub(crate) struct Discovery {
     resolver: TokioResolver,
     servers: Vec<SocketAddr>,
     tasks: HashMap<String, Task>,
@@ -55,7 +55,7 @@ impl Discovery {
     ///
     /// # Errors
     /// When the system's resolver configuration cannot be read.
-    pub fn new(servers: &[SocketAddr]) -> Result<(Self, mpsc::Receiver<Answer>), String> {
+    pub(crate) fn new(servers: &[SocketAddr]) -> Result<(Self, mpsc::Receiver<Answer>), String> {
         let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
         let discovery =
             Self { resolver: resolver(servers)?, servers: servers.to_vec(), tasks: HashMap::new(), answers };
@@ -66,7 +66,7 @@ impl Discovery {
     ///
     /// # Errors
     /// When the system's resolver configuration cannot be read; then nothing changes.
-    pub fn sync(&mut self, names: &BTreeSet<String>, servers: &[SocketAddr]) -> Result<(), String> {
+    pub(crate) fn sync(&mut self, names: &BTreeSet<String>, servers: &[SocketAddr]) -> Result<(), String> {
         if self.servers != servers {
             self.resolver = resolver(servers)?;
             self.servers = servers.to_vec();

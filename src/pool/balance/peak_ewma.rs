@@ -1,6 +1,6 @@
 //! Peak EWMA: draw two by weight, take the one whose recent latency times requests under way costs less.
 //!
-//! The latency is the peak-sensitive moving average of [`crate::upstream::endpoint::Latency`]. An endpoint without a sample
+//! The latency is the peak-sensitive moving average of [`crate::pool::endpoint::Latency`]. An endpoint without a sample
 //! costs nothing while it is idle, so that it gets one, and much while its first request is still out. After Finagle's
 //! `p2c` balancer with the `peak EWMA` load metric.
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::model::Eject;
-use crate::upstream::endpoint::since_epoch_ns;
+use crate::pool::clock::since_epoch_ns;
 
 /// How long a failure counts as load; its weight falls evenly to nothing.
 const LOAD_LASTS_NS: u64 = 5_000_000_000;

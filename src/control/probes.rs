@@ -20,14 +20,14 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
-use super::{Health, Verdict};
 use crate::config::address::{self, Address};
 use crate::config::model::{HealthCheck, Probe, StatusRanges};
 use crate::net::Stream;
 use crate::net::proxy_protocol;
-use crate::upstream::endpoint::Endpoint;
-use crate::upstream::wire::{Speech, Wire};
-use crate::upstream::{MemberState, Pool};
+use crate::pool::endpoint::Endpoint;
+use crate::pool::health::{Health, Verdict};
+use crate::pool::wire::{Speech, Wire};
+use crate::pool::{MemberState, Pool};
 
 /// Bytes of a probe's answer that are looked at for the expected text.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -36,10 +36,10 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 const USER_AGENT_SENT: &str = "unstick-health";
 
 /// Told of every verdict: the endpoint, and its new health if that changed.
-pub type OnVerdict = Rc<dyn Fn(&Endpoint, Option<Health>)>;
+pub(crate) type OnVerdict = Rc<dyn Fn(&Endpoint, Option<Health>)>;
 
 /// The probing tasks of all pools.
-pub struct Probers {
+pub(crate) struct Probers {
     tasks: HashMap<(Arc<str>, Address), Prober>,
     on_verdict: OnVerdict,
 }
@@ -59,12 +59,12 @@ impl Drop for Prober {
 
 impl Probers {
     /// No tasks yet.
-    pub fn new(on_verdict: OnVerdict) -> Self {
+    pub(crate) fn new(on_verdict: OnVerdict) -> Self {
         Self { tasks: HashMap::new(), on_verdict }
     }
 
     /// Probes what these pools want probed, from now on: new endpoints at once, those that stay as before.
-    pub fn sync<'a>(&mut self, pools: impl Iterator<Item = &'a Arc<Pool>>) {
+    pub(crate) fn sync<'a>(&mut self, pools: impl Iterator<Item = &'a Arc<Pool>>) {
         let mut before = std::mem::take(&mut self.tasks);
         for pool in pools {
             let Some(check) = &pool.health else { continue };
@@ -108,7 +108,7 @@ async fn watch(endpoint: Arc<Endpoint>, check: HealthCheck, speech: Speech, on_v
 ///
 /// # Errors
 /// Why it did not pass, in a few words.
-pub async fn probe(address: &Address, probe: &Probe, speech: &Speech) -> Verdict {
+pub(crate) async fn probe(address: &Address, probe: &Probe, speech: &Speech) -> Verdict {
     let Speech { wire, proxy_protocol, backend } = speech;
     let mut stream = Stream::connect(address).await.map_err(|error| format!("connect: {}", plain(&error)))?;
     if let Some(version) = proxy_protocol {
@@ -280,6 +280,6 @@ fn plain(error: &io::Error) -> String {
 }
 
 /// How long the first verdicts of a pool may take at most.
-pub fn first_verdict_within(check: &HealthCheck) -> Duration {
+pub(crate) fn first_verdict_within(check: &HealthCheck) -> Duration {
     check.timeout + Duration::from_millis(250)
 }

@@ -14,11 +14,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use tokio::time::Instant;
 
-use super::multiplex::Lease;
+use super::h2::Lease;
 use super::quiet::QuietWaker;
 use super::record::{BUFFER_BYTES_MAX, Record, UpstreamIo};
 use super::request_body::RequestBody;
-use super::wire::Session;
+use crate::pool::wire::Session;
 
 /// What a connection begins with that serves one client only.
 #[derive(Debug)]

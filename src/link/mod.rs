@@ -7,6 +7,14 @@
 //!
 //! The most recently used connection is taken first, so that surplus ones grow old and are closed.
 
+pub mod h1;
+mod h2;
+mod quiet;
+pub mod record;
+pub mod request_body;
+mod slot;
+pub mod view;
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
@@ -18,15 +26,16 @@ use http::uri::Scheme;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
-use super::connection::{Link, Look, Preamble, UpstreamConnection};
-use super::endpoint::{Endpoint, EndpointCell};
-use super::multiplex::{Lease, Multiplexed};
-use super::queue::Queue;
-use super::record::Record;
-use super::wire::{ClientTls, Speech, Wire};
 use crate::config::model::ProxyVersion;
 use crate::net::Stream;
 use crate::net::outbox::{Outbox, Socket};
+use crate::pool::endpoint::{Endpoint, EndpointCell};
+use crate::pool::queue::Queue;
+use crate::pool::wire::{ClientTls, Speech, Wire};
+use h1::{Link, Look, Preamble, UpstreamConnection};
+pub use h2::Lease;
+use h2::Multiplexed;
+use record::Record;
 
 /// Connections that were used so shortly before are taken without asking the kernel whether they were closed meanwhile; the
 /// runtime has heard of it by then.
@@ -282,7 +291,7 @@ impl WorkerEndpoint {
 pub struct InFlight(Rc<WorkerEndpoint>);
 
 impl InFlight {
-    /// Takes over a request that [`super::Pool::acquire`] has counted on `endpoint`.
+    /// Takes over a request that [`crate::pool::Pool::acquire`] has counted on `endpoint`.
     pub fn adopt(endpoint: Rc<WorkerEndpoint>) -> Self {
         Self(endpoint)
     }

@@ -66,7 +66,7 @@ pub struct ClientTls {
 pub(crate) struct NoTls(String);
 
 impl NoTls {
-    pub(super) fn because(why: &dyn std::error::Error) -> io::Error {
+    pub(crate) fn because(why: &dyn std::error::Error) -> io::Error {
         io::Error::other(Self(why.to_string()))
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crossbeam_utils::CachePadded;
 use tokio::time::Instant;
 
+use super::clock::since_epoch_ns;
 use super::health::passive::Passive;
 use super::health::{Health, Machine};
 use super::idle::IdleLimit;
@@ -119,7 +120,7 @@ impl Endpoint {
         self.in_flight.fetch_update(SeqCst, SeqCst, |now| (now < most).then_some(now + 1)).is_ok()
     }
 
-    /// Counts one request less. Every `begin` has exactly one `end`; [`super::connections::InFlight`] sees to it.
+    /// Counts one request less. Every `begin` has exactly one `end`; [`crate::link::InFlight`] sees to it.
     pub fn end(&self) {
         // Ordered before the look at who waits, see `super::queue`.
         self.in_flight.fetch_sub(1, SeqCst);
@@ -187,17 +188,6 @@ impl Latency {
     pub fn average(&self) -> Duration {
         Duration::from_nanos(self.average_ns.load(Relaxed))
     }
-}
-
-/// Nanoseconds from a fixed point an hour before the first call to `now`, so that an instant fits into an atomic. Never 0 in
-/// practice, which may so stand for "never".
-pub(super) fn since_epoch_ns(now: Instant) -> u64 {
-    static EPOCH: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    let epoch = *EPOCH.get_or_init(|| {
-        let now = Instant::now();
-        now.checked_sub(Duration::from_secs(3600)).unwrap_or(now)
-    });
-    u64::try_from(now.saturating_duration_since(epoch).as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

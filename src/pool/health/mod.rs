@@ -12,7 +12,6 @@
 //! *Unchecked* is new and gets no traffic yet. An endpoint that has never passed needs one pass only: it is a replica that
 //! is still starting, not one that has just failed.
 
-pub mod active;
 pub mod passive;
 
 use std::time::Duration;

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::endpoint::since_epoch_ns;
+use super::clock::since_epoch_ns;
 use tokio::time::Instant;
 
 /// Closes before this age teach nothing: so young are connections that die with their replica.

@@ -1,0 +1,97 @@
+//! A worker's view of the current snapshot: the snapshot with the worker's own half of every endpoint.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::WorkerEndpoint;
+use crate::net::outbox::Outbox;
+use crate::pool::{Member, Pool};
+use crate::snapshot::{Shared, Snapshot};
+
+/// A snapshot together with one worker's own half of it: its connections to each endpoint.
+#[derive(Debug)]
+pub struct View {
+    /// The shared half.
+    pub snapshot: Arc<Snapshot>,
+    /// The worker's half of each member of each pool, by the same indices.
+    pub endpoints: Box<[Box<[Rc<WorkerEndpoint>]>]>,
+}
+
+impl View {
+    /// Takes over the connections to every endpoint that `previous` knew; the unused connections of all others are closed.
+    fn new(snapshot: Arc<Snapshot>, previous: Option<&Self>, worker: usize, outbox: &Rc<Outbox>) -> Self {
+        let known = || previous.into_iter().flat_map(|view| view.endpoints.iter().flatten());
+        let idle_max = snapshot.limits.idle_per_endpoint;
+        let mut left: HashMap<_, _> = known().map(|e| (Arc::as_ptr(&e.endpoint), e)).collect();
+        let mut adopt = |pool: &Pool, member: &Member| match left.remove(&Arc::as_ptr(&member.endpoint)) {
+            Some(kept) => {
+                kept.limit_idle(idle_max);
+                kept.speak(pool.speech(member));
+                Rc::clone(kept)
+            }
+            None => {
+                let (endpoint, queue) = (Arc::clone(&member.endpoint), Arc::clone(&pool.shared.queue));
+                let speech = pool.speech(member);
+                Rc::new(WorkerEndpoint::new(endpoint, worker, Rc::clone(outbox), queue, speech, idle_max))
+            }
+        };
+        let now = Instant::now();
+        let mut take = |pool: &Pool, member: &Member| {
+            let endpoint = adopt(pool, member);
+            endpoint.set_draining(!member.state.takes_requests(), now);
+            endpoint
+        };
+        let members = |pool: &Arc<Pool>| pool.members.iter().map(|member| take(pool, member)).collect();
+        let endpoints = snapshot.pools.iter().map(members).collect();
+        for endpoint in left.values() {
+            endpoint.limit_idle(0);
+            endpoint.set_draining(true, now);
+        }
+        Self { snapshot, endpoints }
+    }
+
+    /// Closes unused connections that have grown old.
+    pub fn reap_idle(&self, now: Instant) {
+        let idle_timeout = self.snapshot.timeouts.upstream_idle;
+        self.endpoints.iter().flatten().for_each(|endpoint| endpoint.reap(idle_timeout, now));
+    }
+}
+
+/// A worker's view of the current snapshot, renewed when the snapshot was swapped.
+#[derive(Debug)]
+pub struct Viewer {
+    worker: usize,
+    outbox: Rc<Outbox>,
+    shared: Arc<Shared>,
+    view: RefCell<Rc<View>>,
+    renewals: Cell<u64>,
+}
+
+impl Viewer {
+    /// A view for worker number `worker`; what its connections send goes through `outbox`.
+    pub(crate) fn new(shared: Arc<Shared>, worker: usize, outbox: Rc<Outbox>) -> Self {
+        let view = RefCell::new(Rc::new(View::new(shared.load(), None, worker, &outbox)));
+        Self { worker, outbox, shared, view, renewals: Cell::new(0) }
+    }
+
+    /// How often the view was renewed.
+    pub fn renewals(&self) -> u64 {
+        self.renewals.get()
+    }
+
+    /// The view of the current snapshot: one atomic load when nothing has changed.
+    pub fn current(&self) -> Rc<View> {
+        let mut view = self.view.borrow_mut();
+        let latest = self.shared.peek();
+        if !Arc::ptr_eq(&latest, &view.snapshot) {
+            let next = View::new(Arc::clone(&latest), Some(&view), self.worker, &self.outbox);
+            *view = Rc::new(next);
+            self.renewals.set(self.renewals.get() + 1);
+        }
+        Rc::clone(&view)
+    }
+}
