@@ -4,7 +4,6 @@
 //! (`control`); a stuck name server or a slow scrape therefore never delays a request.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::mpsc as std_mpsc;
 use std::thread::JoinHandle;
 
@@ -14,27 +13,12 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use crate::config::address::Address;
 use crate::control::Control;
-use crate::reload::Source;
-use crate::signals::Order;
-use crate::telemetry::Telemetry;
+pub use crate::control::outcome::{Ended, Options, StartError};
+pub use crate::control::reload::Source;
+use crate::control::signals::Order;
 
 /// Orders that wait for the control thread at most.
 const ORDERS_MAX: usize = 64;
-
-/// What else [`start`] needs besides the config.
-#[derive(Default)]
-pub struct Options {
-    /// Where the config came from, for reloads.
-    pub source: Source,
-    /// Hash of the file's contents when it was read.
-    pub text_hash: u64,
-    /// `--workers`: wins over the file.
-    pub workers: Option<NonZeroUsize>,
-    /// Whether SIGHUP, SIGTERM, SIGINT, SIGQUIT and SIGUSR1 are meant for this instance.
-    pub signals: bool,
-    /// To change the level of the log when the config does.
-    pub telemetry: Option<Telemetry>,
-}
 
 /// An instance that serves.
 #[derive(Debug)]
@@ -46,20 +30,6 @@ pub struct Running {
     orders: mpsc::Sender<Order>,
     control: JoinHandle<Ended>,
 }
-
-/// How an instance ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// Everything that ran was finished.
-    Drained,
-    /// `timeouts.drain` ran out, or a second signal came: what still ran was cut.
-    Cut,
-}
-
-/// Why an instance could not start.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(pub(crate) String);
 
 /// Starts serving; returns when every listener is bound and the pools have had their first verdicts.
 ///
@@ -103,7 +73,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
 /// # Errors
 /// Each that does not, and why.
 pub fn check_files(config: &Config) -> Result<(), Vec<String>> {
-    crate::reload::check_files(config)
+    crate::control::reload::check_files(config)
 }
 
 impl Running {

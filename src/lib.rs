@@ -18,7 +18,6 @@
 //! and `deadlines` import nothing else. `upstream` never hears of routes, `proxy` never of TOML. `prove -> trial, replica`: the
 //! experiment uses the proxy only as a process with a file.
 
-mod admin;
 pub mod app;
 pub mod config;
 mod control;
@@ -33,13 +32,9 @@ pub mod pool;
 #[cfg(feature = "prove")]
 pub mod prove;
 pub mod proxy;
-pub mod reload;
 mod replica;
-mod signals;
 pub mod snapshot;
-mod status;
 pub mod telemetry;
 #[cfg(feature = "prove")]
 pub mod trial;
-mod watch;
 mod worker;

@@ -9,9 +9,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use unstick::app::{self, Ended, Options};
+use unstick::app;
+use unstick::app::Source;
+use unstick::app::{Ended, Options};
 use unstick::config::{self, Config, Problems};
-use unstick::reload::Source;
 use unstick::{demo, telemetry};
 
 use cli::{Check, Cli, Command, Demo, DemoReplica, Run};

@@ -3,9 +3,18 @@
 //! One loop over what may happen: a signal or an order, a change of the config file, new addresses for a name, a new endpoint
 //! that passed its first check. Probes and the admin port run beside it on the same thread.
 
+mod admin;
+mod build;
+mod changes;
 mod discover;
-pub(crate) mod probes;
+mod listeners;
+pub(crate) mod outcome;
+mod probes;
+pub(crate) mod reload;
+pub(crate) mod signals;
 mod start;
+mod status;
+mod watch;
 
 use std::num::NonZeroUsize;
 use std::rc::Rc;
@@ -17,19 +26,19 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, interval, sleep};
 
-use crate::app::Ended;
 use crate::config::address::Address;
 use crate::config::{Config, Loaded};
 use crate::net::pem::Watched;
 use crate::pool::MemberState;
-use crate::reload::{Live, Source, names};
-use crate::signals::{Order, Signals};
-use crate::status::Status;
 use crate::telemetry::{AccessLog, Telemetry};
-use crate::watch::Watch;
 use crate::worker::{Command, Worker};
 use discover::{Answer, Discovery};
+use outcome::Ended;
 use probes::Probers;
+use reload::{Live, Source, names};
+use signals::{Order, Signals};
+use status::Status;
+use watch::Watch;
 
 /// How often a stopping process looks whether its workers have ended.
 const STOP_POLL: Duration = Duration::from_millis(10);
@@ -64,7 +73,7 @@ pub(crate) struct Control {
 impl Control {
     /// Names and real addresses of the listeners.
     pub(crate) fn addresses(&self) -> Vec<(String, Address)> {
-        self.live.addresses()
+        self.live.listeners.addresses()
     }
 
     /// Runs until drained.
@@ -237,9 +246,9 @@ impl Control {
 
     /// Shows the admin port what is bound.
     fn publish_listeners(&self) {
-        let tls = self.live.tls().map(|(name, tls)| (name.to_owned(), Arc::clone(tls))).collect();
+        let tls = self.live.listeners.tls().map(|(name, tls)| (name.to_owned(), Arc::clone(tls))).collect();
         let mut state = self.status.state();
-        (state.listeners, state.tls) = (self.live.addresses(), tls);
+        (state.listeners, state.tls) = (self.live.listeners.addresses(), tls);
     }
 
     fn reopen_logs(&self) {
@@ -256,7 +265,7 @@ impl Control {
         let open = self.status.loads.total();
         tracing::info!(connections = open, "stopping: finishing what runs, at most {drain:?}");
         // First: who finds no file goes elsewhere, who found it is still accepted.
-        self.live.remove_sockets();
+        self.live.listeners.remove_sockets();
         for worker in &self.workers {
             worker.tell(Command::Drain).await;
         }

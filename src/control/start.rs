@@ -11,21 +11,22 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout};
 
 use super::Control;
+use super::admin;
+use super::outcome::{Options, StartError};
 use super::probes::{OnVerdict, Probers, first_verdict_within};
-use crate::app::{Options, StartError};
+use super::reload::{Live, names};
+use super::signals::{Order, Signals};
+use super::status::Status;
 use crate::config::Config;
 use crate::listen::Loads;
 use crate::listen::permits::{self, Peers};
+use crate::metrics;
 use crate::net::pem::Watched;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::health::Health;
 use crate::pool::{MemberState, Mode};
-use crate::reload::{Live, names};
-use crate::signals::{Order, Signals};
-use crate::status::Status;
 use crate::telemetry::AccessLog;
 use crate::worker::{self, Command, Shares};
-use crate::{admin, metrics};
 
 /// How long the first requests wait at most for names to be resolved.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
@@ -101,12 +102,12 @@ impl Control {
         self.follow_names(&config).map_err(StartError)?;
         self.first_names().await;
         self.probers.sync(self.live.shared.load().pools.iter());
-        let bound = self.live.bind_all().map_err(StartError)?;
+        let bound = self.live.listeners.prepare(&self.live.config.listeners).map_err(StartError)?;
         self.first_verdicts().await;
-        self.live.listen(bound, &self.workers).await;
+        self.live.listeners.commit(bound, &self.live.config.listeners, &self.workers).await;
         self.publish_listeners();
         self.status.is_ready.store(true, Relaxed);
-        let listeners: Vec<String> = self.live.urls().map(|(name, url)| format!("{name} on {url}")).collect();
+        let listeners: Vec<String> = self.live.listeners.urls().map(|(name, url)| format!("{name} on {url}")).collect();
         tracing::info!(
             workers = self.workers.len(),
             pools = self.live.config.pools.len(),

@@ -26,8 +26,8 @@ use tokio::time::sleep;
 
 use cookie::Key;
 
+use crate::app::Source;
 use crate::config::{self, Loaded};
-use crate::reload::Source;
 use crate::replica::launch::{Launched, launch};
 use crate::{app, telemetry};
 

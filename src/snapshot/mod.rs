@@ -4,7 +4,6 @@
 //! builds the next snapshot from the config and the previous one ([`build`]) and swaps; a request keeps the snapshot it began
 //! with until it ends.
 
-pub mod build;
 pub mod routes;
 
 use std::sync::Arc;

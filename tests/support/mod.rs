@@ -19,8 +19,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
-use unstick::app::{self, Ended, Options, Running};
-use unstick::reload::Source;
+use unstick::app::Source;
+use unstick::app::{self, Running};
+use unstick::app::{Ended, Options};
 
 /// Deadline of everything that should happen soon. Generous: it is only waited for when something is broken.
 pub(crate) const SOON: Duration = Duration::from_secs(20);

@@ -6,26 +6,26 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::Snapshot;
-use super::routes::Routes;
 use crate::config::address::Address;
 use crate::config::model::{self, BackendAddress, BackendState, Config};
 use crate::pool::endpoint::Endpoint;
 use crate::pool::health::{Health, Machine};
 use crate::pool::wire::Wire;
 use crate::pool::{Member, MemberState, Pool, PoolShared};
+use crate::snapshot::Snapshot;
+use crate::snapshot::routes::Routes;
 
 /// Addresses of backend names, as last resolved.
-pub type Resolved = BTreeMap<String, Vec<IpAddr>>;
+pub(crate) type Resolved = BTreeMap<String, Vec<IpAddr>>;
 
 /// How the endpoints of each pool are spoken to.
-pub type Wires = BTreeMap<String, Wire>;
+pub(crate) type Wires = BTreeMap<String, Wire>;
 
 /// Reads what is needed to speak to the endpoints of each pool; keeps what has not changed since `before`.
 ///
 /// # Errors
 /// The pool, the file that does not serve, and why.
-pub fn wires(config: &Config, before: &Wires) -> Result<Wires, String> {
+pub(crate) fn wires(config: &Config, before: &Wires) -> Result<Wires, String> {
     let load = |(name, pool): (&String, &model::Pool)| {
         let wire = Wire::load(pool.protocol, &pool.tls, before.get(name));
         wire.map(|wire| (name.clone(), wire)).map_err(|why| format!("pool {name}: {why}"))
@@ -34,7 +34,7 @@ pub fn wires(config: &Config, before: &Wires) -> Result<Wires, String> {
 }
 
 /// Builds the snapshot for `config`. Endpoints that `previous` knows by (pool, address) are carried over as they are.
-pub fn build(
+pub(crate) fn build(
     config: &Config,
     resolved: &Resolved,
     wires: &Wires,

@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
-use crate::status::Status;
+use super::status::Status;
 
 /// Connections at one time; more wait.
 const CONNECTIONS_MAX: usize = 64;

@@ -7,10 +7,10 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::config::address::Address;
+use crate::control::status::{LastReload, Status};
 use crate::metrics::OUTCOMES;
 use crate::pool::health::passive::Admission;
 use crate::pool::{Member, Pool};
-use crate::status::{LastReload, Status};
 
 /// See the module.
 #[derive(Debug, Serialize)]

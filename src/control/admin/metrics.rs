@@ -10,11 +10,11 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use crate::control::status::Status;
 use crate::metrics::{Counter, HistogramSum, OUTCOMES, PoolCell, WorkerCell, bucket_bound};
 use crate::pool::endpoint::EndpointCell;
 use crate::pool::health::Health;
 use crate::pool::{Member, Mode, Pool};
-use crate::status::Status;
 
 /// What Prometheus expects of OpenMetrics text.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,0 +1,231 @@
+//! The table of what is bound: which listener, on which address, with which settings.
+//!
+//! A listener whose settings change keeps its sockets, since closing a `SO_REUSEPORT` socket resets the connections that the
+//! kernel has queued on it.
+
+use std::sync::Arc;
+
+use crate::config;
+use crate::config::address::Address;
+use crate::listen::Settings;
+use crate::listen::socket::{self, StdListener};
+use crate::listen::tls::ServerTls;
+use crate::worker::{Command, Worker};
+
+/// A listener that is bound, by the number the workers know it by.
+#[derive(Debug)]
+struct Bound {
+    id: u64,
+    settings: Settings,
+    address: Address,
+}
+
+/// What a listener needs besides its socket.
+///
+/// # Errors
+/// The file that does not serve.
+pub(super) fn settings(config: &config::Listener) -> Result<Settings, String> {
+    let load = |tls| ServerTls::load(tls, config.protocols).map(Arc::new);
+    let tls = config.tls.as_ref().map(load).transpose();
+    let tls = tls.map_err(|why| format!("listener {}: {why}", config.name))?;
+    Ok(Settings { config: Arc::new(config.clone()), tls })
+}
+
+impl Bound {
+    /// Whether this is the socket that `config` asks for. Port 0 is a different one for each listener.
+    fn serves(&self, config: &config::Listener) -> bool {
+        let own = &self.settings.config;
+        let is_any = config.address.tcp().is_some_and(|tcp| tcp.port() == 0);
+        own.address == config.address && (!is_any || own.name == config.name)
+    }
+}
+
+/// A listener that is about to be.
+struct Fresh {
+    bound: Bound,
+    sockets: Vec<StdListener>,
+}
+
+/// A change of the table that cannot fail any more.
+pub(super) struct Edit {
+    updates: Vec<(u64, Settings)>,
+    fresh: Vec<Fresh>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    bound: Vec<Bound>,
+    workers: usize,
+    next_id: u64,
+}
+
+impl Listeners {
+    /// None yet; each will have a socket for every worker.
+    pub(crate) fn new(workers: usize) -> Self {
+        Self { bound: Vec::new(), workers, next_id: 0 }
+    }
+
+    /// Names and real addresses of what is bound.
+    pub(crate) fn addresses(&self) -> Vec<(String, Address)> {
+        self.bound.iter().map(|bound| (bound.settings.config.name.clone(), bound.address.clone())).collect()
+    }
+
+    /// Names of the listeners and where to ask them.
+    pub(crate) fn urls(&self) -> impl Iterator<Item = (&str, String)> {
+        self.bound.iter().map(|Bound { settings, address, .. }| {
+            let scheme = if settings.tls.is_some() { "https" } else { "http" };
+            let url = match address {
+                Address::Tcp(address) => format!("{scheme}://{address}"),
+                Address::Unix(_) => address.to_string(),
+            };
+            (settings.config.name.as_str(), url)
+        })
+    }
+
+    /// Binds the listeners of `wanted` that are new and reads what the others need. Clients can connect to the new ones, but
+    /// nobody accepts yet.
+    ///
+    /// # Errors
+    /// The address that cannot be bound or the file that does not serve; everything is as before.
+    pub(super) fn prepare(&self, wanted: &[config::Listener]) -> Result<Edit, String> {
+        Ok(Edit { updates: self.updates(wanted)?, fresh: self.bind_fresh(wanted)? })
+    }
+
+    /// Makes `wanted` the table, of which `edit` was prepared, and tells the workers; says what has changed.
+    pub(super) async fn commit(&mut self, edit: Edit, wanted: &[config::Listener], workers: &[Worker]) -> Vec<String> {
+        let Edit { updates, fresh } = edit;
+        let gone = self.take_gone(wanted);
+        self.change_modes(wanted);
+        self.take_updates(&updates);
+        let join = |bound: &mut dyn Iterator<Item = &Bound>| {
+            bound.map(|bound| bound.address.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let renewed: Vec<&str> = updates.iter().map(|(_, settings)| settings.config.name.as_str()).collect();
+        let changes = [
+            ("now listening on ", join(&mut fresh.iter().map(|fresh| &fresh.bound)), ""),
+            ("no longer listening on ", join(&mut gone.iter()), ""),
+            ("listener ", renewed.join(", "), " changed"),
+        ];
+        let changes = changes.into_iter().filter(|(_, names, _)| !names.is_empty());
+        let changes = changes.map(|(before, names, after)| format!("{before}{names}{after}")).collect();
+        self.listen(fresh, workers).await;
+        // First: a client that finds no file goes elsewhere, one that found it is still accepted.
+        gone.iter().for_each(|bound| socket::remove(&bound.address));
+        for worker in workers {
+            for (id, settings) in &updates {
+                worker.tell(Command::Update { id: *id, settings: settings.clone() }).await;
+            }
+            for bound in &gone {
+                worker.tell(Command::Unlisten { id: bound.id }).await;
+            }
+        }
+        changes
+    }
+
+    /// Binds the listeners that are new; if one cannot be, none of them stays.
+    fn bind_fresh(&self, wanted: &[config::Listener]) -> Result<Vec<Fresh>, String> {
+        let is_bound = |config: &&config::Listener| self.bound.iter().any(|bound| bound.serves(config));
+        let mut fresh = Vec::new();
+        for (nth, config) in wanted.iter().filter(|config| !is_bound(config)).enumerate() {
+            match self.bind(config, self.next_id + nth as u64) {
+                Ok(bound) => fresh.push(bound),
+                Err(why) => {
+                    fresh.iter().for_each(|fresh: &Fresh| socket::remove(&fresh.bound.address));
+                    return Err(why);
+                }
+            }
+        }
+        Ok(fresh)
+    }
+
+    fn bind(&self, config: &config::Listener, id: u64) -> Result<Fresh, String> {
+        let settings = settings(config)?;
+        let exclusive = !self.bound.iter().any(|bound| overlap(&bound.address, &config.address));
+        let (address, sockets) = socket::bind(&config.address, config.unix_mode, self.workers, exclusive)
+            .map_err(|error| format!("cannot listen on {} (listener {}): {error}", config.address, config.name))?;
+        Ok(Fresh { bound: Bound { id, settings, address }, sockets })
+    }
+
+    /// Takes out the listeners that are no longer wanted.
+    fn take_gone(&mut self, wanted: &[config::Listener]) -> Vec<Bound> {
+        let is_wanted = |bound: &Bound| wanted.iter().any(|config| bound.serves(config));
+        let (kept, gone) = std::mem::take(&mut self.bound).into_iter().partition(is_wanted);
+        self.bound = kept;
+        gone
+    }
+
+    /// New settings for the listeners whose ones differ.
+    fn updates(&self, wanted: &[config::Listener]) -> Result<Vec<(u64, Settings)>, String> {
+        let mut updates = Vec::new();
+        for bound in &self.bound {
+            let Some(config) = wanted.iter().find(|config| bound.serves(config)) else { continue };
+            // The mode of a file is no reason to end connections, see `change_modes`.
+            let same_mode = config::Listener { unix_mode: bound.settings.config.unix_mode, ..config.clone() };
+            if *bound.settings.config == same_mode {
+                continue;
+            }
+            let kept = bound.settings.tls.as_ref().zip(config.tls.as_ref());
+            let kept = kept.filter(|(tls, wanted)| tls.serves(wanted, config.protocols));
+            // Certificates that stay keep their tickets.
+            let settings = match kept {
+                Some((tls, _)) => Settings { config: Arc::new(config.clone()), tls: Some(Arc::clone(tls)) },
+                None => settings(config)?,
+            };
+            updates.push((bound.id, settings));
+        }
+        Ok(updates)
+    }
+
+    /// Gives the files of Unix sockets their new permissions.
+    fn change_modes(&mut self, wanted: &[config::Listener]) {
+        for bound in &mut self.bound {
+            let Some(config) = wanted.iter().find(|config| bound.serves(config)) else { continue };
+            if let (Address::Unix(file), mode) = (&bound.address, config.unix_mode)
+                && mode != bound.settings.config.unix_mode
+            {
+                socket::set_mode(file, mode).inspect_err(|error| tracing::error!("{}: {error}", bound.address)).ok();
+                let config = config::Listener { unix_mode: mode, ..(*bound.settings.config).clone() };
+                bound.settings.config = Arc::new(config);
+            }
+        }
+    }
+
+    /// Gives listeners their new settings; the sockets stay, so that no connection is lost.
+    fn take_updates(&mut self, updates: &[(u64, Settings)]) {
+        for (id, settings) in updates {
+            let bound = self.bound.iter_mut().find(|bound| bound.id == *id);
+            bound.into_iter().for_each(|bound| bound.settings = settings.clone());
+        }
+    }
+
+    /// Every listener that speaks TLS, by name.
+    pub(crate) fn tls(&self) -> impl Iterator<Item = (&str, &Arc<ServerTls>)> {
+        self.bound.iter().filter_map(|bound| Some((&*bound.settings.config.name, bound.settings.tls.as_ref()?)))
+    }
+
+    /// Nobody shall find the Unix sockets any more.
+    pub(crate) fn remove_sockets(&self) {
+        self.bound.iter().for_each(|bound| socket::remove(&bound.address));
+    }
+
+    /// Lets the workers accept.
+    async fn listen(&mut self, fresh: Vec<Fresh>, workers: &[Worker]) {
+        for Fresh { bound, sockets } in fresh {
+            self.next_id = self.next_id.max(bound.id + 1);
+            for worker in workers {
+                worker.tell(Command::Update { id: bound.id, settings: bound.settings.clone() }).await;
+            }
+            for (worker, socket) in workers.iter().zip(sockets) {
+                worker.tell(Command::Listen { id: bound.id, socket }).await;
+            }
+            self.bound.push(bound);
+        }
+    }
+}
+
+/// Whether one socket bound to each would be in the other's way.
+fn overlap(a: &Address, b: &Address) -> bool {
+    let (Address::Tcp(a), Address::Tcp(b)) = (a, b) else { return a == b };
+    a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}

@@ -1,0 +1,149 @@
+//! Config to next snapshot to swap; any problem keeps the old one serving.
+//!
+//! Start and reload run the same code. The order of a reload is: read, check, compare with what cannot change live, bind new
+//! listeners; only then swap the snapshot, tell the workers, and let old listeners drain. Up to the swap nothing has happened
+//! that must be undone.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::build::{Resolved, Wires, build, wires};
+use super::changes::differences;
+use super::listeners::{Listeners, settings};
+use crate::config::{self, Algorithm, BackendAddress, Config, Loaded, Problems};
+use crate::net::pem::Stamps;
+use crate::snapshot::Shared;
+use crate::worker::Worker;
+
+/// Where the config comes from, and what the command line has to say about it.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    /// The file; without one nothing is reloaded.
+    pub file: Option<PathBuf>,
+    /// `--balance`: wins over every pool of every version of the file.
+    pub balance: Option<Algorithm>,
+}
+
+impl Source {
+    /// Reads the file again.
+    ///
+    /// # Errors
+    /// All problems of the file.
+    pub fn load(&self) -> Option<Result<Loaded, Problems>> {
+        let file = self.file.as_deref()?;
+        Some(config::load(file).map(|mut loaded| {
+            self.apply_flags(&mut loaded.config);
+            loaded
+        }))
+    }
+
+    /// Puts what the command line says over what the file says.
+    pub fn apply_flags(&self, config: &mut Config) {
+        if let Some(balance) = self.balance {
+            config.pools.values_mut().for_each(|pool| pool.balance = balance);
+        }
+    }
+}
+
+/// Whether the files that a config names are there and serve.
+///
+/// # Errors
+/// Each that does not, and why.
+pub(crate) fn check_files(config: &Config) -> Result<(), Vec<String>> {
+    let mut problems: Vec<String> = config.listeners.iter().filter_map(|listener| settings(listener).err()).collect();
+    problems.extend(wires(config, &Wires::new()).err());
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// The parts that a reload changes.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) config: Config,
+    pub(crate) resolved: Resolved,
+    wires: Wires,
+    pub(crate) shared: Arc<Shared>,
+    workers: usize,
+    pub(crate) listeners: Listeners,
+}
+
+impl Live {
+    /// The first snapshot, nothing bound yet.
+    ///
+    /// # Errors
+    /// A file that the pools need and that does not serve.
+    pub(crate) fn new(config: Config, workers: usize) -> Result<Self, String> {
+        let (resolved, wires) = (Resolved::new(), wires(&config, &Wires::new())?);
+        let shared = Arc::new(Shared::new(Arc::new(build(&config, &resolved, &wires, None, workers))));
+        Ok(Self { config, resolved, wires, shared, workers, listeners: Listeners::new(workers) })
+    }
+
+    /// Makes `next` the config.
+    ///
+    /// # Errors
+    /// Why it was refused; everything is as before.
+    pub(crate) async fn apply(&mut self, next: Config, workers: &[Worker]) -> Result<String, String> {
+        let began = Instant::now();
+        self.refuse_what_cannot_change(&next)?;
+        let wires = wires(&next, &self.wires)?;
+        let edit = self.listeners.prepare(&next.listeners)?;
+        let is_same = self.config == next;
+        (self.config, self.wires) = (next, wires);
+        let mut changes = self.rebuild();
+        changes.extend(self.listeners.commit(edit, &self.config.listeners, workers).await);
+        let what = match (changes.is_empty(), is_same) {
+            (true, true) => "nothing changed".to_owned(),
+            (true, false) => "settings changed".to_owned(),
+            (false, _) => changes.join("; "),
+        };
+        Ok(format!("{what} (in {})", milliseconds(began.elapsed())))
+    }
+
+    /// Builds and swaps the snapshot for the present config; says what is different.
+    pub(crate) fn rebuild(&mut self) -> Vec<String> {
+        let before = self.shared.load();
+        let next = Arc::new(build(&self.config, &self.resolved, &self.wires, Some(&before), self.workers));
+        let changes = differences(&before, &next);
+        self.shared.swap(next);
+        changes
+    }
+
+    fn refuse_what_cannot_change(&self, next: &Config) -> Result<(), String> {
+        let now = &self.config;
+        for (key, is_same) in [
+            ("workers", now.workers == next.workers),
+            ("admin.address", now.admin == next.admin),
+            ("log.format", now.log.format == next.log.format),
+            ("log.access, log.access_format and log.access_queue", now.log.access == next.log.access),
+        ] {
+            if !is_same {
+                return Err(format!("{key} cannot change while unstick runs: restart it, or undo the change"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the files are now that the pools need to speak TLS, and what they were when they were read.
+    pub(crate) fn wire_stamps(&self) -> (Stamps, Stamps) {
+        let (now, then): (Vec<_>, Vec<_>) = self.wires.values().map(|wire| wire.stamps()).unzip();
+        (now.concat(), then.concat())
+    }
+}
+
+/// The names among all backends.
+pub(crate) fn names(config: &Config) -> BTreeSet<String> {
+    let backends = config.pools.values().flat_map(|pool| &pool.backends);
+    backends
+        .filter_map(|backend| match &backend.address {
+            BackendAddress::Name { host, .. } => Some(host.clone()),
+            BackendAddress::Socket(_) | BackendAddress::Unix(_) => None,
+        })
+        .collect()
+}
+
+fn milliseconds(duration: Duration) -> String {
+    format!("{:.2} ms", duration.as_secs_f64() * 1e3)
+}
