@@ -18,6 +18,7 @@
 //! and `deadlines` import nothing else. `upstream` never hears of routes, `proxy` never of TOML. `prove -> trial, replica`: the
 //! experiment uses the proxy only as a process with a file.
 
+mod access_log;
 pub mod app;
 pub mod config;
 mod control;

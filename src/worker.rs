@@ -21,6 +21,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use crate::access_log::AccessLog;
 use crate::link::view::Viewer;
 use crate::listen::permits::{Peers, Permit};
 use crate::listen::socket::{Listener, StdListener, StdStream};
@@ -28,9 +29,8 @@ use crate::listen::{Connections, ListenerState, Loads, Settings, conn};
 use crate::metrics::WorkerCell;
 use crate::net::Stream;
 use crate::net::outbox::Outbox;
-use crate::proxy::Proxy;
+use crate::proxy::client::Proxy;
 use crate::snapshot::Shared;
-use crate::telemetry::AccessLog;
 
 /// Commands and handed-over connections that wait for a worker at most.
 const COMMANDS_MAX: usize = 1024;

@@ -12,7 +12,7 @@ use super::model::{
     AccessLog, AccessLogFormat, Config, HostPattern, Level, Limits, Log, LogFormat, PathPattern, Pool, Route, Timeouts,
 };
 use super::problem::{Problems, Sink, did_you_mean};
-use super::section::Section;
+use super::section::{Section, one_of, strings};
 use super::{defaults, listener, pool, values};
 
 /// No wait lasts longer than a day.
@@ -86,16 +86,6 @@ fn config(top: &Section<'_>) -> Option<Config> {
         admin,
         dns_servers: dns_servers.unwrap_or_default(),
     })
-}
-
-/// A list of strings, each parsed.
-pub(super) fn strings<T>(
-    section: &Section<'_>,
-    key: &'static str,
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Vec<T> {
-    let elements = section.get(key).and_then(|value| value.array()).unwrap_or_default();
-    elements.iter().filter_map(|element| element.parsed(&parse)).collect()
 }
 
 /// The pools by name, with the place of each; one that is not valid is there too, so that routes may name it.
@@ -226,16 +216,6 @@ fn log(section: &Section<'_>) -> Log {
         queue: queue.map_or(defaults::ACCESS_QUEUE, |queue| queue as usize),
     });
     Log { level: level.unwrap_or(default.level), format: format.unwrap_or(default.format), access }
-}
-
-/// The value that belongs to a word.
-pub(super) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
-    words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
-        let known = || words.iter().map(|(word, _)| *word);
-        let help =
-            did_you_mean(text, known()).unwrap_or_else(|| format!("write {}", known().collect::<Vec<_>>().join(", ")));
-        format!("unknown value `{text}`; {help}")
-    })
 }
 
 fn admin(top: &Section<'_>) -> Option<SocketAddr> {

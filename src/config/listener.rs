@@ -1,11 +1,9 @@
 //! One `[listen.NAME]` of the file.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 
-use super::file::{one_of, strings};
 use super::model::{AcceptProxy, CertificateFiles, ClientCa, Listener, Protocols, Tls};
-use super::section::Section;
+use super::section::{Section, one_of, path, strings};
 use super::values;
 
 /// Reads every listener.
@@ -106,11 +104,4 @@ fn certificate(section: &Section<'_>) -> Option<CertificateFiles> {
         }
     }
     Some(CertificateFiles { cert: cert?, key: key? })
-}
-
-/// A path; a relative one begins where the config file is.
-pub(super) fn path(section: &Section<'_>, key: &'static str) -> Option<PathBuf> {
-    section.parsed(key, |text| {
-        if text.is_empty() { Err("a path is empty".into()) } else { Ok(section.sink.folder().join(text)) }
-    })
 }

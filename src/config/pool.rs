@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::file::one_of;
-use super::listener::path;
 use super::model::{
     ATTEMPTS_MAX, Backend, BackendAddress, BackendState, CertificateFiles, Eject, HealthCheck, Pool, Probe, Protocol,
     ProxyVersion, Queue, Retry, UpstreamTls,
 };
+use super::section::one_of;
+use super::section::path;
 use super::section::{Section, Value};
 use super::{defaults, values};
 

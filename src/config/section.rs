@@ -5,12 +5,13 @@
 
 use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Sink, nearest};
+use super::problem::{Sink, did_you_mean, nearest};
 use super::{units, values};
 
 /// A table that is being read.
@@ -316,4 +317,31 @@ impl<'a> Value<'a> {
 
 fn join(section: &str, key: &str) -> String {
     if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
+}
+
+/// A list of strings, each parsed.
+pub(super) fn strings<T>(
+    section: &Section<'_>,
+    key: &'static str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Vec<T> {
+    let elements = section.get(key).and_then(|value| value.array()).unwrap_or_default();
+    elements.iter().filter_map(|element| element.parsed(&parse)).collect()
+}
+
+/// The value that belongs to a word.
+pub(super) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+        let known = || words.iter().map(|(word, _)| *word);
+        let help =
+            did_you_mean(text, known()).unwrap_or_else(|| format!("write {}", known().collect::<Vec<_>>().join(", ")));
+        format!("unknown value `{text}`; {help}")
+    })
+}
+
+/// A path; a relative one begins where the config file is.
+pub(super) fn path(section: &Section<'_>, key: &'static str) -> Option<PathBuf> {
+    section.parsed(key, |text| {
+        if text.is_empty() { Err("a path is empty".into()) } else { Ok(section.sink.folder().join(text)) }
+    })
 }

@@ -26,11 +26,12 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, interval, sleep};
 
+use crate::access_log::AccessLog;
 use crate::config::address::Address;
 use crate::config::{Config, Loaded};
 use crate::net::pem::Watched;
 use crate::pool::MemberState;
-use crate::telemetry::{AccessLog, Telemetry};
+use crate::telemetry::Telemetry;
 use crate::worker::{Command, Worker};
 use discover::{Answer, Discovery};
 use outcome::Ended;

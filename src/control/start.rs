@@ -17,6 +17,7 @@ use super::probes::{OnVerdict, Probers, first_verdict_within};
 use super::reload::{Live, names};
 use super::signals::{Order, Signals};
 use super::status::Status;
+use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::listen::Loads;
 use crate::listen::permits::{self, Peers};
@@ -25,7 +26,6 @@ use crate::net::pem::Watched;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::health::Health;
 use crate::pool::{MemberState, Mode};
-use crate::telemetry::AccessLog;
 use crate::worker::{self, Command, Shares};
 
 /// How long the first requests wait at most for names to be resolved.

@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 use super::h2_guard::Guard;
 use crate::deadlines::Wait;
 use crate::net::outbox::SocketIo;
-use crate::proxy::Client;
+use crate::proxy::client::Client;
 
 /// How long a closed connection goes on discarding what the client still sends. Closing at once would make the kernel answer
 /// with a reset, and the client might never read the answer it was sent.

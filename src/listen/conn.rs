@@ -23,7 +23,8 @@ use crate::net::Stream;
 use crate::net::outbox::{Socket, SocketIo};
 use crate::net::pem::ALPN_H2;
 use crate::net::proxy_protocol::{self, Parsed};
-use crate::proxy::{Arrival, Connection, Identity, Proof, Proxy};
+use crate::proxy::client::{Arrival, Connection, Proxy};
+use crate::proxy::{Identity, Proof};
 
 /// How long a connection that has not had its first request may wait for it when its listener drains.
 pub(super) const FIRST_REQUEST_WHEN_DRAINING: Duration = Duration::from_secs(1);

@@ -20,8 +20,9 @@ use super::conn::{FIRST_REQUEST_WHEN_DRAINING, Visit};
 use crate::config::model::{Limits, Timeouts};
 use crate::deadlines::{Alarm, Wait};
 use crate::net::outbox::Socket;
+use crate::proxy;
 use crate::proxy::body::ResponseBody;
-use crate::proxy::{self, Client, Connection};
+use crate::proxy::client::{Client, Connection};
 
 /// What hyper holds of a request head without looking for it on the heap.
 const FIELDS_INLINE: usize = 100;

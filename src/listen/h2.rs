@@ -23,7 +23,8 @@ use super::h2_guard::Guard;
 use super::{Connections, Registration};
 use crate::config::model::{Limits, Timeouts};
 use crate::deadlines::{Alarm, Wait};
-use crate::proxy::{self, Client, Connection};
+use crate::proxy;
+use crate::proxy::client::{Client, Connection};
 
 /// Bytes of an answer that wait within hyper for the client to read them, per stream.
 const SEND_BUFFER: usize = 64 * 1024;

@@ -9,11 +9,11 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode, Version};
 
+use crate::access_log::AccessRecord;
 use crate::config::address::Address;
 use crate::fields::X_REQUEST_ID;
 use crate::metrics::Outcome;
 use crate::pool::Pool;
-use crate::telemetry::AccessRecord;
 
 /// What is known when the head has been read. Everything in it is a reference count, not a copy.
 #[derive(Debug)]

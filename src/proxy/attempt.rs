@@ -14,8 +14,8 @@ use hyper::body::Incoming;
 use rustix::io::Errno;
 use tokio::time::Instant;
 
-use super::Client;
-use super::error::Cause;
+use super::cause::Cause;
+use super::client::Client;
 use super::headers::{self, Seen};
 use super::retry::Failure;
 use super::{framing, grpc};

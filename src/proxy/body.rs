@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::task::{JoinHandle, spawn_local};
 
-use super::Turn;
+use super::client::Turn;
 use super::exchange::Exchange;
 use crate::deadlines::Wait;
 use crate::fields;

@@ -9,7 +9,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use super::access::AccessDraft;
-use super::{Client, Proxy};
+use super::client::{Client, Proxy};
 use crate::link::h1::UpstreamConnection;
 use crate::link::view::View;
 use crate::link::{InFlight, WorkerEndpoint};

@@ -4,16 +4,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
 
-use super::Turn;
-use super::body::ResponseBody;
-use super::error::Cause;
-
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(super) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Digits of a timeout at most.
@@ -55,27 +49,6 @@ fn timeout(headers: &HeaderMap) -> Option<Duration> {
         b'n' => Duration::from_nanos(number),
         _ => return None,
     })
-}
-
-/// Tells a gRPC client what went wrong: the status stands in the head, which is all there is ("Trailers-Only").
-pub(super) fn answer(cause: Cause, turn: Turn) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::local(Bytes::new(), turn));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(GRPC_STATUS, HeaderValue::from_static(status(cause)));
-    // Our sentences hold nothing that would have to be escaped.
-    headers.insert(GRPC_MESSAGE, HeaderValue::from_static(cause.explanation()));
-    response
-}
-
-fn status(cause: Cause) -> &'static str {
-    match (cause, cause.status()) {
-        (Cause::RequestTimeout, _) => "4",                     // DEADLINE_EXCEEDED
-        (Cause::BodyTooLarge | Cause::HeadTooLarge, _) => "8", // RESOURCE_EXHAUSTED
-        (_, StatusCode::BAD_REQUEST) => "13",                  // INTERNAL
-        (_, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) => "12", // UNIMPLEMENTED
-        _ => "14", // UNAVAILABLE
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::error::Cause;
+use super::cause::Cause;
 use crate::deadlines::{Deadlines, Wait};
 use crate::pool::{Pool, Tried};
 

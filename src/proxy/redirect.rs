@@ -5,8 +5,8 @@ use http::header::{HOST, HeaderValue, LOCATION};
 use http::request::Parts;
 use http::{Response, StatusCode, Uri};
 
-use super::Turn;
 use super::body::ResponseBody;
+use super::client::Turn;
 use super::exchange::Exchange;
 
 /// The port that a URL with `https` need not name.

@@ -6,7 +6,7 @@
 
 use http::{Method, StatusCode};
 
-use super::error::Cause;
+use super::cause::Cause;
 
 /// Why an attempt did not settle the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version};
 
-use super::error::Cause;
+use super::cause::Cause;
 
 /// The host of a request.
 #[derive(Debug)]

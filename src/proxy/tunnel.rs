@@ -16,7 +16,7 @@ use bytes::Bytes;
 use hyper::rt::{Read, ReadBuf, Write};
 use hyper::upgrade::OnUpgrade;
 
-use super::Client;
+use super::client::Client;
 use super::exchange::Exchange;
 use super::websocket::{self, Frames};
 use crate::deadlines::{Alarm, Wait};

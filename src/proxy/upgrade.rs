@@ -13,10 +13,10 @@ use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use sha1::{Digest as _, Sha1};
 
-use super::Turn;
 use super::attempt::Answer;
 use super::body::ResponseBody;
-use super::error::Cause;
+use super::cause::Cause;
+use super::client::Turn;
 use super::exchange::Exchange;
 use super::headers::{self, Seen};
 use super::tunnel::Tunnel;

@@ -1,0 +1,337 @@
+//! The access log: one line for each finished request, on stdout or in a file.
+//!
+//! A thread of its own writes behind a bounded queue, so that a full disk never delays a request: a line that finds the queue
+//! full is dropped and counted.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, SystemTime};
+
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Version};
+use jiff::{Timestamp, tz::TimeZone};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::config::address::Address;
+use crate::config::model::{self, AccessLogFormat, AccessLogTarget};
+
+/// One finished request.
+#[derive(Debug)]
+pub struct AccessRecord {
+    /// When it ended.
+    pub finished: SystemTime,
+    /// The client.
+    pub peer: IpAddr,
+    /// Its method.
+    pub method: Method,
+    /// Path and query; `None` for `OPTIONS *`.
+    pub target: Option<PathAndQuery>,
+    /// The client's HTTP version.
+    pub version: Version,
+    /// `Host` as the replica got it.
+    pub host: Option<HeaderValue>,
+    /// `X-Request-Id` as the replica got it.
+    pub request_id: Option<HeaderValue>,
+    /// `User-Agent`.
+    pub user_agent: Option<HeaderValue>,
+    /// `Referer`.
+    pub referer: Option<HeaderValue>,
+    /// The pool it was routed to.
+    pub pool: Arc<str>,
+    /// The endpoint that answered, or was tried last.
+    pub endpoint: Option<Address>,
+    /// Status of the answer; `None` if the client left before it was whole.
+    pub status: Option<u16>,
+    /// `answered`, `cut` or `client-gone`.
+    pub outcome: &'static str,
+    /// Bytes of the answer's body.
+    pub bytes: u64,
+    /// From the request's head to the end of the answer.
+    pub duration: Duration,
+    /// Attempts made.
+    pub attempts: u32,
+}
+
+/// How often a full queue is tried again by who wants everything to be written.
+const FLUSH_POLL: Duration = Duration::from_millis(5);
+
+/// The sending end of the access log; one per worker.
+#[derive(Debug, Clone)]
+pub struct AccessLog {
+    queue: SyncSender<Message>,
+    /// Whether the file is to be opened again before the next line.
+    wants_reopening: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Line(Box<AccessRecord>),
+    /// Nothing but that there may be something to do.
+    Wake,
+    Flush(SyncSender<()>),
+}
+
+impl AccessLog {
+    /// Opens the destination and starts the thread that writes to it.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or no thread started.
+    pub fn open(config: &model::AccessLog) -> io::Result<Self> {
+        let wants_reopening = Arc::new(AtomicBool::default());
+        let (sink, target) = (Sink::open(&config.to)?, config.to.clone());
+        let writer = Writer { sink, target, format: config.format, wants_reopening: Arc::clone(&wants_reopening) };
+        let (queue, receiver) = sync_channel(config.queue);
+        std::thread::Builder::new().name("unstick-access".into()).spawn(move || writer.run(&receiver))?;
+        Ok(Self { queue, wants_reopening })
+    }
+
+    /// Hands over a record; false if the queue was full and it was dropped.
+    pub fn submit(&self, record: AccessRecord) -> bool {
+        self.queue.try_send(Message::Line(Box::new(record))).is_ok()
+    }
+
+    /// Opens the file again under its name, after it was moved away.
+    pub fn reopen(&self) {
+        self.wants_reopening.store(true, Relaxed);
+        // A full queue wakes the writer by itself, as soon as whoever takes its lines lets it go on.
+        self.queue.try_send(Message::Wake).ok();
+    }
+
+    /// Waits until everything submitted so far is written, at most `timeout`.
+    pub fn flush(&self, timeout: Duration) {
+        let (done, wait) = sync_channel(1);
+        let (deadline, mut message) = (Instant::now() + timeout, Message::Flush(done));
+        while let Err(TrySendError::Full(back)) = self.queue.try_send(message) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            message = back;
+            std::thread::sleep(FLUSH_POLL);
+        }
+        wait.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok();
+    }
+}
+
+enum Sink {
+    Stdout(io::BufWriter<io::Stdout>),
+    File(io::BufWriter<File>),
+}
+
+impl Sink {
+    fn open(target: &AccessLogTarget) -> io::Result<Self> {
+        Ok(match target {
+            AccessLogTarget::Stdout => Self::Stdout(io::BufWriter::new(io::stdout())),
+            AccessLogTarget::File(path) => {
+                Self::File(io::BufWriter::new(OpenOptions::new().append(true).create(true).open(path)?))
+            }
+        })
+    }
+
+    fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            Self::Stdout(out) => out,
+            Self::File(out) => out,
+        }
+    }
+}
+
+struct Writer {
+    sink: Sink,
+    target: AccessLogTarget,
+    format: AccessLogFormat,
+    wants_reopening: Arc<AtomicBool>,
+}
+
+impl Writer {
+    /// Writes until every sender is gone; flushes whenever the queue is empty.
+    fn run(mut self, messages: &Receiver<Message>) {
+        let mut failing = false;
+        while let Ok(first) = messages.recv() {
+            let mut result = self.take(first);
+            while let (Ok(()), Ok(next)) = (&result, messages.try_recv()) {
+                result = self.take(next);
+            }
+            let result = result.and_then(|()| self.sink.writer().flush());
+            if let (Err(error), false) = (&result, failing) {
+                let to = match &self.target {
+                    AccessLogTarget::Stdout => "standard output".to_owned(),
+                    AccessLogTarget::File(path) => path.display().to_string(),
+                };
+                tracing::error!("access log: cannot write to {to}: {error}; lines are lost until this is mended");
+            }
+            failing = result.is_err();
+        }
+    }
+
+    fn take(&mut self, message: Message) -> io::Result<()> {
+        if self.wants_reopening.swap(false, Relaxed) {
+            self.sink.writer().flush()?;
+            self.sink = Sink::open(&self.target)?;
+        }
+        match message {
+            Message::Line(record) => {
+                let mut line = match self.format {
+                    AccessLogFormat::Json => serde_json::to_string(&JsonLine::of(&record)).map_err(io::Error::other)?,
+                    AccessLogFormat::Common => common(&record),
+                };
+                line.push('\n');
+                self.sink.writer().write_all(line.as_bytes())
+            }
+            Message::Wake => Ok(()),
+            Message::Flush(done) => {
+                let result = self.sink.writer().flush();
+                done.send(()).ok();
+                result
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    time: String,
+    client: IpAddr,
+    method: &'a str,
+    target: &'a str,
+    version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    status: Option<u16>,
+    outcome: &'static str,
+    bytes: u64,
+    duration_ms: f64,
+    pool: &'a str,
+    endpoint: Option<Address>,
+    attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    referer: Option<String>,
+}
+
+impl<'a> JsonLine<'a> {
+    fn of(record: &'a AccessRecord) -> Self {
+        let text = |value: &Option<HeaderValue>| value.as_ref().map(|v| String::from_utf8_lossy(v.as_bytes()).into());
+        Self {
+            time: timestamp(record).to_string(),
+            client: record.peer,
+            method: record.method.as_str(),
+            target: target(record),
+            version: version(record),
+            host: text(&record.host),
+            status: record.status,
+            outcome: record.outcome,
+            bytes: record.bytes,
+            duration_ms: (record.duration.as_secs_f64() * 1e6).round() / 1e3,
+            pool: &record.pool,
+            endpoint: record.endpoint.clone(),
+            attempts: record.attempts,
+            request_id: text(&record.request_id),
+            user_agent: text(&record.user_agent),
+            referer: text(&record.referer),
+        }
+    }
+}
+
+/// NCSA common log format: `host ident user [time] "request" status bytes`.
+fn common(record: &AccessRecord) -> String {
+    let time = timestamp(record).to_zoned(TimeZone::UTC).strftime("%d/%b/%Y:%H:%M:%S %z");
+    let mut line = format!("{} - - [{time}] \"{} ", record.peer, record.method);
+    for c in target(record).chars() {
+        // hyper refuses quotes and control bytes in targets; whoever reads the log must not depend on it.
+        if matches!(c, '"' | '\\') || c.is_control() {
+            write!(line, "\\x{:02x}", c as u32).ok()
+        } else {
+            line.push(c);
+            None
+        };
+    }
+    let status = record.status.unwrap_or(499);
+    write!(line, " {}\" {status} {}", version(record), record.bytes).ok();
+    line
+}
+
+fn timestamp(record: &AccessRecord) -> Timestamp {
+    Timestamp::try_from(record.finished).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn target(record: &AccessRecord) -> &str {
+    record.target.as_ref().map_or("*", PathAndQuery::as_str)
+}
+
+fn version(record: &AccessRecord) -> &'static str {
+    match record.version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(status: Option<u16>) -> AccessRecord {
+        AccessRecord {
+            finished: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
+            peer: [192, 0, 2, 7].into(),
+            method: Method::GET,
+            target: Some(PathAndQuery::from_static("/cart?a=1")),
+            version: Version::HTTP_11,
+            host: Some(HeaderValue::from_static("shop.example.com")),
+            request_id: Some(HeaderValue::from_static("abc")),
+            user_agent: Some(HeaderValue::from_bytes(b"a\"b\xff").unwrap()),
+            referer: None,
+            pool: "app".into(),
+            endpoint: Some(([10, 0, 0, 1], 3000).into()),
+            status,
+            outcome: "answered",
+            bytes: 129,
+            duration: Duration::from_micros(1234),
+            attempts: 1,
+        }
+    }
+
+    #[test]
+    fn a_json_line_says_everything() {
+        let line = serde_json::to_value(JsonLine::of(&record(Some(200)))).unwrap();
+        let expected = serde_json::json!({
+            "time": "2023-11-14T22:13:20.123Z", "client": "192.0.2.7", "method": "GET", "target": "/cart?a=1",
+            "version": "HTTP/1.1", "host": "shop.example.com", "status": 200, "outcome": "answered", "bytes": 129,
+            "duration_ms": 1.234, "pool": "app", "endpoint": "10.0.0.1:3000", "attempts": 1, "request_id": "abc",
+            "user_agent": "a\"b\u{fffd}",
+        });
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_common_line_is_common() {
+        let expected = "192.0.2.7 - - [14/Nov/2023:22:13:20 +0000] \"GET /cart?a=1 HTTP/1.1\" 200 129";
+        assert_eq!(common(&record(Some(200))), expected);
+        assert!(common(&record(None)).ends_with("499 129"));
+    }
+
+    #[test]
+    fn a_moved_file_is_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, moved) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
+        let to = AccessLogTarget::File(path.clone());
+        let log = AccessLog::open(&model::AccessLog { to, format: AccessLogFormat::Common, queue: 10 }).unwrap();
+        assert!(log.submit(record(Some(200))));
+        log.flush(Duration::from_secs(5));
+        std::fs::rename(&path, &moved).unwrap();
+        log.reopen();
+        assert!(log.submit(record(Some(404))));
+        log.flush(Duration::from_secs(5));
+        assert!(std::fs::read_to_string(&moved).unwrap().ends_with("200 129\n"));
+        assert!(std::fs::read_to_string(&path).unwrap().ends_with("404 129\n"));
+    }
+}

@@ -1,0 +1,129 @@
+//! Why the proxy answers in place of the application: one list from cause to status, name and sentence.
+
+use http::StatusCode;
+
+use crate::link::request_body::BodyFailure;
+
+/// Why the proxy answers in place of the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The request breaks a rule; the text says which.
+    BadRequest(&'static str),
+    /// The body has a transfer coding besides `chunked`.
+    UnknownCoding,
+    /// `CONNECT` or `TRACE`.
+    MethodNotAllowed,
+    /// It has more fields than `limits.request_fields`.
+    HeadTooLarge,
+    /// The client wants a protocol that is not known here.
+    UnknownProtocol,
+    /// The replicas speak a protocol that knows no `Upgrade`.
+    NoUpgrade,
+    /// No route fits host and path.
+    NoRoute,
+    /// The request body is larger than `limits.request_body`.
+    BodyTooLarge,
+    /// The client sent no more of its request body in time.
+    BodyTimeout,
+    /// The pool has no endpoint that may take requests.
+    NoEndpoint,
+    /// Every endpoint has as many requests as it may have, and the queue is full or took too long.
+    Overloaded,
+    /// The proxy itself could not open a connection: it has no descriptor or port left.
+    OutOfSockets,
+    /// No connection could be opened.
+    ConnectFailed,
+    /// A connection stood, but TLS did not come about.
+    TlsFailed,
+    /// No connection stood in time.
+    ConnectTimeout,
+    /// The endpoint closed the connection without an answer.
+    UpstreamClosed,
+    /// What the endpoint sent is not HTTP.
+    UpstreamInvalid,
+    /// The endpoint did not answer in time.
+    UpstreamTimeout,
+    /// `timeouts.request` ran out over all attempts.
+    RequestTimeout,
+}
+
+impl Cause {
+    /// The answer's status.
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnknownProtocol | Self::NoUpgrade => StatusCode::NOT_IMPLEMENTED,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::NoEndpoint | Self::Overloaded | Self::OutOfSockets => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ConnectFailed | Self::TlsFailed | Self::UpstreamClosed | Self::UpstreamInvalid => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::ConnectTimeout | Self::UpstreamTimeout | Self::RequestTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The value of [`ERROR_FIELD`], and the word in logs.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad-request",
+            Self::UnknownCoding => "unknown-transfer-coding",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::NoRoute => "no-route",
+            Self::BodyTooLarge => "request-body-too-large",
+            Self::UnknownProtocol => "unknown-protocol",
+            Self::NoUpgrade => "no-upgrade",
+            Self::HeadTooLarge => "request-head-too-large",
+            Self::BodyTimeout => "request-body-timeout",
+            Self::NoEndpoint => "no-endpoint",
+            Self::Overloaded => "overloaded",
+            Self::OutOfSockets => "out-of-sockets",
+            Self::ConnectFailed => "connect-failed",
+            Self::TlsFailed => "tls-failed",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::UpstreamClosed => "upstream-closed",
+            Self::UpstreamInvalid => "upstream-invalid",
+            Self::UpstreamTimeout => "upstream-timeout",
+            Self::RequestTimeout => "request-timeout",
+        }
+    }
+
+    /// A sentence for the person who made the request.
+    pub(super) fn explanation(self) -> &'static str {
+        match self {
+            Self::BadRequest(rule) => rule,
+            Self::UnknownCoding => "the only transfer coding that this proxy takes is chunked, once",
+            Self::MethodNotAllowed => "this proxy does not serve CONNECT and TRACE",
+            Self::NoRoute => "no route of this proxy fits the host and path of the request",
+            Self::BodyTooLarge => "the request body is larger than this proxy allows",
+            Self::UnknownProtocol => "the only protocol that this proxy takes in a CONNECT is websocket",
+            Self::NoUpgrade => "the replicas speak HTTP/2 only, over which nothing can be upgraded",
+            Self::HeadTooLarge => "the request has more header fields than this proxy allows",
+            Self::BodyTimeout => "the rest of the request body did not arrive in time",
+            Self::NoEndpoint => "no replica is ready to take this request, try again in a moment",
+            Self::OutOfSockets => "this proxy has no descriptor or port left for a connection, try again in a moment",
+            Self::Overloaded => "all replicas have as many requests as they can take, try again in a moment",
+            Self::ConnectFailed => "no replica accepted a connection, try again in a moment",
+            Self::TlsFailed => "no replica could prove by TLS who it is; the reason is in this proxy's log",
+            Self::ConnectTimeout => "no replica accepted a connection in time",
+            Self::UpstreamClosed => "the replica closed the connection before it answered",
+            Self::UpstreamInvalid => "the replica's answer is not valid HTTP",
+            Self::UpstreamTimeout => "the replica did not answer in time",
+            Self::RequestTimeout => "the request took longer than this proxy allows",
+        }
+    }
+}
+
+impl From<BodyFailure> for Cause {
+    fn from(failure: BodyFailure) -> Self {
+        match failure {
+            BodyFailure::Client => Self::BadRequest("the request body broke off or is not framed correctly"),
+            BodyFailure::Timeout => Self::BodyTimeout,
+            BodyFailure::TooLarge => Self::BodyTooLarge,
+        }
+    }
+}
