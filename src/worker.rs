@@ -25,7 +25,7 @@ use crate::access_log::AccessLog;
 use crate::link::view::Viewer;
 use crate::listen::permits::{Peers, Permit};
 use crate::listen::socket::{Listener, StdListener, StdStream};
-use crate::listen::{Connections, ListenerState, Loads, Settings, conn};
+use crate::listen::{Connections, ListenerState, Loads, Settings, serve};
 use crate::metrics::WorkerCell;
 use crate::net::Stream;
 use crate::net::outbox::Outbox;
@@ -312,7 +312,7 @@ impl Local {
         spawn_local(async move {
             let _held = (load, permit);
             let _panics = PanicCount(Rc::clone(&proxy));
-            conn::serve(stream, peer, state, proxy, peers, registration).await;
+            serve::serve(stream, peer, state, proxy, peers, registration).await;
         });
     }
 }

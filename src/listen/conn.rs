@@ -1,4 +1,4 @@
-//! One client connection from its first byte to its last: what comes before HTTP, and who speaks it then.
+//! What comes before HTTP on a client connection: a PROXY header, the TLS handshake, the bytes that tell its version.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -16,14 +16,13 @@ use tokio_rustls::TlsAcceptor;
 use super::client_io::Transport;
 use super::permits::{Peers, Permit};
 use super::tls::ServerTls;
-use super::{ListenerState, Registration, h1, h2};
+use super::{ListenerState, Registration};
 use crate::config::model::{AcceptProxy, Protocols};
 use crate::deadlines::{Alarm, Deadlines, Wait};
-use crate::net::Stream;
 use crate::net::outbox::{Socket, SocketIo};
 use crate::net::pem::ALPN_H2;
 use crate::net::proxy_protocol::{self, Parsed};
-use crate::proxy::client::{Arrival, Connection, Proxy};
+use crate::proxy::client::Proxy;
 use crate::proxy::{Identity, Proof};
 
 /// How long a connection that has not had its first request may wait for it when its listener drains.
@@ -48,37 +47,6 @@ pub(super) struct Visit {
     pub(super) registration: Registration,
 }
 
-/// Serves `stream` until either side closes it. `peers` counts whoever a proxy in front says that it speaks for.
-pub(crate) async fn serve(
-    stream: Stream,
-    peer: SocketAddr,
-    listener: Rc<ListenerState>,
-    proxy: Rc<Proxy>,
-    peers: Peers,
-    registration: Registration,
-) {
-    let socket = Socket::new(stream, Rc::clone(&proxy.outbox));
-    let mut visit = Visit { peer, is_anonymous: false, listener, proxy, registration };
-    // Boxed, as what follows for HTTP/2: a connection of HTTP/1.1 that waits for its next request shall need little room.
-    let Some((opened, _permit)) = Box::pin(visit.open(socket, &peers)).await else { return };
-    let Opened { transport, is_h2, proof } = opened;
-    let listener = &visit.listener;
-    let connection = Connection::new(Arrival {
-        peer: visit.peer,
-        socket: Rc::downgrade(&transport.socket),
-        trusted: !visit.is_anonymous && listener.trusts(visit.peer.ip()),
-        is_tls: listener.tls.is_some(),
-        proof,
-        redirect_to_https: listener.redirect_to_https,
-        draining_since: Rc::clone(&listener.draining_since),
-    });
-    if is_h2 {
-        Box::pin(h2::serve(visit, transport, connection)).await;
-    } else {
-        h1::serve(visit, transport, connection).await;
-    }
-}
-
 /// What a PROXY header says.
 enum Announced {
     /// Whose connection it is.
@@ -90,15 +58,15 @@ enum Announced {
 }
 
 /// A connection that is ready for its first request.
-struct Opened {
-    transport: Transport,
-    is_h2: bool,
-    proof: Proof,
+pub(super) struct Opened {
+    pub(super) transport: Transport,
+    pub(super) is_h2: bool,
+    pub(super) proof: Proof,
 }
 
 impl Visit {
     /// What comes before HTTP; `None` if that is the end.
-    async fn open(&mut self, socket: Rc<Socket>, peers: &Peers) -> Option<(Opened, Option<Permit>)> {
+    pub(super) async fn open(&mut self, socket: Rc<Socket>, peers: &Peers) -> Option<(Opened, Option<Permit>)> {
         let peer = self.peer;
         let opened = self.try_open(socket, peers).await;
         opened.inspect_err(|error| tracing::debug!(%peer, %error, "client connection not opened")).ok()

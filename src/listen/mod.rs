@@ -1,11 +1,12 @@
 //! Listening sockets: bind once for each worker, accept, keep count.
 
 mod client_io;
-pub(crate) mod conn;
+mod conn;
 mod h1;
 mod h2;
 mod h2_guard;
 pub(crate) mod permits;
+pub(crate) mod serve;
 pub(crate) mod socket;
 pub(crate) mod tls;
 

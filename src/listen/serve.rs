@@ -1,0 +1,42 @@
+//! One client connection from its first byte to its last: what comes before HTTP, then HTTP/1.1 or HTTP/2.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use super::conn::{Opened, Visit};
+use super::permits::Peers;
+use super::{ListenerState, Registration, h1, h2};
+use crate::net::Stream;
+use crate::net::outbox::Socket;
+use crate::proxy::client::{Arrival, Connection, Proxy};
+
+/// Serves `stream` until either side closes it. `peers` counts whoever a proxy in front says that it speaks for.
+pub(crate) async fn serve(
+    stream: Stream,
+    peer: SocketAddr,
+    listener: Rc<ListenerState>,
+    proxy: Rc<Proxy>,
+    peers: Peers,
+    registration: Registration,
+) {
+    let socket = Socket::new(stream, Rc::clone(&proxy.outbox));
+    let mut visit = Visit { peer, is_anonymous: false, listener, proxy, registration };
+    // Boxed, as what follows for HTTP/2: a connection of HTTP/1.1 that waits for its next request shall need little room.
+    let Some((opened, _permit)) = Box::pin(visit.open(socket, &peers)).await else { return };
+    let Opened { transport, is_h2, proof } = opened;
+    let listener = &visit.listener;
+    let connection = Connection::new(Arrival {
+        peer: visit.peer,
+        socket: Rc::downgrade(&transport.socket),
+        trusted: !visit.is_anonymous && listener.trusts(visit.peer.ip()),
+        is_tls: listener.tls.is_some(),
+        proof,
+        redirect_to_https: listener.redirect_to_https,
+        draining_since: Rc::clone(&listener.draining_since),
+    });
+    if is_h2 {
+        Box::pin(h2::serve(visit, transport, connection)).await;
+    } else {
+        h1::serve(visit, transport, connection).await;
+    }
+}
