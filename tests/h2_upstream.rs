@@ -261,14 +261,36 @@ fn replicas_in_tls_choose_the_protocol_and_must_be_who_they_are() {
         let response = client::get(app.address, "/");
         assert_eq!(response.status, expected, "{what}: {}", response.text());
         let cause = response.field("x-unstick-error");
-        // Who misses our certificate says so only after the handshake, and closes: what is heard first is a matter of luck.
-        let is_told = cause == (expected == 502).then_some("tls-failed");
-        assert!(
-            is_told || (what == "no certificate of our own" && cause == Some("connect-failed")),
-            "{what}: {cause:?}"
-        );
+        assert_eq!(cause, (expected == 502).then_some("tls-failed"), "{what}");
         if expected == 200 {
             assert_eq!(response.text(), "Some(\"https\")");
+        }
+    }
+}
+
+/// In TLS 1.3 a client has finished its handshake before the server has looked at its certificate (RFC 8446 section 4.4.2.4).
+#[test]
+fn a_replica_that_refuses_our_certificate_is_a_failure_of_tls_in_either_version() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("replicas"));
+    authority.write(&folder.path().join("ca.pem"));
+    let pair = authority.issue(folder.path(), "replica", &["replica.test"]);
+    let (clients, others) = (Authority::new("clients"), Authority::new("others"));
+    clients.write(&folder.path().join("clients.pem"));
+    others.issue(folder.path(), "proxy", &[]);
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (ca, cert, key) = (path("ca.pem"), path("proxy.pem"), path("proxy.key"));
+    let trusted = format!("protocol = \"https\"\n[pool.app.tls]\nserver_name = \"replica.test\"\nca = \"{ca}\"");
+    for alpn in ["h2", "http/1.1"] {
+        let server = tls(&pair, &[alpn], Some(&folder.path().join("clients.pem")));
+        let replica =
+            H2Backend::start_with(h2::server::Builder::new(), Some(server), |call| async move { call.say("in") });
+        for own in [String::new(), format!("\ncert = \"{cert}\"\nkey = \"{key}\"")] {
+            let app = App::over(&[replica.address], &format!("{trusted}{own}"), "");
+            for round in 0..20 {
+                let response = client::get(app.address, "/");
+                let found = (response.status, response.field("x-unstick-error"));
+                assert_eq!(found, (502, Some("tls-failed")), "{alpn} {own} {round}");
+            }
         }
     }
 }

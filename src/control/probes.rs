@@ -26,7 +26,7 @@ use crate::net::Stream;
 use crate::net::proxy_protocol;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::health::{Health, Verdict};
-use crate::pool::wire::{Speech, Wire};
+use crate::pool::wire::{Agreed, Offer, Speech, Wire};
 use crate::pool::{MemberState, Pool};
 
 /// Bytes of a probe's answer that are looked at for the expected text.
@@ -115,14 +115,14 @@ pub(crate) async fn probe(address: &Address, probe: &Probe, speech: &Speech) -> 
         let header = proxy_protocol::header(*version, None);
         stream.write_all(&header).await.map_err(|error| format!("connection: {error}"))?;
     }
-    let (io, is_h2): (Box<dyn Transport>, bool) = match (probe, wire) {
+    let (io, agreed): (Box<dyn Transport>, Agreed) = match (probe, wire) {
         (Probe::Tcp, _) => return Ok(()),
-        (_, Wire::Http1) => (Box::new(stream), false),
-        (_, Wire::H2c) => (Box::new(stream), true),
+        (_, Wire::Http1) => (Box::new(stream), Agreed::Http1),
+        (_, Wire::H2c) => (Box::new(stream), Agreed::H2),
         (_, Wire::Tls(tls)) => {
-            let (session, is_h2) =
-                tls.connect(stream, backend, false).await.map_err(|error| format!("TLS: {error}"))?;
-            (Box::new(session), is_h2)
+            let (session, agreed) =
+                tls.connect(stream, backend, Offer::Any).await.map_err(|error| format!("TLS: {error}"))?;
+            (Box::new(session), agreed)
         }
     };
     let scheme = if matches!(wire, Wire::Tls(_)) { Scheme::HTTPS } else { Scheme::HTTP };
@@ -132,14 +132,16 @@ pub(crate) async fn probe(address: &Address, probe: &Probe, speech: &Speech) -> 
             let host = host.as_deref().unwrap_or(address::host_field(backend));
             let request = Request::get(path).header(HOST, host).header(USER_AGENT, USER_AGENT_SENT);
             let request = request.body(Full::default()).map_err(|error| format!("cannot ask for {path}: {error}"))?;
-            exchange(io, is_h2, scheme, request, async |response| http_verdict(response, status, body.as_deref()).await)
-                .await
+            exchange(io, agreed, scheme, request, async |response| {
+                http_verdict(response, status, body.as_deref()).await
+            })
+            .await
         }
-        Probe::Grpc { .. } if !is_h2 => Err("the replica does not speak HTTP/2".to_owned()),
+        Probe::Grpc { .. } if agreed != Agreed::H2 => Err("the replica does not speak HTTP/2".to_owned()),
         Probe::Grpc { service } => {
             let request = grpc_check().header(HOST, address::host_field(backend)).header(USER_AGENT, USER_AGENT_SENT);
             let request = request.body(grpc_message(service)).map_err(|error| format!("cannot ask: {error}"))?;
-            exchange(io, is_h2, scheme, request, grpc_verdict).await
+            exchange(io, agreed, scheme, request, grpc_verdict).await
         }
     }
 }
@@ -154,13 +156,13 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 /// Sends one request over a fresh connection and judges its answer.
 async fn exchange(
     io: Box<dyn Transport>,
-    is_h2: bool,
+    agreed: Agreed,
     scheme: Scheme,
     mut request: Request<Full<Bytes>>,
     judge: impl AsyncFnOnce(Response<Incoming>) -> Verdict,
 ) -> Verdict {
     let no_connection = |error: hyper::Error| format!("connection: {error}");
-    let (answer, driver): (Boxed<_>, Boxed<_>) = if is_h2 {
+    let (answer, driver): (Boxed<_>, Boxed<_>) = if agreed == Agreed::H2 {
         to_h2(&mut request, scheme)?;
         let (mut sender, connection) = http2::handshake(Local, TokioIo::new(io)).await.map_err(no_connection)?;
         (Box::pin(async move { sender.send_request(request).await }), Box::pin(connection))

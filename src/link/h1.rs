@@ -14,7 +14,6 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use tokio::time::Instant;
 
-use super::h2::Lease;
 use super::quiet::QuietWaker;
 use super::record::{BUFFER_BYTES_MAX, Record, UpstreamIo};
 use super::request_body::RequestBody;
@@ -27,15 +26,6 @@ pub struct Preamble {
     pub header: Vec<u8>,
     /// The client.
     pub client: SocketAddr,
-}
-
-/// A way to send a request to an endpoint.
-#[derive(Debug)]
-pub enum Link {
-    /// A connection of its own, of HTTP/1.1.
-    Own(Box<UpstreamConnection>),
-    /// A stream on one of HTTP/2.
-    Multiplexed(Box<Lease>),
 }
 
 /// What has become of an unused connection.
@@ -187,7 +177,7 @@ impl UpstreamConnection {
     }
 
     /// The half that drives, for an exchange that must go on while nobody reads its answer.
-    pub fn into_driver(self) -> impl Future<Output = ()> + 'static {
+    pub(super) fn into_driver(self) -> impl Future<Output = ()> + 'static {
         let Self { driver, sender, is_done, .. } = self;
         async move {
             let _sender = sender;

@@ -21,11 +21,9 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use super::record::UpstreamIo;
+use super::record::{Record, UpstreamIo};
 use super::request_body::{Recall, RequestBody};
 use super::slot::Slot;
-use crate::net::outbox::Socket;
-use crate::pool::wire::NoTls;
 
 /// Streams on one connection, if the endpoint does not want fewer.
 const STREAMS_MAX: usize = 100;
@@ -53,7 +51,7 @@ pub(super) struct Multiplexed {
 }
 
 struct Shared {
-    socket: Rc<Socket>,
+    record: Rc<Record>,
     sender: http2::SendRequest<RequestBody>,
     scheme: Scheme,
     /// Streams that are open.
@@ -65,8 +63,6 @@ struct Shared {
     is_over: Cell<bool>,
     /// Whether an answer on it did not come in time. It may stand still as a whole, so nobody new gets a place on it.
     is_suspect: Cell<bool>,
-    /// Why it is over, if something went wrong.
-    failure: RefCell<Option<hyper::Error>>,
     idle_since: Cell<Instant>,
     was_used: Cell<bool>,
     driver: RefCell<Option<JoinHandle<()>>>,
@@ -92,14 +88,14 @@ impl Drop for Shared {
             driver.abort();
         }
         // Streams whose bodies the endpoint does not take would keep it.
-        self.socket.shut_down();
+        self.record.socket.shut_down();
     }
 }
 
 /// One request's share in a connection. Dropping it says that no more of the answer is wanted: what the endpoint has not got of the
 /// request body until then, it does not get.
 #[derive(Debug)]
-pub struct Lease {
+pub(super) struct Lease {
     shared: Rc<Shared>,
     is_reused: bool,
     /// Until a request with a body takes it along.
@@ -129,22 +125,27 @@ impl Lease {
     }
 
     /// Whether others used the connection before.
-    pub fn is_reused(&self) -> bool {
+    pub(super) fn is_reused(&self) -> bool {
         self.is_reused
     }
 
     /// The answer did not come in time.
-    pub fn suspect(&self) {
+    pub(super) fn suspect(&self) {
         self.shared.is_suspect.set(true);
     }
 
+    /// What is known of the connection.
+    pub(super) fn record(&self) -> &Rc<Record> {
+        &self.shared.record
+    }
+
     /// What its URIs begin with.
-    pub fn scheme(&self) -> Scheme {
+    pub(super) fn scheme(&self) -> Scheme {
         self.shared.scheme.clone()
     }
 
     /// Sends the request. The error of the returned future holds it if nothing of it was taken.
-    pub fn send(
+    pub(super) fn send(
         &mut self,
         mut request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
@@ -187,7 +188,7 @@ impl Multiplexed {
     /// Speaks HTTP/2 over a connection that stands. While it has streams, the endpoint is asked every `ping` whether it is there,
     /// and has as long to say so.
     pub(super) async fn open(&self, io: UpstreamIo, scheme: Scheme, ping: Duration) -> io::Result<Box<Lease>> {
-        let socket = Rc::clone(io.socket());
+        let record = Rc::clone(io.record());
         let (sender, connection) = http2::Builder::new(Local)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
@@ -203,7 +204,7 @@ impl Multiplexed {
             .map_err(io::Error::other)?;
         let connection = Rc::new(RefCell::new(Some(connection)));
         let shared = Rc::new(Shared {
-            socket,
+            record,
             sender,
             scheme,
             streams: Rc::default(),
@@ -211,7 +212,6 @@ impl Multiplexed {
             connection: Rc::clone(&connection),
             is_over: Cell::new(false),
             is_suspect: Cell::new(false),
-            failure: RefCell::default(),
             idle_since: Cell::new(Instant::now()),
             was_used: Cell::new(false),
             driver: RefCell::default(),
@@ -223,10 +223,9 @@ impl Multiplexed {
                 None => Poll::Ready(Ok(())),
             })
             .await;
-            let failure = ended.inspect_err(|error| tracing::debug!(%error, "connection to an endpoint ended")).err();
+            ended.inspect_err(|error| tracing::debug!(%error, "connection to an endpoint ended")).ok();
             if let Some(shared) = weak.upgrade() {
                 shared.is_over.set(true);
-                *shared.failure.borrow_mut() = failure;
             }
             let over = connection.borrow_mut().take();
             drop(over);
@@ -235,14 +234,8 @@ impl Multiplexed {
         while shared.streams_max() == 0 {
             if shared.is_over.get() {
                 // In TLS 1.3 a client hears only now that its certificate is not good enough.
-                let failure = shared.failure.take();
-                let why = failure.as_ref().and_then(std::error::Error::source);
-                let io = why.and_then(|why| why.downcast_ref::<io::Error>());
-                let is_tls_s =
-                    |io: &&io::Error| shared.scheme == Scheme::HTTPS && io.kind() == io::ErrorKind::InvalidData;
-                return Err(io
-                    .filter(is_tls_s)
-                    .map_or(io::ErrorKind::ConnectionAborted.into(), |io| NoTls::because(io)));
+                let why = shared.record.tls_failure();
+                return Err(why.map_or(io::ErrorKind::ConnectionAborted.into(), io::Error::other));
             }
             sleep(SETTINGS_POLL).await;
         }

@@ -7,13 +7,18 @@
 //!
 //! The most recently used connection is taken first, so that surplus ones grow old and are closed.
 
+pub mod error;
+pub mod framing;
 pub mod h1;
 mod h2;
 mod quiet;
 pub mod record;
 pub mod request_body;
+pub mod response;
+pub mod send;
 mod slot;
 pub mod view;
+pub mod waits;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -23,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::Scheme;
+use rustls::AlertDescription;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
@@ -30,16 +36,27 @@ use crate::config::model::ProxyVersion;
 use crate::net::Stream;
 use crate::net::outbox::{Outbox, Socket};
 use crate::pool::endpoint::{Endpoint, EndpointCell};
+use crate::pool::pick::Acquired;
 use crate::pool::queue::Queue;
-use crate::pool::wire::{ClientTls, Speech, Wire};
-use h1::{Link, Look, Preamble, UpstreamConnection};
-pub use h2::Lease;
-use h2::Multiplexed;
+use crate::pool::wire::{Agreed, ClientTls, Offer, Speech, Wire};
+use error::LinkError;
+use h1::{Look, Preamble, UpstreamConnection};
+use h2::{Lease, Multiplexed};
 use record::Record;
+use send::Upgrade;
 
 /// Connections that were used so shortly before are taken without asking the kernel whether they were closed meanwhile; the
 /// runtime has heard of it by then.
 const KNOWN_SILENT: Duration = Duration::from_millis(1);
+
+/// A way to send a request to an endpoint.
+#[derive(Debug)]
+enum Link {
+    /// A connection of its own, of HTTP/1.1.
+    Own(Box<UpstreamConnection>),
+    /// A stream on one of HTTP/2.
+    Multiplexed(Box<Lease>),
+}
 
 /// An endpoint as one worker sees it.
 #[derive(Debug)]
@@ -101,17 +118,12 @@ impl WorkerEndpoint {
 
     /// The unused connection that was used last and is still good, if it is not older than `idle_timeout` or than the
     /// endpoint is known to wait.
-    pub fn checkout(&self, idle_timeout: Duration, now: Instant) -> Option<Box<UpstreamConnection>> {
+    fn checkout(&self, idle_timeout: Duration, now: Instant) -> Option<Box<UpstreamConnection>> {
         self.checkout_from(&mut self.idle.borrow_mut(), idle_timeout, now)
     }
 
     /// The same among those that serve this client.
-    pub fn checkout_of(
-        &self,
-        client: SocketAddr,
-        idle_timeout: Duration,
-        now: Instant,
-    ) -> Option<Box<UpstreamConnection>> {
+    fn checkout_of(&self, client: SocketAddr, idle_timeout: Duration, now: Instant) -> Option<Box<UpstreamConnection>> {
         let mut idle = self.idle.borrow_mut();
         let mut own: Vec<_> = idle.extract_if(.., |connection| connection.record().client == Some(client)).collect();
         let found = self.checkout_from(&mut own, idle_timeout, now);
@@ -151,12 +163,12 @@ impl WorkerEndpoint {
     }
 
     /// A place on a connection that others use as well, if there is one.
-    pub fn lease(&self) -> Option<Box<Lease>> {
+    fn lease(&self) -> Option<Box<Lease>> {
         self.multiplexed.lease()
     }
 
     /// Whether connections to it begin with a header of the PROXY protocol, and so serve one client only.
-    pub fn proxy_protocol(&self) -> Option<ProxyVersion> {
+    fn proxy_protocol(&self) -> Option<ProxyVersion> {
         self.speech.borrow().proxy_protocol
     }
 
@@ -207,34 +219,43 @@ impl WorkerEndpoint {
         }
     }
 
-    /// Opens a connection, or gets a place on one that is being opened; with `only_h1`, one that can be upgraded, and with a
+    /// Opens a connection, or gets a place on one that is being opened; one that can be upgraded, if that is wanted, and with a
     /// `preamble`, one that begins with it.
-    ///
-    /// # Errors
-    /// The connection does not stand, or the endpoint is not who it should be.
-    pub async fn connect(&self, only_h1: bool, h2_ping: Duration, preamble: Option<Box<Preamble>>) -> io::Result<Link> {
+    async fn connect(
+        &self,
+        upgrade: Upgrade,
+        h2_ping: Duration,
+        preamble: Option<Box<Preamble>>,
+    ) -> Result<Link, LinkError> {
         let Speech { wire, backend, .. } = self.speech.borrow().clone();
-        match wire {
+        let only_h1 = upgrade == Upgrade::Wanted || preamble.is_some();
+        let link = match wire {
             Wire::Http1 => self.open_h1(preamble, None).await,
-            Wire::H2c if only_h1 => Err(io::ErrorKind::Unsupported.into()),
-            Wire::Tls(tls) if only_h1 || preamble.is_some() => self.open_h1(preamble, Some((&tls, &backend))).await,
+            Wire::H2c if upgrade == Upgrade::Wanted => return Err(LinkError::NoUpgrade),
+            Wire::Tls(tls) if only_h1 => self.open_h1(preamble, Some((&tls, &backend))).await,
             Wire::H2c => self.share(None, h2_ping).await,
             Wire::Tls(tls) => self.share(Some((&tls, &backend)), h2_ping).await,
-        }
+        };
+        link.map_err(|error| match LinkError::opening(error) {
+            // It speaks none of the protocols that it was offered, which was HTTP/1.1 alone.
+            LinkError::Tls(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) if only_h1 => {
+                LinkError::NoUpgrade
+            }
+            why => why,
+        })
     }
 
     /// Opens a connection of HTTP/1.1.
     async fn open_h1(&self, preamble: Option<Box<Preamble>>, tls: Option<(&ClientTls, &str)>) -> io::Result<Link> {
         let record = self.stream(preamble).await?;
         let session = match tls {
-            Some((tls, backend)) => Some(tls.connect(record.io(), backend, true).await?.0),
+            Some((tls, backend)) => Some(tls.connect(record.io(), backend, Offer::Http1).await?.0),
             None => None,
         };
-        self.tls_trouble.borrow_mut().clear();
         UpstreamConnection::open(record, session).await.map(Link::Own)
     }
 
-    /// Opens a connection that others can use too, or waits for who is opening one; in TLS the endpoint may choose HTTP/1.1.
+    /// Opens a connection that others can use too, or waits for one that is being opened; in TLS the endpoint may choose HTTP/1.1.
     async fn share(&self, tls: Option<(&ClientTls, &str)>, h2_ping: Duration) -> io::Result<Link> {
         while !self.prefers_h1.get() && self.multiplexed.wait_for_other().await {
             if let Some(lease) = self.lease() {
@@ -245,9 +266,9 @@ impl WorkerEndpoint {
         let epoch = self.epoch.get();
         let record = self.stream(None).await?;
         let (session, scheme) = match tls {
-            Some((tls, backend)) => match tls.connect(record.io(), backend, false).await? {
-                (session, true) => (Some(session), Scheme::HTTPS),
-                (session, false) => {
+            Some((tls, backend)) => match tls.connect(record.io(), backend, Offer::Any).await? {
+                (session, Agreed::H2) => (Some(session), Scheme::HTTPS),
+                (session, Agreed::Http1) => {
                     self.prefers_h1.set(epoch == self.epoch.get());
                     drop(opening);
                     return UpstreamConnection::open(record, Some(session)).await.map(Link::Own);
@@ -256,7 +277,7 @@ impl WorkerEndpoint {
             None => (None, Scheme::HTTP),
         };
         let lease = self.multiplexed.open(record.over(session).await?, scheme, h2_ping).await?;
-        self.tls_trouble.borrow_mut().clear();
+        self.forget_trouble();
         self.prefers_h1.set(false);
         if epoch != self.epoch.get() {
             self.multiplexed.clear();
@@ -265,11 +286,16 @@ impl WorkerEndpoint {
     }
 
     /// Whether TLS fails for another reason than before: the log need not say the same with each request.
-    pub fn is_news(&self, trouble: &str) -> bool {
+    fn is_news(&self, trouble: &str) -> bool {
         let mut known = self.tls_trouble.borrow_mut();
         let is_news = *known != trouble;
         trouble.clone_into(&mut known);
         is_news
+    }
+
+    /// TLS has come about: what fails from now on is news.
+    fn forget_trouble(&self) {
+        self.tls_trouble.borrow_mut().clear();
     }
 
     async fn stream(&self, preamble: Option<Box<Preamble>>) -> io::Result<Rc<Record>> {
@@ -291,8 +317,15 @@ impl WorkerEndpoint {
 pub struct InFlight(Rc<WorkerEndpoint>);
 
 impl InFlight {
-    /// Takes over a request that [`crate::pool::Pool::acquire`] has counted on `endpoint`.
-    pub fn adopt(endpoint: Rc<WorkerEndpoint>) -> Self {
+    /// Takes over what [`crate::pool::Pool::acquire`] has counted on `endpoint`.
+    pub fn adopt(acquired: Acquired<'_>, endpoint: Rc<WorkerEndpoint>) -> Self {
+        acquired.hand_over();
+        Self(endpoint)
+    }
+
+    /// Counts one more on `endpoint`.
+    pub fn begin(endpoint: Rc<WorkerEndpoint>) -> Self {
+        endpoint.endpoint.begin();
         Self(endpoint)
     }
 

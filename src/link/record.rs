@@ -3,15 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 
+use super::error::{InterimFlood, tls_error};
 use crate::net::outbox::{Socket, SocketIo};
 use crate::net::transport::Transport;
 use crate::pool::wire::Session;
@@ -23,6 +25,9 @@ pub(super) const BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// bound above: no head needs as many. hyper discards interim answers (RFC 9110 section 15.2) as long as they come, and a
 /// flood of them would keep the worker from everything else, deadlines included.
 const READS_BEFORE_ANSWER_MAX: u32 = 16;
+
+/// Bytes that are read when a write has failed.
+const LAST_READ: usize = 512;
 
 /// What was written to an endpoint.
 #[derive(Debug)]
@@ -36,6 +41,8 @@ pub struct Record {
     head: RefCell<Vec<u8>>,
     /// Reads in a row that found something since the latest request was sent; `None` once its answer is there.
     reads_before_answer: Cell<Option<u32>>,
+    /// Why TLS ended, if it was TLS that did. h2 keeps of an error only its text.
+    tls_failure: RefCell<Option<rustls::Error>>,
 }
 
 impl Record {
@@ -52,7 +59,14 @@ impl Record {
     }
 
     pub(super) fn new(socket: Rc<Socket>, client: Option<SocketAddr>, epoch: u64) -> Self {
-        Self { socket, client, epoch, head: RefCell::default(), reads_before_answer: Cell::default() }
+        Self {
+            socket,
+            client,
+            epoch,
+            head: RefCell::default(),
+            reads_before_answer: Cell::default(),
+            tls_failure: RefCell::default(),
+        }
     }
 
     /// A request is going to be written.
@@ -70,11 +84,12 @@ impl Record {
     fn read(&self, found_something: bool) -> io::Result<()> {
         let Some(reads) = self.reads_before_answer.get() else { return Ok(()) };
         self.reads_before_answer.set(Some(if found_something { reads + 1 } else { 0 }));
-        if reads < READS_BEFORE_ANSWER_MAX {
-            Ok(())
-        } else {
-            Err(io::Error::new(io::ErrorKind::InvalidData, "a flood of interim answers"))
-        }
+        if reads < READS_BEFORE_ANSWER_MAX { Ok(()) } else { Err(io::Error::other(InterimFlood)) }
+    }
+
+    /// Why TLS ended, if it was TLS that did.
+    pub(super) fn tls_failure(&self) -> Option<rustls::Error> {
+        self.tls_failure.borrow().clone()
     }
 
     /// Bytes written since the connection stands.
@@ -122,9 +137,42 @@ pub struct UpstreamIo {
 }
 
 impl UpstreamIo {
-    /// What it runs over.
-    pub(super) fn socket(&self) -> &Rc<Socket> {
-        &self.record.socket
+    /// What is known of it, also when it is gone.
+    pub(super) fn record(&self) -> &Rc<Record> {
+        &self.record
+    }
+
+    /// Notes why TLS ended, if it is TLS that did.
+    #[cold]
+    fn note(&self, error: io::Error) -> io::Error {
+        if let Some(why) = tls_error(&error) {
+            self.record.tls_failure.borrow_mut().get_or_insert(why);
+        }
+        error
+    }
+
+    /// After a failed write the socket is read once more: in TLS an alert that says why may have come before the end (RFC 8446
+    /// section 6.2). The end of the connection is about to be heard, if it has not been yet, so waiting for it is not for long.
+    #[cold]
+    fn reason(&mut self, cx: &mut Context<'_>, error: io::Error) -> Poll<io::Error> {
+        if !self.transport.is_tls() || tls_error(&error).is_some() {
+            return Poll::Ready(self.note(error));
+        }
+        let mut space = [MaybeUninit::uninit(); LAST_READ];
+        let mut read = ReadBuf::uninit(&mut space);
+        let told = match ready!(self.transport.poll_read(cx, read.unfilled())) {
+            Err(told) if tls_error(&told).is_some() => told,
+            _ => error,
+        };
+        Poll::Ready(self.note(told))
+    }
+
+    #[inline]
+    fn written<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match polled {
+            Poll::Ready(Err(error)) => self.reason(cx, error).map(Err),
+            polled => polled,
+        }
     }
 }
 
@@ -140,7 +188,7 @@ impl Read for UpstreamIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let polled = self.transport.poll_read(cx, buf);
         self.record.read(polled.is_ready())?;
-        polled
+        polled.map_err(|error| self.note(error))
     }
 }
 
@@ -159,7 +207,8 @@ impl Write for UpstreamIo {
         if let Some(first) = bufs.first() {
             self.record.handed_over(first);
         }
-        self.transport.poll_write(cx, bufs)
+        let polled = self.transport.poll_write(cx, bufs);
+        self.written(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -168,7 +217,8 @@ impl Write for UpstreamIo {
 
     #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.transport.poll_flush(cx)
+        let polled = self.transport.poll_flush(cx);
+        self.written(cx, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

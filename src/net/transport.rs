@@ -24,6 +24,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
         Self { socket, session: session.map(|session| Box::new(TokioIo::new(session))) }
     }
 
+    /// Whether there was a handshake.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.session.is_some()
+    }
+
     /// See [`Read::poll_read`].
     #[inline(always)]
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {

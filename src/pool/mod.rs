@@ -9,7 +9,7 @@ mod clock;
 pub mod endpoint;
 pub mod health;
 pub mod idle;
-mod pick;
+pub mod pick;
 pub mod queue;
 mod shared;
 pub mod wire;
@@ -266,6 +266,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pick::Acquired;
 
     fn pool(algorithm: Algorithm, members: &[(Health, MemberState)]) -> Pool {
         let members = members.iter().enumerate().map(|(index, &(health, state))| Member {
@@ -325,7 +326,8 @@ mod tests {
             (&[(H, Drain)], &[]),
         ] {
             let pool = pool(Algorithm::RoundRobin, members);
-            let mut picks: Vec<_> = (0..8).filter_map(|_| pool.acquire(&Tried::default())).collect();
+            let mut picks: Vec<_> =
+                (0..8).filter_map(|_| pool.acquire(&Tried::default())).map(Acquired::hand_over).collect();
             picks.sort_unstable();
             picks.dedup();
             assert_eq!(picks, expected, "{members:?}");
@@ -337,7 +339,7 @@ mod tests {
         let pool = pool(Algorithm::RoundRobin, &[(Health::Healthy, MemberState::Ready); 3]);
         let mut tried = Tried::default();
         for _ in 0..3 {
-            let index = pool.acquire(&tried).unwrap();
+            let index = pool.acquire(&tried).unwrap().hand_over();
             assert!(!tried.contains(index));
             tried.add(index);
         }
@@ -349,7 +351,7 @@ mod tests {
         let pool = pool(Algorithm::LeastConnections, &[(Health::Healthy, MemberState::Ready); 3]);
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..750).for_each(|_| assert!(pool.acquire(&Tried::default()).is_some())));
+                scope.spawn(|| (0..750).for_each(|_| _ = pool.acquire(&Tried::default()).unwrap().hand_over()));
             }
         });
         let loads: Vec<u32> = pool.members.iter().map(|member| member.endpoint.in_flight()).collect();
@@ -361,7 +363,7 @@ mod tests {
         let pool = pool(Algorithm::RoundRobin, &[(Health::Healthy, MemberState::Ready); 3]);
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..750).for_each(|_| assert!(pool.acquire(&Tried::default()).is_some())));
+                scope.spawn(|| (0..750).for_each(|_| _ = pool.acquire(&Tried::default()).unwrap().hand_over()));
             }
         });
         let loads: Vec<u32> = pool.members.iter().map(|member| member.endpoint.in_flight()).collect();

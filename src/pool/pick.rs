@@ -33,14 +33,44 @@ impl Tried {
 /// How often an exact pick is repeated because another worker changed the loads meanwhile.
 const PICKS_MAX: usize = 16;
 
+/// A request that is counted on a member of a pool. Dropping it ends the count, unless [`Self::hand_over`] gave that duty to
+/// somebody else.
+#[derive(Debug)]
+#[must_use = "dropping it ends the count"]
+pub struct Acquired<'a> {
+    pool: &'a Pool,
+    index: usize,
+}
+
+impl Acquired<'_> {
+    /// The member's index in its pool.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The count goes on; whoever takes the index ends it.
+    pub fn hand_over(self) -> usize {
+        let index = self.index;
+        std::mem::forget(self);
+        index
+    }
+}
+
+impl Drop for Acquired<'_> {
+    fn drop(&mut self) {
+        self.pool.members[self.index].endpoint.end();
+        self.pool.shared.queue.freed();
+    }
+}
+
 impl Pool {
-    /// Picks an endpoint and counts the request on it; the caller must see to the matching `end`.
+    /// Picks an endpoint and counts the request on it.
     ///
     /// Prefers endpoints not tried yet that are not ejected, then others not tried yet; it takes a tried one only if there is
     /// no other.
     ///
     /// `None` when nobody may have it now; see [`Self::is_full`].
-    pub fn acquire(&self, tried: &Tried) -> Option<usize> {
+    pub fn acquire(&self, tried: &Tried) -> Option<Acquired<'_>> {
         if self.max_requests.is_some() && self.shared.queue.waiting() > 0 {
             // Others were here before.
             return None;
@@ -61,13 +91,13 @@ impl Pool {
     }
 
     /// As [`Self::acquire`], for a request whose turn it is.
-    pub fn acquire_in_turn(&self, tried: &Tried) -> Option<usize> {
+    pub fn acquire_in_turn(&self, tried: &Tried) -> Option<Acquired<'_>> {
         for among in [Among::Admitted, Among::Others, Among::All] {
             if among == Among::All && tried.len == 0 {
                 break;
             }
             if let Some(index) = self.acquire_among(tried, among) {
-                return Some(index);
+                return Some(Acquired { pool: self, index });
             }
             // Those who are only full are worth waiting for: an endpoint that was ejected, or has failed this request, is not better.
             let salt = 0;

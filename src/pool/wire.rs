@@ -60,15 +60,22 @@ pub struct ClientTls {
     h1: Arc<ClientConfig>,
 }
 
-/// An endpoint and we could not agree upon TLS, or upon who we are.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct NoTls(String);
+/// What an endpoint is offered to speak in TLS (ALPN).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// HTTP/2 or HTTP/1.1.
+    Any,
+    /// HTTP/1.1 alone: the connection is to be upgraded, or to serve one client only.
+    Http1,
+}
 
-impl NoTls {
-    pub(crate) fn because(why: &dyn std::error::Error) -> io::Error {
-        io::Error::other(Self(why.to_string()))
-    }
+/// What an endpoint chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Agreed {
+    /// HTTP/1.1, or nothing.
+    Http1,
+    /// HTTP/2.
+    H2,
 }
 
 /// A connection in TLS.
@@ -153,32 +160,24 @@ impl ClientTls {
         Ok(Self { settings: settings.clone(), stamps, any: Arc::new(any), h1: Arc::new(h1) })
     }
 
-    /// Shakes hands with an endpoint of `backend`, which is written as `host:port`; tells whether it speaks HTTP/2.
+    /// Shakes hands with an endpoint of `backend`, which is written as `host:port`.
     ///
     /// # Errors
     /// The endpoint is not who it should be, or the connection broke.
-    pub(crate) async fn connect<T>(&self, io: T, backend: &str, only_h1: bool) -> io::Result<(TlsStream<T>, bool)>
+    pub(crate) async fn connect<T>(&self, io: T, backend: &str, offer: Offer) -> io::Result<(TlsStream<T>, Agreed)>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let name = self.settings.server_name.as_deref().unwrap_or_else(|| host_of(backend));
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-        let config = if only_h1 { &self.h1 } else { &self.any };
-        let session = TlsConnector::from(Arc::clone(config)).connect(name, io).await;
-        let session = session.map_err(|error| match error.get_ref() {
-            Some(cause) if only_h1 && is_about_alpn(cause) => io::ErrorKind::Unsupported.into(),
-            Some(cause) if cause.is::<rustls::Error>() => NoTls::because(cause),
-            _ => error,
-        })?;
+        let config = match offer {
+            Offer::Any => &self.any,
+            Offer::Http1 => &self.h1,
+        };
+        let session = TlsConnector::from(Arc::clone(config)).connect(name, io).await?;
         let is_h2 = session.get_ref().1.alpn_protocol() == Some(pem::ALPN_H2);
-        Ok((session, is_h2))
+        Ok((session, if is_h2 { Agreed::H2 } else { Agreed::Http1 }))
     }
-}
-
-/// Whether the endpoint speaks none of the protocols that it was offered.
-fn is_about_alpn(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    let refused = rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol);
-    error.downcast_ref::<rustls::Error>().is_some_and(|error| *error == refused)
 }
 
 fn system_roots() -> Result<RootCertStore, String> {

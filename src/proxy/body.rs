@@ -6,22 +6,18 @@
 //! reset too: a truncated answer is never presented as complete.
 
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::task::{JoinHandle, spawn_local};
 
 use super::client::Turn;
 use super::exchange::Exchange;
 use crate::deadlines::Wait;
 use crate::fields;
-use crate::link::Lease;
-use crate::link::h1::UpstreamConnection;
-use crate::link::request_body::{BodyFailure, Upload};
+use crate::link::request_body::BodyFailure;
+use crate::link::response::{BrokenBody, EndpointBody};
 use crate::metrics::Outcome;
 
 /// See the module.
@@ -40,12 +36,9 @@ enum Kind {
 
 #[derive(Debug)]
 struct Streaming {
-    incoming: Incoming,
-    connection: Carrier,
+    incoming: EndpointBody,
     exchange: Exchange,
     pace: Pace,
-    /// What the client is still sending.
-    rest: Option<Rc<Upload>>,
 }
 
 /// How long an answer that has begun may stand still.
@@ -57,36 +50,12 @@ pub(super) struct Pace {
     pub(super) is_conversation: bool,
 }
 
-/// Who drives the connection that an answer comes from.
-#[derive(Debug)]
-pub(super) enum Carrier {
-    /// Whoever reads the answer.
-    Inline(Box<UpstreamConnection>),
-    /// A task of its own: the answer began before the request body had ended, and neither may wait for the other.
-    #[expect(dead_code, reason = "held to be dropped")]
-    Task(Driver),
-    /// The connection's own task: it serves others too.
-    #[expect(dead_code, reason = "held to be dropped")]
-    Stream(Box<Lease>),
-    /// Nobody any more.
-    Done,
-}
-
-/// A task that drives a connection; dropping this ends it.
-#[derive(Debug)]
-pub(super) struct Driver(JoinHandle<()>);
-
-impl Driver {
-    /// Starts driving.
-    pub(super) fn spawn(connection: UpstreamConnection) -> Self {
-        Self(spawn_local(connection.into_driver()))
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+/// Whose failure it is that a response broke off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blame {
+    Endpoint,
+    /// The client, or a deadline that has nothing to do with the endpoint.
+    Nobody,
 }
 
 /// The answer broke off. What happened to it was logged where it happened.
@@ -110,15 +79,8 @@ impl ResponseBody {
     }
 
     /// An endpoint's answer; closes the books of `exchange` when it ends, however it ends.
-    pub(super) fn upstream(
-        incoming: Incoming,
-        connection: Carrier,
-        exchange: Exchange,
-        pace: Pace,
-        rest: Option<Rc<Upload>>,
-        turn: Turn,
-    ) -> Self {
-        let mut streaming = Streaming { incoming, connection, exchange, pace, rest };
+    pub(super) fn upstream(incoming: EndpointBody, exchange: Exchange, pace: Pace, turn: Turn) -> Self {
+        let mut streaming = Streaming { incoming, exchange, pace };
         if streaming.incoming.is_end_stream() {
             streaming.complete();
             return Self::local(Bytes::new(), turn);
@@ -129,18 +91,7 @@ impl ResponseBody {
 
 impl Streaming {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let incoming = &mut self.incoming;
-        let polled = match &mut self.connection {
-            Carrier::Inline(connection) => connection.poll_quietly(cx, |connection, cx| {
-                if let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) {
-                    return Poll::Ready(frame);
-                }
-                connection.poll_drive(cx);
-                Pin::new(&mut *incoming).poll_frame(cx)
-            }),
-            Carrier::Task(_) | Carrier::Stream(_) | Carrier::Done => Pin::new(incoming).poll_frame(cx),
-        };
-        match polled {
+        match self.incoming.poll_frame(cx) {
             Poll::Ready(Some(Ok(mut frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     fields::strip_trailers(trailers);
@@ -153,17 +104,13 @@ impl Streaming {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            // hyper takes a reset with NO_ERROR for the end, whether the endpoint had come to it or not.
-            Poll::Ready(None) if matches!(self.connection, Carrier::Stream(_)) && !self.incoming.is_end_stream() => {
-                self.cut(true, &"the endpoint reset its stream before the end")
-            }
             Poll::Ready(None) => {
                 self.complete();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(error))) => match self.rest.as_ref().and_then(|rest| rest.progress().failure.get()) {
-                Some(failure) => self.cut(false, &failure),
-                None => self.cut(true, &format_args!("the endpoint broke off its answer: {error}")),
+            Poll::Ready(Some(Err(error))) => match error {
+                BrokenBody::Request(_) => self.cut(Blame::Nobody, &error),
+                BrokenBody::Endpoint(_) | BrokenBody::Reset => self.cut(Blame::Endpoint, &error),
             },
             Poll::Pending => self.poll_deadline(),
         }
@@ -180,16 +127,16 @@ impl Streaming {
             _ => {}
         }
         if deadlines.expired(Wait::Request) {
-            return self.cut(false, &"the client's deadline is over");
+            return self.cut(Blame::Nobody, &"the client's deadline is over");
         }
         if !self.pace.is_conversation
-            && let Some(rest) = &self.rest
+            && let Some(rest) = self.incoming.rest()
             && rest.is_late(deadlines)
         {
-            return self.cut(false, &BodyFailure::Timeout);
+            return self.cut(Blame::Nobody, &BodyFailure::Timeout);
         }
         if deadlines.expired(Wait::Upstream) {
-            return self.cut(true, &"the endpoint sent no more of its answer in time");
+            return self.cut(Blame::Endpoint, &"the endpoint sent no more of its answer in time");
         }
         if !deadlines.is_armed(Wait::Upstream) {
             deadlines.arm_in(Wait::Upstream, self.pace.read_timeout);
@@ -210,7 +157,6 @@ impl Streaming {
     }
 
     fn end_waits(&mut self) {
-        self.rest = None;
         let deadlines = &self.exchange.client().deadlines;
         for wait in [Wait::Upstream, Wait::Request, Wait::RequestBody, Wait::Drain] {
             deadlines.disarm(wait);
@@ -219,14 +165,14 @@ impl Streaming {
 
     fn end_early(&mut self) {
         self.end_waits();
-        self.connection = Carrier::Done;
+        drop(self.incoming.finish());
         self.exchange.client().cut();
         self.exchange.finish(Outcome::Cut);
     }
 
-    fn cut(&mut self, is_endpoint_s: bool, why: &dyn std::fmt::Display) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn cut(&mut self, blame: Blame, why: &dyn std::fmt::Display) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         self.end_early();
-        if is_endpoint_s {
+        if blame == Blame::Endpoint {
             self.exchange.endpoint_failed(1);
         }
         self.exchange.log_cut(why);
@@ -238,7 +184,7 @@ impl Streaming {
         self.end_waits();
         self.exchange.answered_whole();
         let now = self.exchange.finish_answered();
-        if let Carrier::Inline(connection) = std::mem::replace(&mut self.connection, Carrier::Done) {
+        if let Some(connection) = self.incoming.finish() {
             self.exchange.checkin(connection, now);
         }
         self.exchange.release();

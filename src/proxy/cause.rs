@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use crate::link::error::{LinkError, Phase};
 use crate::link::request_body::BodyFailure;
 
 /// Why the proxy answers in place of the application.
@@ -114,6 +115,24 @@ impl Cause {
             Self::UpstreamInvalid => "the replica's answer is not valid HTTP",
             Self::UpstreamTimeout => "the replica did not answer in time",
             Self::RequestTimeout => "the request took longer than this proxy allows",
+        }
+    }
+}
+
+impl From<&LinkError> for Cause {
+    fn from(error: &LinkError) -> Self {
+        match error {
+            LinkError::OutOfSockets(_) => Self::OutOfSockets,
+            LinkError::Refused(_) => Self::ConnectFailed,
+            LinkError::Tls(_) => Self::TlsFailed,
+            LinkError::NoUpgrade => Self::NoUpgrade,
+            LinkError::InvalidHost => Self::BadRequest("the request's host is not a valid host"),
+            LinkError::TimedOut(Phase::Connect) => Self::ConnectTimeout,
+            LinkError::TimedOut(Phase::Response) => Self::UpstreamTimeout,
+            LinkError::TimedOut(Phase::Request) => Self::RequestTimeout,
+            LinkError::Body(failure) => Self::from(*failure),
+            LinkError::Closed(_) => Self::UpstreamClosed,
+            LinkError::Malformed(_) | LinkError::InterimFlood | LinkError::Unacceptable(_) => Self::UpstreamInvalid,
         }
     }
 }

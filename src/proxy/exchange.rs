@@ -15,6 +15,7 @@ use crate::link::view::View;
 use crate::link::{InFlight, WorkerEndpoint};
 use crate::metrics::{Outcome, PoolCell};
 use crate::pool::Pool;
+use crate::pool::pick::Acquired;
 
 /// See the module.
 #[derive(Debug)]
@@ -65,26 +66,30 @@ impl Exchange {
         &self.view
     }
 
+    /// Index of the pool in the snapshot.
+    pub(super) fn pool_index(&self) -> usize {
+        self.pool
+    }
+
     pub(super) fn pool(&self) -> &Pool {
         &self.view.snapshot.pools[self.pool]
     }
 
-    /// Notes an attempt on member `index` of the pool, where [`Pool::acquire`] has counted it; the one before is over.
-    pub(super) fn attempt_on(&mut self, index: usize) -> Rc<WorkerEndpoint> {
-        let endpoint = Rc::clone(&self.view.endpoints[self.pool][index]);
+    /// Notes an attempt on the member of the pool that [`Pool::acquire`] has counted it on; the one before is over.
+    pub(super) fn attempt_on(&mut self, acquired: Acquired<'_>) -> Rc<WorkerEndpoint> {
+        let endpoint = Rc::clone(&self.view.endpoints[self.pool][acquired.index()]);
         endpoint.cell().attempts.add(1);
         if self.attempts > 0 {
             self.pool_cell().retries.add(1);
         }
         self.attempts += 1;
-        self.in_flight = Some(InFlight::adopt(Rc::clone(&endpoint)));
+        self.in_flight = Some(InFlight::adopt(acquired, Rc::clone(&endpoint)));
         endpoint
     }
 
     /// Returns to an answer that `endpoint` gave before another attempt was made.
     pub(super) fn back_to(&mut self, endpoint: Rc<WorkerEndpoint>) {
-        endpoint.endpoint.begin();
-        self.in_flight = Some(InFlight::adopt(endpoint));
+        self.in_flight = Some(InFlight::begin(endpoint));
     }
 
     /// This worker's counters of the pool.

@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use http::Version;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE,
-    TRANSFER_ENCODING, VIA,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, VIA,
 };
 
 use super::identity::{self, Identity, Proof};
@@ -84,14 +83,6 @@ fn is_token_byte(byte: u8) -> bool {
 /// A field value from text that was made here, of visible ASCII only.
 fn own_text(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
-}
-
-/// Turns the fields of a request for HTTP/1.1 into those for HTTP/2: what concerns the connection is said in other ways there
-/// (RFC 9113 section 8.2.2).
-pub(super) fn to_h2(headers: &mut HeaderMap) {
-    for name in [HOST, CONNECTION, TRANSFER_ENCODING] {
-        headers.remove(name);
-    }
 }
 
 /// Turns the client's header fields into those the replica gets.

@@ -9,13 +9,19 @@ use tokio::time::Instant;
 
 use super::cause::Cause;
 use crate::deadlines::{Deadlines, Wait};
+use crate::pool::pick::Acquired;
 use crate::pool::{Pool, Tried};
 
 /// Who waits looks again after this time even if no request has ended: room appears also when an endpoint becomes healthy.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Waits, if the pool has a queue and a place in it, until an endpoint has counted the request; returns its index.
-pub(super) async fn wait(pool: &Pool, tried: &Tried, deadlines: &Deadlines, now: Instant) -> Result<usize, Cause> {
+/// Waits, if the pool has a queue and a place in it, until an endpoint has counted the request.
+pub(super) async fn wait<'p>(
+    pool: &'p Pool,
+    tried: &Tried,
+    deadlines: &Deadlines,
+    now: Instant,
+) -> Result<Acquired<'p>, Cause> {
     if !pool.is_full() {
         return Err(Cause::NoEndpoint);
     }
@@ -28,8 +34,8 @@ pub(super) async fn wait(pool: &Pool, tried: &Tried, deadlines: &Deadlines, now:
     // From here on no end of a request is missed, so one between the look and the wait is seen.
     turn.as_mut().enable();
     let result = loop {
-        if is_my_turn && let Some(index) = pool.acquire_in_turn(tried) {
-            break Ok(index);
+        if is_my_turn && let Some(acquired) = pool.acquire_in_turn(tried) {
+            break Ok(acquired);
         }
         let now = Instant::now();
         if now >= ends {

@@ -4,92 +4,111 @@
 //! have reached a replica only if doing it twice does no harm, by its method or because the application knows its
 //! `Idempotency-Key` again. Never after the answer was passed on: such failures do not come here.
 
-use http::{Method, StatusCode};
+use http::Method;
 
 use super::cause::Cause;
+use crate::link::error::Back;
 
 /// Why an attempt did not settle the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// There was no answer.
-    Unanswered(Failure),
+    /// There was no response.
+    Unanswered(Cause),
     /// There was one whose status the pool takes for a failure.
-    Answered(StatusCode),
+    Unwell,
 }
 
 impl Trouble {
     /// Whether there was nobody to connect to: that costs neither time nor anybody's work, so it counts as an attempt only when
     /// there is no other endpoint to go to.
     pub(crate) fn is_refusal(self) -> bool {
-        matches!(self, Self::Unanswered(Failure { cause: Cause::ConnectFailed, .. }))
+        self == Self::Unanswered(Cause::ConnectFailed)
     }
 
-    /// Whether a replica may have seen the request.
-    pub(crate) fn was_sent(self) -> bool {
+    /// Whether another endpoint may do better.
+    pub(crate) fn blames_endpoint(self) -> bool {
         match self {
-            Self::Unanswered(failure) => failure.sent,
-            Self::Answered(_) => true,
+            Self::Unanswered(cause) => blames_endpoint(cause),
+            Self::Unwell => true,
         }
     }
 }
 
-/// An attempt that ended without an answer.
+/// What is left of the request, see [`Back`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Failure {
-    /// What went wrong, as the client would hear it.
-    pub(crate) cause: Cause,
-    /// Whether bytes of the request were written to the endpoint.
-    pub(crate) sent: bool,
-    /// Whether the connection had served another exchange before.
-    pub(crate) reused: bool,
+pub(crate) enum Left {
+    /// All of it, and no endpoint has seen any of it.
+    Unsent,
+    /// All of it, but an endpoint may have seen it.
+    Sent,
+    /// Not all of it.
+    Lost,
 }
 
-impl Failure {
-    /// Whether there was not even a connection.
-    pub(crate) fn is_connect(self) -> bool {
-        matches!(self.cause, Cause::ConnectFailed | Cause::TlsFailed | Cause::ConnectTimeout)
+impl Left {
+    /// The word in logs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Unsent => "unsent",
+            Self::Sent => "sent",
+            Self::Lost => "lost",
+        }
     }
 }
 
-/// What is known of the request.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Repeatable<'a> {
-    /// Its method.
-    pub(crate) method: &'a Method,
-    /// Whether it bears an `Idempotency-Key`.
-    pub(crate) has_key: bool,
-    /// Whether the whole of it is still at hand.
-    pub(crate) whole: bool,
+impl From<&Back> for Left {
+    fn from(back: &Back) -> Self {
+        match back {
+            Back::Unsent(_) => Self::Unsent,
+            Back::Sent(_) => Self::Sent,
+            Back::Lost(_) => Self::Lost,
+        }
+    }
 }
 
-/// What to do after a failure.
+/// Whether an application knows a repetition of the request again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// It bears an `Idempotency-Key`.
+    Borne,
+    /// It bears none.
+    None,
+}
+
+/// How often a request was tried.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Count {
+    /// Attempts that count, see [`Trouble::is_refusal`].
+    pub(crate) made: usize,
+    /// Attempts that a request may have.
+    pub(crate) most: usize,
+}
+
+/// What to do after an attempt that settled nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// Try again.
-    Again {
-        /// Not over a connection that served before: another one may be just as stale.
-        fresh: bool,
-    },
-    /// Answer with the failure's cause.
+    Again,
+    /// Respond with the failure's cause.
     GiveUp,
 }
 
-/// Decides after `attempts` attempts (that count, see [`Trouble::is_refusal`]) of at most `attempts_max`.
-pub(crate) fn decide(trouble: Trouble, request: Repeatable<'_>, attempts: usize, attempts_max: usize) -> Decision {
-    let permitted = !trouble.was_sent() || request.method.is_idempotent() || request.has_key;
-    let (by_upstream, fresh) = match trouble {
-        Trouble::Unanswered(failure) => (is_upstream_s(failure.cause), failure.reused),
-        Trouble::Answered(_) => (true, false),
+/// Decides what follows an attempt.
+pub(crate) fn decide(trouble: Trouble, left: Left, method: &Method, key: Key, count: Count) -> Decision {
+    let is_permitted = match left {
+        Left::Unsent => true,
+        Left::Sent => method.is_idempotent() || key == Key::Borne,
+        Left::Lost => false,
     };
-    if permitted && by_upstream && request.whole && attempts < attempts_max {
-        Decision::Again { fresh }
+    if is_permitted && trouble.blames_endpoint() && count.made < count.most {
+        Decision::Again
     } else {
         Decision::GiveUp
     }
 }
 
-/// Whether another endpoint may do better.
-pub(super) fn is_upstream_s(cause: Cause) -> bool {
+/// Whether it was the endpoint that failed.
+fn blames_endpoint(cause: Cause) -> bool {
     match cause {
         Cause::ConnectFailed
         | Cause::TlsFailed
@@ -122,44 +141,42 @@ mod tests {
     #[test]
     fn decisions() {
         use Cause::{BodyTimeout, ConnectFailed, UpstreamClosed, UpstreamTimeout};
-        let again = Some(false);
-        let again_fresh = Some(true);
-        for (method, cause, sent, reused, whole, attempts, expected) in [
-            (Method::PUT, UpstreamClosed, true, false, true, 1, again),
-            (Method::DELETE, UpstreamTimeout, true, true, true, 2, again_fresh),
-            (Method::PUT, UpstreamClosed, true, false, false, 1, None),
-            (Method::PATCH, UpstreamClosed, true, false, true, 1, None),
-            (Method::GET, ConnectFailed, false, false, true, 1, again),
-            (Method::POST, ConnectFailed, false, false, true, 1, again),
-            (Method::POST, ConnectFailed, false, false, true, 2, again),
-            (Method::POST, ConnectFailed, false, false, true, 3, None),
-            (Method::GET, UpstreamClosed, true, false, true, 1, again),
-            (Method::GET, UpstreamClosed, true, true, true, 1, again_fresh),
-            (Method::HEAD, UpstreamTimeout, true, false, true, 1, again),
-            (Method::POST, UpstreamClosed, true, true, true, 1, None),
-            (Method::POST, UpstreamClosed, false, true, true, 1, again_fresh),
-            (Method::POST, UpstreamClosed, false, true, false, 1, None),
-            (Method::GET, BodyTimeout, false, false, true, 1, None),
+        use Decision::{Again, GiveUp};
+        use Left::{Lost, Sent, Unsent};
+        for (method, cause, left, made, expected) in [
+            (Method::PUT, UpstreamClosed, Sent, 1, Again),
+            (Method::DELETE, UpstreamTimeout, Sent, 2, Again),
+            (Method::PUT, UpstreamClosed, Lost, 1, GiveUp),
+            (Method::PATCH, UpstreamClosed, Sent, 1, GiveUp),
+            (Method::GET, ConnectFailed, Unsent, 1, Again),
+            (Method::POST, ConnectFailed, Unsent, 1, Again),
+            (Method::POST, ConnectFailed, Unsent, 2, Again),
+            (Method::POST, ConnectFailed, Unsent, 3, GiveUp),
+            (Method::GET, UpstreamClosed, Sent, 1, Again),
+            (Method::HEAD, UpstreamTimeout, Sent, 1, Again),
+            (Method::POST, UpstreamClosed, Sent, 1, GiveUp),
+            (Method::POST, UpstreamClosed, Unsent, 1, Again),
+            (Method::POST, UpstreamClosed, Lost, 1, GiveUp),
+            (Method::GET, BodyTimeout, Unsent, 1, GiveUp),
         ] {
-            let trouble = Trouble::Unanswered(Failure { cause, sent, reused });
-            let decision = decide(trouble, Repeatable { method: &method, has_key: false, whole }, attempts, 3);
-            let expected = expected.map_or(Decision::GiveUp, |fresh| Decision::Again { fresh });
-            assert_eq!(decision, expected, "{method} {cause:?} sent={sent} reused={reused} whole={whole} {attempts}");
+            let decision = decide(Trouble::Unanswered(cause), left, &method, Key::None, Count { made, most: 3 });
+            assert_eq!(decision, expected, "{method} {cause:?} {left:?} {made}");
         }
     }
 
     #[test]
     fn a_key_makes_any_method_repeatable() {
-        let failure = Failure { cause: Cause::UpstreamClosed, sent: true, reused: false };
-        for (trouble, has_key, whole, is_repeated) in [
-            (Trouble::Unanswered(failure), true, true, true),
-            (Trouble::Unanswered(failure), true, false, false),
-            (Trouble::Unanswered(failure), false, true, false),
-            (Trouble::Answered(StatusCode::SERVICE_UNAVAILABLE), true, true, true),
-            (Trouble::Answered(StatusCode::SERVICE_UNAVAILABLE), false, true, false),
+        let closed = Trouble::Unanswered(Cause::UpstreamClosed);
+        for (trouble, left, key, expected) in [
+            (closed, Left::Sent, Key::Borne, Decision::Again),
+            (closed, Left::Lost, Key::Borne, Decision::GiveUp),
+            (closed, Left::Sent, Key::None, Decision::GiveUp),
+            (Trouble::Unwell, Left::Sent, Key::Borne, Decision::Again),
+            (Trouble::Unwell, Left::Sent, Key::None, Decision::GiveUp),
+            (Trouble::Unwell, Left::Lost, Key::Borne, Decision::GiveUp),
         ] {
-            let decision = decide(trouble, Repeatable { method: &Method::POST, has_key, whole }, 1, 3);
-            assert_eq!(decision != Decision::GiveUp, is_repeated, "{trouble:?} key={has_key} whole={whole}");
+            let decision = decide(trouble, left, &Method::POST, key, Count { made: 1, most: 3 });
+            assert_eq!(decision, expected, "{trouble:?} {left:?} {key:?}");
         }
     }
 
@@ -178,12 +195,7 @@ mod tests {
     ];
 
     fn any_trouble() -> impl Strategy<Value = Trouble> {
-        let failure = (prop::sample::select(&CAUSES[..]), any::<bool>(), any::<bool>());
-        prop_oneof![
-            failure.prop_map(|(cause, sent, reused)| Trouble::Unanswered(Failure { cause, sent, reused })),
-            prop::sample::select(vec![502, 503, 504])
-                .prop_map(|code| Trouble::Answered(StatusCode::from_u16(code).unwrap_or_default())),
-        ]
+        prop_oneof![prop::sample::select(&CAUSES[..]).prop_map(Trouble::Unanswered), Just(Trouble::Unwell)]
     }
 
     proptest! {
@@ -191,21 +203,20 @@ mod tests {
         #[test]
         fn no_repetition_does_harm(
             trouble in any_trouble(),
+            left in prop::sample::select(&[Left::Unsent, Left::Sent, Left::Lost][..]),
             method in "GET|HEAD|PUT|DELETE|OPTIONS|POST|PATCH|PURGE|get",
-            has_key: bool,
-            whole: bool,
-            attempts in 1usize..6,
-            attempts_max in 1usize..6,
+            key in prop::sample::select(&[Key::Borne, Key::None][..]),
+            made in 1usize..6,
+            most in 1usize..6,
         ) {
             let safe = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"].contains(&method.as_str());
             let method = Method::from_bytes(method.as_bytes())?;
-            let decision = decide(trouble, Repeatable { method: &method, has_key, whole }, attempts, attempts_max);
-            if let Decision::Again { fresh } = decision {
-                prop_assert!(whole && attempts < attempts_max);
-                prop_assert!(!trouble.was_sent() || safe || has_key);
-                prop_assert_eq!(fresh, matches!(trouble, Trouble::Unanswered(Failure { reused: true, .. })));
+            let decision = decide(trouble, left, &method, key, Count { made, most });
+            if decision == Decision::Again {
+                prop_assert!(left != Left::Lost && made < most);
+                prop_assert!(left == Left::Unsent || safe || key == Key::Borne);
             }
-            if attempts_max == 1 {
+            if most == 1 {
                 prop_assert_eq!(decision, Decision::GiveUp);
             }
         }

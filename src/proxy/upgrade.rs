@@ -13,14 +13,13 @@ use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use sha1::{Digest as _, Sha1};
 
-use super::attempt::Answer;
 use super::body::ResponseBody;
 use super::cause::Cause;
 use super::client::Turn;
 use super::exchange::Exchange;
 use super::headers::{self, Seen};
 use super::tunnel::Tunnel;
-use crate::link::h1::Link;
+use crate::link::response::EndpointBody;
 
 const WEBSOCKET: &str = "websocket";
 
@@ -117,13 +116,17 @@ fn has_more(headers: &HeaderMap) -> bool {
 }
 
 /// Tells the client that the endpoint agrees, and leaves the tunnel for when that has been sent.
-pub(super) fn accept(mut exchange: Exchange, answer: Answer, wanted: Wanted, turn: Turn) -> Response<ResponseBody> {
-    let Answer { mut response, link, .. } = answer;
-    let upstream = match link {
-        Link::Own(connection) if wanted.is_granted(response.headers()) => connection.into_raw(),
-        _ => None,
-    };
+pub(super) fn accept(
+    mut exchange: Exchange,
+    response: Response<EndpointBody>,
+    wanted: Wanted,
+    turn: Turn,
+) -> Response<ResponseBody> {
+    let is_granted = wanted.is_granted(response.headers());
+    let (head, body) = response.into_parts();
+    let upstream = if is_granted { body.into_raw() } else { None };
     let Some((upstream, ahead)) = upstream else { return refuse(exchange, turn) };
+    let mut response = Response::from_parts(head, ResponseBody::local(Bytes::new(), turn));
     exchange.answered(response.status());
     headers::prepare_response(response.headers_mut());
     let is_websocket = wanted.is_websocket();
@@ -138,7 +141,7 @@ pub(super) fn accept(mut exchange: Exchange, answer: Answer, wanted: Wanted, tur
     let client = exchange.client().clone();
     let stream = wanted.stream.map(|(on_upgrade, _)| on_upgrade);
     client.leave_tunnel(Tunnel { exchange, upstream, ahead, stream, is_websocket });
-    response.map(|_| ResponseBody::local(Bytes::new(), turn))
+    response
 }
 
 /// The endpoint's answer to the wish makes no sense.

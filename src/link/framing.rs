@@ -6,7 +6,7 @@ use http_body::Body;
 
 /// Whether `chunked`, once, is the only transfer coding of a message that has one (RFC 9112 section 6.1). hyper takes any list
 /// that ends in it, and for an answer any at all; what a replica or client did with the other codings would be lost here.
-pub(super) fn is_plainly_chunked(headers: &HeaderMap) -> bool {
+pub(crate) fn is_plainly_chunked(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let first = codings.next();
     first.is_none_or(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
@@ -14,7 +14,7 @@ pub(super) fn is_plainly_chunked(headers: &HeaderMap) -> bool {
 }
 
 /// Says that the body comes in chunks: hyper would leave out the body of a GET that has neither this nor a length.
-pub(super) fn announce_chunks(headers: &mut HeaderMap) {
+pub(crate) fn announce_chunks(headers: &mut HeaderMap) {
     headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
 }
 
@@ -35,7 +35,7 @@ fn has_plain_length(headers: &HeaderMap) -> bool {
 
 /// Whether it is open to doubt where the answer ends. One with a body of known length was framed by that alone; nobody has read
 /// the length of one without a body (of HEAD, say), but the client will.
-pub(super) fn is_ambiguous<B: Body>(response: &Response<B>) -> bool {
+pub(crate) fn is_ambiguous<B: Body>(response: &Response<B>) -> bool {
     let headers = response.headers();
     let is_doubtful = || !is_plainly_chunked(headers) || has_two_framings(headers);
     match response.body().size_hint().exact() {

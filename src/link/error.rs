@@ -1,0 +1,164 @@
+//! Why an attempt came to nothing, and what is left of its request.
+
+use std::io;
+
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Uri};
+use rustix::io::Errno;
+
+use super::request_body::{BodyFailure, RequestBody};
+
+/// An attempt that ended without a response.
+#[derive(Debug)]
+pub struct Failed {
+    /// What went wrong.
+    pub why: LinkError,
+    /// What is left of the request.
+    pub back: Back,
+    /// Whether the connection had served another request before: others may be just as stale.
+    pub reused: bool,
+}
+
+/// What is left of a request after an attempt (RFC 9110 section 9.2.2): the type says where it may go.
+#[derive(Debug)]
+pub enum Back {
+    /// Provably nothing of it reached the endpoint: it may be sent again, whatever its method.
+    Unsent(Request<RequestBody>),
+    /// The endpoint may have seen it: only what can be repeated without harm may be sent again.
+    Sent(Request<RequestBody>),
+    /// Its body, or a part of it, is gone; this is its head, as far as that can be told.
+    Lost(Box<Parts>),
+}
+
+impl Back {
+    /// The head: method, target, header fields.
+    pub fn head(&self) -> (&Method, &Uri, &HeaderMap) {
+        match self {
+            Self::Unsent(request) | Self::Sent(request) => (request.method(), request.uri(), request.headers()),
+            Self::Lost(head) => (&head.method, &head.uri, &head.headers),
+        }
+    }
+
+    /// The header fields, for a response of our own.
+    pub fn into_headers(self) -> HeaderMap {
+        match self {
+            Self::Unsent(request) | Self::Sent(request) => request.into_parts().0.headers,
+            Self::Lost(head) => head.headers,
+        }
+    }
+}
+
+/// What can go wrong between a request and its response's head.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// This process has no descriptor, port or memory left: no endpoint is to blame.
+    #[error("this process cannot open another socket")]
+    OutOfSockets(#[source] io::Error),
+    /// No connection could be opened.
+    #[error("no connection")]
+    Refused(#[source] io::Error),
+    /// There is a connection, but no agreement upon TLS, or upon who either side is.
+    #[error("no TLS")]
+    Tls(#[source] rustls::Error),
+    /// The endpoint speaks only HTTP/2, over which nothing can be upgraded.
+    #[error("the endpoint speaks only HTTP/2")]
+    NoUpgrade,
+    /// The request's host cannot be an `:authority` of HTTP/2 (RFC 9113 section 8.3.1).
+    #[error("the request's host is not a valid host")]
+    InvalidHost,
+    /// A deadline has passed.
+    #[error("{0} took too long")]
+    TimedOut(Phase),
+    /// The request body broke off or was refused.
+    #[error(transparent)]
+    Body(#[from] BodyFailure),
+    /// The connection ended before a response began.
+    #[error("the connection ended before a response")]
+    Closed(#[source] Option<hyper::Error>),
+    /// What came is not HTTP.
+    #[error("not HTTP")]
+    Malformed(#[source] hyper::Error),
+    /// The endpoint sends interim responses without end.
+    #[error("{InterimFlood}")]
+    InterimFlood,
+    /// A response that nobody may be given: a switch that was not asked for, or an end that is open to doubt.
+    #[error("the response {0}")]
+    Unacceptable(&'static str),
+}
+
+/// What a deadline was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// `timeouts.connect`.
+    Connect,
+    /// `timeouts.response_head`, or the pool's `retry.attempt_timeout`.
+    Response,
+    /// `timeouts.request`, over all attempts.
+    Request,
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "the connection",
+            Self::Response => "the response",
+            Self::Request => "the request",
+        })
+    }
+}
+
+/// More interim responses than anybody sends (RFC 9110 section 15.2); the type by which it is known again within an I/O error.
+#[derive(Debug, thiserror::Error)]
+#[error("a flood of interim responses")]
+pub(super) struct InterimFlood;
+
+impl LinkError {
+    /// Of an error while a connection was being opened.
+    pub(super) fn opening(error: io::Error) -> Self {
+        let own = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
+        match error.raw_os_error() {
+            Some(code) if own.iter().any(|errno| errno.raw_os_error() == code) => Self::OutOfSockets(error),
+            _ => tls_error(&error).map_or_else(|| Self::Refused(error), Self::Tls),
+        }
+    }
+
+    /// Of an error while a response was awaited over a connection that knows why its TLS ended, if it did. In TLS 1.3 a client
+    /// hears only then that its certificate is not good enough (RFC 8446 section 4.4.2.4).
+    pub(super) fn awaiting(error: hyper::Error, tls_failure: Option<rustls::Error>) -> Self {
+        if let Some(error) = tls_failure {
+            return Self::Tls(error);
+        }
+        let io = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
+        match io.and_then(io::Error::get_ref) {
+            Some(cause) if cause.is::<InterimFlood>() => Self::InterimFlood,
+            _ if error.is_parse() => Self::Malformed(error),
+            _ => Self::Closed(Some(error)),
+        }
+    }
+}
+
+/// What TLS has to say in an I/O error, if it is TLS that failed.
+pub(super) fn tls_error(error: &io::Error) -> Option<rustls::Error> {
+    error.get_ref()?.downcast_ref::<rustls::Error>().cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_opening_by_whose_they_are() {
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
+        for (error, expected) in [
+            (io::Error::from(Errno::MFILE), "OutOfSockets"),
+            (io::Error::from(Errno::ADDRNOTAVAIL), "OutOfSockets"),
+            (io::Error::from(Errno::CONNREFUSED), "Refused"),
+            (io::Error::new(io::ErrorKind::InvalidData, alert), "Tls"),
+            (io::Error::new(io::ErrorKind::InvalidData, "else"), "Refused"),
+            (io::ErrorKind::UnexpectedEof.into(), "Refused"),
+        ] {
+            let text = error.to_string();
+            assert!(format!("{:?}", LinkError::opening(error)).starts_with(expected), "{text}");
+        }
+    }
+}

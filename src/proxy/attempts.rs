@@ -1,0 +1,201 @@
+//! The attempts of one request, until one settles it: the only loop that repeats a request.
+
+use std::rc::Rc;
+
+use http::{HeaderMap, Request};
+use tokio::time::Instant;
+
+use super::cause::Cause;
+use super::exchange::Exchange;
+use super::retry::{self, Count, Decision, Key, Left, Trouble};
+use super::{grpc, queue};
+use crate::deadlines::Wait;
+use crate::fields;
+use crate::link::WorkerEndpoint;
+use crate::link::error::{Back, Failed, LinkError, Phase};
+use crate::link::request_body::RequestBody;
+use crate::link::response::LinkResponse;
+use crate::link::send::{Upgrade, Wishes};
+use crate::link::waits::Waits;
+use crate::pool::Tried;
+
+/// Points of a failure towards an ejection.
+const POINTS: u32 = 1;
+
+/// Those of a failure to connect: nothing speaks more clearly.
+const POINTS_NO_CONNECTION: u32 = 2;
+
+/// A request that no attempt settled.
+#[derive(Debug)]
+pub(super) struct GivenUp {
+    /// Why the last attempt failed, or there was none.
+    pub(super) cause: Cause,
+    /// The request's fields, as far as they are still known.
+    pub(super) headers: HeaderMap,
+}
+
+/// What is known of the attempts so far.
+#[derive(Default)]
+struct Attempts {
+    tried: Tried,
+    /// Attempts that count, see [`Trouble::is_refusal`].
+    counted: usize,
+    /// Whether only a connection will do that has not served before: one that had was stale, and others may be.
+    fresh: bool,
+    /// A response whose status the pool takes for a failure; still better than one of ours.
+    unwell: Option<Box<(LinkResponse, Rc<WorkerEndpoint>)>>,
+}
+
+/// Picks an endpoint and sends the request there, until an attempt settles it.
+pub(super) async fn settle(
+    exchange: &mut Exchange,
+    mut request: Request<RequestBody>,
+    call: Option<grpc::Call>,
+    upgrade: Upgrade,
+) -> Result<LinkResponse, Box<GivenUp>> {
+    let (view, client) = (Rc::clone(exchange.view()), Rc::clone(exchange.client()));
+    let pool = &view.snapshot.pools[exchange.pool_index()];
+    let (deadlines, timeouts) = (&*client.deadlines, &view.snapshot.timeouts);
+    if let Some(timeout) = timeouts.request.into_iter().chain(call.and_then(|call| call.timeout)).min() {
+        deadlines.arm(Wait::Request, exchange.started + timeout);
+    }
+    let (mut attempts, mut now) = (Attempts::default(), exchange.started);
+    loop {
+        let acquired = match pool.acquire(&attempts.tried) {
+            Some(acquired) => acquired,
+            None => match queue::wait(pool, &attempts.tried, deadlines, now).await {
+                Ok(acquired) => {
+                    now = Instant::now();
+                    acquired
+                }
+                Err(cause) => return attempts.give_up(exchange, cause, request.into_parts().0.headers),
+            },
+        };
+        attempts.tried.add(acquired.index());
+        let endpoint = exchange.attempt_on(acquired);
+        let until = pool.retry.attempt_timeout.map(|timeout| now + timeout);
+        let wishes = Wishes { fresh: attempts.fresh, upgrade, client: &|| client.connection.addresses() };
+        let waits = Waits { deadlines, timeouts, began: now, until };
+        let result = endpoint.send(request, wishes, waits).await;
+        let ended = Instant::now();
+        let next = match result {
+            Ok(response) => {
+                endpoint.endpoint.latency().record(ended.saturating_duration_since(now), ended);
+                if !pool.retry.on_status.contains(&response.response.status().as_u16()) {
+                    return Ok(response);
+                }
+                attempts.unwell(exchange, response, endpoint, ended)
+            }
+            Err(failed) => attempts.failed(exchange, *failed, ended),
+        };
+        request = match next {
+            Next::Again(request) => request,
+            Next::Settled(settled) => return settled,
+        };
+        // It must not stand in its own way.
+        exchange.release();
+        now = ended;
+    }
+}
+
+/// What follows an attempt that settled nothing.
+enum Next {
+    /// Another one.
+    Again(Request<RequestBody>),
+    /// There is none.
+    Settled(Result<LinkResponse, Box<GivenUp>>),
+}
+
+impl Attempts {
+    /// The endpoint responded with a status that the pool takes for a failure.
+    fn unwell(
+        &mut self,
+        exchange: &mut Exchange,
+        mut response: LinkResponse,
+        endpoint: Rc<WorkerEndpoint>,
+        now: Instant,
+    ) -> Next {
+        let status = response.response.status().as_u16();
+        let back = response.take_back();
+        let decision = self.decide(exchange, Trouble::Unwell, &back, now);
+        exchange.endpoint_failed(POINTS);
+        let (pool, address) = (&endpoint.endpoint.pool, &endpoint.endpoint.address);
+        tracing::debug!(%pool, endpoint = %address, status, ?decision, "the endpoint is unwell");
+        self.unwell = Some(Box::new((response, endpoint)));
+        self.next(exchange, decision, Cause::UpstreamClosed, back)
+    }
+
+    /// There was no response.
+    fn failed(&mut self, exchange: &mut Exchange, failed: Failed, now: Instant) -> Next {
+        let Failed { why, back, reused } = failed;
+        let (cause, is_connect) = (Cause::from(&why), is_connect(&why));
+        let trouble = Trouble::Unanswered(cause);
+        let decision = self.decide(exchange, trouble, &back, now);
+        let is_repeated = decision == Decision::Again;
+        self.fresh |= is_repeated && reused;
+        // A reused connection that the endpoint closed meanwhile is the way of keep-alive, not a failure of anybody.
+        let is_stale = is_repeated && reused && matches!(why, LinkError::Closed(_));
+        if trouble.blames_endpoint() && !is_stale {
+            exchange.endpoint_failed(if is_connect { POINTS_NO_CONNECTION } else { POINTS });
+        }
+        log_failure(exchange, trouble, cause, &back, decision);
+        self.next(exchange, decision, cause, back)
+    }
+
+    /// Counts the attempt and decides; a repetition of what an endpoint may have seen is paid from the pool's budget.
+    fn decide(&mut self, exchange: &Exchange, trouble: Trouble, back: &Back, now: Instant) -> Decision {
+        let (pool, left) = (exchange.pool(), Left::from(back));
+        let (method, _, headers) = back.head();
+        let key = if headers.contains_key(fields::IDEMPOTENCY_KEY) { Key::Borne } else { Key::None };
+        self.counted += usize::from(!trouble.is_refusal() || !pool.has_untried(&self.tried));
+        let count = Count { made: self.counted, most: pool.retry.attempts.get() };
+        let decision = retry::decide(trouble, left, method, key, count);
+        if decision == Decision::Again && left == Left::Sent && !pool.may_repeat(now) {
+            exchange.pool_cell().retries_refused.add(1);
+            tracing::warn!(pool = %pool.name, "a request is not repeated: the retry budget is used up");
+            return Decision::GiveUp;
+        }
+        decision
+    }
+
+    fn next(&mut self, exchange: &mut Exchange, decision: Decision, cause: Cause, back: Back) -> Next {
+        match (decision, back) {
+            (Decision::Again, Back::Unsent(request) | Back::Sent(request)) => Next::Again(request),
+            (_, back) => Next::Settled(self.give_up(exchange, cause, back.into_headers())),
+        }
+    }
+
+    /// No attempt settled the request: better the replica's own response, if there was one, than one of ours.
+    fn give_up(
+        &mut self,
+        exchange: &mut Exchange,
+        cause: Cause,
+        headers: HeaderMap,
+    ) -> Result<LinkResponse, Box<GivenUp>> {
+        let Some(unwell) = self.unwell.take() else { return Err(Box::new(GivenUp { cause, headers })) };
+        let (response, endpoint) = *unwell;
+        exchange.back_to(endpoint);
+        Ok(response)
+    }
+}
+
+/// Whether there was not even a connection.
+fn is_connect(why: &LinkError) -> bool {
+    matches!(why, LinkError::Refused(_) | LinkError::Tls(_) | LinkError::TimedOut(Phase::Connect))
+}
+
+/// Logs an attempt that came to nothing.
+fn log_failure(exchange: &Exchange, trouble: Trouble, cause: Cause, back: &Back, decision: Decision) {
+    let Some(endpoint) = exchange.endpoint() else { return };
+    let (method, uri, headers) = back.head();
+    let request_id = headers.get(fields::X_REQUEST_ID).and_then(|id| id.to_str().ok());
+    let (pool, address) = (&endpoint.endpoint.pool, &endpoint.endpoint.address);
+    let (path, left, attempts) = (uri.path(), Left::from(back).name(), exchange.attempts());
+    let (name, explanation) = (cause.name(), cause.explanation());
+    if trouble.blames_endpoint() && decision == Decision::GiveUp {
+        tracing::warn!(%pool, endpoint = %address, cause = name, %method, path, request_id, request = left, attempts,
+            "request failed: {explanation}");
+    } else {
+        tracing::debug!(%pool, endpoint = %address, cause = name, %method, path, request_id, "attempt failed, trying again");
+    }
+}
