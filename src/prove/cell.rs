@@ -15,6 +15,7 @@ use super::fleet::{Fleet, Plan};
 use super::measures::{Measures, crossing, fair_share_after, spread, survivors};
 use super::options::Arm;
 use super::redis_server::RedisServer;
+use super::shop;
 use super::theory::{Prediction, survival};
 use crate::trial::client::{Crowd, play};
 use crate::trial::fault;
@@ -99,6 +100,7 @@ impl Cell {
         let first = acts.first().map_or(*span, |planned| planned.at);
         let scenario = Scenario {
             seed: self.seed,
+            writes: &shop::WRITES,
             pause: self.pause,
             arrivals: first.mul_f64(0.5).min(Duration::from_millis(500)),
             late_one_in: if acts.is_empty() { 0 } else { LATE_ONE_IN },
@@ -106,7 +108,8 @@ impl Cell {
         };
         let recorder = Recorder::begin();
         let (front, sessions, until) = (fleet.front().await, Counter::new(1), Counter::new(Duration::MAX));
-        let crowd = Rc::new(Crowd { front, scenario, until, recorder: recorder.clone(), sessions });
+        let application = Rc::new(shop::Shop);
+        let crowd = Rc::new(Crowd { application, front, scenario, until, recorder: recorder.clone(), sessions });
         let mut users = JoinSet::new();
         for user in 0..self.users {
             users.spawn_local(play(Rc::clone(&crowd), user));

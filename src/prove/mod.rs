@@ -15,6 +15,7 @@ mod proxy;
 mod redis_server;
 pub mod replica;
 pub mod report;
+mod shop;
 mod store;
 pub mod theory;
 

@@ -11,6 +11,9 @@ use tokio::time::Instant;
 /// What a write puts down: different for every write of a run.
 pub type Value = u64;
 
+/// Kind of a write, as a verb for people: "checks out". Which ones there are is the application's business.
+pub type Kind = &'static str;
+
 /// Number of a session: of one user from one login on.
 pub type SessionId = u32;
 
@@ -22,13 +25,16 @@ pub enum Action {
     Login,
     /// Asks for everything written so far.
     Read,
-    /// Puts something into the cart.
-    Write(Value),
-    /// Orders; a write too.
-    Checkout(Value),
+    /// Adds a value to what the session has written.
+    Write {
+        /// In which way.
+        kind: Kind,
+        /// What.
+        value: Value,
+    },
     /// Ends the session.
     Logout,
-    /// Reads with a cookie from before the logout, as a thief would.
+    /// Reads with what the client kept of the session before the logout, as a thief would.
     Reuse,
 }
 
@@ -36,8 +42,8 @@ impl Action {
     /// The value it writes.
     pub fn value(self) -> Option<Value> {
         match self {
-            Self::Write(value) | Self::Checkout(value) => Some(value),
-            _ => None,
+            Self::Write { value, .. } => Some(value),
+            Self::Login | Self::Read | Self::Logout | Self::Reuse => None,
         }
     }
 }
@@ -52,7 +58,7 @@ pub enum Outcome {
     Values(Arc<[Value]>),
     /// The replica does not know the session.
     Forgotten,
-    /// No answer, or one that says it failed: why.
+    /// No response, or one that says the step failed: why.
     Failed(String),
 }
 
@@ -67,9 +73,9 @@ pub struct Step {
     pub action: Action,
     /// When, since the beginning.
     pub sent: Duration,
-    /// When it was answered or failed.
+    /// When the response ended, or the step failed.
     pub ended: Duration,
-    /// Who answered.
+    /// The replica that responded.
     pub replica: Option<Arc<str>>,
     /// What came of it.
     pub outcome: Outcome,
@@ -95,7 +101,7 @@ pub struct Incident {
 /// Everything that happened in one experiment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct History {
-    /// What users did, by the time of the answer.
+    /// What users did, by the end of the response.
     pub steps: Vec<Step>,
     /// What befell the replicas.
     pub incidents: Vec<Incident>,

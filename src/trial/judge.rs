@@ -319,12 +319,16 @@ mod tests {
         History { steps: steps.iter().enumerate().map(step).collect(), incidents: Vec::new() }
     }
 
+    fn written(value: Value) -> Action {
+        Action::Write { kind: "writes", value }
+    }
+
     fn login() -> (Action, Outcome) {
         (Action::Login, Outcome::Done)
     }
 
     fn write(value: Value) -> (Action, Outcome) {
-        (Action::Write(value), Outcome::Done)
+        (written(value), Outcome::Done)
     }
 
     fn read(values: &[Value]) -> (Action, Outcome) {
@@ -345,7 +349,7 @@ mod tests {
 
     #[test]
     fn clean_histories_are_clean() {
-        let failed = (Action::Write(9), Outcome::Failed("502".into()));
+        let failed = (written(9), Outcome::Failed("502".into()));
         for steps in [
             vec![login()],
             vec![
@@ -354,7 +358,7 @@ mod tests {
                 read(&[1]),
                 write(2),
                 read(&[1, 2]),
-                (Action::Checkout(3), Outcome::Done),
+                (Action::Write { kind: "orders", value: 3 }, Outcome::Done),
                 read(&[1, 2, 3]),
             ],
             vec![
@@ -399,7 +403,7 @@ mod tests {
         for steps in [
             vec![login(), write(1), read(&[1, 9])],
             vec![login(), (Action::Read, Outcome::Done)],
-            vec![login(), (Action::Write(1), Outcome::Values([].into()))],
+            vec![login(), (written(1), Outcome::Values([].into()))],
         ] {
             assert_eq!(judge(&session(&steps)).wrong.count, 1, "{steps:?}");
         }
@@ -424,8 +428,8 @@ mod tests {
             let violation = &findings.violations[&guarantee].examples[0];
             violation.counterexample.iter().map(|step| step.action).collect::<Vec<_>>()
         };
-        assert_eq!(shown(Guarantee::MonotonicWrites), [Action::Write(2), Action::Write(3), Action::Read]);
-        let four = [Action::Write(1), Action::Read, Action::Write(3), Action::Read];
+        assert_eq!(shown(Guarantee::MonotonicWrites), [written(2), written(3), Action::Read]);
+        let four = [written(1), Action::Read, written(3), Action::Read];
         assert_eq!(shown(Guarantee::WritesFollowReads), four);
     }
 
@@ -436,7 +440,7 @@ mod tests {
         let findings = judge(&session(&steps));
         assert_eq!((findings.lost.count, findings.violations.len()), (1, 0));
         let shown: Vec<_> = findings.lost.examples[0].counterexample.iter().map(|step| step.action).collect();
-        assert_eq!(shown, [Action::Write(1), Action::Read]);
+        assert_eq!(shown, [written(1), Action::Read]);
         assert_eq!(findings.lost.examples[0].at, Duration::from_millis(3));
         let never_begun = [(Action::Login, Outcome::Failed("502".into())), (Action::Read, Outcome::Forgotten)];
         let findings = judge(&session(&never_begun));

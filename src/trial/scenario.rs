@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::history::{Action, Value};
+use super::history::{Action, Kind};
 
 /// How users behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scenario {
     /// Everything is drawn from this.
     pub seed: u64,
+    /// How many of 100 steps are writes of which kind; the others are reads.
+    pub writes: &'static [(Kind, u32)],
     /// Mean pause between two steps of a user.
     pub pause: Duration,
     /// When the last user begins, after the first one.
@@ -35,7 +37,7 @@ impl Scenario {
 
     /// The journey of a user's nth session.
     pub fn journey(&self, user: u32, nth: u32) -> Journey {
-        Journey { dice: self.dice(user, nth), user, nth, writes: 0, pause: self.pause }
+        Journey { dice: self.dice(user, nth), scenario: *self, user, nth, writes: 0 }
     }
 
     fn dice(&self, user: u32, nth: u32) -> Rng {
@@ -49,10 +51,10 @@ impl Scenario {
 #[derive(Debug, Clone)]
 pub struct Journey {
     dice: Rng,
+    scenario: Scenario,
     user: u32,
     nth: u32,
     writes: u64,
-    pause: Duration,
 }
 
 /// Writes of one session at most; then it only reads.
@@ -61,22 +63,26 @@ const WRITES_MAX: u64 = 256;
 impl Journey {
     /// The next step, and how long the user thinks before it: evenly between half the mean pause and one and a half of it.
     pub fn next_step(&mut self) -> (Duration, Action) {
-        let pause = self.pause.mul_f64(0.5 + self.dice.f64());
-        let action = match self.dice.u32(..100) {
-            0..45 => Action::Read,
-            45..90 => self.write(Action::Write),
-            _ => self.write(Action::Checkout),
-        };
-        (pause, action)
+        let pause = self.scenario.pause.mul_f64(0.5 + self.dice.f64());
+        // From the top down: first the last kind, then those before it, then reads.
+        let mut left = 100 - self.dice.u32(..100);
+        for (kind, share) in self.scenario.writes.iter().rev() {
+            if left <= *share {
+                return (pause, self.write(kind));
+            }
+            left -= share;
+        }
+        (pause, Action::Read)
     }
 
     /// The value is made of user, session and number, so nobody else writes the same.
-    fn write(&mut self, action: fn(Value) -> Action) -> Action {
+    fn write(&mut self, kind: Kind) -> Action {
         if self.writes == WRITES_MAX {
             return Action::Read;
         }
         self.writes += 1;
-        action(u64::from(self.user) << 32 | u64::from(self.nth) << 16 | self.writes)
+        let value = u64::from(self.user) << 32 | u64::from(self.nth) << 16 | self.writes;
+        Action::Write { kind, value }
     }
 }
 
@@ -84,11 +90,21 @@ impl Journey {
 mod tests {
     use std::collections::HashSet;
 
+    use super::super::history::Value;
     use super::*;
+
+    const WRITES: [(Kind, u32); 2] = [("puts", 45), ("orders", 10)];
 
     fn scenario(seed: u64) -> Scenario {
         let ms = Duration::from_millis;
-        Scenario { seed, pause: ms(100), arrivals: ms(300), late_one_in: 4, late: (ms(1000), ms(2000)) }
+        Scenario {
+            seed,
+            writes: &WRITES,
+            pause: ms(100),
+            arrivals: ms(300),
+            late_one_in: 4,
+            late: (ms(1000), ms(2000)),
+        }
     }
 
     fn steps(seed: u64, user: u32, nth: u32) -> Vec<(Duration, Action)> {
@@ -103,6 +119,15 @@ mod tests {
         assert_ne!(steps(7, 1, 0), steps(7, 2, 0));
         assert_ne!(steps(7, 1, 0), steps(7, 1, 1));
         assert_eq!(scenario(7).arrival(3), scenario(7).arrival(3));
+    }
+
+    #[test]
+    fn steps_are_of_the_kinds_that_were_asked_for() {
+        let all: Vec<Action> = (0..200).flat_map(|user| steps(1, user, 0)).map(|(_, action)| action).collect();
+        let share = |is: fn(&Action) -> bool| all.iter().filter(|action| is(action)).count() * 100 / all.len();
+        assert!((42..=48).contains(&share(|action| *action == Action::Read)));
+        assert!((42..=48).contains(&share(|action| matches!(action, Action::Write { kind: "puts", .. }))));
+        assert!((8..=12).contains(&share(|action| matches!(action, Action::Write { kind: "orders", .. }))));
     }
 
     #[test]

@@ -145,8 +145,7 @@ fn broken(place: &str, prediction: &Prediction) -> String {
 /// One step in one line.
 fn of_step(step: &Step) -> String {
     let action = match step.action {
-        Action::Write(value) => format!("writes {value:x}"),
-        Action::Checkout(value) => format!("checks out {value:x}"),
+        Action::Write { kind, value } => format!("{kind} {value:x}"),
         Action::Login => "logs in".to_owned(),
         Action::Read => "reads".to_owned(),
         Action::Logout => "logs out".to_owned(),

@@ -1,0 +1,130 @@
+//! The shop as its users see it: `POST /login`, `GET /cart`, `POST /cart`, `POST /checkout`, `POST /logout`. The other side is
+//! [`super::replica`].
+//!
+//! Every POST bears an `Idempotency-Key`. The session is in the cookie `session`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, COOKIE, SET_COOKIE};
+use http::{HeaderMap, Request, Response, StatusCode};
+use serde::Deserialize;
+
+use crate::trial::application::{Application, Ask, Reply};
+use crate::trial::history::{Action, Kind, Outcome, Value};
+
+/// Puts something into the cart.
+const PUT: Kind = "writes";
+/// Orders; this is a write too.
+const CHECKOUT: Kind = "checks out";
+
+/// How many of 100 steps are writes of which kind.
+pub(super) const WRITES: [(Kind, u32); 2] = [(PUT, 45), (CHECKOUT, 10)];
+
+/// See the module.
+pub(super) struct Shop;
+
+#[derive(Deserialize)]
+struct Cart {
+    values: Vec<Value>,
+}
+
+impl Application for Shop {
+    fn request(&self, ask: &Ask<'_>) -> Request<Bytes> {
+        let (path, body) = match ask.action {
+            Action::Read | Action::Reuse => ("/cart", None),
+            Action::Login => ("/login", Some(ask.session.to_string())),
+            Action::Write { kind: CHECKOUT, value } => ("/checkout", Some(value.to_string())),
+            Action::Write { value, .. } => ("/cart", Some(value.to_string())),
+            Action::Logout => ("/logout", Some(String::new())),
+        };
+        let mut request = Request::builder().uri(path);
+        if let Some(token) = ask.token {
+            request = request.header(COOKIE, format!("session={token}"));
+        }
+        if let Some(body) = &body {
+            let key = format!("{}-{path}-{body}", ask.session);
+            request = request.method("POST").header("idempotency-key", key).header(CONTENT_LENGTH, body.len());
+        }
+        request.body(Bytes::from(body.unwrap_or_default())).expect("made of valid parts")
+    }
+
+    fn reply(&self, response: &Response<Bytes>) -> Reply {
+        let headers = response.headers();
+        let outcome = match response.status() {
+            StatusCode::OK => match serde_json::from_slice::<Cart>(response.body()) {
+                Ok(cart) => Outcome::Values(cart.values.into()),
+                Err(error) => Outcome::Failed(format!("the response is no cart: {error}")),
+            },
+            StatusCode::NO_CONTENT => Outcome::Done,
+            StatusCode::UNAUTHORIZED => Outcome::Forgotten,
+            status => {
+                let why = text(headers, "x-unstick-error").unwrap_or("by the replica");
+                Outcome::Failed(format!("{} {why}", status.as_u16()))
+            }
+        };
+        Reply {
+            outcome,
+            replica: text(headers, "x-replica").map(Arc::from),
+            store_trips: text(headers, "x-store-trips").and_then(|trips| trips.parse().ok()).unwrap_or_default(),
+            token: text(headers, SET_COOKIE.as_str()).and_then(session_in),
+        }
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The value of the session cookie in a `Set-Cookie` field; empty if it is taken away.
+fn session_in(field: &str) -> Option<String> {
+    let value = field.strip_prefix("session=")?;
+    Some(value.split(';').next().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn responses_are_read() {
+        let reply = |status: u16, headers: &[(&str, &str)], body: &'static str| {
+            let mut response = Response::builder().status(status);
+            for (name, value) in headers {
+                response = response.header(*name, *value);
+            }
+            Shop.reply(&response.body(Bytes::from(body)).unwrap())
+        };
+        let read = reply(200, &[("x-replica", "a"), ("x-store-trips", "2")], r#"{"values":[1,2]}"#);
+        assert_eq!((read.outcome, read.store_trips), (Outcome::Values([1, 2].into()), 2));
+        assert_eq!(read.replica.as_deref(), Some("a"));
+        assert_eq!(reply(401, &[], "").outcome, Outcome::Forgotten);
+        assert_eq!(
+            reply(502, &[("x-unstick-error", "upstream-closed")], "").outcome,
+            Outcome::Failed("502 upstream-closed".into())
+        );
+        assert_eq!(reply(204, &[("set-cookie", "session=abc; Path=/")], "").token.as_deref(), Some("abc"));
+        assert_eq!(reply(204, &[("set-cookie", "session=; Max-Age=0")], "").token.as_deref(), Some(""));
+        assert!(matches!(reply(200, &[], "<html>").outcome, Outcome::Failed(_)));
+    }
+
+    #[test]
+    fn steps_become_requests() {
+        for (action, line, key) in [
+            (Action::Login, "POST /login 7", Some("7-/login-7")),
+            (Action::Read, "GET /cart ", None),
+            (Action::Write { kind: PUT, value: 5 }, "POST /cart 5", Some("7-/cart-5")),
+            (Action::Write { kind: CHECKOUT, value: 6 }, "POST /checkout 6", Some("7-/checkout-6")),
+            (Action::Logout, "POST /logout ", Some("7-/logout-")),
+            (Action::Reuse, "GET /cart ", None),
+        ] {
+            let request = Shop.request(&Ask { session: 7, action, token: Some("abc") });
+            let body = std::str::from_utf8(request.body()).unwrap();
+            assert_eq!(format!("{} {} {body}", request.method(), request.uri()), line);
+            assert_eq!(text(request.headers(), "idempotency-key"), key, "{line}");
+            assert_eq!(text(request.headers(), "cookie"), Some("session=abc"), "{line}");
+        }
+        let request = Shop.request(&Ask { session: 7, action: Action::Read, token: None });
+        assert!(!request.headers().contains_key(COOKIE));
+    }
+}

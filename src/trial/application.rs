@@ -1,0 +1,49 @@
+//! The application under trial, as its users see it: how a step becomes a request, and what a response means.
+//!
+//! The rest of the trial knows no path, no cookie and no field of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+
+use super::history::{Action, Outcome, SessionId};
+
+/// What a user is about to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// In which session.
+    pub session: SessionId,
+    /// What.
+    pub action: Action,
+    /// What the client keeps of the session; `None`: nothing.
+    pub token: Option<&'a str>,
+}
+
+/// What a response said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// What came of the step.
+    pub outcome: Outcome,
+    /// The replica that responded, if it said so.
+    pub replica: Option<Arc<str>>,
+    /// Round trips that the replica made to a store.
+    pub store_trips: u32,
+    /// What the client keeps of the session from now on, if that changed; empty: nothing.
+    pub token: Option<String>,
+}
+
+impl Reply {
+    /// There was no response, or none that says more than this.
+    pub fn failed(why: String) -> Self {
+        Self { outcome: Outcome::Failed(why), replica: None, store_trips: 0, token: None }
+    }
+}
+
+/// An application whose users play journeys.
+pub trait Application {
+    /// The request of a step, without `Host`. It may be sent more than once: its method or its key must allow that.
+    fn request(&self, ask: &Ask<'_>) -> Request<Bytes>;
+    /// What a response to such a request means.
+    fn reply(&self, response: &Response<Bytes>) -> Reply;
+}
