@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from lib.process import UNSTICK, Children, findings, free_port, memory_kib, need_unstick, wait_until
+from lib.process import UNSTICK, Children, algorithms, findings, free_port, memory_kib, need_unstick, wait_until
 from lib.ledger import DOWN
 from lib.servers import get, start_unstick
 
@@ -98,6 +98,7 @@ class Fleet:
 
     def __init__(self, args, children: Children, tmp: Path) -> None:
         self.children, self.tmp = children, tmp
+        self.algorithms = algorithms(args.unstick)
         self.ports = [free_port() for _ in range(args.replicas)]
         self.processes = [self.start(number) for number in range(args.replicas)]
         self.kills = self.edits = 0
@@ -123,7 +124,7 @@ class Fleet:
             await asyncio.sleep(1)
             out = dice.randrange(len(self.ports))
             state = dice.choice(["removed", "drain", "down", "ready"])
-            balance = dice.choice(["round-robin", "least-connections", "p2c", "peak-ewma", "random"])
+            balance = dice.choice(self.algorithms)
             entries = [f'{{ address = "127.0.0.1:{port}", state = "{state if n == out else "ready"}" }}'
                        for n, port in enumerate(self.ports) if not (n == out and state == "removed")]
             text = f'balance = "{balance}"\nbackends = [{", ".join(entries)}]'

@@ -3,13 +3,15 @@
 #[cfg(feature = "prove")]
 pub(crate) mod prove;
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
-use unstick::config::{Algorithm, algorithm};
+use unstick::config::Algorithm;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -64,9 +66,8 @@ pub(crate) struct Run {
     /// Without a file: address of the admin port, or off [default: 127.0.0.1:9900]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) admin: Option<String>,
-    /// How requests are spread, for every pool, whatever the file says: round-robin, least-connections, p2c, peak-ewma,
-    /// random
-    #[arg(long, value_name = "ALGORITHM", value_parser = balance)]
+    /// How requests are spread, for every pool, whatever the file says
+    #[arg(long, value_name = "ALGORITHM", value_parser = AlgorithmParser)]
     pub(crate) balance: Option<Algorithm>,
     /// Threads that serve, whatever the file says; one per core by default
     #[arg(long, value_name = "N")]
@@ -101,6 +102,23 @@ pub(crate) struct DemoReplica {
     pub(crate) port: u16,
 }
 
-fn balance(text: &str) -> Result<Algorithm, String> {
-    algorithm(text)
+/// Reads an algorithm by any of its spellings; the help lists the proper ones.
+#[derive(Debug, Clone)]
+struct AlgorithmParser;
+
+impl TypedValueParser for AlgorithmParser {
+    type Value = Algorithm;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Algorithm, clap::Error> {
+        TypedValueParser::parse_ref(&str::parse::<Algorithm>, command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Algorithm::ALL.iter().map(|algorithm| PossibleValue::new(algorithm.name()))))
+    }
 }

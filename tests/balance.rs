@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::thread;
 
+use unstick::config::Algorithm;
+
 use crate::support::backend::{Backend, answer, signal};
 use crate::support::client::{exchange, get, read_response};
 use crate::support::{App, connect, eventually, pool_of, send};
@@ -53,7 +55,7 @@ fn round_robin_follows_the_weights() {
 
 #[test]
 fn every_algorithm_reaches_every_replica() {
-    for balance in ["least-connections", "p2c", "peak-ewma", "random"] {
+    for balance in Algorithm::ALL.iter().map(|algorithm| algorithm.name()) {
         let backends = three();
         let addresses = backends.each_ref().map(|backend| backend.address);
         let app = App::start(&pool_of(&addresses, &format!("balance = \"{balance}\""), ""));

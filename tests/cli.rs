@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 use rustix::process::Signal;
+use unstick::config::Algorithm;
 
 use crate::support::backend::{Backend, signal};
 use crate::support::client::{get, read_response};
@@ -116,6 +117,14 @@ fn check_reports_five_mistakes_as_five_problems() {
     assert_eq!(stderr.matches(&format!("--> {file}:")).count(), 5, "each with file, line and column: {stderr}");
     assert!(stderr.ends_with(&format!("{file}: 5 problems\n")), "{stderr}");
     assert!(!stderr.contains('\x1b'), "no colours but on a terminal");
+}
+
+#[test]
+fn the_help_lists_every_algorithm() {
+    let (code, stdout, _) = output(&["run", "--help"]);
+    let listed = format!("[possible values: {}]", Algorithm::names());
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains(&listed), "{listed}: {stdout}");
 }
 
 #[test]

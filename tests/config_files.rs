@@ -1,7 +1,7 @@
 //! Config files as operators write them: good ones are understood, bad ones are explained, nothing makes the reader panic.
 //!
 //! Each `config/invalid/NAME.toml` has one theme, and `NAME.txt` beside it holds the whole text that the operator sees. After a
-//! change of wording run with `BLESS=1` to write these texts anew, and read the difference.
+//! change of wording run with `BLESS=1` to write these texts anew, and read the difference. `{algorithms}` in a text stands for all names.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use unstick::config::{self, BackendState, Config, HostPattern, PathPattern, Probe};
+use unstick::config::{self, Algorithm, BackendState, Config, HostPattern, PathPattern, Probe};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(name)
@@ -148,7 +148,7 @@ fn invalid_files_are_explained() {
         let file_name = format!("{name}.toml");
         let rendered = match config::parse(&file_name, &text) {
             Ok(_) => panic!("{file_name} is valid"),
-            Err(problems) => format!("{problems}\n"),
+            Err(problems) => format!("{problems}\n").replace(&Algorithm::names(), "{algorithms}"),
         };
         let expected_file = folder("invalid").join(format!("{name}.txt"));
         if std::env::var_os("BLESS").is_some() {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -37,6 +38,15 @@ def need_unstick(path: Path) -> Path:
     if not os.access(path, os.X_OK):
         fail_setup(f"{path} does not exist: cargo build --release")
     return path
+
+
+def algorithms(unstick: Path) -> list[str]:
+    """The balancing algorithms that this binary knows."""
+    usage = subprocess.run([need_unstick(unstick), "run", "--help"], capture_output=True, text=True, check=True).stdout
+    listed = re.search(r"--balance <ALGORITHM>.*?\[possible values: ([^]]+)\]", usage, re.DOTALL)
+    if not listed:
+        fail_setup(f"{unstick} run --help lists no algorithms")
+    return [name.strip() for name in listed[1].split(",")]
 
 
 def cores() -> tuple[int, int]:

@@ -4,6 +4,7 @@
 //! each with its place. `check`, start and reload all come through here.
 
 pub mod address;
+mod algorithm;
 mod defaults;
 mod file;
 mod listener;
@@ -21,7 +22,6 @@ use std::path::Path;
 pub use model::*;
 pub use problem::{Problem, Problems};
 pub use units::duration;
-pub use values::algorithm;
 
 /// A config and what identifies the text it came from.
 #[derive(Debug, Clone, PartialEq)]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::address::Address;
+pub use super::algorithm::Algorithm;
 
 /// Everything one process needs to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -288,29 +289,6 @@ pub enum BackendState {
     Down,
 }
 
-/// Balancing algorithms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Algorithm {
-    /// Each in turn, weighted and smooth, one order for all workers.
-    #[default]
-    RoundRobin,
-    /// The one with the fewest requests in flight over its weight, counted over all workers.
-    LeastConnections,
-    /// The less loaded of two drawn at random.
-    P2c,
-    /// The cheaper of two drawn at random, by recent latency times requests in flight.
-    PeakEwma,
-    /// Drawn at random by weight.
-    Random,
-}
-
-impl Algorithm {
-    /// Whether the load of the endpoints decides, so that an idle one would get all there is.
-    pub fn goes_by_load(self) -> bool {
-        matches!(self, Self::LeastConnections | Self::P2c | Self::PeakEwma)
-    }
-}
-
 /// How an endpoint is probed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HealthCheck {
@@ -509,24 +487,5 @@ impl fmt::Display for PathPattern {
             Self::Prefix(path) => f.write_str(path),
             Self::Exact(path) => write!(f, "={path}"),
         }
-    }
-}
-
-impl Algorithm {
-    /// The spelling used in the config, in logs and in metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::RoundRobin => "round-robin",
-            Self::LeastConnections => "least-connections",
-            Self::P2c => "p2c",
-            Self::PeakEwma => "peak-ewma",
-            Self::Random => "random",
-        }
-    }
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }

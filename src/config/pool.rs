@@ -16,7 +16,7 @@ use super::{defaults, values};
 
 /// Reads a pool; `None` if it cannot be one, for reasons that were reported.
 pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
-    let balance = section.parsed("balance", values::algorithm);
+    let balance = section.parsed("balance", str::parse);
     let backends = backends(section);
     let fail_open_below = section.share("fail_open_below");
     let reload_guard = section.boolean("reload_guard");

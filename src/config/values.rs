@@ -9,38 +9,10 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use super::address::{self, Address};
-use super::model::{AccessLogTarget, Algorithm, BackendAddress, HostPattern, PathPattern, StatusRanges};
-use super::problem::did_you_mean;
+use super::model::{AccessLogTarget, BackendAddress, HostPattern, PathPattern, StatusRanges};
 
 /// Longest path of a Unix socket that the kernel takes (`sun_path` with its final zero).
 const UNIX_BYTES_MAX: usize = 107;
-
-/// Every accepted spelling of every algorithm, the proper one first.
-const ALGORITHMS: [(Algorithm, &[&str]); 5] = [
-    (Algorithm::RoundRobin, &["round-robin", "roundrobin", "round_robin", "rr"]),
-    (
-        Algorithm::LeastConnections,
-        &["least-connections", "least_connections", "leastconnections", "leastconn", "least_conn", "least-conn", "lc"],
-    ),
-    (Algorithm::P2c, &["p2c", "power-of-two", "power_of_two", "power-of-two-choices"]),
-    (Algorithm::PeakEwma, &["peak-ewma", "peak_ewma", "peakewma", "ewma"]),
-    (Algorithm::Random, &["random"]),
-];
-
-/// Parses the name of an algorithm.
-///
-/// # Errors
-/// What is known, or what was probably meant.
-pub fn algorithm(text: &str) -> Result<Algorithm, String> {
-    let wanted = text.trim().to_ascii_lowercase();
-    let found = ALGORITHMS.iter().find(|(_, spellings)| spellings.contains(&wanted.as_str()));
-    found.map(|(algorithm, _)| *algorithm).ok_or_else(|| {
-        let proper = || ALGORITHMS.iter().map(|(_, spellings)| spellings[0]);
-        let help = did_you_mean(&wanted, ALGORITHMS.iter().flat_map(|(_, spellings)| spellings.iter().copied()))
-            .unwrap_or_else(|| format!("known are {}", proper().collect::<Vec<_>>().join(", ")));
-        format!("unknown algorithm `{text}`; {help}")
-    })
-}
 
 /// Address of a listener: that of a Unix socket, or as [`listen_address`] says.
 pub(super) fn listener_address(text: &str) -> Result<Address, String> {
@@ -252,23 +224,6 @@ pub(super) fn percent(text: &str) -> Result<u8, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn algorithms_by_their_common_names() {
-        for (text, expected) in [
-            ("rr", Algorithm::RoundRobin),
-            ("Round-Robin", Algorithm::RoundRobin),
-            ("leastconn", Algorithm::LeastConnections),
-            ("least_conn", Algorithm::LeastConnections),
-            ("p2c", Algorithm::P2c),
-            ("ewma", Algorithm::PeakEwma),
-            ("random", Algorithm::Random),
-        ] {
-            assert_eq!(algorithm(text), Ok(expected), "{text}");
-        }
-        assert!(algorithm("lest-connections").unwrap_err().contains("did you mean `least-connections`?"));
-        assert!(algorithm("ip-hash-forever").unwrap_err().contains("known are round-robin"));
-    }
 
     #[test]
     fn backends() {

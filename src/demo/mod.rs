@@ -27,7 +27,7 @@ use tokio::time::sleep;
 use cookie::Key;
 
 use crate::app::Source;
-use crate::config::{self, Loaded};
+use crate::config::{self, Algorithm, Loaded};
 use crate::replica::launch::{Launched, launch};
 use crate::{app, telemetry};
 
@@ -234,6 +234,9 @@ impl Config {
             }
             None => "",
         };
+        let balance = Algorithm::default();
+        let others: Vec<_> = Algorithm::ALL.iter().filter(|algorithm| **algorithm != balance).collect();
+        let others = others.iter().map(|algorithm| format!("\"{algorithm}\"")).collect::<Vec<_>>().join(", ");
         let backends: String =
             backends.iter().map(|(name, address)| format!("    \"{address}\", # {name}\n")).collect();
         format!(
@@ -245,8 +248,8 @@ impl Config {
 address = "{listen}"
 {tls}
 [pool.app]
-# Try "least-connections", "p2c", "peak-ewma" or "random".
-balance = "round-robin"
+# There are also {others}.
+balance = "{balance}"
 # Try: put a # before one of these lines and save. That replica gets nothing new; nobody notices.
 backends = [
 {backends}]

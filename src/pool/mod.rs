@@ -219,7 +219,7 @@ impl Pool {
     pub fn recovered(&self, endpoint: &Endpoint, now: Instant) {
         // While nobody asks, there is no load that a new endpoint would have to be protected from.
         let has_traffic = self.shared.cells.iter().any(|cell| cell.finished_count() > 0);
-        if self.algorithm.goes_by_load() && has_traffic {
+        if self.balance.goes_by_load() && has_traffic {
             endpoint.passive().begin_slowly(now);
         } else {
             endpoint.passive().pardon();

@@ -2,6 +2,8 @@
 //!
 //! An algorithm sees its pool only through [`Candidates`], and chance only through [`Dice`], so each is tested as a table of
 //! loads and expected picks. All of them skip what is not eligible, and none allocates.
+//!
+//! An algorithm is a file here, its lines in [`Balance`], and an entry in `config::algorithm`.
 
 mod least_connections;
 mod p2c;
@@ -60,6 +62,14 @@ impl Balance {
             Algorithm::P2c => Self::P2c,
             Algorithm::PeakEwma => Self::PeakEwma,
             Algorithm::Random => Self::Random,
+        }
+    }
+
+    /// Whether the load of the endpoints decides, so that an idle one would get all there is.
+    pub fn goes_by_load(&self) -> bool {
+        match self {
+            Self::LeastConnections | Self::P2c | Self::PeakEwma => true,
+            Self::RoundRobin(_) | Self::Random => false,
         }
     }
 
@@ -171,10 +181,8 @@ mod tests {
             let weights: Vec<u32> = rows.iter().map(|row| row.1).collect();
             let any_eligible = rows.iter().any(|row| row.0);
             let table = Table(rows);
-            for algorithm in [
-                Algorithm::RoundRobin, Algorithm::LeastConnections, Algorithm::P2c, Algorithm::PeakEwma, Algorithm::Random,
-            ] {
-                let balance = Balance::new(algorithm, &weights);
+            for algorithm in Algorithm::ALL {
+                let balance = Balance::new(*algorithm, &weights);
                 let mut dice = Loaded { turns: u64::from(turns), ..Loaded::rolls(&rolls) };
                 let pick = balance.pick(&table, &mut dice);
                 prop_assert_eq!(pick.is_some(), any_eligible, "{}", algorithm);
