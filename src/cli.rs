@@ -45,7 +45,7 @@ pub(crate) enum Command {
     DemoReplica(DemoReplica),
     /// Measure that stateless replicas need no sticky sessions, and that stickiness does not save stateful ones
     #[cfg(feature = "prove")]
-    #[command(after_help = prove::AFTER_HELP)]
+    #[command(after_help = prove::after_help())]
     Prove(prove::Prove),
     #[cfg(feature = "prove")]
     #[command(hide = true)]

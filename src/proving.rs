@@ -8,9 +8,10 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 use unstick::prove;
+use unstick::prove::arm::ARMS;
 use unstick::prove::event::EVENTS;
-use unstick::prove::options::{ARMS, Options};
-use unstick::prove::replica::{self, Store};
+use unstick::prove::options::Options;
+use unstick::prove::replica::{self, Replica};
 use unstick::prove::report::{Conclusion, table};
 
 use crate::cli::prove::{Prove, ProveReplica};
@@ -82,15 +83,8 @@ fn interrupted() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 pub(crate) fn replica(replica: ProveReplica) -> anyhow::Result<ExitCode> {
-    let store = match (replica.memory, replica.jwt, replica.database, replica.redis) {
-        (true, ..) => Store::Memory,
-        (_, true, ..) => Store::Jwt,
-        (_, _, Some(file), _) => Store::Database(file),
-        (.., true) => Store::Redis,
-        _ => anyhow::bail!("a replica needs a store"),
-    };
-    let service = Duration::from_millis(replica.service_ms);
-    let options = replica::Options { name: replica.name, store, sabotage: replica.sabotage, service };
-    runtime()?.block_on(replica::run(options))?;
+    let ProveReplica { name, arm, directory, service_ms, sabotage } = replica;
+    let replica = Replica { name, arm, directory, sabotage, service: Duration::from_millis(service_ms) };
+    runtime()?.block_on(replica::run(replica))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::Signal;
 use serde_json::Value;
+use unstick::prove::arm::ARMS;
 
 use crate::support::{eventually, signal};
 
@@ -63,15 +64,15 @@ fn the_claim_holds() {
     assert_eq!(status.code(), Some(i32::from(!broken.is_empty())), "{text}");
     assert!(report["inconclusive"].is_null(), "{text}");
     assert!(text.contains("Not shown by this: paths that no journey touches"), "{text}");
-    let arms = if has_redis() { 5 } else { 4 };
-    assert_eq!(cells.len(), 7 * arms + arms / 5, "every arm in every event: {text}");
+    let arms = ARMS.len() - usize::from(!has_redis());
+    assert_eq!(cells.len(), 7 * arms + usize::from(has_redis()), "every arm in every event: {text}");
     assert_eq!(text.contains("apt-get install redis-server"), !has_redis(), "{text}");
     let lost = |arm: &str, event: &str| {
         let cell = cells.iter().find(|cell| cell["arm"] == arm && cell["event"] == event).unwrap();
         (cell["findings"]["lost"]["count"].as_u64().unwrap(), cell["findings"]["sessions"].as_u64().unwrap())
     };
-    assert_eq!(lost("sticky", "steady").0, 0);
-    assert!(lost("sticky", "crash").0 > 0, "stickiness does not save them");
+    assert_eq!(lost("memory+sticky", "steady").0, 0);
+    assert!(lost("memory+sticky", "crash").0 > 0, "stickiness does not save them");
     let (gone, sessions) = lost("memory", "steady");
     assert!(gone * 10 > sessions * 8, "{gone} of {sessions}");
 }
@@ -118,7 +119,7 @@ fn an_apparatus_that_sees_no_failure_proves_nothing() {
 #[test]
 fn bad_usage_says_what_there_is() {
     for (arguments, hint) in [
-        ("--arms cookies", "the arms are memory, memory+sticky, jwt, database, redis"),
+        ("--arms cookies", "the arms are memory, memory+sticky, jwt, "),
         ("--events earthquake", "the events are steady, crash,"),
         ("--replicas 1", "with one replica there is nothing to show"),
         ("--duration 1s", "5s at least"),

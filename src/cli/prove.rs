@@ -3,15 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgGroup, Args};
+use clap::Args;
 
-use unstick::prove::event::Event;
-use unstick::prove::options::{Arm, Sabotage};
+use unstick::prove::arm::{ARMS, Arm};
+use unstick::prove::event::{EVENTS, Event};
+use unstick::prove::options::{Sabotage, names};
 
-pub(crate) const AFTER_HELP: &str = "\
-Arms: memory, memory+sticky, jwt, database, redis. Events: steady, crash, crash-all-but-one, drain, scale-out, scale-in, rolling,
-reloads, two-proxies, store-restart.
+/// Lists the arms and the events, and shows how they are used.
+pub(crate) fn after_help() -> String {
+    format!("Arms: {}.\nEvents: {}.\n\n{EXAMPLES}", names(&ARMS), names(&EVENTS))
+}
 
+const EXAMPLES: &str = "\
 Examples:
   unstick prove                                           everything, in a minute
   unstick prove --html proof.html --json proof.json       and a page with charts, and every figure
@@ -39,10 +42,10 @@ pub(crate) struct Prove {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
     /// Which arms, separated by commas; all by default
-    #[arg(long, value_name = "ARM", value_delimiter = ',', value_parser = Arm::parse)]
+    #[arg(long, value_name = "ARM", value_delimiter = ',')]
     pub(crate) arms: Vec<Arm>,
     /// Which events, separated by commas; all by default
-    #[arg(long, value_name = "EVENT", value_delimiter = ',', value_parser = Event::parse)]
+    #[arg(long, value_name = "EVENT", value_delimiter = ',')]
     pub(crate) events: Vec<Event>,
     /// A Redis to use, such as redis://127.0.0.1:6379; by default a private one is started if redis-server is installed
     #[arg(long, value_name = "URL")]
@@ -59,26 +62,21 @@ pub(crate) struct Prove {
     /// Leave logs, config files and stores for reading
     #[arg(long)]
     pub(crate) keep: bool,
-    #[arg(long, hide = true, value_parser = Sabotage::parse)]
+    #[arg(long, hide = true)]
     pub(crate) sabotage: Option<Sabotage>,
 }
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("store").required(true)))]
 pub(crate) struct ProveReplica {
     #[arg(long)]
     pub(crate) name: String,
-    #[arg(long, group = "store")]
-    pub(crate) memory: bool,
-    #[arg(long, group = "store")]
-    pub(crate) jwt: bool,
-    #[arg(long, group = "store")]
-    pub(crate) database: Option<PathBuf>,
-    #[arg(long, group = "store")]
-    pub(crate) redis: bool,
+    #[arg(long)]
+    pub(crate) arm: Arm,
+    #[arg(long)]
+    pub(crate) directory: PathBuf,
     #[arg(long)]
     pub(crate) service_ms: u64,
-    #[arg(long, value_parser = Sabotage::parse)]
+    #[arg(long)]
     pub(crate) sabotage: Option<Sabotage>,
 }
 

@@ -2,7 +2,6 @@
 
 use std::cell::Cell as Counter;
 use std::collections::HashSet;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -10,17 +9,16 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use super::event::{Event, SCALE_IN, SCALE_OUT, Schedule};
+use super::arm::{Arm, Work};
+use super::event::{Event, SCALE_OUT, Schedule};
 use super::fleet::{Fleet, Plan};
 use super::measures::{Measures, crossing, fair_share_after, spread, survivors};
-use super::options::Arm;
-use super::redis_server::RedisServer;
-use super::shop;
-use super::theory::{Prediction, survival};
+use super::shop::{self, Shop};
+use super::theory::Prediction;
 use crate::trial::client::{Crowd, play};
 use crate::trial::fault;
-use crate::trial::history::{Action, History, Outcome, Recorder, Step};
-use crate::trial::judge::{Findings, GUARANTEES, judge};
+use crate::trial::history::{Action, History, Outcome, Recorder};
+use crate::trial::judge::{Findings, judge};
 use crate::trial::scenario::Scenario;
 
 /// How much of an event's time users go on after its last act, at least.
@@ -30,13 +28,7 @@ const AFTER_SCALE_OUT: Duration = Duration::from_millis(2700);
 /// One user in so many begins after the event, as new users do.
 const LATE_ONE_IN: u32 = 5;
 /// Steps of the journeys whose survival is predicted.
-const JOURNEY_STEPS: u32 = 5;
-/// How far the replicas' shares may be apart under round-robin.
-const SPREAD_MAX: f64 = 1.01;
-/// Requests per replica below which a difference of one is more than that.
-const SPREAD_REQUESTS_MIN: u64 = 200;
-/// Until when new replicas must carry their fair share.
-const FAIR_WITHIN_SECONDS: f64 = 2.0;
+pub(super) const JOURNEY_STEPS: u32 = 5;
 
 /// What an arm was, did and showed in an event.
 #[derive(Debug, Clone, Serialize)]
@@ -45,6 +37,8 @@ pub struct CellReport {
     pub arm: Arm,
     /// Which event.
     pub event: Event,
+    /// Replicas at the beginning.
+    pub replicas: usize,
     /// The algorithm of the proxy.
     pub balance: &'static str,
     /// What was found.
@@ -65,7 +59,7 @@ pub struct CellReport {
     pub predictions: Vec<Prediction>,
     /// Seconds from the first failed request to the end of the last.
     pub failing_seconds: f64,
-    /// The longest time to an answer.
+    /// The longest time to the end of a response.
     pub longest_seconds: f64,
     /// When something befell the replicas, in seconds.
     pub incidents: Vec<f64>,
@@ -75,7 +69,6 @@ pub struct CellReport {
 }
 
 /// What is to be run.
-#[derive(Debug, Clone)]
 pub(super) struct Cell {
     pub(super) plan: Plan,
     pub(super) event: Event,
@@ -87,8 +80,8 @@ pub(super) struct Cell {
 
 impl Cell {
     /// Runs it.
-    pub(super) async fn run(self, redis: Option<Rc<RedisServer>>) -> anyhow::Result<CellReport> {
-        let fleet = Fleet::start(self.plan.clone(), redis).await?;
+    pub(super) async fn run(self) -> anyhow::Result<CellReport> {
+        let fleet = Fleet::start(self.plan.clone()).await?;
         let result = self.play(&fleet).await;
         let memory_kib = fleet.memory().await;
         fleet.end().await;
@@ -108,7 +101,7 @@ impl Cell {
         };
         let recorder = Recorder::begin();
         let (front, sessions, until) = (fleet.front().await, Counter::new(1), Counter::new(Duration::MAX));
-        let application = Rc::new(shop::Shop);
+        let application = Rc::new(Shop);
         let crowd = Rc::new(Crowd { application, front, scenario, until, recorder: recorder.clone(), sessions });
         let mut users = JoinSet::new();
         for user in 0..self.users {
@@ -129,129 +122,40 @@ impl Cell {
     }
 
     fn report(self, history: History, memory_kib: Vec<(String, u64)>) -> CellReport {
-        let findings = judge(&history);
         let (from, to) = match (history.incidents.first(), history.incidents.last()) {
             (Some(first), Some(last)) => (first.at, last.done),
             _ => (Duration::MAX, Duration::MAX),
         };
         let is_scale_out = self.event == Event::ScaleOut;
         let end = history.steps.iter().map(|step| step.sent).max().unwrap_or_default();
+        let fair_share = is_scale_out.then(|| fair_share_after(&history, to, end, SCALE_OUT.1)).flatten();
+        let longest = history.steps.iter().map(|step| step.ended - step.sent).max().unwrap_or_default();
         let mut report = CellReport {
             arm: self.plan.arm,
             event: self.event,
+            replicas: self.plan.replicas,
             balance: self.plan.balance,
+            findings: judge(&history),
             crossing: crossing(&history, from, to),
             survivors: survivors(&history, JOURNEY_STEPS as usize),
             measures: Measures::of(&history),
-            seconds_to_fair_share: is_scale_out
-                .then(|| fair_share_after(&history, to, end, SCALE_OUT.1))
-                .flatten()
-                .map(|time| time.as_secs_f64()),
+            seconds_to_fair_share: fair_share.map(|time| time.as_secs_f64()),
             newcomers: is_scale_out.then(|| newcomers(&history, to, end)),
             memory_kib,
             predictions: Vec::new(),
             failing_seconds: failing_seconds(&history),
-            longest_seconds: history
-                .steps
-                .iter()
-                .map(|step| step.ended - step.sent)
-                .max()
-                .unwrap_or_default()
-                .as_secs_f64(),
+            longest_seconds: longest.as_secs_f64(),
             incidents: history.incidents.iter().map(|incident| incident.at.as_secs_f64()).collect(),
-            findings,
             history,
         };
-        report.predictions = self.predictions(&report);
+        if self.plan.service_ms.is_empty() {
+            report.predictions = report.arm.predict(&report);
+        }
         report
     }
-
-    fn predictions(&self, report: &CellReport) -> Vec<Prediction> {
-        if !self.plan.service_ms.is_empty() {
-            return Vec::new();
-        }
-        let mut predictions = match self.plan.arm {
-            Arm::Memory => self.of_memory(report),
-            Arm::Sticky => self.of_sticky(report),
-            Arm::Jwt | Arm::Database | Arm::Redis => self.of_stateless(report),
-        };
-        if self.event == Event::Steady && self.plan.arm != Arm::Sticky {
-            let measures = &report.measures;
-            if measures.spread.values().all(|requests| *requests >= SPREAD_REQUESTS_MIN) {
-                let requests = measures.spread.values().sum();
-                predictions.push(Prediction::at_most("spread", measures.largest_over_smallest, SPREAD_MAX, requests));
-            }
-        }
-        predictions
-    }
-
-    fn of_memory(&self, report: &CellReport) -> Vec<Prediction> {
-        if self.event != Event::Steady {
-            return Vec::new();
-        }
-        let (all, survivors) = report.survivors;
-        let predicted = 1.0 - survival(self.plan.replicas, JOURNEY_STEPS);
-        vec![Prediction::share("journeys of 5 steps lost", all - survivors, all, predicted)]
-    }
-
-    fn of_sticky(&self, report: &CellReport) -> Vec<Prediction> {
-        let k = self.plan.replicas as f64;
-        let predicted = match self.event {
-            Event::Crash | Event::Drain => 1.0 / k,
-            Event::CrashAllButOne => (k - 1.0) / k,
-            Event::ScaleIn => (SCALE_IN.0 - SCALE_IN.1) as f64 / SCALE_IN.0 as f64,
-            Event::Rolling => 1.0,
-            Event::Steady | Event::ScaleOut | Event::Reloads | Event::TwoProxies | Event::StoreRestart => {
-                return vec![lost(&report.findings)];
-            }
-        };
-        let (crossing, lost) = report.crossing;
-        vec![Prediction::share("sessions lost", lost, crossing, predicted)]
-    }
-
-    fn of_stateless(&self, report: &CellReport) -> Vec<Prediction> {
-        let findings = &report.findings;
-        let mut predictions = vec![lost(findings)];
-        let doubled = findings.doubled.examples.first().map(|doubled| &doubled.counterexample[..]);
-        predictions.push(Prediction::never("writes doubled", findings.doubled.count, findings.writes, doubled));
-        for guarantee in GUARANTEES {
-            let broken = findings.violations.get(&guarantee);
-            let counterexample =
-                broken.and_then(|tally| tally.examples.first()).map(|violation| &violation.counterexample[..]);
-            let hits = broken.map_or(0, |tally| tally.count);
-            predictions.push(Prediction::never(guarantee.name(), hits, findings.sessions, counterexample));
-        }
-        let wrong: Option<&[Step]> = findings.wrong.examples.first().map(std::slice::from_ref);
-        predictions.push(Prediction::never("answers wrong", findings.wrong.count, findings.requests, wrong));
-        if self.event != Event::TwoProxies {
-            predictions.push(Prediction::never("requests sent again", findings.moved, findings.requests, None));
-        }
-        if self.event == Event::Steady {
-            let (reused, logouts) = (findings.reused.count, findings.logouts);
-            predictions.push(match self.plan.arm {
-                // Nobody keeps a list of the tokens that ended.
-                Arm::Jwt => Prediction::share("good after logout", reused, logouts, 1.0),
-                _ => Prediction::never("good after logout", reused, logouts, None),
-            });
-        }
-        if self.event != Event::StoreRestart {
-            let failed: Option<&[Step]> = findings.failed.examples.first().map(std::slice::from_ref);
-            predictions.push(Prediction::never("requests failed", findings.failed.count, findings.requests, failed));
-        }
-        if self.event == Event::ScaleOut {
-            let seconds = report.seconds_to_fair_share.unwrap_or(f64::INFINITY);
-            predictions.push(Prediction::at_most("s to a fair share", seconds, FAIR_WITHIN_SECONDS, findings.requests));
-        }
-        predictions
-    }
 }
 
-fn lost(findings: &Findings) -> Prediction {
-    let counterexample = findings.lost.examples.first().map(|lost| &lost.counterexample[..]);
-    Prediction::never("sessions lost", findings.lost.count, findings.sessions, counterexample)
-}
-
-/// Shares of the requests after `edit` that replicas answered which were not there before: of old sessions, and of all.
+/// Shares of the requests after `edit` that went to replicas which were not there before: of old sessions, and of all.
 fn newcomers(history: &History, edit: Duration, end: Duration) -> (f64, f64) {
     let old: Vec<_> = spread(history, Duration::ZERO, edit).into_keys().collect();
     let logins = history.steps.iter().filter(|step| step.action == Action::Login && step.sent < edit);
@@ -275,11 +179,10 @@ fn failing_seconds(history: &History) -> f64 {
 }
 
 /// Runs cells side by side. Dropping this ends all of them, and every process they started, at once.
-pub(super) async fn run_all(cells: Vec<(Cell, Option<Rc<RedisServer>>)>) -> anyhow::Result<Vec<CellReport>> {
-    type Running = Pin<Box<dyn Future<Output = anyhow::Result<CellReport>>>>;
-    let mut running: Vec<Running> = Vec::new();
-    for (cell, redis) in cells {
-        running.push(Box::pin(cell.run(redis)));
+pub(super) async fn run_all(cells: Vec<Cell>) -> anyhow::Result<Vec<CellReport>> {
+    let mut running: Vec<Work<'_, CellReport>> = Vec::new();
+    for cell in cells {
+        running.push(Box::pin(cell.run()));
     }
     let mut reports: Vec<Option<CellReport>> = running.iter().map(|_| None).collect();
     std::future::poll_fn(|cx| {

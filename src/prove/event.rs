@@ -1,11 +1,12 @@
 //! What happens to the replicas in each part of the experiment: schedules, made up by pure functions.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::options::Arm;
+use super::options;
 use crate::trial::fault::{Act, Planned};
 
 /// One part of the experiment: each arm goes through it by itself, all at the same time.
@@ -72,17 +73,6 @@ impl Event {
         }
     }
 
-    /// Reads a name.
-    ///
-    /// # Errors
-    /// Says which ones there are.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        EVENTS.into_iter().find(|event| event.name() == text).ok_or_else(|| {
-            let names: Vec<_> = EVENTS.iter().map(|event| event.name()).collect();
-            format!("the events are {}", names.join(", "))
-        })
-    }
-
     /// How long it takes at the default duration.
     pub(super) fn usual_span(self) -> Duration {
         Duration::from_millis(match self {
@@ -106,11 +96,6 @@ impl Event {
     /// Proxies.
     pub fn proxies(self) -> usize {
         if self == Self::TwoProxies { 2 } else { 1 }
-    }
-
-    /// Whether it means something in this arm: only Redis is a store that can be restarted by itself.
-    pub fn concerns(self, arm: Arm) -> bool {
-        self != Self::StoreRestart || arm == Arm::Redis
     }
 
     /// What is done when, and when it is over, all in all stretched by `stretch`.
@@ -137,6 +122,14 @@ impl Event {
         };
         let acts = acts.into_iter().map(|(share, act)| Planned { at: at(share), act }).collect();
         Schedule { acts, span }
+    }
+}
+
+impl FromStr for Event {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        options::by_name("events", &EVENTS, text)
     }
 }
 
@@ -168,7 +161,7 @@ mod tests {
                 assert!(acts.iter().all(|planned| planned.at < span), "{event}");
                 assert!(acts.is_sorted_by_key(|planned| planned.at), "{event}");
             }
-            assert_eq!(Event::parse(event.name()), Ok(event));
+            assert_eq!(event.name().parse(), Ok(event));
         }
     }
 

@@ -2,43 +2,36 @@
 
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use http::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::options::{Arm, Sabotage};
+use super::arm::{Arm, Backing, Role};
+use super::front::{Anyone, Keepers};
+use super::options::Sabotage;
 use super::proxy::{Entry, File, Proxy, replace};
-use super::redis_server::RedisServer;
-use super::replica::{KEY_VARIABLE, REDIS_VARIABLE};
+use super::replica::KEY_VARIABLE;
 use crate::replica::launch::{Launched, launch};
-use crate::trial::client::{Front, Target};
+use crate::trial::client::Front;
 use crate::trial::fault::{Act, World};
 
 /// How long a replica that was asked to end may take.
 const END: Duration = Duration::from_secs(5);
-/// How long Redis stays away when it is restarted.
+/// How long a store stays away when it is restarted.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
 
-/// Where an arm's sessions are, and what its replicas need to know of it.
-#[derive(Debug, Clone)]
-pub(super) enum Place {
-    Memory,
-    Jwt,
-    Database(PathBuf),
-    Redis(String),
-}
-
 /// What a fleet is made of.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Plan {
     pub(super) arm: Arm,
-    pub(super) place: Place,
+    /// The arm whose store its replicas use: only under sabotage another one.
+    pub(super) store: Arm,
+    pub(super) backing: Backing,
     pub(super) replicas: usize,
     pub(super) proxies: usize,
     pub(super) balance: &'static str,
@@ -57,7 +50,6 @@ pub(super) struct Fleet {
     parts: Mutex<Parts>,
     /// What users who keep to one replica choose from.
     entries: Rc<RefCell<Vec<Entry>>>,
-    redis: Option<Rc<RedisServer>>,
 }
 
 struct Parts {
@@ -74,19 +66,19 @@ struct Replica {
 
 impl Fleet {
     /// Starts everything; returns when the proxies know every replica to be healthy.
-    pub(super) async fn start(plan: Plan, redis: Option<Rc<RedisServer>>) -> anyhow::Result<Self> {
+    pub(super) async fn start(plan: Plan) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&plan.directory).with_context(|| plan.directory.display().to_string())?;
         let toml = File {
             balance: plan.balance,
             entries: Vec::new(),
-            has_single_pools: plan.arm == Arm::Sticky,
+            has_single_pools: plan.arm.role() == Role::Sticky,
             sabotage: plan.sabotage,
             edit: 0,
         };
         let key = super::store::new_token()?;
         let file = plan.directory.join("unstick.toml");
         let parts = Mutex::new(Parts { toml, replicas: Vec::new(), proxies: Vec::new() });
-        let fleet = Self { plan, file, key, parts, entries: Rc::default(), redis };
+        let fleet = Self { plan, file, key, parts, entries: Rc::default() };
         {
             let mut parts = fleet.parts.lock().await;
             fleet.add(&mut parts, fleet.plan.replicas).await?;
@@ -102,10 +94,10 @@ impl Fleet {
     /// Where this arm's users send their requests.
     pub(super) async fn front(&self) -> Rc<dyn Front> {
         let addresses: Vec<SocketAddr> = self.parts.lock().await.proxies.iter().map(|proxy| proxy.address).collect();
-        if self.plan.arm == Arm::Sticky {
-            return Rc::new(Keepers { addresses, entries: Rc::clone(&self.entries) });
+        match self.plan.arm.role() {
+            Role::Sticky => Rc::new(Keepers { addresses, entries: Rc::clone(&self.entries) }),
+            Role::Stateful | Role::Stateless => Rc::new(Anyone::new(addresses)),
         }
-        Rc::new(Anyone(addresses.into_iter().map(|address| Target { address, host: "shop.test".into() }).collect()))
     }
 
     /// Resident memory of each living replica by name, in KiB.
@@ -135,18 +127,19 @@ impl Fleet {
         let name = format!("r{number}");
         let service =
             self.plan.service_ms.get(number).or(self.plan.service_ms.last()).copied().unwrap_or_default().to_string();
-        let mut arguments = vec!["prove-replica", "--name", &name, "--service-ms", &service];
-        match &self.plan.place {
-            Place::Memory => arguments.push("--memory"),
-            Place::Jwt => arguments.push("--jwt"),
-            Place::Database(file) => arguments.extend(["--database", file.to_str().context("the path is no text")?]),
-            Place::Redis(_) => arguments.push("--redis"),
-        }
+        let (store, directory) = (self.plan.store.name(), self.plan.directory.to_str().context("the path is no text")?);
+        let mut arguments = vec!["prove-replica", "--name", &name, "--arm", store, "--directory", directory];
+        arguments.extend(["--service-ms", &service]);
         if let Some(sabotage) = self.plan.sabotage {
             arguments.extend(["--sabotage", sabotage.name()]);
         }
-        let url = if let Place::Redis(url) = &self.plan.place { url } else { "" };
-        let process = launch(&arguments, &[(KEY_VARIABLE, &self.key), (REDIS_VARIABLE, url)]).await;
+        let variable = self.plan.backing.variable.as_ref();
+        let environment: Vec<(&str, &str)> = variable
+            .map(|(name, value)| (*name, value.as_str()))
+            .into_iter()
+            .chain([(KEY_VARIABLE, &*self.key)])
+            .collect();
+        let process = launch(&arguments, &environment).await;
         let process = process.with_context(|| format!("cannot start replica {name} of {}", self.plan.arm))?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, process.port));
         Ok(Replica { entry: Entry { name, address, is_draining: false }, process })
@@ -232,7 +225,7 @@ impl World for Fleet {
             Act::Kill(replica) => Ok(parts.replicas[replica].process.child.kill().await?),
             Act::Add(count) => {
                 self.add(parts, count).await?;
-                if self.plan.arm == Arm::Sticky {
+                if self.plan.arm.role() == Role::Sticky {
                     self.wait_healthy(parts).await?;
                     self.publish(parts);
                 }
@@ -257,84 +250,9 @@ impl World for Fleet {
                 Ok(())
             }
             Act::RestartStore => {
-                self.redis.as_ref().context("there is no store to restart")?.restart(STORE_PAUSE).await
+                let server = self.plan.backing.server.as_ref().context("there is no store to restart")?;
+                server.restart(STORE_PAUSE).await
             }
-        }
-    }
-}
-
-/// Users to whom every front is as good as another.
-struct Anyone(Vec<Target>);
-
-impl Front for Anyone {
-    fn target(&self, user: u32, left: Option<&Target>) -> Option<Target> {
-        let place = match left {
-            None => user as usize,
-            Some(left) => self.0.iter().position(|target| target == left)? + 1,
-        };
-        self.0.get(place % self.0.len().max(1)).cloned()
-    }
-
-    fn is_left_for(&self, _: StatusCode) -> bool {
-        false
-    }
-}
-
-/// Users who keep to one replica each as long as it answers: the control group. This is all the affinity there is.
-struct Keepers {
-    addresses: Vec<SocketAddr>,
-    entries: Rc<RefCell<Vec<Entry>>>,
-}
-
-impl Front for Keepers {
-    fn target(&self, user: u32, left: Option<&Target>) -> Option<Target> {
-        let entries = self.entries.borrow();
-        let before = left.and_then(|left| entries.iter().position(|entry| *entry.name == *left.host));
-        let place = before.map_or(user as usize, |place| place + 1);
-        let entry = entries.get(place % entries.len().max(1))?;
-        let proxies = self.addresses.len();
-        let address = match left {
-            // With two proxies, one may be what broke off.
-            Some(left) => self.addresses.iter().find(|address| **address != left.address || proxies == 1),
-            None => self.addresses.get(user as usize / entries.len().max(1) % proxies),
-        };
-        let same = left.filter(|left| proxies > 1 && entries.iter().any(|entry| *entry.name == *left.host));
-        let host = same.map_or_else(|| entry.name.as_str().into(), |left| Rc::clone(&left.host));
-        Some(Target { address: *address?, host })
-    }
-
-    fn is_left_for(&self, status: StatusCode) -> bool {
-        matches!(status.as_u16(), 404 | 502..=504)
-    }
-}
-
-/// The directory of a run, gone with it unless it is to be kept.
-pub(super) struct Workspace {
-    pub(super) path: PathBuf,
-    pub(super) keep: bool,
-}
-
-impl Workspace {
-    /// A new directory that only this user can look into.
-    pub(super) fn create(keep: bool) -> anyhow::Result<Self> {
-        use std::os::unix::fs::DirBuilderExt as _;
-        let path = std::env::temp_dir().join(format!("unstick-prove-{}", std::process::id()));
-        let created = std::fs::DirBuilder::new().mode(0o700).create(&path);
-        created.with_context(|| format!("cannot create {}; if it is left over, remove it", path.display()))?;
-        Ok(Self { path, keep })
-    }
-
-    /// A directory in it.
-    pub(super) fn directory(&self, name: &str) -> PathBuf {
-        Path::new(&self.path).join(name)
-    }
-}
-
-impl Drop for Workspace {
-    fn drop(&mut self) {
-        if !self.keep {
-            // Nothing better can be done about a failure here than to leave it.
-            let _ = std::fs::remove_dir_all(&self.path);
         }
     }
 }

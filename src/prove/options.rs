@@ -2,70 +2,18 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+use super::arm::Arm;
 use super::event::Event;
-
-/// One way to keep sessions, with what stands in front of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Arm {
-    /// In the replica's memory; unstick in front.
-    Memory,
-    /// In the replica's memory; every user keeps to one replica, by the harness: unstick has no affinity to switch on.
-    Sticky,
-    /// In a signed token at the client.
-    Jwt,
-    /// In a SQLite file that the replicas share.
-    Database,
-    /// In a Redis that the replicas share.
-    Redis,
-}
-
-/// All arms, in the order in which they are shown.
-pub const ARMS: [Arm; 5] = [Arm::Memory, Arm::Sticky, Arm::Jwt, Arm::Database, Arm::Redis];
-
-impl Arm {
-    /// As it is written on the command line and in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Sticky => "memory+sticky",
-            Self::Jwt => "jwt",
-            Self::Database => "database",
-            Self::Redis => "redis",
-        }
-    }
-
-    /// Reads a name.
-    ///
-    /// # Errors
-    /// Says which ones there are.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        ARMS.into_iter().find(|arm| arm.name() == text).ok_or_else(|| {
-            let names: Vec<_> = ARMS.iter().map(|arm| arm.name()).collect();
-            format!("the arms are {}", names.join(", "))
-        })
-    }
-
-    /// Whether replicas keep nothing of a session.
-    pub fn is_stateless(self) -> bool {
-        matches!(self, Self::Jwt | Self::Database | Self::Redis)
-    }
-}
-
-impl fmt::Display for Arm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// Ways to make the experiment fail, so that it can be seen to notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sabotage {
     /// Replicas forget one session in a thousand.
     Forget,
-    /// Replicas answer reads from a cache up to 200 ms old.
+    /// Replicas read from a cache that is up to 200 ms old.
     Stale,
     /// Replicas execute every write twice, key or not.
     Double,
@@ -75,31 +23,44 @@ pub enum Sabotage {
     SharedMemory,
 }
 
-/// All of them by name.
-const SABOTAGES: [(&str, Sabotage); 5] = [
-    ("forget", Sabotage::Forget),
-    ("stale", Sabotage::Stale),
-    ("double", Sabotage::Double),
-    ("dead-replica", Sabotage::DeadReplica),
-    ("shared-memory", Sabotage::SharedMemory),
-];
-
 impl Sabotage {
+    /// All of them.
+    const ALL: [Self; 5] = [Self::Forget, Self::Stale, Self::Double, Self::DeadReplica, Self::SharedMemory];
+
     /// As it is written on the command line.
     pub fn name(self) -> &'static str {
-        SABOTAGES.iter().find(|(_, sabotage)| *sabotage == self).map_or("", |(name, _)| name)
+        match self {
+            Self::Forget => "forget",
+            Self::Stale => "stale",
+            Self::Double => "double",
+            Self::DeadReplica => "dead-replica",
+            Self::SharedMemory => "shared-memory",
+        }
     }
+}
 
-    /// Reads a name.
-    ///
-    /// # Errors
-    /// Says which ones there are.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let known = SABOTAGES.iter().find(|(name, _)| *name == text);
-        known
-            .map(|(_, sabotage)| *sabotage)
-            .ok_or_else(|| format!("one of {}", SABOTAGES.map(|(name, _)| name).join(", ")))
+impl FromStr for Sabotage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        by_name("ways of sabotage", &Self::ALL, text)
     }
+}
+
+impl fmt::Display for Sabotage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One of `all` by its name; the error says which ones there are.
+pub(super) fn by_name<T: Copy + fmt::Display>(what: &str, all: &[T], text: &str) -> Result<T, String> {
+    all.iter().copied().find(|one| one.to_string() == text).ok_or_else(|| format!("the {what} are {}", names(all)))
+}
+
+/// All names, separated by commas.
+pub fn names<T: fmt::Display>(all: &[T]) -> String {
+    all.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What `unstick prove` takes from the command line.
@@ -115,7 +76,7 @@ pub struct Options {
     pub duration: Duration,
     /// Mean pause of a user between two steps.
     pub pause: Duration,
-    /// Which arms; Redis is left out if there is none.
+    /// Which arms; one whose store is not there is left out.
     pub arms: Vec<Arm>,
     /// Which events.
     pub events: Vec<Event>,

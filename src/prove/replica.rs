@@ -14,46 +14,29 @@ use http_body_util::Full;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::arm::Arm;
 use super::options::Sabotage;
-use super::store::database::Database;
-use super::store::jwt::Jwt;
-use super::store::memory::Memory;
-use super::store::redis::Redis;
-use super::store::{Reply, Sessions, Unavailable, Write};
+use super::store::{Reply, Store, Unavailable, Write};
 use crate::replica::serve::{Application, serve};
 use crate::trial::history::Value;
 
 /// Environment variable with the key of the tokens. Arguments show up in `ps`, the environment only to its owner.
 pub(super) const KEY_VARIABLE: &str = "UNSTICK_PROVE_KEY";
 
-/// Environment variable with the URL of the Redis, which may hold a password.
-pub(super) const REDIS_VARIABLE: &str = "UNSTICK_PROVE_REDIS";
-
-/// How old the answers of a sabotaged cache may be.
+/// How old the responses of a sabotaged cache may be.
 const STALE: Duration = Duration::from_millis(200);
 /// A sabotaged replica forgets one session in so many: those whose number leaves this rest.
 const FORGOTTEN: (u64, u64) = (1000, 42);
 
-/// Where sessions are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Store {
-    /// In the replica's memory.
-    Memory,
-    /// At the client, signed.
-    Jwt,
-    /// In this SQLite file.
-    Database(PathBuf),
-    /// In the Redis whose URL the environment has.
-    Redis,
-}
-
 /// What the parent says on the command line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
+#[derive(Debug, Clone)]
+pub struct Replica {
     /// Name shown in `x-replica`.
     pub name: String,
-    /// Where sessions are.
-    pub store: Store,
+    /// The arm whose store it uses.
+    pub arm: Arm,
+    /// A directory that all replicas of the arm share.
+    pub directory: PathBuf,
     /// How it is made to misbehave.
     pub sabotage: Option<Sabotage>,
     /// How long each request takes at least, one at a time; zero: no such limit.
@@ -64,45 +47,38 @@ pub struct Options {
 ///
 /// # Errors
 /// The store is not there, or the port.
-pub async fn run(options: Options) -> anyhow::Result<()> {
-    match options.store.clone() {
-        Store::Memory => run_with(options, Memory::default()).await,
-        Store::Jwt => {
-            let key = std::env::var(KEY_VARIABLE);
-            let key = key
-                .with_context(|| format!("{KEY_VARIABLE} holds no key; `unstick prove` starts its replicas itself"))?;
-            run_with(options, Jwt::new(key.as_bytes())).await
-        }
-        Store::Database(file) => {
-            let database = Database::open(&file).with_context(|| file.display().to_string())?;
-            run_with(options, database).await
-        }
-        Store::Redis => {
-            let url = std::env::var(REDIS_VARIABLE).with_context(|| format!("{REDIS_VARIABLE} holds no URL"))?;
-            run_with(options, Redis::connect(&url).await?).await
-        }
+pub async fn run(replica: Replica) -> anyhow::Result<()> {
+    replica.arm.serve(replica).await
+}
+
+impl Replica {
+    /// The key that all replicas share.
+    pub(super) fn key(&self) -> anyhow::Result<String> {
+        let key = std::env::var(KEY_VARIABLE);
+        key.with_context(|| format!("{KEY_VARIABLE} holds no key; `unstick prove` starts its replicas itself"))
+    }
+
+    /// Serves the shop on a store.
+    pub(super) async fn serve(self, store: impl Store) -> anyhow::Result<()> {
+        let name = HeaderValue::from_str(&self.name).context("this name cannot stand in a header field")?;
+        let Self { sabotage, service, .. } = self;
+        serve(0, Shop { name, store, sabotage, service, turn: Semaphore::new(1), cache: Mutex::default() }).await
     }
 }
 
-async fn run_with(options: Options, sessions: impl Sessions) -> anyhow::Result<()> {
-    let name = HeaderValue::from_str(&options.name).context("this name cannot stand in a header field")?;
-    let Options { sabotage, service, .. } = options;
-    serve(0, Shop { name, sessions, sabotage, service, turn: Semaphore::new(1), cache: Mutex::default() }).await
-}
-
-/// Answers of a sabotaged replica by token, and when they were fresh.
+/// What a sabotaged replica shows by token, and when they were fresh.
 type Cache = HashMap<String, (Instant, Vec<Value>)>;
 
 struct Shop<S> {
     name: HeaderValue,
-    sessions: S,
+    store: S,
     sabotage: Option<Sabotage>,
     service: Duration,
     turn: Semaphore,
     cache: Mutex<Cache>,
 }
 
-impl<S: Sessions> Application for Shop<S> {
+impl<S: Store> Application for Shop<S> {
     async fn answer(&self, request: Request<Bytes>) -> Response<Full<Bytes>> {
         if request.uri().path() == "/healthz" {
             return self.text(StatusCode::OK, "ok");
@@ -119,17 +95,17 @@ impl<S: Sessions> Application for Shop<S> {
     }
 }
 
-impl<S: Sessions> Shop<S> {
+impl<S: Store> Shop<S> {
     async fn shop(&self, request: &Request<Bytes>) -> Result<Response<Full<Bytes>>, Unavailable> {
         let token = cookie(request.headers()).unwrap_or_default();
         let body = std::str::from_utf8(request.body()).unwrap_or_default();
         let is_keyed = request.headers().contains_key("idempotency-key") && self.sabotage != Some(Sabotage::Double);
         match (request.method(), request.uri().path()) {
             (&Method::POST, "/login") => {
-                let Reply { found, trips } = self.sessions.begin(body).await?;
+                let Reply { found, trips } = self.store.begin(body).await?;
                 let is_forgotten = body.parse().is_ok_and(|number: u64| number % FORGOTTEN.0 == FORGOTTEN.1);
                 if let (Some(token), Some(Sabotage::Forget), true) = (&found, self.sabotage, is_forgotten) {
-                    self.sessions.end(token).await?;
+                    self.store.end(token).await?;
                 }
                 Ok(self.done(StatusCode::NO_CONTENT, found.as_deref(), trips))
             }
@@ -139,7 +115,7 @@ impl<S: Sessions> Shop<S> {
                 Err(_) => Ok(self.text(StatusCode::BAD_REQUEST, "what is put into the cart is a number")),
             },
             (&Method::POST, "/logout") => {
-                let Reply { found, trips } = self.sessions.end(token).await?;
+                let Reply { found, trips } = self.store.end(token).await?;
                 let status = if found.is_some() { StatusCode::NO_CONTENT } else { StatusCode::UNAUTHORIZED };
                 Ok(self.done(status, Some(""), trips))
             }
@@ -150,7 +126,7 @@ impl<S: Sessions> Shop<S> {
     async fn read(&self, token: &str) -> Result<Response<Full<Bytes>>, Unavailable> {
         let Reply { found, trips } = match self.cached(token) {
             Some(values) => Reply::new(Some(values), 0),
-            None => self.sessions.read(token).await?,
+            None => self.store.read(token).await?,
         };
         let Some(values) = found else { return Ok(self.response(StatusCode::UNAUTHORIZED, String::new(), trips)) };
         if self.sabotage == Some(Sabotage::Stale) {
@@ -173,18 +149,18 @@ impl<S: Sessions> Shop<S> {
     }
 
     async fn write(&self, token: &str, write: Write) -> Result<Response<Full<Bytes>>, Unavailable> {
-        let Reply { found, trips } = self.sessions.write(token, write).await?;
+        let Reply { found, trips } = self.store.write(token, write).await?;
         let Some(mut new_token) = found else {
             return Ok(self.response(StatusCode::UNAUTHORIZED, String::new(), trips));
         };
         if self.sabotage == Some(Sabotage::Double) {
-            let again = self.sessions.write(new_token.as_deref().unwrap_or(token), write).await?;
+            let again = self.store.write(new_token.as_deref().unwrap_or(token), write).await?;
             new_token = again.found.flatten().or(new_token);
         }
         Ok(self.done(StatusCode::NO_CONTENT, new_token.as_deref(), trips))
     }
 
-    /// An answer without a body, with the session's new token if it has one.
+    /// A response without a body, with the session's new token if it has one.
     fn done(&self, status: StatusCode, token: Option<&str>, trips: u32) -> Response<Full<Bytes>> {
         let mut response = self.response(status, String::new(), trips);
         let cookie =

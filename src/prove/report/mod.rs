@@ -8,9 +8,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::arm::{ARMS, Arm, Role};
 use super::cell::CellReport;
 use super::event::Event;
-use super::options::Arm;
+use super::options;
 use super::theory::{Prediction, Verdict, percent};
 use crate::trial::history::History;
 
@@ -96,17 +97,25 @@ impl Report {
         self.cells.iter().find(|cell| cell.arm == arm && cell.event == event)
     }
 
+    /// Cells of all arms that stand for the same.
+    pub fn of_role(&self, role: Role, event: Event) -> impl Iterator<Item = &CellReport> {
+        self.cells.iter().filter(move |cell| cell.arm.role() == role && cell.event == event)
+    }
+
+    /// The arms that were run.
+    pub fn arms(&self) -> impl Iterator<Item = Arm> {
+        ARMS.into_iter().filter(|arm| self.cells.iter().any(|cell| cell.arm == *arm))
+    }
+
     /// Three lines that say what was found.
     pub fn verdict(&self) -> [String; 3] {
         [self.of_stateless(), self.of_stateful(), self.of_predictions()]
     }
 
     fn of_stateless(&self) -> String {
-        let cells = || self.cells.iter().filter(|cell| cell.arm.is_stateless() && cell.event != Event::StoreRestart);
-        let mut arms: Vec<Arm> = cells().map(|cell| cell.arm).collect();
-        arms.sort_unstable();
-        arms.dedup();
-        let names: Vec<&str> = arms.iter().map(|arm| arm.name()).collect();
+        let is_stateless = |arm: Arm| arm.role() == Role::Stateless;
+        let cells = || self.cells.iter().filter(|cell| is_stateless(cell.arm) && cell.event != Event::StoreRestart);
+        let names: Vec<Arm> = self.arms().filter(|arm| is_stateless(*arm)).collect();
         let sum = |count: fn(&CellReport) -> u64| cells().map(count).sum::<u64>();
         if names.is_empty() {
             return "Replicas without state of their own: not run.".to_owned();
@@ -117,7 +126,7 @@ impl Report {
         format!(
             "Replicas without state of their own ({}), without sticky sessions: {lost} of {sessions} sessions lost{bound}, {} of {} \
              requests failed, {} writes doubled, {} guarantees broken.",
-            names.join(", "),
+            options::names(&names),
             sum(|cell| cell.findings.failed.count),
             sum(|cell| cell.findings.requests),
             sum(|cell| cell.findings.doubled.count),
@@ -126,19 +135,19 @@ impl Report {
     }
 
     fn of_stateful(&self) -> String {
+        let of_role = |role, event| self.of_role(role, event).next();
         let crossing = |event| {
-            let (all, lost) = self.cell(Arm::Sticky, event)?.crossing;
+            let (all, lost) = of_role(Role::Sticky, event)?.crossing;
             (all > 0).then(|| percent(lost as f64 / all as f64))
         };
-        let without = self.cell(Arm::Memory, Event::Steady).map(|cell| {
+        let without = of_role(Role::Stateful, Event::Steady).map(|cell| {
             let (all, survivors) = cell.survivors;
             if all == 0 {
                 return "without stickiness no journey was long enough to tell".to_owned();
             }
             format!("without stickiness {} of journeys were lost", percent(1.0 - survivors as f64 / all.max(1) as f64))
         });
-        let steady = self
-            .cell(Arm::Sticky, Event::Steady)
+        let steady = of_role(Role::Sticky, Event::Steady)
             .map(|cell| format!("with it {} sessions in quiet", cell.findings.lost.count));
         let crash =
             crossing(Event::Crash).map(|share| format!("{share} of them when one of {} replicas died", self.replicas));

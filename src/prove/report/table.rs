@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
 use super::{NOT_SHOWN, Report};
+use crate::prove::arm::{Arm, Role};
 use crate::prove::cell::CellReport;
 use crate::prove::event::Event;
-use crate::prove::options::{ARMS, Arm};
 use crate::prove::theory::{Prediction, percent};
 use crate::trial::history::{Action, Outcome, Step};
 
@@ -46,7 +46,7 @@ type Show = fn(&CellReport) -> String;
 
 /// One row for each thing that people ask of a fleet, one column for each arm: prediction beside measurement.
 fn table(report: &Report, width: u16) -> Table {
-    let arms: Vec<Arm> = ARMS.into_iter().filter(|arm| report.cells.iter().any(|cell| cell.arm == *arm)).collect();
+    let arms: Vec<Arm> = report.arms().collect();
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     table.set_header(std::iter::once(String::new()).chain(arms.iter().map(|arm| arm.name().to_owned())));
@@ -83,8 +83,8 @@ fn losses(cell: &CellReport) -> String {
 }
 
 fn scaling(cell: &CellReport) -> String {
-    let fair = match (cell.arm, cell.seconds_to_fair_share) {
-        (Arm::Sticky, _) => cell.newcomers.map_or(String::new(), |(old, all)| {
+    let fair = match (cell.arm.role(), cell.seconds_to_fair_share) {
+        (Role::Sticky, _) => cell.newcomers.map_or(String::new(), |(old, all)| {
             format!("new ones get {} of old users' requests, {} of all (fair: 90 %)", percent(old), percent(all))
         }),
         (_, Some(seconds)) => format!("fair share after {seconds:.1} s"),
@@ -117,7 +117,7 @@ fn cost(cell: &CellReport) -> String {
         measures.store_trips,
         measures.latency_ms.0,
         measures.latency_ms.1,
-        if cell.arm == Arm::Memory { "-".to_owned() } else { cell.findings.reused.count.to_string() },
+        if cell.arm.role() == Role::Stateful { "-".to_owned() } else { cell.findings.reused.count.to_string() },
         cell.findings.logouts,
     )
 }
@@ -160,5 +160,5 @@ fn of_step(step: &Step) -> String {
         }
     };
     let replica = step.replica.as_deref().unwrap_or("nobody");
-    format!("{:8.3} s  session {} {action}: {replica} answers, {outcome}", step.sent.as_secs_f64(), step.session)
+    format!("{:8.3} s  session {} {action}: {replica} responds, {outcome}", step.sent.as_secs_f64(), step.session)
 }

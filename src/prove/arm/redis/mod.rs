@@ -1,14 +1,63 @@
-//! In Redis, which all replicas share.
+//! Sessions in Redis, which all replicas share: a private one, or that of `--redis`.
 
+mod server;
+
+use std::rc::Rc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{RedisError, Script};
 
-use super::{Reply, Sessions, Unavailable, Write, new_token};
+use super::predictions::{OldCookie, of_stateless};
+use super::{Arm, Backing, Prepared, Role, Server};
+use crate::prove::NotPossible;
+use crate::prove::options::Options;
+use crate::prove::store::{Reply, Store, Unavailable, Write, new_token};
+use crate::prove::workspace::Workspace;
 use crate::trial::history::Value;
+use server::RedisServer;
 
-/// For an answer of Redis, and for a connection to it.
+/// See the module.
+pub(super) const ARM: Arm = Arm {
+    name: "redis",
+    role: Role::Stateless,
+    serve: |replica| {
+        Box::pin(async move {
+            let url = std::env::var(URL_VARIABLE).with_context(|| format!("{URL_VARIABLE} holds no URL"))?;
+            replica.serve(Redis::connect(&url).await?).await
+        })
+    },
+    prepare: Some(|options, workspace| Box::pin(prepare(options, workspace))),
+    predict: |report| of_stateless(report, OldCookie::Refused),
+};
+
+/// Environment variable with the URL, which may hold a password.
+const URL_VARIABLE: &str = "UNSTICK_PROVE_REDIS";
+
+/// Finds the Redis that was given, or starts one of our own.
+async fn prepare(options: &Options, workspace: &Workspace) -> anyhow::Result<Prepared> {
+    if let Some(url) = &options.redis {
+        let connected = Redis::connect(url).await;
+        // The error does not name the URL: it may hold a password.
+        connected.map_err(|error| NotPossible(format!("the Redis of --redis: {error}")))?;
+        return Ok(Prepared {
+            backing: Some(Backing { variable: Some((URL_VARIABLE, url.clone())), server: None }),
+            left_out: Some("store-restart: the Redis given by --redis is not ours to restart".into()),
+        });
+    }
+    if !RedisServer::is_installed() {
+        let hint =
+            "redis: there is no redis-server on PATH; install it (apt-get install redis-server) or give --redis URL";
+        return Ok(Prepared { backing: None, left_out: Some(hint.into()) });
+    }
+    let server = RedisServer::start(workspace.directory("redis")).await?;
+    let variable = Some((URL_VARIABLE, server.url()));
+    let server: Rc<dyn Server> = Rc::new(server);
+    Ok(Prepared { backing: Some(Backing { variable, server: Some(server) }), left_out: None })
+}
+
+/// For a response of Redis, and for a connection to it.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a session is kept that nobody uses.
 const LIFETIME_SECONDS: u64 = 3600;
@@ -31,15 +80,15 @@ redis.call('EXPIRE', KEYS[3], ARGV[3])
 return 1
 ";
 
-/// See the module.
-pub(in crate::prove) struct Redis {
+/// One replica's connection.
+struct Redis {
     connection: ConnectionManager,
     write: Script,
 }
 
 impl Redis {
     /// Connects, and goes on to connect again whenever the connection is lost.
-    pub(in crate::prove) async fn connect(url: &str) -> Result<Self, Unavailable> {
+    async fn connect(url: &str) -> Result<Self, Unavailable> {
         let client = redis::Client::open(url).map_err(unavailable)?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(TIMEOUT))
@@ -55,7 +104,7 @@ fn unavailable(error: RedisError) -> Unavailable {
     Unavailable(error.to_string())
 }
 
-impl Sessions for Redis {
+impl Store for Redis {
     async fn begin(&self, user: &str) -> Result<Reply<String>, Unavailable> {
         let token = new_token()?;
         let [session, ..] = keys(&token);

@@ -1,9 +1,4 @@
-//! Where a replica of the shop keeps sessions: the only thing that differs between the arms of the experiment.
-
-pub(super) mod database;
-pub(super) mod jwt;
-pub(super) mod memory;
-pub(super) mod redis;
+//! What a replica of the shop needs of a store of sessions: the only thing that differs between the arms of the experiment.
 
 use std::future::Future;
 
@@ -14,7 +9,7 @@ use crate::trial::history::Value;
 #[error("the store is not available: {0}")]
 pub(super) struct Unavailable(pub(super) String);
 
-/// What came of a use of the sessions.
+/// What a store says.
 #[derive(Debug)]
 pub(super) struct Reply<T> {
     /// `None`: there is no such session.
@@ -38,8 +33,8 @@ pub(super) struct Write {
     pub(super) is_keyed: bool,
 }
 
-/// Sessions. A token is what the client's cookie holds.
-pub(super) trait Sessions: Send + Sync + 'static {
+/// A store of sessions. A token is what the client's cookie holds.
+pub(super) trait Store: Send + Sync + 'static {
     /// Begins a session for a user; its token.
     fn begin(&self, user: &str) -> impl Future<Output = Result<Reply<String>, Unavailable>> + Send;
     /// Everything written in a session, in order.
@@ -64,45 +59,27 @@ pub(super) fn new_token() -> Result<String, Unavailable> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod testing {
+    //! What every store must do, for the tests beside them.
+
     use super::*;
 
-    async fn lives(sessions: impl Sessions) {
+    /// Plays the life of one session.
+    pub(in crate::prove) async fn keeps_a_session(store: impl Store) {
         let keyed = |value| Write { value, is_keyed: true };
-        let mut token = sessions.begin("7").await.unwrap().found.unwrap();
-        assert_eq!(sessions.read(&token).await.unwrap().found.unwrap(), Vec::<Value>::new());
+        let mut token = store.begin("7").await.unwrap().found.unwrap();
+        assert_eq!(store.read(&token).await.unwrap().found.unwrap(), Vec::<Value>::new());
         for (write, expected) in [
             (keyed(10), vec![10]),
             (keyed(4), vec![10, 4]),
             (keyed(10), vec![10, 4]),
             (Write { value: 4, is_keyed: false }, vec![10, 4, 4]),
         ] {
-            token = sessions.write(&token, write).await.unwrap().found.unwrap().unwrap_or(token);
-            assert_eq!(sessions.read(&token).await.unwrap().found.unwrap(), expected);
+            token = store.write(&token, write).await.unwrap().found.unwrap().unwrap_or(token);
+            assert_eq!(store.read(&token).await.unwrap().found.unwrap(), expected);
         }
-        assert!(sessions.read("unknown").await.unwrap().found.is_none());
-        assert!(sessions.write("unknown", keyed(1)).await.unwrap().found.is_none());
-        assert!(sessions.end(&token).await.unwrap().found.is_some());
-    }
-
-    #[tokio::test]
-    async fn every_store_keeps_a_session() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("sessions.sqlite");
-        lives(memory::Memory::default()).await;
-        lives(jwt::Jwt::new(b"a key")).await;
-        lives(database::Database::open(&file).unwrap()).await;
-        let (one, other) = (database::Database::open(&file).unwrap(), database::Database::open(&file).unwrap());
-        let token = one.begin("1").await.unwrap().found.unwrap();
-        assert!(other.read(&token).await.unwrap().found.is_some(), "replicas share the file");
-        other.end(&token).await.unwrap();
-        assert!(one.read(&token).await.unwrap().found.is_none());
-    }
-
-    #[tokio::test]
-    async fn a_token_of_another_key_is_unknown() {
-        let token = jwt::Jwt::new(b"a key").begin("1").await.unwrap().found.unwrap();
-        assert!(jwt::Jwt::new(b"another").read(&token).await.unwrap().found.is_none());
-        assert!(jwt::Jwt::new(b"a key").read(&token).await.unwrap().found.is_some());
+        assert!(store.read("unknown").await.unwrap().found.is_none());
+        assert!(store.write("unknown", keyed(1)).await.unwrap().found.is_none());
+        assert!(store.end(&token).await.unwrap().found.is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! At the client, in a signed token (RFC 7519, HMAC with SHA-256): replicas share a key and nothing else.
+//! Sessions at the client, in a signed token (RFC 7519, HMAC with SHA-256): replicas share a key and nothing else.
 //!
 //! What that costs is measured, not hidden: the cart travels with every request, and a token that was copied before the logout is
 //! good until it expires, since nobody keeps a list of those that ended.
@@ -6,14 +6,30 @@
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode, get_current_timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Reply, Sessions, Unavailable, Write};
+use super::predictions::{OldCookie, of_stateless};
+use super::{Arm, Role};
+use crate::prove::store::{Reply, Store, Unavailable, Write};
 use crate::trial::history::Value;
+
+/// See the module.
+pub(in crate::prove) const ARM: Arm = Arm {
+    name: "jwt",
+    role: Role::Stateless,
+    serve: |replica| {
+        Box::pin(async move {
+            let store = Jwt::new(replica.key()?.as_bytes());
+            replica.serve(store).await
+        })
+    },
+    prepare: None,
+    predict: |report| of_stateless(report, OldCookie::StillGood),
+};
 
 /// How long a token is good.
 const LIFETIME_SECONDS: u64 = 3600;
 
-/// See the module.
-pub(in crate::prove) struct Jwt {
+/// Signs and verifies.
+struct Jwt {
     sign: EncodingKey,
     verify: DecodingKey,
     validation: Validation,
@@ -28,7 +44,7 @@ struct Claims {
 
 impl Jwt {
     /// With a key that all replicas share.
-    pub(in crate::prove) fn new(key: &[u8]) -> Self {
+    fn new(key: &[u8]) -> Self {
         let validation = Validation::new(Algorithm::HS256);
         Self { sign: EncodingKey::from_secret(key), verify: DecodingKey::from_secret(key), validation }
     }
@@ -42,7 +58,7 @@ impl Jwt {
     }
 }
 
-impl Sessions for Jwt {
+impl Store for Jwt {
     async fn begin(&self, user: &str) -> Result<Reply<String>, Unavailable> {
         let claims = Claims { sub: user.to_owned(), exp: get_current_timestamp() + LIFETIME_SECONDS, cart: Vec::new() };
         Ok(Reply::new(Some(self.seal(&claims)?), 0))
@@ -63,5 +79,23 @@ impl Sessions for Jwt {
     async fn end(&self, token: &str) -> Result<Reply<()>, Unavailable> {
         // Nothing to end: only the client's copy is taken away.
         Ok(Reply::new(self.open(token).map(drop), 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prove::store::testing::keeps_a_session;
+
+    #[tokio::test]
+    async fn it_keeps_a_session() {
+        keeps_a_session(Jwt::new(b"a key")).await;
+    }
+
+    #[tokio::test]
+    async fn a_token_of_another_key_is_unknown() {
+        let token = Jwt::new(b"a key").begin("1").await.unwrap().found.unwrap();
+        assert!(Jwt::new(b"another").read(&token).await.unwrap().found.is_none());
+        assert!(Jwt::new(b"a key").read(&token).await.unwrap().found.is_some());
     }
 }

@@ -1,13 +1,31 @@
-//! In a database that all replicas share: one SQLite file with a write-ahead log.
+//! Sessions in a database that all replicas share: one SQLite file with a write-ahead log.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
-use super::{Reply, Sessions, Unavailable, Write, new_token};
+use super::predictions::{OldCookie, of_stateless};
+use super::{Arm, Role};
+use crate::prove::store::{Reply, Store, Unavailable, Write, new_token};
 use crate::trial::history::Value;
+
+/// See the module.
+pub(in crate::prove) const ARM: Arm = Arm {
+    name: "database",
+    role: Role::Stateless,
+    serve: |replica| {
+        Box::pin(async move {
+            let file = replica.directory.join("sessions.sqlite");
+            let store = Database::open(&file).with_context(|| file.display().to_string())?;
+            replica.serve(store).await
+        })
+    },
+    prepare: None,
+    predict: |report| of_stateless(report, OldCookie::Refused),
+};
 
 /// How long a replica waits for another one's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
@@ -18,15 +36,15 @@ CREATE TABLE IF NOT EXISTS lines (place INTEGER PRIMARY KEY, token TEXT NOT NULL
 CREATE INDEX IF NOT EXISTS lines_by_token ON lines (token, value);
 ";
 
-/// See the module.
+/// One replica's connection.
 #[derive(Debug, Clone)]
-pub(in crate::prove) struct Database {
+struct Database {
     connection: Arc<Mutex<Connection>>,
 }
 
 impl Database {
     /// Opens the file, and makes it if it is not there.
-    pub(in crate::prove) fn open(file: &Path) -> Result<Self, Unavailable> {
+    fn open(file: &Path) -> Result<Self, Unavailable> {
         let open = || {
             let connection = Connection::open(file)?;
             connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -61,7 +79,7 @@ fn is_known(connection: &Connection, token: &str) -> rusqlite::Result<bool> {
     Ok(statement.query_row([token], |_| Ok(())).optional()?.is_some())
 }
 
-impl Sessions for Database {
+impl Store for Database {
     async fn begin(&self, user: &str) -> Result<Reply<String>, Unavailable> {
         let (token, user) = (new_token()?, user.to_owned());
         self.with(move |connection| {
@@ -113,5 +131,23 @@ impl Sessions for Database {
             Ok(Reply::new((ended > 0).then_some(()), 1))
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prove::store::testing::keeps_a_session;
+
+    #[tokio::test]
+    async fn it_keeps_a_session_for_all_replicas() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("sessions.sqlite");
+        keeps_a_session(Database::open(&file).unwrap()).await;
+        let (one, other) = (Database::open(&file).unwrap(), Database::open(&file).unwrap());
+        let token = one.begin("1").await.unwrap().found.unwrap();
+        assert!(other.read(&token).await.unwrap().found.is_some(), "replicas share the file");
+        other.end(&token).await.unwrap();
+        assert!(one.read(&token).await.unwrap().found.is_none());
     }
 }

@@ -11,6 +11,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::prove::arm::{Server, Work};
+
 /// For its start and its end.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -38,17 +40,20 @@ impl RedisServer {
     pub(super) fn url(&self) -> String {
         format!("redis+unix://{}", socket(&self.directory).display())
     }
+}
 
-    /// Ends it in order, and starts it again after a pause.
-    pub(super) async fn restart(&self, pause: Duration) -> anyhow::Result<()> {
-        let mut child = self.child.lock().await;
-        if let Some(pid) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
-            kill_process(pid, Signal::TERM).ok();
-        }
-        timeout(DEADLINE, child.wait()).await.context("redis-server did not end")??;
-        sleep(pause).await;
-        *child = spawn(&self.directory).await?;
-        Ok(())
+impl Server for RedisServer {
+    fn restart(&self, pause: Duration) -> Work<'_, ()> {
+        Box::pin(async move {
+            let mut child = self.child.lock().await;
+            if let Some(pid) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+                kill_process(pid, Signal::TERM).ok();
+            }
+            timeout(DEADLINE, child.wait()).await.context("redis-server did not end")??;
+            sleep(pause).await;
+            *child = spawn(&self.directory).await?;
+            Ok(())
+        })
     }
 }
 
@@ -59,18 +64,8 @@ fn socket(directory: &Path) -> PathBuf {
 async fn spawn(directory: &Path) -> anyhow::Result<Child> {
     let log = std::fs::File::options().create(true).append(true).open(directory.join("redis.log"))?;
     let child = Command::new("redis-server")
-        .args([
-            "--port",
-            "0",
-            "--save",
-            "",
-            "--appendonly",
-            "yes",
-            "--appendfsync",
-            "everysec",
-            "--unixsocketperm",
-            "700",
-        ])
+        .args(["--port", "0", "--save", "", "--appendonly", "yes", "--appendfsync", "everysec"])
+        .args(["--unixsocketperm", "700"])
         .arg("--unixsocket")
         .arg(socket(directory))
         .arg("--dir")
@@ -86,7 +81,7 @@ async fn spawn(directory: &Path) -> anyhow::Result<Child> {
     while UnixStream::connect(socket(directory)).await.is_err() {
         anyhow::ensure!(
             Instant::now() < deadline,
-            "redis-server does not answer, see {}",
+            "redis-server cannot be reached, see {}",
             directory.join("redis.log").display()
         );
         sleep(Duration::from_millis(10)).await;

@@ -1,0 +1,151 @@
+//! The arms of the experiment: each is a way to keep sessions, with what stands in front of it.
+//!
+//! An arm is a file here and an entry of [`ARMS`]. The rest of the experiment knows arms by their [`Role`], never by their names.
+
+pub(super) mod database;
+pub(super) mod jwt;
+mod memory;
+mod predictions;
+mod redis;
+mod sticky;
+
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::cell::CellReport;
+use super::options::{self, Options};
+use super::replica::Replica;
+use super::theory::Prediction;
+use super::workspace::Workspace;
+
+/// All arms, in the order in which they are shown.
+pub const ARMS: [Arm; 5] = [memory::ARM, sticky::ARM, jwt::ARM, database::ARM, redis::ARM];
+
+/// One way to keep sessions, with what stands in front of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Arm {
+    name: &'static str,
+    role: Role,
+    /// Serves the shop on the arm's store: the life of one replica.
+    serve: fn(Replica) -> Work<'static, ()>,
+    /// Starts or finds what the arm's replicas share, if they share more than a key and a directory.
+    prepare: Option<for<'a> fn(&'a Options, &'a Workspace) -> Work<'a, Prepared>>,
+    /// What theory says of the arm in an event, beside what was measured.
+    predict: fn(&CellReport) -> Vec<Prediction>,
+}
+
+/// What an arm stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Sessions are in the replicas, and unstick chooses the replica: it must lose sessions, or the apparatus sees nothing.
+    Stateful,
+    /// Sessions are in the replicas, and every user keeps to one, by the harness: unstick has no affinity to switch on.
+    Sticky,
+    /// No replica keeps anything of a session.
+    Stateless,
+}
+
+/// Something that takes time and may fail.
+pub(super) type Work<'a, T> = Pin<Box<dyn Future<Output = anyhow::Result<T>> + 'a>>;
+
+/// What the replicas of an arm share besides a key and a directory.
+#[derive(Clone, Default)]
+pub(super) struct Backing {
+    /// A variable in the replicas' environment that leads them to it. Arguments show up in `ps`, the environment only to its owner.
+    pub(super) variable: Option<(&'static str, String)>,
+    /// The server of it, if it is ours.
+    pub(super) server: Option<Rc<dyn Server>>,
+}
+
+/// What came of preparing an arm.
+#[derive(Default)]
+pub(super) struct Prepared {
+    /// `None`: the arm is left out.
+    pub(super) backing: Option<Backing>,
+    /// What is left out, and how to have it.
+    pub(super) left_out: Option<String>,
+}
+
+/// A server of an arm.
+pub(super) trait Server {
+    /// Ends it in order, and starts it again after a pause.
+    fn restart(&self, pause: Duration) -> Work<'_, ()>;
+}
+
+impl Arm {
+    /// As it is written on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// What it stands for.
+    pub fn role(self) -> Role {
+        self.role
+    }
+
+    /// Serves the shop until SIGTERM or the end of the parent.
+    pub(super) async fn serve(self, replica: Replica) -> anyhow::Result<()> {
+        (self.serve)(replica).await
+    }
+
+    /// Starts or finds what its replicas share.
+    pub(super) async fn prepare(self, options: &Options, workspace: &Workspace) -> anyhow::Result<Prepared> {
+        match self.prepare {
+            Some(prepare) => prepare(options, workspace).await,
+            None => Ok(Prepared { backing: Some(Backing::default()), left_out: None }),
+        }
+    }
+
+    /// What theory says, beside what was measured.
+    pub(super) fn predict(self, report: &CellReport) -> Vec<Prediction> {
+        (self.predict)(report)
+    }
+}
+
+impl PartialEq for Arm {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Arm {}
+
+impl FromStr for Arm {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        options::by_name("arms", &ARMS, text)
+    }
+}
+
+impl fmt::Display for Arm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Serialize for Arm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arms_are_known_by_their_names() {
+        for arm in ARMS {
+            assert_eq!(arm.to_string().parse(), Ok(arm));
+            assert_eq!(ARMS.iter().filter(|other| **other == arm).count(), 1, "{arm}");
+        }
+        let listed = format!("the arms are {}", options::names(&ARMS));
+        assert_eq!("cookies".parse::<Arm>(), Err(listed));
+    }
+}

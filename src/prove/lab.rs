@@ -1,0 +1,115 @@
+//! What all events of a run share: the arms that can be played, and how long everything takes.
+
+use std::time::Duration;
+
+use super::arm::{Arm, Backing, Role, database, jwt};
+use super::cell::{Cell, CellReport, run_all};
+use super::event::{Event, Schedule};
+use super::fleet::Plan;
+use super::options::{Options, Sabotage};
+use super::theory::Prediction;
+use super::workspace::Workspace;
+
+/// How long the comparison with one slow replica takes, at the default duration.
+const SLOW_REPLICA: Duration = Duration::from_millis(2500);
+/// How much of its fair share the slow replica may get under least-connections.
+const SLOW_SHARE_MAX: f64 = 0.8;
+/// How many times slower it is.
+const SLOWNESS: u64 = 3;
+
+/// See the module.
+pub(super) struct Lab<'a> {
+    options: &'a Options,
+    workspace: &'a Workspace,
+    arms: Vec<(Arm, Backing)>,
+    /// What is left out, and how to have it.
+    pub(super) left_out: Vec<String>,
+    /// How many times longer than usual everything takes.
+    stretch: f64,
+}
+
+impl<'a> Lab<'a> {
+    /// Starts or finds what the arms need.
+    pub(super) async fn prepare(options: &'a Options, workspace: &'a Workspace) -> anyhow::Result<Self> {
+        let usual: Duration = options.events.iter().map(|event| event.usual_span()).sum();
+        let slow = if has_slow_replica(options) { SLOW_REPLICA } else { Duration::ZERO };
+        let stretch = options.duration.as_secs_f64() / (usual + slow).as_secs_f64();
+        let mut lab = Self { options, workspace, arms: Vec::new(), left_out: Vec::new(), stretch };
+        for arm in &options.arms {
+            let prepared = arm.prepare(options, workspace).await?;
+            lab.arms.extend(prepared.backing.map(|backing| (*arm, backing)));
+            lab.left_out.extend(prepared.left_out);
+        }
+        Ok(lab)
+    }
+
+    /// Plays an event for all arms that it concerns: only a server of ours can be restarted by itself.
+    pub(super) async fn play(&self, event: Event) -> anyhow::Result<Vec<CellReport>> {
+        let concerns = |backing: &Backing| event != Event::StoreRestart || backing.server.is_some();
+        let arms = self.arms.iter().filter(|(_, backing)| concerns(backing));
+        run_all(arms.map(|(arm, backing)| self.cell(event, *arm, backing)).collect()).await
+    }
+
+    fn cell(&self, event: Event, arm: Arm, backing: &Backing) -> Cell {
+        let replicas = event.replicas(self.options.replicas);
+        let shares_memory = self.options.sabotage == Some(Sabotage::SharedMemory) && arm.role() == Role::Stateful;
+        let plan = Plan {
+            arm,
+            store: if shares_memory { database::ARM } else { arm },
+            backing: backing.clone(),
+            replicas,
+            proxies: event.proxies(),
+            balance: "round-robin",
+            // The control groups are as they are.
+            sabotage: self.options.sabotage.filter(|_| arm.role() == Role::Stateless),
+            service_ms: Vec::new(),
+            directory: self.workspace.directory(&format!("{event}-{arm}")),
+        };
+        let schedule = event.schedule(replicas, self.stretch);
+        let Options { users, pause, seed, .. } = *self.options;
+        Cell { plan, event, schedule, users, pause, seed }
+    }
+
+    /// One replica three times slower, under two algorithms at the same time.
+    pub(super) async fn slow_replica(&self) -> anyhow::Result<(Vec<CellReport>, Vec<Prediction>)> {
+        if !has_slow_replica(self.options) {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let service = slow_service(self.options).round() as u64;
+        let cell = |balance: &'static str| {
+            let mut cell = self.cell(Event::Steady, jwt::ARM, &Backing::default());
+            cell.plan.balance = balance;
+            cell.plan.sabotage = None;
+            cell.plan.service_ms = vec![SLOWNESS * service, service];
+            cell.plan.directory = self.workspace.directory(&format!("slow-{balance}"));
+            cell.schedule = Schedule { acts: Vec::new(), span: SLOW_REPLICA.mul_f64(self.stretch) };
+            cell
+        };
+        let reports = run_all(vec![cell("round-robin"), cell("least-connections")]).await?;
+        let predictions = slow_predictions(&reports, self.options.replicas);
+        Ok((reports, predictions))
+    }
+}
+
+/// Whether the comparison with one slow replica belongs to the run.
+fn has_slow_replica(options: &Options) -> bool {
+    options.arms.contains(&jwt::ARM) && options.events.contains(&Event::Steady) && slow_service(options) >= 1.0
+}
+
+/// Milliseconds that a request takes at a normal replica in that comparison: so that these are busy for 40 % of the time, and one that takes
+/// three times as long cannot carry its fair share.
+fn slow_service(options: &Options) -> f64 {
+    0.4 * options.replicas as f64 * options.pause.as_secs_f64() * 1000.0 / f64::from(options.users)
+}
+
+fn slow_predictions(reports: &[CellReport], replicas: usize) -> Vec<Prediction> {
+    let [round_robin, least] = reports else { return Vec::new() };
+    let requests: u64 = least.measures.spread.values().sum();
+    let slow = least.measures.spread.get("r0").copied().unwrap_or_default();
+    let share = slow as f64 / requests.max(1) as f64 * replicas as f64;
+    let p99 = least.measures.latency_ms.1 / round_robin.measures.latency_ms.1.max(f64::MIN_POSITIVE);
+    vec![
+        Prediction::at_most("its share under least-connections over a fair one", share, SLOW_SHARE_MAX, requests),
+        Prediction::at_most("p99 of least-connections over that of round-robin", p99, 1.0, requests),
+    ]
+}
