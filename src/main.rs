@@ -1,8 +1,6 @@
 //! The `unstick` command: reads the command line, runs one command, maps its result to an exit code.
 
 mod cli;
-#[cfg(feature = "prove")]
-mod proving;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -15,6 +13,8 @@ use unstick::app::{Ended, Options};
 use unstick::config::{self, Config, Problems};
 use unstick::{demo, telemetry};
 
+#[cfg(feature = "prove")]
+use cli::proving;
 use cli::{Check, Cli, Command, Demo, DemoReplica, Run};
 
 #[global_allocator]

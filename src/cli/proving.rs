@@ -1,4 +1,4 @@
-//! The commands of `unstick prove`.
+//! Runs `unstick prove` and its replicas: from flags to an exit code.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -12,9 +12,9 @@ use unstick::prove::arm::ARMS;
 use unstick::prove::event::EVENTS;
 use unstick::prove::options::Options;
 use unstick::prove::replica::{self, Replica};
-use unstick::prove::report::{Conclusion, table};
+use unstick::prove::report::{Conclusion, Report, table};
 
-use crate::cli::prove::{Prove, ProveReplica};
+use super::prove::{Prove, ProveReplica};
 use crate::runtime;
 
 /// A prediction did not hold.
@@ -23,22 +23,7 @@ const EXIT_BROKEN: u8 = 1;
 const EXIT_INCONCLUSIVE: u8 = 3;
 
 pub(crate) fn prove(prove: Prove) -> anyhow::Result<ExitCode> {
-    let options = Options {
-        seed: prove.seed,
-        users: prove.users,
-        replicas: prove.replicas,
-        duration: prove.duration,
-        pause: prove.pause,
-        // In their own order, and once.
-        arms: ARMS.into_iter().filter(|arm| prove.arms.is_empty() || prove.arms.contains(arm)).collect(),
-        events: EVENTS.into_iter().filter(|event| prove.events.is_empty() || prove.events.contains(event)).collect(),
-        redis: prove.redis,
-        json: prove.json,
-        html: prove.html,
-        history: prove.history,
-        keep: prove.keep,
-        sabotage: prove.sabotage,
-    };
+    let options = options(prove);
     // When it is interrupted, everything it started ends with the tasks that hold it.
     let run = async {
         tokio::select! {
@@ -52,17 +37,31 @@ pub(crate) fn prove(prove: Prove) -> anyhow::Result<ExitCode> {
         // Whatever was in the way, it says nothing of the claim.
         Err(error) => return inconclusive(&format!("{error:#}")),
     };
-    let is_terminal = io::stdout().is_terminal();
-    let is_plain = !is_terminal || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let bold = |line: &str| if is_plain { line.to_owned() } else { format!("\x1b[1m{line}\x1b[0m") };
-    let width = rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| size.ws_col).filter(|width| *width > 0);
-    // That nobody reads it is no reason to fail.
-    write!(io::stdout(), "{}", table::render(&report, width, bold)).ok();
+    print(&report);
     Ok(match report.conclusion() {
         Conclusion::Held => ExitCode::SUCCESS,
         Conclusion::Broken => ExitCode::from(EXIT_BROKEN),
         Conclusion::Inconclusive => ExitCode::from(EXIT_INCONCLUSIVE),
     })
+}
+
+/// What the flags mean. Arms and events come in their own order, and once.
+fn options(prove: Prove) -> Options {
+    let Prove { users, replicas, duration, pause, seed, arms, events, redis, json, history, html, keep, sabotage } =
+        prove;
+    let arms = ARMS.into_iter().filter(|arm| arms.is_empty() || arms.contains(arm)).collect();
+    let events = EVENTS.into_iter().filter(|event| events.is_empty() || events.contains(event)).collect();
+    Options { seed, users, replicas, duration, pause, arms, events, redis, json, html, history, keep, sabotage }
+}
+
+/// Prints the report as text, bold on a terminal that wants it.
+fn print(report: &Report) {
+    let is_terminal = io::stdout().is_terminal();
+    let is_plain = !is_terminal || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let bold = |line: &str| if is_plain { line.to_owned() } else { format!("\x1b[1m{line}\x1b[0m") };
+    let width = rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| size.ws_col).filter(|width| *width > 0);
+    // If nobody reads it, that is no reason to fail.
+    write!(io::stdout(), "{}", table::render(report, width, bold)).ok();
 }
 
 fn inconclusive(why: &str) -> anyhow::Result<ExitCode> {

@@ -1,7 +1,9 @@
-//! What the user typed, and nothing else.
+//! What the user typed. `prove.rs` has the flags of `unstick prove`, `proving.rs` runs it.
 
 #[cfg(feature = "prove")]
 pub(crate) mod prove;
+#[cfg(feature = "prove")]
+pub(crate) mod proving;
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
