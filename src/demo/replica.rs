@@ -9,7 +9,7 @@ use http_body_util::Full;
 
 use super::cookie::Key;
 use super::shop::Shop;
-use crate::replica::serve::{Application, serve};
+use crate::replica::serve::{Handler, serve};
 
 /// Environment variable that holds the key, in hex. Arguments show up in `ps`, the environment only to its owner.
 pub(super) const KEY_VARIABLE: &str = "UNSTICK_DEMO_KEY";
@@ -31,9 +31,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     serve(options.port, shop).await
 }
 
-impl Application for Shop {
-    fn answer(&self, request: Request<Bytes>) -> impl Future<Output = Response<Full<Bytes>>> + Send {
-        ready(Shop::answer(self, &request).map(Full::from))
+impl Handler for Shop {
+    fn respond(&self, request: Request<Bytes>) -> impl Future<Output = Response<Full<Bytes>>> + Send {
+        ready(Shop::respond(self, &request).map(Full::from))
     }
 
     fn text(&self, status: StatusCode, message: &str) -> Response<Full<Bytes>> {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::arm::Arm;
 use super::options::Sabotage;
 use super::store::{Reply, Store, Unavailable, Write};
-use crate::replica::serve::{Application, serve};
+use crate::replica::serve::{Handler, serve};
 use crate::trial::history::Value;
 
 /// Environment variable with the key of the tokens. Arguments show up in `ps`, the environment only to its owner.
@@ -78,8 +78,8 @@ struct Shop<S> {
     cache: Mutex<Cache>,
 }
 
-impl<S: Store> Application for Shop<S> {
-    async fn answer(&self, request: Request<Bytes>) -> Response<Full<Bytes>> {
+impl<S: Store> Handler for Shop<S> {
+    async fn respond(&self, request: Request<Bytes>) -> Response<Full<Bytes>> {
         if request.uri().path() == "/healthz" {
             return self.text(StatusCode::OK, "ok");
         }

@@ -25,7 +25,7 @@ pub(crate) struct Launched {
 }
 
 /// Starts this program with these arguments and environment as a replica, in a process group of its own: Ctrl-C reaches its parent
-/// alone, and it can answer what is still in flight.
+/// alone, and it can respond to what is still in flight.
 ///
 /// # Errors
 /// It cannot be started, or did not say its port in time.

@@ -34,11 +34,11 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// Pause after a failed accept, so that a lack of file descriptors does not become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What answers requests.
-pub(crate) trait Application: Send + Sync + 'static {
-    /// Answers one request.
-    fn answer(&self, request: Request<Bytes>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
-    /// A short answer in plain text.
+/// What responds to requests.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// Serves one request.
+    fn respond(&self, request: Request<Bytes>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+    /// A short response in plain text.
     fn text(&self, status: StatusCode, message: &str) -> Response<Full<Bytes>>;
 }
 
@@ -46,7 +46,7 @@ pub(crate) trait Application: Send + Sync + 'static {
 ///
 /// # Errors
 /// The port is taken, or standard input is no pipe.
-pub(crate) async fn serve(port: u16, application: impl Application) -> anyhow::Result<()> {
+pub(crate) async fn serve(port: u16, handler: impl Handler) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let parent = std::io::stdin().as_fd().try_clone_to_owned().and_then(pipe::Receiver::from_owned_fd);
     let parent =
@@ -55,7 +55,7 @@ pub(crate) async fn serve(port: u16, application: impl Application) -> anyhow::R
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     writeln!(std::io::stdout(), "{}", listener.local_addr()?.port())?;
     tokio::select! {
-        () = accept(listener, Arc::new(application)) => {}
+        () = accept(listener, Arc::new(handler)) => {}
         () = end_of(parent) => {}
         _ = terminate.recv() => {}
     }
@@ -67,7 +67,7 @@ async fn end_of(mut parent: pipe::Receiver) {
     while !matches!(parent.read(&mut unused).await, Ok(0) | Err(_)) {}
 }
 
-async fn accept(listener: TcpListener, application: Arc<impl Application>) {
+async fn accept(listener: TcpListener, handler: Arc<impl Handler>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
@@ -75,33 +75,30 @@ async fn accept(listener: TcpListener, application: Arc<impl Application>) {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let application = application.clone();
+        let handler = handler.clone();
         tokio::spawn(async move {
-            connection(stream, application).await;
+            connection(stream, handler).await;
             drop(permit);
         });
     }
 }
 
-async fn connection(stream: TcpStream, application: Arc<impl Application>) {
-    // Answers are small: without this the last segment of one may wait for the acknowledgement of the first.
+async fn connection(stream: TcpStream, handler: Arc<impl Handler>) {
+    // Responses are small: without this the last segment of one may wait for the acknowledgement of the first.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| handle(application.clone(), request));
-    // A connection that breaks is the proxy's business; the replica has nobody to tell.
+    let service = service_fn(move |request| handle(handler.clone(), request));
+    // A connection that breaks concerns the proxy alone.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn handle(
-    application: Arc<impl Application>,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn handle(handler: Arc<impl Handler>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     Ok(match tokio::time::timeout(BODY_DEADLINE, Limited::new(body, BODY_MAX).collect()).await {
-        Ok(Ok(body)) => application.answer(Request::from_parts(head, body.to_bytes())).await,
+        Ok(Ok(body)) => handler.respond(Request::from_parts(head, body.to_bytes())).await,
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            application.text(StatusCode::PAYLOAD_TOO_LARGE, "a form of this shop is smaller")
+            handler.text(StatusCode::PAYLOAD_TOO_LARGE, "a form of this shop is smaller")
         }
-        Ok(Err(_)) => application.text(StatusCode::BAD_REQUEST, "the request body broke off"),
-        Err(_) => application.text(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive"),
+        Ok(Err(_)) => handler.text(StatusCode::BAD_REQUEST, "the request body broke off"),
+        Err(_) => handler.text(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive"),
     })
 }

@@ -1,47 +1,24 @@
-//! The shop behind the demo: a request in, an answer out, nothing remembered in between.
+//! The shop behind the demo: a request in, a response out, nothing remembered in between.
 //!
 //! Pure: no clock, no socket, no state but the replica's own name, process id and key. The cart travels in a signed
-//! cookie (see [`cookie`]), so any replica can answer any request, which is all that `unstick` asks of a replica.
+//! cookie (see [`cookie`]), so any replica can serve any request, which is all that `unstick` asks of a replica.
 
-use std::fmt::Write as _;
+mod cart;
+mod page;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::cookie::{self, Key};
-
-/// Pieces a cart holds at most, which also bounds the cookie.
-const CART_PIECES_MAX: u32 = 50;
+use cart::{Cart, Item};
 
 /// The cookie's name with its equals sign.
 const COOKIE_PREFIX: &str = "cart=";
 
-/// Colours the page knows, `--r0` and up.
-const COLOURS: u32 = 8;
-
-const PAGE: &str = include_str!("page.html");
-
 /// All the page needs stands in the page; nothing may be fetched from elsewhere.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; \
                            connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-
-/// What can be bought.
-#[derive(Debug, PartialEq, Eq)]
-struct Item {
-    id: &'static str,
-    label: &'static str,
-    cents: u32,
-}
-
-const SHELF: [Item; 6] = [
-    Item { id: "tea", label: "Green tea", cents: 640 },
-    Item { id: "bread", label: "Rye bread", cents: 420 },
-    Item { id: "honey", label: "Salt & honey", cents: 780 },
-    Item { id: "soap", label: "Olive soap", cents: 350 },
-    Item { id: "candle", label: "Wax candle", cents: 590 },
-    Item { id: "card", label: "Postcard", cents: 120 },
-];
 
 /// One replica of the shop.
 #[derive(Debug)]
@@ -59,8 +36,8 @@ impl Shop {
         Some(Self { replica: replica.to_owned(), replica_field, pid, key })
     }
 
-    /// Answers one request.
-    pub(super) fn answer(&self, request: &Request<Bytes>) -> Response<String> {
+    /// Serves one request.
+    pub(super) fn respond(&self, request: &Request<Bytes>) -> Response<String> {
         let read = matches!(*request.method(), Method::GET | Method::HEAD);
         let write = request.method() == Method::POST;
         match request.uri().path() {
@@ -75,7 +52,7 @@ impl Shop {
         }
     }
 
-    /// A short answer in plain text.
+    /// A short response in plain text.
     pub(super) fn text(&self, status: StatusCode, message: &str) -> Response<String> {
         self.response(status, "text/plain; charset=utf-8", format!("{message}\n"))
     }
@@ -92,15 +69,7 @@ impl Shop {
     }
 
     fn page(&self, cart: &Cart) -> Response<String> {
-        let body = fill(PAGE, |name| match name {
-            "replica" => escape(&self.replica),
-            "pid" => self.pid.to_string(),
-            "colour" => colour(&self.replica).to_string(),
-            "pieces" => cart.pieces().to_string(),
-            "shelf" => shelf_html(cart),
-            "cart" => cart_html(cart),
-            _ => String::new(),
-        });
+        let body = page::page(&self.replica, self.pid, cart);
         let mut response = self.response(StatusCode::OK, "text/html; charset=utf-8", body);
         response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
         response
@@ -150,122 +119,15 @@ impl Shop {
     }
 }
 
-/// Items and how many of each, in the order they were first taken. Never more than [`CART_PIECES_MAX`] pieces.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Cart(Vec<(&'static Item, u32)>);
-
-impl Cart {
-    fn pieces(&self) -> u32 {
-        self.0.iter().map(|(_, count)| count).sum()
-    }
-
-    fn cents(&self) -> u32 {
-        self.0.iter().map(|(item, count)| item.cents * count).sum()
-    }
-
-    fn is_full(&self) -> bool {
-        self.pieces() >= CART_PIECES_MAX
-    }
-
-    fn add(&mut self, item: &'static Item) {
-        if self.is_full() {
-            return;
-        }
-        match self.0.iter_mut().find(|(held, _)| *held == item) {
-            Some((_, count)) => *count += 1,
-            None => self.0.push((item, 1)),
-        }
-    }
-
-    fn encode(&self) -> String {
-        let lines = self.0.iter().map(|(item, count)| serde_json::json!([item.id, count])).collect();
-        serde_json::Value::Array(lines).to_string()
-    }
-
-    /// `None` if `payload` is not what [`Self::encode`] writes.
-    fn decode(payload: &[u8]) -> Option<Self> {
-        let lines: Vec<(String, u32)> = serde_json::from_slice(payload).ok()?;
-        let lines: Option<Vec<_>> = lines.into_iter().map(|(id, count)| Some((item(&id)?, count))).collect();
-        let total = lines.iter().flatten().try_fold(0_u32, |sum, (_, count)| sum.checked_add(*count))?;
-        (total <= CART_PIECES_MAX).then_some(Self(lines?))
-    }
-}
-
-fn item(id: &str) -> Option<&'static Item> {
-    SHELF.iter().find(|item| item.id == id)
-}
-
 /// The item named in a form; ids are plain letters, so nothing needs percent-decoding.
 fn item_in_form(form: &[u8]) -> Option<&'static Item> {
     let form = std::str::from_utf8(form).ok()?;
-    item(form.split('&').find_map(|field| field.strip_prefix("item="))?)
-}
-
-fn shelf_html(cart: &Cart) -> String {
-    let disabled = if cart.is_full() { " disabled" } else { "" };
-    SHELF.iter().fold(String::new(), |mut html, item| {
-        let (id, label, price) = (escape(item.id), escape(item.label), euros(item.cents));
-        let _ = writeln!(
-            html,
-            r#"<button name="item" value="{id}"{disabled}><b>{label}</b><span>{price}</span><i>add</i></button>"#
-        );
-        html
-    })
-}
-
-fn cart_html(cart: &Cart) -> String {
-    if cart.0.is_empty() {
-        return r#"<p class="empty">Nothing yet. Add something, then reload.</p>"#.to_owned();
-    }
-    let mut html = String::from("<table>");
-    for (item, count) in &cart.0 {
-        let (label, price) = (escape(item.label), euros(item.cents * count));
-        let _ = write!(html, "<tr><td>{count} ×</td><th>{label}</th><td>{price}</td></tr>");
-    }
-    let _ = write!(html, r#"<tr class="sum"><td></td><th>Total</th><td>{}</td></tr></table>"#, euros(cart.cents()));
-    if cart.is_full() {
-        let _ = write!(html, r#"<p class="empty">The cart is full: {CART_PIECES_MAX} pieces.</p>"#);
-    }
-    html
-}
-
-fn euros(cents: u32) -> String {
-    format!("€ {}.{:02}", cents / 100, cents % 100)
-}
-
-/// Which of the page's colours stands for a replica: `a` has the first, `b` the second. The page's script counts alike.
-fn colour(replica: &str) -> u32 {
-    replica.bytes().next().map_or(0, |letter| u32::from(letter.wrapping_sub(b'a')) % COLOURS)
-}
-
-/// Replaces each `{{name}}` by `value(name)`, in one pass: what a value contains is not looked at again.
-fn fill(template: &str, value: impl Fn(&str) -> String) -> String {
-    let mut filled = String::with_capacity(template.len() + 1024);
-    let mut rest = template;
-    while let Some((before, (name, after))) = rest.split_once("{{").and_then(|(b, r)| Some((b, r.split_once("}}")?))) {
-        filled.push_str(before);
-        filled.push_str(&value(name));
-        rest = after;
-    }
-    filled + rest
-}
-
-fn escape(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut escaped, character| {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-        escaped
-    })
+    cart::item(form.split('&').find_map(|field| field.strip_prefix("item="))?)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::cart::SHELF;
     use super::*;
 
     fn shop(replica: &str) -> Shop {
@@ -281,14 +143,14 @@ mod tests {
         response.headers().get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The `name=value` part of what the answer sets.
+    /// The `name=value` part of what the response sets.
     fn cookie_of(response: &Response<String>) -> String {
         field(response, "set-cookie").split(';').next().unwrap().to_owned()
     }
 
     fn pieces(shop: &Shop, cookie: &str) -> u64 {
-        let answer = shop.answer(&request("GET", "/whoami", cookie, ""));
-        serde_json::from_str::<serde_json::Value>(answer.body()).unwrap()["items"].as_u64().unwrap()
+        let response = shop.respond(&request("GET", "/whoami", cookie, ""));
+        serde_json::from_str::<serde_json::Value>(response.body()).unwrap()["items"].as_u64().unwrap()
     }
 
     #[test]
@@ -315,35 +177,35 @@ mod tests {
             ("OPTIONS", "*", "", 404),
         ];
         for (method, target, body, status) in table {
-            let answer = shop("a").answer(&request(method, target, "", body));
-            assert_eq!(answer.status().as_u16(), status, "{method} {target} {body}");
-            assert_eq!(field(&answer, "x-replica"), "a");
-            assert_eq!(field(&answer, "cache-control"), "no-store");
-            assert_eq!(field(&answer, "location"), if status == 303 { "/" } else { "" });
-            assert_eq!(answer.headers().contains_key("allow"), status == 405);
+            let response = shop("a").respond(&request(method, target, "", body));
+            assert_eq!(response.status().as_u16(), status, "{method} {target} {body}");
+            assert_eq!(field(&response, "x-replica"), "a");
+            assert_eq!(field(&response, "cache-control"), "no-store");
+            assert_eq!(field(&response, "location"), if status == 303 { "/" } else { "" });
+            assert_eq!(response.headers().contains_key("allow"), status == 405);
         }
     }
 
     #[test]
     fn a_cart_filled_at_one_replica_is_read_by_another() {
         let (a, b) = (shop("a"), shop("b"));
-        let added = a.answer(&request("POST", "/cart", "", "item=tea"));
+        let added = a.respond(&request("POST", "/cart", "", "item=tea"));
         assert!(field(&added, "set-cookie").ends_with("; HttpOnly; SameSite=Lax; Path=/"));
-        let added = b.answer(&request("POST", "/cart", &cookie_of(&added), "item=honey"));
+        let added = b.respond(&request("POST", "/cart", &cookie_of(&added), "item=honey"));
         let cookie = format!("theme=dark; cart=garbage; {}; x", cookie_of(&added));
-        let whoami = a.answer(&request("GET", "/whoami", &cookie, ""));
+        let whoami = a.respond(&request("GET", "/whoami", &cookie, ""));
         assert_eq!(whoami.body(), "{\"items\":2,\"pid\":123,\"replica\":\"a\"}\n");
-        let page = b.answer(&request("GET", "/", &cookie, ""));
+        let page = b.respond(&request("GET", "/", &cookie, ""));
         assert!(page.body().contains("<td>1 ×</td><th>Salt &amp; honey</th><td>€ 7.80</td>"), "{}", page.body());
         assert!(page.body().contains("<th>Total</th><td>€ 14.20</td>"));
-        let cleared = a.answer(&request("POST", "/cart/clear", &cookie, ""));
+        let cleared = a.respond(&request("POST", "/cart/clear", &cookie, ""));
         assert_eq!(pieces(&b, &cookie_of(&cleared)), 0);
     }
 
     #[test]
     fn a_cart_that_was_tampered_with_is_empty() {
         let shop = shop("a");
-        let cookie = cookie_of(&shop.answer(&request("POST", "/cart", "", "item=tea")));
+        let cookie = cookie_of(&shop.respond(&request("POST", "/cart", "", "item=tea")));
         assert_eq!(pieces(&shop, &cookie), 1);
         for at in COOKIE_PREFIX.len()..cookie.len() {
             let mut bytes = cookie.clone().into_bytes();
@@ -379,18 +241,18 @@ mod tests {
         let mut cookie = String::new();
         for count in 1..=60 {
             let id = SHELF[count % SHELF.len()].id;
-            cookie = cookie_of(&shop.answer(&request("POST", "/cart", &cookie, &format!("item={id}"))));
+            cookie = cookie_of(&shop.respond(&request("POST", "/cart", &cookie, &format!("item={id}"))));
             assert_eq!(pieces(&shop, &cookie), 50.min(count as u64));
         }
         assert!(cookie.len() < 300, "{}", cookie.len());
-        let page = shop.answer(&request("GET", "/", &cookie, ""));
+        let page = shop.respond(&request("GET", "/", &cookie, ""));
         assert!(page.body().contains("The cart is full: 50 pieces."));
         assert!(page.body().contains(r#"value="tea" disabled"#));
     }
 
     #[test]
     fn the_page_is_whole_and_escaped() {
-        let page = shop("<b>\"'&").answer(&request("GET", "/", "", ""));
+        let page = shop("<b>\"'&").respond(&request("GET", "/", "", ""));
         assert!(!page.body().contains("{{") && !page.body().contains("}}"));
         assert!(page.body().contains("&lt;b&gt;&quot;&#39;&amp;") && !page.body().contains("<b>\"'&"));
         assert!(page.body().contains(">123<"));
@@ -398,24 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn filling_is_one_pass() {
-        let value = |name: &str| if name == "a" { "{{b}}".to_owned() } else { format!("<{name}>") };
-        for (template, filled) in
-            [("", ""), ("x", "x"), ("{{a}}{{b}}", "{{b}}<b>"), ("1{{b}}2{{", "1<b>2{{"), ("}}{{b}}", "}}<b>")]
-        {
-            assert_eq!(fill(template, value), filled);
-        }
-    }
-
-    #[test]
-    fn replicas_have_their_colours() {
-        let table = [("a", 0), ("b", 1), ("h", 7), ("i", 0), ("", 0)];
-        for (replica, expected) in table {
-            assert_eq!(colour(replica), expected, "{replica}");
-        }
-        for name in 0..COLOURS {
-            assert!(PAGE.contains(&format!("--r{name}:")), "{name}");
-        }
+    fn a_name_that_cannot_stand_in_a_field_is_refused() {
         assert!(Shop::new("a\nb", 1, Key::new([0; 32])).is_none());
     }
 }
