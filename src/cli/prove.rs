@@ -59,7 +59,7 @@ pub(crate) struct Prove {
     /// Write a page with charts to this file; it needs no network
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// Leave logs, config files and stores for reading
+    /// Keep logs, config files and stores after the run
     #[arg(long)]
     pub(crate) keep: bool,
     #[arg(long, hide = true)]

@@ -34,7 +34,7 @@ pub(crate) fn prove(prove: Prove) -> anyhow::Result<ExitCode> {
     let report = match LocalSet::new().block_on(&runtime()?, run) {
         Ok(Some(report)) => report,
         Ok(None) => return inconclusive("interrupted; nothing is left behind"),
-        // Whatever was in the way, it says nothing of the claim.
+        // Whatever went wrong, it says nothing about the claim.
         Err(error) => return inconclusive(&format!("{error:#}")),
     };
     print(&report);

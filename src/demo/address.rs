@@ -1,4 +1,4 @@
-//! Addresses held for the proxy.
+//! Addresses that are held until the proxy takes them.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -20,7 +20,7 @@ impl Reserved {
         Ok(Self { address: listener.local_addr()?, _listener: listener })
     }
 
-    /// Where clients connect. Fails before anything was started, and with a way out.
+    /// The address for clients. It fails before anything is started, and says what to do.
     pub(super) fn listen(address: SocketAddr) -> anyhow::Result<Self> {
         Self::new(address).map_err(|error| {
             if error.kind() != ErrorKind::AddrInUse {
@@ -31,7 +31,7 @@ impl Reserved {
         })
     }
 
-    /// The usual admin port, or any if that is taken: nobody has to know it before it is printed.
+    /// The usual admin port, or any free one: no client has to know it before it is printed.
     pub(super) fn admin() -> anyhow::Result<Self> {
         let reserved = Self::new(ADMIN).or_else(|_| Self::new(SocketAddr::new(ADMIN.ip(), 0)));
         reserved.context("no free port for the admin interface")

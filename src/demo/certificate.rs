@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::directory::PrivateDirectory;
 
-/// A certificate for this machine under `ip`, signed by nobody, with its key; returns its file.
+/// Makes a self-signed certificate for this machine under `ip`, and its key. It returns the certificate's file.
 pub(super) fn make(directory: &PrivateDirectory, ip: IpAddr) -> anyhow::Result<PathBuf> {
     let names =
         ["localhost".to_owned(), Ipv4Addr::LOCALHOST.to_string(), Ipv6Addr::LOCALHOST.to_string(), ip.to_string()];

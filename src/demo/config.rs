@@ -9,32 +9,10 @@ use crate::config::Algorithm;
 /// The demo's drain timeout.
 pub(super) const DRAIN_SECONDS: u64 = 5;
 
-const TEMPLATE: &str = r#"# The file the demo's proxy runs on. Edit it and save: the change is live at once, and one line of
-# the log says what changed. A mistake changes nothing: the log says what is wrong, and the old state
-# goes on serving.
+const TEMPLATE: &str = include_str!("unstick.toml");
 
-[listen.web]
-address = "{{listen}}"
-{{tls}}
-[pool.app]
-# There are also {{others}}.
-balance = "{{balance}}"
-# Try: put a # before one of these lines and save. That replica gets nothing new; nobody notices.
-backends = [
-{{backends}}]
-
-[pool.app.health]
-path = "/healthz"
-interval = "1s"
-
-[timeouts]
-drain = "{{drain}}"
-
-[admin]
-address = "{{admin}}"
-"#;
-
-const TLS: &str = "# HTTP/2 and HTTP/1.1, as the client likes. Replace the files: new ones serve within two seconds.
+const TLS: &str =
+    "# HTTP/2 and HTTP/1.1, as the client likes. Replace the files: new ones are in use within two seconds.
 tls = { cert = \"demo.pem\", key = \"demo.key\" }
 ";
 

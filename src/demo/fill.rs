@@ -1,4 +1,4 @@
-//! Templates.
+//! Templates with named places.
 
 /// Replaces each `{{name}}` by `value(name)`, in one pass: what a value contains is not looked at again.
 pub(super) fn fill(template: &str, value: impl Fn(&str) -> String) -> String {

@@ -22,8 +22,9 @@ pub(super) fn introduction(config: &Config, replicas: &[Replica], file: &Path) -
     lines.push(format!("admin      http://{admin}/\n"));
     lines.push(format!("1. Open {} and put something into the cart.", paint.bold(&format!("{url}/"))));
     if config.certificate.is_some() {
-        lines
-            .push("   The browser will warn you: the certificate was made just now, and nobody vouches for it.".into());
+        lines.push(
+            "   The browser will warn you: the certificate was made just now, and no authority has signed it.".into(),
+        );
     }
     lines.push(
         "2. Reload: another replica answers, the cart stays. It is in a signed cookie; no replica knows you.".into(),

@@ -36,7 +36,7 @@ use stop::{Stop, StopSignals};
 /// Replicas are named by one letter each.
 const REPLICAS_MAX: usize = 26;
 
-/// How long after a signal the proxy must be done: its drain, and a margin.
+/// How long after a signal the proxy may take to end: its time to drain, and a margin.
 const STOP_DEADLINE: Duration = Duration::from_secs(DRAIN_SECONDS + 2);
 
 /// What `unstick demo` takes from the command line.

@@ -1,4 +1,5 @@
-//! One replica of the demo's shop as a process of its own: the hidden subcommand `demo-replica`. See [`crate::replica`].
+//! One replica of the demo's shop as a process of its own: the hidden subcommand `demo-replica`. See
+//! [`crate::replica`].
 
 use std::future::{Future, ready};
 

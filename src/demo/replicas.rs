@@ -131,7 +131,7 @@ async fn keep_one(table: Arc<Table>, seat: usize, mut replica: Replica, mut stop
         tokio::select! {
             _ = replica.process.child.wait() => {}
             _ = stop.changed() => {
-                // Fails only if it has ended already.
+                // This fails only if the process has ended already.
                 let _ = replica.process.child.kill().await;
                 return;
             }

@@ -39,7 +39,7 @@ impl StopSignals {
                 _ = self.terminate.recv() => return Stop::Asked,
                 _ = self.quit.recv() => return Stop::Asked,
                 // To the proxy this means reload. But a terminal that was closed sends it too, and can then no longer
-                // be written to: that must end the demo, or it would go on unseen.
+                // be written to. That must end the demo, or it would go on unseen.
                 _ = self.hangup.recv() => if writeln!(std::io::stdout(), "SIGHUP: the file is read again").is_err() {
                     return Stop::TerminalLost;
                 },

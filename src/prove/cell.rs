@@ -1,4 +1,4 @@
-//! One arm in one event: start it, play it, judge it, compare it with theory.
+//! One arm in one event: it is started, played, judged and compared with theory.
 
 use std::cell::Cell as Counter;
 use std::collections::HashSet;
@@ -21,9 +21,9 @@ use crate::trial::history::{Action, History, Outcome, Recorder};
 use crate::trial::judge::{Findings, judge};
 use crate::trial::scenario::Scenario;
 
-/// How much of an event's time users go on after its last act, at least.
+/// How long users go on after the last act at least, as a share of the event's time.
 const AFTER_ACTS: f64 = 0.2;
-/// The same after scaling out, where that time is measured.
+/// How long they go on after scaling out, where the time to a fair share is measured.
 const AFTER_SCALE_OUT: Duration = Duration::from_millis(2700);
 /// One user in so many begins after the event, as new users do.
 const LATE_ONE_IN: u32 = 5;
@@ -61,7 +61,7 @@ pub struct CellReport {
     pub failing_seconds: f64,
     /// The longest time to the end of a response.
     pub longest_seconds: f64,
-    /// When something befell the replicas, in seconds.
+    /// When something happened to the replicas, in seconds.
     pub incidents: Vec<f64>,
     /// Everything that happened.
     #[serde(skip)]
@@ -79,7 +79,7 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    /// Runs it.
+    /// Starts the fleet, plays the event, and judges it.
     pub(super) async fn run(self) -> anyhow::Result<CellReport> {
         let fleet = Fleet::start(self.plan.clone()).await?;
         let result = self.play(&fleet).await;

@@ -1,4 +1,4 @@
-//! What happens to the replicas in each part of the experiment: schedules, made up by pure functions.
+//! What happens to the replicas in each part of the experiment. The schedules are made by pure functions.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::options;
 use crate::trial::fault::{Act, Planned};
 
-/// One part of the experiment: each arm goes through it by itself, all at the same time.
+/// One part of the experiment. All arms go through it at the same time, each on replicas of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
@@ -17,7 +17,7 @@ pub enum Event {
     Steady,
     /// One replica gets SIGKILL.
     Crash,
-    /// All but one do.
+    /// All replicas but one get SIGKILL.
     CrashAllButOne,
     /// One replica is set to drain, then taken out.
     Drain,
@@ -93,12 +93,12 @@ impl Event {
         }
     }
 
-    /// Proxies.
+    /// How many proxies there are.
     pub fn proxies(self) -> usize {
         if self == Self::TwoProxies { 2 } else { 1 }
     }
 
-    /// What is done when, and when it is over, all in all stretched by `stretch`.
+    /// What is done when, and when the event is over. All times are multiplied by `stretch`.
     pub fn schedule(self, replicas: usize, stretch: f64) -> Schedule {
         let span = self.usual_span().mul_f64(stretch);
         let at = |share: f64| span.mul_f64(share);
@@ -139,10 +139,10 @@ impl fmt::Display for Event {
     }
 }
 
-/// What is done when.
+/// What is done when, and when the event is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
-    /// In order.
+    /// The acts, in order of time.
     pub acts: Vec<Planned>,
     /// When sessions are brought to an end.
     pub span: Duration,

@@ -1,4 +1,5 @@
-//! The replicas of one arm, the proxies in front of them and the file between: what the faults of the experiment act upon.
+//! The replicas of one arm, the proxies in front of them and the file between: what the faults of the experiment act
+//! upon.
 
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -36,9 +37,10 @@ pub(super) struct Plan {
     pub(super) proxies: usize,
     pub(super) balance: &'static str,
     pub(super) sabotage: Option<Sabotage>,
-    /// Milliseconds that each replica takes for a request, one at a time; for all further ones the last. Empty: none.
+    /// Milliseconds that each replica takes for a request, one at a time. The last counts for all further replicas.
+    /// Empty: replicas take what they take.
     pub(super) service_ms: Vec<u64>,
-    /// Where its file and logs are.
+    /// The directory of its config file and logs.
     pub(super) directory: PathBuf,
 }
 
@@ -48,7 +50,7 @@ pub(super) struct Fleet {
     file: PathBuf,
     key: String,
     parts: Mutex<Parts>,
-    /// What users who keep to one replica choose from.
+    /// The replicas from which users who keep to one choose.
     entries: Rc<RefCell<Vec<Entry>>>,
 }
 
@@ -65,7 +67,7 @@ struct Replica {
 }
 
 impl Fleet {
-    /// Starts everything; returns when the proxies know every replica to be healthy.
+    /// Starts everything. It returns when the proxies know that every replica is healthy.
     pub(super) async fn start(plan: Plan) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&plan.directory).with_context(|| plan.directory.display().to_string())?;
         let toml = File {
@@ -111,14 +113,14 @@ impl Fleet {
         living.collect()
     }
 
-    /// Ends every process of it.
+    /// Ends all its processes.
     pub(super) async fn end(self) {
         let mut parts = self.parts.into_inner();
         for proxy in &mut parts.proxies {
             proxy.kill().await;
         }
         for replica in &mut parts.replicas {
-            // Fails only if it has ended already.
+            // This fails only if the process has ended already.
             let _ = replica.process.child.kill().await;
         }
     }
@@ -156,14 +158,14 @@ impl Fleet {
         self.write(parts)
     }
 
-    /// Puts the file in force. Users who keep to one replica hear at once of those that go.
+    /// Puts the file in force. Users who keep to one replica learn at once which replicas leave.
     fn write(&self, parts: &mut Parts) -> anyhow::Result<()> {
         parts.toml.edit += 1;
         self.entries.borrow_mut().retain(|known| parts.toml.entries.contains(known));
         replace(&self.file, &parts.toml.to_toml())
     }
 
-    /// Tells users who keep to one replica of the new ones, which the proxies must know by now.
+    /// Tells users who keep to one replica about the new ones. The proxies must know these by now.
     fn publish(&self, parts: &Parts) {
         *self.entries.borrow_mut() = parts.toml.entries.iter().filter(|entry| !entry.is_draining).cloned().collect();
     }
@@ -179,7 +181,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Takes replicas out in one edit, and ends them when the proxies have nothing more from them.
+    /// Takes replicas out in one edit, and ends them when the proxies have no request on them any more.
     async fn take_out(&self, parts: &mut Parts, numbers: std::ops::Range<usize>) -> anyhow::Result<()> {
         let leaving: Vec<Entry> = parts.replicas[numbers.clone()].iter().map(|replica| replica.entry.clone()).collect();
         parts.toml.entries.retain(|entry| !leaving.iter().any(|gone| gone.address == entry.address));

@@ -12,7 +12,7 @@ use crate::trial::client::{Front, Target};
 /// The name under which all replicas are reached.
 const HOST: &str = "shop.test";
 
-/// Users to whom every front is as good as another.
+/// Users who may be served over any front.
 pub(super) struct Anyone(Vec<Target>);
 
 impl Anyone {

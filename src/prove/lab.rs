@@ -22,7 +22,7 @@ pub(super) struct Lab<'a> {
     options: &'a Options,
     workspace: &'a Workspace,
     arms: Vec<(Arm, Backing)>,
-    /// What is left out, and how to have it.
+    /// What is left out, and what to do to have it measured.
     pub(super) left_out: Vec<String>,
     /// How many times longer than usual everything takes.
     stretch: f64,
@@ -96,8 +96,8 @@ fn has_slow_replica(options: &Options) -> bool {
     options.arms.contains(&jwt::ARM) && options.events.contains(&Event::Steady) && slow_service(options) >= 1.0
 }
 
-/// Milliseconds that a request takes at a normal replica in that comparison: so that these are busy for 40 % of the time, and one that takes
-/// three times as long cannot carry its fair share.
+/// Milliseconds that a normal replica takes for a request in that comparison. Normal replicas are then busy for 40 % of
+/// the time, and one that takes three times as long cannot carry its fair share.
 fn slow_service(options: &Options) -> f64 {
     0.4 * options.replicas as f64 * options.pause.as_secs_f64() * 1000.0 / f64::from(options.users)
 }

@@ -111,7 +111,8 @@ fn lost_at(steps: &[&Step]) -> Option<Duration> {
     lost.map(|step| step.ended)
 }
 
-/// Of the sessions that were known before `from`, and used after `to` or lost before: how many there are, how many were lost.
+/// Of the sessions that were known before `from`, and used after `to` or lost before: how many there are, how many were
+/// lost.
 pub fn crossing(history: &History, from: Duration, to: Duration) -> (u64, u64) {
     let (mut crossing, mut lost) = (0, 0);
     for steps in sessions(history).values() {
@@ -138,8 +139,8 @@ pub fn survivors(history: &History, steps: usize) -> (u64, u64) {
     (all, survivors)
 }
 
-/// How long after `edit` every one of `count` replicas carried its fair share, give or take a tenth, of a window's requests or of the
-/// whole rest of the time; `None` if that never came.
+/// How long after `edit` every one of `count` replicas carried its fair share, give or take a tenth, of a window's
+/// requests or of the whole rest of the time; `None` if that never came.
 pub fn fair_share_after(history: &History, edit: Duration, end: Duration, count: usize) -> Option<Duration> {
     let mut from = edit;
     while from + WINDOW <= end {

@@ -1,10 +1,10 @@
 //! `unstick prove`: the claim that stateless replicas need no sticky sessions, measured.
 //!
-//! Real parts only: replicas are processes of their own ([`replica`]), the proxy is the shipped `unstick run` on a real TOML file
-//! (`proxy`), and whatever changes is changed by editing that file. The application is one small shop; only its session layer differs
-//! between the *arms* ([`arm`]). Each *event* ([`event::Event`]) is played for all arms at the same time, so that they
-//! are measured under the same conditions. What theory predicts stands beside every measurement ([`theory`]). `docs/proof.md` has it in
-//! words for sceptical readers.
+//! Real parts only: replicas are processes of their own ([`replica`]), the proxy is the shipped `unstick run` on a real
+//! TOML file (`proxy`), and every change is an edit of that file. The application is one small shop; only
+//! its session layer differs between the *arms* ([`arm`]). Each *event* ([`event::Event`]) is played for all arms at
+//! the same time, so that they are measured under the same conditions. What theory predicts stands beside every
+//! measurement ([`theory`]). `docs/proof.md` has it in words for sceptical readers.
 
 pub mod arm;
 pub mod cell;
@@ -106,7 +106,8 @@ fn apparatus_fails(report: &Report) -> Option<String> {
     let cell = report.of_role(Role::Stateful, Event::Steady).find(|cell| cell.predictions.iter().any(is_broken))?;
     let (all, survived) = cell.survivors;
     Some(format!(
-        "the {} arm must lose sessions as theory says and did not ({survived} of {all} journeys survived), so the apparatus is broken",
+        "the {} arm must lose sessions as theory says and did not ({survived} of {all} journeys survived), so the \
+         apparatus is broken",
         cell.arm
     ))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::arm::Arm;
 use super::event::Event;
 
-/// Ways to make the experiment fail, so that it can be seen to notice.
+/// Ways to make the experiment fail. They show that it notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sabotage {
     /// Replicas forget one session in a thousand.
@@ -17,7 +17,7 @@ pub enum Sabotage {
     Stale,
     /// Replicas execute every write twice, key or not.
     Double,
-    /// The proxy's file sends all carts to one replica, also when it is dead.
+    /// The proxy's file sends all requests for carts to one replica, even when it is dead.
     DeadReplica,
     /// The replicas of the memory arm share their sessions after all.
     SharedMemory,
@@ -76,7 +76,7 @@ pub struct Options {
     pub duration: Duration,
     /// Mean pause of a user between two steps.
     pub pause: Duration,
-    /// Which arms; one whose store is not there is left out.
+    /// Which arms. An arm whose store is missing is left out.
     pub arms: Vec<Arm>,
     /// Which events.
     pub events: Vec<Event>,
@@ -86,9 +86,9 @@ pub struct Options {
     pub json: Option<PathBuf>,
     /// Where the report with charts is written.
     pub html: Option<PathBuf>,
-    /// Whether every step stands in the JSON.
+    /// Whether the JSON contains every step.
     pub history: bool,
-    /// Whether logs, config files and stores stay for reading.
+    /// Whether logs, config files and stores are kept.
     pub keep: bool,
     /// For tests of the experiment itself.
     pub sabotage: Option<Sabotage>,

@@ -1,5 +1,5 @@
-//! The proxy under test: the shipped `unstick run`, as a process of its own, on a real TOML file. Whatever changes is changed by
-//! editing that file, as a user would.
+//! The proxy under test: the shipped `unstick run`, as a process of its own, on a real TOML file. Whatever changes is
+//! changed by editing that file, as a user would.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -20,9 +20,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::options::Sabotage;
 
-/// For everything that should take no time at all: the proxy's start, an edit, an answer of its admin port.
+/// How long the proxy may take to start, to apply an edit, or to respond on its admin port.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Between two looks.
+/// Pause between two looks at the proxy's state.
 const POLL: Duration = Duration::from_millis(10);
 
 /// A replica as the file knows it.
@@ -38,7 +38,8 @@ pub(super) struct Entry {
 pub(super) struct File {
     pub(super) balance: &'static str,
     pub(super) entries: Vec<Entry>,
-    /// Whether each replica has a pool of its own besides, for users who keep to one. The affinity itself is the users'.
+    /// Whether each replica has a pool of its own besides, for users who keep to one. The affinity itself is the
+    /// users'.
     pub(super) has_single_pools: bool,
     /// With `dead-replica` all carts are sent to one replica, dead or not.
     pub(super) sabotage: Option<Sabotage>,
@@ -50,11 +51,12 @@ impl File {
     /// The text of the file.
     pub(super) fn to_toml(&self) -> String {
         let mut text = format!(
-            "# edit {}\n[listen.web]\naddress = \"127.0.0.1:0\"\n\n[admin]\naddress = \"127.0.0.1:0\"\n\n[timeouts]\ndrain = \"2s\"\n",
+            "# edit {}\n[listen.web]\naddress = \"127.0.0.1:0\"\n\n[admin]\naddress = \"127.0.0.1:0\"\n\n\
+             [timeouts]\ndrain = \"2s\"\n",
             self.edit
         );
         if self.has_single_pools {
-            // Users who keep to a replica name it as host; nobody else may answer for one that is not in force yet.
+            // Users who keep to a replica name it as host. No other replica may respond in its place.
             for entry in &self.entries {
                 let _ = write!(text, "\n[[route]]\nhost = \"{0}\"\npool = \"{0}\"\n", entry.name);
                 self.pool(&mut text, &entry.name, std::slice::from_ref(entry));
@@ -91,7 +93,7 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one on a file; its log goes beside it.
+    /// Starts one on a file. Its log is written beside the file.
     pub(super) async fn start(file: &Path, number: usize) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find the path of this program")?;
         let log = file.with_file_name(format!("proxy-{number}.log"));
@@ -123,13 +125,13 @@ impl Proxy {
         Ok(Self { address, admin, child })
     }
 
-    /// SIGKILL.
+    /// Ends it by SIGKILL.
     pub(super) async fn kill(&mut self) {
-        // Fails only if it has ended already.
+        // This fails only if the process has ended already.
         let _ = self.child.kill().await;
     }
 
-    /// `/status`.
+    /// Asks the admin port for `/status`.
     pub(super) async fn status(&self) -> anyhow::Result<serde_json::Value> {
         let get = async {
             let stream = TcpStream::connect(self.admin).await?;
@@ -184,7 +186,7 @@ fn address_after(log: &str, words: &str) -> Option<SocketAddr> {
     rest[..end].parse().ok()
 }
 
-/// Puts a new text in the place of a file at one instant, as editors do.
+/// Replaces the text of a file at one instant, as editors do.
 pub(super) fn replace(file: &PathBuf, text: &str) -> anyhow::Result<()> {
     let staged = file.with_extension("next");
     fs::write(&staged, text).and_then(|()| fs::rename(&staged, file)).with_context(|| file.display().to_string())

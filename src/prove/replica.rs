@@ -1,5 +1,5 @@
-//! One replica of the shop that the experiment runs on: the hidden subcommand `prove-replica`. The same code in every arm; only
-//! the session layer differs. See [`crate::replica`].
+//! One replica of the shop that the experiment runs on: the hidden subcommand `prove-replica`. The same code in every
+//! arm; only the session layer differs. See [`crate::replica`].
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ pub(super) const KEY_VARIABLE: &str = "UNSTICK_PROVE_KEY";
 
 /// How old the responses of a sabotaged cache may be.
 const STALE: Duration = Duration::from_millis(200);
-/// A sabotaged replica forgets one session in so many: those whose number leaves this rest.
+/// A sabotaged replica forgets one session in so many: those whose number leaves this remainder.
 const FORGOTTEN: (u64, u64) = (1000, 42);
 
 /// What the parent says on the command line.
@@ -37,7 +37,7 @@ pub struct Replica {
     pub arm: Arm,
     /// A directory that all replicas of the arm share.
     pub directory: PathBuf,
-    /// How it is made to misbehave.
+    /// In which way it misbehaves.
     pub sabotage: Option<Sabotage>,
     /// How long each request takes at least, one at a time; zero: no such limit.
     pub service: Duration,
@@ -46,7 +46,7 @@ pub struct Replica {
 /// Serves the shop until SIGTERM or the end of the parent.
 ///
 /// # Errors
-/// The store is not there, or the port.
+/// The store or the port cannot be used.
 pub async fn run(replica: Replica) -> anyhow::Result<()> {
     replica.arm.serve(replica).await
 }
@@ -66,7 +66,7 @@ impl Replica {
     }
 }
 
-/// What a sabotaged replica shows by token, and when they were fresh.
+/// What a sabotaged replica shows, by token, and since when.
 type Cache = HashMap<String, (Instant, Vec<Value>)>;
 
 struct Shop<S> {

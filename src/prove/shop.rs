@@ -1,5 +1,5 @@
-//! The shop as its users see it: `POST /login`, `GET /cart`, `POST /cart`, `POST /checkout`, `POST /logout`. The other side is
-//! [`super::replica`].
+//! The shop as its users see it: `POST /login`, `GET /cart`, `POST /cart`, `POST /checkout`, `POST /logout`. The other
+//! side is [`super::replica`].
 //!
 //! Every POST bears an `Idempotency-Key`. The session is in the cookie `session`.
 

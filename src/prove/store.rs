@@ -1,4 +1,5 @@
-//! What a replica of the shop needs of a store of sessions: the only thing that differs between the arms of the experiment.
+//! What a replica of the shop needs of a store of sessions: the only thing that differs between the arms of the
+//! experiment.
 
 use std::future::Future;
 

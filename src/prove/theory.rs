@@ -1,8 +1,8 @@
 //! What theory predicts, and whether a measurement agrees. Pure.
 //!
-//! A share is shown with its 95 % interval (Wilson 1927). It is *rejected* only when the predicted value lies outside the interval of four
-//! standard errors (1 in 16,000): a run makes dozens of predictions, and at 95 % every other honest run would fail. That nothing happened
-//! in n trials bounds its probability by 3/n (the rule of three, 95 %).
+//! A share is shown with its 95 % interval (Wilson 1927). It is *rejected* only when the predicted value lies outside
+//! the interval of four standard errors (1 in 16,000): a run makes dozens of predictions, and at 95 % every other
+//! honest run would fail. That nothing happened in n trials bounds its probability by 3/n (the rule of three, 95 %).
 
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use crate::trial::history::Step;
 const Z_SHOWN: f64 = 1.96;
 /// Standard errors beyond which a prediction is rejected.
 const Z_REJECTED: f64 = 4.0;
-/// With fewer trials than this nothing is said.
+/// With fewer trials a prediction is not judged.
 const TRIALS_MIN: u64 = 20;
 
 /// How a prediction fared.
@@ -30,15 +30,15 @@ pub enum Verdict {
 /// A prediction beside its measurement.
 #[derive(Debug, Clone, Serialize)]
 pub struct Prediction {
-    /// Of what.
+    /// The thing that is predicted.
     pub what: String,
-    /// For people.
+    /// The predicted value, for people.
     pub expected: String,
-    /// For people.
+    /// The measured value, for people.
     pub measured: String,
     /// How often it happened.
     pub hits: u64,
-    /// Of so many.
+    /// How often it could have happened.
     pub trials: u64,
     /// The predicted share or bound.
     pub predicted: f64,
@@ -105,7 +105,7 @@ impl Prediction {
         }
     }
 
-    /// A figure with a limit; `trials` is what it was made of.
+    /// A figure with an upper limit; it was made of `trials` requests.
     pub fn at_most(what: &str, figure: f64, limit: f64, trials: u64) -> Self {
         let verdict = match (trials, figure <= limit) {
             (..TRIALS_MIN, _) => Verdict::TooFew,
@@ -126,13 +126,14 @@ impl Prediction {
     }
 }
 
-/// The share of journeys of `steps` steps that end in the session they began in, when each step goes to any of `replicas` replicas
-/// and only the first one's knows the session: `k^-(n-1)`.
+/// The share of journeys of `steps` steps that end in the session they began in, when each step goes to any of
+/// `replicas` replicas and only the first one's knows the session: `k^-(n-1)`.
 pub fn survival(replicas: usize, steps: u32) -> f64 {
     (replicas as f64).powi(1 - steps.cast_signed())
 }
 
-/// The coefficient of variation that `requests` would show if each were sent to any of `replicas` replicas by lot.
+/// The coefficient of variation that `requests` would show if each were sent to one of `replicas` replicas drawn at
+/// random.
 pub fn random_variation(replicas: usize, requests: u64) -> f64 {
     (replicas.saturating_sub(1) as f64 / requests.max(1) as f64).sqrt()
 }
@@ -150,7 +151,7 @@ pub fn wilson(hits: u64, trials: u64, z: f64) -> (f64, f64) {
     (((centre - spread) / scale).max(0.0), ((centre + spread) / scale).min(1.0))
 }
 
-/// A share for people: more digits where it is small.
+/// A share for people. A small one gets more digits.
 pub fn percent(share: f64) -> String {
     let percent = share * 100.0;
     match percent {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
-/// Until a new replica has said its port.
+/// How long a new replica may take to say its port.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A replica that runs. Dropping it kills it.
@@ -24,8 +24,8 @@ pub(crate) struct Launched {
     _lifeline: ChildStdin,
 }
 
-/// Starts this program with these arguments and environment as a replica, in a process group of its own: Ctrl-C reaches its parent
-/// alone, and it can respond to what is still in flight.
+/// Starts this program with these arguments and environment as a replica, in a process group of its own: Ctrl-C reaches
+/// its parent alone, and it can respond to what is still in flight.
 ///
 /// # Errors
 /// It cannot be started, or did not say its port in time.
@@ -40,7 +40,7 @@ async fn launch_unbounded(mut command: Command) -> anyhow::Result<Launched> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0).kill_on_drop(true);
     let mut child = command.spawn()?;
     let pid = child.id().context("it ended at once")?;
-    // Taken out because waiting for a child closes the input that is still in it.
+    // Taken out of the child, because waiting for a child closes the input that is still in it.
     let lifeline = child.stdin.take().context("it has no standard input")?;
     let output = child.stdout.take().context("it has no standard output")?;
     let mut line = String::new();

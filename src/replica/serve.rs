@@ -25,10 +25,10 @@ use tokio::sync::Semaphore;
 /// Connections served at one time; the proxy, our only client, stays far below.
 const CONNECTIONS_MAX: usize = 1024;
 
-/// Bytes of a request body.
+/// Bytes that a request body may have.
 const BODY_MAX: usize = 4 * 1024;
 
-/// Until a request body must have arrived.
+/// How long a request body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Pause after a failed accept, so that a lack of file descriptors does not become a busy loop.
@@ -36,13 +36,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What responds to requests.
 pub(crate) trait Handler: Send + Sync + 'static {
-    /// Serves one request.
+    /// The response to one request.
     fn respond(&self, request: Request<Bytes>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
     /// A short response in plain text.
     fn text(&self, status: StatusCode, message: &str) -> Response<Full<Bytes>>;
 }
 
-/// Serves on a port of 127.0.0.1 (0: a free one) and says it, until SIGTERM or the end of the parent.
+/// Serves on a port of 127.0.0.1 (0: a free one), and says which, until SIGTERM or the end of the parent.
 ///
 /// # Errors
 /// The port is taken, or standard input is no pipe.

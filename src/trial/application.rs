@@ -12,11 +12,11 @@ use super::history::{Action, Outcome, SessionId};
 /// What a user is about to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
-    /// In which session.
+    /// The session it belongs to.
     pub session: SessionId,
-    /// What.
+    /// What the user does.
     pub action: Action,
-    /// What the client keeps of the session; `None`: nothing.
+    /// What the client keeps of the session, if anything.
     pub token: Option<&'a str>,
 }
 
@@ -34,7 +34,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// There was no response, or none that says more than this.
+    /// The reply of a step that got no usable response.
     pub fn failed(why: String) -> Self {
         Self { outcome: Outcome::Failed(why), replica: None, store_trips: 0, token: None }
     }

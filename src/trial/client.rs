@@ -116,7 +116,7 @@ impl User {
         }
     }
 
-    /// Does it and writes it down.
+    /// Takes one step and writes down what came of it.
     async fn step(&mut self, action: Action) -> Outcome {
         let recorder = self.crowd.recorder.clone();
         let sent = recorder.now();
@@ -141,8 +141,8 @@ impl User {
         reply.outcome
     }
 
-    /// Sends it; on a new connection if the one that was kept turns out to be closed, and over another front if there is one and the
-    /// first breaks off: the application's requests may be repeated.
+    /// Sends the request of a step. It is sent again on a new connection if the kept one turns out to be closed, and
+    /// over another front if the first breaks off and there is another: the application's requests may be repeated.
     async fn send(&mut self, action: Action) -> (Reply, u32) {
         for tries in 1.. {
             let was_connected = self.connection.is_some();
@@ -157,7 +157,8 @@ impl User {
                 Ok((_, reply)) => reply,
                 Err(Broken { why, was_closed }) => {
                     self.connection = None;
-                    // A connection that was kept may be closed by now; a new one tells.
+                    // The replica or proxy may have closed a kept connection by now; a new one shows whether it is
+                    // there.
                     if was_connected && was_closed && tries < TRIES_MAX {
                         continue;
                     }

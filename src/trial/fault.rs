@@ -1,4 +1,4 @@
-//! What befalls the replicas: a schedule, played against whatever can carry it out, and written down.
+//! What happens to the replicas: a schedule, carried out by a [`World`] and written down.
 
 use std::fmt;
 use std::future::Future;
@@ -11,19 +11,20 @@ use super::history::{Incident, Recorder};
 /// One thing that is done to the replicas or what stands around them. Numbers count from 0, in the order of starting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// A replica gets SIGKILL and stays where it is entered.
+    /// A replica gets SIGKILL and stays in the file.
     Kill(usize),
-    /// So many replicas are started and entered in one edit.
+    /// So many replicas are started and added to the file in one edit.
     Add(usize),
     /// A replica gets no new request.
     Drain(usize),
-    /// So many of the replicas that were started last are taken out in one edit, and end when they have nothing left to do.
+    /// So many of the replicas that were started last are taken out in one edit, and end when they have nothing left to
+    /// do.
     Remove(usize),
     /// A drained replica is taken out and ends.
     Retire(usize),
     /// A new replica takes the place of an old one, which ends.
     Replace(usize),
-    /// The config is edited; nobody comes or goes.
+    /// The file is edited, but no replica comes or goes.
     Edit(usize),
     /// One of the proxies gets SIGKILL.
     KillProxy(usize),
@@ -47,21 +48,21 @@ impl fmt::Display for Act {
     }
 }
 
-/// An act and its time since the beginning.
+/// An act and its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Planned {
-    /// When, at the earliest: acts follow one another.
+    /// The earliest time for it, since the beginning. Acts follow one another.
     pub at: Duration,
-    /// What.
+    /// The act.
     pub act: Act,
 }
 
-/// Who can carry out acts.
+/// Something that can carry out acts.
 pub trait World {
-    /// Does it, and returns when it is done.
+    /// Carries out an act, and returns when it is complete.
     ///
     /// # Errors
-    /// What was in the way; then the experiment says nothing.
+    /// The reason why it was not possible. The experiment then says nothing.
     fn carry_out(&self, act: Act) -> impl Future<Output = anyhow::Result<()>>;
 }
 

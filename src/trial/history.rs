@@ -1,4 +1,4 @@
-//! What happened, in the order in which it was learned. No meaning: that is [`super::judge`]'s part.
+//! What happened, in the order in which it became known. What it means is judged in [`super::judge`].
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// What a write puts down: different for every write of a run.
 pub type Value = u64;
 
-/// Kind of a write, as a verb for people: "checks out". Which ones there are is the application's business.
+/// Kind of a write, as a verb for people: "checks out". The application decides which kinds there are.
 pub type Kind = &'static str;
 
 /// Number of a session: of one user from one login on.
@@ -27,9 +27,9 @@ pub enum Action {
     Read,
     /// Adds a value to what the session has written.
     Write {
-        /// In which way.
+        /// The kind of write.
         kind: Kind,
-        /// What.
+        /// The value.
         value: Value,
     },
     /// Ends the session.
@@ -52,9 +52,9 @@ impl Action {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Done.
+    /// The replica did it.
     Done,
-    /// Done: these values, in the order the replica has them.
+    /// The replica returned these values, in its order.
     Values(Arc<[Value]>),
     /// The replica does not know the session.
     Forgotten,
@@ -65,9 +65,9 @@ pub enum Outcome {
 /// One step of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// Of which session.
+    /// The session it belongs to.
     pub session: SessionId,
-    /// Of which user.
+    /// The user who did it.
     pub user: u32,
     /// What was done.
     pub action: Action,
@@ -87,12 +87,12 @@ pub struct Step {
     pub store_trips: u32,
 }
 
-/// Something that befell the replicas.
+/// Something that happened to the replicas.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Incident {
     /// When it began, since the beginning.
     pub at: Duration,
-    /// When it had been carried out.
+    /// When it was complete.
     pub done: Duration,
     /// What it was, for people.
     pub what: String,
@@ -103,7 +103,7 @@ pub struct Incident {
 pub struct History {
     /// What users did, by the end of the response.
     pub steps: Vec<Step>,
-    /// What befell the replicas.
+    /// What happened to the replicas.
     pub incidents: Vec<Incident>,
 }
 

@@ -1,15 +1,16 @@
-//! The machinery of an experiment on replicas, in six parts that know nothing of each other's business.
+//! The machinery of an experiment on replicas, in six parts. Each knows little of the others.
 //!
 //! | part | does | knows nothing of |
 //! |---|---|---|
 //! | [`application`] | says how a step becomes a request and what a response means; the experiment brings it along | replicas, faults |
 //! | [`scenario`] | makes up journeys from a seed: log in, read, write, log out; every write bears a value of its own | the application |
 //! | [`client`] | plays journeys over real connections and writes down what happened | what is right or wrong |
-//! | [`fault`] | plays what befalls the replicas, and writes it down | users |
+//! | [`fault`] | carries out what happens to the replicas, and writes it down | users |
 //! | [`history`] | the list of what happened | meaning |
 //! | [`judge`] | a pure function from a history to findings | processes, sockets |
 //!
-//! What is judged are the session guarantees of Terry et al., "Session Guarantees for Weakly Consistent Replicated Data" (1994).
+//! What is judged are the session guarantees of Terry et al., "Session Guarantees for Weakly Consistent Replicated
+//! Data" (1994).
 
 pub mod application;
 pub mod client;

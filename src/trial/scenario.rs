@@ -15,7 +15,7 @@ pub struct Scenario {
     pub writes: &'static [(Kind, u32)],
     /// Mean pause between two steps of a user.
     pub pause: Duration,
-    /// When the last user begins, after the first one.
+    /// How long after the first user the last one begins.
     pub arrivals: Duration,
     /// One user in so many begins within `late` instead; 0: nobody.
     pub late_one_in: u32,
@@ -61,10 +61,10 @@ pub struct Journey {
 const WRITES_MAX: u64 = 256;
 
 impl Journey {
-    /// The next step, and how long the user thinks before it: evenly between half the mean pause and one and a half of it.
+    /// The next step, and the pause before it: drawn evenly from half the mean pause to one and a half of it.
     pub fn next_step(&mut self) -> (Duration, Action) {
         let pause = self.scenario.pause.mul_f64(0.5 + self.dice.f64());
-        // From the top down: first the last kind, then those before it, then reads.
+        // The highest numbers stand for the last kind of write, the lowest for reads.
         let mut left = 100 - self.dice.u32(..100);
         for (kind, share) in self.scenario.writes.iter().rev() {
             if left <= *share {
@@ -75,7 +75,7 @@ impl Journey {
         (pause, Action::Read)
     }
 
-    /// The value is made of user, session and number, so nobody else writes the same.
+    /// The value is made of user, session and number, so no other write has the same.
     fn write(&mut self, kind: Kind) -> Action {
         if self.writes == WRITES_MAX {
             return Action::Read;

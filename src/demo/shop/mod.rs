@@ -16,7 +16,7 @@ use cart::{Cart, Item};
 /// The cookie's name with its equals sign.
 const COOKIE_PREFIX: &str = "cart=";
 
-/// All the page needs stands in the page; nothing may be fetched from elsewhere.
+/// The page contains all it needs; nothing may be fetched from elsewhere.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; \
                            connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
@@ -36,7 +36,7 @@ impl Shop {
         Some(Self { replica: replica.to_owned(), replica_field, pid, key })
     }
 
-    /// Serves one request.
+    /// The response to one request.
     pub(super) fn respond(&self, request: &Request<Bytes>) -> Response<String> {
         let read = matches!(*request.method(), Method::GET | Method::HEAD);
         let write = request.method() == Method::POST;

@@ -49,7 +49,7 @@ impl Database {
             let connection = Connection::open(file)?;
             connection.busy_timeout(BUSY_TIMEOUT)?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
-            // A transaction survives the death of any process; only with the machine the last ones may be lost.
+            // A transaction survives the death of any process. If the machine dies, the last ones may be lost.
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             connection.execute_batch(SCHEMA)?;
             Ok(connection)
@@ -58,7 +58,7 @@ impl Database {
         Ok(Self { connection: Arc::new(Mutex::new(connection)) })
     }
 
-    /// Runs `work` where waiting for a lock holds up nobody else.
+    /// Runs `work` on a thread where waiting for a lock delays no other request.
     async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<Reply<T>> + Send + 'static,

@@ -1,7 +1,7 @@
 //! Sessions at the client, in a signed token (RFC 7519, HMAC with SHA-256): replicas share a key and nothing else.
 //!
-//! What that costs is measured, not hidden: the cart travels with every request, and a token that was copied before the logout is
-//! good until it expires, since nobody keeps a list of those that ended.
+//! What that costs is measured, not hidden: the cart travels with every request, and a token that was copied before the
+//! logout is good until it expires, since nobody keeps a list of those that ended.
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode, get_current_timestamp};
 use serde::{Deserialize, Serialize};
@@ -77,7 +77,7 @@ impl Store for Jwt {
     }
 
     async fn end(&self, token: &str) -> Result<Reply<()>, Unavailable> {
-        // Nothing to end: only the client's copy is taken away.
+        // There is nothing to end here: only the client's copy of the token is taken away.
         Ok(Reply::new(self.open(token).map(drop), 0))
     }
 }

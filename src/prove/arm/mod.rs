@@ -1,6 +1,7 @@
 //! The arms of the experiment: each is a way to keep sessions, with what stands in front of it.
 //!
-//! An arm is a file here and an entry of [`ARMS`]. The rest of the experiment knows arms by their [`Role`], never by their names.
+//! An arm is a file here and an entry of [`ARMS`]. The rest of the experiment knows arms by their [`Role`], never by
+//! their names.
 
 pub(super) mod database;
 pub(super) mod jwt;
@@ -42,7 +43,8 @@ pub struct Arm {
 /// What an arm stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Sessions are in the replicas, and unstick chooses the replica: it must lose sessions, or the apparatus sees nothing.
+    /// Sessions are in the replicas, and unstick chooses the replica: it must lose sessions, or the apparatus sees
+    /// nothing.
     Stateful,
     /// Sessions are in the replicas, and every user keeps to one, by the harness: unstick has no affinity to switch on.
     Sticky,
@@ -50,24 +52,25 @@ pub enum Role {
     Stateless,
 }
 
-/// Something that takes time and may fail.
+/// Work that takes time and may fail.
 pub(super) type Work<'a, T> = Pin<Box<dyn Future<Output = anyhow::Result<T>> + 'a>>;
 
 /// What the replicas of an arm share besides a key and a directory.
 #[derive(Clone, Default)]
 pub(super) struct Backing {
-    /// A variable in the replicas' environment that leads them to it. Arguments show up in `ps`, the environment only to its owner.
+    /// A variable in the replicas' environment that leads them to it. Arguments show up in `ps`, the environment only
+    /// to its owner.
     pub(super) variable: Option<(&'static str, String)>,
     /// The server of it, if it is ours.
     pub(super) server: Option<Rc<dyn Server>>,
 }
 
-/// What came of preparing an arm.
+/// The result of preparing an arm.
 #[derive(Default)]
 pub(super) struct Prepared {
     /// `None`: the arm is left out.
     pub(super) backing: Option<Backing>,
-    /// What is left out, and how to have it.
+    /// What is left out, and what to do to have it measured.
     pub(super) left_out: Option<String>,
 }
 
@@ -83,7 +86,7 @@ impl Arm {
         self.name
     }
 
-    /// What it stands for.
+    /// What the arm stands for.
     pub fn role(self) -> Role {
         self.role
     }

@@ -6,11 +6,11 @@ use crate::prove::theory::Prediction;
 use crate::trial::history::Step;
 use crate::trial::judge::{Findings, GUARANTEES, Tally};
 
-/// How far the replicas' shares may be apart under round-robin.
+/// How many times more requests than the idlest replica the busiest may have under round-robin.
 const SPREAD_MAX: f64 = 1.01;
-/// Requests per replica below which a difference of one is more than that.
+/// With fewer requests per replica a difference of one or two would exceed that.
 const SPREAD_REQUESTS_MIN: u64 = 200;
-/// Until when new replicas must carry their fair share.
+/// How soon new replicas must carry their fair share.
 const FAIR_WITHIN_SECONDS: f64 = 2.0;
 
 /// What a copy of the old cookie is worth after the logout.

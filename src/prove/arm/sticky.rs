@@ -1,4 +1,5 @@
-//! Sessions in the replica's own memory, and every user keeps to one replica ([`Keepers`](crate::prove::front::Keepers)).
+//! Sessions in the replica's own memory, and every user keeps to one replica
+//! ([`Keepers`](crate::prove::front::Keepers)).
 
 use super::predictions::no_session_lost;
 use super::{Arm, Role, memory};

@@ -1,5 +1,5 @@
-//! The report as one page with charts: nothing is fetched when it is looked at. Charts are drawn by uPlot (MIT, see `uplot-LICENSE`),
-//! which stands in the page.
+//! The report as one page with charts: nothing is fetched when it is looked at. Charts are drawn by uPlot (MIT, see
+//! `uplot-LICENSE`), which is part of the page.
 
 use std::io;
 
@@ -14,7 +14,7 @@ const STYLE: &str = include_str!("uplot-1.6.32.min.css");
 /// # Errors
 /// It cannot be written.
 pub fn write(report: &Report, mut file: impl io::Write) -> io::Result<()> {
-    // Inside a script element only this could end it.
+    // Inside a script element only `</` could end the element.
     let data = serde_json::to_string(report).map_err(io::Error::from)?.replace("</", "<\\/");
     let text = escape(&table::render(report, None, str::to_owned));
     for (place, part) in TEMPLATE.split("{{").enumerate() {

@@ -15,7 +15,7 @@ use super::options;
 use super::theory::{Prediction, Verdict, percent};
 use crate::trial::history::History;
 
-/// What no run of this can show; printed every time.
+/// What no run can show; it is printed every time.
 pub const NOT_SHOWN: [&str; 6] = [
     "paths that no journey touches, and races between users",
     "effects of time beyond the run: expiry, refresh of tokens, scheduled jobs",
@@ -38,15 +38,15 @@ pub struct Report {
     pub replicas: usize,
     /// Seconds it took.
     pub seconds: f64,
-    /// What was left out, and how to have it.
+    /// What was left out, and what to do to have it measured.
     pub skipped: Vec<String>,
     /// Where logs, config files and stores were kept.
     pub kept: Option<PathBuf>,
-    /// Each arm in each event.
+    /// One cell for each arm in each event.
     pub cells: Vec<CellReport>,
     /// One replica three times slower: round-robin, then least-connections.
     pub slow_replica: Vec<CellReport>,
-    /// Of the slow replica.
+    /// Predictions about the slow replica.
     pub slow_predictions: Vec<Prediction>,
     /// Why nothing can be concluded, if so.
     pub inconclusive: Option<String>,
@@ -67,7 +67,7 @@ pub enum Conclusion {
 }
 
 impl Report {
-    /// Every prediction with where it belongs.
+    /// Every prediction with its arm and event.
     pub fn predictions(&self) -> impl Iterator<Item = (String, &Prediction)> {
         let of_cells = self.cells.iter().flat_map(|cell| {
             let place = format!("{}, {}", cell.arm, cell.event);
@@ -76,12 +76,12 @@ impl Report {
         of_cells.chain(self.slow_predictions.iter().map(|prediction| ("slow replica".to_owned(), prediction)))
     }
 
-    /// Those that did not hold.
+    /// The predictions that did not hold.
     pub fn broken(&self) -> impl Iterator<Item = (String, &Prediction)> {
         self.predictions().filter(|(_, prediction)| prediction.verdict == Verdict::Broken)
     }
 
-    /// How the run ended. What an apparatus that is broken shows counts for nothing.
+    /// How the run ended. The results of a broken apparatus count for nothing.
     pub fn conclusion(&self) -> Conclusion {
         if self.inconclusive.is_some() {
             Conclusion::Inconclusive
@@ -97,7 +97,7 @@ impl Report {
         self.cells.iter().find(|cell| cell.arm == arm && cell.event == event)
     }
 
-    /// Cells of all arms that stand for the same.
+    /// The cells of all arms of one role.
     pub fn of_role(&self, role: Role, event: Event) -> impl Iterator<Item = &CellReport> {
         self.cells.iter().filter(move |cell| cell.arm.role() == role && cell.event == event)
     }
@@ -124,8 +124,8 @@ impl Report {
         let bound =
             if lost == 0 { format!(" (below {})", percent(3.0 / sessions.max(1) as f64)) } else { String::new() };
         format!(
-            "Replicas without state of their own ({}), without sticky sessions: {lost} of {sessions} sessions lost{bound}, {} of {} \
-             requests failed, {} writes doubled, {} guarantees broken.",
+            "Replicas without state of their own ({}), without sticky sessions: {lost} of {sessions} sessions \
+             lost{bound}, {} of {} requests failed, {} writes doubled, {} guarantees broken.",
             options::names(&names),
             sum(|cell| cell.findings.failed.count),
             sum(|cell| cell.findings.requests),

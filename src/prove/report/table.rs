@@ -11,10 +11,10 @@ use crate::prove::event::Event;
 use crate::prove::theory::{Prediction, percent};
 use crate::trial::history::{Action, Outcome, Step};
 
-/// Columns of a terminal whose width is not known.
+/// Columns, if the width of the terminal is not known.
 const WIDTH: u16 = 132;
 
-/// The whole of it.
+/// Renders the whole report.
 pub fn render(report: &Report, width: Option<u16>, bold: impl Fn(&str) -> String) -> String {
     let mut text = String::new();
     for line in report.verdict() {
@@ -35,7 +35,8 @@ pub fn render(report: &Report, width: Option<u16>, bold: impl Fn(&str) -> String
     }
     let _ = writeln!(
         text,
-        "\nMore: --html FILE draws it, --json FILE has every figure (--history: every step), --keep leaves logs and files."
+        "\nMore: --html FILE draws it, --json FILE has every figure (--history: every step), --keep leaves logs and \
+         files."
     );
     let _ = writeln!(text, "Not shown by this: {}.", NOT_SHOWN.join("; "));
     text
@@ -112,7 +113,8 @@ fn cost(cell: &CellReport) -> String {
     let memory: Vec<u64> = cell.memory_kib.iter().map(|(_, kib)| *kib).collect();
     let mib = memory.iter().sum::<u64>() as f64 / memory.len().max(1) as f64 / 1024.0;
     format!(
-        "{:.0} B of state a request\n{:.1} store trips a request\np50 {:.1} ms, p99 {:.1} ms\n{mib:.1} MiB a replica\n{} of {} sessions still good after logout",
+        "{:.0} B of state a request\n{:.1} store trips a request\np50 {:.1} ms, p99 {:.1} ms\n{mib:.1} MiB a replica\n\
+         {} of {} sessions still good after logout",
         measures.state_bytes,
         measures.store_trips,
         measures.latency_ms.0,

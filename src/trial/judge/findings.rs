@@ -1,4 +1,4 @@
-//! What is to be said of a history.
+//! What can be said of a history.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::trial::history::{SessionId, Step, Value};
 
-/// What was promised to a session and not kept.
+/// A session guarantee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Guarantee {
@@ -40,7 +40,7 @@ pub const GUARANTEES: [Guarantee; 4] =
 /// A broken guarantee and the steps that show it: two to four of one session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// Which one.
+    /// The guarantee.
     pub guarantee: Guarantee,
     /// The fewest steps that show it, in order.
     pub counterexample: Vec<Step>,
@@ -49,9 +49,9 @@ pub struct Violation {
 /// A session that a replica did not know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Lost {
-    /// Which one.
+    /// The session.
     pub session: SessionId,
-    /// Where it was still known, and where not any more.
+    /// The last step at which it was known, and the first at which it was not.
     pub counterexample: Vec<Step>,
     /// When that was noticed.
     pub at: Duration,
@@ -69,7 +69,7 @@ pub struct Doubled {
 /// How often something was found, and the first few of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Tally<T> {
-    /// How often.
+    /// How often it was found.
     pub count: u64,
     /// At most [`EXAMPLES_MAX`].
     pub examples: Vec<T>,
@@ -93,12 +93,12 @@ impl<T> Tally<T> {
     }
 }
 
-/// What is to be said of a history.
+/// What can be said of a history.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Findings {
     /// Sessions that were begun.
     pub sessions: u64,
-    /// Those that a replica did not know any more, once each.
+    /// Sessions that a replica no longer knew, once each.
     pub lost: Tally<Lost>,
     /// Requests in all.
     pub requests: u64,
@@ -114,7 +114,7 @@ pub struct Findings {
     pub wrong: Tally<Step>,
     /// Sessions that were ended by their user.
     pub logouts: u64,
-    /// Those of them that could be used after that.
+    /// Uses of a session after its logout that succeeded.
     pub reused: Tally<Step>,
     /// Requests that were sent again: on a new connection, or over another front.
     pub moved: u64,

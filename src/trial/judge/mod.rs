@@ -1,7 +1,8 @@
 //! From a history to findings: a pure function.
 //!
-//! The session guarantees are those of Terry et al., "Session Guarantees for Weakly Consistent Replicated Data" (1994), for users who
-//! do one thing after the other. A read returns everything written in the session, in the order in which it was applied.
+//! The session guarantees are those of Terry et al., "Session Guarantees for Weakly Consistent Replicated Data" (1994),
+//! for users who do one thing after the other. A read returns everything written in the session, in the order in which
+//! it was applied.
 //!
 //! - *read your writes*: a read shows every write of the session that was acknowledged before;
 //! - *monotonic reads*: a read shows whatever an earlier read of the session showed;

@@ -85,8 +85,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether a read shows the one before, then every write acknowledged since, in order, and nothing else. Nearly all do; the search for
-    /// what is wrong with the others takes time that grows with the square of the session.
+    /// Whether a read shows the one before, then every write acknowledged since, in order, and nothing else. Nearly all
+    /// do; the search for what is wrong with the others takes time that grows with the square of the session.
     fn is_plainly_right(&self, values: &[Value]) -> bool {
         let shown: &[Value] = self.reads.last().map_or(&[], |(_, values)| values);
         let new = self.writes[self.in_order..].iter().map(|(value, _)| value);

@@ -57,9 +57,9 @@ async fn prepare(options: &Options, workspace: &Workspace) -> anyhow::Result<Pre
     Ok(Prepared { backing: Some(Backing { variable, server: Some(server) }), left_out: None })
 }
 
-/// For a response of Redis, and for a connection to it.
+/// How long Redis may take for a response or a connection.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a session is kept that nobody uses.
+/// How long an unused session is kept.
 const LIFETIME_SECONDS: u64 = 3600;
 
 /// The session's keys share a hash tag, so that this works on a cluster too.
@@ -67,8 +67,8 @@ fn keys(token: &str) -> [String; 3] {
     [format!("unstick:{{{token}}}:user"), format!("unstick:{{{token}}}:cart"), format!("unstick:{{{token}}}:places")]
 }
 
-/// Adds a value under the next place. A member of a sorted set is there once: that is what a key means. Without one, the
-/// place makes the member another.
+/// Adds a value under the next place. A member of a sorted set is there once: that is what a key means. Without one,
+/// the place makes the member another.
 const WRITE: &str = "
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local member = ARGV[1]
@@ -87,7 +87,7 @@ struct Redis {
 }
 
 impl Redis {
-    /// Connects, and goes on to connect again whenever the connection is lost.
+    /// Connects, and connects again whenever the connection is lost.
     async fn connect(url: &str) -> Result<Self, Unavailable> {
         let client = redis::Client::open(url).map_err(unavailable)?;
         let config = ConnectionManagerConfig::new()

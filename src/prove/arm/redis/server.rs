@@ -13,30 +13,30 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::prove::arm::{Server, Work};
 
-/// For its start and its end.
+/// How long its start and its end may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A Redis that runs; ends when dropped.
+/// A Redis that runs. Dropping it kills it.
 pub(super) struct RedisServer {
     directory: PathBuf,
     child: Mutex<Child>,
 }
 
 impl RedisServer {
-    /// Whether there is one on this machine.
+    /// Whether `redis-server` is on PATH.
     pub(super) fn is_installed() -> bool {
         let path = std::env::var_os("PATH").unwrap_or_default();
         std::env::split_paths(&path).any(|directory| directory.join("redis-server").is_file())
     }
 
-    /// Starts one.
+    /// Starts one in this directory.
     pub(super) async fn start(directory: PathBuf) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
         let child = Mutex::new(spawn(&directory).await?);
         Ok(Self { directory, child })
     }
 
-    /// Where it is reached.
+    /// The URL under which replicas reach it.
     pub(super) fn url(&self) -> String {
         format!("redis+unix://{}", socket(&self.directory).display())
     }
