@@ -13,7 +13,7 @@ use crate::support::client::{get, read_response};
 use crate::support::tls::Authority;
 use crate::support::{self, SOON, connect, eventually, pool_of, read_to_close, send, text};
 
-fn unstick(args: &[&str]) -> Command {
+pub(crate) fn unstick(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_unstick"));
     command.args(args).stdin(Stdio::null());
     command
@@ -25,7 +25,7 @@ fn output(args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 /// `unstick run`, its log lines at hand; killed when dropped.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     lines: Receiver<String>,
     seen: Vec<String>,
@@ -36,7 +36,7 @@ impl Running {
         Self::of(unstick(&[&["run"], args].concat()))
     }
 
-    fn of(mut command: Command) -> Self {
+    pub(crate) fn of(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let (sender, lines) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -46,7 +46,7 @@ impl Running {
 
     /// Waits for a log line that contains `part`.
     #[track_caller]
-    fn line(&mut self, part: &str) -> String {
+    pub(crate) fn line(&mut self, part: &str) -> String {
         while let Ok(line) = self.lines.recv_timeout(SOON) {
             self.seen.push(line.clone());
             if line.contains(part) {

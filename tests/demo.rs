@@ -33,6 +33,7 @@ struct Demo {
     address: String,
     directory: PathBuf,
     replicas: Vec<(String, u32)>,
+    introduction: String,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -54,8 +55,8 @@ impl Demo {
         let output = BufReader::new(parent.stdout.take().expect("it was piped"));
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let (address, directory, replicas) = (String::new(), PathBuf::new(), Vec::new());
-        let mut demo = Self { parent, lines, address, directory, replicas, _turn: turn };
+        let (address, directory, replicas, introduction) = (String::new(), PathBuf::new(), Vec::new(), String::new());
+        let mut demo = Self { parent, lines, address, directory, replicas, introduction, _turn: turn };
         demo.read_introduction();
         eventually(START, "the page answers", || demo.get("/", "").is_some_and(|page| page.contains("Your cart")));
         demo
@@ -64,6 +65,7 @@ impl Demo {
     fn read_introduction(&mut self) {
         loop {
             let line = self.lines.recv_timeout(START).expect("the introduction is printed to its end");
+            self.introduction.push_str(&format!("{line}\n"));
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
                 ["replica", name, "pid", pid, _] => self.replicas.push((name.into(), pid.parse().expect("a pid"))),
@@ -181,6 +183,27 @@ fn trusting(address: &str, certificate: &Path) -> std::io::Result<TlsClient> {
 fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// A text with every number as 0.
+fn without_numbers(text: &str) -> String {
+    let mut last_is_digit = false;
+    let keep = |c: char| match (c.is_ascii_digit(), std::mem::replace(&mut last_is_digit, c.is_ascii_digit())) {
+        (true, true) => None,
+        (true, false) => Some('0'),
+        (false, _) => Some(c),
+    };
+    text.chars().filter_map(keep).collect()
+}
+
+#[test]
+fn the_introduction_is_that_of_the_readme() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("it is text");
+    let sample = readme.split("```text\n").find(|block| block.starts_with("replica a")).expect("the README shows it");
+    let sample = sample.split("```").next().unwrap_or_default();
+    let demo = Demo::start();
+    let folder = std::env::temp_dir().display().to_string();
+    assert_eq!(without_numbers(&demo.introduction.replace(&folder, "/tmp")), without_numbers(sample));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod balance; // exact counts over all workers
 mod cli; // exit codes, messages, signals
 mod config_files; // config files, good and bad, and what is said of the bad ones
 mod demo; // `unstick demo` as a user sees it
+mod documents; // that the documents say what the program does
 mod drain; // endpoints and listeners that go while answers are on their way
 mod ejection; // what failures in live traffic do to an endpoint
 mod fuzz; // mutated messages from both sides, judged by a strict reader
