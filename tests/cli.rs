@@ -150,7 +150,7 @@ fn bad_usage_ends_with_2_and_says_what_to_do() {
 #[test]
 fn help_teaches() {
     let (code, stdout, _) = output(&["--help"]);
-    for part in ["Examples:", "unstick demo", "SIGHUP reloads", "Exit codes: 0 well", "check"] {
+    for part in ["Examples:", "unstick demo", "SIGHUP reloads", "Exit codes: 0 success", "check"] {
         assert!(stdout.contains(part), "{part} in {stdout}");
     }
     assert!(!stdout.contains("demo-replica"), "hidden");

@@ -18,16 +18,17 @@ use unstick::config::Algorithm;
 const AFTER_HELP: &str = "\
 Examples:
   unstick demo                                            see it work, nothing to set up
-  unstick run -c unstick.toml                             serve; edit the file while it runs
+  unstick run -c unstick.toml                             run the proxy; edit the file meanwhile
   unstick run --listen :8080 --backend 127.0.0.1:3001 --backend 127.0.0.1:3002
   unstick run -c unstick.toml --balance least-connections
   unstick check -c unstick.toml                           say what is wrong with a file
   unstick prove                                           measure that no sticky sessions are needed, in a minute
 
-Signals: SIGHUP reloads, SIGTERM, SIGINT and SIGQUIT drain and end (a second one ends at once), SIGUSR1 reopens log files.
-Exit codes: 0 well, 1 failed or a finding, 2 bad usage or configuration, 3 inconclusive (prove).";
+Signals: SIGHUP reloads the file. SIGTERM, SIGINT and SIGQUIT drain and stop; a second one stops at once. SIGUSR1 opens
+the access log again.
+Exit codes: 0 success, 1 failure or a finding, 2 wrong usage or configuration, 3 inconclusive (prove).";
 
-/// A reverse proxy and load balancer for stateless replicas: no sticky sessions, and proof that none are needed.
+/// A reverse proxy and load balancer for stateless replicas, with proof that they need no sticky sessions.
 #[derive(Debug, Parser)]
 #[command(version, about, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
@@ -37,9 +38,9 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve, until told to stop
+    /// Run the proxy until it is told to stop
     Run(Run),
-    /// Check a config file: one line if it is fine, every problem if it is not
+    /// Check a config file: print one line if it is valid, every problem if it is not
     Check(Check),
     /// Start three replicas of a small shop and the proxy in front of them, and say what to try
     Demo(Demo),
@@ -56,7 +57,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// Config file (TOML); it is watched, and every change is checked and applied while requests go on
+    /// Config file (TOML); it is watched, and every change is checked and applied while requests run
     #[arg(short, long, value_name = "FILE", required_unless_present = "backend", conflicts_with_all = ["backend", "listen", "admin"])]
     pub(crate) config: Option<PathBuf>,
     /// Without a file: address to listen on, such as :8080; may be repeated
@@ -71,7 +72,7 @@ pub(crate) struct Run {
     /// How requests are spread, for every pool, whatever the file says
     #[arg(long, value_name = "ALGORITHM", value_parser = AlgorithmParser)]
     pub(crate) balance: Option<Algorithm>,
-    /// Threads that serve, whatever the file says; one per core by default
+    /// Number of worker threads, whatever the file says; one per core by default
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<NonZeroUsize>,
 }
