@@ -1,11 +1,11 @@
-//! Why the proxy answers in place of the application: one list from cause to status, name and sentence.
+//! Why the proxy responds in place of the application: one list from cause to status, name and sentence.
 
 use http::StatusCode;
 
 use crate::link::error::{LinkError, Phase};
 use crate::link::request_body::BodyFailure;
 
-/// Why the proxy answers in place of the application.
+/// Why the proxy responds in place of the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
     /// The request breaks a rule; the text says which.
@@ -14,7 +14,7 @@ pub(super) enum Cause {
     UnknownCoding,
     /// `CONNECT` or `TRACE`.
     MethodNotAllowed,
-    /// It has more fields than `limits.request_fields`.
+    /// The request has more fields than `limits.request_fields`.
     HeadTooLarge,
     /// The client wants a protocol that is not known here.
     UnknownProtocol,
@@ -34,22 +34,22 @@ pub(super) enum Cause {
     OutOfSockets,
     /// No connection could be opened.
     ConnectFailed,
-    /// A connection stood, but TLS did not come about.
+    /// A connection was established, but no TLS session over it.
     TlsFailed,
-    /// No connection stood in time.
+    /// No connection was established in time.
     ConnectTimeout,
-    /// The endpoint closed the connection without an answer.
+    /// The endpoint closed the connection without a response.
     UpstreamClosed,
     /// What the endpoint sent is not HTTP.
     UpstreamInvalid,
-    /// The endpoint did not answer in time.
+    /// The endpoint did not respond in time.
     UpstreamTimeout,
     /// `timeouts.request` ran out over all attempts.
     RequestTimeout,
 }
 
 impl Cause {
-    /// The answer's status.
+    /// The status of the response.
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
@@ -97,23 +97,23 @@ impl Cause {
     pub(super) fn explanation(self) -> &'static str {
         match self {
             Self::BadRequest(rule) => rule,
-            Self::UnknownCoding => "the only transfer coding that this proxy takes is chunked, once",
-            Self::MethodNotAllowed => "this proxy does not serve CONNECT and TRACE",
+            Self::UnknownCoding => "the only transfer coding that this proxy accepts is a single chunked",
+            Self::MethodNotAllowed => "this proxy does not accept CONNECT and TRACE",
             Self::NoRoute => "no route of this proxy fits the host and path of the request",
             Self::BodyTooLarge => "the request body is larger than this proxy allows",
-            Self::UnknownProtocol => "the only protocol that this proxy takes in a CONNECT is websocket",
-            Self::NoUpgrade => "the replicas speak HTTP/2 only, over which nothing can be upgraded",
+            Self::UnknownProtocol => "the only protocol that this proxy accepts in a CONNECT is websocket",
+            Self::NoUpgrade => "the replicas speak only HTTP/2, which has no upgrades",
             Self::HeadTooLarge => "the request has more header fields than this proxy allows",
             Self::BodyTimeout => "the rest of the request body did not arrive in time",
-            Self::NoEndpoint => "no replica is ready to take this request, try again in a moment",
-            Self::OutOfSockets => "this proxy has no descriptor or port left for a connection, try again in a moment",
-            Self::Overloaded => "all replicas have as many requests as they can take, try again in a moment",
-            Self::ConnectFailed => "no replica accepted a connection, try again in a moment",
-            Self::TlsFailed => "no replica could prove by TLS who it is; the reason is in this proxy's log",
+            Self::NoEndpoint => "no replica is ready to take this request; try again in a moment",
+            Self::OutOfSockets => "this proxy has no descriptor or port left for a connection; try again in a moment",
+            Self::Overloaded => "all replicas have as many requests as they can take; try again in a moment",
+            Self::ConnectFailed => "no replica accepted a connection; try again in a moment",
+            Self::TlsFailed => "no TLS connection to a replica could be established; the log of this proxy says why",
             Self::ConnectTimeout => "no replica accepted a connection in time",
-            Self::UpstreamClosed => "the replica closed the connection before it answered",
-            Self::UpstreamInvalid => "the replica's answer is not valid HTTP",
-            Self::UpstreamTimeout => "the replica did not answer in time",
+            Self::UpstreamClosed => "the replica closed the connection before it responded",
+            Self::UpstreamInvalid => "the replica's response is not valid HTTP",
+            Self::UpstreamTimeout => "the replica did not respond in time",
             Self::RequestTimeout => "the request took longer than this proxy allows",
         }
     }

@@ -1,6 +1,6 @@
 //! Every response that the proxy makes itself.
 //!
-//! Each such answer bears `x-unstick-error: <name>`, so that nobody mistakes it for the application's own.
+//! Each of them carries `x-unstick-error: <name>`, so that nobody mistakes it for the application's own.
 
 use bytes::Bytes;
 use http::header::{
@@ -16,7 +16,7 @@ use super::grpc::{self, GRPC_MESSAGE, GRPC_STATUS};
 /// The header field that names the cause.
 pub(crate) const ERROR_FIELD: HeaderName = HeaderName::from_static("x-unstick-error");
 
-/// Builds the answer: in the words of gRPC for a call, as JSON if the client asks for it, and as text otherwise.
+/// Builds the response: in the words of gRPC for a call, as JSON if the client asks for it, as text otherwise.
 pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, turn: Turn) -> Response<ResponseBody> {
     turn.client().was_answered.set(true);
     if grpc::is_call(request_headers) {
@@ -55,7 +55,7 @@ pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, turn: Turn) -> R
     response
 }
 
-/// Who breaks the rules of a message is not trusted with the place where it ends.
+/// After a malformed message we cannot know where it ends, so the connection is closed.
 fn close_after(cause: Cause, headers: &mut HeaderMap) {
     if matches!(cause, Cause::BadRequest(_) | Cause::UnknownCoding) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -45,10 +45,10 @@ pub(super) fn take_target(parts: &mut Parts) -> Result<Option<Host>, Cause> {
         return Ok(host.map(|value| Host { value, is_field: true }));
     };
     if authority.as_str().contains('@') {
-        return Err(Cause::BadRequest("the request target must not hold a user name"));
+        return Err(Cause::BadRequest("the request target must not contain a user name"));
     }
-    let value =
-        HeaderValue::try_from(authority.as_str()).map_err(|_| Cause::BadRequest("the target's host is invalid"))?;
+    let value = HeaderValue::try_from(authority.as_str())
+        .map_err(|_| Cause::BadRequest("the target's host is not a valid host"))?;
     let origin = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     parts.uri = Uri::from(origin);
     Ok(Some(Host { value, is_field: false }))
