@@ -42,7 +42,7 @@ fn is_duplicate(error: &Error) -> bool {
     error.message() == "duplicate key"
 }
 
-/// Reports what is no TOML. Of several errors in one line all but the first follow from it.
+/// Reports syntax errors. Of several in one line only the first: the others follow from it.
 fn syntax(errors: &[Error], text: &str, sink: &Sink<'_>) {
     let mut last_line = 0;
     for error in errors {
@@ -50,7 +50,7 @@ fn syntax(errors: &[Error], text: &str, sink: &Sink<'_>) {
         let (line, _) = sink.place(span.start);
         if is_duplicate(error) {
             let key = text.get(span.clone()).unwrap_or_default();
-            sink.report(span, format!("`{key}` is there already"), Some("leave one of them out".into()));
+            sink.report(span, format!("`{key}` is already defined"), Some("remove one of the two".into()));
         } else if line != last_line {
             last_line = line;
             sink.report(span, error.message(), None);
@@ -72,7 +72,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
     top.missing("listen", 0..0, "there is no listener", "add [listen.web] with address = \"0.0.0.0:8080\"");
     top.missing("pool", 0..0, "there is no pool", "add [pool.app] with backends = [\"127.0.0.1:3000\"]");
     if pools.len() > 1 {
-        let message = "there are several pools, but no route says which requests each serves";
+        let message = "there are several pools, but no route says which requests go to which";
         top.missing("route", 0..0, message, "add [[route]] with host or path, and pool");
     }
     Some(Config {

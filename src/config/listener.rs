@@ -22,11 +22,11 @@ pub(super) fn read_all(top: &Section<'_>) -> Vec<Listener> {
         if let (true, true, Some(value)) =
             (proxy_protocol != AcceptProxy::Off, trusted_proxies.is_empty(), section.get("proxy_protocol"))
         {
-            let help = "add trusted_proxies = [\"10.0.0.0/8\"]: anybody else could say to be anybody";
+            let help = "add trusted_proxies = [\"10.0.0.0/8\"]: otherwise any client could claim any address";
             value.report(format!("{} without trusted_proxies", value.key), Some(help.into()));
         }
         if let (Some(_), Some(value)) = (redirect_to_https, section.get("tls")) {
-            let help = "redirect_to_https is for the listener without tls, which sends its clients to the one with it";
+            let help = "redirect_to_https is for a listener without tls, which sends its clients to the one with tls";
             value.report(format!("{} has tls and redirect_to_https", section.name), Some(help.into()));
         }
         let message = format!("{} has no address", section.name);
@@ -38,12 +38,12 @@ pub(super) fn read_all(top: &Section<'_>) -> Vec<Listener> {
             && address.tcp().is_none()
             && !trusted_proxies.iter().any(|trusted| trusted.contains(&local))
         {
-            let help = "add \"127.0.0.1\" to trusted_proxies: who comes over a Unix socket counts as that";
-            value.report(format!("{} trusts nobody who comes over a Unix socket", section.name), Some(help.into()));
+            let help = "add \"127.0.0.1\" to trusted_proxies: clients of a Unix socket count as that";
+            value.report(format!("{} does not trust the clients of its Unix socket", section.name), Some(help.into()));
         }
         if let (Some(_), Some(value)) = (address.tcp(), section.get("unix_mode")) {
             let help = "leave it out, or listen on a Unix socket: address = \"unix:/run/unstick.sock\"";
-            value.report(format!("{} means nothing to an address in TCP", value.key), Some(help.into()));
+            value.report(format!("{} does not apply to a TCP address", value.key), Some(help.into()));
         }
         if let Some(other) =
             listeners.iter().find(|other| other.address == address && address.tcp().is_none_or(|tcp| tcp.port() != 0))
@@ -85,8 +85,8 @@ fn tls(section: &Section<'_>) -> Option<Tls> {
     let required = section.parsed("client_auth", |text| one_of(text, &[("required", true), ("optional", false)]));
     section.finish();
     if let (None, Some(value)) = (&ca, section.get("client_auth")) {
-        let help = "add client_ca = \"ca.pem\", with the certificates that clients' ones must be signed by";
-        value.report(format!("{} means nothing without client_ca", value.key), Some(help.into()));
+        let help = "add client_ca = \"ca.pem\", with the authorities that sign the certificates of your clients";
+        value.report(format!("{} has no effect without client_ca", value.key), Some(help.into()));
     }
     let certificates = std::iter::once(first).chain(others).collect::<Option<_>>()?;
     let client_ca = ca.map(|file| ClientCa { file, required: required.unwrap_or(true) });

@@ -43,7 +43,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Pool> {
         );
     }
     if let (Some(_), Some(Protocol::H2c), Some(value)) = (proxy_protocol, known, section.get("proxy_protocol")) {
-        let help = "leave one of them out: a connection of HTTP/2 serves many clients, and the header names one";
+        let help = "remove one of the two: a connection of HTTP/2 serves many clients, and the header names one";
         value.report(format!("{} in a pool with protocol = \"h2c\"", value.key), Some(help.into()));
     }
     if backends.is_empty() {
@@ -131,7 +131,7 @@ fn retry(section: &Section<'_>) -> Retry {
 fn status_of_an_unwell_replica(value: &Value<'_>) -> Option<u16> {
     let status = value.integer().filter(|status| matches!(status, 502..=504));
     if status.is_none() {
-        let help = "any other status is the application's own answer, which another replica would give too";
+        let help = "any other status is the application's own response, which another replica would give too";
         value.report("on_status is a list of 502, 503, 504", Some(help.into()));
     }
     status.map(|status| status as u16)
@@ -143,7 +143,7 @@ fn backends(section: &Section<'_>) -> Vec<Backend> {
     let mut add = |backend: Backend, value: &Value<'_>| {
         let line = value.sink.place(value.span.start).0;
         if let Some((_, first)) = backends.iter().find(|(other, _)| other.address == backend.address) {
-            let help = "leave one of them out; weight = 2 gives a backend twice the traffic".to_owned();
+            let help = "remove one of the two; weight = 2 gives a backend twice the traffic".to_owned();
             value.report(format!("{} is in this pool already, in line {first}", backend.address), Some(help));
         }
         backends.push((backend, line));
@@ -219,7 +219,7 @@ fn health(section: &Section<'_>, protocol: Option<Protocol>) -> Option<HealthChe
     let mean_nothing = |keys: &[&(&str, Option<Value<'_>>)], kind: &str, other: &str| {
         for (key, value) in keys {
             if let Some(value) = value {
-                let message = format!("`{key}` means nothing to a health check of kind \"{kind}\"");
+                let message = format!("`{key}` does not apply to a health check of kind \"{kind}\"");
                 value.report(message, Some(format!("leave it out, or write kind = \"{other}\"")));
             }
         }
@@ -273,7 +273,7 @@ fn status(value: &Value<'_>) -> Option<(u16, u16)> {
         DeValue::Integer(code) => {
             let range = value.integer().and_then(|code| values::status_range(&code.to_string()).ok());
             if range.is_none() {
-                value.report(format!("{}: {code} is no HTTP status", value.key), None);
+                value.report(format!("{}: {code} is not an HTTP status", value.key), None);
             }
             range
         }

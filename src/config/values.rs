@@ -27,7 +27,7 @@ fn unix_socket(text: &str) -> Option<Result<Address, String>> {
     Some(if is_absolute {
         Ok(Address::Unix(Path::new(file).into()))
     } else {
-        Err(format!("`{text}` is no Unix socket; {help}"))
+        Err(format!("`{text}` is not a Unix socket; {help}"))
     })
 }
 
@@ -36,7 +36,7 @@ pub(super) fn file_mode(text: &str) -> Result<u32, String> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|_| {
         matches!(text.trim_start_matches('0').len(), 3) && text.bytes().all(|digit| digit.is_ascii_digit())
     });
-    mode.ok_or_else(|| format!("`{text}` is no file mode; write three octal digits, as in \"660\""))
+    mode.ok_or_else(|| format!("`{text}` is not a file mode; write three octal digits, as in \"660\""))
 }
 
 /// Address of the admin port, or of a listener in TCP: `:8080`, `127.0.0.1:8080`, `[::1]:80`, `localhost:8080`.
@@ -49,7 +49,7 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     }
     text.parse().map_err(|_| {
         let help = if text.contains("://") {
-            "leave the scheme away, as in \"0.0.0.0:8080\""
+            "leave out the scheme, as in \"0.0.0.0:8080\""
         } else {
             "write \"0.0.0.0:8080\", \":8080\" or \"[::]:8080\""
         };
@@ -89,7 +89,7 @@ pub(super) fn backend_address(text: &str) -> Result<BackendAddress, String> {
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return if address.port() == 0 {
-            Err(format!("`{text}`: port 0 is no port"))
+            Err(format!("`{text}`: port 0 is not a port"))
         } else {
             Ok(BackendAddress::Socket(address))
         };
@@ -98,7 +98,7 @@ pub(super) fn backend_address(text: &str) -> Result<BackendAddress, String> {
     match text.parse() {
         Ok(IpAddr::V4(_)) => return Err(needs_port()),
         Ok(IpAddr::V6(_)) => {
-            let example = "an IPv6 address stands in brackets, as in \"[::1]:80\"";
+            let example = "write an IPv6 address in brackets, as in \"[::1]:80\"";
             return Err(format!("`{text}` needs a port; {example}"));
         }
         Err(_) => {}
