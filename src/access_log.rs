@@ -163,7 +163,7 @@ impl Writer {
                     AccessLogTarget::Stdout => "standard output".to_owned(),
                     AccessLogTarget::File(path) => path.display().to_string(),
                 };
-                tracing::error!("access log: cannot write to {to}: {error}; lines are lost until this is mended");
+                tracing::error!("access log: cannot write to {to}: {error}; lines are lost until this is fixed");
             }
             failing = result.is_err();
         }

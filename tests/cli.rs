@@ -199,7 +199,7 @@ fn signals_reload_and_drain() {
     running.signal(Signal::HUP);
     let refusal = running.line("reload refused");
     assert!(refusal.contains("unstick.toml:1:10"), "{refusal}");
-    assert_eq!(get(address, "/").text(), "b", "the old configuration goes on serving");
+    assert_eq!(get(address, "/").text(), "b", "the old configuration stays in use");
     running.signal(Signal::TERM);
     assert_eq!(running.exit_code(), Some(0));
 }
@@ -221,7 +221,7 @@ fn a_second_signal_ends_at_once() {
         running.signal(name);
         running.line("stopping");
         running.signal(name);
-        running.line("told twice");
+        running.line("a second signal");
         assert_eq!(running.exit_code(), Some(1), "{name:?}");
         read_to_close(&mut client);
     }
@@ -293,7 +293,7 @@ fn a_certificate_that_ends_soon_is_warned_of() {
     std::fs::write(&file, format!("{listen}{}", pool_of(&[backend.address], "", ""))).unwrap();
     let mut proxy = Running::start(&["--config", file.to_str().unwrap()]);
     let line: serde_json::Value =
-        serde_json::from_str(&proxy.line("the certificate ends in 5 days: renew it")).unwrap();
+        serde_json::from_str(&proxy.line("the certificate expires in 5 days: renew it")).unwrap();
     assert_eq!(line["level"], "WARN");
     proxy.signal(Signal::TERM);
     assert_eq!(proxy.exit_code(), Some(0));

@@ -72,8 +72,8 @@ fn what_counts_as_a_pass() {
         ("body = \"ready\"", body(&format!("ready{long}")), ""),
         ("body = \"ready\"", body(&format!("{long}ready")), "the body does not contain \"ready\""),
         ("body = \"ready\"", status(503) + "ready", "status 503"),
-        ("", "garbage\r\n\r\n".to_owned(), "no valid answer: "),
-        ("", String::new(), "no valid answer: "),
+        ("", "garbage\r\n\r\n".to_owned(), "no valid response: "),
+        ("", String::new(), "no valid response: "),
     ] {
         let backend = saying(bytes.clone());
         let app = App::over(&[backend.address], "", &format!("[pool.app.health]\n{keys}"));
@@ -102,7 +102,7 @@ fn an_answer_that_does_not_come_is_a_failure() {
     let silent = Backend::start(|peer| peer.wait_for_close());
     let app = App::over(&[silent.address], "", "[pool.app.health]\ntimeout = \"50ms\"");
     let endpoint = app.endpoint(silent.address).unwrap();
-    assert_eq!((&endpoint["state"], &endpoint["reason"]), (&"unhealthy".into(), &"no answer within 50ms".into()));
+    assert_eq!((&endpoint["state"], &endpoint["reason"]), (&"unhealthy".into(), &"no response within 50ms".into()));
 }
 
 #[test]

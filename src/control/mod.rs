@@ -176,7 +176,7 @@ impl Control {
                 tracing::info!(trigger, "reloaded: {what}{}", flag.unwrap_or_default());
                 self.report_held();
             }
-            Err(why) => tracing::error!(trigger, "reload refused, the old configuration goes on serving: {why}"),
+            Err(why) => tracing::error!(trigger, "reload refused, the old configuration stays in use: {why}"),
         }
         self.publish_listeners();
         self.status.reloaded(trigger, result);
@@ -204,7 +204,7 @@ impl Control {
                 .collect();
             if !held.is_empty() {
                 tracing::warn!(pool = %pool.name, "every endpoint was replaced and no new one has passed its check yet: \
-                    {} go on serving until one does", held.join(", "));
+                    {} stay in use until one does", held.join(", "));
             }
         }
     }
@@ -241,7 +241,10 @@ impl Control {
         let changes = self.live.rebuild();
         self.probers.sync(self.live.shared.load().pools.iter());
         if !changes.is_empty() {
-            tracing::info!("a new endpoint passed its check, those it replaces are let go: {}", changes.join("; "));
+            tracing::info!(
+                "a new endpoint has passed its check, those that it replaces are released: {}",
+                changes.join("; ")
+            );
         }
     }
 
@@ -264,7 +267,7 @@ impl Control {
         self.status.is_ready.store(false, Relaxed);
         let drain = self.live.config.timeouts.drain;
         let open = self.status.loads.total();
-        tracing::info!(connections = open, "stopping: finishing what runs, at most {drain:?}");
+        tracing::info!(connections = open, "stopping: running requests are finished within {drain:?}");
         // First: who finds no file goes elsewhere, who found it is still accepted.
         self.live.listeners.remove_sockets();
         for worker in &self.workers {
@@ -278,11 +281,11 @@ impl Control {
         let ended = tokio::select! {
             () = drained => Ended::Drained,
             () = sleep(drain) => {
-                tracing::warn!(connections = self.status.loads.total(), "time is up, closing what is still open");
+                tracing::warn!(connections = self.status.loads.total(), "the time to drain is over, closing the rest");
                 Ended::Cut
             }
             _ = second_stop(self.signals.as_mut(), &mut orders) => {
-                tracing::warn!(connections = self.status.loads.total(), "told twice, stopping at once");
+                tracing::warn!(connections = self.status.loads.total(), "a second signal, stopping at once");
                 Ended::Cut
             }
         };

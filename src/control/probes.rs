@@ -94,7 +94,7 @@ async fn watch(endpoint: Arc<Endpoint>, check: HealthCheck, speech: Speech, on_v
     loop {
         let verdict = match timeout(check.timeout, probe(&endpoint.address, &check.probe, &speech)).await {
             Ok(verdict) => verdict,
-            Err(_) => Err(format!("no answer within {:?}", check.timeout)),
+            Err(_) => Err(format!("no response within {:?}", check.timeout)),
         };
         let jitter = fastrand::f64() * 2.0 - 1.0;
         let (changed, pause) =
@@ -171,7 +171,7 @@ async fn exchange(
         let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(no_connection)?;
         (Box::pin(async move { sender.send_request(request).await }), Box::pin(connection))
     };
-    let verdict = async { judge(answer.await.map_err(|error| format!("no valid answer: {error}"))?).await };
+    let verdict = async { judge(answer.await.map_err(|error| format!("no valid response: {error}"))?).await };
     let (mut verdict, mut driver) = (pin!(verdict), driver);
     tokio::select! {
         biased;

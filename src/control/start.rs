@@ -194,7 +194,7 @@ fn on_verdict(live: &Live, release: &Rc<Notify>, verdicts: &Rc<Notify>) -> OnVer
         match pool.refresh_mode() {
             Some((_, Mode::FailOpen)) => tracing::error!(pool = %pool.name,
                 "too few endpoints are healthy: all that were probed get requests again"),
-            Some((Mode::FailOpen, _)) => tracing::info!(pool = %pool.name, "healthy endpoints only get requests again"),
+            Some((Mode::FailOpen, _)) => tracing::info!(pool = %pool.name, "only healthy endpoints get requests again"),
             _ => {}
         }
         if pool.can_release_held() {

@@ -83,7 +83,7 @@ impl WorkerEndpoint {
         if let LinkError::Tls(error) = &why
             && self.is_news(&error.to_string())
         {
-            tracing::warn!(%pool, endpoint = %address, "no TLS with an endpoint: {error}");
+            tracing::warn!(%pool, endpoint = %address, "cannot establish TLS with an endpoint: {error}");
         }
         Box::new(Failed { why, back, reused })
     }

@@ -214,7 +214,7 @@ async fn handshake(socket: Rc<Socket>, tls: &ServerTls, protocols: Protocols) ->
             let identity = Identity::of(leaf).ok_or_else(|| refuse("the client's certificate cannot be read"))?;
             // Who resumes with a ticket is not verified again, and the certificate may have ended since.
             if identity.has_ended(SystemTime::now()) {
-                return Err(refuse("the client's certificate has ended"));
+                return Err(refuse("the client's certificate has expired"));
             }
             Proof::Given(identity)
         }

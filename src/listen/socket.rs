@@ -105,7 +105,10 @@ pub(crate) fn set_mode(file: &Path, mode: Option<u32>) -> io::Result<()> {
 fn remove_if_dead(file: &Path) -> io::Result<()> {
     let Ok(metadata) = fs::symlink_metadata(file) else { return Ok(()) };
     if !metadata.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file of this name, and it is no socket"));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "there is a file of this name, and it is not a socket",
+        ));
     }
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     probe.set_nonblocking(true)?;

@@ -94,7 +94,7 @@ impl Certificate {
     fn renewed(&self, files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, String> {
         let (next, now) = (Self::read(files, provider)?, SystemTime::now());
         if next.validity.left(now) == Left::Nothing && self.validity.left(now) != Left::Nothing {
-            return Err(format!("{}: the certificate has ended already", next.validity.file));
+            return Err(format!("{}: the certificate has expired already", next.validity.file));
         }
         Ok(next)
     }
@@ -155,8 +155,8 @@ impl ServerTls {
             }
             files.refused = (!refused.is_empty()).then(|| refused.join("; "));
             match &files.refused {
-                None => tracing::info!(listener, "new certificates serve from now on"),
-                Some(why) => tracing::error!(listener, "new certificates refused, the old ones go on serving: {why}"),
+                None => tracing::info!(listener, "new certificates are in use"),
+                Some(why) => tracing::error!(listener, "new certificates refused, the old ones stay in use: {why}"),
             }
         }
     }
@@ -213,10 +213,10 @@ impl Files {
             let file = &validity.file;
             match validity.left(now) {
                 Left::Enough => {}
-                Left::Days(0) => tracing::warn!(file, "the certificate ends in less than a day: renew it"),
-                Left::Days(1) => tracing::warn!(file, "the certificate ends in one day: renew it"),
-                Left::Days(days) => tracing::warn!(file, "the certificate ends in {days} days: renew it"),
-                Left::Nothing => tracing::error!(file, "the certificate has ended, clients refuse it: renew it"),
+                Left::Days(0) => tracing::warn!(file, "the certificate expires in less than a day: renew it"),
+                Left::Days(1) => tracing::warn!(file, "the certificate expires in one day: renew it"),
+                Left::Days(days) => tracing::warn!(file, "the certificate expires in {days} days: renew it"),
+                Left::Nothing => tracing::error!(file, "the certificate has expired, clients refuse it: renew it"),
             }
         }
     }
@@ -301,7 +301,10 @@ impl Names {
         if is_default {
             self.default.push(Arc::clone(key));
         } else if !has_names {
-            tracing::warn!(file = validity.file, "the certificate names no host (subjectAltName): nobody will get it");
+            tracing::warn!(
+                file = validity.file,
+                "the certificate names no host (subjectAltName): no client will get it"
+            );
         }
     }
 

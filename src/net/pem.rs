@@ -68,8 +68,9 @@ impl Watched {
 pub(crate) fn certified_key(files: &CertificateFiles, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
     let chain = read_certificates(&files.cert)?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| key_problem(&files.key, error))?;
-    CertifiedKey::from_der(chain, key, provider)
-        .map_err(|error| format!("{} and {} do not serve together: {error}", files.cert.display(), files.key.display()))
+    CertifiedKey::from_der(chain, key, provider).map_err(|error| {
+        format!("{} and {} cannot be used together: {error}", files.cert.display(), files.key.display())
+    })
 }
 
 /// A certificate taken apart, also one that does not keep to RFC 5280 in all points.

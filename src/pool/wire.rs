@@ -99,7 +99,7 @@ impl Wire {
                 // An edit that has nothing to do with these files does not fail because of them.
                 let stamps = pem::stamps(files(settings));
                 Ok(Self::Tls(ClientTls::load(settings).map(Arc::new).unwrap_or_else(|why| {
-                    tracing::error!("what was read before goes on serving: {why}");
+                    tracing::error!("what was read before stays in use: {why}");
                     *tls.stamps() = stamps;
                     Arc::clone(tls)
                 })))

@@ -136,7 +136,7 @@ impl Streaming {
             return self.cut(Blame::Nobody, &BodyFailure::Timeout);
         }
         if deadlines.expired(Wait::Upstream) {
-            return self.cut(Blame::Endpoint, &"the endpoint sent no more of its answer in time");
+            return self.cut(Blame::Endpoint, &"the endpoint sent no more of its response in time");
         }
         if !deadlines.is_armed(Wait::Upstream) {
             deadlines.arm_in(Wait::Upstream, self.pace.read_timeout);

@@ -146,7 +146,7 @@ impl Exchange {
     pub(super) fn log_drained(&self) {
         let Some(endpoint) = self.endpoint() else { return };
         let (pool, address, bytes) = (&endpoint.endpoint.pool, &endpoint.endpoint.address, self.bytes);
-        tracing::info!(%pool, endpoint = %address, bytes, "answer ended: the time to drain is over");
+        tracing::info!(%pool, endpoint = %address, bytes, "response ended: the time to drain is over");
     }
 
     /// Says in the log that an answer broke off after its head.
@@ -157,7 +157,7 @@ impl Exchange {
             endpoint = %endpoint.endpoint.address,
             status = self.status.as_u16(),
             bytes = self.bytes,
-            "answer cut short, the client's connection is reset: {why}"
+            "response cut short, the client's connection is reset: {why}"
         );
     }
 

@@ -53,7 +53,7 @@ const WORKER_METRICS: [WorkerMetric; 7] = [
         &cell.connections_refused
     }),
     ("accept_errors", "Failed attempts to accept a connection", |cell| &cell.accept_errors),
-    ("refused_requests", "Requests answered without a pool: no route, or not valid", |cell| &cell.refused),
+    ("refused_requests", "Requests that reached no pool: no route, or not valid", |cell| &cell.refused),
     ("access_log_dropped", "Access-log lines dropped because the queue was full", |cell| &cell.access_log_dropped),
     ("panics", "Connections that ended in a panic; each is a bug", |cell| &cell.panics),
 ];
@@ -65,11 +65,11 @@ const ENDPOINT_METRICS: [EndpointMetric; 3] = [
 ];
 
 const ENDPOINT_GAUGES: [EndpointGauge; 3] = [
-    ("endpoint_in_flight", "Requests under way on an endpoint", |member| f64::from(member.endpoint.in_flight())),
+    ("endpoint_in_flight", "Requests in flight on an endpoint", |member| f64::from(member.endpoint.in_flight())),
     ("endpoint_healthy", "1 if the last verdicts on an endpoint are good", |member| {
         f64::from(u8::from(member.endpoint.health() == Health::Healthy))
     }),
-    ("endpoint_latency_seconds", "Recent time to an answer's head", |member| {
+    ("endpoint_latency_seconds", "Recent time to the response head", |member| {
         member.endpoint.latency().average().as_secs_f64()
     }),
 ];
@@ -116,7 +116,7 @@ fn process(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), f
 
 fn certificates(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let listeners = status.state().tls.clone();
-    let help = "When a certificate ends";
+    let help = "When a certificate expires";
     let mut family =
         encoder.encode_descriptor("certificate_not_after_timestamp_seconds", help, None, MetricType::Gauge)?;
     for (listener, tls) in &listeners {
@@ -125,7 +125,7 @@ fn certificates(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<
             family.encode_family(&labels)?.encode_gauge(&since_epoch(certificate.not_after))?;
         }
     }
-    let help = "1 if the files of a listener's certificates changed and do not serve; the old ones do";
+    let help = "1 if new certificate files of a listener cannot be used; the old ones stay in use";
     let mut family = encoder.encode_descriptor("certificates_refused", help, None, MetricType::Gauge)?;
     for (listener, tls) in &listeners {
         let is_refused = f64::from(u8::from(tls.refused().is_some()));
@@ -139,7 +139,7 @@ fn since_epoch(at: std::time::SystemTime) -> f64 {
 }
 
 fn requests(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-    let help = "Requests by pool and outcome: status class, cut (the answer broke off), client_gone";
+    let help = "Requests by pool and outcome: status class, cut (the response broke off), client_gone";
     let mut family = encoder.encode_descriptor("requests", help, None, MetricType::Counter)?;
     for pool in pools {
         for (index, outcome) in OUTCOMES.iter().enumerate() {
@@ -156,7 +156,7 @@ fn sum(pool: &Pool, counter: impl Fn(&PoolCell) -> &Counter) -> u64 {
 }
 
 fn durations(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-    let help = "From a request's head to the end of the answer";
+    let help = "From a request's head to the end of the response";
     let mut family = encoder.encode_descriptor("request_duration_seconds", help, None, MetricType::Histogram)?;
     for pool in pools {
         let histogram = HistogramSum::of(pool.shared.cells.iter().map(|cell| &cell.duration));

@@ -36,7 +36,7 @@ const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
 const TEXT: &str = "text/plain; charset=utf-8";
 const INDEX: &str = "unstick admin\n\n\
     /healthz  the process lives\n\
-    /readyz   it serves: 503 before the first health verdicts and while it drains\n\
+    /readyz   it takes requests: 503 before the first health verdicts and while it drains\n\
     /status   listeners, pools, endpoints, last reload, as JSON\n\
     /metrics  for Prometheus\n";
 
@@ -85,7 +85,7 @@ async fn connection(stream: TcpStream, status: Arc<Status>) {
 
 fn answer(request: &Request<Incoming>, status: &Arc<Status>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "the admin port only answers GET\n".into());
+        let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "the admin port takes only GET\n".into());
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
