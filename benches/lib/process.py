@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-UNSTICK = ROOT / "target" / "release" / "unstick"
+UNSTICK = ROOT / "target" / "dist" / "unstick"
 os.environ["PATH"] += ":/usr/sbin"  # where Debian keeps nginx and haproxy, and users often do not look
 
 
@@ -36,7 +36,7 @@ def need_unstick(path: Path) -> Path:
     """A binary with a slash in its path, so that no other `unstick` on PATH is measured by accident."""
     path = Path(path).resolve()
     if not os.access(path, os.X_OK):
-        fail_setup(f"{path} does not exist: cargo build --release")
+        fail_setup(f"{path} does not exist: cargo build --profile dist")
     return path
 
 
