@@ -17,6 +17,7 @@ mod grpc; // calls of all kinds, deadlines, errors, health checks
 mod h2; // HTTP/2 from clients: translation, flow control, hostile frames
 mod h2_upstream; // replicas that speak HTTP/2 or TLS
 mod health; // probes, verdicts, the admin port
+mod house; // walls between rooms, and that the architecture names what exists
 mod http1; // framing, header fields, streaming
 mod keep_alive; // connections that the replica closes while they are unused
 mod moments; // faults at every single byte of an exchange
