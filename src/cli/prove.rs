@@ -21,15 +21,16 @@ Examples:
   unstick prove --arms jwt,database --events crash,rolling --users 300
   unstick prove --users 300 --seed 7                      more sessions, smaller bounds
 
-Exit codes: 0 all predictions held, 1 one did not (which, with a counterexample), 2 bad usage, 3 inconclusive: the arm that must
-fail did not, too few samples, a store is not there, a process did not do what it was told, or it was interrupted.";
+Exit codes: 0 all predictions held, 1 one did not (it is printed with a counterexample), 2 wrong usage, 3 inconclusive: the
+arm that must fail did not, there were too few samples, a store is missing, a process did not do what it was told, or the
+run was interrupted.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Prove {
     /// Users at one time, in each arm
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(10..=10_000))]
     pub(crate) users: u32,
-    /// Replicas at the beginning of most events
+    /// Replicas at the start of most events
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = replicas)]
     pub(crate) replicas: usize,
     /// How long the chosen events take together, such as 45s or 10m
@@ -38,7 +39,7 @@ pub(crate) struct Prove {
     /// How long a user pauses between two steps, on average
     #[arg(long, value_name = "TIME", default_value = "160ms", value_parser = unstick::config::duration)]
     pub(crate) pause: Duration,
-    /// Everything random is drawn from this
+    /// Seed of everything that is random
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
     /// Which arms, separated by commas; all by default
@@ -53,7 +54,7 @@ pub(crate) struct Prove {
     /// Write every figure to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Every step of every user goes into the JSON too
+    /// Write every step of every user into the JSON too
     #[arg(long, requires = "json")]
     pub(crate) history: bool,
     /// Write a page with charts to this file; it needs no network
@@ -90,5 +91,9 @@ fn replicas(text: &str) -> Result<usize, String> {
 /// The same spelling as in the config file.
 fn duration(text: &str) -> Result<Duration, String> {
     let duration = unstick::config::duration(text)?;
-    if duration < Duration::from_secs(5) { Err("5s at least: less shows nothing".into()) } else { Ok(duration) }
+    if duration < Duration::from_secs(5) {
+        Err("at least 5s: a shorter run shows nothing".into())
+    } else {
+        Ok(duration)
+    }
 }
