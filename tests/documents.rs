@@ -10,9 +10,9 @@ use http::StatusCode;
 use unstick::config;
 
 use crate::cli::{Running, unstick};
-use crate::support::client::get;
+use crate::support::client::exchange;
 use crate::support::tls::Authority;
-use crate::support::{App, pool_of, text};
+use crate::support::{App, connect, pool_of, text};
 
 /// The README is read to its end only as long as it is short.
 const README_BYTES_MAX: usize = 12 * 1024;
@@ -67,7 +67,8 @@ fn block(document: &str, language: &str, part: &str) -> String {
 fn rows(document: &str, heading: &str) -> Vec<Vec<String>> {
     let section = document.split(&format!("\n## {heading}\n")).nth(1).unwrap_or_else(|| panic!("no {heading}"));
     let section = section.split("\n## ").next().unwrap_or_default();
-    let lines = section.lines().filter_map(|line| line.strip_prefix('|')?.strip_suffix('|'));
+    let lines = section.lines().filter(|line| !line.starts_with("|---"));
+    let lines = lines.filter_map(|line| line.strip_prefix('|')?.strip_suffix('|'));
     lines.map(|line| line.split('|').map(|cell| cell.trim().replace('`', "")).collect()).collect()
 }
 
@@ -195,7 +196,7 @@ fn errors_look_as_the_readme_shows() {
     let (head, body) = sample.split_once("\n\n").unwrap();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let app = App::over(&[nobody], "", "");
-    let response = get(app.address, "/");
+    let response = exchange(&mut connect(app.address), "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
     assert_eq!(response.text(), body);
     let fields = |head: &str| -> BTreeSet<String> {
         head.lines().filter(|line| !line.is_empty() && !line.starts_with("date: ")).map(str::to_owned).collect()
