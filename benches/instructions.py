@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""User instructions per request, counted by callgrind: unlike seconds they are the same on a busy machine.
+
+Without --gate or --record it measures a binary, with --old two of them. With --gate it builds the tree; exit code 1
+says that a plain request takes more instructions than the figures that are checked in (instructions.json) allow.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from lib import recorded
+from lib.callgrind import Callgrind, Thread, need_callgrind
+from lib.process import UNSTICK, Children, findings, free_port, need_unstick, wait_until
+from lib.steps import Http1, Http2, Replicas, exchange
+
+PLAIN = "HTTP/1.1 request"
+KINDS = {PLAIN: (Http1, "/"), "HTTP/2 request": (Http2, "/"), "64 KiB response": (Http1, "/64k")}
+WARM_UP = 100  # requests of each kind that are not counted
+REST = 2  # seconds
+LIMIT = 1.02  # times the recorded figure
+WORKER = "unstick-0"  # the name of its thread
+CONFIG = """
+workers = 1
+[listen.web]
+address = "127.0.0.1:{port}"
+[admin]
+address = "off"
+[pool.app]
+backends = {backends}
+"""
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--unstick", type=Path, default=UNSTICK, metavar="PATH")
+    parser.add_argument("--old", type=Path, metavar="PATH", help="measure this binary too, and print the ratio")
+    parser.add_argument("--starts", type=int, default=3, help="processes of each binary (3)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each kind in each process (3)")
+    parser.add_argument("--requests", type=int, default=200, help="requests of a round (200)")
+    parser.add_argument("--gate", action="store_true", help="build the tree, compare it with instructions.json")
+    parser.add_argument("--record", action="store_true", help="build the tree, write its figures to instructions.json")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    args = parser.parse_args()
+    if min(args.starts, args.rounds, args.requests) < 1:
+        parser.error("--starts, --rounds and --requests must be at least 1")
+    return args
+
+
+@dataclass
+class Figure:
+    """Instructions per request of all rounds of one kind."""
+
+    rounds: list[float]
+
+    @property
+    def count(self) -> float:
+        return median(self.rounds)
+
+    @property
+    def noise(self) -> float:
+        """From the lowest to the highest round, as a share."""
+        return (max(self.rounds) - min(self.rounds)) / self.count
+
+
+def start(children: Children, tmp: Path, binary: Path, port: int, replicas: Replicas) -> Callgrind:
+    """A proxy under callgrind with one worker, without health checks, admin port and access log."""
+    config = Path(tempfile.mkdtemp(dir=tmp)) / "unstick.toml"
+    config.write_text(CONFIG.format(port=port, backends=json.dumps(replicas.addresses)))
+    log = config.with_name("log")
+    proxy = Callgrind(children, tmp, [binary, "run", "-c", config], log)
+
+    def serves() -> bool:
+        if proxy.process.poll() is not None:
+            raise RuntimeError(f"{binary} ended with {proxy.process.returncode}:\n{log.read_text()[-2000:]}")
+        return "serving web on" in log.read_text()
+
+    wait_until(serves, 60, f"{binary} serves")
+    return proxy
+
+
+class Bench:
+    """One process that is being measured."""
+
+    def __init__(self, children: Children, tmp: Path, binary: Path, stack: ExitStack) -> None:
+        self._replicas, self._port = Replicas(stack), free_port()
+        self._proxy = start(children, tmp, binary, self._port, self._replicas)
+        self._worker = Thread(self._proxy.pid, WORKER)
+        self._number = ""  # callgrind's of the same thread
+        self._per_second = 0.0
+
+    def _play(self, client: Http1 | Http2, path: str, requests: int) -> float:
+        """Instructions of the worker for each of `requests`."""
+        begin = time.monotonic()
+        for _ in range(requests):
+            exchange(client, self._replicas, path, self._worker.wait_until_it_rests)
+        seconds, threads = time.monotonic() - begin, self._proxy.taken()
+        self._number = self._number or max(threads, key=threads.get)
+        return (threads[self._number] - seconds * self._per_second) / requests
+
+    def _learn_what_the_clock_costs(self) -> None:
+        """What the worker does without a request, now and then: the more often, the longer requests take."""
+        begin = time.monotonic()
+        time.sleep(REST)
+        threads = self._proxy.taken()
+        self._per_second = threads[self._number] / (time.monotonic() - begin)
+
+    def run(self, args: argparse.Namespace) -> dict[str, list[float]]:
+        """The rounds of each kind."""
+        found = {}
+        for kind, (client_of, path) in KINDS.items():
+            with ExitStack() as stack:  # a connection that is not used any more costs something a second later
+                client = client_of(stack, self._port)
+                if not self._per_second:
+                    self._play(client, path, WARM_UP)
+                    self._learn_what_the_clock_costs()
+                self._play(client, path, WARM_UP)
+                found[kind] = [self._play(client, path, args.requests) for _ in range(args.rounds)]
+        return found
+
+
+def measure(args: argparse.Namespace, binary: Path) -> dict[str, Figure]:
+    """All kinds, over several processes: each has another seed for its hash tables."""
+    binary = need_unstick(binary)
+    figures = {kind: Figure([]) for kind in KINDS}
+    for _ in range(args.starts):
+        with ExitStack() as stack:
+            tmp = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="unstick-instructions-")))
+            children = stack.enter_context(Children())
+            for kind, rounds in Bench(children, tmp, binary, stack).run(args).items():
+                figures[kind].rounds += rounds
+    return figures
+
+
+def show(args: argparse.Namespace, figures: dict[str, Figure], old: dict[str, float]) -> None:
+    """The table; `old` are the figures to compare with, if there are any."""
+    if args.json:
+        rows = ((kind, figure.count, figure.noise, old.get(kind)) for kind, figure in figures.items())
+        print(json.dumps([dict(zip(("kind", "instructions", "noise", "old"), row)) for row in rows], indent=2))
+        return
+    print(f"{'instructions':<18} {'each':>9} {'noise':>8}" + (f" {'old':>9} {'ratio':>7}" if old else ""))
+    for kind, figure in figures.items():
+        against = f" {old[kind]:>9.0f} {figure.count / old[kind]:>7.4f}" if old else ""
+        print(f"{kind:<18} {figure.count:>9.0f} {100 * figure.noise:>6.2f} %{against}")
+
+
+def counts(figures: dict[str, Figure]) -> dict[str, float]:
+    return {kind: figure.count for kind, figure in figures.items()}
+
+
+def reference(args: argparse.Namespace) -> dict[str, float]:
+    """The figures that are checked in; where they are of another machine, those of the same commit on this one."""
+    record, here = recorded.load(), recorded.environment()
+    differs = [name for name in here if here[name] != record["environment"].get(name)]
+    if not differs:
+        return record["instructions"]
+    commit = recorded.commit()
+    print(f"the figures are of another machine ({', '.join(differs)}): building their commit {commit[:12]}", flush=True)
+    with tempfile.TemporaryDirectory(dir=recorded.TARGET) as keep:
+        return counts(measure(args, recorded.build_commit(commit, Path(keep) / "unstick")))
+
+
+def gate(args: argparse.Namespace) -> int:
+    figures = measure(args, recorded.build())
+    old = reference(args)
+    show(args, figures, old)
+    ratio = figures[PLAIN].count / old[PLAIN]
+    if ratio > LIMIT:
+        print(f"FAILED: a plain request takes {100 * (ratio - 1):.1f} % more instructions than recorded, allowed are "
+              f"{100 * (LIMIT - 1):g} %. If it must: benches/instructions.py --record, and say in the commit why")
+        return 1
+    if ratio < 2 - LIMIT:
+        print("fewer than recorded: benches/instructions.py --record, so that they stay fewer")
+    return 0
+
+
+def main() -> int:
+    args = arguments()
+    need_callgrind()
+    with findings():
+        if args.gate:
+            return gate(args)
+        figures = measure(args, recorded.build() if args.record else args.unstick)
+        old = counts(measure(args, args.old)) if args.old else {}
+        show(args, figures, old)
+        if args.record:
+            recorded.save(counts(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
