@@ -4,6 +4,8 @@
 
 mod access;
 mod attempts;
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod body;
 mod cause;
 pub mod client;

@@ -1,0 +1,155 @@
+//! What a request needs besides moving bytes: finding its pool, picking an endpoint, preparing the header fields.
+//!
+//! `cargo bench --features bench`; see README.md beside this file.
+
+use std::hint::black_box;
+use std::net::IpAddr;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use unstick::config::model::{Algorithm, HostPattern, PathPattern};
+use unstick::pool::balance::{Balance, Candidates, Dice};
+use unstick::proxy::bench::Fields;
+use unstick::snapshot::routes::Routes;
+
+criterion_group!(parts, routes, picks, fields);
+criterion_main!(parts);
+
+/// A table of 100 hosts with three routes each, and one for all other hosts.
+fn routes(criterion: &mut Criterion) {
+    let mut list = vec![(HostPattern::Any, PathPattern::Prefix("/".into()))];
+    for number in 0..100 {
+        let name = format!("shop-{number}.example.com");
+        for path in ["/", "/api", "/api/v2/orders"] {
+            list.push((HostPattern::Exact(name.clone()), PathPattern::Prefix(path.into())));
+        }
+    }
+    list.push((HostPattern::Below("example.net".into()), PathPattern::Prefix("/".into())));
+    let table = |list: &[(HostPattern, PathPattern)]| {
+        Routes::new(list.iter().enumerate().map(|(pool, (host, path))| (host, path, pool)))
+    };
+    let (one, many) = (table(&list[..1]), table(&list));
+    let mut group = criterion.benchmark_group("routes");
+    for (name, routes, host, path) in [
+        ("one route", &one, "shop-7.example.com", "/api/v2/orders/1"),
+        ("exact host", &many, "shop-7.example.com", "/api/v2/orders/1"),
+        ("exact host, upper case and port", &many, "Shop-7.Example.com:8080", "/cart"),
+        ("wildcard", &many, "a.example.net", "/"),
+        ("any host", &many, "other.example.org", "/"),
+    ] {
+        group.bench_function(name, |bencher| bencher.iter(|| routes.find(black_box(host), black_box(path))));
+    }
+    group.finish();
+}
+
+/// Endpoints of different weights and loads; one of four is not eligible.
+struct Endpoints(u32);
+
+impl Candidates for Endpoints {
+    fn count(&self) -> usize {
+        self.0 as usize
+    }
+    fn eligible(&self, index: usize) -> bool {
+        index % 4 != 3
+    }
+    fn weight(&self, index: usize) -> u32 {
+        1 + index as u32 % 3
+    }
+    fn in_flight(&self, index: usize) -> u32 {
+        index as u32 * 7 % 11
+    }
+    fn failure_load(&self, _: usize) -> u32 {
+        0
+    }
+    fn latency_ns(&self, index: usize) -> u64 {
+        1_000_000 + index as u64 * 7_919 % 1_000
+    }
+}
+
+struct Chance {
+    random: fastrand::Rng,
+    turns: u64,
+}
+
+impl Dice for Chance {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.random.u64(..bound)
+    }
+    fn turn(&mut self) -> u64 {
+        self.turns += 1;
+        self.turns
+    }
+}
+
+fn picks(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("picks");
+    for &algorithm in Algorithm::ALL {
+        for count in [3, 100] {
+            let endpoints = Endpoints(count);
+            let weights: Vec<u32> = (0..endpoints.count()).map(|index| endpoints.weight(index)).collect();
+            let balance = Balance::new(algorithm, &weights);
+            let mut chance = Chance { random: fastrand::Rng::with_seed(1), turns: 0 };
+            group.bench_function(BenchmarkId::new(algorithm.to_string(), count), |bencher| {
+                bencher.iter(|| balance.pick(black_box(&endpoints), &mut chance));
+            });
+        }
+    }
+    group.finish();
+}
+
+/// What curl sends besides `Host`.
+const CURL: &[(&str, &str)] = &[("host", "shop.example.com"), ("user-agent", "curl/8.5.0"), ("accept", "*/*")];
+/// What a browser sends.
+const BROWSER: &[(&str, &str)] = &[
+    ("host", "shop.example.com"),
+    ("connection", "keep-alive"),
+    ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+    ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+    ("accept-language", "en-US,en;q=0.5"),
+    ("accept-encoding", "gzip, deflate, br, zstd"),
+    ("referer", "https://shop.example.com/"),
+    ("cookie", "cart=0123456789abcdef0123456789abcdef; theme=dark"),
+    ("sec-fetch-dest", "document"),
+    ("sec-fetch-mode", "navigate"),
+    ("upgrade-insecure-requests", "1"),
+];
+/// What a replica answers.
+const RESPONSE: &[(&str, &str)] = &[
+    ("server", "replica"),
+    ("date", "Thu, 01 Jan 2026 00:00:00 GMT"),
+    ("content-type", "text/html; charset=utf-8"),
+    ("content-length", "129"),
+    ("connection", "keep-alive"),
+    ("keep-alive", "timeout=5"),
+    ("cache-control", "no-store"),
+];
+
+fn header_map(fields: &'static [(&'static str, &'static str)]) -> HeaderMap {
+    let field = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+    fields.iter().map(field).collect()
+}
+
+fn fields(criterion: &mut Criterion) {
+    let client = Fields::of_client(IpAddr::from([192, 0, 2, 7]));
+    let host = HeaderValue::from_static("shop.example.com");
+    let mut group = criterion.benchmark_group("fields");
+    for (name, fields) in [("request of curl", CURL), ("request of a browser", BROWSER)] {
+        let headers = header_map(fields);
+        group.bench_function(name, |bencher| {
+            let prepare = |mut headers: HeaderMap| {
+                client.prepare_request(&mut headers, host.clone());
+                headers
+            };
+            bencher.iter_batched(|| headers.clone(), prepare, BatchSize::SmallInput);
+        });
+    }
+    let headers = header_map(RESPONSE);
+    group.bench_function("response", |bencher| {
+        let prepare = |mut headers: HeaderMap| {
+            client.prepare_response(&mut headers);
+            headers
+        };
+        bencher.iter_batched(|| headers.clone(), prepare, BatchSize::SmallInput);
+    });
+    group.finish();
+}

@@ -1,0 +1,32 @@
+//! What the benchmarks call of this room; they see only what is public. Built with the feature `bench`.
+
+use std::net::IpAddr;
+
+use http::Version;
+use http::header::{HeaderMap, HeaderValue};
+
+use super::headers::{self, Forwarding, Seen};
+use super::identity::Proof;
+use super::target::Host;
+
+/// The fields of messages of one client connection.
+#[derive(Debug)]
+pub struct Fields(Forwarding);
+
+impl Fields {
+    /// A client at `peer` that nobody trusts, over HTTP/1.1 in plain text.
+    pub fn of_client(peer: IpAddr) -> Self {
+        Self(Forwarding::new(peer, false, false, Proof::NotAskedFor))
+    }
+
+    /// What a request to `host` goes through.
+    pub fn prepare_request(&self, headers: &mut HeaderMap, host: HeaderValue) {
+        let seen = Seen::of(headers);
+        headers::prepare_request(headers, seen, Version::HTTP_11, Host { value: host, is_field: true }, &self.0);
+    }
+
+    /// What a response goes through.
+    pub fn prepare_response(&self, headers: &mut HeaderMap) {
+        headers::prepare_response(headers);
+    }
+}
