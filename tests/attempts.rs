@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::support::backend::{Backend, answer};
 use crate::support::client::{exchange, get};
-use crate::support::{App, connect, pool_of, send};
+use crate::support::{App, connect, send};
 
 /// An address where nobody listens.
 fn nobody() -> SocketAddr {
@@ -30,7 +30,7 @@ fn mute() -> (Backend, Arc<AtomicUsize>) {
 #[test]
 fn a_refused_connection_moves_any_method_to_another_endpoint() {
     let backend = Backend::named("a");
-    let app = App::over(&[nobody(), nobody(), backend.address], "", "");
+    let app = App::over(&[nobody(), nobody(), backend.address]);
     for method in ["GET", "POST", "DELETE", "PATCH"] {
         let request = format!("{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
         for _ in 0..6 {
@@ -47,11 +47,11 @@ fn a_refused_connection_is_no_attempt_while_there_are_other_endpoints() {
     let backend = Backend::named("a");
     let mut addresses: Vec<_> = (0..7).map(|_| nobody()).collect();
     addresses.push(backend.address);
-    let app = App::over(&addresses, "eject.failures = 0\n[pool.app.retry]\nattempts = 1", "");
+    let app = App::builder(&addresses).pool("eject.failures = 0\n[pool.app.retry]\nattempts = 1").start();
     for _ in 0..24 {
         assert_eq!(get(app.address, "/").text(), "a");
     }
-    let dead = App::over(&addresses[..7], "eject.failures = 0", "");
+    let dead = App::builder(&addresses[..7]).pool("eject.failures = 0").start();
     assert_eq!(get(dead.address, "/").field("x-unstick-error"), Some("connect-failed"));
     assert_eq!(dead.metric("unstick_retries_total{pool=\"app\"}"), 8.0, "each once, and two more attempts");
 }
@@ -59,7 +59,7 @@ fn a_refused_connection_is_no_attempt_while_there_are_other_endpoints() {
 #[test]
 fn an_unanswered_get_moves_to_another_endpoint_and_a_post_does_not() {
     let ((mute, count), backend) = (mute(), Backend::named("a"));
-    let app = App::over(&[mute.address, backend.address], "eject.failures = 0", "");
+    let app = App::builder(&[mute.address, backend.address]).pool("eject.failures = 0").start();
     for _ in 0..10 {
         assert_eq!(get(app.address, "/").text(), "a");
     }
@@ -76,7 +76,7 @@ fn an_unanswered_get_moves_to_another_endpoint_and_a_post_does_not() {
 fn a_request_is_tried_three_times_at_most() {
     let mutes: Vec<_> = (0..5).map(|_| mute()).collect();
     let addresses: Vec<_> = mutes.iter().map(|(backend, _)| backend.address).collect();
-    let app = App::over(&addresses, "", "");
+    let app = App::over(&addresses);
     let response = get(app.address, "/");
     assert_eq!((response.status, response.field("x-unstick-error")), (502, Some("upstream-closed")));
     let tried: Vec<usize> = mutes.iter().map(|(_, count)| count.load(Relaxed)).collect();
@@ -93,7 +93,7 @@ fn a_stale_connection_is_replaced_by_a_fresh_one() {
             peer.stream.shutdown(Shutdown::Both).ok();
         }
     });
-    let app = App::start_with(&pool_of(&[backend.address], "", ""), 1);
+    let app = App::builder(&[backend.address]).workers(1).start();
     let mut client = connect(app.address);
     for _ in 0..50 {
         let get = exchange(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -104,10 +104,11 @@ fn a_stale_connection_is_replaced_by_a_fresh_one() {
 
 #[test]
 fn a_pool_whose_endpoints_are_all_dead_says_so() {
-    let app = App::over(&[nobody(), nobody()], "", "");
+    let app = App::over(&[nobody(), nobody()]);
     let response = get(app.address, "/");
     assert_eq!((response.status, response.field("x-unstick-error")), (502, Some("connect-failed")));
-    let app = App::over(&[nobody()], "fail_open_below = \"0%\"\n[pool.app.health]\ninterval = \"100ms\"", "");
+    let app =
+        App::builder(&[nobody()]).pool("fail_open_below = \"0%\"\n[pool.app.health]\ninterval = \"100ms\"").start();
     let response = get(app.address, "/");
     assert_eq!((response.status, response.field("x-unstick-error")), (503, Some("no-endpoint")));
     assert_eq!(response.field("retry-after"), Some("1"));
@@ -130,7 +131,7 @@ fn deadlines_end_every_wait_for_a_replica() {
         (&half, "response_head = \"150ms\"", "upstream-timeout"),
         (&silent, "request = \"150ms\"", "request-timeout"),
     ] {
-        let app = App::over(&[backend.address], "", &format!("[timeouts]\n{timeouts}"));
+        let app = App::builder(&[backend.address]).timeouts(timeouts).start();
         let response = exchange(&mut connect(app.address), post);
         assert_eq!((response.status, response.field("x-unstick-error")), (504, Some(cause)), "{timeouts}");
         assert_eq!(app.endpoint(backend.address).unwrap()["in_flight"], 0);
@@ -144,7 +145,7 @@ fn a_body_that_stops_coming_is_cut() {
         send(&mut peer.stream, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
         peer.wait_for_close();
     });
-    let app = App::over(&[stalling.address], "", "[timeouts]\nresponse_body = \"150ms\"");
+    let app = App::builder(&[stalling.address]).timeouts("response_body = \"150ms\"").start();
     let mut client = connect(app.address);
     send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     let (bytes, _) = crate::support::read_to_close(&mut client);
@@ -164,7 +165,7 @@ fn an_answer_that_is_not_http_is_a_502() {
             peer.next();
             send(&mut peer.stream, garbage);
         });
-        let app = App::over(&[backend.address], "[pool.app.retry]\nattempts = 1", "");
+        let app = App::builder(&[backend.address]).pool("[pool.app.retry]\nattempts = 1").start();
         let response = get(app.address, "/");
         assert_eq!(response.status, 502, "{garbage:?}");
         assert_eq!(response.field("x-unstick-error"), Some("upstream-invalid"), "{garbage:?}");

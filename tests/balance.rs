@@ -7,7 +7,7 @@ use unstick::config::Algorithm;
 
 use crate::support::backend::{Backend, answer, signal};
 use crate::support::client::{exchange, get, read_response};
-use crate::support::{App, connect, eventually, pool_of, send};
+use crate::support::{App, connect, eventually, send};
 
 const WORKERS: usize = 4;
 
@@ -37,7 +37,7 @@ fn three() -> [Backend; 3] {
 #[test]
 fn round_robin_is_exact_through_any_number_of_workers() {
     let backends = three();
-    let app = App::start_with(&pool_of(&backends.each_ref().map(|backend| backend.address), "", ""), WORKERS);
+    let app = App::builder(&backends.each_ref().map(|backend| backend.address)).workers(WORKERS).start();
     let counts: Vec<usize> = spread(&app, 30, 3000).into_values().collect();
     assert_eq!(counts, [1000, 1000, 1000]);
 }
@@ -58,7 +58,7 @@ fn every_algorithm_reaches_every_replica() {
     for balance in Algorithm::ALL.iter().map(|algorithm| algorithm.name()) {
         let backends = three();
         let addresses = backends.each_ref().map(|backend| backend.address);
-        let app = App::start(&pool_of(&addresses, &format!("balance = \"{balance}\""), ""));
+        let app = App::builder(&addresses).pool(&format!("balance = \"{balance}\"")).start();
         let counts = spread(&app, 4, 400);
         assert_eq!(counts.len(), 3, "{balance}: {counts:?}");
         assert_eq!(app.status()["pools"][0]["balance"], balance);
@@ -84,7 +84,7 @@ fn least_connections_counts_what_all_workers_have_in_flight() {
     };
     let backends = [held(), held(), held()];
     let addresses = backends.each_ref().map(|backend| backend.address);
-    let app = App::start_with(&pool_of(&addresses, "balance = \"least-connections\"", ""), WORKERS);
+    let app = App::builder(&addresses).pool("balance = \"least-connections\"").workers(WORKERS).start();
     let clients: Vec<_> = (0..3 * EACH)
         .map(|_| {
             let mut client = connect(app.address);
@@ -102,7 +102,7 @@ fn least_connections_counts_what_all_workers_have_in_flight() {
 #[test]
 fn connections_are_spread_over_the_workers() {
     let backend = Backend::named("a");
-    let app = App::start_with(&pool_of(&[backend.address], "", ""), WORKERS);
+    let app = App::builder(&[backend.address]).workers(WORKERS).start();
     let clients: Vec<_> = (0..64)
         .map(|_| {
             let mut client = connect(app.address);

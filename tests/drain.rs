@@ -133,7 +133,7 @@ fn stopping_ends_streams_within_the_time_to_drain() {
 #[test]
 fn counters_go_on_when_an_endpoint_comes_back() {
     let (a, b) = (Backend::named("a"), Backend::named("b"));
-    let app = App::start_with(&pool_of(&[a.address, b.address], "", ""), 1);
+    let app = App::builder(&[a.address, b.address]).workers(1).start();
     who(app.address, "/", 10);
     app.apply(&pool_of(&[b.address], "", ""));
     assert!(app.endpoint(a.address).is_none());

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::support::backend::{Backend, answer};
 use crate::support::client::{get, who};
-use crate::support::{App, eventually, free_address, pool_of};
+use crate::support::{App, eventually, free_address};
 
 /// A replica that closes without an answer as long as it is told to.
 fn moody() -> (Backend, Arc<AtomicBool>) {
@@ -31,7 +31,7 @@ fn admission(app: &App, address: SocketAddr) -> String {
 #[test]
 fn five_failures_in_a_row_eject_an_endpoint() {
     let ((moody, _), good) = (moody(), Backend::named("good"));
-    let app = App::start_with(&pool_of(&[moody.address, good.address], "", ""), 1);
+    let app = App::builder(&[moody.address, good.address]).workers(1).start();
     assert_eq!(who(app.address, "/", 40)["good"], 40, "nobody notices");
     assert_eq!(moody.seen().len(), 5);
     assert_eq!(admission(&app, moody.address), "ejected");
@@ -42,7 +42,7 @@ fn five_failures_in_a_row_eject_an_endpoint() {
 #[test]
 fn failures_to_connect_count_twice() {
     let (nobody, good) = (free_address(), Backend::named("good"));
-    let app = App::start_with(&pool_of(&[nobody, good.address], "", ""), 1);
+    let app = App::builder(&[nobody, good.address]).workers(1).start();
     assert_eq!(who(app.address, "/", 40)["good"], 40);
     assert_eq!(app.endpoint(nobody).unwrap()["requests"], 3);
 }
@@ -50,7 +50,7 @@ fn failures_to_connect_count_twice() {
 #[test]
 fn an_answer_in_between_keeps_it_in() {
     let ((moody, is_mute), good) = (moody(), Backend::named("good"));
-    let app = App::start_with(&pool_of(&[moody.address, good.address], "", ""), 1);
+    let app = App::builder(&[moody.address, good.address]).workers(1).start();
     for _ in 0..6 {
         is_mute.store(true, Relaxed);
         who(app.address, "/", 8);
@@ -63,7 +63,7 @@ fn an_answer_in_between_keeps_it_in() {
 #[test]
 fn at_most_half_of_a_pool_is_ejected() {
     let (a, b, c) = (moody().0, moody().0, Backend::named("good"));
-    let app = App::start_with(&pool_of(&[a.address, b.address, c.address], "", ""), 1);
+    let app = App::builder(&[a.address, b.address, c.address]).workers(1).start();
     assert_eq!(who(app.address, "/", 60)["good"], 60);
     let out = [&a, &b].iter().filter(|backend| admission(&app, backend.address) == "ejected").count();
     assert_eq!(out, 1, "one of three");
@@ -72,7 +72,7 @@ fn at_most_half_of_a_pool_is_ejected() {
 #[test]
 fn a_pool_of_one_is_never_ejected_and_zero_switches_it_off() {
     let (alone, is_mute) = moody();
-    let app = App::start_with(&pool_of(&[alone.address], "", ""), 1);
+    let app = App::builder(&[alone.address]).workers(1).start();
     for _ in 0..8 {
         assert_eq!(get(app.address, "/").status, 502);
     }
@@ -80,7 +80,7 @@ fn a_pool_of_one_is_never_ejected_and_zero_switches_it_off() {
     assert_eq!(get(app.address, "/").text(), "moody");
 
     let ((moody, _), good) = (moody(), Backend::named("good"));
-    let app = App::start_with(&pool_of(&[moody.address, good.address], "[pool.app.eject]\nfailures = 0", ""), 1);
+    let app = App::builder(&[moody.address, good.address]).pool("[pool.app.eject]\nfailures = 0").workers(1).start();
     who(app.address, "/", 40);
     assert_eq!(moody.seen().len(), 20);
 }
@@ -88,7 +88,7 @@ fn a_pool_of_one_is_never_ejected_and_zero_switches_it_off() {
 #[test]
 fn an_ejected_endpoint_is_better_than_none() {
     let ((ejected, is_mute), good) = (moody(), Backend::named("good"));
-    let app = App::start_with(&pool_of(&[ejected.address, good.address], "", ""), 1);
+    let app = App::builder(&[ejected.address, good.address]).workers(1).start();
     who(app.address, "/", 20);
     assert_eq!(admission(&app, ejected.address), "ejected");
     is_mute.store(false, Relaxed);
@@ -102,7 +102,7 @@ fn an_ejected_endpoint_is_better_than_none() {
 fn the_return_is_gradual() {
     let ((moody, is_mute), good) = (moody(), Backend::named("good"));
     let pool = "slow_start = \"2s\"\n[pool.app.eject]\nduration = \"100ms\"";
-    let app = App::start_with(&pool_of(&[moody.address, good.address], pool, ""), 1);
+    let app = App::builder(&[moody.address, good.address]).pool(pool).workers(1).start();
     who(app.address, "/", 20);
     assert_ne!(admission(&app, moody.address), "full");
     is_mute.store(false, Relaxed);
@@ -122,7 +122,7 @@ fn a_probe_that_passes_ends_an_ejection() {
     let (backend, good) = (Backend::named("back"), Backend::named("good"));
     let address = backend.address;
     let health = "[pool.app.health]\npath = \"/healthz\"\ninterval = \"50ms\"\ntimeout = \"1s\"\nfall = 2";
-    let app = App::start_with(&pool_of(&[address, good.address], health, ""), 1);
+    let app = App::builder(&[address, good.address]).pool(health).workers(1).start();
     app.wait_for(address, "healthy");
     backend.kill();
     who(app.address, "/", 20);
@@ -137,7 +137,7 @@ fn a_probe_that_passes_ends_an_ejection() {
 fn a_replica_that_fails_fast_does_not_attract_everybody() {
     let ((moody, _), good) = (moody(), Backend::named("good"));
     let pool = "balance = \"least-connections\"\n[pool.app.eject]\nfailures = 0";
-    let app = App::start_with(&pool_of(&[moody.address, good.address], pool, ""), 1);
+    let app = App::builder(&[moody.address, good.address]).pool(pool).workers(1).start();
     assert_eq!(who(app.address, "/", 200)["good"], 200);
     let tried = moody.seen().len();
     assert!((1..=20).contains(&tried), "it failed {tried} of 200 times, though it never had anything under way");
@@ -152,7 +152,7 @@ fn answers_that_break_off_are_failures_too() {
         }
     });
     let good = Backend::named("good");
-    let app = App::start_with(&pool_of(&[cutting.address, good.address], "", ""), 1);
+    let app = App::builder(&[cutting.address, good.address]).workers(1).start();
     for _ in 0..20 {
         let mut client = crate::support::connect(app.address);
         crate::support::send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");

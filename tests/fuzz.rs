@@ -13,7 +13,7 @@ use fastrand::Rng;
 
 use crate::support::backend::{Backend, Peer, answer};
 use crate::support::reader::{self, Message, Trouble};
-use crate::support::{App, connect, pool_of, read_to_close, send, text};
+use crate::support::{App, connect, read_to_close, send, text};
 
 /// Each with its own proxy and replica, since one waits for a timeout in about every third case.
 const LANES: u64 = 12;
@@ -188,7 +188,7 @@ fn no_request_is_read_in_two_ways() {
             let log = Arc::clone(&log);
             move |peer| record(peer, &log)
         });
-        let app = App::start_with(&pool_of(&[backend.address], POOL, TIMEOUTS), 1);
+        let app = App::builder(&[backend.address]).pool(POOL).more(TIMEOUTS).workers(1).start();
         let mut compared = 0;
         for case in 0..cases {
             let mut bytes = Vec::new();
@@ -241,7 +241,7 @@ fn no_answer_is_completed_or_mixed_with_another() {
                 }
             }
         });
-        let app = App::start_with(&pool_of(&[backend.address], POOL, TIMEOUTS), 1);
+        let app = App::builder(&[backend.address]).pool(POOL).more(TIMEOUTS).workers(1).start();
         let mut compared = 0;
         for case in 0..cases {
             let mut bytes = some(&ANSWERS, dice).to_vec();

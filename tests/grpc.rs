@@ -70,7 +70,7 @@ async fn bidi(mut call: Call) {
 fn both_sides_of_a_call_that_has_begun_may_be_silent() {
     let replica = echo("one");
     let timeouts = "[timeouts]\nrequest_body = \"100ms\"\nresponse_body = \"100ms\"";
-    let app = App::over(&[replica.address], H2C, timeouts);
+    let app = App::builder(&[replica.address]).pool(H2C).more(timeouts).start();
     run(async {
         let channel = client(app.address).await;
         let (response, mut up) = begin(&channel, call("Bidi").body(()).unwrap(), false).await;
@@ -87,7 +87,7 @@ fn both_sides_of_a_call_that_has_begun_may_be_silent() {
 #[test]
 fn a_hundred_unary_calls_on_one_channel_are_spread_over_the_replicas() {
     let replicas = [echo("one"), echo("two")];
-    let app = App::over(&replicas.each_ref().map(|replica| replica.address), H2C, "");
+    let app = App::builder(&replicas.each_ref().map(|replica| replica.address)).pool(H2C).start();
     let mut counts = BTreeMap::new();
     run(async {
         let channel = client(app.address).await;
@@ -109,7 +109,7 @@ fn a_hundred_unary_calls_on_one_channel_are_spread_over_the_replicas() {
 #[test]
 fn messages_of_a_bidirectional_call_pass_one_by_one() {
     let replica = echo("one");
-    let app = App::over(&[replica.address], H2C, "");
+    let app = App::builder(&[replica.address]).pool(H2C).start();
     run(async {
         let channel = client(app.address).await;
         let (response, mut up) = begin(&channel, call("Bidi").body(()).unwrap(), false).await;
@@ -133,7 +133,7 @@ fn messages_of_a_bidirectional_call_pass_one_by_one() {
 #[test]
 fn an_answer_of_trailers_only_stays_one() {
     let replica = echo("one");
-    let app = App::over(&[replica.address], H2C, "");
+    let app = App::builder(&[replica.address]).pool(H2C).start();
     run(async {
         let channel = client(app.address).await;
         let (response, _) = begin(&channel, call("Fail").body(()).unwrap(), true).await;
@@ -149,7 +149,7 @@ fn an_answer_of_trailers_only_stays_one() {
 #[test]
 fn the_proxy_s_own_errors_are_answers_of_grpc() {
     let dead = free_address();
-    let app = App::over(&[dead], &format!("{H2C}\n[pool.app.queue]\nsize = 0"), "");
+    let app = App::builder(&[dead]).pool(&format!("{H2C}\n[pool.app.queue]\nsize = 0")).start();
     run(async {
         let channel = client(app.address).await;
         let (response, mut body) = begin(&channel, call("Unary").body(()).unwrap(), false).await;
@@ -175,7 +175,7 @@ fn a_deadline_ends_a_call_before_and_after_the_answer_has_begun() {
     });
     let streaming = echo("one");
     for (replica, begins) in [(&silent, false), (&streaming, true)] {
-        let app = App::over(&[replica.address], H2C, "");
+        let app = App::builder(&[replica.address]).pool(H2C).start();
         run(async {
             let channel = client(app.address).await;
             let began = Instant::now();
@@ -207,7 +207,7 @@ fn cancelling_a_call_cancels_it_at_the_replica() {
             cancelled.send(reason).unwrap();
         }
     });
-    let app = App::over(&[replica.address], H2C, "");
+    let app = App::builder(&[replica.address]).pool(H2C).start();
     run(async {
         let channel = client(app.address).await;
         let (response, mut up) = begin(&channel, call("Bidi").body(()).unwrap(), false).await;
@@ -223,7 +223,7 @@ fn cancelling_a_call_cancels_it_at_the_replica() {
 fn calls_that_are_safe_to_repeat_do_not_see_a_replica_die() {
     let mut replicas = vec![echo("one"), echo("two")];
     let addresses: Vec<_> = replicas.iter().map(|replica| replica.address).collect();
-    let app = App::over(&addresses, H2C, "");
+    let app = App::builder(&addresses).pool(H2C).start();
     run(async {
         let channel = client(app.address).await;
         let mut tasks = tokio::task::JoinSet::new();
@@ -268,7 +268,7 @@ fn health_is_asked_for_as_grpc_says() {
         call.respond.send_response(head().header("grpc-status", "12").body(()).unwrap(), true).unwrap();
     });
     let health = "[pool.app.health]\nkind = \"grpc\"\nservice = \"shop.Cart\"\ninterval = \"50ms\"";
-    let app = App::over(&[replica.address, unknown.address], &format!("{H2C}\n{health}"), "");
+    let app = App::builder(&[replica.address, unknown.address]).pool(&format!("{H2C}\n{health}")).start();
     app.wait_for(replica.address, "healthy");
     app.wait_for(unknown.address, "unhealthy");
     assert!(app.endpoint(unknown.address).unwrap()["reason"].as_str().unwrap().contains("no health service"));
@@ -285,7 +285,7 @@ fn a_client_s_own_deadlines_are_no_failures_of_the_replica() {
         sleep(SOON).await;
         drop(call);
     });
-    let app = App::over(&[silent.address], H2C, "");
+    let app = App::builder(&[silent.address]).pool(H2C).start();
     run(async {
         let channel = client(app.address).await;
         for _ in 0..10 {

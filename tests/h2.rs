@@ -33,7 +33,7 @@ fn a_request_reaches_the_replica_in_the_words_of_http1() {
                 .into()
         });
     });
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     run(async {
         let client = client(app.address).await;
         let request = request(Method::POST, "/a?b")
@@ -75,7 +75,7 @@ fn a_request_reaches_the_replica_in_the_words_of_http1() {
 #[test]
 fn requests_that_could_be_read_in_two_ways_are_refused() {
     let backend = Backend::named("one");
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     run(async {
         let client = client(app.address).await;
         let status = async |request: Request<()>| {
@@ -120,7 +120,7 @@ fn requests_that_could_be_read_in_two_ways_are_refused() {
 #[test]
 fn each_request_of_a_connection_is_balanced_by_itself() {
     let backends = [Backend::named("one"), Backend::named("two")];
-    let app = App::over(&[backends[0].address, backends[1].address], "", "");
+    let app = App::over(&[backends[0].address, backends[1].address]);
     run(async {
         let client = client(app.address).await;
         let all: Vec<_> = (0..100).map(|_| get(&client, "/")).collect();
@@ -134,7 +134,7 @@ fn each_request_of_a_connection_is_balanced_by_itself() {
 #[test]
 fn many_streams_at_once_are_all_answered() {
     let backend = Backend::named("one");
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     run(async {
         let client = client(app.address).await;
         let mut tasks = tokio::task::JoinSet::new();
@@ -157,7 +157,7 @@ fn a_stream_that_nobody_reads_stops_neither_others_nor_upstream_for_ever() {
             format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\n\r\n{}", "x".repeat(len)).into()
         });
     });
-    let app = App::over(&[backend.address], "", "[timeouts]\nclient_write = \"500ms\"");
+    let app = App::builder(&[backend.address]).timeouts("client_write = \"500ms\"").start();
     run(async {
         // The window of the whole connection stays open: only the stream's own is full.
         let client =
@@ -189,7 +189,7 @@ fn uploads_that_no_replica_takes_do_not_stop_the_others() {
     let other = Backend::named("other");
     let routes = "[[route]]\npath = \"/stuck\"\npool = \"stuck\"\n[[route]]\npool = \"app\"\n";
     let stuck_pool = format!("[pool.stuck]\nbackends = [\"{}\"]\n", stuck.address);
-    let app = App::over(&[other.address], "", &format!("{stuck_pool}{routes}"));
+    let app = App::builder(&[other.address]).more(&format!("{stuck_pool}{routes}")).start();
     run(async {
         let client = client(app.address).await;
         let mut uploads = Vec::new();
@@ -222,7 +222,7 @@ fn a_cancelled_stream_cancels_the_attempt_and_nothing_else() {
             send(&mut peer.stream, answer("fast"));
         }
     });
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     run(async {
         let client = client(app.address).await;
         let (response, mut stream) = begin(&client, request(Method::GET, "/slow").body(()).unwrap(), true).await;
@@ -246,7 +246,7 @@ fn an_answer_cut_short_resets_its_stream() {
             send(&mut peer.stream, answer("fast"));
         }
     });
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     run(async {
         let client = client(app.address).await;
         assert!(get(&client, "/half").await.unwrap_err().is_reset());
@@ -266,7 +266,7 @@ fn stopping_says_goaway_and_finishes_every_stream() {
             send(&mut peer.stream, answer("done"));
         }
     });
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     run(async {
         let client = client(app.address).await;
         let slow = tokio::spawn({
@@ -299,7 +299,7 @@ fn a_client_that_is_gone_without_a_word_is_found_out_by_ping() {
         peer.next();
         peer.wait_for_close();
     });
-    let app = App::over(&[backend.address], "", "[timeouts]\nh2_ping = \"150ms\"");
+    let app = App::builder(&[backend.address]).timeouts("h2_ping = \"150ms\"").start();
     let mut silent = raw(app.address);
     silent.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &get_list())).unwrap();
     let mut pings = 0;
@@ -313,7 +313,7 @@ fn a_client_that_is_gone_without_a_word_is_found_out_by_ping() {
 #[test]
 fn an_idle_connection_is_told_to_go_and_closed() {
     let backend = Backend::named("one");
-    let app = App::over(&[backend.address], "", "[timeouts]\nclient_idle = \"100ms\"");
+    let app = App::builder(&[backend.address]).timeouts("client_idle = \"100ms\"").start();
     let mut stream = raw(app.address);
     stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &get_list())).unwrap();
     let (mut answered, mut told) = (false, false);
@@ -361,7 +361,7 @@ fn flood(stream: &mut TcpStream, mut flood: impl FnMut(u32) -> Vec<u8>) -> (Dura
 #[test]
 fn floods_of_frames_end_their_connection_and_leave_others_alone() {
     let backend = Backend::named("one");
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     let stream_of = |round: u32| round * 2 + 1;
     let headers = |round| frame(HEADERS, END_HEADERS | END_STREAM, stream_of(round), &get_list());
     let reset = |round| frame(RST_STREAM, 0, stream_of(round), &8u32.to_be_bytes());
@@ -402,7 +402,7 @@ fn streams_reset_after_they_were_taken_are_counted_too() {
         peer.next();
         peer.wait_for_close();
     });
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     let mut stream = raw(app.address);
     let mut reading = stream.try_clone().unwrap();
     let reader = std::thread::spawn(move || read_to_close(&mut reading));
@@ -423,7 +423,7 @@ fn streams_reset_after_they_were_taken_are_counted_too() {
 #[test]
 fn a_header_list_that_unfolds_is_not_taken() {
     let backend = Backend::named("one");
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     let mut stream = raw(app.address);
     // One entry of 4,000 bytes into the table, then named a thousand times: 4 MB of header list in 5 KB.
     let name = [&[0x40, 1][..], b"x", &[0x7f, 0xa1, 0x1e], &[b'y'; 4000]].concat();
@@ -442,7 +442,7 @@ fn large_bodies_pass_whole_in_both_directions() {
             format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", seen.body.len(), text(&seen.body)).into()
         })
     });
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     let body: Vec<u8> = (0..5_000_000u32).map(|nth| b'a' + (nth % 23) as u8).collect();
     run(async {
         let builder = h2::client::Builder::new();
@@ -466,7 +466,7 @@ fn who_is_answered_early_may_finish_its_upload() {
         send(&mut peer.stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno");
         peer.wait_for_close();
     });
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     run(async {
         let client = client(app.address).await;
         let (response, mut body) = begin(&client, sized(Method::POST, 1 << 20), false).await;
@@ -486,7 +486,7 @@ fn who_is_answered_early_may_finish_its_upload() {
 #[test]
 fn an_upload_reset_without_an_error_is_never_whole_to_the_replica() {
     let backend = Backend::start(|peer| peer.serve(|_| answer("ok")));
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     run(async {
         let client = client(app.address).await;
         for length in [1, 100, 4000] {

@@ -41,7 +41,7 @@ fn a_request_reaches_the_replica_in_the_words_of_http2() {
         answer.send_data(Bytes::from(text), false).unwrap();
         answer.send_trailers(HeaderMap::from_iter([("x-sum".parse().unwrap(), "42".parse().unwrap())])).unwrap();
     });
-    let app = App::over(&[backend.address], H2C, "");
+    let app = App::builder(&[backend.address]).pool(H2C).start();
     let mut stream = connect(app.address);
     for _ in 0..2 {
         send(
@@ -68,7 +68,7 @@ fn one_connection_serves_many_requests_and_another_one_is_opened_when_it_is_full
             sleep(Duration::from_millis(300)).await;
             call.say("slow");
         });
-        let app = App::over(&[backend.address], H2C, "");
+        let app = App::builder(&[backend.address]).pool(H2C).start();
         run(async {
             let client = h2_client(app.address).await;
             // The replica says how many it takes with the first answer.
@@ -97,7 +97,7 @@ fn what_a_replica_has_not_begun_is_sent_elsewhere_and_nothing_else() {
             async move { call.respond.send_reset(reason) }
         });
         let good = H2Backend::named("good");
-        let app = App::over(&[refusing.address, good.address], H2C, "");
+        let app = App::builder(&[refusing.address, good.address]).pool(H2C).start();
         let mut stream = connect(app.address);
         let statuses: Vec<u16> = (0..6)
             .map(|_| exchange(&mut stream, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").status)
@@ -114,7 +114,7 @@ fn goaway_loses_no_request() {
     // Says goodbye after each fifth request of a connection; what comes after that on it was not begun.
     let backend = H2Backend::start(|call| async move { call.say("here") });
     let leaving = leaving_backend();
-    let app = App::over(&[leaving, backend.address], H2C, "");
+    let app = App::builder(&[leaving, backend.address]).pool(H2C).start();
     run(async {
         let client = h2_client(app.address).await;
         for round in 0..20 {
@@ -174,7 +174,7 @@ fn a_connection_that_hangs_is_found_by_ping() {
         peer.stream.write_all(&crate::support::h2::frame(4, 0, 0, &[])).unwrap();
         while peer.stream.read(&mut [0; 4096]).is_ok_and(|n| n > 0) {}
     });
-    let app = App::over(&[hanging.address], H2C, "[timeouts]\nh2_ping = \"200ms\"");
+    let app = App::builder(&[hanging.address]).pool(H2C).timeouts("h2_ping = \"200ms\"").start();
     let began = Instant::now();
     let response = client::get(app.address, "/");
     assert_eq!((response.status, response.field("x-unstick-error")), (502, Some("upstream-closed")));
@@ -184,7 +184,7 @@ fn a_connection_that_hangs_is_found_by_ping() {
 #[test]
 fn a_dead_replica_is_left_and_a_cut_answer_is_cut() {
     let good = H2Backend::named("good");
-    let app = App::over(&[crate::support::free_address(), good.address], H2C, "");
+    let app = App::builder(&[crate::support::free_address(), good.address]).pool(H2C).start();
     for _ in 0..6 {
         assert_eq!(client::get(app.address, "/").text(), "good");
     }
@@ -194,7 +194,7 @@ fn a_dead_replica_is_left_and_a_cut_answer_is_cut() {
         sleep(Duration::from_millis(50)).await;
         body.send_reset(h2::Reason::INTERNAL_ERROR);
     });
-    let app = App::over(&[cutting.address], H2C, "");
+    let app = App::builder(&[cutting.address]).pool(H2C).start();
     let mut stream = connect(app.address);
     send(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let (bytes, is_orderly) = crate::support::read_to_close(&mut stream);
@@ -257,7 +257,7 @@ fn replicas_in_tls_choose_the_protocol_and_must_be_who_they_are() {
         ("our own certificate", &strict, format!("{ca}\n{name}\n{own}"), 200),
     ] {
         let pool = format!("protocol = \"https\"\n[pool.app.tls]\n{settings}");
-        let app = App::over(&[backend.address], &pool, "");
+        let app = App::builder(&[backend.address]).pool(&pool).start();
         let response = client::get(app.address, "/");
         assert_eq!(response.status, expected, "{what}: {}", response.text());
         let cause = response.field("x-unstick-error");
@@ -285,7 +285,7 @@ fn a_replica_that_refuses_our_certificate_is_a_failure_of_tls_in_either_version(
         let replica =
             H2Backend::start_with(h2::server::Builder::new(), Some(server), |call| async move { call.say("in") });
         for own in [String::new(), format!("\ncert = \"{cert}\"\nkey = \"{key}\"")] {
-            let app = App::over(&[replica.address], &format!("{trusted}{own}"), "");
+            let app = App::builder(&[replica.address]).pool(&format!("{trusted}{own}")).start();
             for round in 0..20 {
                 let response = client::get(app.address, "/");
                 let found = (response.status, response.field("x-unstick-error"));
@@ -310,7 +310,7 @@ fn a_certificate_for_the_replicas_may_be_replaced_on_disk() {
     let pool = format!(
         "protocol = \"https\"\n[pool.app.tls]\nserver_name = \"replica.test\"\nca = \"{ca}\"\ncert = \"{cert}\"\nkey = \"{key}\""
     );
-    let app = App::over(&[replica.address], &pool, "");
+    let app = App::builder(&[replica.address]).pool(&pool).start();
     assert_eq!(client::get(app.address, "/").status, 502, "nobody knows who signed it");
     clients.issue(folder.path(), "proxy", &[]);
     eventually("the new one is shown", || client::get(app.address, "/").status == 200);
@@ -360,7 +360,7 @@ fn a_replica_in_tls_that_knows_only_http1_is_spoken_to_in_it_and_websockets_are_
             "protocol = \"https\"\n[pool.app.health]\npath = \"/\"\n[pool.app.tls]\nca = \"{}\"\nserver_name = \"replica.test\"",
             path("ca.pem")
         );
-        let app = App::over(&[inner.address], &pool, "");
+        let app = App::builder(&[inner.address]).pool(&pool).start();
         app.wait_for(inner.address, "healthy");
         let mut stream = connect(app.address);
         for _ in 0..3 {
@@ -377,7 +377,7 @@ fn a_replica_in_tls_that_knows_only_http1_is_spoken_to_in_it_and_websockets_are_
 #[test]
 fn an_upgrade_that_no_replica_can_take_says_so() {
     let backend = H2Backend::named("one");
-    let app = App::over(&[backend.address], H2C, "");
+    let app = App::builder(&[backend.address]).pool(H2C).start();
     let ask = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
     let response = exchange(&mut connect(app.address), ask);
     assert_eq!((response.status, response.field("x-unstick-error")), (501, Some("no-upgrade")));
@@ -386,7 +386,7 @@ fn an_upgrade_that_no_replica_can_take_says_so() {
 #[test]
 fn the_protocol_of_a_pool_changes_live() {
     let (old, new) = (Backend::named("old"), H2Backend::named("new"));
-    let app = App::over(&[old.address], "", "");
+    let app = App::over(&[old.address]);
     let mut stream = connect(app.address);
     assert_eq!(exchange(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").text(), "old");
     app.apply(&crate::support::pool_of(&[new.address], H2C, ""));
@@ -415,7 +415,7 @@ fn a_burst_on_a_replica_that_chooses_http1_does_not_shake_hands_one_by_one() {
     let inner = App::start(&format!("{listen}{}", crate::support::pool_of(&[plain.address], "", "")));
     let pool =
         format!("protocol = \"https\"\n[pool.app.tls]\nca = \"{}\"\nserver_name = \"replica.test\"", path("ca.pem"));
-    let app = App::over(&[inner.address], &pool, "");
+    let app = App::builder(&[inner.address]).pool(&pool).start();
     run(async {
         let client = h2_client(app.address).await;
         let mut tasks = tokio::task::JoinSet::new();
@@ -454,7 +454,7 @@ fn a_reset_without_an_error_is_no_end_of_an_answer() {
         sleep(Duration::from_millis(50)).await;
         body.send_reset(h2::Reason::NO_ERROR);
     });
-    let app = App::over(&[backend.address], H2C, "");
+    let app = App::builder(&[backend.address]).pool(H2C).start();
     let mut stream = connect(app.address);
     send(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let (bytes, is_orderly) = crate::support::read_to_close(&mut stream);
@@ -473,7 +473,7 @@ fn who_wants_an_upgrade_of_replicas_that_know_only_http2_is_told_so_and_harms_no
         });
     let ca = folder.path().join("ca.pem").display().to_string();
     let pool = format!("protocol = \"https\"\n[pool.app.tls]\nserver_name = \"replica.test\"\nca = \"{ca}\"");
-    let app = App::over(&[replica.address], &pool, "");
+    let app = App::builder(&[replica.address]).pool(&pool).start();
     for _ in 0..10 {
         let ask = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
         let response = exchange(&mut connect(app.address), ask);

@@ -36,7 +36,7 @@ fn saying(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Backend {
 fn a_probe_asks_for_what_the_config_says() {
     let first_probe = |keys: &str| -> (SocketAddr, Seen) {
         let backend = saying(answer("ok"));
-        let app = App::over(&[backend.address], "", &format!("[pool.app.health]\n{keys}"));
+        let app = App::builder(&[backend.address]).more(&format!("[pool.app.health]\n{keys}")).start();
         app.wait_for(backend.address, "healthy");
         (backend.address, backend.seen().remove(0))
     };
@@ -76,7 +76,7 @@ fn what_counts_as_a_pass() {
         ("", String::new(), "no valid response: "),
     ] {
         let backend = saying(bytes.clone());
-        let app = App::over(&[backend.address], "", &format!("[pool.app.health]\n{keys}"));
+        let app = App::builder(&[backend.address]).more(&format!("[pool.app.health]\n{keys}")).start();
         let endpoint = app.endpoint(backend.address).unwrap();
         let expected = if reason.is_empty() { "healthy" } else { "unhealthy" };
         assert_eq!(endpoint["state"], expected, "{keys} {bytes:.80} {endpoint}");
@@ -89,7 +89,7 @@ fn what_counts_as_a_pass() {
 fn a_tcp_probe_only_connects() {
     // Never says a word.
     let silent = Backend::start(|peer| peer.wait_for_close());
-    let app = App::over(&[silent.address], "", "[pool.app.health]\nkind = \"tcp\"\ninterval = \"20ms\"");
+    let app = App::builder(&[silent.address]).more("[pool.app.health]\nkind = \"tcp\"\ninterval = \"20ms\"").start();
     let address = silent.address;
     assert_eq!(app.endpoint(address).unwrap()["state"], "healthy");
     silent.kill();
@@ -100,7 +100,7 @@ fn a_tcp_probe_only_connects() {
 #[test]
 fn an_answer_that_does_not_come_is_a_failure() {
     let silent = Backend::start(|peer| peer.wait_for_close());
-    let app = App::over(&[silent.address], "", "[pool.app.health]\ntimeout = \"50ms\"");
+    let app = App::builder(&[silent.address]).more("[pool.app.health]\ntimeout = \"50ms\"").start();
     let endpoint = app.endpoint(silent.address).unwrap();
     assert_eq!((&endpoint["state"], &endpoint["reason"]), (&"unhealthy".into(), &"no response within 50ms".into()));
 }
@@ -109,7 +109,8 @@ fn an_answer_that_does_not_come_is_a_failure() {
 fn it_takes_fall_failures_in_a_row_to_go_and_rise_passes_to_return() {
     let (a, b) = (Probed::named("a"), Backend::named("b"));
     a.say(200);
-    let app = App::over(&[a.backend.address, b.address], "", &format!("{}rise = 2\nfall = 3\n", Probed::CHECK));
+    let app =
+        App::builder(&[a.backend.address, b.address]).more(&format!("{}rise = 2\nfall = 3\n", Probed::CHECK)).start();
     a.asked();
     // b takes a probe for an ordinary request, so it is always healthy.
     a.asked();
@@ -144,7 +145,7 @@ fn a_crash_is_noticed_within_fall_intervals_and_a_return_within_rise() {
     let [a, b] = [Backend::named_at(free_address(), "a"), Backend::named("b")];
     let address = a.address;
     let check = "[pool.app.health]\npath = \"/healthz\"\ninterval = \"200ms\"\nrise = 2\nfall = 3\n";
-    let app = App::over(&[address, b.address], "", check);
+    let app = App::builder(&[address, b.address]).more(check).start();
     assert_eq!(who(app.address, "/", 10), counts([("a", 5), ("b", 5)]));
 
     let killed = Instant::now();
@@ -167,7 +168,7 @@ fn a_crash_is_noticed_within_fall_intervals_and_a_return_within_rise() {
 fn a_pool_with_too_few_healthy_endpoints_fails_open() {
     let [a, b, c] = ["a", "b", "c"].map(Backend::named);
     let all = [a.address, b.address, c.address];
-    let app = App::over(&all, "", CHECK);
+    let app = App::builder(&all).more(CHECK).start();
     let mode = || app.status()["pools"][0]["mode"].as_str().unwrap().to_owned();
     let fail_open = || app.metric("unstick_pool_fail_open{pool=\"app\"}");
     assert_eq!((mode().as_str(), fail_open()), ("healthy", 0.0));
@@ -251,7 +252,7 @@ fn however_many_wait_for_the_start_all_are_served() {
 fn no_request_fails_right_after_the_start() {
     for _ in 0..5 {
         let a = Backend::named("a");
-        let app = App::over(&[free_address(), a.address], "", CHECK);
+        let app = App::builder(&[free_address(), a.address]).more(CHECK).start();
         assert_eq!(who(app.address, "/", 20), counts([("a", 20)]));
         assert_eq!(app.status()["pools"][0]["retries"], 0, "the dead one is not even tried");
     }
@@ -260,7 +261,7 @@ fn no_request_fails_right_after_the_start() {
 #[test]
 fn the_admin_port_answers_get_only() {
     let a = Backend::named("a");
-    let app = App::over(&[a.address], "", "");
+    let app = App::over(&[a.address]);
     for (path, status, text) in [
         ("/healthz", 200, "ok\n"),
         ("/readyz", 200, "ready\n"),
@@ -301,7 +302,7 @@ fn sample(line: &str) -> (&str, &str, f64) {
 #[test]
 fn the_metrics_page_is_what_prometheus_reads() {
     let [a, b] = [Backend::named("a"), Backend::named("b")];
-    let app = App::over(&[a.address, b.address], "", CHECK);
+    let app = App::builder(&[a.address, b.address]).more(CHECK).start();
     who(app.address, "/", 10);
     eventually("all are counted", || app.metric("unstick_requests_total{pool=\"app\",outcome=\"2xx\"}") == 10.0);
     let response = app.admin_get("/metrics");

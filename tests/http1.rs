@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::support::backend::{Backend, answer, signal};
 use crate::support::client::{self, exchange, get, read_response};
-use crate::support::{App, connect, eventually, pool_of, read_to_close, read_until, send, text};
+use crate::support::{App, connect, eventually, read_to_close, read_until, send, text};
 
 fn app(backend: &Backend) -> App {
-    App::over(&[backend.address], "", "")
+    App::over(&[backend.address])
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_request_and_its_answer_pass_through() {
 fn a_trusted_proxy_is_believed() {
     let backend = Backend::named("a");
     let listen = "[listen.web]\naddress = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.0/8\"]";
-    let app = App::over(&[backend.address], "", listen);
+    let app = App::builder(&[backend.address]).more(listen).start();
     let request = "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\n\
                    X-Request-Id: mine\r\n\r\n";
     exchange(&mut connect(app.address), request);
@@ -66,7 +66,7 @@ fn a_trusted_proxy_is_believed() {
 #[test]
 fn connections_are_reused_on_both_sides() {
     let backend = Backend::named("a");
-    let app = App::start_with(&crate::support::pool_of(&[backend.address], "", ""), 1);
+    let app = App::builder(&[backend.address]).workers(1).start();
     let mut client = connect(app.address);
     for _ in 0..20 {
         assert_eq!(exchange(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").text(), "a");
@@ -185,7 +185,8 @@ fn targets_are_brought_into_origin_form() {
 #[test]
 fn what_is_not_served_is_refused_by_name() {
     let backend = Backend::named("a");
-    let app = App::over(&[backend.address], "", "[[route]]\npath = \"/app\"\n[limits]\nrequest_body = \"10B\"");
+    let app =
+        App::builder(&[backend.address]).more("[[route]]\npath = \"/app\"\n[limits]\nrequest_body = \"10B\"").start();
     for (request, status, cause) in [
         ("CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n", 405, "method-not-allowed"),
         ("TRACE /app HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method-not-allowed"),
@@ -368,15 +369,15 @@ fn a_slow_reader_does_not_fill_the_memory() {
 #[test]
 fn a_silent_client_is_closed() {
     let backend = Backend::named("a");
-    let app = App::over(&[backend.address], "", "[timeouts]\nrequest_head = \"200ms\"\nclient_idle = \"300ms\"");
+    let app = App::builder(&[backend.address]).timeouts("request_head = \"200ms\"\nclient_idle = \"300ms\"").start();
     for opening in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
         let mut client = connect(app.address);
         send(&mut client, opening);
         read_to_close(&mut client);
     }
-    let mut upload = connect(App::over(&[backend.address], "", "[timeouts]\nrequest_body = \"200ms\"").address);
+    let mut upload = connect(App::builder(&[backend.address]).timeouts("request_body = \"200ms\"").start().address);
     upload.write_all(b"").unwrap();
-    let app = App::over(&[backend.address], "", "[timeouts]\nrequest_body = \"200ms\"");
+    let app = App::builder(&[backend.address]).timeouts("request_body = \"200ms\"").start();
     let response = exchange(&mut connect(app.address), "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf");
     assert_eq!((response.status, response.field("x-unstick-error")), (408, Some("request-body-timeout")));
 }
@@ -385,7 +386,7 @@ fn a_silent_client_is_closed() {
 fn every_head_of_a_connection_has_its_deadline_and_every_answer_begins_a_new_wait() {
     let backend = Backend::named("a");
     let deadlines = "[timeouts]\nrequest_head = \"200ms\"\nclient_idle = \"1m\"";
-    let app = App::over(&[backend.address], "", deadlines);
+    let app = App::builder(&[backend.address]).more(deadlines).start();
     let mut client = connect(app.address);
     assert_eq!(exchange(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").text(), "a");
     send(&mut client, "GET / HT");
@@ -393,7 +394,7 @@ fn every_head_of_a_connection_has_its_deadline_and_every_answer_begins_a_new_wai
     assert!(rest.is_empty(), "closed long before a minute has passed");
 
     let routes = "[[route]]\npath = \"/a\"\npool = \"app\"\n[timeouts]\nclient_idle = \"400ms\"";
-    let app = App::over(&[backend.address], "", routes);
+    let app = App::builder(&[backend.address]).more(routes).start();
     let mut client = connect(app.address);
     assert_eq!(exchange(&mut client, "GET /a HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
     for _ in 0..8 {
@@ -408,7 +409,7 @@ fn an_answer_with_trailers_is_a_whole_one() {
     let chunks =
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n1\r\na\r\n0\r\nX-Sum: 1\r\n\r\n";
     let backend = Backend::start(move |peer| peer.serve(|_| chunks.as_bytes().to_vec()));
-    let app = App::start_with(&pool_of(&[backend.address], "", ""), 1);
+    let app = App::builder(&[backend.address]).workers(1).start();
     let mut client = connect(app.address);
     for _ in 0..3 {
         let response = exchange(&mut client, "GET / HTTP/1.1\r\nHost: x\r\nTE: trailers\r\n\r\n");
@@ -441,7 +442,7 @@ fn routes_lead_by_host_and_path() {
 #[test]
 fn the_status_of_json_clients_is_json() {
     let backend = Backend::named("a");
-    let app = App::over(&[backend.address], "", "[[route]]\npath = \"/app\"");
+    let app = App::builder(&[backend.address]).more("[[route]]\npath = \"/app\"").start();
     let request = "GET / HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\n\r\n";
     let response: client::Response = exchange(&mut connect(app.address), request);
     let value: serde_json::Value = serde_json::from_slice(&response.body).unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::backend::{Backend, Peer, answer, signal};
 use crate::support::client::exchange;
-use crate::support::{App, connect, pool_of, send};
+use crate::support::{App, connect, send};
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx";
 const FOR_EVER: &str = "[timeouts]\nupstream_idle = \"1h\"";
@@ -31,7 +31,7 @@ fn a_closed_connection_is_never_used_again() {
             closed.lock().unwrap().send(()).ok();
         }
     });
-    let app = App::start_with(&pool_of(&[backend.address], "", FOR_EVER), 1);
+    let app = App::builder(&[backend.address]).more(FOR_EVER).workers(1).start();
     let mut client = connect(app.address);
     for round in 0..50 {
         let response = exchange(&mut client, POST);
@@ -51,7 +51,7 @@ fn bytes_that_nobody_asked_for_spoil_a_connection() {
             sent.lock().unwrap().send(()).ok();
         }
     });
-    let app = App::start_with(&pool_of(&[backend.address], "", FOR_EVER), 1);
+    let app = App::builder(&[backend.address]).more(FOR_EVER).workers(1).start();
     let mut client = connect(app.address);
     for _ in 0..20 {
         assert_eq!(exchange(&mut client, POST).text(), "right");
@@ -70,7 +70,7 @@ fn an_announced_keep_alive_time_is_honoured() {
             closed.lock().unwrap().send(()).ok();
         }
     });
-    let app = App::start_with(&pool_of(&[backend.address], "", FOR_EVER), 1);
+    let app = App::builder(&[backend.address]).more(FOR_EVER).workers(1).start();
     assert_eq!(exchange(&mut connect(app.address), POST).text(), "a");
     was_closed.wait("the proxy closes it, long before an hour has passed");
 }
@@ -87,7 +87,7 @@ fn an_observed_keep_alive_time_is_learned() {
             peer.stream.shutdown(Shutdown::Both).ok();
         }
     });
-    let app = App::start_with(&pool_of(&[backend.address], "", FOR_EVER), 1);
+    let app = App::builder(&[backend.address]).more(FOR_EVER).workers(1).start();
     assert_eq!(app.endpoint(backend.address).unwrap()["idle_limit_ms"], 3_600_000.0);
     assert_eq!(exchange(&mut connect(app.address), POST).text(), "a");
     crate::support::eventually("the replica's close is noticed", || {

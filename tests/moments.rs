@@ -74,7 +74,7 @@ fn ask(app: &App, request: &str) -> (Vec<u8>, bool) {
 #[test]
 fn an_answer_may_end_at_any_byte() {
     let (broken, good) = (Broken::start(), Backend::named("second"));
-    let app = App::over(&[broken.backend.address, good.address], POOL, "");
+    let app = App::builder(&[broken.backend.address, good.address]).pool(POOL).start();
     for answer in ANSWERS {
         let head = answer.find("\r\n\r\n").unwrap() + 4;
         for (bytes, fault) in (0..=answer.len()).flat_map(|bytes| [(bytes, Fault::Close), (bytes, Fault::Reset)]) {
@@ -134,7 +134,7 @@ fn a_replica_may_vanish_at_any_byte_of_a_request() {
         }
     });
     let good = Backend::named("second");
-    let app = App::over(&[broken.address, good.address], POOL, "");
+    let app = App::builder(&[broken.address, good.address]).pool(POOL).start();
     // What unstick adds makes the request that the replica reads longer than this.
     for (bytes, request) in (1..200).step_by(7).flat_map(|bytes| REQUESTS.map(|request| (bytes, request))) {
         read.store(bytes, Relaxed);
@@ -158,7 +158,7 @@ fn a_replica_may_vanish_at_any_byte_of_a_request() {
 #[test]
 fn a_client_may_vanish_at_any_byte() {
     let backend = Backend::named("a");
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     for (request, fault) in REQUESTS.iter().flat_map(|request| [(request, Fault::Close), (request, Fault::Reset)]) {
         for bytes in 0..request.len() {
             let mut client = connect(app.address);
@@ -182,7 +182,7 @@ fn both_may_dribble() {
             }
         }
     });
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     for request in REQUESTS {
         let mut client = connect(app.address);
         for byte in request.as_bytes().chunks(1) {

@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::support::backend::{Backend, answer};
 use crate::support::client::{Response, exchange, get, read_response};
-use crate::support::{App, SOON, connect, eventually, pool_of, send};
+use crate::support::{App, SOON, connect, eventually, send};
 
 /// A replica that answers when the test says so, and says when it was asked.
 fn patient() -> (Backend, Receiver<()>, std::sync::mpsc::Sender<()>) {
@@ -40,7 +40,7 @@ fn an_endpoint_never_has_more_than_it_may_and_the_others_wait() {
     let (backend, was_asked, go) = patient();
     for balance in ["round-robin", "least-connections", "p2c", "peak-ewma", "random"] {
         let pool = format!("balance = \"{balance}\"\nmax_requests = 1\nqueue.timeout = \"1m\"");
-        let app = App::start_with(&pool_of(&[backend.address], &pool, ""), 2);
+        let app = App::builder(&[backend.address]).pool(&pool).workers(2).start();
         let mut clients: Vec<TcpStream> = (0..6).map(|_| begin(&app)).collect();
         eventually("five wait", || waiting(&app) == 5);
         for left in (0..6).rev() {
@@ -58,7 +58,7 @@ fn an_endpoint_never_has_more_than_it_may_and_the_others_wait() {
 fn a_full_queue_and_a_long_wait_are_told_at_once() {
     let (backend, was_asked, go) = patient();
     let pool = "max_requests = 1\nqueue = { size = 1, timeout = \"300ms\" }";
-    let app = App::start_with(&pool_of(&[backend.address], pool, ""), 1);
+    let app = App::builder(&[backend.address]).pool(pool).workers(1).start();
     let mut first = begin(&app);
     was_asked.recv_timeout(SOON).unwrap();
     let mut second = begin(&app);
@@ -80,7 +80,7 @@ fn a_full_endpoint_is_waited_for_rather_than_a_dead_one_tried_again() {
     let (backend, was_asked, go) = patient();
     let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let pool = "max_requests = 1\nqueue.timeout = \"1m\"\neject.failures = 0";
-    let app = App::start_with(&pool_of(&[dead, backend.address], pool, ""), 2);
+    let app = App::builder(&[dead, backend.address]).pool(pool).workers(2).start();
     let mut clients: Vec<TcpStream> = (0..4).map(|_| begin(&app)).collect();
     eventually("three wait", || waiting(&app) == 3);
     for _ in 0..4 {
@@ -94,7 +94,7 @@ fn a_full_endpoint_is_waited_for_rather_than_a_dead_one_tried_again() {
 fn a_client_that_leaves_gives_up_its_place() {
     let (backend, was_asked, go) = patient();
     let pool = "max_requests = 1\nqueue.timeout = \"1m\"";
-    let app = App::start_with(&pool_of(&[backend.address], pool, ""), 1);
+    let app = App::builder(&[backend.address]).pool(pool).workers(1).start();
     let mut first = begin(&app);
     was_asked.recv_timeout(SOON).unwrap();
     let leaving = begin(&app);
@@ -124,7 +124,7 @@ fn a_repeated_request_does_not_wait_for_itself() {
             send(&mut peer.stream, answer("a"));
         }
     });
-    let app = App::start_with(&pool_of(&[replica.address], "max_requests = 1", ""), 1);
+    let app = App::builder(&[replica.address]).pool("max_requests = 1").workers(1).start();
     assert_eq!(get(app.address, "/").text(), "a");
     assert_eq!(*count.lock().unwrap(), 2);
 }
@@ -134,7 +134,7 @@ fn many_at_once_all_get_their_turn() {
     let backends = [Backend::named("a"), Backend::named("b")];
     let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
     let pool = "max_requests = 2\nqueue = { size = 1000, timeout = \"1m\" }";
-    let app = App::start_with(&pool_of(&addresses, pool, ""), 2);
+    let app = App::builder(&addresses).pool(pool).workers(2).start();
     thread::scope(|scope| {
         for _ in 0..24 {
             scope.spawn(|| {
@@ -152,7 +152,7 @@ fn many_at_once_all_get_their_turn() {
 #[test]
 fn an_address_holds_as_many_connections_as_it_may() {
     let backend = Backend::named("a");
-    let app = App::start_with(&pool_of(&[backend.address], "", "[limits]\nconnections_per_address = 3"), 2);
+    let app = App::builder(&[backend.address]).limits("connections_per_address = 3").workers(2).start();
     let mut held: Vec<TcpStream> = (0..3).map(|_| connect(app.address)).collect();
     let is_served = |client: &mut TcpStream| exchange(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").text() == "a";
     assert!(held.iter_mut().all(is_served));

@@ -25,7 +25,7 @@ fn until_parked() {
 #[test]
 fn a_parked_connection_serves_again_whatever_the_next_request_looks_like() {
     let backend = Backend::start(|peer| peer.serve(|seen| answer(&seen.body.len().to_string())));
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     let large = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n{}", "x".repeat(50_000));
     let mut streams: Vec<_> = (0..4).map(|_| connect(app.address)).collect();
     for round in 0..2 {
@@ -52,7 +52,7 @@ fn a_parked_connection_serves_again_whatever_the_next_request_looks_like() {
 #[test]
 fn a_parked_connection_hears_the_end_and_keeps_its_deadline() {
     let backend = Backend::named("one");
-    let app = App::over(&[backend.address], "", "[timeouts]\nclient_idle = \"2s\"\nrequest_head = \"300ms\"");
+    let app = App::builder(&[backend.address]).timeouts("client_idle = \"2s\"\nrequest_head = \"300ms\"").start();
     let mut streams: Vec<_> = (0..3).map(|_| connect(app.address)).collect();
     for stream in &mut streams {
         assert_eq!(exchange(stream, GET).text(), "one");
@@ -73,7 +73,7 @@ fn a_parked_connection_hears_the_end_and_keeps_its_deadline() {
 #[test]
 fn parked_connections_end_when_their_listener_does() {
     let backend = Backend::named("one");
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     let mut stream = connect(app.address);
     assert_eq!(exchange(&mut stream, GET).text(), "one");
     until_parked();

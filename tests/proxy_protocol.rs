@@ -154,11 +154,9 @@ fn replicas_are_told_and_no_connection_serves_two_clients() {
             let source = format!("{}:{}", words.next().unwrap_or("-"), words.nth(1).unwrap_or("-"));
             peer.serve(move |_| answer(&source));
         });
-        let app = App::over(
-            &[backend.address],
-            &format!("proxy_protocol = \"{version}\"\n[pool.app.health]\npath = \"/healthz\""),
-            "",
-        );
+        let app = App::builder(&[backend.address])
+            .pool(&format!("proxy_protocol = \"{version}\"\n[pool.app.health]\npath = \"/healthz\""))
+            .start();
         app.wait_for(backend.address, "healthy");
         let before = backend.connections();
         let own = |stream: &std::net::TcpStream| -> SocketAddr { stream.local_addr().unwrap() };

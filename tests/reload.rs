@@ -73,7 +73,7 @@ fn listener(app: &App, name: &str) -> Option<SocketAddr> {
 #[test]
 fn a_file_that_is_written_in_place_is_read_again() {
     let [a, b] = [Backend::named("a"), Backend::named("b")];
-    let app = App::over(&[a.address], "", "");
+    let app = App::over(&[a.address]);
     assert_eq!(who(app.address, "/", 2), counts([("a", 2)]));
     app.edit(&pool_of(&[b.address], "", ""));
     eventually("the edit is in force", || get(app.address, "/").text() == "b");
@@ -88,7 +88,7 @@ fn a_file_that_is_written_in_place_is_read_again() {
 #[test]
 fn a_file_that_is_renamed_over_the_old_one_is_read_again() {
     let [a, b] = [Backend::named("a"), Backend::named("b")];
-    let app = App::over(&[a.address], "", "");
+    let app = App::over(&[a.address]);
     app.apply(&pool_of(&[b.address], "", ""));
     assert_eq!(who(app.address, "/", 2), counts([("b", 2)]));
 }
@@ -117,7 +117,7 @@ fn a_symbolic_link_that_is_swapped_as_kubernetes_does_is_followed() {
 #[test]
 fn a_broken_edit_is_refused_with_its_place_and_the_old_config_serves_on() {
     let [a, b] = [Backend::named("a"), Backend::named("b")];
-    let app = App::over(&[a.address], "", "");
+    let app = App::over(&[a.address]);
     let good = pool_of(&[b.address], "", "");
     let broken = good.replace("backends", "balanse = \"rr\"\nbackends");
     let why = app.refuse(&broken);
@@ -141,7 +141,7 @@ fn a_broken_edit_is_refused_with_its_place_and_the_old_config_serves_on() {
 #[test]
 fn a_reload_that_is_asked_for_is_done_and_reported_in_any_case() {
     let a = Backend::named("a");
-    let app = App::over(&[a.address], "", "");
+    let app = App::over(&[a.address]);
     app.reload();
     eventually("it is done", || app.reloads() == (1, 0));
     let last = &app.status()["reloads"]["last"];
@@ -157,7 +157,7 @@ fn a_reload_that_is_asked_for_is_done_and_reported_in_any_case() {
 fn an_endpoint_that_stays_keeps_what_it_had() {
     let (a, b) = (Holding::named("a"), Backend::named("b"));
     let (first, rest) = (a.backend.address, KEEP);
-    let app = App::start_with(&pool_of(&[first], "", rest), 1);
+    let app = App::builder(&[first]).more(rest).workers(1).start();
     let held = a.hold(app.address);
     let mut client = connect(app.address);
     (0..5).for_each(|_| assert_eq!(exchange(&mut client, GET).text(), "a"));
@@ -192,7 +192,7 @@ fn what_is_taken_out_finishes_its_request_and_gets_nothing_new() {
     for how in ["removed", "drain"] {
         let (a, b) = (Holding::named("a"), Backend::named("b"));
         let leaving = a.backend.address;
-        let app = App::over(&[leaving], "", KEEP);
+        let app = App::builder(&[leaving]).more(KEEP).start();
         let mut held = a.hold(app.address);
         assert_eq!(get(app.address, "/").text(), "a");
         let drained = format!(
@@ -219,7 +219,7 @@ fn what_is_taken_out_finishes_its_request_and_gets_nothing_new() {
 fn a_new_endpoint_gets_its_share_after_its_first_pass_only() {
     let (a, b) = (Probed::named("a"), Probed::named("b"));
     a.say(200);
-    let app = App::over(&[a.backend.address], "", Probed::CHECK);
+    let app = App::builder(&[a.backend.address]).more(Probed::CHECK).start();
     let new = b.backend.address;
     let only_a = || assert_eq!(who(app.address, "/", 20), counts([("a", 20)]));
     app.apply(&pool_of(&[a.backend.address, new], "", Probed::CHECK));
@@ -240,7 +240,7 @@ fn a_new_endpoint_gets_its_share_after_its_first_pass_only() {
 #[test]
 fn an_endpoint_that_was_down_is_probed_before_it_serves_again() {
     let [a, b] = [Backend::named("a"), Backend::named("b")];
-    let app = App::over(&[a.address, b.address], "", CHECK);
+    let app = App::builder(&[a.address, b.address]).more(CHECK).start();
     let down = format!(
         "[pool.app]\nbackends = [\"{}\", {{ address = \"{}\", state = \"down\" }}]\n{CHECK}",
         a.address, b.address
@@ -258,7 +258,7 @@ fn an_endpoint_that_was_down_is_probed_before_it_serves_again() {
 fn the_guard_keeps_the_old_serving_until_a_new_one_passes() {
     let [a, b, c] = [Backend::named("a"), Backend::named("b"), Backend::named("c")];
     let (old, dead) = ([a.address, b.address], free_address());
-    let app = App::over(&old, "", CHECK);
+    let app = App::builder(&old).more(CHECK).start();
     c.set_healthy(false);
     let edit = pool_of(&[dead, c.address], "", CHECK);
     app.apply(&edit);
@@ -295,7 +295,7 @@ fn the_guard_lets_an_edit_be_taken_back() {
 #[test]
 fn without_the_guard_an_edit_gets_its_will() {
     let a = Backend::named("a");
-    let app = App::over(&[a.address], "", CHECK);
+    let app = App::builder(&[a.address]).more(CHECK).start();
     let dead = free_address();
     app.apply(&pool_of(&[dead], "reload_guard = false", CHECK));
     let response = get(app.address, "/");
@@ -424,7 +424,7 @@ fn a_listener_that_cannot_be_bound_refuses_the_whole_edit() {
     let [a, b] = [Backend::named("a"), Backend::named("b")];
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let (free, taken_address) = (free_address(), taken.local_addr().unwrap());
-    let app = App::over(&[a.address], "", "");
+    let app = App::over(&[a.address]);
     let before = app.status()["listeners"].clone();
     let why = app.refuse(&format!(
         "[listen.web]\naddress = \"127.0.0.1:0\"\n[listen.free]\naddress = \"{free}\"\n[listen.taken]\n\

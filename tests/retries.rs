@@ -4,7 +4,7 @@ use std::net::Shutdown;
 
 use crate::support::backend::{Backend, Seen, answer, signal};
 use crate::support::client::{exchange, get, read_response};
-use crate::support::{App, connect, eventually, pool_of, send};
+use crate::support::{App, connect, eventually, send};
 
 /// A replica that reads each request whole and closes without a word.
 fn mute() -> Backend {
@@ -42,7 +42,7 @@ fn unanswered_requests_are_repeated_with_their_body_if_that_does_no_harm() {
         ("PATCH", "", false),
     ] {
         let (mute, backend) = (mute(), Backend::named("a"));
-        let app = App::start_with(&pool_of(&[mute.address, backend.address], "", ""), 1);
+        let app = App::builder(&[mute.address, backend.address]).workers(1).start();
         let mut client = connect(app.address);
         for _ in 0..2 {
             let response = exchange(&mut client, &request(method, fields, "a body"));
@@ -58,7 +58,7 @@ fn unanswered_requests_are_repeated_with_their_body_if_that_does_no_harm() {
 #[test]
 fn chunks_and_trailers_are_repeated_as_they_came() {
     let (mute, backend) = (mute(), Backend::named("a"));
-    let app = App::start_with(&pool_of(&[mute.address, backend.address], "", ""), 1);
+    let app = App::builder(&[mute.address, backend.address]).workers(1).start();
     let request = "PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
                    3\r\nabc\r\n4\r\ndefg\r\n0\r\nX-Sum: 7\r\n\r\n";
     assert_eq!(exchange(&mut connect(app.address), request).text(), "a");
@@ -84,7 +84,7 @@ fn a_request_that_is_still_coming_goes_on_to_the_next_endpoint() {
         }
     });
     let backend = Backend::named("a");
-    let app = App::start_with(&pool_of(&[closing.address, backend.address], "", ""), 1);
+    let app = App::builder(&[closing.address, backend.address]).workers(1).start();
     let mut client = connect(app.address);
     send(&mut client, "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nfirst");
     was_read.wait("the first replica has the beginning");
@@ -101,7 +101,7 @@ fn a_body_that_was_not_kept_is_not_repeated() {
     for (limits, is_repeated) in [("", false), ("replay = \"0B\"", false), ("replay = \"1MiB\"", true)] {
         let (mute, backend) = (mute(), Backend::named("a"));
         let rest = format!("[limits]\n{limits}");
-        let app = App::start_with(&pool_of(&[mute.address, backend.address], "", &rest), 1);
+        let app = App::builder(&[mute.address, backend.address]).more(&rest).workers(1).start();
         let body = if limits.contains("0B") { "short" } else { &long };
         let response = exchange(&mut connect(app.address), &request("PUT", "", body));
         if is_repeated {
@@ -122,13 +122,13 @@ fn a_body_that_was_not_kept_is_not_repeated() {
 fn the_budget_bounds_what_is_repeated_after_it_was_sent() {
     let (mute, backend) = (mute(), Backend::named("a"));
     let none = "eject.failures = 0\n[pool.app.retry]\nbudget = \"0%\"\nbudget_per_second = 0";
-    let app = App::start_with(&pool_of(&[mute.address, backend.address], none, ""), 1);
+    let app = App::builder(&[mute.address, backend.address]).pool(none).workers(1).start();
     let statuses: Vec<u16> = (0..6).map(|_| get(app.address, "/").status).collect();
     assert_eq!(statuses.iter().filter(|&&status| status == 502).count(), 3, "{statuses:?}");
     assert_eq!(app.metric("unstick_retries_refused_total{pool=\"app\"}"), 3.0);
 
     let few = "eject.failures = 0\n[pool.app.retry]\nbudget = \"0%\"\nbudget_per_second = 1";
-    let app = App::start_with(&pool_of(&[mute.address, backend.address], few, ""), 1);
+    let app = App::builder(&[mute.address, backend.address]).pool(few).workers(1).start();
     let failed = (0..100).filter(|_| get(app.address, "/").status != 200).count();
     assert!((20..=40).contains(&failed), "ten and one a second of 50 are repeated, not {}", 50 - failed);
 }
@@ -138,7 +138,7 @@ fn what_was_not_sent_needs_no_budget() {
     let backend = Backend::named("a");
     let nobody = crate::support::free_address();
     let none = "[pool.app.retry]\nbudget = \"0%\"\nbudget_per_second = 0";
-    let app = App::start_with(&pool_of(&[nobody, backend.address], none, ""), 1);
+    let app = App::builder(&[nobody, backend.address]).pool(none).workers(1).start();
     assert!((0..20).all(|_| exchange(&mut connect(app.address), &request("POST", "", "x")).status == 200));
 }
 
@@ -153,7 +153,7 @@ fn an_unwell_answer_moves_to_another_endpoint_if_the_pool_asks_for_it() {
         (on_status, "POST", vec![200, 200, 503, 503]),
         ("", "GET", vec![200, 200, 503, 503]),
     ] {
-        let app = App::start_with(&pool_of(&backends, pool, ""), 1);
+        let app = App::builder(&backends).pool(pool).workers(1).start();
         let mut got: Vec<_> =
             (0..4).map(|_| exchange(&mut connect(app.address), &request(method, "", "x")).status).collect();
         got.sort_unstable();
@@ -166,7 +166,7 @@ fn the_last_unwell_answer_is_passed_on_when_there_is_no_better() {
     let (a, b) = (saying("503 Sick", "replica"), saying("503 Sick", "replica"));
     let nobody = crate::support::free_address();
     for backends in [vec![a.address], vec![a.address, b.address], vec![a.address, nobody]] {
-        let app = App::start_with(&pool_of(&backends, "[pool.app.retry]\non_status = [503]", ""), 1);
+        let app = App::builder(&backends).pool("[pool.app.retry]\non_status = [503]").workers(1).start();
         for _ in 0..3 {
             let response = get(app.address, "/");
             assert_eq!((response.status, response.text().as_str()), (503, "replica"));
@@ -186,7 +186,7 @@ fn an_attempt_has_a_deadline_of_its_own() {
     });
     let backend = Backend::start(|peer| peer.serve(|_| answer("a")));
     let pool = "[pool.app.retry]\nattempt_timeout = \"100ms\"";
-    let app = App::start_with(&pool_of(&[silent.address, backend.address], pool, ""), 1);
+    let app = App::builder(&[silent.address, backend.address]).pool(pool).workers(1).start();
     for _ in 0..4 {
         assert_eq!(get(app.address, "/").text(), "a");
     }

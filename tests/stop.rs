@@ -22,7 +22,7 @@ fn what_runs_is_finished_and_nothing_new_begins() {
             send(&mut peer.stream, answer("done"));
         }
     });
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     let mut idle = connect(app.address);
     assert_eq!(exchange(&mut idle, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
     let mut slow = connect(app.address);
@@ -51,7 +51,7 @@ fn the_deadline_and_a_second_signal_end_what_still_runs() {
         peer.wait_for_close();
     });
     for (drain, stops) in [("100ms", 1), ("1h", 2)] {
-        let app = App::over(&[backend.address], "", &format!("[timeouts]\ndrain = \"{drain}\""));
+        let app = App::builder(&[backend.address]).timeouts(&format!("drain = \"{drain}\"")).start();
         let mut client = connect(app.address);
         send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
         was_asked.wait("the request arrives");

@@ -4,7 +4,7 @@ use std::net::Shutdown;
 
 use crate::support::backend::{Backend, answer};
 use crate::support::client::{exchange, field, get};
-use crate::support::{App, connect, pool_of, read_to_close, send, text};
+use crate::support::{App, connect, read_to_close, send, text};
 
 const ONE_ATTEMPT: &str = "eject.failures = 0\n[pool.app.retry]\nattempts = 1";
 
@@ -26,7 +26,7 @@ const INNER: &str = "GET /inner HTTP/1.1\r\nHost: x\r\n\r\n";
 #[test]
 fn requests_whose_length_is_open_to_doubt_are_refused() {
     let backend = Backend::named("a");
-    let app = App::start_with(&pool_of(&[backend.address], "", ""), 1);
+    let app = App::builder(&[backend.address]).workers(1).start();
     for (fields, status) in [
         ("Content-Length: 3\r\nContent-Length: 4", 400),
         ("Content-Length: +3", 400),
@@ -54,7 +54,7 @@ fn requests_whose_length_is_open_to_doubt_are_refused() {
 #[test]
 fn malformed_heads_are_refused() {
     let backend = Backend::named("a");
-    let app = App::start_with(&pool_of(&[backend.address], "", ""), 1);
+    let app = App::builder(&[backend.address]).workers(1).start();
     for (head, status) in [
         ("GET / HTTP/1.1\r\nHost : x", 400),
         ("GET / HTTP/1.1\r\nHost: x\r\n folded", 400),
@@ -92,7 +92,7 @@ fn malformed_heads_are_refused() {
 #[test]
 fn malformed_chunks_are_refused() {
     let backend = Backend::named("a");
-    let app = App::start_with(&pool_of(&[backend.address], ONE_ATTEMPT, ""), 1);
+    let app = App::builder(&[backend.address]).pool(ONE_ATTEMPT).workers(1).start();
     let extensions = format!("1;{}\r\na\r\n0\r\n\r\n", "x".repeat(20_000));
     let trailers = format!("0\r\n{}\r\n", "X-T: a\r\n".repeat(2000));
     for chunks in [
@@ -117,7 +117,7 @@ fn malformed_chunks_are_refused() {
 #[test]
 fn what_hyper_lets_pass_reaches_a_replica_in_one_reading_only() {
     let backend = Backend::named("a");
-    let app = App::start_with(&pool_of(&[backend.address], "", ""), 1);
+    let app = App::builder(&[backend.address]).workers(1).start();
     // Both framings: chunked counts, the length is not passed on, and the connection ends (RFC 9112 section 6.3).
     for fields in ["Content-Length: 5\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 5"]
     {
@@ -164,7 +164,7 @@ fn an_answer_that_is_open_to_doubt_is_a_502_and_its_connection_is_closed() {
                 }
             }
         });
-        let app = App::start_with(&pool_of(&[backend.address], ONE_ATTEMPT, ""), 1);
+        let app = App::builder(&[backend.address]).pool(ONE_ATTEMPT).workers(1).start();
         let shown = &bytes[..bytes.len().min(90)];
         for attempt in 1..=2 {
             let response = get(app.address, "/");
@@ -195,7 +195,7 @@ fn an_answer_that_breaks_off_is_never_presented_as_whole() {
                 peer.stream.shutdown(Shutdown::Both).ok();
             }
         });
-        let app = App::start_with(&pool_of(&[backend.address], ONE_ATTEMPT, ""), 1);
+        let app = App::builder(&[backend.address]).pool(ONE_ATTEMPT).workers(1).start();
         let mut client = connect(app.address);
         send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
         let (got, _) = read_to_close(&mut client);
@@ -231,7 +231,7 @@ fn interim_answers_come_to_an_end() {
         [(&flood, 502, Some("upstream-invalid")), (&trickle, 504, Some("upstream-timeout")), (&fine, 200, None)]
     {
         let rest = "[timeouts]\nresponse_head = \"300ms\"";
-        let app = App::start_with(&pool_of(&[backend.address], ONE_ATTEMPT, rest), 1);
+        let app = App::builder(&[backend.address]).pool(ONE_ATTEMPT).more(rest).workers(1).start();
         let response = get(app.address, "/");
         assert_eq!((response.status, response.field("x-unstick-error")), (status, cause));
     }
@@ -246,7 +246,7 @@ fn an_old_client_that_waits_for_the_end_is_told_of_a_cut_by_a_reset() {
         }
     });
     let rest = "[timeouts]\nresponse_body = \"150ms\"";
-    let app = App::start_with(&pool_of(&[backend.address], ONE_ATTEMPT, rest), 1);
+    let app = App::builder(&[backend.address]).pool(ONE_ATTEMPT).more(rest).workers(1).start();
     let mut client = connect(app.address);
     send(&mut client, "GET / HTTP/1.0\r\nHost: x\r\n\r\n");
     let (got, was_orderly) = read_to_close(&mut client);
@@ -256,7 +256,7 @@ fn an_old_client_that_waits_for_the_end_is_told_of_a_cut_by_a_reset() {
 
 #[test]
 fn a_client_that_goes_on_sending_after_a_refusal_is_not_listened_to_for_ever() {
-    let app = App::start_with(&pool_of(&[Backend::named("a").address], "", ""), 1);
+    let app = App::builder(&[Backend::named("a").address]).workers(1).start();
     let mut client = connect(app.address);
     send(&mut client, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;");
     let piece = vec![b'x'; 1 << 20];

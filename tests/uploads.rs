@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::support::client::read_response;
 use crate::support::h2::{begin, client, run, whole};
 use crate::support::h2_backend::H2Backend;
-use crate::support::{App, SOON, connect, eventually, pool_of, send};
+use crate::support::{App, SOON, connect, eventually, send};
 
 const H2C: &str = "protocol = \"h2c\"";
 const BEGINNING: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nbeginning";
@@ -38,7 +38,7 @@ fn hasty(ended: mpsc::Sender<Option<h2::Reason>>) -> H2Backend {
 fn a_whole_answer_ends_the_upload_at_once() {
     let (ended, was_ended) = mpsc::channel();
     let replica = hasty(ended);
-    let app = App::over(&[replica.address], H2C, "[timeouts]\nrequest_body = \"1h\"");
+    let app = App::builder(&[replica.address]).pool(H2C).timeouts("request_body = \"1h\"").start();
     let mut stream = connect(app.address);
     send(&mut stream, BEGINNING);
     assert_eq!(read_response(&mut stream, false).status, 200);
@@ -65,7 +65,8 @@ fn a_client_that_stops_sending_is_told_so_in_time_and_the_replica_hears_cancel()
             ended.send(reason.unwrap()).unwrap();
         }
     });
-    let app = App::over(&[replica.address], H2C, "[timeouts]\nrequest_body = \"400ms\"\nresponse_head = \"1h\"");
+    let app =
+        App::builder(&[replica.address]).pool(H2C).timeouts("request_body = \"400ms\"\nresponse_head = \"1h\"").start();
     let mut stream = connect(app.address);
     send(&mut stream, BEGINNING);
     let part_sent = Instant::now() + Duration::from_millis(200);
@@ -87,7 +88,7 @@ fn a_client_that_stops_sending_while_it_is_answered_is_cut_off_and_nobody_else_i
             sleep(Duration::from_millis(20)).await;
         }
     });
-    let app = App::over(&[replica.address], H2C, "[timeouts]\nrequest_body = \"200ms\"");
+    let app = App::builder(&[replica.address]).pool(H2C).timeouts("request_body = \"200ms\"").start();
     let mut stream = connect(app.address);
     send(&mut stream, BEGINNING);
     let (bytes, is_orderly) = crate::support::read_to_close(&mut stream);
@@ -107,7 +108,7 @@ fn a_body_that_nobody_takes_keeps_its_stream_taken_until_the_connection_is_given
         }
     });
     let idle = "[timeouts]\nupstream_idle = \"300ms\"";
-    let app = App::start_with(&pool_of(&[replica.address], H2C, idle), 1);
+    let app = App::builder(&[replica.address]).pool(H2C).more(idle).workers(1).start();
     let mut stream = connect(app.address);
     send(&mut stream, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nbeginning");
     assert_eq!(read_response(&mut stream, false).status, 200);
@@ -132,7 +133,7 @@ fn trailers_pass_but_not_those_that_say_who_the_client_is_or_how_it_came() {
             ["x-sum", "x-forwarded-host"].map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1")));
         answer.send_trailers(HeaderMap::from_iter(kept)).unwrap();
     });
-    let app = App::over(&[replica.address], H2C, "");
+    let app = App::builder(&[replica.address]).pool(H2C).start();
     run(async {
         let request = Request::post("http://a.test/").header("te", "trailers").body(()).unwrap();
         let (response, mut body) = begin(&client(app.address).await, request, false).await;
@@ -153,7 +154,7 @@ fn an_upload_that_goes_on_is_not_bounded_by_the_time_for_the_answer() {
         call.say(&body.len().to_string());
     });
     let timeouts = "[timeouts]\nresponse_head = \"300ms\"\nrequest_body = \"10s\"";
-    let app = App::over(&[replica.address], H2C, timeouts);
+    let app = App::builder(&[replica.address]).pool(H2C).more(timeouts).start();
     run(async {
         let request = Request::post("http://a.test/").body(()).unwrap();
         let (response, mut body) = begin(&client(app.address).await, request, false).await;
@@ -180,7 +181,7 @@ fn a_connection_that_stands_still_gets_no_more_requests() {
             pending::<()>().await;
         }
     });
-    let app = App::start_with(&pool_of(&[replica.address], H2C, "[timeouts]\nresponse_head = \"300ms\""), 1);
+    let app = App::builder(&[replica.address]).pool(H2C).timeouts("response_head = \"300ms\"").workers(1).start();
     let mut stream = connect(app.address);
     send(&mut stream, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nbeginning");
     assert_eq!(read_response(&mut stream, false).status, 200);

@@ -94,7 +94,7 @@ fn closed(socket: &mut WebSocket<TcpStream>) -> (Option<CloseCode>, Instant) {
 #[test]
 fn messages_of_all_kinds_pass_both_ways() {
     let backend = echo("one");
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     let mut socket = open(app.address);
     assert_eq!(who(&mut socket), "one");
     for length in [0, 1, 125, 126, 65_535, 65_536, 3_000_000] {
@@ -115,7 +115,7 @@ fn messages_of_all_kinds_pass_both_ways() {
 fn who_is_refused_goes_on_in_http() {
     let backend =
         Backend::start(|peer| peer.serve(|_| b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno".to_vec()));
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     let mut stream = connect(app.address);
     for _ in 0..2 {
         let response = exchange(&mut stream, ASK);
@@ -134,7 +134,7 @@ fn an_endpoint_that_switches_to_something_else_is_not_believed() {
             send(&mut peer.stream, head);
             peer.wait_for_close();
         });
-        let app = App::over(&[backend.address], "", "");
+        let app = App::over(&[backend.address]);
         let response = exchange(&mut connect(app.address), ASK);
         assert_eq!((response.status, response.field("x-unstick-error")), (502, Some("upstream-invalid")));
         // And nobody is switched who did not ask.
@@ -153,7 +153,7 @@ fn any_other_protocol_passes_and_each_half_ends_by_itself() {
         send(&mut peer.stream, all);
         peer.stream.shutdown(Shutdown::Both).ok();
     });
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     let mut stream = connect(app.address);
     // The first bytes do not wait for the answer.
     send(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: shout\r\n\r\nearly ");
@@ -210,7 +210,7 @@ fn five_hundred_live_through_fifty_reloads_and_a_drain_closes_only_its_own_sprea
 fn least_connections_counts_what_is_open() {
     let backends = [echo("one"), echo("two")];
     let pool = "balance = \"least-connections\"";
-    let app = App::over(&[backends[0].address, backends[1].address], pool, "");
+    let app = App::builder(&[backends[0].address, backends[1].address]).pool(pool).start();
     let mut first = open(app.address);
     let busy = who(&mut first);
     for _ in 0..5 {
@@ -222,7 +222,7 @@ fn least_connections_counts_what_is_open() {
 fn a_tunnel_ends_when_it_is_silent_or_old_for_too_long() {
     for (limit, chats) in [("tunnel_idle", false), ("tunnel", true)] {
         let backend = echo("one");
-        let app = App::over(&[backend.address], "", &format!("[timeouts]\n{limit} = \"400ms\""));
+        let app = App::builder(&[backend.address]).timeouts(&format!("{limit} = \"400ms\"")).start();
         let mut socket = open(app.address);
         let began = Instant::now();
         if chats {
@@ -238,11 +238,9 @@ fn a_tunnel_ends_when_it_is_silent_or_old_for_too_long() {
 #[test]
 fn traffic_keeps_a_tunnel_open() {
     let backend = echo("one");
-    let app = App::over(
-        &[backend.address],
-        "",
-        "[timeouts]\ntunnel_idle = \"500ms\"\nclient_idle = \"100ms\"\nrequest_head = \"100ms\"",
-    );
+    let app = App::builder(&[backend.address])
+        .timeouts("tunnel_idle = \"500ms\"\nclient_idle = \"100ms\"\nrequest_head = \"100ms\"")
+        .start();
     let mut socket = open(app.address);
     let began = Instant::now();
     while began.elapsed() < Duration::from_millis(1500) {
@@ -254,7 +252,7 @@ fn traffic_keeps_a_tunnel_open() {
 #[test]
 fn stopping_closes_with_1001_and_a_dead_replica_without() {
     let backend = echo("one");
-    let app = App::over(&[backend.address], "", "[timeouts]\ndrain = \"1s\"");
+    let app = App::builder(&[backend.address]).timeouts("drain = \"1s\"").start();
     let mut socket = open(app.address);
     assert_eq!(who(&mut socket), "one");
     app.stop();
@@ -262,7 +260,7 @@ fn stopping_closes_with_1001_and_a_dead_replica_without() {
     assert_eq!(app.wait(), Ended::Drained);
 
     let backend = echo("one");
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     let mut socket = open(app.address);
     drop(backend);
     assert_eq!(closed(&mut socket).0, None);
@@ -283,7 +281,7 @@ fn a_goodbye_waits_for_the_end_of_a_frame() {
         send(&mut peer.stream, b"whole!\x81\x01x");
         peer.wait_for_close();
     });
-    let app = App::over(&[backend.address], "", "[timeouts]\ntunnel_idle = \"300ms\"");
+    let app = App::builder(&[backend.address]).timeouts("tunnel_idle = \"300ms\"").start();
     let mut stream = connect(app.address);
     send(&mut stream, ASK);
     read_until(&mut stream, b"\r\n\r\n");
@@ -294,7 +292,7 @@ fn a_goodbye_waits_for_the_end_of_a_frame() {
 #[test]
 fn a_websocket_over_http2_is_one_of_http1_to_the_replica() {
     let backend = echo("one");
-    let app = App::over(&[backend.address], "", "[timeouts]\ndrain = \"500ms\"");
+    let app = App::builder(&[backend.address]).timeouts("drain = \"500ms\"").start();
     let connect_to = |protocol: &'static str| {
         Request::builder()
             .method(Method::CONNECT)
@@ -343,7 +341,7 @@ fn a_websocket_over_http2_is_one_of_http1_to_the_replica() {
 #[test]
 fn a_request_that_only_looks_like_an_upgrade_is_served_without() {
     let backend = Backend::named("one");
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     let mut stream = connect(app.address);
     send(
         &mut stream,
@@ -359,7 +357,7 @@ fn a_request_that_only_looks_like_an_upgrade_is_served_without() {
 fn nobody_switches_to_another_version_of_http() {
     // It would be a way past routes, limits and the fields that nobody can make up.
     let backend = Backend::named("one");
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     for protocol in ["h2c", "H2C", "HTTP/2.0", "TLS/1.3", "h2c, websocket", "websocket, h2c"] {
         let ask = format!(
             "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
@@ -374,7 +372,7 @@ fn nobody_switches_to_another_version_of_http() {
 #[test]
 fn a_page_in_place_of_a_websocket_over_http2_is_not_taken_for_one() {
     let backend = Backend::named("a page");
-    let app = App::over(&[backend.address], "", "");
+    let app = App::over(&[backend.address]);
     run(async {
         let client = h2_client(app.address).await;
         assert_eq!(crate::support::h2::get(&client, "/").await.unwrap().1, "a page");

@@ -79,9 +79,14 @@ impl App {
         Self { running: Some(running), address, admin, file, dir }
     }
 
-    /// One pool `app` over these backends, with more keys for the pool and for the rest of the file.
-    pub(crate) fn over(backends: &[SocketAddr], pool: &str, rest: &str) -> Self {
-        Self::start(&pool_of(backends, pool, rest))
+    /// A pool over these backends, and whatever a test wants to be other than by default.
+    pub(crate) fn builder(backends: &[SocketAddr]) -> Builder {
+        Builder { backends: backends.to_vec(), ..Builder::default() }
+    }
+
+    /// One pool over these backends.
+    pub(crate) fn over(backends: &[SocketAddr]) -> Self {
+        Self::builder(backends).start()
     }
 
     /// Replaces the contents of the config file in place.
@@ -180,10 +185,66 @@ impl Drop for App {
     }
 }
 
-/// The text of a config with one pool `app`.
+/// An application in the making: one pool, `app`, and what is said of it and of the rest.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Builder {
+    backends: Vec<SocketAddr>,
+    pool: String,
+    timeouts: String,
+    limits: String,
+    more: String,
+    workers: Option<usize>,
+}
+
+impl Builder {
+    /// Keys of the pool, and tables within it.
+    pub(crate) fn pool(self, keys: &str) -> Self {
+        Self { pool: keys.to_owned(), ..self }
+    }
+
+    /// Keys of `[timeouts]`.
+    pub(crate) fn timeouts(self, keys: &str) -> Self {
+        Self { timeouts: keys.to_owned(), ..self }
+    }
+
+    /// Keys of `[limits]`.
+    pub(crate) fn limits(self, keys: &str) -> Self {
+        Self { limits: keys.to_owned(), ..self }
+    }
+
+    /// Tables that are neither of these.
+    pub(crate) fn more(self, tables: &str) -> Self {
+        Self { more: tables.to_owned(), ..self }
+    }
+
+    /// How many workers there are; two otherwise.
+    pub(crate) fn workers(self, workers: usize) -> Self {
+        Self { workers: Some(workers), ..self }
+    }
+
+    /// The text of the config.
+    pub(crate) fn config(&self) -> String {
+        let Self { backends, pool, timeouts, limits, more, workers: _ } = self;
+        let backends: Vec<String> = backends.iter().map(|address| format!("\"{address}\"")).collect();
+        let mut text = format!("[pool.app]\nbackends = [{}]\n{pool}\n", backends.join(", "));
+        for (table, keys) in [("timeouts", timeouts), ("limits", limits)] {
+            if !keys.is_empty() {
+                text.push_str(&format!("[{table}]\n{keys}\n"));
+            }
+        }
+        text + more + "\n"
+    }
+
+    /// Starts it.
+    #[track_caller]
+    pub(crate) fn start(self) -> App {
+        App::start_with(&self.config(), self.workers.unwrap_or(2))
+    }
+}
+
+/// The text of a config with one pool `app`, more keys for the pool, and more tables.
 pub(crate) fn pool_of(backends: &[SocketAddr], pool: &str, rest: &str) -> String {
-    let backends: Vec<String> = backends.iter().map(|address| format!("\"{address}\"")).collect();
-    format!("[pool.app]\nbackends = [{}]\n{pool}\n{rest}\n", backends.join(", "))
+    App::builder(backends).pool(pool).more(rest).config()
 }
 
 /// A config with an admin port and, unless it has one, a listener.
