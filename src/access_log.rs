@@ -112,10 +112,16 @@ impl AccessLog {
                 return;
             }
             message = back;
-            std::thread::sleep(FLUSH_POLL);
+            pause_for_the_writer();
         }
         wait.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok();
     }
+}
+
+/// Only a process that ends waits like this, and on the control thread, where nothing else is left to do.
+#[expect(clippy::disallowed_methods, reason = "the queue cannot wake whoever waits for room in it")]
+fn pause_for_the_writer() {
+    std::thread::sleep(FLUSH_POLL);
 }
 
 enum Sink {

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use crate::support::signal;
 use crate::support::tls::{TlsClient, shake_hands};
+use crate::support::{pause, signal};
 
 /// Until the demo is up; generous, for a loaded machine.
 const START: Duration = Duration::from_secs(30);
@@ -162,11 +162,10 @@ fn eventually(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) 
     let deadline = Instant::now() + limit;
     while !condition() {
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
-        std::thread::park_timeout(Duration::from_millis(10));
+        pause("before the condition is looked at again", 10);
     }
 }
 
-/// Whether a process exists and is more than an entry that nobody has collected yet.
 /// A connection in TLS to whoever has this certificate.
 fn trusting(address: &str, certificate: &Path) -> std::io::Result<TlsClient> {
     let mut roots = rustls::RootCertStore::empty();
@@ -180,6 +179,7 @@ fn trusting(address: &str, certificate: &Path) -> std::io::Result<TlsClient> {
     shake_hands(address.parse().map_err(std::io::Error::other)?, "localhost", &Arc::new(config))
 }
 
+/// Whether a process exists and is more than an entry that nobody has collected yet.
 fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))

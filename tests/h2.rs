@@ -14,7 +14,7 @@ use crate::support::h2::{
     CONTINUATION, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, begin, client, client_with,
     frame, get, get_list, next_frame, raw, read, run, whole,
 };
-use crate::support::{App, SOON, eventually, pool_of, read_to_close, send, text};
+use crate::support::{App, SOON, eventually, pause, pool_of, read_to_close, send, text};
 
 fn request(method: Method, path: &str) -> http::request::Builder {
     Request::builder().method(method).uri(format!("http://a.test{path}"))
@@ -407,13 +407,16 @@ fn streams_reset_after_they_were_taken_are_counted_too() {
     let mut reading = stream.try_clone().unwrap();
     let reader = std::thread::spawn(move || read_to_close(&mut reading));
     let (mut begun, mut is_cut, began) = (0u32, false, Instant::now());
-    // Each stream lives long enough to be taken: what h2 counts by itself does not see it.
+    // Each stream lives long enough to be taken: what h2 counts by itself does not see it. Many at once, so that a busy
+    // machine cannot make them so slow that they are permitted.
     while !is_cut && began.elapsed() < SOON {
-        let id = begun * 2 + 1;
-        is_cut = stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, id, &get_list())).is_err();
-        std::thread::park_timeout(Duration::from_micros(200));
-        is_cut |= stream.write_all(&frame(RST_STREAM, 0, id, &8u32.to_be_bytes())).is_err();
-        begun += 1;
+        let ids = || (begun..begun + 16).map(|nth| nth * 2 + 1);
+        let heads: Vec<u8> = ids().flat_map(|id| frame(HEADERS, END_HEADERS | END_STREAM, id, &get_list())).collect();
+        let resets: Vec<u8> = ids().flat_map(|id| frame(RST_STREAM, 0, id, &8u32.to_be_bytes())).collect();
+        is_cut = stream.write_all(&heads).is_err();
+        pause("the streams live long enough to be taken", 1);
+        is_cut |= stream.write_all(&resets).is_err();
+        begun += 16;
     }
     stream.shutdown(Shutdown::Both).ok();
     reader.join().unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::backend::{Backend, answer, signal};
 use crate::support::client::{self, exchange, get, read_response};
-use crate::support::{App, connect, eventually, read_to_close, read_until, send, text};
+use crate::support::{App, connect, eventually, pause, read_to_close, read_until, send, text};
 
 fn app(backend: &Backend) -> App {
     App::over(&[backend.address])
@@ -398,8 +398,7 @@ fn every_head_of_a_connection_has_its_deadline_and_every_answer_begins_a_new_wai
     let mut client = connect(app.address);
     assert_eq!(exchange(&mut client, "GET /a HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
     for _ in 0..8 {
-        // Together these take longer than the idle time, which begins anew with each.
-        std::thread::park_timeout(Duration::from_millis(100));
+        pause("together these take longer than the idle time, which begins anew with each", 100);
         assert_eq!(exchange(&mut client, "GET /b HTTP/1.1\r\nHost: x\r\n\r\n").status, 404);
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::support::backend::Backend;
 use crate::support::client::{get, who};
-use crate::support::{App, eventually, free_address, pool_of};
+use crate::support::{App, eventually, free_address, pool_of, skipped};
 
 const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 const TWO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -253,7 +253,7 @@ fn other_name_servers_are_asked_at_once() {
 fn addresses_of_both_families_are_used() {
     let port = free_address().port();
     let Ok(listener) = std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, port)) else {
-        return; // a machine without IPv6
+        return skipped("this machine has no IPv6");
     };
     drop(listener);
     let _one = Backend::named_at((ONE, port).into(), "one");

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use unstick::prove::arm::ARMS;
 
-use crate::support::{eventually, signal};
+use crate::support::{eventually, signal, skipped};
 
 /// Two at a time would share the cores and slow each other down.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -64,6 +64,9 @@ fn the_claim_holds() {
     assert_eq!(status.code(), Some(i32::from(!broken.is_empty())), "{text}");
     assert!(report["inconclusive"].is_null(), "{text}");
     assert!(text.contains("Not shown by this: paths that no journey touches"), "{text}");
+    if !has_redis() {
+        skipped("there is no redis-server, so the redis arm was not played");
+    }
     let arms = ARMS.len() - usize::from(!has_redis());
     assert_eq!(cells.len(), 7 * arms + usize::from(has_redis()), "every arm in every event: {text}");
     assert_eq!(text.contains("apt-get install redis-server"), !has_redis(), "{text}");

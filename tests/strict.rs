@@ -4,7 +4,7 @@ use std::net::Shutdown;
 
 use crate::support::backend::{Backend, answer};
 use crate::support::client::{exchange, field, get};
-use crate::support::{App, connect, read_to_close, send, text};
+use crate::support::{App, connect, pause, read_to_close, send, text};
 
 const ONE_ATTEMPT: &str = "eject.failures = 0\n[pool.app.retry]\nattempts = 1";
 
@@ -220,7 +220,7 @@ fn interim_answers_come_to_an_end() {
     let trickle = Backend::start(move |peer| {
         if peer.next().is_some() {
             while std::io::Write::write_all(&mut peer.stream, interim.as_bytes()).is_ok() {
-                std::thread::park_timeout(std::time::Duration::from_millis(20));
+                pause("a trickle", 20);
             }
         }
     });

@@ -15,7 +15,7 @@ use unstick::app::Ended;
 use crate::support::backend::{Backend, Peer, answer};
 use crate::support::client::{self, exchange, read_response};
 use crate::support::h2::{begin, client as h2_client, run, whole};
-use crate::support::{App, connect, eventually, pool_of, read_to_close, read_until, send, text};
+use crate::support::{App, connect, eventually, pause, pool_of, read_to_close, read_until, send, text};
 
 const ASK: &str = "GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -245,7 +245,7 @@ fn traffic_keeps_a_tunnel_open() {
     let began = Instant::now();
     while began.elapsed() < Duration::from_millis(1500) {
         assert_eq!(who(&mut socket), "one");
-        std::thread::park_timeout(Duration::from_millis(50));
+        pause("a chat has its pauses", 50);
     }
 }
 
@@ -276,8 +276,7 @@ fn a_goodbye_waits_for_the_end_of_a_frame() {
             "HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
         );
         send(&mut peer.stream, [head.as_bytes(), &[0x81, 10], b"half"].concat());
-        // Says the rest when the client has been silent for longer than it may.
-        std::thread::park_timeout(Duration::from_millis(900));
+        pause("the tunnel has been silent for longer than it may", 900);
         send(&mut peer.stream, b"whole!\x81\x01x");
         peer.wait_for_close();
     });

@@ -39,8 +39,24 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + SOON;
     while !condition() {
         assert!(Instant::now() < deadline, "not in time: {what}");
-        std::thread::park_timeout(Duration::from_millis(2));
+        pause("before the condition is looked at again", 2);
     }
+}
+
+/// Lets time pass, where it is time itself that is tested, or where whatever happens meanwhile must not happen.
+/// Everything else is waited for with [`eventually`].
+#[expect(clippy::disallowed_methods, reason = "the only place where a test may sleep, and it says why")]
+pub(crate) fn pause(_why: &str, ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
+}
+
+/// Says that a test, or a part of it, was not run: past the capture of the test harness, so that it is seen when all
+/// tests pass. Where everything must be there (`CI=true`), it is a failure.
+#[track_caller]
+pub(crate) fn skipped(why: &str) {
+    assert!(!std::env::var("CI").is_ok_and(|ci| ci == "true"), "skipped: {why}");
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    writeln!(std::io::stderr(), "SKIPPED in {test}: {why}").ok();
 }
 
 /// The proxy, running in this process with a real config file; drained and ended when dropped.
