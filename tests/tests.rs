@@ -23,8 +23,8 @@ mod keep_alive; // connections that the replica closes while they are unused
 mod moments; // faults at every single byte of an exchange
 mod names; // backends found by DNS
 mod overload; // more requests, connections or descriptors than there is room for
+mod parking; // client connections that wait with nothing but a socket
 #[cfg(feature = "prove")]
-mod parking;
 mod prove; // `unstick prove`: that it holds, and that it notices
 mod proxy_protocol; // headers that say whose connection it is, taken and sent
 mod reload; // every way of editing, and what an edit leaves untouched
@@ -32,6 +32,6 @@ mod retries; // what is sent again, what never is, and how often
 mod stop; // draining, and ending at once
 mod strict; // what never crosses the proxy, in either direction
 mod tls; // certificates by name and from disk, tickets, client certificates
-mod unix;
-mod uploads; // Unix sockets as listeners and backends
+mod unix; // Unix sockets as listeners and backends
+mod uploads; // request bodies in pieces, early responses, trailers
 mod websocket; // tunnels: both versions, reloads, draining, limits
