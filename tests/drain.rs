@@ -2,14 +2,17 @@
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use unstick::app::Ended;
 
-use crate::support::backend::Backend;
+use crate::support::backend::{Backend, signal};
 use crate::support::client::{get, who};
-use crate::support::{App, SOON, connect, eventually, pool_of, read_until, send};
+use crate::support::{App, SOON, connect, eventually, h2, pool_of, read_until, send};
 
 /// A replica whose answers never end: an event every few milliseconds.
 fn endless() -> Backend {
@@ -144,15 +147,47 @@ fn streams_end_one_after_the_other() {
 }
 
 #[test]
-fn stopping_ends_streams_within_the_time_to_drain() {
+fn stopping_ends_every_stream_within_the_time_to_drain() {
+    const DRAIN: Duration = Duration::from_secs(3);
     let endless = endless();
-    let app = App::start_with(&config(&[(endless.address, "ready")], "1s"), 1);
-    let mut client = listen_to(&app);
+    let app = App::start_with(&config(&[(endless.address, "ready")], "3s"), 2);
+    let clients: Vec<TcpStream> = (0..100).map(|_| listen_to(&app)).collect();
+    let (begun, has_begun) = signal();
+    let address = app.address;
+    // As many again on one connection of HTTP/2.
+    let streams = std::thread::spawn(move || h2::run(cut_streams(address, 100, begun)));
+    has_begun.wait("all streams have begun");
     let stopped = Instant::now();
     app.stop();
-    let (was_whole, at) = end_of(&mut client);
-    assert!(!was_whole && at.duration_since(stopped) >= Duration::from_millis(700));
+    let readers: Vec<_> =
+        clients.into_iter().map(|mut client| std::thread::spawn(move || end_of(&mut client))).collect();
+    let ends: Vec<_> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+    assert!(ends.iter().all(|(was_whole, _)| !was_whole), "a stream that was cut does not look complete");
+    let after = |at: &Instant| at.duration_since(stopped).as_secs_f64() / DRAIN.as_secs_f64();
+    let first = ends.iter().map(|(_, at)| after(at)).fold(f64::MAX, f64::min);
+    assert!(first >= 0.7, "one was cut after {first} of the time");
+    assert_eq!(streams.join().unwrap(), 100);
     assert_eq!(app.wait(), Ended::Drained, "nothing had to be torn down at the end");
+}
+
+/// Begins so many streams on one connection, says so, and reads them until they are reset; how many were.
+async fn cut_streams(address: SocketAddr, count: usize, begun: Arc<Mutex<Sender<()>>>) -> usize {
+    // h2 leaves a server that sends many small frames of which none is read, how many depends on the window.
+    let client = h2::client_with(address, ::h2::client::Builder::new().initial_connection_window_size(16 << 20)).await;
+    let missing = Arc::new(AtomicUsize::new(count));
+    let mut streams = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let (client, missing, begun) = (client.clone(), Arc::clone(&missing), Arc::clone(&begun));
+        streams.spawn(async move {
+            let request = http::Request::get("http://a.test/").body(()).unwrap();
+            let mut body = h2::begin(&client, request, true).await.0.await.unwrap().into_body();
+            if missing.fetch_sub(1, Relaxed) == 1 {
+                begun.lock().unwrap().send(()).unwrap();
+            }
+            h2::read(&mut body).await.is_err_and(|error| error.is_reset())
+        });
+    }
+    streams.join_all().await.into_iter().filter(|was_cut| *was_cut).count()
 }
 
 #[test]

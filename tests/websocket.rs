@@ -200,8 +200,8 @@ fn five_hundred_live_through_fifty_reloads_and_a_drain_closes_only_its_own_sprea
         // A worker that has nothing else to do notices an edit within half a second.
         assert!(share < 1.0 + 0.5 / DRAIN.as_secs_f64(), "within the window: {share}");
     }
-    // 27 of 100 are expected in each of the first three and 18 in the last one: so few have a chance of one in a million.
-    assert!(quarters.iter().all(|&count| count >= 3), "evenly: {quarters:?}");
+    // 29 of 100 are expected in each of the first three and 12 in the last one, which is empty four times in a million.
+    assert!(quarters.iter().all(|&count| count >= 1), "evenly: {quarters:?}");
     assert!(staying.iter_mut().all(|(socket, name)| who(socket) == *name), "nobody else was touched");
     assert_eq!(app.endpoint(backends[0].address).unwrap()["in_flight"], 0);
 }
@@ -264,6 +264,27 @@ fn stopping_closes_with_1001_and_a_dead_replica_without() {
     let mut socket = open(app.address);
     drop(backend);
     assert_eq!(closed(&mut socket).0, None);
+}
+
+#[test]
+fn stopping_ends_every_tunnel_within_the_time_to_drain_even_if_nobody_says_goodbye() {
+    let backend = Backend::start(|peer| {
+        if peer.next().is_some() {
+            send(&mut peer.stream, "HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+            peer.wait_for_close();
+        }
+    });
+    let app = App::builder(&[backend.address]).timeouts("drain = \"4s\"").start();
+    let mut clients: Vec<TcpStream> = (0..100).map(|_| connect(app.address)).collect();
+    for client in &mut clients {
+        send(client, ASK);
+        read_until(client, b"\r\n\r\n");
+    }
+    app.stop();
+    assert_eq!(app.wait(), Ended::Drained);
+    for client in &mut clients {
+        assert_eq!(read_to_close(client).0, [0x88, 2, 3, 0xe9], "told to go, and then closed");
+    }
 }
 
 #[test]

@@ -13,12 +13,15 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::client::Turn;
-use super::exchange::Exchange;
+use super::exchange::{ENDED_BY, Exchange};
 use crate::deadlines::Wait;
 use crate::fields;
 use crate::link::request_body::BodyFailure;
 use crate::link::response::{BrokenBody, EndpointBody};
 use crate::metrics::Outcome;
+
+/// The share of the drain time from which on responses are ended that are still under way.
+const ENDING_FROM: f64 = 0.75;
 
 /// See the module.
 #[derive(Debug)]
@@ -144,10 +147,11 @@ impl Streaming {
         Poll::Pending
     }
 
-    /// How long this answer may go on when its endpoint or listener is going. What still runs then is ended spread over the
-    /// last quarter of the drain time, so that the clients do not all come back at one instant.
+    /// How long this response may go on when its endpoint or listener is draining. What still runs then is ended at a
+    /// moment of its own, so that the clients do not all come back at one instant.
     fn time_to_drain(&self) -> Duration {
-        self.exchange.view().snapshot.timeouts.drain.mul_f64(0.75 + 0.25 * fastrand::f64())
+        let share = ENDING_FROM + (ENDED_BY - ENDING_FROM) * fastrand::f64();
+        self.exchange.view().snapshot.timeouts.drain.mul_f64(share)
     }
 
     fn end_drained(&mut self) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {

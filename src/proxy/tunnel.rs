@@ -17,7 +17,7 @@ use hyper::rt::{Read, ReadBuf, Write};
 use hyper::upgrade::OnUpgrade;
 
 use super::client::Client;
-use super::exchange::Exchange;
+use super::exchange::{ENDED_BY, Exchange};
 use super::websocket::{self, Frames};
 use crate::deadlines::{Alarm, Wait};
 use crate::link::record::UpstreamIo;
@@ -31,8 +31,11 @@ const CHUNKS_IN_A_ROW: usize = 16;
 /// How long both sides may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// The part of the drain window in which tunnels end; the rest is left for their goodbyes.
-const WINDOW: f64 = 0.9;
+/// The share of the drain time in which both sides may say goodbye, at most [`GOODBYE`].
+const GOODBYE_SHARE: f64 = 0.1;
+
+/// The share of the drain time over which the ends of tunnels are spread; what follows is left for their goodbyes.
+const WINDOW: f64 = ENDED_BY - GOODBYE_SHARE;
 
 /// A client and an endpoint that speak another protocol than HTTP from now on.
 #[derive(Debug)]
@@ -78,7 +81,7 @@ impl Tunnel {
         client.set_in_head(false);
         deadlines.arm_in(Wait::Client, timeouts.tunnel_idle);
         timeouts.tunnel.inspect(|&lifetime| deadlines.arm_in(Wait::Request, lifetime));
-        let goodbye = GOODBYE.min(timeouts.drain.mul_f64(1.0 - WINDOW));
+        let goodbye = GOODBYE.min(timeouts.drain.mul_f64(GOODBYE_SHARE));
         let mut alarm = pin!(Alarm::default());
         let mut is_registered = false;
         let why = poll_fn(|cx| {
