@@ -30,11 +30,12 @@ enum Fault {
 }
 
 impl Fault {
+    /// A reset goes out when the stream is dropped.
     fn strike(self, stream: &TcpStream) {
-        if self == Self::Reset {
-            SockRef::from(stream).set_linger(Some(Duration::ZERO)).ok();
-        }
-        stream.shutdown(Shutdown::Both).ok();
+        match self {
+            Self::Close => stream.shutdown(Shutdown::Both).ok(),
+            Self::Reset => SockRef::from(stream).set_linger(Some(Duration::ZERO)).ok(),
+        };
     }
 }
 
@@ -56,11 +57,21 @@ impl Broken {
                     let (answer, bytes, fault) = *plan.lock().unwrap();
                     struck.fetch_add(1, Relaxed);
                     send(&mut peer.stream, &answer[..bytes]);
+                    peer.own();
                     fault.strike(&peer.stream);
                 }
             }
         });
         Self { backend, plan, struck }
+    }
+
+    /// Asks, and waits for the fault if there is to be one: the end of a connection after a whole response must not come
+    /// so late that the next request is on its way over it.
+    #[track_caller]
+    fn ask(&self, app: &App, request: &str) -> (Vec<u8>, bool) {
+        let got = ask(app, request);
+        self.backend.wait_for_scripts();
+        got
     }
 }
 
@@ -81,10 +92,10 @@ fn an_answer_may_end_at_any_byte() {
             *broken.plan.lock().unwrap() = (answer, bytes, fault);
             for request in REQUESTS {
                 let (struck, executed) = (broken.struck.load(Relaxed), good.seen().len());
-                let mut got = ask(&app, request);
+                let mut got = broken.ask(&app, request);
                 if broken.struck.load(Relaxed) == struck {
                     // It was the other one's turn.
-                    got = ask(&app, request);
+                    got = broken.ask(&app, request);
                 }
                 assert_eq!(broken.struck.load(Relaxed), struck + 1);
                 let case = format!("{} {fault:?} after {:?}: {:?}", &request[..5], &answer[..bytes], text(&got.0));
@@ -92,7 +103,8 @@ fn an_answer_may_end_at_any_byte() {
                 let whole = reader::response(&got.0, "GET", false);
                 match whole {
                     Ok((message, _)) if text(&message.body) == "second" => {
-                        assert!(is_repeatable && bytes < head, "{case}");
+                        // A reset destroys what the kernel of the other side has not handed out yet.
+                        assert!(is_repeatable && (bytes < head || fault == Fault::Reset), "{case}");
                         assert!(good.seen().len() > executed, "{case}");
                     }
                     Ok((message, _)) if text(&message.body) == "first" => {
@@ -101,7 +113,6 @@ fn an_answer_may_end_at_any_byte() {
                     Ok((message, _)) => {
                         let cause = message.all("x-unstick-error").next();
                         assert!(cause == Some("upstream-closed") && message.word(1) == "502", "{case}");
-                        // A reset destroys what the kernel of the other side has not handed out yet.
                         assert!(bytes < head || fault == Fault::Reset, "{case}");
                         assert!(!is_repeatable, "{case}");
                     }
@@ -130,6 +141,7 @@ fn a_replica_may_vanish_at_any_byte_of_a_request() {
                 }
             }
             struck.fetch_add(1, Relaxed);
+            peer.own();
             Fault::Reset.strike(&peer.stream);
         }
     });

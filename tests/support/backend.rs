@@ -1,5 +1,6 @@
 //! Replicas that do exactly what a test tells them, byte by byte.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -42,8 +43,10 @@ struct Shared {
     is_closing: AtomicBool,
     is_healthy: AtomicBool,
     connections: AtomicUsize,
+    ended: AtomicUsize,
     seen: Mutex<Vec<Seen>>,
-    streams: Mutex<Vec<TcpStream>>,
+    /// By their numbers.
+    streams: Mutex<BTreeMap<usize, TcpStream>>,
 }
 
 /// One connection in the hands of a script.
@@ -69,6 +72,7 @@ impl Backend {
             is_closing: AtomicBool::new(false),
             is_healthy: AtomicBool::new(true),
             connections: AtomicUsize::new(0),
+            ended: AtomicUsize::new(0),
             seen: Mutex::default(),
             streams: Mutex::default(),
         });
@@ -80,10 +84,13 @@ impl Backend {
                 }
                 let Ok(stream) = stream else { continue };
                 stream.set_nodelay(true).ok();
-                accepting.streams.lock().unwrap().extend(stream.try_clone().ok());
                 let number = accepting.connections.fetch_add(1, Relaxed);
+                accepting.streams.lock().unwrap().extend(stream.try_clone().ok().map(|stream| (number, stream)));
                 let (shared, script) = (Arc::clone(&accepting), Arc::clone(&script));
-                thread::spawn(move || script(&mut Peer { stream, number, shared, ahead: Vec::new() }));
+                thread::spawn(move || {
+                    script(&mut Peer { stream, number, shared: Arc::clone(&shared), ahead: Vec::new() });
+                    shared.ended.fetch_add(1, Relaxed);
+                });
             }
         });
         Self { address, shared }
@@ -109,6 +116,12 @@ impl Backend {
         self.shared.connections.load(Relaxed)
     }
 
+    /// Waits until the script of every connection has come to its end.
+    #[track_caller]
+    pub(crate) fn wait_for_scripts(&self) {
+        super::eventually("all scripts have ended", || self.shared.ended.load(Relaxed) == self.connections());
+    }
+
     /// How `/healthz` is answered from now on.
     pub(crate) fn set_healthy(&self, is_healthy: bool) {
         self.shared.is_healthy.store(is_healthy, Relaxed);
@@ -123,7 +136,7 @@ impl Drop for Backend {
         self.shared.is_closing.store(true, Relaxed);
         // Wakes the accepting thread, which then closes the port.
         TcpStream::connect(self.address).ok();
-        for stream in self.shared.streams.lock().unwrap().drain(..) {
+        for stream in std::mem::take(&mut *self.shared.streams.lock().unwrap()).into_values() {
             stream.shutdown(std::net::Shutdown::Both).ok();
         }
         super::eventually("a port is closed", || TcpStream::connect(self.address).is_err());
@@ -232,6 +245,12 @@ impl Peer {
                 Some(())
             }
         }
+    }
+
+    /// Leaves the connection to the script alone, which closes it by ending. Otherwise it is kept until the backend is
+    /// dropped.
+    pub(crate) fn own(&self) {
+        self.shared.streams.lock().unwrap().remove(&self.number);
     }
 
     /// Waits until the peer closes or resets.
