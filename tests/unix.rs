@@ -58,7 +58,7 @@ fn clients_come_over_a_unix_socket_and_its_file_goes_with_it() {
     assert_eq!(mode(&first), 0o600);
     let mut kept = connect(&first);
     assert_eq!(exchange(&mut kept, GET).text(), "one");
-    app.apply(&config(&first).replace("600", "666"));
+    app.apply(&config(&first).replace("\"600\"", "\"666\""));
     assert_eq!(mode(&first), 0o666);
     assert_eq!(exchange(&mut kept, GET).text(), "one", "connections stay");
     let mut clients: Vec<_> = (0..8).map(|_| connect(&first)).collect();
