@@ -1,18 +1,12 @@
 //! What the client sees when an attempt fails, at each moment at which it can.
 
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::support::backend::{Backend, answer};
 use crate::support::client::{exchange, get};
-use crate::support::{App, connect, send};
-
-/// An address where nobody listens.
-fn nobody() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
-}
+use crate::support::{App, connect, free_address, send};
 
 /// A replica that reads each request and closes without a word; counts them.
 fn mute() -> (Backend, Arc<AtomicUsize>) {
@@ -30,7 +24,7 @@ fn mute() -> (Backend, Arc<AtomicUsize>) {
 #[test]
 fn a_refused_connection_moves_any_method_to_another_endpoint() {
     let backend = Backend::named("a");
-    let app = App::over(&[nobody(), nobody(), backend.address]);
+    let app = App::over(&[free_address(), free_address(), backend.address]);
     for method in ["GET", "POST", "DELETE", "PATCH"] {
         let request = format!("{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
         for _ in 0..6 {
@@ -45,7 +39,7 @@ fn a_refused_connection_moves_any_method_to_another_endpoint() {
 #[test]
 fn a_refused_connection_is_no_attempt_while_there_are_other_endpoints() {
     let backend = Backend::named("a");
-    let mut addresses: Vec<_> = (0..7).map(|_| nobody()).collect();
+    let mut addresses: Vec<_> = (0..7).map(|_| free_address()).collect();
     addresses.push(backend.address);
     let app = App::builder(&addresses).pool("eject.failures = 0\n[pool.app.retry]\nattempts = 1").start();
     for _ in 0..24 {
@@ -104,11 +98,12 @@ fn a_stale_connection_is_replaced_by_a_fresh_one() {
 
 #[test]
 fn a_pool_whose_endpoints_are_all_dead_says_so() {
-    let app = App::over(&[nobody(), nobody()]);
+    let app = App::over(&[free_address(), free_address()]);
     let response = get(app.address, "/");
     assert_eq!((response.status, response.field("x-unstick-error")), (502, Some("connect-failed")));
-    let app =
-        App::builder(&[nobody()]).pool("fail_open_below = \"0%\"\n[pool.app.health]\ninterval = \"100ms\"").start();
+    let app = App::builder(&[free_address()])
+        .pool("fail_open_below = \"0%\"\n[pool.app.health]\ninterval = \"100ms\"")
+        .start();
     let response = get(app.address, "/");
     assert_eq!((response.status, response.field("x-unstick-error")), (503, Some("no-endpoint")));
     assert_eq!(response.field("retry-after"), Some("1"));

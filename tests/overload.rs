@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::support::backend::{Backend, answer};
 use crate::support::client::{Response, exchange, get, read_response};
-use crate::support::{App, SOON, connect, eventually, send};
+use crate::support::{App, SOON, connect, eventually, free_address, send};
 
 /// A replica that answers when the test says so, and says when it was asked.
 fn patient() -> (Backend, Receiver<()>, std::sync::mpsc::Sender<()>) {
@@ -78,7 +78,7 @@ fn a_full_queue_and_a_long_wait_are_told_at_once() {
 #[test]
 fn a_full_endpoint_is_waited_for_rather_than_a_dead_one_tried_again() {
     let (backend, was_asked, go) = patient();
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead = free_address();
     let pool = "max_requests = 1\nqueue.timeout = \"1m\"\neject.failures = 0";
     let app = App::builder(&[dead, backend.address]).pool(pool).workers(2).start();
     let mut clients: Vec<TcpStream> = (0..4).map(|_| begin(&app)).collect();
