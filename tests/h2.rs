@@ -150,6 +150,23 @@ fn many_streams_at_once_are_all_answered() {
 }
 
 #[test]
+fn streams_beyond_the_limit_are_refused_before_they_are_begun() {
+    let backend = Backend::start(|peer| {
+        peer.next();
+        peer.wait_for_close();
+    });
+    let app = App::builder(&[backend.address]).limits("h2_streams = 20").start();
+    let mut stream = raw(app.address);
+    let heads = (0..25).flat_map(|nth| frame(HEADERS, END_HEADERS | END_STREAM, nth * 2 + 1, &get_list()));
+    stream.write_all(&heads.collect::<Vec<u8>>()).unwrap();
+    let resets = std::iter::from_fn(|| next_frame(&mut stream)).filter(|(kind, ..)| *kind == RST_STREAM);
+    let refused: Vec<(u32, Vec<u8>)> = resets.take(5).map(|(_, _, id, code)| (id, code)).collect();
+    let expected: Vec<_> = (20..25).map(|nth| (nth * 2 + 1, 7u32.to_be_bytes().to_vec())).collect();
+    assert_eq!(refused, expected, "REFUSED_STREAM: they may be sent again");
+    eventually("the others are under way", || backend.seen().len() == 20);
+}
+
+#[test]
 fn a_stream_that_nobody_reads_stops_neither_others_nor_upstream_for_ever() {
     let backend = Backend::start(|peer| {
         peer.serve(|seen| {

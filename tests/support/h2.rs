@@ -33,10 +33,15 @@ pub(crate) async fn client(address: SocketAddr) -> SendRequest<Bytes> {
     client_with(address, &h2::client::Builder::new()).await
 }
 
+/// Streams that a client opens before it knows how many it may have (RFC 9113 section 6.5.2 recommends no smaller one).
+/// Without a bound of its own h2 opens any number, and the proxy refuses those beyond its limit.
+const STREAMS_AT_FIRST: usize = 100;
+
 /// The same with settings of its own.
 pub(crate) async fn client_with(address: SocketAddr, builder: &h2::client::Builder) -> SendRequest<Bytes> {
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let (client, connection) = builder.handshake(stream).await.unwrap();
+    let mut builder = builder.clone();
+    let (client, connection) = builder.initial_max_send_streams(STREAMS_AT_FIRST).handshake(stream).await.unwrap();
     tokio::spawn(async move { connection.await.ok() });
     client
 }
