@@ -50,12 +50,19 @@ const OF_SPEED: [&str; 3] = [
 #[test]
 fn the_claim_holds() {
     let _turn = turn();
-    let directory = tempfile::tempdir().unwrap();
-    let events = "steady,crash,drain,scale-out,scale-in,rolling,two-proxies,store-restart";
-    let arguments = format!("--users 40 --duration 28s --events {events} --json all.json");
-    let Output { status, stdout, .. } = command(&arguments, directory.path()).output().unwrap();
-    let text = String::from_utf8(stdout).unwrap();
-    let report: Value = serde_json::from_slice(&std::fs::read(directory.path().join("all.json")).unwrap()).unwrap();
+    let run = |duration: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let events = "steady,crash,drain,scale-out,scale-in,rolling,two-proxies,store-restart";
+        let arguments = format!("--users 40 --duration {duration} --events {events} --json all.json");
+        let Output { status, stdout, .. } = command(&arguments, directory.path()).output().unwrap();
+        let json = std::fs::read(directory.path().join("all.json")).unwrap();
+        (status, String::from_utf8(stdout).unwrap(), serde_json::from_slice::<Value>(&json).unwrap())
+    };
+    let (mut status, mut text, mut report) = run("28s");
+    if report["inconclusive"].is_string() {
+        // A machine that is busy with other things gets too few trials done in this time.
+        (status, text, report) = run("84s");
+    }
     let cells = report["cells"].as_array().unwrap();
     let of_cells = cells.iter().flat_map(|cell| cell["predictions"].as_array().unwrap());
     let all = of_cells.chain(report["slow_predictions"].as_array().unwrap());
@@ -92,7 +99,8 @@ fn sabotage_is_caught_with_a_counterexample() {
             "--users 60 --duration 5s",
             "crash",
             "requests failed: expected 0",
-            "failed: 502 connect-failed",
+            // 502 from the replica that is not there, 503 when it has been found out.
+            "failed: 50",
         ),
     ] {
         let arguments = format!("{load} --arms database --events {event} --sabotage {sabotage}");

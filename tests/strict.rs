@@ -227,11 +227,13 @@ fn interim_answers_come_to_an_end() {
     let fine = Backend::start(|peer| {
         peer.serve(|_| [&b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n"[..], &answer("a")].concat());
     });
-    for (backend, status, cause) in
-        [(&flood, 502, Some("upstream-invalid")), (&trickle, 504, Some("upstream-timeout")), (&fine, 200, None)]
-    {
-        let rest = "[timeouts]\nresponse_head = \"300ms\"";
-        let app = App::builder(&[backend.address]).pool(ONE_ATTEMPT).more(rest).workers(1).start();
+    for (backend, patience, status, cause) in [
+        (&flood, "1m", 502, Some("upstream-invalid")),
+        (&trickle, "300ms", 504, Some("upstream-timeout")),
+        (&fine, "1m", 200, None),
+    ] {
+        let patience = format!("response_head = \"{patience}\"");
+        let app = App::builder(&[backend.address]).pool(ONE_ATTEMPT).timeouts(&patience).workers(1).start();
         let response = get(app.address, "/");
         assert_eq!((response.status, response.field("x-unstick-error")), (status, cause));
     }

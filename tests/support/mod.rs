@@ -24,7 +24,7 @@ use unstick::app::{self, Running};
 use unstick::app::{Ended, Options};
 
 /// Deadline of everything that should happen soon. Generous: it is only waited for when something is broken.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// Sends a signal to a process that the test has started.
 #[track_caller]
