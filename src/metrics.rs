@@ -24,6 +24,27 @@ impl Counter {
     }
 }
 
+/// A number that one thread raises and lowers, and any thread reads.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// One more. Only the worker that owns the cell may call this, as with [`Counter::add`].
+    pub fn raise(&self) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// One less of those that were raised.
+    pub fn lower(&self) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(1), Relaxed);
+    }
+
+    /// The number.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
 /// Upper bounds of the latency buckets: powers of two from 2^17 ns (131 µs) to 2^36 ns (69 s), then infinity.
 pub const BUCKETS: usize = 21;
 const BUCKET_FIRST_BITS: u32 = 17;
@@ -137,6 +158,8 @@ pub struct WorkerCell {
     pub accepted: Counter,
     /// Client connections given to a worker that had fewer.
     pub handed_over: Counter,
+    /// Client connections that are parked.
+    pub parked: Gauge,
     /// Client connections closed because their address has too many.
     pub connections_refused: Counter,
     /// Requests answered by the proxy itself, without a pool (no route, bad request).

@@ -317,6 +317,7 @@ fn the_metrics_page_is_what_prometheus_reads() {
         "unstick_accepted_connections_total",
         "unstick_access_log_dropped_total",
         "unstick_connections",
+        "unstick_connections_parked",
         "unstick_ejections_total",
         "unstick_endpoint_attempts_total",
         "unstick_endpoint_connects_total",

@@ -81,6 +81,11 @@ impl Status {
         self.state().last_reload = Some(LastReload { at: SystemTime::now(), trigger, result });
     }
 
+    /// Client connections that are parked, over all workers.
+    pub(crate) fn parked(&self) -> u64 {
+        self.cells.iter().map(|cell| cell.parked.value()).sum()
+    }
+
     /// Sum of one counter over all workers.
     pub(crate) fn total(&self, counter: impl Fn(&WorkerCell) -> &crate::metrics::Counter) -> u64 {
         self.cells.iter().map(|cell| counter(cell).value()).sum()

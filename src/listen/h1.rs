@@ -22,7 +22,7 @@ use crate::deadlines::{Alarm, Wait};
 use crate::net::outbox::Socket;
 use crate::proxy;
 use crate::proxy::body::ResponseBody;
-use crate::proxy::client::{Client, Connection};
+use crate::proxy::client::{Client, Connection, Proxy};
 
 /// What hyper holds of a request head without looking for it on the heap.
 const FIELDS_INLINE: usize = 100;
@@ -40,6 +40,7 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
     let client = Rc::new(Client::new(connection));
     let socket = Rc::clone(&transport.socket);
     let io = ClientIo::h1(transport, Rc::clone(&client), request_head, client_write);
+    let worker = Rc::clone(&proxy);
     let service = service_fn({
         let client = Rc::clone(&client);
         move |request| proxy::handle(Rc::clone(&proxy), Rc::clone(&client), request)
@@ -62,7 +63,10 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
             break end;
         }
         let (io, service) = take_apart(connection);
-        match poll_fn(|cx| course.poll_parked(&io, &client, cx)).await {
+        let parked = Parked::begin(&worker);
+        let heard = poll_fn(|cx| course.poll_parked(&io, &client, cx)).await;
+        drop(parked);
+        match heard {
             End::Idle => connection = Box::new(builder.serve_connection(io, service)),
             End::Over(_) | End::Silent => {
                 tracing::debug!(%peer, "client connection closed: the client was silent for too long");
@@ -176,6 +180,22 @@ where
     let http1::Parts { mut io, read_buf, service, .. } = connection.into_parts();
     io.unread(&read_buf);
     (io, service)
+}
+
+/// Counts a connection while it is parked.
+struct Parked<'a>(&'a Proxy);
+
+impl<'a> Parked<'a> {
+    fn begin(worker: &'a Proxy) -> Self {
+        worker.cell().parked.raise();
+        Self(worker)
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.0.cell().parked.lower();
+    }
 }
 
 /// Resets a connection that ends in the middle of an answer, however that comes about: closed in order, an answer without a length would

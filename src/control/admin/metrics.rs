@@ -100,6 +100,11 @@ fn process(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), f
     for (name, help, value) in [
         ("ready", "1 if requests are welcome", f64::from(u8::from(status.is_ready.load(Relaxed)))),
         ("connections", "Client connections that are open", status.loads.total() as f64),
+        (
+            "connections_parked",
+            "Client connections that are parked: idle, their buffers given back",
+            status.parked() as f64,
+        ),
         ("reload_last_success", "1 if the last reload was applied", f64::from(u8::from(reload_ok))),
         ("reload_last_timestamp_seconds", "When the last reload was tried; 0 before the first", reload_at),
         ("start_timestamp_seconds", "When the process started", since_epoch(status.started)),
