@@ -2,6 +2,7 @@
 
 use std::net::TcpStream;
 
+use rustix::process::Signal;
 use unstick::app::Ended;
 
 use crate::support::backend::{Backend, answer, signal};
@@ -40,6 +41,21 @@ fn what_runs_is_finished_and_nothing_new_begins() {
     assert_eq!((response.text().as_str(), response.field("connection")), ("done", Some("close")));
     assert_eq!(read_to_close(&mut slow), (Vec::new(), true));
     assert_eq!(app.wait(), Ended::Drained);
+}
+
+#[test]
+fn an_instance_in_a_process_of_others_leaves_its_signals_alone() {
+    // So that this process ends when it is told to, whatever hangs in it.
+    let backend = Backend::named("a");
+    let _app = App::over(&[backend.address]);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mask = |name: &str| {
+        let hex = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        u64::from_str_radix(hex.trim(), 16).unwrap()
+    };
+    for signal in [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP, Signal::USR1] {
+        assert_eq!(mask("SigCgt:") >> (signal.as_raw() - 1) & 1, 0, "{signal:?}");
+    }
 }
 
 #[test]
