@@ -195,7 +195,7 @@ fn errors_look_as_the_readme_shows() {
     let sample = block(&read("README.md"), "text", "x-unstick-error");
     let (head, body) = sample.split_once("\n\n").unwrap();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let app = App::over(&[nobody], "", "");
+    let app = App::over(&[nobody]);
     let response = exchange(&mut connect(app.address), "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
     assert_eq!(response.text(), body);
     let fields = |head: &str| -> BTreeSet<String> {
@@ -222,7 +222,7 @@ fn every_flag_of_the_readme_exists() {
 
 #[test]
 fn an_endpoint_looks_as_operations_shows() {
-    let app = App::over(&["127.0.0.1:1".parse().unwrap()], "", "");
+    let app = App::over(&["127.0.0.1:1".parse().unwrap()]);
     let sample: serde_json::Value =
         serde_json::from_str(&block(&read("docs/operations.md"), "json", "in_flight")).unwrap();
     let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
