@@ -1,7 +1,8 @@
-//! How many requests a pool may repeat: a share of its traffic, and a few per second on top.
+//! How many requests a pool may repeat: a share of its traffic, and a few per second in addition.
 //!
-//! When replicas fail because they have too much to do, repeating what they did not answer gives them more still. A budget
-//! keeps that additional load below a known share. What was provably not sent costs a replica nothing and is not counted.
+//! When replicas fail because they are overloaded, repeating failed requests adds to the load. A budget keeps the
+//! additional load below a known share. A request that was provably not sent costs a replica nothing, so it is not
+//! counted.
 
 use std::time::Duration;
 
@@ -9,33 +10,33 @@ use tokio::time::Instant;
 
 use crate::config::model::Retry;
 
-/// Time over which unused repetitions add up.
+/// Unused repetitions add up over this time.
 const SAVED: Duration = Duration::from_secs(10);
 
-/// See the module. A token bucket that traffic and time fill.
+/// A token bucket that traffic and time fill. One token is one repetition.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
     tokens: f64,
-    /// When it was asked last, and how many requests there had been.
+    /// When a token was last asked for, and how many requests had finished by then.
     asked: Option<(Instant, u64)>,
 }
 
 impl Budget {
-    /// Takes one token, if there is one. `requests` is the number of finished requests so far.
+    /// Takes one token if there is one. `requests` is the number of requests finished so far.
     pub(super) fn spend(&mut self, now: Instant, requests: u64, limits: &Retry) -> bool {
         let floor = f64::from(limits.budget_per_second);
         let share = f64::from(limits.budget) / 100.0;
         let (elapsed, new) = match self.asked.replace((now, requests)) {
-            // Traffic before the first failure counts as if it had come within the time that is saved up.
+            // Traffic before the first failure counts as if it had come within the last `SAVED`.
             None => (SAVED, requests),
             Some((then, before)) => (now.saturating_duration_since(then), requests.saturating_sub(before)),
         };
-        // Of a longer pause only the part counts that would be saved up.
+        // After a long pause only the last `SAVED` of traffic counts.
         let counted = (SAVED.as_secs_f64() / elapsed.as_secs_f64()).min(1.0);
         let earned = elapsed.min(SAVED).as_secs_f64() * floor + share * new as f64 * counted;
         let rate = if elapsed.is_zero() { 0.0 } else { new as f64 / elapsed.as_secs_f64() };
         let most = SAVED.as_secs_f64() * (floor + share * rate);
-        // A lull does not take away what was earned before it.
+        // A quiet spell does not take away what was earned before it.
         self.tokens = (self.tokens + earned).min(most.max(self.tokens));
         let may = self.tokens >= 1.0;
         if may {

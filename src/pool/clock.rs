@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Nanoseconds from a fixed point an hour before the first call to `now`, so that an instant fits into an atomic. Never 0 in
-/// practice, which may so stand for "never".
+/// Nanoseconds since a fixed point one hour before the first call, so that an instant fits into an atomic. In practice
+/// never 0, so 0 can mean "never".
 pub(super) fn since_epoch_ns(now: Instant) -> u64 {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     let epoch = *EPOCH.get_or_init(|| {

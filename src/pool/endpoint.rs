@@ -1,8 +1,8 @@
-//! One resolved address of a backend, as all workers and the control plane see it.
+//! One resolved address of a backend, as all workers and the control thread see it.
 //!
-//! An endpoint lives as long as somebody holds it: a reload that keeps its (pool, address) keeps the very same value, so what
-//! is in flight, its health, its latency and its counters carry over. Everything a request touches is an atomic; the one
-//! mutex guards what only the control plane writes.
+//! A reload that keeps the pair of pool and address keeps the same value, so the requests in flight, health, latency
+//! and counters carry over. A request touches only atomics. Locks are taken by the control thread and by the worker
+//! that ejects an endpoint.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,39 +18,39 @@ use super::idle::IdleLimit;
 use crate::config::address::Address;
 use crate::metrics::Counter;
 
-/// One address that takes attempts.
+/// One address that requests are sent to.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// Name of the pool it belongs to; identity is (pool, address).
+    /// Name of its pool. The identity of an endpoint is the pair of pool and address.
     pub pool: Arc<str>,
-    /// Where it listens.
+    /// The address it listens on.
     pub address: Address,
-    /// Requests under way over all workers: written on every attempt, so alone on its cache line.
+    /// Requests in flight over all workers. Every attempt writes it, so it has a cache line of its own.
     in_flight: CachePadded<AtomicU32>,
     health: AtomicU8,
-    /// Whether it is drained, down or no longer part of its pool.
+    /// Whether it is draining: set to `drain` or `down`, or no longer part of its pool.
     is_going: AtomicBool,
     latency: Latency,
     idle_limit: IdleLimit,
     passive: Passive,
     cells: Box<[CachePadded<EndpointCell>]>,
-    /// Streaks and the reason of the last verdict; touched by probes and by whoever reads `/status`.
+    /// Streaks and the reason of the last verdict. Probes and readers of `/status` lock it, requests never do.
     machine: Mutex<Machine>,
 }
 
-/// What one worker counted of one endpoint.
+/// What one worker has counted for one endpoint.
 #[derive(Debug, Default)]
 pub struct EndpointCell {
-    /// Attempts begun.
+    /// Attempts started.
     pub attempts: Counter,
-    /// Attempts that ended without a whole answer, by the endpoint's fault.
+    /// Attempts that ended without a whole response through the fault of the endpoint.
     pub failures: Counter,
     /// Connections opened.
     pub connects: Counter,
 }
 
 impl Endpoint {
-    /// A new endpoint that has not been probed yet (`health` says whether it counts as healthy until then).
+    /// A new endpoint that has not been probed. `health` is its state until the first verdict.
     pub fn new(pool: Arc<str>, address: Address, health: Health, workers: usize) -> Self {
         Self {
             pool,
@@ -66,22 +66,23 @@ impl Endpoint {
         }
     }
 
-    /// What probes say of it.
+    /// Its health according to the probes.
     pub fn health(&self) -> Health {
         Health::from_u8(self.health.load(Relaxed))
     }
 
-    /// Whether it is drained, down or no longer part of its pool.
+    /// Whether it is draining: set to `drain` or `down`, or no longer part of its pool.
     pub fn is_going(&self) -> bool {
         self.is_going.load(Relaxed)
     }
 
-    /// Says whether it is. Every worker says the same of the same snapshot.
+    /// Sets whether it is draining. All workers set the same value from the same snapshot.
     pub fn set_going(&self, is_going: bool) {
         self.is_going.store(is_going, Relaxed);
     }
 
-    /// Runs `step` on the health machine and publishes the state it leaves behind.
+    /// Runs `step` on the health machine and publishes the resulting state. It takes a lock, so requests do not call
+    /// it.
     pub fn update_health<T>(&self, step: impl FnOnce(&mut Machine) -> T) -> T {
         let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
         let result = step(&mut machine);
@@ -89,19 +90,19 @@ impl Endpoint {
         result
     }
 
-    /// Requests under way over all workers.
+    /// Requests in flight over all workers.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
     }
 
-    /// Whether it has fewer requests than `most`. Ordered after the entry into a queue, see `super::queue`.
+    /// Whether it has fewer than `most` requests in flight. This is ordered after entering a queue, see `super::queue`.
     pub fn has_room(&self, most: u32) -> bool {
         self.in_flight.load(SeqCst) < most
     }
 
-    /// Counts one more request if no other was counted since `seen` was read.
+    /// Counts one more request, provided that the number in flight still is `seen`. Returns whether it was counted.
     ///
-    /// This is what makes least-connections exact: a pick is void when the load it was based on has changed.
+    /// This makes least-connections exact: a pick is void if the load it was based on has changed.
     pub fn begin_if(&self, seen: u32) -> bool {
         self.in_flight.compare_exchange(seen, seen.saturating_add(1), Relaxed, Relaxed).is_ok()
     }
@@ -111,7 +112,7 @@ impl Endpoint {
         self.in_flight.fetch_add(1, Relaxed);
     }
 
-    /// Counts one more request if there are fewer than `most`.
+    /// Counts one more request if fewer than `most` are in flight. Returns whether it was counted.
     pub fn begin_below(&self, most: Option<u32>) -> bool {
         let Some(most) = most else {
             self.begin();
@@ -122,53 +123,56 @@ impl Endpoint {
 
     /// Counts one request less. Every `begin` has exactly one `end`; [`crate::link::InFlight`] sees to it.
     pub fn end(&self) {
-        // Ordered before the look at who waits, see `super::queue`.
+        // This is ordered before the look at the queue, see `super::queue`.
         self.in_flight.fetch_sub(1, SeqCst);
     }
 
-    /// Recent time to the answer's head.
+    /// Recent time from the start of an attempt to the response head.
     pub fn latency(&self) -> &Latency {
         &self.latency
     }
 
-    /// What live traffic shows of it.
+    /// Its health according to live traffic.
     pub fn passive(&self) -> &Passive {
         &self.passive
     }
 
-    /// How long its unused connections may be trusted.
+    /// How long its unused connections can be relied on.
     pub fn idle_limit(&self) -> &IdleLimit {
         &self.idle_limit
     }
 
-    /// The counters of one worker.
+    /// The counters of worker number `worker`.
+    ///
+    /// # Panics
+    /// If there is no such worker.
     pub fn cell(&self, worker: usize) -> &EndpointCell {
         &self.cells[worker]
     }
 
-    /// Sum of one counter over all workers.
+    /// The sum of one counter over all workers.
     pub fn total(&self, counter: impl Fn(&EndpointCell) -> &Counter) -> u64 {
         self.cells.iter().map(|cell| counter(cell).value()).sum()
     }
 }
 
-/// Time to the answer's head: a moving average that jumps up at once and comes down with a half-life of some seconds.
+/// Time to the response head: a moving average that rises at once and falls exponentially.
 ///
-/// The peak-sensitive average of Finagle's and Linkerd's "peak EWMA": a replica that stalls must look expensive after its
-/// first slow answer, and must not be forgotten before it had time to recover. Two workers may overwrite each other's
-/// sample; the average does not care.
+/// This is the peak-sensitive average of "peak EWMA" in Finagle (`com.twitter.finagle.loadbalancer.PeakEwma`) and in
+/// Linkerd. A replica that stalls must look expensive after its first slow response, and for long enough that it can
+/// recover. Two workers may overwrite each other's sample, which does not matter for an average.
 #[derive(Debug, Default)]
 pub struct Latency {
     average_ns: AtomicU64,
-    /// When the last sample came, as [`since_epoch_ns`] counts; 0 before the first.
+    /// When the last sample was recorded, in the unit of [`since_epoch_ns`]; 0 before the first.
     sampled_ns: AtomicU64,
 }
 
-/// Time after which an old sample weighs 1/e.
+/// The time after which an old sample has a weight of 1/e.
 const LATENCY_DECAY: Duration = Duration::from_secs(10);
 
 impl Latency {
-    /// Takes in one sample.
+    /// Records one sample that was taken at `now`.
     pub fn record(&self, sample: Duration, now: Instant) {
         let sample_ns = u64::try_from(sample.as_nanos()).unwrap_or(u64::MAX);
         let now_ns = since_epoch_ns(now);

@@ -1,8 +1,8 @@
-//! How long an unused connection to an endpoint may be trusted.
+//! How long an unused connection to an endpoint can be relied on.
 //!
-//! The commonest failure of all proxies: the replica closes an idle connection at the moment at which the next request is
-//! sent over it. So connections are closed on our side first, before the replica does. When that is, the config says as a
-//! guess, the replica may say (`Keep-Alive: timeout=`), and what is left shows: each close that is observed shortens the time.
+//! The commonest failure of a proxy: the replica closes an idle connection at the moment at which the next request is
+//! sent over it. So this side must close first. It learns the time limit of the replica from three sources: the config
+//! has a guess, the replica may announce it (`Keep-Alive: timeout=`), and every close that is observed shortens it.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -10,23 +10,24 @@ use std::time::Duration;
 use super::clock::since_epoch_ns;
 use tokio::time::Instant;
 
-/// Closes before this age teach nothing: so young are connections that die with their replica.
+/// A close before this age teaches nothing. Connections that young close because their replica ended.
 const LEARNED_LEAST: Duration = Duration::from_millis(100);
-/// How long an observed close is remembered.
+/// How long an observed close counts.
 const REMEMBERED: Duration = Duration::from_secs(600);
-/// What is taken of an observed age, in percent: the next close may come a little earlier.
+/// The part of an observed age that is relied on, in percent. The next close may come a little earlier.
 const TRUSTED_PERCENT: u32 = 80;
-/// What is taken off an announced time at most: messages are under way for a while.
+/// The most that is taken off an announced time, to allow for messages that are in transit.
 const MARGIN_MOST: Duration = Duration::from_secs(1);
 
-/// What an endpoint has taught of its patience. Workers may overwrite each other's lessons; each is as good as the other.
+/// The idle limit of one endpoint, as learned so far. Workers may overwrite each other's values; none is better than
+/// another.
 #[derive(Debug)]
 pub struct IdleLimit {
-    /// Nanoseconds, `u64::MAX` when nothing was said.
+    /// Nanoseconds; `u64::MAX` if nothing was announced.
     announced_ns: AtomicU64,
-    /// The same, from observed closes.
+    /// Nanoseconds, from observed closes; `u64::MAX` if none was observed.
     observed_ns: AtomicU64,
-    /// When the last close was observed, as [`since_epoch_ns`] counts.
+    /// When the last close was observed, in the unit of [`since_epoch_ns`].
     observed_at_ns: AtomicU64,
 }
 
@@ -38,13 +39,13 @@ impl Default for IdleLimit {
 }
 
 impl IdleLimit {
-    /// Takes in the `timeout` parameter of an answer's `Keep-Alive` field (RFC 2068 section 19.7.1.1).
+    /// Records the `timeout` parameter of the `Keep-Alive` field of a response (RFC 2068 section 19.7.1.1).
     pub fn announced(&self, timeout: Duration) {
         let margin = (timeout / 5).min(MARGIN_MOST);
         self.announced_ns.store(as_ns(timeout - margin), Relaxed);
     }
 
-    /// Takes in that the endpoint closed a connection that was unused for `age`, or somewhat less.
+    /// Records that the endpoint closed a connection which had been unused for `age`, or somewhat less.
     pub fn observed(&self, age: Duration, now: Instant) {
         if age < LEARNED_LEAST {
             return;
@@ -54,7 +55,7 @@ impl IdleLimit {
         self.observed_at_ns.store(since_epoch_ns(now), Relaxed);
     }
 
-    /// How long an unused connection may be kept, at most `configured`.
+    /// How long an unused connection may be kept. Never longer than `configured`.
     pub fn at_most(&self, configured: Duration, now: Instant) -> Duration {
         let observed = self.observed_ns.load(Relaxed);
         let observed = if observed == u64::MAX { observed } else { self.remembered_ns(since_epoch_ns(now)) };
@@ -71,7 +72,7 @@ fn as_ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The `timeout` of a `Keep-Alive` field, if it has one that makes sense.
+/// The `timeout` parameter of a `Keep-Alive` field in whole seconds; `None` if it is missing or not a number.
 pub fn keep_alive_timeout(field: &[u8]) -> Option<Duration> {
     let parameters = std::str::from_utf8(field).ok()?.split(',');
     let mut pairs = parameters.filter_map(|parameter| parameter.split_once('='));

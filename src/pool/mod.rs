@@ -1,7 +1,8 @@
-//! Pools of interchangeable endpoints: what all threads share of them. Who may be picked, who is picked.
+//! Pools of interchangeable endpoints: the part that all threads share. It decides which endpoints may be picked and
+//! which one is.
 //!
-//! Knows nothing of routes, header fields or clients. [`Pool`] and [`endpoint::Endpoint`] are immutable values with atomics in
-//! them. A worker's own half, its connections, is `link`.
+//! This module knows nothing of routes, header fields or clients. [`Pool`] and [`endpoint::Endpoint`] are immutable
+//! values with atomics in them. The connections to an endpoint belong to one worker each; they are in `link`.
 
 pub mod balance;
 mod budget;
@@ -28,7 +29,7 @@ pub use pick::Tried;
 pub use shared::PoolShared;
 use wire::{Speech, Wire};
 
-/// A pool as one snapshot sees it.
+/// A pool in one snapshot. A reload that changes it makes a new value; what must survive is in [`PoolShared`].
 #[derive(Debug)]
 pub struct Pool {
     /// Its name in the config.
@@ -37,44 +38,44 @@ pub struct Pool {
     pub algorithm: Algorithm,
     /// When an attempt is followed by another one.
     pub retry: model::Retry,
-    /// Requests under way that an endpoint may have.
+    /// Most requests that one endpoint may have in flight, over all workers; `None` means no limit.
     pub max_requests: Option<u32>,
-    /// How many may wait, how long.
+    /// How many requests may wait for an endpoint with room, and for how long.
     pub queue: model::Queue,
-    /// When failures take an endpoint out.
+    /// How many failures eject an endpoint, and for how long.
     pub eject: model::Eject,
-    /// How long the share of a returning endpoint grows.
+    /// How long the share of a returning endpoint grows before it is whole.
     pub slow_start: Duration,
-    /// How endpoints are spoken to.
+    /// The protocol that endpoints are spoken to in.
     pub wire: Wire,
-    /// Whether connections to them begin with a header of the PROXY protocol.
+    /// The version of the PROXY protocol header that begins each connection to an endpoint, if any.
     pub proxy_protocol: Option<model::ProxyVersion>,
-    /// How endpoints are probed, if they are.
+    /// How endpoints are probed; `None` means that they are not.
     pub health: Option<HealthCheck>,
     /// Its endpoints, in the order of the config.
     pub members: Box<[Member]>,
-    /// What outlives a reload.
+    /// The state that outlives a reload.
     pub shared: Arc<PoolShared>,
     balance: Balance,
     fail_open_below: u8,
     mode: AtomicU8,
 }
 
-/// An endpoint's place in a pool.
+/// An endpoint as a member of a pool, with what the config says about it.
 #[derive(Debug)]
 pub struct Member {
     /// The endpoint itself.
     pub endpoint: Arc<Endpoint>,
     /// Its backend as written in the config.
     pub backend: Arc<str>,
-    /// Its share of the traffic.
+    /// Its share of the traffic, relative to the weights of the others. At least 1.
     pub weight: u32,
-    /// Whether it takes new requests.
+    /// Whether it may take new requests.
     pub state: MemberState,
 }
 
 impl Member {
-    /// Whether config and probes let it take requests.
+    /// Whether the config and the probes let it take requests. Live traffic may still have ejected it.
     fn is_up(&self, mode: Mode) -> bool {
         let healthy_enough = match (mode, self.endpoint.health()) {
             (_, Health::Healthy) | (Mode::Unknown, _) | (Mode::FailOpen, Health::Unhealthy) => true,
@@ -84,16 +85,16 @@ impl Member {
     }
 }
 
-/// What the config wants of a member.
+/// What the config wants a member to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberState {
-    /// Takes requests when healthy.
+    /// It takes requests while it is healthy.
     Ready,
-    /// Finishes what it has; probed.
+    /// It is draining: it finishes its requests and takes no new ones. It is still probed.
     Drain,
-    /// Finishes what it has; not probed.
+    /// It is draining and is not probed.
     Down,
-    /// Removed by an edit that replaced every endpoint, but still serving until one of the new ones passes its check.
+    /// An edit that replaced every endpoint has removed it, but it takes requests until a new one has passed its check.
     Held,
 }
 
@@ -124,15 +125,15 @@ impl From<model::BackendState> for MemberState {
     }
 }
 
-/// Who of a pool gets traffic.
+/// Which members of a pool get traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Mode {
     /// Healthy endpoints only.
     Healthy = 0,
-    /// Too few are healthy: every endpoint that has been probed, so that the few are not crushed.
+    /// Too few are healthy. Every endpoint that has been probed gets traffic, so that the few are not overloaded.
     FailOpen = 1,
-    /// None has been probed yet: everybody.
+    /// No endpoint has been probed yet, so all of them get traffic.
     Unknown = 2,
 }
 
@@ -146,7 +147,8 @@ impl Mode {
         }
     }
 
-    /// Counts verdicts: `healthy` of `checked` endpoints, with the threshold in percent.
+    /// The mode for `healthy` endpoints out of `checked` ones. The threshold `fail_open_below` is in percent of
+    /// `checked`; 0 means that the pool never fails open.
     fn decide(healthy: usize, checked: usize, fail_open_below: u8) -> Self {
         if checked == 0 && fail_open_below > 0 {
             Self::Unknown
@@ -159,7 +161,7 @@ impl Mode {
 }
 
 impl Pool {
-    /// Puts a pool together; its mode follows from the health its endpoints have now.
+    /// Builds a pool. Its mode follows from the present health of its endpoints.
     pub fn new(
         name: Arc<str>,
         config: &model::Pool,
@@ -189,13 +191,15 @@ impl Pool {
         pool
     }
 
-    /// How a member is spoken to.
+    /// All that is needed to speak to `member`.
     pub fn speech(&self, member: &Member) -> Speech {
         let (wire, backend) = (self.wire.clone(), Arc::clone(&member.backend));
         Speech { wire, proxy_protocol: self.proxy_protocol, backend }
     }
 
-    /// Counts a failure of `endpoint`; if that takes it out, returns for how long.
+    /// Counts a failure of `endpoint`, worth `points`. If that ejects the endpoint, it returns for how long.
+    ///
+    /// It does not eject when more than `eject.share` percent of the members would then be out.
     pub fn failed(&self, endpoint: &Endpoint, points: u32, now: Instant) -> Option<Duration> {
         let points = endpoint.passive().failed(points, now);
         if self.eject.failures == 0 || points < self.eject.failures {
@@ -215,9 +219,10 @@ impl Pool {
         Some(endpoint.passive().eject(now, &self.eject))
     }
 
-    /// A probe has found `endpoint` healthy again, or for the first time.
+    /// A probe has found `endpoint` healthy, for the first time or again. Its share starts small only if the pool
+    /// balances by load and has traffic.
     pub fn recovered(&self, endpoint: &Endpoint, now: Instant) {
-        // While nobody asks, there is no load that a new endpoint would have to be protected from.
+        // Without traffic there is no load that a new endpoint must be protected from.
         let has_traffic = self.shared.cells.iter().any(|cell| cell.finished_count() > 0);
         if self.balance.goes_by_load() && has_traffic {
             endpoint.passive().begin_slowly(now);
@@ -226,14 +231,16 @@ impl Pool {
         }
     }
 
-    /// Takes one repeated request out of the pool's budget; `false` when it is used up.
+    /// Takes one repetition out of the retry budget. Returns `false` when the budget is used up.
+    ///
+    /// This takes a lock, but only after an attempt that was sent has failed.
     pub fn may_repeat(&self, now: Instant) -> bool {
         let requests = self.shared.cells.iter().map(|cell| cell.finished_count()).sum();
         let mut budget = self.shared.budget.lock().unwrap_or_else(PoisonError::into_inner);
         budget.spend(now, requests, &self.retry)
     }
 
-    /// Who gets traffic now.
+    /// Which members get traffic now.
     pub fn mode(&self) -> Mode {
         match self.mode.load(Relaxed) {
             0 => Mode::Healthy,
@@ -242,7 +249,7 @@ impl Pool {
         }
     }
 
-    /// Works out the mode anew after a change of health; returns the old and the new one if they differ.
+    /// Computes the mode again after a change of health. Returns the old and the new mode if they differ.
     pub fn refresh_mode(&self) -> Option<(Mode, Mode)> {
         let verdicts = self.members.iter().filter(|m| m.state.takes_requests()).map(|m| m.endpoint.health());
         let (mut healthy, mut checked) = (0, 0);
@@ -255,7 +262,7 @@ impl Pool {
         (old != new).then_some((old, new))
     }
 
-    /// Whether removed endpoints are held although a new one is healthy by now.
+    /// Whether removed endpoints are still held although a new endpoint is healthy.
     pub fn can_release_held(&self) -> bool {
         let has = |test: &dyn Fn(&Member) -> bool| self.members.iter().any(test);
         has(&|m| m.state == MemberState::Held)

@@ -1,4 +1,4 @@
-//! Which endpoint gets an attempt: the pool's algorithm over those that may have it now.
+//! Which endpoint gets an attempt: the algorithm of the pool chooses among the endpoints that may have it now.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,7 +8,7 @@ use super::health::passive::Admission;
 use super::{Mode, Pool};
 use crate::config::model::ATTEMPTS_MAX;
 
-/// Endpoints a request has been tried on.
+/// The endpoints that a request has been tried on. A fixed array, so that a request allocates nothing for it.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Tried {
     indices: [u32; ATTEMPTS_MAX],
@@ -16,7 +16,7 @@ pub struct Tried {
 }
 
 impl Tried {
-    /// Notes one more; past [`ATTEMPTS_MAX`] it is not noted.
+    /// Adds one. Beyond [`ATTEMPTS_MAX`] it does nothing.
     pub fn add(&mut self, index: usize) {
         if let Some(slot) = self.indices.get_mut(self.len) {
             *slot = index as u32;
@@ -30,11 +30,12 @@ impl Tried {
     }
 }
 
-/// How often an exact pick is repeated because another worker changed the loads meanwhile.
+/// How often a pick is repeated because another worker changed the load it was based on. After that, the pick is taken
+/// without the comparison.
 const PICKS_MAX: usize = 16;
 
-/// A request that is counted on a member of a pool. Dropping it ends the count, unless [`Self::hand_over`] gave that duty to
-/// somebody else.
+/// A request that is counted on a member of a pool. Dropping it ends the count, unless [`Self::hand_over`] has passed
+/// that duty on.
 #[derive(Debug)]
 #[must_use = "dropping it ends the count"]
 pub struct Acquired<'a> {
@@ -48,7 +49,7 @@ impl Acquired<'_> {
         self.index
     }
 
-    /// The count goes on; whoever takes the index ends it.
+    /// Keeps the count. The caller must end it with [`super::endpoint::Endpoint::end`].
     pub fn hand_over(self) -> usize {
         let index = self.index;
         std::mem::forget(self);
@@ -66,31 +67,31 @@ impl Drop for Acquired<'_> {
 impl Pool {
     /// Picks an endpoint and counts the request on it.
     ///
-    /// Prefers endpoints not tried yet that are not ejected, then others not tried yet; it takes a tried one only if there is
-    /// no other.
+    /// First choice are untried endpoints that are not ejected, then other untried endpoints. A tried endpoint is
+    /// picked only if there is no other.
     ///
-    /// `None` when nobody may have it now; see [`Self::is_full`].
+    /// `None` if no endpoint can take the request now; see [`Self::is_full`].
     pub fn acquire(&self, tried: &Tried) -> Option<Acquired<'_>> {
         if self.max_requests.is_some() && self.shared.queue.waiting() > 0 {
-            // Others were here before.
+            // Requests that wait in the queue come first.
             return None;
         }
         self.acquire_in_turn(tried)
     }
 
-    /// Whether there is somebody whom a request has not been tried on.
+    /// Whether there is an endpoint that the request has not been tried on.
     pub fn has_untried(&self, tried: &Tried) -> bool {
         let view = PoolCandidates { pool: self, mode: self.mode(), tried, among: Among::Others, salt: 0 };
         tried.len < ATTEMPTS_MAX && view.somebody_is_wanted()
     }
 
-    /// Whether it is only for `max_requests` that nobody may have a request.
+    /// Whether `max_requests` is the only reason why no endpoint takes a request.
     pub fn is_full(&self) -> bool {
         let mode = self.mode();
         self.max_requests.is_some() && self.members.iter().any(|member| member.is_up(mode))
     }
 
-    /// As [`Self::acquire`], for a request whose turn it is.
+    /// As [`Self::acquire`], but for a request that has reached the head of the queue.
     pub fn acquire_in_turn(&self, tried: &Tried) -> Option<Acquired<'_>> {
         for among in [Among::Admitted, Among::Others, Among::All] {
             if among == Among::All && tried.len == 0 {
@@ -99,7 +100,8 @@ impl Pool {
             if let Some(index) = self.acquire_among(tried, among) {
                 return Some(Acquired { pool: self, index });
             }
-            // Those who are only full are worth waiting for: an endpoint that was ejected, or has failed this request, is not better.
+            // An endpoint that is only full is worth waiting for. One that is ejected, or has failed this request, is
+            // no better.
             let salt = 0;
             let view = PoolCandidates { pool: self, mode: self.mode(), tried, among, salt };
             if self.max_requests.is_some() && view.somebody_is_wanted() {
@@ -111,7 +113,8 @@ impl Pool {
 
     fn acquire_among(&self, tried: &Tried, among: Among) -> Option<usize> {
         let view = PoolCandidates { pool: self, mode: self.mode(), tried, among, salt: fastrand::u64(..) };
-        // A repeated attempt takes nobody's turn: else an endpoint that fails would be the first choice of every request.
+        // A repeated attempt does not advance the round. Otherwise each failure would use up the turn of a healthy
+        // endpoint, and a failing endpoint would be the first choice of every request.
         let turns = (tried.len == 0).then_some(&*self.shared.turn);
         let mut dice = WorkerDice { turns, own: if tried.len == 0 { 0 } else { fastrand::u32(..).into() } };
         for _ in 0..PICKS_MAX {
@@ -132,14 +135,14 @@ impl Pool {
     }
 }
 
-/// Who of the healthy ones is looked at.
+/// Which of the members that are up are candidates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Among {
-    /// Those not tried yet whom live traffic admits.
+    /// Untried members that are not ejected; a returning one with the probability of its share.
     Admitted,
-    /// Those not tried yet.
+    /// Untried members.
     Others,
-    /// Everybody.
+    /// All members.
     All,
 }
 
@@ -148,12 +151,12 @@ struct PoolCandidates<'a> {
     mode: Mode,
     tried: &'a Tried,
     among: Among,
-    /// Makes the draw of a returning endpoint the same all through one pick.
+    /// Seed for the draws of returning endpoints. It gives each endpoint the same draw throughout one pick.
     salt: u64,
 }
 
 impl PoolCandidates<'_> {
-    /// Whether it would be picked if it had room.
+    /// Whether the member may be picked, apart from `max_requests`.
     fn is_wanted(&self, index: usize) -> bool {
         self.pool.members[index].is_up(self.mode)
             && (self.among == Among::All || !self.tried.contains(index))
@@ -204,7 +207,7 @@ impl Candidates for PoolCandidates<'_> {
 }
 
 struct WorkerDice<'a> {
-    /// The pool's turns, shared by all workers; without them they are counted from `own`.
+    /// The round of the pool, shared by all workers. Without it, turns are counted from `own`.
     turns: Option<&'a AtomicU64>,
     own: u64,
 }

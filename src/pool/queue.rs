@@ -1,7 +1,7 @@
-//! Requests that wait because every endpoint has as many as it may have (`max_requests`).
+//! Requests that wait because every endpoint has as many requests as it may have (`max_requests`).
 //!
-//! One queue per pool over all workers, bounded in length and time. First come, first served: who comes while others wait
-//! goes behind them.
+//! There is one queue per pool for all workers. Its length and the time in it are bounded. Requests are served in the
+//! order in which they came: a new request goes to the back.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -16,18 +16,18 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A place in the queue, unless `size` others wait already.
+    /// Enters the queue. `None` if `size` requests wait already.
     pub fn enter(&self, size: usize) -> Option<Place<'_>> {
         let one_more = |waiting| (waiting < size).then_some(waiting + 1);
         self.waiting.fetch_update(SeqCst, SeqCst, one_more).ok().map(|_| Place(self))
     }
 
-    /// Requests that wait.
+    /// How many requests wait.
     pub fn waiting(&self) -> usize {
         self.waiting.load(SeqCst)
     }
 
-    /// An endpoint has done one request: wakes whoever waits longest.
+    /// An endpoint has finished a request. Wakes the request that has waited longest.
     pub fn freed(&self) {
         if self.waiting() > 0 {
             self.freed.notify_one();
@@ -35,12 +35,13 @@ impl Queue {
     }
 }
 
-/// See [`Queue::enter`]; given up when dropped.
+/// A place in the queue, from [`Queue::enter`]. Dropping it leaves the queue.
 #[derive(Debug)]
 pub struct Place<'a>(&'a Queue);
 
 impl<'a> Place<'a> {
-    /// Completes when an endpoint has done a request, counted from the first poll or [`Notified::enable`] on.
+    /// Completes when an endpoint has finished a request. Only what happens after the first poll or
+    /// [`Notified::enable`] counts.
     pub fn turn(&self) -> Notified<'a> {
         self.0.freed.notified()
     }

@@ -1,4 +1,4 @@
-//! What outlives a pool's snapshots.
+//! The state of a pool that outlives its snapshots.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -12,29 +12,29 @@ use super::queue::Queue;
 use crate::config::address::Address;
 use crate::metrics::{self, PoolCell};
 
-/// Endpoints that have left a pool and are remembered, at most.
+/// The most endpoints that are remembered after they have left a pool.
 const RETIRED_MAX: usize = 1024;
 
-/// What a pool keeps over reloads, by its name.
+/// The state that a pool keeps across reloads. Pools are matched by their name.
 #[derive(Debug)]
 pub struct PoolShared {
-    /// The next turn of round robin, for all workers.
+    /// The next turn of round robin. All workers share it, so it has a cache line of its own.
     pub(super) turn: CachePadded<AtomicU64>,
-    /// Who waits because all endpoints have enough to do.
+    /// Requests that wait because all endpoints are full.
     pub queue: Arc<Queue>,
     pub(super) budget: Mutex<Budget>,
-    /// Whoever ejects holds it, so that two cannot take out more than may be out.
+    /// Held while an endpoint is ejected, so that two threads together cannot eject more than `eject.share` allows.
     pub(super) ejecting: Mutex<()>,
-    /// Endpoints that have left the pool, in case they come back: their counters must not go back.
+    /// Endpoints that have left the pool and may come back. Their counters must not start again at 0.
     retired: Mutex<HashMap<Address, Arc<Endpoint>>>,
-    /// Ejections so far.
+    /// How many times an endpoint was ejected.
     pub ejections: AtomicU64,
     /// Counters, one cell per worker.
     pub cells: Box<[CachePadded<PoolCell>]>,
 }
 
 impl PoolShared {
-    /// Fresh counters for this many workers.
+    /// The state of a new pool, with counters for `workers` workers.
     pub fn new(workers: usize) -> Self {
         Self {
             turn: CachePadded::default(),
@@ -47,11 +47,11 @@ impl PoolShared {
         }
     }
 
-    /// Remembers an endpoint that leaves the pool.
+    /// Remembers an endpoint that leaves the pool. It is dropped if [`RETIRED_MAX`] others have requests in flight.
     pub fn retire(&self, endpoint: &Arc<Endpoint>) {
         let mut retired = self.retired();
         if retired.len() >= RETIRED_MAX {
-            // Those with something under way matter most; what the others counted is forgotten.
+            // Endpoints with requests in flight matter most. The counters of the others are forgotten.
             retired.retain(|_, endpoint| endpoint.in_flight() > 0);
         }
         if retired.len() < RETIRED_MAX {
@@ -59,12 +59,12 @@ impl PoolShared {
         }
     }
 
-    /// An endpoint that left the pool and comes back.
+    /// Takes out the endpoint with this address that left the pool before, if it is remembered.
     pub fn take_back(&self, address: &Address) -> Option<Arc<Endpoint>> {
         self.retired().remove(address)
     }
 
-    /// Those that left and still have requests under way: address and number.
+    /// The endpoints that have left the pool and are still draining, with their number of requests in flight.
     pub fn leaving(&self) -> Vec<(Address, u32)> {
         let busy = |endpoint: &Arc<Endpoint>| (endpoint.address.clone(), endpoint.in_flight());
         self.retired().values().map(busy).filter(|&(_, in_flight)| in_flight > 0).collect()

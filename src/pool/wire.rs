@@ -1,6 +1,6 @@
-//! How the endpoints of a pool are spoken to: in plain text or in TLS, in HTTP/1.1 or HTTP/2.
+//! How the endpoints of a pool are spoken to: in plain text or TLS, with HTTP/1.1 or HTTP/2.
 //!
-//! Certificates of endpoints are always verified, by the roots of the system or by those of the pool.
+//! The certificates of endpoints are always verified, against the roots of the system or those of the pool.
 
 use std::io;
 use std::net::IpAddr;
@@ -20,72 +20,73 @@ use crate::config::model::{Protocol, ProxyVersion, UpstreamTls};
 use crate::net::outbox::SocketIo;
 use crate::net::pem::{self, Stamps};
 
-/// See the module.
+/// The protocol that is spoken to endpoints.
 #[derive(Debug, Clone)]
 pub enum Wire {
     /// HTTP/1.1 in plain text.
     Http1,
-    /// HTTP/2 in plain text, by prior knowledge (RFC 9113 section 3.3).
+    /// HTTP/2 in plain text, with prior knowledge (RFC 9113 section 3.3).
     H2c,
-    /// TLS, in which the endpoint chooses (ALPN, RFC 7301).
+    /// TLS. The endpoint chooses between HTTP/2 and HTTP/1.1 (ALPN, RFC 7301).
     Tls(Arc<ClientTls>),
 }
 
-/// All that it takes to speak to the endpoints of a backend.
+/// All that is needed to speak to the endpoints of a backend.
 #[derive(Debug, Clone)]
 pub struct Speech {
-    /// What is spoken.
+    /// The protocol.
     pub wire: Wire,
-    /// Whether connections begin with a header of the PROXY protocol.
+    /// The version of the PROXY protocol header that begins each connection, if any.
     pub proxy_protocol: Option<ProxyVersion>,
-    /// The backend as written, for its name.
+    /// The backend as written in the config. Its host is the name in TLS and in probes.
     pub backend: Arc<str>,
 }
 
 impl Speech {
-    /// Whether connections made by one serve the other.
+    /// Whether connections that were made with one can be used with the other.
     pub fn is_same(&self, other: &Self) -> bool {
         self.wire.is_same(&other.wire) && self.proxy_protocol == other.proxy_protocol && self.backend == other.backend
     }
 }
 
-/// How to speak TLS to endpoints.
+/// The TLS settings towards endpoints, with the files they name.
 #[derive(Debug)]
 pub struct ClientTls {
     settings: UpstreamTls,
-    /// What the files were when they were read last, whatever came of it.
+    /// The stamps of the files when they were last read, even if they could not be used.
     stamps: Mutex<Stamps>,
     any: Arc<ClientConfig>,
-    /// Without HTTP/2, for who wants to upgrade.
+    /// Offers HTTP/1.1 alone, for connections that are to be upgraded.
     h1: Arc<ClientConfig>,
 }
 
-/// What an endpoint is offered to speak in TLS (ALPN).
+/// The protocols that an endpoint is offered in the TLS handshake (ALPN).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Offer {
     /// HTTP/2 or HTTP/1.1.
     Any,
-    /// HTTP/1.1 alone: the connection is to be upgraded, or to serve one client only.
+    /// HTTP/1.1 alone, because the connection is to be upgraded or is for one client only.
     Http1,
 }
 
-/// What an endpoint chose.
+/// The protocol that an endpoint has chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Agreed {
-    /// HTTP/1.1, or nothing.
+    /// HTTP/1.1, also if it has chosen nothing.
     Http1,
     /// HTTP/2.
     H2,
 }
 
-/// A connection in TLS.
+/// An established TLS connection to an endpoint.
 pub(crate) type Session = TlsStream<TokioIo<SocketIo>>;
 
 impl Wire {
-    /// Reads what is needed for these settings; keeps `before` if nothing has changed, or if it has and does not serve.
+    /// Reads the files that these settings name. Keeps `before` if nothing has changed, or if the new files cannot be
+    /// used.
     ///
     /// # Errors
-    /// The file that does not serve, and why.
+    /// A file cannot be used. The text names it and says why.
     pub fn load(protocol: Protocol, settings: &UpstreamTls, before: Option<&Self>) -> Result<Self, String> {
         match (protocol, before) {
             (Protocol::Http1, _) => Ok(Self::Http1),
@@ -96,7 +97,7 @@ impl Wire {
                 Ok(Self::Tls(Arc::clone(tls)))
             }
             (Protocol::Https, Some(Self::Tls(tls))) if tls.settings == *settings => {
-                // An edit that has nothing to do with these files does not fail because of them.
+                // An edit that does not concern these files must not fail because of them.
                 let stamps = pem::stamps(files(settings));
                 Ok(Self::Tls(ClientTls::load(settings).map(Arc::new).unwrap_or_else(|why| {
                     tracing::error!("what was read before stays in use: {why}");
@@ -108,7 +109,7 @@ impl Wire {
         }
     }
 
-    /// What the files are now that were read for it, and what they were then.
+    /// The stamps of its files as they are now, and as they were when they were read.
     pub(crate) fn stamps(&self) -> (Stamps, Stamps) {
         match self {
             Self::Http1 | Self::H2c => Default::default(),
@@ -116,7 +117,7 @@ impl Wire {
         }
     }
 
-    /// Whether connections made by one serve the other.
+    /// Whether connections that were made with one can be used with the other.
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Http1, Self::Http1) | (Self::H2c, Self::H2c) => true,
@@ -160,10 +161,10 @@ impl ClientTls {
         Ok(Self { settings: settings.clone(), stamps, any: Arc::new(any), h1: Arc::new(h1) })
     }
 
-    /// Shakes hands with an endpoint of `backend`, which is written as `host:port`.
+    /// Performs the TLS handshake with an endpoint of `backend`, which is written as `host:port`.
     ///
     /// # Errors
-    /// The endpoint is not who it should be, or the connection broke.
+    /// The certificate of the endpoint is not valid for the name, or the connection broke.
     pub(crate) async fn connect<T>(&self, io: T, backend: &str, offer: Offer) -> io::Result<(TlsStream<T>, Agreed)>
     where
         T: AsyncRead + AsyncWrite + Unpin,

@@ -1,11 +1,11 @@
-//! Least connections: the endpoint with the fewest requests under way over its weight, counted over all workers.
+//! Least connections: picks the endpoint with the fewest requests in flight per weight, counted over all workers.
 //!
-//! The search starts at a random place and keeps the first of equals, so that ties rotate instead of all going to the
-//! endpoint that was written first in the config.
+//! The search starts at a random index and keeps the first of equals. So ties are spread evenly, and the endpoint that
+//! is first in the config has no advantage. Recent failures count as requests in flight.
 
 use super::{Candidates, Dice, Pick};
 
-/// See the module. The pick holds the load it was based on: it is void if that has changed meanwhile.
+/// The least loaded eligible candidate. The pick contains the load it was based on; it is void if the load has changed.
 pub(super) fn pick(candidates: &impl Candidates, dice: &mut impl Dice) -> Option<Pick> {
     let len = candidates.count();
     if len == 0 {

@@ -1,9 +1,9 @@
-//! Which endpoint gets the next attempt: pure functions of (candidates, dice).
+//! Which endpoint gets the next attempt: pure functions of candidates and dice.
 //!
-//! An algorithm sees its pool only through [`Candidates`], and chance only through [`Dice`], so each is tested as a table of
-//! loads and expected picks. All of them skip what is not eligible, and none allocates.
+//! An algorithm sees its pool only through [`Candidates`] and chance only through [`Dice`], so each is tested with a
+//! table of loads and expected picks. All algorithms skip candidates that are not eligible. None of them allocates.
 //!
-//! An algorithm is a file here, its lines in [`Balance`], and an entry in `config::algorithm`.
+//! To add an algorithm, add a file here, its lines in [`Balance`] and an entry in `config::algorithm`.
 
 mod least_connections;
 mod p2c;
@@ -16,29 +16,29 @@ use round_robin::Rotation;
 
 /// The endpoints of a pool at one moment, by index.
 pub trait Candidates {
-    /// How many there are, eligible or not.
+    /// The number of candidates, eligible or not.
     fn count(&self) -> usize;
     /// Whether this one may be picked.
     fn eligible(&self, index: usize) -> bool;
     /// Its share of the traffic, at least 1.
     fn weight(&self, index: usize) -> u32;
-    /// Requests it has under way.
+    /// Its requests in flight, over all workers.
     fn in_flight(&self, index: usize) -> u32;
-    /// Requests under way that its recent failures stand for.
+    /// The number of requests in flight that its recent failures count as.
     fn failure_load(&self, index: usize) -> u32;
-    /// Recent time to the answer's head in nanoseconds; 0 while unknown.
+    /// Recent time to the response head in nanoseconds; 0 while it is unknown.
     fn latency_ns(&self, index: usize) -> u64;
 }
 
-/// Where chance and turns come from.
+/// The source of chance and of turns.
 pub trait Dice {
-    /// A number below `bound`, evenly drawn. `bound` is at least 1.
+    /// A number below `bound`, drawn uniformly. `bound` is at least 1.
     fn below(&mut self, bound: u64) -> u64;
-    /// The next turn of the pool's round: 0, 1, 2, ... over all workers.
+    /// The next turn in the round of the pool: 0, 1, 2, ... over all workers.
     fn turn(&mut self) -> u64;
 }
 
-/// A pool's algorithm with what it prepared from the weights.
+/// The algorithm of a pool, with what it has prepared from the weights.
 #[derive(Debug)]
 pub enum Balance {
     /// See [`round_robin`].
@@ -65,7 +65,7 @@ impl Balance {
         }
     }
 
-    /// Whether the load of the endpoints decides, so that an idle one would get all there is.
+    /// Whether the algorithm picks by load. It would then send all traffic to a new endpoint, which is idle.
     pub fn goes_by_load(&self) -> bool {
         match self {
             Self::LeastConnections | Self::P2c | Self::PeakEwma => true,
@@ -86,23 +86,24 @@ impl Balance {
     }
 }
 
-/// What an algorithm chose.
+/// The choice of an algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pick {
     /// Index of the candidate.
     pub index: usize,
-    /// The pick holds only while the candidate has just this many requests under way; `None`: it holds anyway.
+    /// The pick is valid only while the candidate has exactly this many requests in flight. `None` means that it is
+    /// valid in any case.
     pub if_load: Option<u32>,
 }
 
-/// Whether `a` has less under way than `b`, each over its weight: `a.load / a.weight < b.load / b.weight` without division.
+/// Whether `a` has a smaller load per weight than `b`: `a.load / a.weight < b.load / b.weight`, without division.
 fn less_loaded(candidates: &impl Candidates, a: usize, b: usize) -> bool {
     let load = |index| u64::from(candidates.in_flight(index)) + u64::from(candidates.failure_load(index));
     let (load_a, load_b) = (load(a), load(b));
     load_a * u64::from(candidates.weight(b)) < load_b * u64::from(candidates.weight(a))
 }
 
-/// Draws two different eligible candidates by weight, or the only one there is twice.
+/// Draws two different eligible candidates by weight. If there is only one, it is both of them.
 fn draw_two(candidates: &impl Candidates, dice: &mut impl Dice) -> Option<(usize, usize)> {
     let first = random::pick(candidates, dice)?;
     let second = random::pick_except(candidates, dice, Some(first)).unwrap_or(first);
@@ -111,7 +112,7 @@ fn draw_two(candidates: &impl Candidates, dice: &mut impl Dice) -> Option<(usize
 
 #[cfg(test)]
 pub(crate) mod testing {
-    //! Candidates and dice written down in a test.
+    //! Candidates and dice with values from a test.
 
     use super::*;
 
@@ -139,7 +140,7 @@ pub(crate) mod testing {
         }
     }
 
-    /// Dice that show what the test wrote down (then 0), and turns that count up.
+    /// Dice that show the numbers given by the test, then 0; turns count up.
     #[derive(Default)]
     pub(crate) struct Loaded {
         pub(crate) rolls: std::collections::VecDeque<u64>,
@@ -171,7 +172,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Whatever the loads and the dice: a pick is eligible, and there is a pick if there is anything eligible.
+        /// For all loads and dice, a pick is eligible, and there is a pick if any candidate is eligible.
         #[test]
         fn a_pick_is_always_eligible(
             rows in prop::collection::vec((any::<bool>(), 1u32..=256, 0u32..1000, 0u64..10_000_000_000), 0..12),

@@ -1,11 +1,12 @@
-//! Power of two choices: draw two by weight, take the less loaded one.
+//! Power of two choices: draws two endpoints by weight and picks the less loaded one.
 //!
-//! Nearly as even as least-connections without looking at everybody, and without the herd that runs to a replica which has
-//! just come back empty. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001.
+//! This is nearly as even as least-connections but looks at two endpoints only, and it does not send all workers to a
+//! replica that has just come back empty. Source: M. Mitzenmacher, "The Power of Two Choices in Randomized Load
+//! Balancing", IEEE Transactions on Parallel and Distributed Systems 12(10), 2001.
 
 use super::{Candidates, Dice, draw_two, less_loaded};
 
-/// See the module.
+/// The less loaded one of two drawn candidates.
 pub(super) fn pick(candidates: &impl Candidates, dice: &mut impl Dice) -> Option<usize> {
     let (first, second) = draw_two(candidates, dice)?;
     Some(if less_loaded(candidates, second, first) { second } else { first })

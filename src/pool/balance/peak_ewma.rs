@@ -1,15 +1,16 @@
-//! Peak EWMA: draw two by weight, take the one whose recent latency times requests under way costs less.
+//! Peak EWMA: draws two endpoints by weight and picks the cheaper one. The cost is recent latency times requests in
+//! flight.
 //!
 //! The latency is the peak-sensitive moving average of [`crate::pool::endpoint::Latency`]. An endpoint without a sample
-//! costs nothing while it is idle, so that it gets one, and much while its first request is still out. After Finagle's
-//! `p2c` balancer with the `peak EWMA` load metric.
+//! costs nothing while it is idle, so that it gets a request, and much while its first request is in flight. Source:
+//! the `p2c` balancer of Finagle with its "peak EWMA" load metric (`com.twitter.finagle.loadbalancer.PeakEwma`).
 
 use super::{Candidates, Dice, draw_two};
 
-/// What an endpoint without any sample counts as once it has something under way: one second.
+/// The latency assumed for an endpoint that has a request in flight but no sample yet: one second.
 const LATENCY_UNKNOWN_NS: u64 = 1_000_000_000;
 
-/// See the module.
+/// The cheaper one of two drawn candidates.
 pub(super) fn pick(candidates: &impl Candidates, dice: &mut impl Dice) -> Option<usize> {
     let (first, second) = draw_two(candidates, dice)?;
     Some(if cost(candidates, second) < cost(candidates, first) { second } else { first })

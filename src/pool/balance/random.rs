@@ -1,13 +1,13 @@
-//! Random by weight: needs no shared state at all, and is even only in the long run.
+//! Random by weight. It needs no shared state and is even only in the long run.
 
 use super::{Candidates, Dice};
 
-/// See the module.
+/// An eligible candidate, drawn with a probability proportional to its weight.
 pub(super) fn pick(candidates: &impl Candidates, dice: &mut impl Dice) -> Option<usize> {
     pick_except(candidates, dice, None)
 }
 
-/// As [`pick`], leaving one candidate out.
+/// As [`pick`], but never the candidate `except`.
 pub(super) fn pick_except(candidates: &impl Candidates, dice: &mut impl Dice, except: Option<usize>) -> Option<usize> {
     let allowed = |index: &usize| Some(*index) != except && candidates.eligible(*index);
     let total: u64 = (0..candidates.count()).filter(allowed).map(|index| u64::from(candidates.weight(index))).sum();
@@ -24,7 +24,7 @@ pub(super) fn pick_except(candidates: &impl Candidates, dice: &mut impl Dice, ex
         left -= weight;
         last = Some(index);
     }
-    // Health may change between the two passes; whoever was seen last is as good as any.
+    // Health may change between the two passes. The last candidate seen is then as good as any.
     last
 }
 

@@ -1,23 +1,26 @@
-//! Round robin, weighted and smooth: each endpoint in turn, heavier ones more often but not in a row.
+//! Smooth weighted round robin: each endpoint in turn, heavier ones more often but not in a row.
 //!
-//! The order of one whole round is worked out when the pool is built, by the smooth weighted round robin of nginx: at each
-//! step everybody earns its weight, the richest is next and pays the sum of all weights. Weights 5, 1, 1 give `a a b a c a
-//! a`, not `a a a a a b c`. At run time a pick takes the next turn of the one counter all workers share; that makes it exact
-//! over any number of workers.
+//! The order of one whole round is computed when the pool is built. At each step every endpoint earns its weight, then
+//! the one with the most credit comes next and pays the sum of all weights. Weights 5, 1, 1 give `a a b a c a a`, not
+//! `a a a a a b c`. At run time a pick takes the next turn of one counter that all workers share, so the round is exact
+//! for any number of workers.
 //!
-//! An endpoint that is not eligible uses up its turn, so its share falls to all others in proportion, not to its neighbour.
+//! Source: the upstream module of nginx (`ngx_http_upstream_round_robin.c`).
+//!
+//! An endpoint that is not eligible uses up its turn. So its share falls to all others in proportion, not to the next
+//! one.
 
 use super::{Candidates, Dice};
 
 /// The order of one round.
 #[derive(Debug)]
 pub struct Rotation {
-    /// Index of the candidate whose turn it is.
+    /// The index of the candidate for each turn.
     order: Box<[u32]>,
 }
 
 impl Rotation {
-    /// Works out the round for these weights; its length is their sum over their greatest common divisor.
+    /// Computes the round for these weights. Its length is the sum of the weights over their greatest common divisor.
     pub fn new(weights: &[u32]) -> Self {
         let divisor = weights.iter().copied().reduce(greatest_common_divisor).unwrap_or(1).max(1);
         let weights: Vec<i64> = weights.iter().map(|weight| i64::from(weight / divisor)).collect();
@@ -30,7 +33,7 @@ impl Rotation {
         Self { order }
     }
 
-    /// The candidate whose turn it is, skipping turns of those that are not eligible.
+    /// The candidate whose turn it is. Turns of candidates that are not eligible are skipped.
     pub fn pick(&self, candidates: &impl Candidates, dice: &mut impl Dice) -> Option<usize> {
         let round = self.order.len() as u64;
         for _ in 0..round {
@@ -39,7 +42,7 @@ impl Rotation {
                 return Some(index);
             }
         }
-        // Other workers may have taken the very turns that would have been ours.
+        // Other workers may have taken all the turns of the eligible candidates meanwhile.
         (0..candidates.count()).find(|&index| candidates.eligible(index))
     }
 }

@@ -1,4 +1,4 @@
-//! Health of one endpoint: a pure state machine fed with probe verdicts.
+//! The health of one endpoint: a pure state machine that takes the verdicts of probes.
 //!
 //! ```text
 //!                 first pass                    fall failures in a row
@@ -9,8 +9,8 @@
 //!                                       (one pass, if it never was healthy before)
 //! ```
 //!
-//! *Unchecked* is new and gets no traffic yet. An endpoint that has never passed needs one pass only: it is a replica that
-//! is still starting, not one that has just failed.
+//! *Unchecked* is a new endpoint without traffic. An endpoint that has never passed needs only one pass: its replica is
+//! still starting, it has not just failed.
 
 pub mod passive;
 
@@ -18,20 +18,20 @@ use std::time::Duration;
 
 use crate::config::model::HealthCheck;
 
-/// What is known of an endpoint.
+/// The health of an endpoint according to its probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Health {
     /// Not probed yet.
     Unchecked = 0,
-    /// Takes traffic.
+    /// It takes traffic.
     Healthy = 1,
-    /// Takes traffic only when its pool fails open.
+    /// It takes traffic only while its pool fails open.
     Unhealthy = 2,
 }
 
 impl Health {
-    /// Reads back what `as u8` wrote.
+    /// The inverse of `as u8`. Unknown values become `Unchecked`.
     pub fn from_u8(value: u8) -> Self {
         match value {
             1 => Self::Healthy,
@@ -50,7 +50,7 @@ impl Health {
     }
 }
 
-/// Result of one probe; a failure says why in a few words.
+/// The result of one probe. A failure gives its reason in a few words.
 pub type Verdict = Result<(), String>;
 
 /// The streaks behind a [`Health`].
@@ -85,7 +85,7 @@ impl Machine {
         self.streak
     }
 
-    /// Takes in a verdict; returns the new state if it changed.
+    /// Applies a verdict. Returns the new state if it has changed.
     pub fn observe(&mut self, verdict: Verdict, check: &HealthCheck) -> Option<Health> {
         let passed = verdict.is_ok();
         self.reason = verdict.err().unwrap_or_default();
@@ -116,9 +116,9 @@ impl Machine {
 
     /// Time until the next probe; `jitter` is a draw from `[-1, 1]`.
     ///
-    /// Probes of a settled endpoint come every interval ± 20 %, so that a fleet of proxies does not probe in step. While a
-    /// streak is under way they come twice as often: that keeps the promise that a dead replica is out within
-    /// `fall × interval` even when the jitter falls the wrong way (1.2 + 2 × 0.6 intervals for `fall = 3`).
+    /// A settled endpoint is probed every interval ± 20 %, so that the proxies of a fleet do not probe at the same
+    /// time. During a streak probes come twice as often. So a dead replica is out within `fall × interval` even for the
+    /// worst jitter (1.2 + 2 × 0.6 intervals for `fall = 3`).
     pub fn next_probe_in(&self, check: &HealthCheck, jitter: f64) -> Duration {
         let spread = 1.0 + 0.2 * jitter.clamp(-1.0, 1.0);
         let settled = self.streak == 0;
@@ -136,7 +136,7 @@ mod tests {
         HealthCheck { probe: Probe::Tcp, interval, timeout, rise, fall }
     }
 
-    /// `+` a pass, `-` a failure; the answer holds the state after each.
+    /// In `verdicts`, `+` is a pass and `-` a failure. The result has the state after each.
     fn walk(start: Health, rise: u32, fall: u32, verdicts: &str) -> String {
         let mut machine = Machine::new(start);
         verdicts
@@ -175,7 +175,7 @@ mod tests {
         for fall in 2..10 {
             let check = check(2, fall);
             let mut machine = Machine::new(Health::Healthy);
-            // Worst case: it dies just after a probe, and every draw delays the next one most.
+            // The worst case: it dies just after a probe, and every draw delays the next probe by the maximum.
             let mut elapsed = machine.next_probe_in(&check, 1.0);
             while machine.observe(Err("refused".into()), &check).is_none() {
                 elapsed += machine.next_probe_in(&check, 1.0);

@@ -1,10 +1,10 @@
-//! Passive health: what live traffic shows of an endpoint, between two probes and without any.
+//! Passive health: what live traffic shows of an endpoint, with or without probes.
 //!
-//! Failures in a row eject an endpoint for a while, each time twice as long; then its share grows back step by step, as that of
-//! a new one does (slow start). Besides, each failure counts as a request under way for some seconds, so that a replica which
-//! fails fast does not look idle and attract everybody.
+//! Failures in a row eject an endpoint for a while, each time for twice as long. Then its share grows back steadily,
+//! like that of a new endpoint (slow start). Besides, each failure counts as a request in flight for some seconds.
+//! Otherwise a replica that fails fast would look idle and attract all traffic.
 //!
-//! All of it is a few atomics that a request only reads; they are written when something fails.
+//! All of this is a few atomics. A request only reads them; they are written when something fails.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -15,37 +15,38 @@ use tokio::time::Instant;
 use crate::config::model::Eject;
 use crate::pool::clock::since_epoch_ns;
 
-/// How long a failure counts as load; its weight falls evenly to nothing.
+/// Nanoseconds for which a failure counts as load. Its weight falls linearly to nothing.
 const LOAD_LASTS_NS: u64 = 5_000_000_000;
-/// Failures that count as load at most.
+/// The most failures that count as load.
 const LOAD_MOST: u32 = 1000;
-/// The share that a returning endpoint begins with.
+/// The share that a returning endpoint starts with.
 const SHARE_LEAST: f64 = 0.1;
 
-/// See the module.
+/// What live traffic has shown of one endpoint.
 #[derive(Debug, Default)]
 pub struct Passive {
-    /// Failures since the last success; connect failures count twice.
+    /// Points for failures since the last success. A failed connect is worth two.
     points: AtomicU32,
-    /// From when it takes requests again, with a growing share; 0 when it is fully in.
+    /// When it takes requests again with a growing share, in the unit of [`since_epoch_ns`]; 0 if it has its full
+    /// share.
     admitted_from_ns: AtomicU64,
     recent_failures: AtomicU32,
     failed_at_ns: AtomicU64,
     ejections: Mutex<Ejections>,
 }
 
-/// What live traffic lets an endpoint have.
+/// The share of requests that live traffic allows an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Admission {
     /// Its full share.
     Full,
-    /// A growing share, from 0.1 to 1.
+    /// A growing share, from 0.1 to 1, used as a probability.
     Returning(f64),
-    /// Nothing, for so long.
+    /// No requests for this long.
     Ejected(Duration),
 }
 
-/// How often an endpoint was ejected lately.
+/// The recent ejections of an endpoint.
 #[derive(Debug, Default)]
 struct Ejections {
     in_a_row: u32,
@@ -53,8 +54,8 @@ struct Ejections {
 }
 
 impl Ejections {
-    /// How long the next ejection lasts: the first time as configured, then twice as long each time, up to the longest. Who
-    /// has behaved for as long as that starts anew.
+    /// How long the next ejection lasts: at first `duration`, then twice as long each time, up to `max_duration`. After
+    /// `max_duration` without an ejection it starts again with `duration`.
     fn next(&mut self, now: Instant, config: &Eject) -> Duration {
         if self.last_end.is_none_or(|end| now >= end + config.max_duration) {
             self.in_a_row = 0;
@@ -67,14 +68,14 @@ impl Ejections {
 }
 
 impl Passive {
-    /// A request was answered.
+    /// A request got a response. The load before the store keeps the cache line shared while nothing fails.
     pub fn succeeded(&self) {
         if self.points.load(Relaxed) != 0 {
             self.points.store(0, Relaxed);
         }
     }
 
-    /// An attempt failed by the endpoint's fault; returns the points it has now.
+    /// An attempt failed through the fault of the endpoint. Returns its points, including `points`.
     pub fn failed(&self, points: u32, now: Instant) -> u32 {
         let load = (self.load() + 1).min(LOAD_MOST);
         self.recent_failures.store(load, Relaxed);
@@ -82,7 +83,7 @@ impl Passive {
         self.points.fetch_add(points, Relaxed).saturating_add(points)
     }
 
-    /// Takes no requests from now on; returns for how long.
+    /// Ejects the endpoint from now on. Returns for how long.
     pub fn eject(&self, now: Instant, config: &Eject) -> Duration {
         self.points.store(0, Relaxed);
         let duration = self.ejections.lock().unwrap_or_else(PoisonError::into_inner).next(now, config);
@@ -90,23 +91,23 @@ impl Passive {
         duration
     }
 
-    /// Its share grows from nothing, beginning now.
+    /// Its share grows from its minimum, beginning at `now`.
     pub fn begin_slowly(&self, now: Instant) {
         self.admitted_from_ns.store(since_epoch_ns(now), Relaxed);
     }
 
-    /// Its full share from now on: a probe has shown that it is well.
+    /// It has its full share from now on, because a probe has found it healthy.
     pub fn pardon(&self) {
         self.points.store(0, Relaxed);
         self.admitted_from_ns.store(0, Relaxed);
     }
 
-    /// Whether it is ejected.
+    /// Whether it is ejected at `now`.
     pub fn is_ejected(&self, now: Instant) -> bool {
         self.admitted_from_ns.load(Relaxed) > since_epoch_ns(now)
     }
 
-    /// What it may have; `ramp` is how long its return takes.
+    /// The share it may have now. `ramp` is how long its return takes.
     pub fn admission(&self, ramp: Duration) -> Admission {
         let from_ns = self.admitted_from_ns.load(Relaxed);
         if from_ns == 0 {
@@ -120,12 +121,12 @@ impl Passive {
         if share < 1.0 {
             return Admission::Returning(share.max(SHARE_LEAST));
         }
-        // Unless it was ejected again in this very moment.
+        // The comparison fails if it was ejected again at this very moment.
         self.admitted_from_ns.compare_exchange(from_ns, 0, Relaxed, Relaxed).ok();
         Admission::Full
     }
 
-    /// Requests under way that its recent failures stand for.
+    /// The number of requests in flight that its recent failures count as.
     pub fn load(&self) -> u32 {
         let failures = self.recent_failures.load(Relaxed);
         if failures == 0 {
