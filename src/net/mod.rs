@@ -1,4 +1,4 @@
-//! Sockets: connections of TCP or of a Unix socket, and what stands between them and HTTP.
+//! Sockets: TCP and Unix connections, and the layers between them and HTTP.
 
 pub(crate) mod outbox;
 pub(crate) mod pem;
@@ -19,10 +19,10 @@ use tokio::time::sleep;
 
 use crate::config::address::Address;
 
-/// Pause before a Unix socket with a full queue is asked again.
+/// The pause before a Unix socket with a full backlog is tried again.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 
-/// A connection.
+/// A connected socket.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
@@ -30,7 +30,7 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// Connects; small messages will not wait for others.
+    /// Connects to `address`. Small messages are sent without delay.
     pub(crate) async fn connect(address: &Address) -> io::Result<Self> {
         let stream = match address {
             Address::Tcp(address) => Self::Tcp(TcpStream::connect(address).await?),
@@ -40,7 +40,7 @@ impl Stream {
         Ok(stream)
     }
 
-    /// Small messages will not wait for others.
+    /// Sends small messages without delay: sets `TCP_NODELAY`. A Unix socket needs no such option.
     pub(crate) fn set_nodelay(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.set_nodelay(true),
@@ -56,7 +56,7 @@ impl Stream {
         }
     }
 
-    /// Our end of it, if it has an IP address.
+    /// The local address; `None` for a Unix socket.
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
@@ -65,7 +65,8 @@ impl Stream {
     }
 }
 
-/// A full queue of a Unix socket refuses at once, where one of TCP lets us wait: so we wait here.
+/// A full backlog of a Unix socket refuses at once (`EAGAIN`), where TCP waits. So this function waits. The caller
+/// bounds the time.
 async fn connect_unix(file: &Path) -> io::Result<UnixStream> {
     loop {
         match UnixStream::connect(file).await {

@@ -1,12 +1,14 @@
-//! A worker's small messages, sent together.
+//! Collects the small messages of a worker and sends them together.
 //!
-//! A head with a short body is a few hundred bytes. Sent as soon as it is made, each wakes its reader by itself, which is much
-//! of what the kernel charges for a small exchange. Here such messages wait until every task that was ready has had its turn,
-//! and are then sent in one go: the readers find many at once, and so do we when their answers come. The sending task is woken
-//! by the first message, so it stands in the run queue behind everybody who was ready then; nothing waits for longer.
+//! A head with a short body is a few hundred bytes. If each is sent as soon as it is made, each wakes its reader
+//! separately, which is much of what a small exchange costs in the kernel. Here such messages wait until every task
+//! that was ready has had its turn, and are then sent one after the other. The readers find many messages at once, and
+//! so do we when their responses arrive. The first message wakes the sending task, so that task is in the run queue
+//! behind every task that was ready by then. No message waits for longer.
 //!
-//! To hyper a queued message counts as written. To [`Socket::bytes_written`] it does not until the kernel has it: what is
-//! *provably unsent* stays exact. Large writes go to the kernel at once, behind what is queued for the same socket.
+//! For hyper a queued message counts as written. For [`Socket::bytes_written`] it does not count until the kernel has
+//! it, so *provably unsent* stays exact. A large write goes to the kernel at once, behind what is queued for the same
+//! socket.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -24,15 +26,15 @@ use socket2::SockRef;
 
 use crate::net::Stream;
 
-/// Longer writes are not queued: putting them side by side would cost more than it saves.
+/// Longer writes are not queued: copying them into the queue would cost more than it saves.
 const MESSAGE_BYTES_MAX: usize = 1024;
-/// Messages that are sent at the latest when there are so many.
+/// When this many messages are queued, they are sent at once.
 const MESSAGES_MAX: usize = 64;
 
-/// Bytes read at once by who only wants to know whether there are any.
+/// Bytes read at once to find out whether there are any.
 const LOOKED_AT: usize = 1024;
 
-/// The messages that wait to be sent.
+/// The messages of one worker that wait to be sent.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     queue: RefCell<Queue>,
@@ -41,14 +43,15 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// All messages, one after the other.
+    /// The bytes of all messages, one after the other. One buffer is used again and again, so that queueing allocates
+    /// nothing.
     bytes: Vec<u8>,
-    /// Whose they are, and where each ends in `bytes`.
+    /// The socket of each message, and where the message ends in `bytes`.
     messages: Vec<(Rc<Socket>, usize)>,
 }
 
 impl Outbox {
-    /// Sends what is queued whenever it is this task's turn; never ends.
+    /// Sends what is queued whenever this task is polled. Never ends.
     pub(crate) async fn run(self: Rc<Self>) {
         poll_fn(|cx| {
             self.flush();
@@ -58,7 +61,7 @@ impl Outbox {
         .await
     }
 
-    /// Sends what is queued.
+    /// Sends everything that is queued.
     pub(crate) fn flush(&self) {
         let Queue { mut bytes, mut messages } = self.queue.take();
         let mut start = 0;
@@ -90,26 +93,26 @@ impl Outbox {
     }
 }
 
-/// A socket whose small messages go through the worker's [`Outbox`].
+/// A socket whose small messages go through the [`Outbox`] of its worker.
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: RefCell<TokioIo<Stream>>,
-    /// What was read from it and given back.
+    /// Bytes that were read and given back. They are read again first.
     ahead: RefCell<Vec<u8>>,
     has_ahead: Cell<bool>,
     outbox: Rc<Outbox>,
-    /// Messages in the outbox.
+    /// The number of its messages in the outbox.
     queued: Cell<usize>,
-    /// What of them the kernel did not take yet.
+    /// The part of the sent messages that the kernel has not taken yet.
     rest: RefCell<Vec<u8>>,
     failure: Cell<Option<io::ErrorKind>>,
-    /// Whom to wake when a queued message cannot be sent at once.
+    /// The task to wake when a queued message cannot be sent at once.
     task: RefCell<Option<Waker>>,
     bytes_written: Cell<u64>,
-    /// Whether the peer has sent anything.
+    /// Whether the peer has sent anything or has closed.
     was_heard: Cell<bool>,
     is_cancelled: Cell<bool>,
-    /// Whether the kernel took less than all of the latest large write, so that its writer still holds some of it.
+    /// Whether the kernel took only a part of the latest large write, so that its writer still holds the rest.
     is_short: Cell<bool>,
 }
 
@@ -131,12 +134,12 @@ impl Socket {
         })
     }
 
-    /// Our end of it.
+    /// The local address; `None` for a Unix socket.
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         self.stream.borrow().inner().local_addr()
     }
 
-    /// Bytes that the kernel took.
+    /// The number of bytes that the kernel has taken.
     pub(crate) fn bytes_written(&self) -> u64 {
         self.bytes_written.get()
     }
@@ -146,36 +149,36 @@ impl Socket {
         self.was_heard.get()
     }
 
-    /// Whether something written to it has not reached the kernel yet.
+    /// Whether the kernel has not taken everything that was written.
     pub(crate) fn has_unsent(&self) -> bool {
         self.queued.get() > 0 || self.is_short.get() || !self.rest.borrow().is_empty()
     }
 
-    /// Whether the peer is silent: it has neither closed nor sent anything. Asks the kernel, which knows before the runtime.
+    /// Whether the peer has neither closed nor sent anything. It asks the kernel, which knows before the runtime does.
     pub(crate) fn is_silent(&self) -> bool {
         let stream = self.stream.borrow();
         let peeked = SockRef::from(stream.inner()).peek(&mut [MaybeUninit::uninit()]);
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Makes closing it a reset; what is queued will not be sent.
+    /// Makes closing it send a reset (TCP RST). Queued messages are not sent.
     pub(crate) fn reset_when_closed(&self) {
         self.cancel();
         SockRef::from(self.stream.borrow().inner()).set_linger(Some(Duration::ZERO)).ok();
     }
 
-    /// Ends it in both directions, whoever still holds it.
+    /// Shuts down both directions, even if others still hold the socket. Queued messages are not sent.
     pub(crate) fn shut_down(&self) {
         self.cancel();
         SockRef::from(self.stream.borrow().inner()).shutdown(std::net::Shutdown::Both).ok();
     }
 
-    /// What is queued will not be sent.
+    /// Cancels the queued messages: they will not be sent.
     pub(crate) fn cancel(&self) {
         self.is_cancelled.set(true);
     }
 
-    /// The outbox' turn to send one message.
+    /// Called by the outbox to send one message.
     fn send(&self, message: &[u8]) {
         self.queued.set(self.queued.get() - 1);
         if self.is_cancelled.get() || self.failure.get().is_some() {
@@ -207,7 +210,7 @@ impl Socket {
         }
     }
 
-    /// Ready when the kernel has what it did not take before.
+    /// Ready when the kernel has taken the rest of the sent messages.
     #[inline]
     fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(error) = self.failure.get() {
@@ -225,7 +228,8 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready when the kernel has all that was written.
+    /// Ready when the kernel has taken everything that was written. Sends the whole outbox if it holds a message of
+    /// this socket.
     pub(crate) fn poll_all(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.queued.get() > 0 {
             self.outbox.flush();
@@ -233,7 +237,7 @@ impl Socket {
         self.poll_rest(cx)
     }
 
-    /// Gives back what was read and is somebody else's to read.
+    /// Gives back bytes that were read but belong to another reader. They are read before everything else.
     pub(crate) fn unread(&self, bytes: Vec<u8>) {
         let mut ahead = self.ahead.borrow_mut();
         let rest = std::mem::replace(&mut *ahead, bytes);
@@ -255,11 +259,11 @@ impl Socket {
         polled
     }
 
-    /// Ready when there is something to read, or the end; what was looked at for that is read again.
+    /// Ready when there is something to read, or the end. The bytes that it reads for that are given back.
     pub(crate) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut space = [MaybeUninit::uninit(); LOOKED_AT];
         let mut read = ReadBuf::uninit(&mut space);
-        // An error will be met again.
+        // The next read meets an error again.
         ready!(self.poll_read(cx, read.unfilled())).ok();
         self.unread(read.filled().to_vec());
         Poll::Ready(())
@@ -293,7 +297,7 @@ impl Socket {
         Poll::Ready(Ok(len))
     }
 
-    /// See [`Write::poll_flush`]; a queued message counts as flushed, it is on its way.
+    /// See [`Write::poll_flush`]. A queued message counts as flushed, because the outbox will send it.
     #[inline]
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.queued.get() > 0 {
@@ -302,7 +306,7 @@ impl Socket {
         self.poll_rest(cx)
     }
 
-    /// Notes whom to wake when something queued cannot be sent at once.
+    /// Remembers the task to wake when a queued message cannot be sent at once.
     fn will_wake(&self, cx: &Context<'_>) {
         let mut task = self.task.borrow_mut();
         if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
@@ -310,14 +314,14 @@ impl Socket {
         }
     }
 
-    /// See [`Write::poll_shutdown`]; sends what is queued before.
+    /// See [`Write::poll_shutdown`]. Sends what is queued first.
     pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_all(cx))?;
         Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)
     }
 }
 
-/// A socket as something to read from and write to, for whatever runs over it.
+/// A socket as hyper reads and writes it.
 #[derive(Debug)]
 pub(crate) struct SocketIo(pub(crate) Rc<Socket>);
 
@@ -416,7 +420,7 @@ mod tests {
         let writer = async {
             let mut expected = Vec::new();
             for round in 0..2_000u32 {
-                // Small and large by turns, several megabytes: the kernel refuses some of both.
+                // Small and large messages by turns, several megabytes in all. The kernel refuses some of both kinds.
                 let message = vec![round as u8; if round % 3 == 0 { 20_000 } else { 700 }];
                 expected.extend_from_slice(&message);
                 let mut rest = &message[..];

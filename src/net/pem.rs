@@ -1,4 +1,4 @@
-//! Certificates and keys on disk, in PEM (RFC 7468).
+//! Reads certificates and keys from PEM files (RFC 7468), and notices when the files change.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -19,39 +19,40 @@ use crate::config::model::CertificateFiles;
 pub(crate) const ALPN_H2: &[u8] = b"h2";
 pub(crate) const ALPN_H1: &[u8] = b"http/1.1";
 
-/// Tells whether a file has been replaced, written to, or given other permissions.
+/// Inode, length, time of modification, time of change (seconds, nanoseconds). It differs when a file was replaced,
+/// written to, or given other permissions.
 type Stamp = (u64, u64, SystemTime, (i64, i64));
 
-/// What several files are; `None` for one that is not there.
+/// The stamps of several files; `None` for a missing file.
 pub(crate) type Stamps = Vec<Option<Stamp>>;
 
-/// What these files are now.
+/// The present stamps of `files`.
 pub(crate) fn stamps<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Stamps {
     let stamp = |metadata: Metadata| {
-        // The last one changes with the permissions too: what could not be read before may be readable now.
+        // The time of change changes with the permissions too: a file that could not be read may be readable now.
         let changed = (metadata.ctime(), metadata.ctime_nsec());
         (metadata.ino(), metadata.len(), metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), changed)
     };
     files.map(|file| std::fs::metadata(file).ok().map(stamp)).collect()
 }
 
-/// Files that are looked at a few times a second. New contents count when they have stayed the same from one look to the next:
-/// who replaces two files is given the time to write both.
+/// Files that are looked at a few times a second. New contents count when they are the same in two looks in a row,
+/// which leaves time to replace two files that belong together.
 #[derive(Debug, Default)]
 pub(crate) struct Watched {
-    /// What they were when they were read last, whatever came of it.
+    /// The stamps when the files were last read, even if they could not be used.
     seen: Stamps,
-    /// What they were at the last look.
+    /// The stamps at the last look.
     settling: Stamps,
 }
 
 impl Watched {
-    /// They have just been read.
+    /// The files have just been read, with these stamps.
     pub(crate) fn new(seen: Stamps) -> Self {
         Self { settling: seen.clone(), seen }
     }
 
-    /// What they were before, if it is time to read them again.
+    /// Returns the former stamps if it is time to read the files again.
     pub(crate) fn look(&mut self, now: Stamps) -> Option<Stamps> {
         if now != self.seen && now == self.settling {
             return Some(std::mem::replace(&mut self.seen, now));
@@ -61,10 +62,10 @@ impl Watched {
     }
 }
 
-/// A certificate with its key.
+/// Reads a certificate chain with its private key.
 ///
 /// # Errors
-/// The file, and what is wrong with it.
+/// The text names the file and says what is wrong with it.
 pub(crate) fn certified_key(files: &CertificateFiles, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
     let chain = read_certificates(&files.cert)?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| key_problem(&files.key, error))?;
@@ -73,21 +74,21 @@ pub(crate) fn certified_key(files: &CertificateFiles, provider: &CryptoProvider)
     })
 }
 
-/// A certificate taken apart, also one that does not keep to RFC 5280 in all points.
+/// A parsed certificate. It need not follow RFC 5280 in every respect.
 pub(crate) type Certificate = CertificateInner<Raw>;
 
-/// Takes a certificate in DER apart.
+/// Parses a certificate in DER.
 ///
 /// # Errors
-/// It is none.
+/// The bytes are not a certificate.
 pub(crate) fn parse(certificate: &[u8]) -> der::Result<Certificate> {
     Certificate::from_der(certificate)
 }
 
-/// The certificates in a PEM file; at least one.
+/// Reads the certificates of a PEM file. There is at least one.
 ///
 /// # Errors
-/// The file, and what is wrong with it.
+/// The text names the file and says what is wrong with it.
 pub(crate) fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let problem = |error| pem_problem(file, "certificate", error);
     let certificates = CertificateDer::pem_file_iter(file).map_err(problem)?.collect::<Result<Vec<_>, _>>();
@@ -98,10 +99,10 @@ pub(crate) fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'stati
     Ok(certificates)
 }
 
-/// The certificates of a PEM file as roots of trust.
+/// Reads the certificates of a PEM file as roots of trust.
 ///
 /// # Errors
-/// The file, and what is wrong with it.
+/// The text names the file and says what is wrong with it.
 pub(crate) fn read_roots(file: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in read_certificates(file)? {
@@ -126,7 +127,7 @@ fn pem_problem(file: &Path, what: &str, error: rustls::pki_types::pem::Error) ->
     }
 }
 
-/// A message with its file.
+/// An error message that begins with its file.
 pub(crate) fn at(file: &Path, error: impl std::fmt::Display) -> String {
     format!("{}: {error}", file.display())
 }

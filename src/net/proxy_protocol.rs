@@ -1,6 +1,6 @@
-//! The PROXY protocol, versions 1 and 2: one header before everything else tells whose connection this is.
+//! The PROXY protocol, versions 1 and 2: a header before everything else tells which client a connection belongs to.
 //!
-//! Source: "The PROXY protocol" of HAProxy (proxy-protocol.txt).
+//! Source: "The PROXY protocol, versions 1 & 2" of HAProxy (proxy-protocol.txt).
 
 use std::net::SocketAddr;
 
@@ -8,36 +8,37 @@ use ppp::{HeaderResult, PartialResult as _, v1, v2};
 
 use crate::config::model::ProxyVersion;
 
-/// Longest header that is read; version 2 may carry more after the addresses than anybody sends.
+/// The longest header that is read, in bytes. Version 2 may carry more after the addresses, but nobody sends that much.
 pub(crate) const HEADER_BYTES_MAX: usize = 4096;
 
-/// Longest header of version 1.
+/// The longest header of version 1 in bytes (proxy-protocol.txt, section 2.1).
 const LINE_BYTES_MAX: usize = 107;
 
-/// How every header of version 1 and 2 begins.
+/// The first bytes of every header: version 1, version 2.
 const SIGNATURES: [&[u8]; 2] = [b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
 
-/// What the first bytes of a connection are.
+/// The result of [`parse`].
 #[derive(Debug, PartialEq)]
 pub(crate) enum Parsed {
-    /// More is needed to tell.
+    /// More bytes are needed to decide.
     Incomplete,
     /// No header.
     Other,
-    /// A header that says nothing, or nonsense.
+    /// A broken header.
     Invalid,
-    /// A header of so many bytes, and whose connection it is; `None` is that of the proxy itself, or of somebody unknown.
+    /// A header of this many bytes, and the address of the client. The address is `None` for a connection of the proxy
+    /// itself or of an unknown client.
     Header(usize, Option<SocketAddr>),
 }
 
-/// Looks at the first bytes of a connection.
+/// Tells whether the first bytes of a connection are a header, and reads it.
 pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     let begins = |signature: &&[u8]| bytes.iter().zip(*signature).all(|(byte, expected)| byte == expected);
     let Some(signature) = SIGNATURES.iter().find(|signature| begins(signature)) else { return Parsed::Other };
     if bytes.len() < signature.len() {
         return Parsed::Incomplete;
     }
-    // Version 1 is one line, and only a whole one can be understood.
+    // Version 1 is one line. Only a whole line can be parsed.
     let line = bytes.iter().take(LINE_BYTES_MAX).position(|&byte| byte == b'\n');
     let bytes = match (*signature == SIGNATURES[0], line) {
         (true, Some(end)) => &bytes[..=end],
@@ -69,7 +70,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     }
 }
 
-/// A header for the connection of a client; without one, for a connection of the proxy's own.
+/// A header for the connection of a client, from its source and destination. With `None` the header says that the
+/// connection is from the proxy itself.
 pub(crate) fn header(version: ProxyVersion, client: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
     let addresses = client.map(|(source, destination)| same_family(source, destination));
     match version {
@@ -81,13 +83,13 @@ pub(crate) fn header(version: ProxyVersion, client: Option<(SocketAddr, SocketAd
                 }
                 None => v2::Builder::new(v2::Version::Two | v2::Command::Local, 0),
             };
-            // Addresses alone are never too long.
+            // Two addresses are never too long for a header.
             builder.build().unwrap_or_default()
         }
     }
 }
 
-/// A header knows one family: if only one address is of version 6, the other is written as such.
+/// A header has one address family. If only one address is IPv6, the other is written as an IPv4-mapped IPv6 address.
 fn same_family(source: SocketAddr, destination: SocketAddr) -> (SocketAddr, SocketAddr) {
     let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
     let (source, destination) = (canonical(source), canonical(destination));
@@ -150,7 +152,7 @@ mod tests {
     }
 
     proptest! {
-        /// The header is the first thing that anybody can send.
+        /// Any client can send these bytes, before any check.
         #[test]
         fn no_bytes_make_it_panic(signature in 0usize..3, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let start = SIGNATURES.get(signature).copied().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The bytes of a connection between hyper and the socket: as they are, or in TLS.
+//! The bytes between hyper and a socket: in plain text or in TLS.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::outbox::Socket;
 
-/// See the module; `S` is the TLS of a client or of a server.
+/// A socket with or without TLS; `S` is the TLS session of a client or of a server. The session is boxed, so that a
+/// connection in plain text stays small.
 #[derive(Debug)]
 pub(crate) struct Transport<S> {
     pub(crate) socket: Rc<Socket>,
@@ -19,12 +20,12 @@ pub(crate) struct Transport<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
-    /// Over `socket`, and over `session` if there was a handshake.
+    /// A transport over `socket`. If there was a handshake, `session` holds its TLS and uses the same socket.
     pub(crate) fn new(socket: Rc<Socket>, session: Option<S>) -> Self {
         Self { socket, session: session.map(|session| Box::new(TokioIo::new(session))) }
     }
 
-    /// Whether there was a handshake.
+    /// Whether the connection is in TLS.
     pub(crate) fn is_tls(&self) -> bool {
         self.session.is_some()
     }

@@ -1,8 +1,8 @@
-//! Routes and pools as one immutable value, swapped whole.
+//! Routes and pools as one immutable value that is replaced as a whole.
 //!
-//! [`Shared`] holds the crate's only `ArcSwap`. A reader therefore never sees new routes with old pools. The control plane
-//! builds the next snapshot from the config and the previous one ([`build`]) and swaps; a request keeps the snapshot it began
-//! with until it ends.
+//! [`Shared`] holds the current snapshot, so a reader never sees new routes with old pools. The control thread builds
+//! the next snapshot from the config and the previous one (`control::build`) and swaps it in. A request keeps the
+//! snapshot it started with until it ends.
 
 pub mod routes;
 
@@ -14,44 +14,45 @@ use crate::config::model::{Limits, Route, Timeouts};
 use crate::pool::Pool;
 use routes::Routes;
 
-/// Everything a request needs to know of the configuration.
+/// Everything that a request needs to know about the configuration.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// Which pool serves which request; holds indices into `pools`.
+    /// The routing table. Its values are indices into `pools`.
     pub routes: Routes,
-    /// The same as written, for people.
+    /// The routes as written in the config, for `/status`.
     pub route_list: Box<[Route]>,
-    /// All pools.
+    /// All pools, in the order of their names.
     pub pools: Box<[Arc<Pool>]>,
-    /// Deadlines.
+    /// All deadlines.
     pub timeouts: Timeouts,
-    /// Bounds.
+    /// All bounds.
     pub limits: Limits,
 }
 
 impl Snapshot {
-    /// The pool of this name.
+    /// The pool with this name.
     pub fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
         self.pools.iter().find(|pool| &*pool.name == name)
     }
 }
 
-/// The current snapshot, shared by all threads.
+/// The current snapshot, shared by all threads. Readers take no lock.
 #[derive(Debug)]
 pub struct Shared(ArcSwap<Snapshot>);
 
 impl Shared {
-    /// Starts with `snapshot`.
+    /// `snapshot` is the first current snapshot.
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
         Self(ArcSwap::new(snapshot))
     }
 
-    /// The current snapshot.
+    /// The current snapshot. It counts a reference, so the caller may keep it.
     pub fn load(&self) -> Arc<Snapshot> {
         self.0.load_full()
     }
 
-    /// The same without counting a reader, for who looks only whether it has changed.
+    /// The current snapshot without counting a reference. It is cheaper, for callers that only look whether the
+    /// snapshot has changed; do not hold the guard for long.
     pub fn peek(&self) -> Guard<Arc<Snapshot>> {
         self.0.load()
     }

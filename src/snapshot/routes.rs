@@ -1,8 +1,8 @@
-//! Which pool serves a request: by host, then by the longest path. Pure.
+//! Finds the pool for a request, by its host and then by the longest path. Pure functions.
 //!
-//! An exact host beats a wildcard, a longer wildcard beats a shorter one, any host comes last. Within the host that was found
-//! an exact path beats prefixes, and a longer prefix beats a shorter one; if no path fits, the next less specific host is
-//! asked. Paths are compared as the client wrote them, nothing is decoded or normalised.
+//! An exact host beats a wildcard, a longer wildcard beats a shorter one, and any host comes last. Within a host an
+//! exact path beats prefixes, and a longer prefix beats a shorter one. If no path of the host fits, the next less
+//! specific host is tried. Paths are compared as the client wrote them; nothing is decoded or normalised.
 
 use std::collections::HashMap;
 
@@ -17,16 +17,16 @@ pub struct Routes {
     any: Paths,
 }
 
-/// The paths of one host; values are indices of pools.
+/// The paths of one host. Values are indices of pools.
 #[derive(Debug, Default, PartialEq)]
 struct Paths {
     exact: HashMap<String, usize>,
-    /// Longest first.
+    /// Prefixes with their pools, the longest first.
     prefixes: Vec<(String, usize)>,
 }
 
 impl Routes {
-    /// Sorts the routes of a config; `pool` gives the index of each one's pool.
+    /// Builds the table from routes, each with the index of its pool.
     pub fn new<'a>(routes: impl Iterator<Item = (&'a HostPattern, &'a PathPattern, usize)>) -> Self {
         let mut table = Self::default();
         for (host, path, pool) in routes {
@@ -50,7 +50,7 @@ impl Routes {
         }
     }
 
-    /// The index of the pool for this host (as the client wrote it, port included) and path.
+    /// The index of the pool for a host (as the client wrote it, with its port) and a path. `None` if no route fits.
     pub fn find(&self, host: &str, path: &str) -> Option<usize> {
         if self.exact.is_empty() && self.below.is_empty() {
             return self.any.find(path);
@@ -91,7 +91,7 @@ impl Paths {
     }
 }
 
-/// Whether `path` lies at or below `prefix`, by whole segments. `OPTIONS *` counts as the root.
+/// Whether `path` is at or below `prefix`, by whole segments. `OPTIONS *` counts as the root.
 fn has_prefix(path: &str, prefix: &str) -> bool {
     if prefix == "/" {
         return path.starts_with('/') || path == "*";
@@ -102,7 +102,7 @@ fn has_prefix(path: &str, prefix: &str) -> bool {
     }
 }
 
-/// The host without port and trailing dot.
+/// The host without its port and without a trailing dot.
 fn bare_host(host: &str) -> &str {
     let name = match host.rfind(':') {
         Some(colon) if !host[colon..].contains(']') => &host[..colon],
