@@ -166,12 +166,12 @@ fn stopping_ends_every_stream_within_the_time_to_drain() {
     let after = |at: &Instant| at.duration_since(stopped).as_secs_f64() / DRAIN.as_secs_f64();
     let first = ends.iter().map(|(_, at)| after(at)).fold(f64::MAX, f64::min);
     assert!(first >= 0.7, "one was cut after {first} of the time");
-    assert_eq!(streams.join().unwrap(), 100);
+    streams.join().unwrap();
     assert_eq!(app.wait(), Ended::Drained, "nothing had to be torn down at the end");
 }
 
-/// Begins so many streams on one connection, says so, and reads them until they are reset; how many were.
-async fn cut_streams(address: SocketAddr, count: usize, begun: Arc<Mutex<Sender<()>>>) -> usize {
+/// Begins so many streams on one connection, says so, and reads each until it is cut.
+async fn cut_streams(address: SocketAddr, count: usize, begun: Arc<Mutex<Sender<()>>>) {
     // h2 leaves a server that sends many small frames of which none is read, how many depends on the window.
     let client = h2::client_with(address, ::h2::client::Builder::new().initial_connection_window_size(16 << 20)).await;
     let missing = Arc::new(AtomicUsize::new(count));
@@ -184,10 +184,13 @@ async fn cut_streams(address: SocketAddr, count: usize, begun: Arc<Mutex<Sender<
             if missing.fetch_sub(1, Relaxed) == 1 {
                 begun.lock().unwrap().send(()).unwrap();
             }
-            h2::read(&mut body).await.is_err_and(|error| error.is_reset())
+            let end = h2::read(&mut body).await;
+            // Those that end last may end with the connection.
+            let was_cut = end.as_ref().is_err_and(|error| error.is_reset() || error.is_io());
+            assert!(was_cut, "{end:?}");
         });
     }
-    streams.join_all().await.into_iter().filter(|was_cut| *was_cut).count()
+    streams.join_all().await;
 }
 
 #[test]
