@@ -1,7 +1,7 @@
-//! Starts an instance from a config and hands out the means to reload, stop and await it.
+//! Starts an instance from a config, and returns the means to reload it, stop it and wait for it.
 //!
 //! [`start`] returns as soon as clients can connect. Everything that is not a request happens on one control thread
-//! (`control`); a stuck name server or a slow scrape therefore never delays a request.
+//! (`control`), so a stuck name server or a slow scrape never delays a request.
 
 use std::net::SocketAddr;
 use std::sync::mpsc as std_mpsc;
@@ -17,24 +17,24 @@ pub use crate::control::outcome::{Ended, Options, StartError};
 pub use crate::control::reload::Source;
 use crate::control::signals::Order;
 
-/// Orders that wait for the control thread at most.
+/// How many orders may wait for the control thread. A caller waits when the queue is full.
 const ORDERS_MAX: usize = 64;
 
-/// An instance that serves.
+/// A running instance.
 #[derive(Debug)]
 pub struct Running {
-    /// Name and real address of every listener at the start.
+    /// The name and the real address of every listener that was bound at the start.
     pub listeners: Vec<(String, Address)>,
-    /// Real address of the admin port.
+    /// The real address of the admin port, if there is one.
     pub admin: Option<SocketAddr>,
     orders: mpsc::Sender<Order>,
     control: JoinHandle<Ended>,
 }
 
-/// Starts serving; returns when every listener is bound and the pools have had their first verdicts.
+/// Starts an instance. It returns when every listener is bound and every endpoint has been probed once.
 ///
 /// # Errors
-/// What is in the way, and of which address or file.
+/// What could not be done, and for which address or file.
 pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let (orders, receiver) = mpsc::channel(ORDERS_MAX);
     let (started, start) = std_mpsc::sync_channel(1);
@@ -68,26 +68,32 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     result.map(|(listeners, admin)| Running { listeners, admin, orders, control })
 }
 
-/// Whether the files that a config names, certificates and keys, are there and serve.
+/// Checks that the files named by a config, certificates and keys, exist and can be used.
 ///
 /// # Errors
-/// Each that does not, and why.
+/// Each file that cannot be used, and why.
 pub fn check_files(config: &Config) -> Result<(), Vec<String>> {
     crate::control::reload::check_files(config)
 }
 
 impl Running {
     /// Reads the config file again, as SIGHUP does.
+    ///
+    /// # Panics
+    /// When it is called within an async runtime, as it may block.
     pub fn reload(&self) {
         self.orders.blocking_send(Order::Reload).ok();
     }
 
-    /// Drains, as SIGTERM does; a second call ends at once.
+    /// Drains, as SIGTERM does. A second call ends the instance at once.
+    ///
+    /// # Panics
+    /// When it is called within an async runtime, as it may block.
     pub fn stop(&self) {
         self.orders.blocking_send(Order::Stop).ok();
     }
 
-    /// Waits until the instance has ended.
+    /// Blocks until the instance has ended.
     pub fn wait(self) -> Ended {
         self.control.join().unwrap_or(Ended::Cut)
     }

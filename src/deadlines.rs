@@ -1,12 +1,12 @@
 //! The deadlines of one client connection: one slot per kind of wait, one timer for all.
 //!
-//! A request passes half a dozen waits, each with its deadline. A timer for each would cost more than the waits are worth,
-//! so waiting code only notes *until when* in its slot ([`Deadlines::arm`]: one store), and the connection's outermost future
-//! keeps a single timer at or before the earliest of them. In steady traffic deadlines only move later, so that timer is
-//! touched about once per timeout, not once per request.
+//! A request passes half a dozen waits, each with its deadline. A timer for each would cost more than the waits are
+//! worth. So waiting code only notes its deadline in a slot ([`Deadlines::arm`]: one store), and the connection's
+//! outermost future keeps a single timer at or before the earliest of them. In steady traffic deadlines only move
+//! later, so that timer is touched about once per timeout, not once per request.
 //!
-//! When a slot runs out, the outermost future marks it expired and polls what it contains once more; the code that waits
-//! finds the mark ([`Deadlines::expired`]) and ends its wait in its own way.
+//! When a slot runs out, the outermost future marks it as expired and polls what it contains once more. The waiting
+//! code finds the mark ([`Deadlines::expired`]) and ends its wait in its own way.
 
 use std::cell::Cell;
 use std::future::Future as _;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-/// What a connection may be waiting for. Several waits may be under way at once.
+/// What a connection may be waiting for. Several waits may be under way at once, each with a slot of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Wait {
@@ -24,32 +24,32 @@ pub enum Wait {
     Client,
     /// More of the client's request body.
     RequestBody,
-    /// The client to read what was written.
+    /// The client's reading of what was written.
     ClientWrite,
-    /// The endpoint: a connection, the answer's head, more of its body.
+    /// The endpoint: a connection, the response head, more of the response body.
     Upstream,
-    /// The answer's head, over all attempts.
+    /// The response head, over all attempts.
     Request,
-    /// The end of an answer whose endpoint or listener is going.
+    /// The end of a response whose endpoint or listener is draining.
     Drain,
-    /// The client's next request, with everything kept ready for it.
+    /// The client's next request, while buffers are kept ready for it. Then the connection is parked.
     Park,
 }
 
 const WAITS: [Wait; 7] =
     [Wait::Client, Wait::RequestBody, Wait::ClientWrite, Wait::Upstream, Wait::Request, Wait::Drain, Wait::Park];
 
-/// See the module. Shared by everything that serves one connection, all in one task.
+/// The deadlines of one connection; see the module. Everything that serves the connection shares it, within one task.
 #[derive(Debug, Default)]
 pub struct Deadlines {
     at: [Cell<Option<Instant>>; WAITS.len()],
     expired: Cell<u8>,
-    /// Not after any of `at`: looking through all of them each time would cost more than they are worth.
+    /// At or before the earliest of `at`. Without it, each poll would have to look through all of them.
     bound: Cell<Option<Instant>>,
 }
 
 impl Deadlines {
-    /// From now on `wait` must end before `at`.
+    /// `wait` begins, and must end before `at`. A mark of its earlier expiry is removed.
     pub fn arm(&self, wait: Wait, at: Instant) {
         self.at[wait as usize].set(Some(at));
         self.expired.set(self.expired.get() & !bit(wait));
@@ -58,7 +58,7 @@ impl Deadlines {
         }
     }
 
-    /// As [`Self::arm`], counted from now.
+    /// Like [`Self::arm`], with a deadline `timeout` from now.
     pub fn arm_in(&self, wait: Wait, timeout: Duration) {
         self.arm(wait, Instant::now() + timeout);
     }
@@ -68,30 +68,30 @@ impl Deadlines {
         self.at[wait as usize].get().is_some()
     }
 
-    /// `wait` is over.
+    /// `wait` has ended. A mark of its expiry is removed too.
     pub fn disarm(&self, wait: Wait) {
         self.at[wait as usize].set(None);
         self.expired.set(self.expired.get() & !bit(wait));
     }
 
-    /// Whether `wait` ran out before it was disarmed.
+    /// Whether `wait` has run out, and was neither disarmed nor armed again since.
     pub fn expired(&self, wait: Wait) -> bool {
         self.expired.get() & bit(wait) != 0
     }
 
-    /// The earliest deadline of all.
+    /// The earliest deadline of all waits that are under way.
     pub fn next(&self) -> Option<Instant> {
         let next = self.at.iter().filter_map(Cell::get).min();
         self.bound.set(next);
         next
     }
 
-    /// Whether there may be a deadline before `instant`; in doubt there may.
+    /// Whether there may be a deadline before `instant`. It may be true without one, never false with one.
     fn any_before(&self, instant: Instant) -> bool {
         self.bound.get().is_some_and(|bound| bound < instant)
     }
 
-    /// Marks every wait that ran out by `now`; whether there was one.
+    /// Marks every wait that has run out by `now`, and returns whether there was one.
     pub fn expire(&self, now: Instant) -> bool {
         let mut any = false;
         for wait in WAITS {
@@ -106,16 +106,16 @@ impl Deadlines {
     }
 }
 
-/// The one timer of a connection.
+/// The only timer of a connection.
 #[derive(Default)]
 pub(crate) struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
-    /// When `sleep` rings; never after the earliest deadline.
+    /// When `sleep` fires; never later than the earliest deadline.
     rings_at: Option<Instant>,
 }
 
 impl Alarm {
-    /// Ready when a deadline has run out (and is marked so).
+    /// Ready when a deadline has run out; it is marked as expired then.
     pub(crate) fn poll_ring(mut self: Pin<&mut Self>, deadlines: &Deadlines, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(rings_at) = self.rings_at
@@ -131,7 +131,7 @@ impl Alarm {
                     None => self.sleep = Some(Box::pin(tokio::time::sleep_until(next))),
                 }
                 self.rings_at = Some(next);
-                // Only here: the task is woken without being polled for it again.
+                // The timer is polled only here. Once registered, it wakes the task without being polled again.
                 if let Some(sleep) = &mut self.sleep {
                     ready!(sleep.as_mut().poll(cx));
                 }
@@ -164,7 +164,7 @@ mod tests {
         assert!(!rings(&deadlines), "nothing is armed");
         deadlines.arm(Wait::Client, at(10));
         assert!(!rings(&deadlines));
-        // One that is earlier counts at once, and one that moved away does not ring.
+        // An earlier deadline counts at once, and one that has moved to a later time does not ring.
         deadlines.arm(Wait::Upstream, at(5));
         assert!(!rings(&deadlines));
         tokio::time::advance(Duration::from_secs(6)).await;

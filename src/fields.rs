@@ -1,4 +1,4 @@
-//! The header fields that mean something to a proxy, and what may not stand in trailers.
+//! The header fields that mean something to a proxy, and the fields that trailers must not contain.
 
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE,
@@ -10,26 +10,26 @@ pub(crate) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 /// `HTTP2-Settings` belongs to an upgrade to HTTP/2 (RFC 7540 section 3.2.1), which is never passed on.
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-/// What concerns one connection only (RFC 9110 section 7.6.1), besides `Connection` and `TE`.
+/// The fields that concern one connection only (RFC 9110 section 7.6.1), besides `Connection` and `TE`.
 pub(crate) const OTHER_HOP_BY_HOP: [HeaderName; 5] =
     [TRANSFER_ENCODING, UPGRADE, KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS];
 
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// Names one request in the logs of everybody it passes.
+/// Identifies one request in the logs of everything it passes.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Says that the application knows a request again that it has seen before.
+/// Promises that the application recognises a request that it has seen before, so that repeating it does no harm.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The client's certificate (RFC 9440 section 2.2).
 pub(crate) const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
-/// Its subject, as text.
+/// The subject of the client's certificate, as text (RFC 4514).
 pub(crate) const X_CLIENT_CERT_SUBJECT: HeaderName = HeaderName::from_static("x-client-cert-subject");
-/// What is taken for who the client is, so that it must not come from the client itself.
+/// The fields from which replicas learn who the client is. They must not come from the client itself.
 const IDENTITY: [&str; 3] = ["client-cert", "client-cert-chain", "x-client-cert-subject"];
 
-/// What is taken for how a request came, or decides what becomes of it, and so must be known before its body.
+/// Fields that tell how a request came, or decide what becomes of it. They must be known before the body.
 const NEVER_IN_TRAILERS: [HeaderName; 25] = [
     CONNECTION,
     TE,
@@ -65,19 +65,20 @@ pub(crate) fn is_identity(name: &str) -> bool {
 
 /// Whether a replica could take this field for one that says how a request came.
 pub(crate) fn is_forwarding(name: &str) -> bool {
-    // Most names are told apart by their first letter.
+    // The first letter rules out most names at the cost of one comparison.
     name.starts_with('x')
         && (looks_like(name, "x-real-ip") || name.get(..11).is_some_and(|x| looks_like(x, "x-forwarded")))
 }
 
-/// To some applications `_` and `-` are the same.
+/// Whether two names are the same to an application for which `_` and `-` are.
 fn looks_like(name: &str, known: &str) -> bool {
     let same = |byte: u8| if byte == b'_' { b'-' } else { byte };
     known.len() == name.len() && known.bytes().zip(name.bytes()).all(|(a, b)| a == same(b))
 }
 
-/// Removes from trailers what must not stand there: framing, routing, authentication and the like (RFC 9110 section 6.5.1), and
-/// what only the proxy says of the client. Whoever merges trailers into the head would believe it.
+/// Removes fields that trailers must not contain: framing, routing, authentication and the like (RFC 9110 section
+/// 6.5.1), and what only the proxy may say about the client. A replica that merges trailers into the head would believe
+/// them.
 pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     let is_forbidden = |name: &HeaderName| {
         let name = name.as_str();

@@ -1,41 +1,60 @@
 //! `unstick`: an HTTP reverse proxy and load balancer for stateless replicas, without session affinity of any kind.
 //!
 //! # From above
-//! A *worker* is one thread with a runtime of its own; it accepts client connections and has its own connections to every
+//! A *worker* is one thread with a runtime of its own. It accepts client connections, and has its own connections to every
 //! endpoint. All workers read one immutable *snapshot* of routes and pools. One *control* thread does everything that is not
 //! a request: config, probes, name resolution, signals, the admin port.
 //!
-//! # The life of a request
-//! 1. [`worker`](self) accepts the connection, or hands it to a worker that has fewer.
-//! 2. `listen::conn` lets hyper read the request, and keeps the deadlines of the connection.
-//! 3. [`proxy::handle`] routes it ([`snapshot::routes`]) and prepares its fields.
-//! 4. `proxy::attempt` tries it on an endpoint picked by [`upstream::balance`], over one of the worker's own
-//!    [`upstream::connections`], again if `proxy::retry` says so.
-//! 5. [`proxy::body`] streams the answer; at its end the books are closed and the connection goes back.
+//! # The rooms
+//! The path of a file says which thread its lines run on.
+//! - The control thread: [`app`] wires everything and starts it; `control` runs it.
+//! - One worker, without locks or `Send`: `worker`; `listen`, connections of clients; [`proxy`], one request; [`link`], this
+//!   worker's connections to one endpoint.
+//! - Shared by all threads, without `Rc`: [`snapshot`], routes and pools as one value; [`pool`], endpoints and what is known of
+//!   them.
+//! - Used by all: [`net`], sockets; [`config`], TOML to checked values; and the leaves, which import little.
+//! - Guests, which use the proxy only as a process with a file: `prove`, `trial`, `replica`, [`demo`].
 //!
-//! # Imports point one way
-//! `app -> control -> worker, admin, reload`; `worker -> listen -> proxy -> snapshot -> upstream -> config::model`; `config`, `metrics`
-//! and `deadlines` import nothing else. `upstream` never hears of routes, `proxy` never of TOML. `prove -> trial, replica`: the
-//! experiment uses the proxy only as a process with a file.
+//! Imports point down this list and never up: `app -> control -> worker -> listen -> proxy -> link -> snapshot -> pool -> net ->
+//! config`. So `pool` never hears of routes, and `proxy` never of TOML.
+//!
+//! # The life of a request, in six files
+//! 1. `worker.rs` accepts the connection, or hands it to a worker that has fewer.
+//! 2. `listen/h1.rs` lets hyper read the request, and keeps the deadlines of the connection (`listen/h2.rs` for HTTP/2).
+//! 3. `proxy/mod.rs`: [`proxy::handle`] routes the request and prepares its fields.
+//! 4. `proxy/attempts.rs` picks an endpoint and tries the request there, and again elsewhere if `proxy/retry.rs` says so.
+//! 5. `link/send.rs` sends it over one of the worker's own connections, and waits for the response head.
+//! 6. `proxy/body.rs` streams the response. At its end the books are closed, and the connection goes back.
+
+pub mod app;
+
+mod control;
+
+mod worker;
+
+mod listen;
+
+pub mod proxy;
+
+pub mod link;
+
+pub mod snapshot;
+
+pub mod pool;
+
+pub mod net;
+
+pub mod config;
 
 mod access_log;
-pub mod app;
-pub mod config;
-mod control;
 pub mod deadlines;
-pub mod demo;
 mod fields;
-pub mod link;
-mod listen;
 pub mod metrics;
-pub mod net;
-pub mod pool;
+pub mod telemetry;
+
+pub mod demo;
 #[cfg(feature = "prove")]
 pub mod prove;
-pub mod proxy;
 mod replica;
-pub mod snapshot;
-pub mod telemetry;
 #[cfg(feature = "prove")]
 pub mod trial;
-mod worker;

@@ -1,7 +1,7 @@
-//! One core: a thread with a runtime of its own, its listening sockets, its share of the client connections.
+//! One worker: a thread with a runtime of its own, its listening sockets, and its share of the client connections.
 //!
-//! Nothing a worker holds is shared but the current snapshot and some atomics, so its futures need neither `Send` nor locks.
-//! The kernel spreads new connections over the workers by hash, which is uneven when they are few; a worker that holds clearly
+//! A worker shares only the current snapshot and some atomics, so its futures need neither `Send` nor locks. The kernel
+//! spreads new connections over the workers by hash, which is uneven when they are few. A worker that holds clearly
 //! more than the least loaded one hands a fresh connection over before reading from it.
 
 use std::cell::{Cell, RefCell};
@@ -32,52 +32,54 @@ use crate::net::outbox::Outbox;
 use crate::proxy::client::Proxy;
 use crate::snapshot::Shared;
 
-/// Commands and handed-over connections that wait for a worker at most.
+/// How many commands and handed-over connections may wait for a worker.
 const COMMANDS_MAX: usize = 1024;
-/// Tasks that run before the kernel is asked for new events, if there are that many. A whole round of ready connections is
-/// served first: asking in between finds little, and the peers are woken for single messages instead of for a batch.
+/// How many tasks run before the kernel is asked for new events. A whole round of ready connections is served first:
+/// asking in between finds little, and the peers are woken for single messages instead of for a batch.
 const EVENT_INTERVAL: u32 = 1024;
-/// How often unused connections are looked through.
+/// How often unused connections are checked, and closed if they are old or were closed by the endpoint.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
-/// How long a removed listener is remembered, for connections that were handed over just before.
+/// How long a removed listener is remembered, for connections that other workers handed over just before.
 const CLOSED_LISTENER_KEPT: Duration = Duration::from_secs(10);
-/// Pause after a failed `accept`, and while the limit of connections is reached.
+/// The pause after a failed `accept`, and between looks while the limit of connections is reached.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What a worker can be told.
+/// The commands that a worker obeys.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Accept connections for listener number `id`, whose settings came before.
+    /// Accept connections for listener number `id`. Its settings must have come before.
     Listen { id: u64, socket: StdListener },
     /// Take over a connection that another worker accepted for listener number `id`.
     Adopt { id: u64, stream: StdStream, peer: SocketAddr, permit: Option<Permit> },
-    /// Settings of listener number `id`: they hold for new connections, the present ones finish and are closed. Every worker
-    /// gets the first ones before any may accept, so that it knows the listener of whatever is handed over to it.
+    /// New settings of listener number `id`. They hold for new connections; the present ones finish and are closed.
+    /// Every worker gets the first settings before any worker may accept, so that it knows the listener of every
+    /// connection that is handed over to it.
     Update { id: u64, settings: Settings },
     /// Stop accepting for this listener and let its connections finish.
     Unlisten { id: u64 },
-    /// The same for all listeners, then end.
+    /// Do the same for all listeners, then end.
     Drain,
     /// End now.
     Stop,
 }
 
-/// What all workers are given.
+/// What all workers are given at their start.
 #[derive(Debug, Clone)]
 pub(crate) struct Shares {
     pub(crate) shared: Arc<Shared>,
     pub(crate) loads: Loads,
     pub(crate) cells: Arc<[CachePadded<WorkerCell>]>,
     pub(crate) access_log: Option<AccessLog>,
-    /// Client connections per address.
+    /// The number of client connections per address, over all workers.
     pub(crate) peers: Peers,
-    /// Client connections that there are descriptors for.
+    /// How many client connections the process has descriptors for.
     pub(crate) connections_possible: usize,
-    /// Listening sockets that some worker still takes connections from, and may hand them to any other.
+    /// The number of listening sockets from which some worker still takes connections. It may hand these to any other
+    /// worker.
     pub(crate) accepting: Arc<AtomicUsize>,
 }
 
-/// The control plane's handle of a worker.
+/// The control thread's handle of a worker.
 #[derive(Debug)]
 pub(crate) struct Worker {
     commands: mpsc::Sender<Command>,
@@ -85,7 +87,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Queues a command; waits if the queue is full. A worker that has ended needs no commands.
+    /// Queues a command, and waits if the queue is full. A command for a worker that has ended is dropped.
     pub(crate) async fn tell(&self, command: Command) {
         self.commands.send(command).await.ok();
     }
@@ -99,7 +101,7 @@ impl Worker {
 /// Starts `count` workers.
 ///
 /// # Errors
-/// When the system refuses a thread or a runtime.
+/// The system refuses a thread.
 pub(crate) fn spawn_all(count: usize, shares: &Shares) -> io::Result<Vec<Worker>> {
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(COMMANDS_MAX)).unzip();
     let spawn = |(number, receiver): (usize, mpsc::Receiver<Command>)| {
@@ -117,7 +119,7 @@ pub(crate) fn spawn_all(count: usize, shares: &Shares) -> io::Result<Vec<Worker>
     receivers.into_iter().enumerate().map(spawn).collect()
 }
 
-/// A worker from the inside.
+/// A worker as its own thread sees it.
 struct Local {
     number: usize,
     shares: Shares,
@@ -125,7 +127,7 @@ struct Local {
     proxy: Rc<Proxy>,
     connections: Rc<Connections>,
     listeners: RefCell<HashMap<u64, Listening>>,
-    /// Renewals of the view that the connections know of.
+    /// The number of renewals of the view at the time when the connections were last woken for one.
     renewals_seen: Cell<u64>,
 }
 
@@ -135,7 +137,8 @@ struct Listening {
     closed_at: Option<Instant>,
 }
 
-/// An allocation that makes the allocator look at what it could give back: one that gets pages of its own.
+/// Bytes of an allocation that makes the allocator return memory to the system: it is large enough to get pages of its
+/// own.
 const GIVEN_BACK_BY: usize = 256 * 1024;
 
 impl Local {
@@ -176,7 +179,7 @@ impl Local {
                 },
                 _ = housekeeping.tick() => self.keep_house(),
                 () = self.connections.emptied(&self.shares.accepting), if is_draining => match commands.try_recv() {
-                    // What another worker handed over before it stopped accepting.
+                    // A connection that another worker handed over before it stopped accepting.
                     Ok(Command::Stop) | Err(_) => break,
                     Ok(command) => self.obey(command),
                 },
@@ -186,13 +189,13 @@ impl Local {
     }
 
     fn keep_house(&self) {
-        // The allocator gives memory back to the system only when it is asked for some, and an idle worker asks for none.
+        // The allocator returns memory to the system only when it is asked for some, and an idle worker asks for none.
         std::hint::black_box(Vec::<u8>::with_capacity(GIVEN_BACK_BY));
         let now = Instant::now();
         self.proxy.viewer.current().reap_idle(now);
         let renewals = self.proxy.viewer.renewals();
         if self.renewals_seen.replace(renewals) != renewals {
-            // Some endpoint may be going, and the answers it is giving have to know.
+            // Some endpoint may be draining now. The responses that it is sending look for that when they are woken.
             self.connections.wake_all();
         }
         let mut listeners = self.listeners.borrow_mut();
@@ -227,7 +230,7 @@ impl Local {
                 self.connections.wake_all();
             }
             Command::Unlisten { id } => self.unlisten(Some(id)),
-            // Handled by the caller.
+            // `run` handles these itself.
             Command::Drain | Command::Stop => {}
         }
     }
@@ -242,7 +245,8 @@ impl Local {
         self.connections.wake_all();
     }
 
-    /// Accepts until told to stop; then takes what the kernel has queued already, and closes the socket.
+    /// Accepts until told to stop, then takes the connections that the kernel has queued already, and closes the
+    /// socket.
     async fn accept(self: Rc<Self>, id: u64, listener: Listener, closing: Rc<Notify>, _counted: Accepting) {
         loop {
             let limit = self.proxy.viewer.current().snapshot.limits.connections.min(self.shares.connections_possible);
@@ -269,11 +273,11 @@ impl Local {
         }
     }
 
-    /// Serves a fresh connection here or hands it over.
+    /// Serves a fresh connection here, or hands it over to a worker with clearly fewer.
     fn welcome(self: &Rc<Self>, id: u64, stream: Stream, peer: SocketAddr) {
         self.proxy.cell().accepted.add(1);
         let most = self.proxy.viewer.current().snapshot.limits.connections_per_address;
-        // Whoever a proxy in front speaks for is counted when it has said so.
+        // A client behind a trusted proxy is counted later, when the PROXY header has named it.
         let speaks_for_itself = |listening: &Listening| !listening.state.expects_header_of(peer.ip());
         let most = most.filter(|_| matches!(stream, Stream::Tcp(_)));
         let most = most.filter(|_| self.listeners.borrow().get(&id).is_none_or(speaks_for_itself));
@@ -317,7 +321,7 @@ impl Local {
     }
 }
 
-/// Counts a listening socket until it has been closed and emptied.
+/// Counts a listening socket until it is closed and its queue is empty.
 struct Accepting(Arc<AtomicUsize>);
 
 impl Accepting {
@@ -333,7 +337,7 @@ impl Drop for Accepting {
     }
 }
 
-/// Failures of `accept` that concern one client only.
+/// Whether `accept` failed because of one client, not because of this process.
 fn is_client_s(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -341,7 +345,7 @@ fn is_client_s(error: &io::Error) -> bool {
     )
 }
 
-/// Counts a connection whose task is unwinding; the panic ends there.
+/// Counts a connection whose task panics. The runtime catches the panic, so other connections go on.
 struct PanicCount(Rc<Proxy>);
 
 impl Drop for PanicCount {

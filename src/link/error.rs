@@ -1,4 +1,4 @@
-//! Why an attempt came to nothing, and what is left of its request.
+//! Why an attempt failed, and what is left of its request.
 
 use std::io;
 
@@ -15,18 +15,18 @@ pub struct Failed {
     pub why: LinkError,
     /// What is left of the request.
     pub back: Back,
-    /// Whether the connection had served another request before: others may be just as stale.
+    /// Whether the connection had carried another request before. Other used connections may be just as stale.
     pub reused: bool,
 }
 
-/// What is left of a request after an attempt (RFC 9110 section 9.2.2): the type says where it may go.
+/// What is left of a request after an attempt. The type says where the request may go (RFC 9110 section 9.2.2).
 #[derive(Debug)]
 pub enum Back {
-    /// Provably nothing of it reached the endpoint: it may be sent again, whatever its method.
+    /// Provably nothing of it reached the endpoint. It may be sent again, whatever its method.
     Unsent(Request<RequestBody>),
-    /// The endpoint may have seen it: only what can be repeated without harm may be sent again.
+    /// The endpoint may have seen it. It may be sent again only if a repetition does no harm.
     Sent(Request<RequestBody>),
-    /// Its body, or a part of it, is gone; this is its head, as far as that can be told.
+    /// Its body, or a part of it, is gone, or its fields cannot be read back. This is its head, as far as it is known.
     Lost(Box<Parts>),
 }
 
@@ -39,7 +39,7 @@ impl Back {
         }
     }
 
-    /// The header fields, for a response of our own.
+    /// The header fields, for a response of the proxy.
     pub fn into_headers(self) -> HeaderMap {
         match self {
             Self::Unsent(request) | Self::Sent(request) => request.into_parts().0.headers,
@@ -51,13 +51,13 @@ impl Back {
 /// What can go wrong between a request and its response's head.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// This process has no descriptor, port or memory left: no endpoint is to blame.
+    /// This process has no descriptor, port or memory left. No endpoint is to blame.
     #[error("this process cannot open another socket")]
     OutOfSockets(#[source] io::Error),
     /// No connection could be opened.
     #[error("no connection")]
     Refused(#[source] io::Error),
-    /// There is a connection, but no agreement upon TLS, or upon who either side is.
+    /// The connection is established, but TLS is not: there was no agreement on it, or on who either side is.
     #[error("no TLS")]
     Tls(#[source] rustls::Error),
     /// The endpoint speaks only HTTP/2, over which nothing can be upgraded.
@@ -75,13 +75,14 @@ pub enum LinkError {
     /// The connection ended before a response began.
     #[error("the connection ended before a response")]
     Closed(#[source] Option<hyper::Error>),
-    /// What came is not HTTP.
+    /// What the endpoint sent is not valid HTTP.
     #[error("not HTTP")]
     Malformed(#[source] hyper::Error),
-    /// The endpoint sends interim responses without end.
+    /// The endpoint sends interim responses without end (RFC 9110 section 15.2).
     #[error("{InterimFlood}")]
     InterimFlood,
-    /// A response that nobody may be given: a switch that was not asked for, or an end that is open to doubt.
+    /// A response that must not be passed on: a switch of protocols that was not asked for, or an end that is open to
+    /// doubt.
     #[error("the response {0}")]
     Unacceptable(&'static str),
 }
@@ -107,13 +108,14 @@ impl std::fmt::Display for Phase {
     }
 }
 
-/// More interim responses than anybody sends (RFC 9110 section 15.2); the type by which it is known again within an I/O error.
+/// More interim responses than any real server sends (RFC 9110 section 15.2). By this type it is recognised within an
+/// I/O error.
 #[derive(Debug, thiserror::Error)]
 #[error("a flood of interim responses")]
 pub(super) struct InterimFlood;
 
 impl LinkError {
-    /// Of an error while a connection was being opened.
+    /// Classifies an error that occurred while a connection was being opened.
     pub(super) fn opening(error: io::Error) -> Self {
         let own = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
         match error.raw_os_error() {
@@ -122,8 +124,8 @@ impl LinkError {
         }
     }
 
-    /// Of an error while a response was awaited over a connection that knows why its TLS ended, if it did. In TLS 1.3 a client
-    /// hears only then that its certificate is not good enough (RFC 8446 section 4.4.2.4).
+    /// Classifies an error that occurred while a response was awaited. `tls_failure` says why TLS ended, if it did: in
+    /// TLS 1.3 a client learns only then that its certificate was refused (RFC 8446 section 4.4.2.4).
     pub(super) fn awaiting(error: hyper::Error, tls_failure: Option<rustls::Error>) -> Self {
         if let Some(error) = tls_failure {
             return Self::Tls(error);
@@ -137,7 +139,7 @@ impl LinkError {
     }
 }
 
-/// What TLS has to say in an I/O error, if it is TLS that failed.
+/// The TLS error within an I/O error, if it was TLS that failed.
 pub(super) fn tls_error(error: &io::Error) -> Option<rustls::Error> {
     error.get_ref()?.downcast_ref::<rustls::Error>().cloned()
 }

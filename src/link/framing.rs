@@ -1,11 +1,12 @@
-//! Where a message ends, and whether it says so without doubt (RFC 9112 section 6).
+//! Where a message ends, and whether its head says so without doubt (RFC 9112 section 6).
 
 use http::Response;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http_body::Body;
 
-/// Whether `chunked`, once, is the only transfer coding of a message that has one (RFC 9112 section 6.1). hyper takes any list
-/// that ends in it, and for an answer any at all; what a replica or client did with the other codings would be lost here.
+/// Whether a single `chunked` is the only transfer coding of a message, if it has one (RFC 9112 section 6.1). hyper
+/// accepts any list that ends in `chunked`, and in a response any list at all. What the other codings mean to the
+/// sender would be lost here.
 pub(crate) fn is_plainly_chunked(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let first = codings.next();
@@ -13,17 +14,18 @@ pub(crate) fn is_plainly_chunked(headers: &HeaderMap) -> bool {
         && codings.next().is_none()
 }
 
-/// Says that the body comes in chunks: hyper would leave out the body of a GET that has neither this nor a length.
+/// Announces a chunked body. Without this field or a length, hyper would leave out the body of a GET.
 pub(crate) fn announce_chunks(headers: &mut HeaderMap) {
     headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
 }
 
-/// Whether an answer says twice where it ends, in different ways (RFC 9112 section 6.3): somebody wants us to disagree.
+/// Whether a response has two framings, `Content-Length` and a transfer coding (RFC 9112 section 6.3). It may be an
+/// attempt to make proxy and client disagree about its end.
 fn has_two_framings(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH)
 }
 
-/// Whether `Content-Length` is one number, or not there (RFC 9110 section 8.6).
+/// Whether `Content-Length` is a single number, or absent (RFC 9110 section 8.6).
 fn has_plain_length(headers: &HeaderMap) -> bool {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
     let is_number = |length: &[u8]| {
@@ -33,8 +35,8 @@ fn has_plain_length(headers: &HeaderMap) -> bool {
     lengths.next().is_none_or(is_number) && lengths.next().is_none()
 }
 
-/// Whether it is open to doubt where the answer ends. One with a body of known length was framed by that alone; nobody has read
-/// the length of one without a body (of HEAD, say), but the client will.
+/// Whether the end of the response is open to doubt. hyper has framed a body of known length by its length alone.
+/// Without a body (a response to HEAD, say) the length was never read here, but the client will read it.
 pub(crate) fn is_ambiguous<B: Body>(response: &Response<B>) -> bool {
     let headers = response.headers();
     let is_doubtful = || !is_plainly_chunked(headers) || has_two_framings(headers);

@@ -1,4 +1,4 @@
-//! One connection of HTTP/1.1 to an endpoint, as a value that whoever uses it drives.
+//! One HTTP/1.1 connection to an endpoint: a value, driven by the request that uses it.
 
 use std::future::Future;
 use std::io;
@@ -19,20 +19,20 @@ use super::record::{BUFFER_BYTES_MAX, Record, UpstreamIo};
 use super::request_body::RequestBody;
 use crate::pool::wire::Session;
 
-/// What a connection begins with that serves one client only.
+/// The PROXY header with which a connection begins that serves one client only.
 #[derive(Debug)]
 pub struct Preamble {
-    /// The header.
+    /// The bytes of the header.
     pub header: Vec<u8>,
-    /// The client.
+    /// The only client whose requests may use the connection.
     pub client: SocketAddr,
 }
 
-/// What has become of an unused connection.
+/// What a look at an unused connection has shown.
 pub(super) enum Look {
     Open,
     Closed {
-        /// How long it had been unused then.
+        /// How long it had been unused when it was last known to be open, see [`UpstreamConnection::known_open_for`].
         known_open_for: Duration,
     },
 }
@@ -45,7 +45,7 @@ pub struct UpstreamConnection {
     waker: QuietWaker,
     record: Rc<Record>,
     idle_since: Instant,
-    /// When it was looked at last, and was open.
+    /// When it was last known to be open.
     seen_open: Instant,
     is_reused: bool,
     is_last: bool,
@@ -53,7 +53,7 @@ pub struct UpstreamConnection {
 }
 
 impl UpstreamConnection {
-    /// Speaks HTTP/1.1 over what is on `record`, in TLS if there was a handshake.
+    /// Starts HTTP/1.1 over the socket of `record`, in TLS if `session` holds a finished handshake.
     pub(super) async fn open(record: Rc<Record>, session: Option<Session>) -> io::Result<Box<Self>> {
         let io = record.over(session).await?;
         let handshake = http1::Builder::new().max_buf_size(BUFFER_BYTES_MAX).handshake(io).await;
@@ -73,16 +73,16 @@ impl UpstreamConnection {
         }))
     }
 
-    /// Whether another exchange can follow the one that is complete.
+    /// Whether another exchange can follow the present one, which is complete.
     pub(super) fn can_go_on(&mut self) -> bool {
         if !self.sender.is_ready() {
-            // Often one more turn makes it ready. Nobody waits for it meanwhile, so nobody is woken.
+            // Often one more turn makes it ready. No task waits for it meanwhile, so none needs to be woken.
             self.poll_drive(&mut Context::from_waker(Waker::noop()));
         }
         !self.is_last && !self.is_done && self.sender.is_ready() && !self.record.socket.has_unsent()
     }
 
-    /// Nobody uses it from now on, until somebody does again.
+    /// The connection is unused from now on.
     pub(super) fn begin_idling(&mut self, now: Instant) {
         self.waker.detach();
         self.idle_since = now;
@@ -90,7 +90,7 @@ impl UpstreamConnection {
         self.is_reused = true;
     }
 
-    /// Looks whether the endpoint has closed it while it was unused.
+    /// Checks whether the endpoint has closed it while it was unused.
     pub(super) fn look(&mut self, now: Instant) -> Look {
         let is_over = self.poll_drive(&mut Context::from_waker(Waker::noop()));
         let known_open_for = self.known_open_for(now);
@@ -98,23 +98,23 @@ impl UpstreamConnection {
         if is_over { Look::Closed { known_open_for } } else { Look::Open }
     }
 
-    /// Whether it served another exchange before.
+    /// Whether it has carried another exchange before.
     pub fn is_reused(&self) -> bool {
         self.is_reused
     }
 
-    /// Serves no other exchange after this one.
+    /// Makes the present exchange the last one.
     pub fn retire(&mut self) {
         self.is_last = true;
     }
 
-    /// How long it has been unused.
+    /// How long it has been unused at `now`.
     pub fn idle_for(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.idle_since)
     }
 
-    /// How long it had been unused when the endpoint closed it, which shows only now: at least until the last look, and
-    /// probably half of the time until now.
+    /// How long it had been unused when the endpoint closed it, which is noticed only now: at least until the last
+    /// look, and probably half of the time until now.
     pub(super) fn known_open_for(&self, now: Instant) -> Duration {
         self.seen_open.saturating_duration_since(self.idle_since).max(self.idle_for(now) / 2)
     }
@@ -124,13 +124,13 @@ impl UpstreamConnection {
         self.record.bytes_written()
     }
 
-    /// The record of what was written, readable when the connection is gone.
+    /// The record of what was written. It stays readable when the connection is gone.
     pub fn record(&self) -> &Rc<Record> {
         &self.record
     }
 
-    /// Hands over a request; it goes out when the connection is driven. The error of the returned future holds the request
-    /// if nothing of it was taken.
+    /// Hands over a request. It is written when the connection is driven. The error of the returned future holds the
+    /// request if nothing of it was taken.
     pub fn send(
         &mut self,
         request: Request<RequestBody>,
@@ -139,7 +139,7 @@ impl UpstreamConnection {
         self.sender.try_send_request(request)
     }
 
-    /// Reads and writes what can be read and written; whether the connection is over.
+    /// Reads and writes what can be read and written. It returns whether the connection is over.
     pub fn poll_drive(&mut self, cx: &mut Context<'_>) -> bool {
         if !self.is_done {
             self.is_done = Pin::new(&mut self.driver).poll(cx).is_ready();
@@ -147,8 +147,8 @@ impl UpstreamConnection {
         self.is_done
     }
 
-    /// Runs `step`, which drives this connection and polls what comes over it, without the wake-ups by which the two halves
-    /// of the connection would tell the current task what it is just doing itself. See [`QuietWaker`].
+    /// Runs `step`, which drives this connection and polls what comes over it. The two halves of the connection would
+    /// wake the current task for steps that it takes anyway; these wake-ups are held back, see [`QuietWaker`].
     pub fn poll_quietly<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -166,8 +166,8 @@ impl UpstreamConnection {
         polled
     }
 
-    /// The bare connection and what was read of it, after the endpoint has agreed to another protocol; `None` if hyper is not
-    /// done with it.
+    /// The bare connection, and the bytes already read from it, after the endpoint has agreed to another protocol. It
+    /// is `None` if hyper has not finished with it.
     pub fn into_raw(mut self) -> Option<(UpstreamIo, Bytes)> {
         if !self.poll_drive(&mut Context::from_waker(Waker::noop())) {
             return None;
@@ -176,13 +176,13 @@ impl UpstreamConnection {
         Some((parts.io, parts.read_buf))
     }
 
-    /// The half that drives, for an exchange that must go on while nobody reads its answer.
+    /// The half that drives, for an exchange that must go on while its response is not read.
     pub(super) fn into_driver(self) -> impl Future<Output = ()> + 'static {
         let Self { driver, sender, is_done, .. } = self;
         async move {
             let _sender = sender;
             if !is_done {
-                // How it ended shows in the answer's body.
+                // The response body tells how it ended.
                 driver.await.ok();
             }
         }

@@ -1,7 +1,7 @@
 //! One worker's HTTP/2 connections to one endpoint: several requests at once on each (RFC 9113 section 5).
 //!
-//! Unlike a connection of HTTP/1.1, which belongs to the request it serves, such a connection is driven by a task of its own.
-//! A request takes a [`Lease`] on one. When all that there are have as many streams as they may have, another one is opened.
+//! Unlike an HTTP/1.1 connection, which belongs to the request it carries, such a connection is driven by a task of its
+//! own. A request takes a [`Lease`] on one. When all have as many streams as they may have, another one is opened.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -25,27 +25,27 @@ use super::record::{Record, UpstreamIo};
 use super::request_body::{Recall, RequestBody};
 use super::slot::Slot;
 
-/// Streams on one connection, if the endpoint does not want fewer.
+/// The most streams on one connection; the endpoint may allow fewer.
 const STREAMS_MAX: usize = 100;
 
-/// How often a fresh connection is asked whether the endpoint's settings have come.
+/// How often a fresh connection is checked for the endpoint's settings.
 const SETTINGS_POLL: Duration = Duration::from_millis(1);
 
-/// Bytes of an answer on their way on one stream, before some of them were passed on; and on all streams of a connection.
+/// Bytes of responses that may be on their way before some are passed on: per stream, and per connection.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX as u32;
 
 /// Bytes of a request body that wait within hyper for the endpoint to take them, per stream.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// Bytes of an answer's head.
+/// The most bytes that a response head may have.
 const HEAD_BYTES_MAX: u32 = 256 * 1024;
 
-/// The connections.
+/// All HTTP/2 connections of one worker to one endpoint.
 #[derive(Debug, Default)]
 pub(super) struct Multiplexed {
     connections: RefCell<Vec<Rc<Shared>>>,
-    /// Whether one is being opened: whoever comes meanwhile waits for it.
+    /// Whether a connection is being opened. Requests that come meanwhile wait for it.
     is_opening: Cell<bool>,
     opened: Notify,
 }
@@ -54,14 +54,15 @@ struct Shared {
     record: Rc<Record>,
     sender: http2::SendRequest<RequestBody>,
     scheme: Scheme,
-    /// Streams that are open.
+    /// The number of open streams.
     streams: Rc<Cell<usize>>,
-    /// Requests that wait for their answer or its end.
+    /// The number of requests that wait for their response or its end.
     requests: Cell<usize>,
-    /// Gone when it is over: only then does hyper give back the requests that it has not begun.
+    /// `None` when it is over: only its drop makes hyper give back the requests that it has not begun.
     connection: Rc<RefCell<Option<http2::Connection<UpstreamIo, RequestBody, Local>>>>,
     is_over: Cell<bool>,
-    /// Whether an answer on it did not come in time. It may stand still as a whole, so nobody new gets a place on it.
+    /// Whether a response on it did not come in time. The whole connection may be stuck, so no new request gets a
+    /// stream on it.
     is_suspect: Cell<bool>,
     idle_since: Cell<Instant>,
     was_used: Cell<bool>,
@@ -75,7 +76,8 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// Streams that it may have at one time.
+    /// How many streams it may have at one time. It is 0 before the endpoint's settings have come, and when the
+    /// connection is over.
     fn streams_max(&self) -> usize {
         let connection = self.connection.borrow();
         connection.as_ref().map_or(0, |connection| connection.current_max_send_streams().min(STREAMS_MAX))
@@ -87,18 +89,18 @@ impl Drop for Shared {
         if let Some(driver) = self.driver.take() {
             driver.abort();
         }
-        // Streams whose bodies the endpoint does not take would keep it.
+        // The connection would stay open for streams whose bodies the endpoint does not read.
         self.record.socket.shut_down();
     }
 }
 
-/// One request's share in a connection. Dropping it says that no more of the answer is wanted: what the endpoint has not got of the
-/// request body until then, it does not get.
+/// One request's share in a connection. Dropping it cancels the stream: the rest of the response is discarded, the rest
+/// of the request body is not sent.
 #[derive(Debug)]
 pub(super) struct Lease {
     shared: Rc<Shared>,
     is_reused: bool,
-    /// Until a request with a body takes it along.
+    /// The stream that it counts. A request with a body takes it over, see [`RequestBody::leash`].
     slot: Option<Slot>,
     recall: Option<Recall>,
 }
@@ -124,27 +126,27 @@ impl Lease {
         })
     }
 
-    /// Whether others used the connection before.
+    /// Whether other requests used the connection before.
     pub(super) fn is_reused(&self) -> bool {
         self.is_reused
     }
 
-    /// The answer did not come in time.
+    /// A response did not come in time: the connection gets no new requests.
     pub(super) fn suspect(&self) {
         self.shared.is_suspect.set(true);
     }
 
-    /// What is known of the connection.
+    /// The record of the connection.
     pub(super) fn record(&self) -> &Rc<Record> {
         &self.shared.record
     }
 
-    /// What its URIs begin with.
+    /// The scheme of the request URIs.
     pub(super) fn scheme(&self) -> Scheme {
         self.shared.scheme.clone()
     }
 
-    /// Sends the request. The error of the returned future holds it if nothing of it was taken.
+    /// Sends the request. The error of the returned future holds the request if nothing of it was taken.
     pub(super) fn send(
         &mut self,
         mut request: Request<RequestBody>,
@@ -160,7 +162,7 @@ impl Lease {
 }
 
 impl Multiplexed {
-    /// A place on a connection that is there.
+    /// A lease on an open connection with a free stream.
     pub(super) fn lease(&self) -> Option<Box<Lease>> {
         let connections = self.connections.borrow();
         let has_room = |shared: &&Rc<Shared>| {
@@ -169,7 +171,7 @@ impl Multiplexed {
         connections.iter().find(has_room).map(Lease::on)
     }
 
-    /// Waits for a connection that somebody else is opening; `false` if nobody is.
+    /// Waits for a connection that another request is opening; `false` if none is being opened.
     pub(super) async fn wait_for_other(&self) -> bool {
         if !self.is_opening.get() {
             return false;
@@ -179,21 +181,21 @@ impl Multiplexed {
         true
     }
 
-    /// Says that one is being opened, until the guard is dropped.
+    /// Marks a connection as being opened, until the guard is dropped.
     pub(super) fn begin_opening(&self) -> Opening<'_> {
         self.is_opening.set(true);
         Opening(self)
     }
 
-    /// Speaks HTTP/2 over a connection that stands. While it has streams, the endpoint is asked every `ping` whether it is there,
-    /// and has as long to say so.
+    /// Starts HTTP/2 over an established connection, and waits for the endpoint's settings. While the connection has
+    /// streams, a PING is sent every `ping`, and the endpoint has as long to acknowledge it.
     pub(super) async fn open(&self, io: UpstreamIo, scheme: Scheme, ping: Duration) -> io::Result<Box<Lease>> {
         let record = Rc::clone(io.record());
         let (sender, connection) = http2::Builder::new(Local)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            // None before the endpoint has said how many it takes: what it refuses would count as an attempt.
+            // No stream before the endpoint has said how many it allows: a refused one would count as an attempt.
             .initial_max_send_streams(0)
             .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(HEAD_BYTES_MAX)
@@ -233,7 +235,7 @@ impl Multiplexed {
         *shared.driver.borrow_mut() = Some(driver);
         while shared.streams_max() == 0 {
             if shared.is_over.get() {
-                // In TLS 1.3 a client hears only now that its certificate is not good enough.
+                // In TLS 1.3 a client learns only now that its certificate was refused.
                 let why = shared.record.tls_failure();
                 return Err(why.map_or(io::ErrorKind::ConnectionAborted.into(), io::Error::other));
             }
@@ -244,8 +246,8 @@ impl Multiplexed {
         Ok(lease)
     }
 
-    /// Forgets what is over, or unused for longer than `idle_timeout`, and all but `idle_max` of those that are unused. Streams whose
-    /// bodies the endpoint never took end with their connection.
+    /// Closes connections that are over, or unused for longer than `idle_timeout`, and all but `idle_max` of the unused
+    /// ones. Streams whose bodies the endpoint never read end with their connection.
     pub(super) fn reap(&self, idle_timeout: Duration, idle_max: usize, now: Instant) {
         let mut idle = 0;
         self.connections.borrow_mut().retain(|shared| {
@@ -260,13 +262,13 @@ impl Multiplexed {
         });
     }
 
-    /// Nobody new uses what there is; streams under way keep their connections.
+    /// New requests use none of the present connections. Streams under way keep theirs.
     pub(super) fn clear(&self) {
         self.connections.borrow_mut().clear();
     }
 }
 
-/// See [`Multiplexed::begin_opening`].
+/// Wakes the waiting requests when it is dropped; see [`Multiplexed::begin_opening`].
 pub(super) struct Opening<'a>(&'a Multiplexed);
 
 impl Drop for Opening<'_> {
@@ -276,7 +278,7 @@ impl Drop for Opening<'_> {
     }
 }
 
-/// Runs what hyper has to run on this worker.
+/// Runs the tasks of hyper on this worker.
 #[derive(Debug, Clone, Copy)]
 struct Local;
 

@@ -1,9 +1,10 @@
 //! One worker's connections to one endpoint.
 //!
-//! A connection is a value, not a task: whoever uses it also drives it ([`UpstreamConnection::poll_drive`]), within the task of
-//! the client connection that is being served. That saves two task switches and a queue per request, and cancelling needs no
-//! message: when the client goes, the value is dropped, and the connection is closed. An unused connection lies in a list and
-//! costs nothing; whether it was closed meanwhile shows when it is driven again, before a byte of a request is written.
+//! A connection is a value, not a task: the request that uses it also drives it ([`UpstreamConnection::poll_drive`]),
+//! within the task of its client connection. That saves two task switches and a queue per request, and cancelling needs
+//! no message: when the client leaves, the value is dropped, and the connection is closed. An unused connection lies in
+//! a list and costs nothing. Whether it was closed meanwhile shows when it is driven again, before a byte of a request
+//! is written.
 //!
 //! The most recently used connection is taken first, so that surplus ones grow old and are closed.
 
@@ -45,33 +46,33 @@ use h2::{Lease, Multiplexed};
 use record::Record;
 use send::Upgrade;
 
-/// Connections that were used so shortly before are taken without asking the kernel whether they were closed meanwhile; the
-/// runtime has heard of it by then.
+/// A connection that was used this recently is taken without asking the kernel whether it was closed meanwhile: the
+/// runtime would have heard of it by then.
 const KNOWN_SILENT: Duration = Duration::from_millis(1);
 
-/// A way to send a request to an endpoint.
+/// A connection, or a part of one, that can carry a request to an endpoint.
 #[derive(Debug)]
 enum Link {
-    /// A connection of its own, of HTTP/1.1.
+    /// An HTTP/1.1 connection for this request alone.
     Own(Box<UpstreamConnection>),
-    /// A stream on one of HTTP/2.
+    /// A stream on an HTTP/2 connection.
     Multiplexed(Box<Lease>),
 }
 
-/// An endpoint as one worker sees it.
+/// An endpoint as one worker sees it: its connections, and how it is spoken to.
 #[derive(Debug)]
 pub struct WorkerEndpoint {
-    /// What all workers share.
+    /// The part that all workers share.
     pub endpoint: Arc<Endpoint>,
     worker: usize,
     outbox: Rc<Outbox>,
-    /// Who waits for a request of this pool to end.
+    /// The queue of requests of this pool that wait for another one to end.
     queue: Arc<Queue>,
-    /// How it is spoken to.
+    /// The protocol, TLS settings and PROXY version in use.
     speech: RefCell<Speech>,
-    /// How often that has changed: connections of before serve nobody new.
+    /// How often `speech` has changed. Connections of an earlier epoch get no new requests.
     epoch: Cell<u64>,
-    /// Why TLS did not come about, since it last did.
+    /// The last TLS failure; empty since TLS was last established.
     tls_trouble: RefCell<String>,
     /// Whether the endpoint chose HTTP/1.1 when it was offered both.
     prefers_h1: Cell<bool>,
@@ -86,7 +87,7 @@ pub struct WorkerEndpoint {
 }
 
 impl WorkerEndpoint {
-    /// No connections yet; at most `idle_max` unused ones will be kept.
+    /// An endpoint without connections. At most `idle_max` unused ones will be kept.
     pub(crate) fn new(
         endpoint: Arc<Endpoint>,
         worker: usize,
@@ -111,18 +112,18 @@ impl WorkerEndpoint {
         }
     }
 
-    /// This worker's counters for it.
+    /// This worker's counters of the endpoint.
     pub fn cell(&self) -> &EndpointCell {
         self.endpoint.cell(self.worker)
     }
 
-    /// The unused connection that was used last and is still good, if it is not older than `idle_timeout` or than the
-    /// endpoint is known to wait.
+    /// The most recently used of the unused connections that is still open and younger than `idle_timeout` and than the
+    /// time the endpoint is known to wait.
     fn checkout(&self, idle_timeout: Duration, now: Instant) -> Option<Box<UpstreamConnection>> {
         self.checkout_from(&mut self.idle.borrow_mut(), idle_timeout, now)
     }
 
-    /// The same among those that serve this client.
+    /// The same, among the connections that serve this client only.
     fn checkout_of(&self, client: SocketAddr, idle_timeout: Duration, now: Instant) -> Option<Box<UpstreamConnection>> {
         let mut idle = self.idle.borrow_mut();
         let mut own: Vec<_> = idle.extract_if(.., |connection| connection.record().client == Some(client)).collect();
@@ -141,7 +142,7 @@ impl WorkerEndpoint {
         while let Some(connection) = idle.pop() {
             let age = connection.idle_for(now);
             if age >= self.endpoint.idle_limit().at_most(idle_timeout, now) {
-                // All others are older still.
+                // All others are older.
                 idle.clear();
                 break;
             }
@@ -153,7 +154,7 @@ impl WorkerEndpoint {
         None
     }
 
-    /// Takes back a connection whose exchange is complete; closes it if it cannot serve another one.
+    /// Takes back a connection whose exchange is complete, or closes it if it cannot carry another one.
     pub fn checkin(&self, mut connection: Box<UpstreamConnection>, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         if connection.can_go_on() && connection.record().epoch == self.epoch.get() && idle.len() < self.idle_max.get() {
@@ -162,17 +163,17 @@ impl WorkerEndpoint {
         }
     }
 
-    /// A place on a connection that others use as well, if there is one.
+    /// A stream on a connection that other requests use as well, if there is one.
     fn lease(&self) -> Option<Box<Lease>> {
         self.multiplexed.lease()
     }
 
-    /// Whether connections to it begin with a header of the PROXY protocol, and so serve one client only.
+    /// The PROXY version, if connections to it begin with a PROXY header and so serve one client only.
     fn proxy_protocol(&self) -> Option<ProxyVersion> {
         self.speech.borrow().proxy_protocol
     }
 
-    /// Is spoken to like this from now on.
+    /// Sets how it is spoken to from now on. If that has changed, present connections get no new requests.
     pub(crate) fn speak(&self, speech: Speech) {
         if !self.speech.borrow().is_same(&speech) {
             *self.speech.borrow_mut() = speech;
@@ -197,20 +198,21 @@ impl WorkerEndpoint {
         });
     }
 
-    /// Says whether it is going: drained, down, or no longer part of its pool.
+    /// Sets whether it is draining: drained, down, or no longer part of its pool. The first such time is kept.
     pub fn set_draining(&self, is_draining: bool, now: Instant) {
         let since = self.draining_since.get().unwrap_or(now);
         self.draining_since.set(is_draining.then_some(since));
         self.endpoint.set_going(is_draining);
     }
 
-    /// Since when it has been going, if it is.
+    /// When it began to drain, if it is draining.
     pub fn draining_since(&self) -> Option<Instant> {
-        // One that came back has another worker's half now, but answers of before still hold this one.
+        // An endpoint that came back may have a new worker's half by now, but responses begun earlier still hold this
+        // one.
         self.draining_since.get().filter(|_| self.endpoint.is_going())
     }
 
-    /// Keeps at most `idle_max` unused connections from now on; 0 when the endpoint has left its pool.
+    /// Keeps at most `idle_max` unused connections from now on. It is 0 when the endpoint has left its pool.
     pub fn limit_idle(&self, idle_max: usize) {
         self.idle_max.set(idle_max);
         self.idle.borrow_mut().truncate(idle_max);
@@ -219,8 +221,8 @@ impl WorkerEndpoint {
         }
     }
 
-    /// Opens a connection, or gets a place on one that is being opened; one that can be upgraded, if that is wanted, and with a
-    /// `preamble`, one that begins with it.
+    /// Opens a connection, or gets a stream on one that is being opened. If an `upgrade` is wanted, it is HTTP/1.1;
+    /// with a `preamble`, it begins with that header.
     async fn connect(
         &self,
         upgrade: Upgrade,
@@ -237,7 +239,7 @@ impl WorkerEndpoint {
             Wire::Tls(tls) => self.share(Some((&tls, &backend)), h2_ping).await,
         };
         link.map_err(|error| match LinkError::opening(error) {
-            // It speaks none of the protocols that it was offered, which was HTTP/1.1 alone.
+            // It speaks none of the protocols that it was offered, and only HTTP/1.1 was.
             LinkError::Tls(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) if only_h1 => {
                 LinkError::NoUpgrade
             }
@@ -245,7 +247,7 @@ impl WorkerEndpoint {
         })
     }
 
-    /// Opens a connection of HTTP/1.1.
+    /// Opens an HTTP/1.1 connection.
     async fn open_h1(&self, preamble: Option<Box<Preamble>>, tls: Option<(&ClientTls, &str)>) -> io::Result<Link> {
         let record = self.stream(preamble).await?;
         let session = match tls {
@@ -255,7 +257,8 @@ impl WorkerEndpoint {
         UpstreamConnection::open(record, session).await.map(Link::Own)
     }
 
-    /// Opens a connection that others can use too, or waits for one that is being opened; in TLS the endpoint may choose HTTP/1.1.
+    /// Opens a connection that requests can share, or waits for one being opened. In TLS the endpoint may choose
+    /// HTTP/1.1.
     async fn share(&self, tls: Option<(&ClientTls, &str)>, h2_ping: Duration) -> io::Result<Link> {
         while !self.prefers_h1.get() && self.multiplexed.wait_for_other().await {
             if let Some(lease) = self.lease() {
@@ -285,7 +288,7 @@ impl WorkerEndpoint {
         Ok(Link::Multiplexed(lease))
     }
 
-    /// Whether TLS fails for another reason than before: the log need not say the same with each request.
+    /// Whether TLS fails for another reason than before. The log need not repeat the same one for each request.
     fn is_news(&self, trouble: &str) -> bool {
         let mut known = self.tls_trouble.borrow_mut();
         let is_news = *known != trouble;
@@ -293,7 +296,7 @@ impl WorkerEndpoint {
         is_news
     }
 
-    /// TLS has come about: what fails from now on is news.
+    /// TLS was established, so the next failure is news.
     fn forget_trouble(&self) {
         self.tls_trouble.borrow_mut().clear();
     }
@@ -312,7 +315,7 @@ impl WorkerEndpoint {
     }
 }
 
-/// A request counted on an endpoint; dropping it ends the count, whatever happened.
+/// A request that is counted on an endpoint. Dropping it ends the count, whatever happened.
 #[derive(Debug)]
 pub struct InFlight(Rc<WorkerEndpoint>);
 
@@ -323,13 +326,13 @@ impl InFlight {
         Self(endpoint)
     }
 
-    /// Counts one more on `endpoint`.
+    /// Counts one more request on `endpoint`.
     pub fn begin(endpoint: Rc<WorkerEndpoint>) -> Self {
         endpoint.endpoint.begin();
         Self(endpoint)
     }
 
-    /// The endpoint.
+    /// The endpoint on which the request is counted.
     pub fn endpoint(&self) -> &Rc<WorkerEndpoint> {
         &self.0
     }

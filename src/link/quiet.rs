@@ -1,12 +1,12 @@
 //! A waker that keeps quiet while its own task is running.
 //!
-//! hyper's connection and the request that uses it are made to live in two tasks, and wake each other for every step: "send
-//! more", "here is a part". Here both live in one task, which polls them one after the other, so each such wake-up would only
-//! make the runtime poll that task once more for nothing, about three times per request.
+//! hyper's connection and the request that uses it are made to live in two tasks, and wake each other for every step:
+//! "send more", "here is a part". Here both live in one task, which polls them one after the other. So each such
+//! wake-up would only make the runtime poll that task once more for nothing, about three times per request.
 //!
-//! Between [`QuietWaker::attach`] and [`QuietWaker::release`] a wake-up is noted, not passed on; the caller then takes another
-//! round by itself. After a few rounds (hyper yields in long loops, tokio when a task has had its share) it is passed on after
-//! all, so none is ever lost. A connection that nobody uses wakes nobody.
+//! Between [`QuietWaker::attach`] and [`QuietWaker::release`] a wake-up is noted, not passed on; the caller then takes
+//! another round by itself. After [`ROUNDS_MAX`] rounds (hyper yields in long loops, tokio when a task has used its
+//! share) it is passed on after all, so none is ever lost. An unused connection wakes no task.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -14,16 +14,16 @@ use std::task::{Wake, Waker};
 
 use atomic_waker::AtomicWaker;
 
-/// Rounds that a task takes by itself before it lets the runtime serve others.
+/// The rounds that a task takes by itself before the runtime may run others.
 const ROUNDS_MAX: u32 = 4;
 
-/// See the module.
+/// The waker of one connection; see the module.
 #[derive(Debug)]
 pub(super) struct QuietWaker {
     shared: Arc<Shared>,
-    /// The waker made of `shared`; away while the connection is being driven.
+    /// The waker made of `shared`. A no-op takes its place while the connection is being driven.
     waker: Waker,
-    /// The task that `shared` knows, to tell cheaply whether it is still the same.
+    /// The task that `shared` wakes. It is kept to tell cheaply whether the task has changed.
     task: Option<Waker>,
     rounds: u32,
 }
@@ -57,7 +57,8 @@ impl Default for QuietWaker {
 }
 
 impl QuietWaker {
-    /// From now on wakes `task`, but not before [`Self::release`]; returns the waker to poll with until then.
+    /// Sets the task to wake, but holds wake-ups back until [`Self::release`]. It returns the waker to poll with until
+    /// then.
     pub(super) fn attach(&mut self, task: &Waker) -> Waker {
         if !self.task.as_ref().is_some_and(|known| known.will_wake(task)) {
             self.task = Some(task.clone());
@@ -68,18 +69,18 @@ impl QuietWaker {
         std::mem::replace(&mut self.waker, Waker::noop().clone())
     }
 
-    /// Whether there was a wake-up since the last round, and one more round is due.
+    /// Whether there was a wake-up since the last round, and another round is allowed.
     pub(super) fn wants_another_round(&mut self) -> bool {
         self.rounds += 1;
         self.rounds < ROUNDS_MAX && self.shared.was_woken.swap(false, Relaxed)
     }
 
-    /// From now on passes wake-ups on. One that was noted is passed on only if the task `is_waiting`: with something in its
-    /// hands it comes back by itself.
+    /// Passes wake-ups on from now on. A wake-up that was noted is passed on only if the task `is_waiting`: a task with
+    /// a result in hand comes back by itself.
     pub(super) fn release(&mut self, waker: Waker, is_waiting: bool) {
         self.waker = waker;
         if let Some(task) = &self.task {
-            // A waker is taken out by each wake-up, so it must be put in again.
+            // Each wake-up takes the waker out, so it must be put in again.
             self.shared.task.register(task);
         }
         self.shared.is_quiet.store(false, Relaxed);
@@ -88,7 +89,7 @@ impl QuietWaker {
         }
     }
 
-    /// Wakes nobody until attached again, and lets go of the task.
+    /// Wakes no task until it is attached again, and lets go of the present one.
     pub(super) fn detach(&mut self) {
         self.task = None;
         self.shared.task.take();

@@ -1,4 +1,4 @@
-//! What was written to an endpoint: *provably unsent* is known, not guessed.
+//! What was written to an endpoint, so that *provably unsent* is known, not guessed.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -18,42 +18,43 @@ use crate::net::outbox::{Socket, SocketIo};
 use crate::net::transport::Transport;
 use crate::pool::wire::Session;
 
-/// Bound of the read and the write buffer of a connection to an endpoint, and so of an answer's head.
+/// The largest read and write buffer of a connection to an endpoint, and so the largest response head, in bytes.
 pub(super) const BUFFER_BYTES_MAX: usize = 256 * 1024;
 
-/// Reads in a row that find something while an answer is waited for. Each but the last one filled its buffer, which grows up to the
-/// bound above: no head needs as many. hyper discards interim answers (RFC 9110 section 15.2) as long as they come, and a
-/// flood of them would keep the worker from everything else, deadlines included.
+/// Reads in a row that may find something while a response is awaited. Each but the last one filled its buffer, which
+/// grows up to [`BUFFER_BYTES_MAX`]: no head needs as many. hyper discards interim responses (RFC 9110 section 15.2)
+/// for as long as they come, and a flood of them would keep the worker from everything else, deadlines included.
 const READS_BEFORE_ANSWER_MAX: u32 = 16;
 
-/// Bytes that are read when a write has failed.
+/// Bytes that are read after a write has failed.
 const LAST_READ: usize = 512;
 
-/// What was written to an endpoint.
+/// What is known about one connection to an endpoint. It outlives the connection.
 #[derive(Debug)]
 pub struct Record {
     pub(super) socket: Rc<Socket>,
-    /// The only client that it serves, if there is one.
+    /// The only client that the connection serves, if it began with a PROXY header.
     pub(super) client: Option<SocketAddr>,
-    /// Of which epoch of its endpoint it is.
+    /// The epoch of its endpoint at the time it was opened.
     pub(super) epoch: u64,
-    /// The head of the latest request, as it was handed to the socket; kept for the case that it must be sent again.
+    /// The head of the latest request, as it was handed to the socket. It is kept in case the request must be sent
+    /// again.
     head: RefCell<Vec<u8>>,
-    /// Reads in a row that found something since the latest request was sent; `None` once its answer is there.
+    /// Reads in a row that found something since the latest request was sent; `None` once its response has come.
     reads_before_answer: Cell<Option<u32>>,
-    /// Why TLS ended, if it was TLS that did. h2 keeps of an error only its text.
+    /// Why TLS ended, if it was TLS that failed. It is kept here because h2 keeps only the text of an error.
     tls_failure: RefCell<Option<rustls::Error>>,
 }
 
 impl Record {
-    /// The socket as something that TLS can run over.
+    /// The socket as an I/O object that TLS can run over.
     pub(super) fn io(&self) -> TokioIo<SocketIo> {
         TokioIo::new(SocketIo(Rc::clone(&self.socket)))
     }
 
-    /// What is to be read and written, after the handshake if there was one.
+    /// The bytes that HTTP reads and writes: those of the TLS session, if there is one.
     pub(super) async fn over(self: &Rc<Self>, session: Option<Session>) -> io::Result<UpstreamIo> {
-        // What belongs to the handshake must not be taken for a part of the request.
+        // The end of the handshake must not be taken for a part of the request.
         poll_fn(|cx| self.socket.poll_all(cx)).await?;
         Ok(UpstreamIo { record: Rc::clone(self), transport: Transport::new(Rc::clone(&self.socket), session) })
     }
@@ -69,35 +70,35 @@ impl Record {
         }
     }
 
-    /// A request is going to be written.
+    /// A request is about to be written.
     pub(super) fn begin(&self) {
         self.head.borrow_mut().clear();
         self.reads_before_answer.set(Some(0));
     }
 
-    /// The head of the answer has come.
+    /// The response head has come.
     pub fn answered(&self) {
         self.reads_before_answer.set(None);
     }
 
-    /// Counts reads while the answer is waited for.
+    /// Counts reads while a response is awaited, and fails on a flood of interim responses.
     fn read(&self, found_something: bool) -> io::Result<()> {
         let Some(reads) = self.reads_before_answer.get() else { return Ok(()) };
         self.reads_before_answer.set(Some(if found_something { reads + 1 } else { 0 }));
         if reads < READS_BEFORE_ANSWER_MAX { Ok(()) } else { Err(io::Error::other(InterimFlood)) }
     }
 
-    /// Why TLS ended, if it was TLS that did.
+    /// Why TLS ended, if it was TLS that failed.
     pub(super) fn tls_failure(&self) -> Option<rustls::Error> {
         self.tls_failure.borrow().clone()
     }
 
-    /// Bytes written since the connection stands.
+    /// Bytes written since the connection was established, those of the handshake included.
     pub fn bytes_written(&self) -> u64 {
         self.socket.bytes_written()
     }
 
-    /// The header fields of the latest request, `None` if it was not handed to the socket.
+    /// The header fields of the latest request; `None` if its head was not handed to the socket.
     ///
     /// Reading back what was written costs nothing as long as nothing fails; a copy of the fields, made in advance for each
     /// request, would cost two allocations and two counted references per field.
@@ -129,7 +130,7 @@ fn parse_fields(head: &[u8]) -> Option<HeaderMap> {
     Some(map)
 }
 
-/// The bytes of a connection to an endpoint, on record.
+/// The I/O object that hyper is given for a connection to an endpoint. It keeps the record.
 #[derive(Debug)]
 pub struct UpstreamIo {
     record: Rc<Record>,
@@ -137,12 +138,12 @@ pub struct UpstreamIo {
 }
 
 impl UpstreamIo {
-    /// What is known of it, also when it is gone.
+    /// The record. It stays readable when this is gone.
     pub(super) fn record(&self) -> &Rc<Record> {
         &self.record
     }
 
-    /// Notes why TLS ended, if it is TLS that did.
+    /// Notes why TLS ended, if it was TLS that failed.
     #[cold]
     fn note(&self, error: io::Error) -> io::Error {
         if let Some(why) = tls_error(&error) {
@@ -151,8 +152,8 @@ impl UpstreamIo {
         error
     }
 
-    /// After a failed write the socket is read once more: in TLS an alert that says why may have come before the end (RFC 8446
-    /// section 6.2). The end of the connection is about to be heard, if it has not been yet, so waiting for it is not for long.
+    /// Reads once more after a failed write: in TLS an alert that gives the reason may have come before the end (RFC
+    /// 8446 section 6.2). If the end of the connection was not read yet, it is about to come, so this wait is short.
     #[cold]
     fn reason(&mut self, cx: &mut Context<'_>, error: io::Error) -> Poll<io::Error> {
         if !self.transport.is_tls() || tls_error(&error).is_some() {
@@ -178,7 +179,7 @@ impl UpstreamIo {
 
 impl Drop for UpstreamIo {
     fn drop(&mut self) {
-        // Nobody waits for the answer any more.
+        // The response is no longer wanted, so what is still queued for the socket is not sent.
         self.record.socket.cancel();
     }
 }

@@ -1,7 +1,8 @@
 //! A request body on its way from the client to an endpoint: streamed, never collected.
 //!
-//! Its beginning, up to `limits.replay`, is kept until the answer begins, so that another attempt can send it again. A body in
-//! one part, or in large ones, is kept without a copy, as counted references to what was read from the client.
+//! Its beginning, up to `limits.replay` bytes, is kept until the response begins, so that another attempt can send it
+//! again. A body in one part, or in large parts, is kept without a copy, as counted references to what was read from
+//! the client.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -19,37 +20,37 @@ use super::slot::Slot;
 use crate::deadlines::{Deadlines, Wait};
 use crate::fields;
 
-/// Parts of a body that are kept at most.
+/// The most parts of a body that are kept.
 const PARTS_MAX: usize = 256;
 
-/// Smaller parts are copied, but for the first one: each reference pins the buffer it was read into (8 KiB), so a client that sends
-/// byte by byte would make us hold a thousand times what it sent.
+/// Parts smaller than this many bytes are copied, except the first. Each reference keeps the buffer that it was read
+/// into (8 KiB), so a client that sends byte by byte would make us hold a thousand times what it sent.
 const COPIED_BELOW: usize = 2048;
 
-/// The body of one request as one attempt reads it. Requests without a body, which are most, carry nothing but a null pointer.
+/// The body of one request as one attempt reads it. Most requests have no body; they carry only a null pointer.
 #[derive(Debug, Default)]
 pub struct RequestBody(Option<Reader>);
 
 #[derive(Debug)]
 struct Reader {
     upload: Rc<Upload>,
-    /// Parts of the kept beginning that this attempt has had.
+    /// How many parts of the kept beginning this attempt has read.
     replayed: usize,
-    /// For who reads in a task of its own.
+    /// Set if the body is read by a task of its own (HTTP/2).
     leash: Option<Rc<Leash>>,
 }
 
-/// What ties a reader in a task of its own to the attempt that it reads for.
+/// What ties a reading task to the attempt that it reads for.
 #[derive(Debug)]
 struct Leash {
-    /// The stream that is being written to: it is taken until its body has ended, even if the answer has.
+    /// The stream that is written to. It counts as open until the body has ended, even if the response has.
     _slot: Slot,
     is_recalled: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
-/// Dropping this ends the body for its reader. A reader that has a part in hand which the endpoint does not take hears of it when it
-/// comes for the next one; until then its stream counts as open.
+/// Dropping this ends the body for its reader. A reader that holds a part which the endpoint does not read learns of it
+/// when it asks for the next part; until then its stream counts as open.
 #[derive(Debug)]
 pub(super) struct Recall(Rc<Leash>);
 
@@ -65,24 +66,24 @@ impl Drop for Recall {
 /// The bounds of a request body.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Bytes in all.
+    /// The most bytes of the whole body.
     pub bytes_max: u64,
-    /// Bytes kept for another attempt.
+    /// The most bytes that are kept for another attempt.
     pub replay_max: usize,
-    /// The wait for each part.
+    /// How long the client may take to send each part.
     pub read_timeout: Duration,
 }
 
-/// What the client sends, over all attempts.
+/// The body that the client sends, over all attempts.
 #[derive(Debug)]
 pub struct Upload {
     incoming: RefCell<Incoming>,
     kept: RefCell<Kept>,
     progress: Rc<Progress>,
-    /// Whether it comes over HTTP/2.
+    /// Whether the client sends it over HTTP/2.
     is_h2: bool,
     bounds: Bounds,
-    /// Since when the client is being waited for, if it is.
+    /// When the present wait for the client began, if it is awaited.
     waiting_since: Cell<Option<Instant>>,
 }
 
@@ -90,7 +91,7 @@ pub struct Upload {
 struct Kept {
     parts: Vec<Part>,
     bytes: usize,
-    /// Whether it was more than may be kept, and is gone.
+    /// Whether the beginning was larger than may be kept, and was dropped.
     is_too_much: bool,
 }
 
@@ -100,32 +101,32 @@ enum Part {
     Trailers(HeaderMap),
 }
 
-/// How far a body got; stays readable when the body itself is gone.
+/// How far a body has come. It stays readable when the body itself is gone.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Bytes that came from the client.
+    /// Bytes that have come from the client.
     pub bytes: Cell<u64>,
-    /// Whether it came whole.
+    /// Whether the whole body has come.
     pub ended: Cell<bool>,
-    /// Why it broke off.
+    /// Why it broke off, if it did.
     pub failure: Cell<Option<BodyFailure>>,
 }
 
 /// Why a request body broke off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BodyFailure {
-    /// The client closed, or broke the framing.
+    /// The client closed the connection, or broke the framing.
     #[error("the client broke off its request body")]
     Client,
     /// `timeouts.request_body` ran out.
     #[error("the client sent no more of its request body in time")]
     Timeout,
-    /// `limits.request_body` was passed.
+    /// The body exceeded `limits.request_body`.
     #[error("the request body is larger than allowed")]
     TooLarge,
 }
 
-/// What hyper is told: an endpoint that speaks HTTP/2 shall hear CANCEL.
+/// The error that hyper is given when a body breaks off. It makes hyper send CANCEL to an endpoint that speaks HTTP/2.
 #[derive(Debug, thiserror::Error)]
 #[error("the request body ends here")]
 pub struct BrokenOff(#[source] h2::Error);
@@ -152,18 +153,21 @@ impl RequestBody {
         self.0.is_none()
     }
 
-    /// What can make the same body again for another attempt; `None` if there is no body.
+    /// The upload, from which [`Self::again`] makes the body for another attempt; `None` if there is no body.
     pub fn upload(&self) -> Option<&Rc<Upload>> {
         self.0.as_ref().map(|reader| &reader.upload)
     }
 
-    /// The body from its beginning, which must be there still, see [`Upload::can_replay`].
+    /// The body from its beginning, which must still be kept; see [`Upload::can_replay`].
     pub fn again(upload: &Rc<Upload>) -> Self {
         upload.waiting_since.set(None);
         Self(Some(Reader { upload: Rc::clone(upload), replayed: 0, leash: None }))
     }
 
-    /// For a reader in a task of its own, which writes to the stream of `slot`; gives it back if there is nothing to read.
+    /// Prepares the body for a reader in a task of its own, which writes to the stream of `slot`.
+    ///
+    /// # Errors
+    /// There is no body to read; `slot` is given back.
     pub(super) fn leash(&mut self, slot: Slot) -> Result<Recall, Slot> {
         let Some(reader) = &mut self.0 else { return Err(slot) };
         let leash = Leash { _slot: slot, is_recalled: Cell::default(), waker: RefCell::default() };
@@ -172,19 +176,19 @@ impl RequestBody {
 }
 
 impl Upload {
-    /// Whether all that came so far is there still.
+    /// Whether everything that has come so far is still kept.
     pub fn can_replay(&self) -> bool {
         !self.kept.borrow().is_too_much
     }
 
-    /// How far it got.
+    /// How far it has come.
     pub fn progress(&self) -> &Rc<Progress> {
         &self.progress
     }
 
-    /// Whether the client has sent nothing for too long; it is waited for no more then.
+    /// Whether the client has sent nothing for too long. Then it is no longer awaited.
     ///
-    /// For the task that `deadlines` wake, whenever it is polled: it may not be the one that reads.
+    /// To be called by the task that `deadlines` wake, whenever it is polled. That need not be the task that reads.
     pub fn is_late(&self, deadlines: &Deadlines) -> bool {
         let is_due = deadlines.expired(Wait::RequestBody) || !deadlines.is_armed(Wait::RequestBody);
         if self.progress.ended.get() || !is_due {
@@ -200,7 +204,7 @@ impl Upload {
         false
     }
 
-    /// Whether the client is being waited for.
+    /// Whether more of the body is awaited from the client.
     pub fn is_awaited(&self) -> bool {
         self.waiting_since.get().is_some()
     }
@@ -210,7 +214,7 @@ impl Upload {
         Poll::Ready(Some(Err(BrokenOff::new())))
     }
 
-    /// Takes what the client sends and throws it away; ready when that was all, or there are `enough` bytes of it, counted from its
+    /// Reads and discards the body. Ready when it has ended, or when `enough` bytes have come, counted from its
     /// beginning.
     pub fn poll_discard(&self, cx: &mut Context<'_>, enough: u64) -> Poll<()> {
         while let Some(Ok(_)) = ready!(self.poll_frame(cx)) {
@@ -247,7 +251,7 @@ impl Upload {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(_)) => self.fail(BodyFailure::Client),
-            // hyper takes a reset with NO_ERROR for the end, whether the client had come to it or not.
+            // hyper reports a reset with NO_ERROR as the end, whether or not the client had sent the whole body.
             None if self.is_h2 && !incoming.is_end_stream() => self.fail(BodyFailure::Client),
             None => {
                 progress.ended.set(true);

@@ -1,4 +1,4 @@
-//! An endpoint's response: its head, its body still to come, and the connection that both come over.
+//! An endpoint's response: its head, its body that is still to come, and the connection that carries both.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -16,16 +16,16 @@ use super::h2::Lease;
 use super::record::UpstreamIo;
 use super::request_body::{BodyFailure, RequestBody, Upload};
 
-/// See the module.
+/// The response of an endpoint; see the module.
 #[derive(Debug)]
 pub struct LinkResponse {
-    /// Head and body.
+    /// The head, and the body to be read.
     pub response: Response<EndpointBody>,
     pub(super) stub: Stub,
 }
 
 impl LinkResponse {
-    /// Takes the request back although it was answered; it is lost if the client is still sending it.
+    /// Takes back the request although there is a response. It is lost if the client is still sending it.
     pub fn take_back(&mut self) -> Back {
         let fields = match &self.response.body().over {
             _ if self.response.body().rest.is_some() => None,
@@ -37,35 +37,35 @@ impl LinkResponse {
     }
 }
 
-/// What stays here of a request while it is being sent.
+/// What is kept of a request while it is being sent.
 #[derive(Debug)]
 pub(super) struct Stub {
     method: Method,
     uri: Uri,
-    /// Of a request over HTTP/2: nobody can read back what was compressed.
+    /// The copy of the fields of a request over HTTP/2: compressed fields cannot be read back.
     headers: Option<Box<http::HeaderMap>>,
     pub(super) upload: Option<Rc<Upload>>,
 }
 
 impl Stub {
-    /// For a request whose fields can be read back from what was written.
+    /// For a request over HTTP/1.1, whose fields can be read back from what was written.
     pub(super) fn of(request: &Request<RequestBody>) -> Self {
         let upload = request.body().upload().cloned();
         Self { method: request.method().clone(), uri: request.uri().clone(), headers: None, upload }
     }
 
-    /// With a copy of the fields.
+    /// For a request over HTTP/2: with a copy of the fields.
     pub(super) fn with_headers(request: &Request<RequestBody>) -> Self {
         Self { headers: Some(Box::new(request.headers().clone())), ..Self::of(request) }
     }
 
-    /// The kept copy of the fields, if there is one.
+    /// Takes the copy of the fields, if there is one.
     pub(super) fn take_headers(&mut self) -> Option<http::HeaderMap> {
         self.headers.take().map(|headers| *headers)
     }
 
-    /// Puts the request together again from these fields and what was kept of its body; `sent` says whether the endpoint may have
-    /// seen it.
+    /// Puts the request together again, from these fields and from what was kept of its body. `sent` says whether the
+    /// endpoint may have seen it.
     pub(super) fn back(&mut self, fields: Option<http::HeaderMap>, sent: bool) -> Back {
         let body = match &self.upload {
             Some(upload) if !upload.can_replay() => None,
@@ -85,39 +85,39 @@ impl Stub {
         }
     }
 
-    /// What the client is still sending.
+    /// The upload, if the client is still sending it.
     pub(super) fn rest(&self) -> Option<Rc<Upload>> {
         self.upload.clone().filter(|upload| !upload.progress().ended.get())
     }
 }
 
-/// The body of an endpoint's response. While it is read, it drives the connection that it comes over, unless others do; dropping it
-/// before its end closes that connection, or resets its stream.
+/// The body of an endpoint's response. Reading it also drives its connection, unless a task does. Dropping it before
+/// its end closes that connection, or resets its stream.
 #[derive(Debug)]
 pub struct EndpointBody {
     incoming: Incoming,
     over: Over,
-    /// What the client is still sending.
+    /// The request body, if the client was still sending it when the response began.
     rest: Option<Rc<Upload>>,
 }
 
-/// Who drives the connection that a response comes over.
+/// What drives the connection that carries a response.
 #[derive(Debug)]
 pub(super) enum Over {
-    /// Whoever reads the response.
+    /// The reader of the response.
     Inline(Box<UpstreamConnection>),
-    /// A task of its own: the response began before the request body had ended, and neither may wait for the other.
+    /// A task of its own. The response began before the request body had ended, and neither may wait for the other.
     #[expect(dead_code, reason = "held to be dropped")]
     Task(Driver),
-    /// The connection's own task: it serves others too.
+    /// The connection's own task, which serves other requests too.
     #[expect(dead_code, reason = "held to be dropped")]
     Stream(Box<Lease>),
-    /// Nobody any more.
+    /// Nothing: the response is over.
     Nothing,
 }
 
 impl Over {
-    /// A connection of HTTP/1.1; with a `rest` of the request still to come, in a task of its own.
+    /// For an HTTP/1.1 connection. If a `rest` of the request is still to come, a task is started for it.
     pub(super) fn connection(connection: Box<UpstreamConnection>, rest: Option<&Rc<Upload>>) -> Self {
         match rest {
             Some(_) => Self::Task(Driver(spawn_local(connection.into_driver()))),
@@ -126,7 +126,7 @@ impl Over {
     }
 }
 
-/// A task that drives a connection; dropping this ends it.
+/// A task that drives a connection. Dropping this ends the task.
 #[derive(Debug)]
 pub(super) struct Driver(JoinHandle<()>);
 
@@ -136,16 +136,17 @@ impl Drop for Driver {
     }
 }
 
-/// Why a body broke off.
+/// Why a response body broke off.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokenBody {
-    /// The client's request did, so the endpoint had nothing to respond to.
+    /// The client's request broke off, so the endpoint had nothing to respond to.
     #[error(transparent)]
     Request(BodyFailure),
     /// The endpoint closed the connection, or broke the framing.
     #[error("the endpoint broke off its response: {0}")]
     Endpoint(#[source] hyper::Error),
-    /// The endpoint reset the stream. hyper takes a reset with NO_ERROR for the end, whether the endpoint had come to it or not.
+    /// The endpoint reset the stream. hyper reports a reset with NO_ERROR as the end, whether or not the endpoint had
+    /// sent everything.
     #[error("the endpoint reset its stream before the end")]
     Reset,
 }
@@ -155,7 +156,7 @@ impl EndpointBody {
         Self { incoming, over, rest }
     }
 
-    /// The next part.
+    /// The next part of the body.
     #[inline]
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         let incoming = &mut self.incoming;
@@ -182,12 +183,13 @@ impl EndpointBody {
         })
     }
 
-    /// What the client is still sending.
+    /// The request body, if the client was still sending it when the response began.
     pub fn rest(&self) -> Option<&Rc<Upload>> {
         self.rest.as_ref()
     }
 
-    /// The body is over, one way or the other; the connection can serve another request only if it was read to its end.
+    /// The body is over, one way or the other. It returns the connection if that could carry another request: the
+    /// caller must have read the body to its end.
     pub fn finish(&mut self) -> Option<Box<UpstreamConnection>> {
         self.rest = None;
         match std::mem::replace(&mut self.over, Over::Nothing) {
@@ -196,8 +198,8 @@ impl EndpointBody {
         }
     }
 
-    /// The bare connection and what was read of it, after the endpoint has agreed to another protocol; `None` if it is not to be
-    /// had.
+    /// The bare connection, and the bytes already read from it, after the endpoint has agreed to another protocol. It
+    /// is `None` if the connection is shared or hyper has not finished with it.
     pub fn into_raw(mut self) -> Option<(UpstreamIo, Bytes)> {
         self.finish().and_then(|connection| connection.into_raw())
     }

@@ -1,4 +1,4 @@
-//! The door: one request to one endpoint, over an unused connection, a shared one, or a new one.
+//! The door: it sends one request to one endpoint, over an unused connection, a shared one, or a new one.
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -22,34 +22,35 @@ use super::{Link, WorkerEndpoint, framing};
 use crate::deadlines::Wait;
 use crate::net::proxy_protocol;
 
-/// A reused connection that ends this soon after the request was sent was being closed already; later, the replica died.
+/// A reused connection that ends this soon after the request was sent was already being closed. If it ends later, the
+/// replica has failed.
 const STALE_AFTER_SENDING: Duration = Duration::from_millis(100);
 
 /// A client's address, and both ends of its connection where known.
 pub type ClientAddresses = (SocketAddr, Option<(SocketAddr, SocketAddr)>);
 
-/// What the connection for a request must be.
+/// What the connection for a request must be like.
 #[derive(Clone, Copy)]
 pub struct Wishes<'a> {
-    /// One that has not served another request.
+    /// Whether it must not have carried another request.
     pub fresh: bool,
-    /// Whether one that can be upgraded.
+    /// Whether it must be one that can be upgraded.
     pub upgrade: Upgrade,
-    /// Whom it is for; asked only if the endpoint wants to know.
+    /// The client that it is for. It is asked only if connections to the endpoint begin with a PROXY header.
     pub client: &'a dyn Fn() -> ClientAddresses,
 }
 
 /// Whether a request asks for another protocol in place of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Upgrade {
-    /// It does not.
+    /// The request is an ordinary one.
     Unwanted,
-    /// It does: the connection must be one of HTTP/1.1, and 101 is a response.
+    /// The request asks for it. The connection must be HTTP/1.1, and 101 is an acceptable response.
     Wanted,
 }
 
 impl WorkerEndpoint {
-    /// Sends `request` and waits for the head of the response: one entry and one return for each attempt.
+    /// Sends `request` and waits for the response head: one entry and one return for each attempt.
     ///
     /// # Errors
     /// What went wrong, and what is left of the request.
@@ -88,14 +89,14 @@ impl WorkerEndpoint {
         Box::new(Failed { why, back, reused })
     }
 
-    /// What a connection must begin with, if it is to say whom it is for.
+    /// The PROXY header with which a connection must begin, if the pool wants one.
     fn preamble(&self, wishes: Wishes<'_>) -> Option<Box<Preamble>> {
         let version = self.proxy_protocol()?;
         let (client, addresses) = (wishes.client)();
         Some(Box::new(Preamble { header: proxy_protocol::header(version, addresses), client }))
     }
 
-    /// A connection that is there already.
+    /// An existing connection that fits, if there is one.
     fn reusable(&self, wishes: Wishes<'_>, preamble: Option<&Preamble>, waits: Waits<'_>) -> Option<Link> {
         if wishes.fresh {
             return None;
@@ -115,7 +116,7 @@ impl WorkerEndpoint {
         waits: Waits<'_>,
     ) -> Result<Link, LinkError> {
         waits.arm(waits.began + waits.timeouts.connect);
-        // Boxed: a handshake takes more room than all the rest of a request.
+        // Boxed: the future of a handshake is larger than the rest of a request's.
         let mut connecting = Box::pin(self.connect(wishes.upgrade, waits.timeouts.h2_ping, preamble));
         let result = poll_fn(|cx| match (connecting.as_mut().poll(cx), waits.passed(Phase::Connect)) {
             (Poll::Pending, Some(phase)) => Poll::Ready(Err(LinkError::TimedOut(phase))),
@@ -153,7 +154,7 @@ impl WorkerEndpoint {
                 });
                 match polled {
                     Poll::Ready(Some(result)) => return Poll::Ready(Some(result)),
-                    // Only dropping a connection that is over makes hyper give back what it has not sent.
+                    // hyper gives back what it has not sent only when a connection that is over is dropped.
                     Poll::Ready(None) => connection = None,
                     Poll::Pending => {}
                 }
@@ -215,7 +216,7 @@ impl WorkerEndpoint {
         };
         let mut sending = Sending { stub: Stub::with_headers(&request), bytes_passed: 0, waits };
         *request.uri_mut() = uri;
-        // What concerns the connection is said in other ways (RFC 9113 section 8.2.2).
+        // HTTP/2 has no such fields: it says these things in other ways (RFC 9113 section 8.2.2).
         for name in [HOST, CONNECTION, TRANSFER_ENCODING] {
             request.headers_mut().remove(name);
         }
@@ -252,23 +253,24 @@ impl WorkerEndpoint {
     }
 }
 
-/// A request that is being sent.
+/// A request that is being sent, until its response head comes.
 struct Sending<'a> {
     stub: Stub,
-    /// Bytes of the request body when the wait for the response was last bounded.
+    /// Bytes of the request body that had come when the deadline of the response was last set.
     bytes_passed: u64,
     waits: Waits<'a>,
 }
 
 impl Sending<'_> {
-    /// Ready when the wait has run out.
+    /// Ready, with `None`, when the wait has run out.
     fn poll_deadline<T>(&mut self) -> Poll<Option<T>> {
         let deadlines = self.waits.deadlines;
         if let Some(upload) = &self.stub.upload {
             let bytes = upload.progress().bytes.get();
             let waits_for_client = upload.is_awaited() && deadlines.expired(Wait::Upstream);
             if bytes != self.bytes_passed || waits_for_client {
-                // The time for the response counts from the last progress of the request body, and not while that is awaited.
+                // The time for the response counts from the last progress of the request body, and does not run while
+                // the client is awaited.
                 self.bytes_passed = bytes;
                 self.waits.arm_again();
             }
@@ -284,7 +286,8 @@ impl Sending<'_> {
         self.waits.deadlines.disarm(Wait::RequestBody);
     }
 
-    /// Who is to blame for `why`: the client, if its body broke off; nobody, if the time for the whole request is over.
+    /// What is to blame for a failure: the client, if its body broke off; the deadline of the whole request, if it is
+    /// over; else `why`.
     fn blame(&self, why: LinkError) -> LinkError {
         let by_client = self.stub.upload.as_ref().and_then(|upload| upload.progress().failure.get());
         match by_client {
@@ -300,10 +303,10 @@ impl Sending<'_> {
     }
 }
 
-/// Why nobody may be given this response, if nobody may.
+/// Why this response must not be passed on, if it must not.
 fn refusal_of(response: &Response<Incoming>, upgrade: Upgrade) -> Option<&'static str> {
     let status = response.status();
-    // `Upgrade` is passed on only for a client that wants it.
+    // `Upgrade` is passed on only if the client wants it.
     let is_agreed = upgrade == Upgrade::Wanted && status == StatusCode::SWITCHING_PROTOCOLS;
     if status.is_informational() && !is_agreed {
         return Some("switches to another protocol, which nobody asked for");
@@ -311,16 +314,16 @@ fn refusal_of(response: &Response<Incoming>, upgrade: Upgrade) -> Option<&'stati
     framing::is_ambiguous(response).then_some("says in two ways where it ends")
 }
 
-/// The target of a request over HTTP/2, which names scheme and host before the fields (RFC 9113 section 8.3.1); `None` if the host
-/// cannot be said so.
+/// The target of a request over HTTP/2, which carries scheme and host before the fields (RFC 9113 section 8.3.1). It is
+/// `None` if the host is not a valid authority.
 fn h2_uri(request: &Request<RequestBody>, scheme: Scheme) -> Option<Uri> {
     let host = request.headers().get(HOST)?;
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(target).build().ok()
 }
 
-/// Whether the endpoint says that it has not begun this request: REFUSED_STREAM, or GOAWAY with an earlier last stream (RFC 9113
-/// section 8.7).
+/// Whether the endpoint says that it has not begun this request: by REFUSED_STREAM, or by GOAWAY with an earlier last
+/// stream (RFC 9113 section 8.7).
 fn was_refused(error: &hyper::Error) -> bool {
     let error = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
     error.is_some_and(|error| {

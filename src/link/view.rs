@@ -1,4 +1,4 @@
-//! A worker's view of the current snapshot: the snapshot with the worker's own half of every endpoint.
+//! A worker's view of the current snapshot: the snapshot, and the worker's own half of every endpoint.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -12,17 +12,18 @@ use crate::net::outbox::Outbox;
 use crate::pool::{Member, Pool};
 use crate::snapshot::{Shared, Snapshot};
 
-/// A snapshot together with one worker's own half of it: its connections to each endpoint.
+/// A snapshot, and one worker's own half of it: its connections to each endpoint.
 #[derive(Debug)]
 pub struct View {
-    /// The shared half.
+    /// The half that all workers share.
     pub snapshot: Arc<Snapshot>,
-    /// The worker's half of each member of each pool, by the same indices.
+    /// The worker's half of each member of each pool, at the same indices.
     pub endpoints: Box<[Box<[Rc<WorkerEndpoint>]>]>,
 }
 
 impl View {
-    /// Takes over the connections to every endpoint that `previous` knew; the unused connections of all others are closed.
+    /// Takes over the connections to every endpoint that `previous` knew, and closes the unused connections to all
+    /// others.
     fn new(snapshot: Arc<Snapshot>, previous: Option<&Self>, worker: usize, outbox: &Rc<Outbox>) -> Self {
         let known = || previous.into_iter().flat_map(|view| view.endpoints.iter().flatten());
         let idle_max = snapshot.limits.idle_per_endpoint;
@@ -54,14 +55,14 @@ impl View {
         Self { snapshot, endpoints }
     }
 
-    /// Closes unused connections that have grown old.
+    /// Closes unused connections that are too old or were closed by the endpoint.
     pub fn reap_idle(&self, now: Instant) {
         let idle_timeout = self.snapshot.timeouts.upstream_idle;
         self.endpoints.iter().flatten().for_each(|endpoint| endpoint.reap(idle_timeout, now));
     }
 }
 
-/// A worker's view of the current snapshot, renewed when the snapshot was swapped.
+/// A worker's view of the current snapshot. It is renewed when a request finds that the snapshot was swapped.
 #[derive(Debug)]
 pub struct Viewer {
     worker: usize,
@@ -72,18 +73,18 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// A view for worker number `worker`; what its connections send goes through `outbox`.
+    /// A view for worker number `worker`. What its connections send goes through `outbox`.
     pub(crate) fn new(shared: Arc<Shared>, worker: usize, outbox: Rc<Outbox>) -> Self {
         let view = RefCell::new(Rc::new(View::new(shared.load(), None, worker, &outbox)));
         Self { worker, outbox, shared, view, renewals: Cell::new(0) }
     }
 
-    /// How often the view was renewed.
+    /// How often the view has been renewed.
     pub fn renewals(&self) -> u64 {
         self.renewals.get()
     }
 
-    /// The view of the current snapshot: one atomic load when nothing has changed.
+    /// The view of the current snapshot. It costs one atomic load when nothing has changed.
     pub fn current(&self) -> Rc<View> {
         let mut view = self.view.borrow_mut();
         let latest = self.shared.peek();

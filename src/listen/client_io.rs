@@ -1,4 +1,5 @@
-//! The client's connection as hyper reads and writes it, plain or in TLS, with the waits that only the socket sees.
+//! The client's connection as hyper reads and writes it, in plain text or TLS. Only the socket sees some of the waits;
+//! their deadlines are set here.
 
 use std::cell::RefCell;
 use std::io;
@@ -19,38 +20,39 @@ use crate::deadlines::Wait;
 use crate::net::outbox::SocketIo;
 use crate::proxy::client::Client;
 
-/// How long a closed connection goes on discarding what the client still sends. Closing at once would make the kernel answer
-/// with a reset, and the client might never read the answer it was sent.
+/// How long a closed connection goes on discarding what the client still sends. If we closed at once, the kernel would
+/// send a reset, and the client might never read the response that it was sent.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
-/// How much of it is discarded at most: who goes on for longer does not want to know.
+/// How many bytes are discarded at most. A client that still sends after this will not read our response.
 pub(super) const LINGER_BYTES_MAX: usize = 8 << 20;
 
-/// Bytes read at once where they are looked at before hyper gets them.
+/// Bytes per read where the guard inspects them before hyper gets them.
 const WATCHED_READ: usize = 16 * 1024;
 
-/// A client's connection in TLS, if it is in TLS.
+/// The transport of a client connection. It has a TLS session if the listener speaks TLS.
 pub(super) type Transport = crate::net::transport::Transport<TlsStream<TokioIo<SocketIo>>>;
 
-/// See the module.
+/// The I/O object that hyper is given for one client connection; see the module.
 pub(super) struct ClientIo {
     transport: Transport,
-    /// What was read from it and given back.
+    /// Bytes that were read from the transport and given back by [`Self::unread`]. They are read first.
     ahead: Bytes,
     client: Rc<Client>,
-    /// From the first byte of a head to its last; none where requests have their own deadlines (HTTP/2).
+    /// How long a head may take from its first byte to its last. It is `None` for HTTP/2, where requests have deadlines
+    /// of their own.
     head_timeout: Option<Duration>,
     write_timeout: Duration,
-    /// Looks at the frames of HTTP/2.
+    /// Inspects the frames of an HTTP/2 client; `None` for HTTP/1.1.
     guard: Option<Rc<RefCell<Guard>>>,
-    /// Whether our half has been closed.
+    /// Whether our half of the connection has been closed.
     is_shut: bool,
-    /// What was discarded since then.
+    /// Bytes discarded since our half was closed.
     discarded: usize,
 }
 
 impl ClientIo {
-    /// For HTTP/1.1; a fresh connection owes us a head at once.
+    /// For HTTP/1.1. The client of a fresh connection must send a head within `head_timeout`.
     pub(super) fn h1(
         transport: Transport,
         client: Rc<Client>,
@@ -63,7 +65,7 @@ impl ClientIo {
         Self { transport, ahead, client, head_timeout, write_timeout, guard: None, is_shut: false, discarded: 0 }
     }
 
-    /// For HTTP/2.
+    /// For HTTP/2. Every byte from the client passes `guard`.
     pub(super) fn h2(
         transport: Transport,
         client: Rc<Client>,
@@ -74,12 +76,12 @@ impl ClientIo {
         Self { transport, ahead, client, head_timeout: None, write_timeout, guard, is_shut: false, discarded: 0 }
     }
 
-    /// Gives back what was read, without the buffer that it was read into.
+    /// Gives back bytes that were read. They are copied, so that the buffer they were read into can be freed.
     pub(super) fn unread(&mut self, bytes: &[u8]) {
         self.ahead = Bytes::copy_from_slice(bytes);
     }
 
-    /// Ready when there is something to read, or the end.
+    /// Ready when the socket has bytes to read, or its end.
     pub(super) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.transport.socket.poll_heard(cx)
     }
@@ -90,7 +92,7 @@ impl ClientIo {
         buf.put_slice(&part);
     }
 
-    /// Notes that the client wrote something.
+    /// Notes that the client has sent something. The first bytes after an idle time start the deadline of the head.
     fn heard(&self) {
         if let Some(timeout) = self.head_timeout
             && !self.client.is_busy()
@@ -100,13 +102,14 @@ impl ClientIo {
         }
     }
 
-    /// Notes how writing went.
+    /// Arms or disarms the deadline of the client's reading, according to the result of a write.
     fn wrote<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         let deadlines = &self.client.deadlines;
         match &result {
             Poll::Pending if !deadlines.is_armed(Wait::ClientWrite) => {
                 if !self.client.is_busy() {
-                    // The answer is out of the proxy's hands but not at the client: it is not idle yet.
+                    // The proxy has written the whole response, but the client has not read it yet: the connection is
+                    // not idle.
                     deadlines.disarm(Wait::Client);
                 }
                 deadlines.arm_in(Wait::ClientWrite, self.write_timeout);
@@ -123,7 +126,7 @@ impl ClientIo {
         result
     }
 
-    /// Discards what the client still sends until it closes its half too.
+    /// Discards what the client still sends, until it closes its half or [`LINGER_BYTES_MAX`] is exceeded.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut scratch = [0u8; 8192];
         loop {
@@ -136,7 +139,7 @@ impl ClientIo {
         }
     }
 
-    /// Reads through the guard's hands.
+    /// Reads into a buffer of our own, lets the guard inspect it, then copies it to `buf`.
     fn poll_read_guarded(&mut self, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let mut space = [MaybeUninit::uninit(); WATCHED_READ];
         let len = buf.remaining().min(WATCHED_READ);

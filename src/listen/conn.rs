@@ -1,4 +1,5 @@
-//! What comes before HTTP on a client connection: a PROXY header, the TLS handshake, the bytes that tell its version.
+//! What precedes HTTP on a client connection: a PROXY header, the TLS handshake, the first bytes that tell HTTP/2 from
+//! HTTP/1.1.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -25,35 +26,36 @@ use crate::net::proxy_protocol::{self, Parsed};
 use crate::proxy::client::Proxy;
 use crate::proxy::{Identity, Proof};
 
-/// How long a connection that has not had its first request may wait for it when its listener drains.
+/// How long a connection that has had no request yet may wait for its first one when its listener drains.
 pub(super) const FIRST_REQUEST_WHEN_DRAINING: Duration = Duration::from_secs(1);
 
-/// What every client that speaks HTTP/2 sends first (RFC 9113 section 3.4).
+/// The client connection preface: every HTTP/2 client sends it first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// So much of it tells it from any method of HTTP/1.1.
+/// This many bytes rule out every HTTP/1.1 method.
 const PREFACE_TOLD: usize = 4;
 
-/// Bytes read at once before it is clear who will read the rest.
+/// Bytes per read while it is not yet known which protocol the rest belongs to.
 const AHEAD: usize = 1024;
 
-/// Who came, where, and who serves.
+/// A client connection on its way to HTTP: the client, its listener, and what serves it.
 pub(super) struct Visit {
     pub(super) peer: SocketAddr,
-    /// Whether a proxy in front speaks for somebody without saying for whom: that is nobody to be trusted.
+    /// Whether a PROXY header of a trusted proxy named no client address. Such a client is not trusted, though its peer
+    /// is.
     pub(super) is_anonymous: bool,
     pub(super) listener: Rc<ListenerState>,
     pub(super) proxy: Rc<Proxy>,
     pub(super) registration: Registration,
 }
 
-/// What a PROXY header says.
+/// What a PROXY header says about the client.
 enum Announced {
-    /// Whose connection it is.
+    /// The address of the client.
     Client(SocketAddr),
-    /// That it is somebody's without an address, or the proxy's own.
+    /// No address: the client's is not known, or the connection is the proxy's own.
     Nobody,
-    /// There is no header.
+    /// There was no header.
     Nothing,
 }
 
@@ -65,7 +67,9 @@ pub(super) struct Opened {
 }
 
 impl Visit {
-    /// What comes before HTTP; `None` if that is the end.
+    /// Does everything that precedes HTTP. `None` means that the connection is over; the reason is in the debug log.
+    ///
+    /// It also returns a permit if the client is counted only here, because a proxy in front speaks for it.
     pub(super) async fn open(&mut self, socket: Rc<Socket>, peers: &Peers) -> Option<(Opened, Option<Permit>)> {
         let peer = self.peer;
         let opened = self.try_open(socket, peers).await;
@@ -79,7 +83,7 @@ impl Visit {
         drop(view);
         let mut permit = None;
         if self.listener.proxy_protocol != AcceptProxy::Off {
-            // Who speaks for itself was counted when it came.
+            // A client that speaks for itself was counted when it was accepted.
             let was_counted = !self.listener.trusts(self.peer.ip());
             match self.within(&socket, request_head, self.client_of(&socket)).await? {
                 Announced::Client(client) => self.peer = client,
@@ -104,7 +108,8 @@ impl Visit {
         Ok((opened, permit))
     }
 
-    /// Whose connection it is, if a header of the PROXY protocol says so.
+    /// Reads the PROXY header, if the peer may or must send one. It fails if a required header is missing or a header
+    /// is malformed.
     async fn client_of(&self, socket: &Socket) -> io::Result<Announced> {
         let is_required = self.listener.proxy_protocol == AcceptProxy::Require;
         let refuse = |why| Err(io::Error::new(io::ErrorKind::InvalidData, why));
@@ -133,8 +138,8 @@ impl Visit {
         }
     }
 
-    /// Waits for what comes before the first request: for `timeout`. Once the listener drains, not much longer for a client that has
-    /// said nothing yet; who is in the middle of something may finish it.
+    /// Waits for one step before the first request, for `timeout` at most. Once the listener drains, a client that has
+    /// sent nothing yet gets only [`FIRST_REQUEST_WHEN_DRAINING`]; one in the middle of a step may finish it.
     async fn within<T>(
         &self,
         socket: &Socket,
@@ -168,7 +173,7 @@ fn plain(socket: Rc<Socket>, is_h2: bool) -> Opened {
     Opened { transport: Transport::new(socket, None), is_h2, proof: Proof::NotAskedFor }
 }
 
-/// Reads until `decide` can tell what it is; all that was read is still to be given back, or used.
+/// Reads until `decide` recognises what was sent. The bytes are returned too: the caller uses them or gives them back.
 async fn read_ahead<T>(socket: &Socket, decide: impl Fn(&[u8]) -> Option<T>) -> io::Result<(Vec<u8>, T)> {
     let mut ahead = Vec::new();
     loop {
@@ -189,7 +194,7 @@ async fn read_ahead<T>(socket: &Socket, decide: impl Fn(&[u8]) -> Option<T>) -> 
     }
 }
 
-/// Whether the client begins with HTTP/2.
+/// Whether the client speaks HTTP/2: it begins with the preface. The bytes are given back to the socket.
 async fn tell(socket: &Socket) -> io::Result<bool> {
     let (ahead, is_h2) = read_ahead(socket, |ahead| {
         let told = ahead.len().min(PREFACE_TOLD);
@@ -212,7 +217,7 @@ async fn handshake(socket: Rc<Socket>, tls: &ServerTls, protocols: Protocols) ->
     let proof = match state.peer_certificates().and_then(|chain| chain.first()) {
         Some(leaf) => {
             let identity = Identity::of(leaf).ok_or_else(|| refuse("the client's certificate cannot be read"))?;
-            // Who resumes with a ticket is not verified again, and the certificate may have ended since.
+            // A client that resumes with a ticket is not verified again, and its certificate may have expired since.
             if identity.has_ended(SystemTime::now()) {
                 return Err(refuse("the client's certificate has expired"));
             }

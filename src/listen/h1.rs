@@ -1,7 +1,7 @@
 //! A client connection that speaks HTTP/1.1 or HTTP/1.0.
 //!
-//! hyper speaks; this file adds what it leaves out: the deadlines (see [`crate::deadlines`]), the end when the listener drains,
-//! and a close that does not destroy an answer the client has not read yet.
+//! hyper speaks the protocol. This file adds what it leaves out: the deadlines (see [`crate::deadlines`]), the end when
+//! the listener drains, and a close that does not destroy a response the client has not read yet.
 
 use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
@@ -24,13 +24,14 @@ use crate::proxy;
 use crate::proxy::body::ResponseBody;
 use crate::proxy::client::{Client, Connection, Proxy};
 
-/// What hyper holds of a request head without looking for it on the heap.
+/// Header fields of a request that hyper holds without an allocation: its own default for `max_headers`.
 const FIELDS_INLINE: usize = 100;
 
-/// A connection without a request for so long is parked: its buffers go, and come back with the next request.
+/// A connection without a request for this long is parked: its buffers are freed, and allocated again for the next
+/// request.
 const PARK_AFTER: Duration = Duration::from_secs(1);
 
-/// Serves until either side closes.
+/// Serves requests until either side closes.
 pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Connection>) {
     let Visit { peer, listener, proxy, registration, .. } = visit;
     let view = proxy.viewer.current();
@@ -45,9 +46,10 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
         let client = Rc::clone(&client);
         move |request| proxy::handle(Rc::clone(&proxy), Rc::clone(&client), request)
     });
-    // Boxed: while it is parked not even the place for it is kept.
+    // Boxed, so that a parked connection does not even keep room for it.
     let mut connection = Box::new(builder.serve_connection(io, service));
-    // Dropped before the connection, which ends what is under way.
+    // Dropped before the connection, whose drop ends the request under way. So the guard still sees whether there is
+    // one.
     let guard = ResetUnlessWhole { socket, client: Rc::clone(&client) };
     let mut course = Course { listener, client_idle, is_draining: false, is_hurried: false, alarm: Alarm::default() };
     let mut is_registered = false;
@@ -79,7 +81,7 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
             result.inspect_err(|error| tracing::debug!(%peer, %error, "client connection ended")).ok();
             if let Some(tunnel) = client.take_tunnel() {
                 let parts = connection.into_parts();
-                // Boxed: most connections never become one, and their tasks need no room for it.
+                // Boxed: most connections never become a tunnel, and their tasks need no room for one.
                 Box::pin(tunnel.run(parts.io, parts.read_buf, &client, |waker| registration.set_waker(waker))).await;
             }
         }
@@ -90,17 +92,18 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
     drop(guard);
 }
 
-/// What follows from polling a connection.
+/// Why polling a connection came to an end.
 enum End {
-    /// hyper is done with it.
+    /// hyper has finished the connection.
     Over(hyper::Result<()>),
-    /// The client let a deadline pass.
+    /// The client was silent until its deadline passed.
     Silent,
-    /// There was no request for a while; or, of one that was parked, there is something to do again.
+    /// An active connection had no request for [`PARK_AFTER`]; a parked one has something to read, or its listener
+    /// drains.
     Idle,
 }
 
-/// A connection's way from request to request.
+/// The state of a connection that outlives its parking.
 struct Course {
     listener: Rc<ListenerState>,
     client_idle: Duration,
@@ -124,7 +127,8 @@ impl Course {
                 return Poll::Ready(End::Over(result));
             }
             if self.listener.is_draining() && !self.is_draining {
-                // hyper would close a connection that has not had its first request, which may be on its way already.
+                // hyper would close a connection that has not had its first request. That request may be on its way
+                // already.
                 if client.is_fresh() {
                     if !std::mem::replace(&mut self.is_hurried, true) {
                         client.deadlines.arm_in(Wait::Client, FIRST_REQUEST_WHEN_DRAINING);
@@ -157,7 +161,7 @@ impl Course {
         }
     }
 
-    /// Waits for the next request with nothing but the socket.
+    /// Waits for the next request of a parked connection, with nothing but the socket.
     fn poll_parked(&mut self, io: &ClientIo, client: &Client, cx: &mut Context<'_>) -> Poll<End> {
         if io.poll_heard(cx).is_ready() || self.listener.is_draining() {
             return Poll::Ready(End::Idle);
@@ -171,7 +175,8 @@ impl Course {
     }
 }
 
-/// Leaves of a connection what is needed to make it again. In a function of its own: across a wait, a future would keep its space.
+/// Reduces a connection to what is needed to make it again. This is a function of its own because a future would keep
+/// room for its variables across every await.
 #[expect(clippy::boxed_local, reason = "the box shall go too")]
 fn take_apart<S>(connection: Box<http1::Connection<ClientIo, S>>) -> (ClientIo, S)
 where
@@ -198,8 +203,8 @@ impl Drop for Parked<'_> {
     }
 }
 
-/// Resets a connection that ends in the middle of an answer, however that comes about: closed in order, an answer without a length would
-/// look whole.
+/// Resets a connection that ends in the middle of a response, for whatever reason. With an orderly close, a response
+/// without a length would look complete.
 struct ResetUnlessWhole {
     socket: Rc<Socket>,
     client: Rc<Client>,
@@ -211,7 +216,8 @@ impl Drop for ResetUnlessWhole {
         if is_answering || self.client.was_cut() {
             self.socket.reset_when_closed();
         }
-        // What nobody came for: it knows the client, and the client knows it.
+        // A tunnel that never started is dropped. It holds the client, and the client holds it: the cycle must be
+        // broken.
         drop(self.client.take_tunnel());
     }
 }
@@ -219,11 +225,11 @@ impl Drop for ResetUnlessWhole {
 fn builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(limits.request_head.max(64 * 1024)).max_header_size(limits.request_head);
-    // Up to its own default hyper keeps the fields on the stack; any other bound makes it allocate for each request.
+    // Up to its own default hyper keeps the fields on the stack. With any other bound it allocates for each request.
     if limits.request_fields != FIELDS_INLINE {
         builder.max_headers(limits.request_fields);
     }
-    // Deadlines are kept outside of hyper, see `Deadlines`.
+    // Deadlines are kept outside of hyper, see [`crate::deadlines`].
     builder.header_read_timeout(None::<Duration>);
     builder
 }

@@ -1,7 +1,8 @@
 //! A client connection that speaks HTTP/2 (RFC 9113): many requests at once, each in a task of its own.
 //!
-//! hyper and h2 speak; this file adds the deadlines of each stream (see [`crate::deadlines`]), the bounds of what a client may
-//! do, and the end when the listener drains: GOAWAY, and every open stream is finished.
+//! hyper and h2 speak the protocol. This file adds the deadlines of each stream (see [`crate::deadlines`]), the bounds
+//! of what a client may do, and the end when the listener drains: the client gets GOAWAY, and every open stream is
+//! finished.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -26,18 +27,18 @@ use crate::deadlines::{Alarm, Wait};
 use crate::proxy;
 use crate::proxy::client::{Client, Connection};
 
-/// Bytes of an answer that wait within hyper for the client to read them, per stream.
+/// Bytes of a response that wait within hyper for the client to read them, per stream.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// How long a client that was told to go may take to acknowledge, when nothing is open any more.
+/// How long a client may take to acknowledge GOAWAY once no stream is open any more.
 const GOING: Duration = Duration::from_secs(5);
 
-/// Serves until either side closes.
+/// Serves requests until either side closes.
 pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Connection>) {
     let Visit { peer, listener, proxy, registration, .. } = visit;
     let view = proxy.viewer.current();
     let Timeouts { request_head, client_write, client_idle, .. } = view.snapshot.timeouts;
-    // The connection's own waits; each stream has a client of its own.
+    // This client stands for the connection's own waits; each stream has a client of its own.
     let client = Rc::new(Client::new(Rc::clone(&connection)));
     let guard = Rc::new(RefCell::new(Guard::new(Instant::now(), view.snapshot.limits.h2_streams)));
     let streams = Streams(Rc::new(Shared {
@@ -66,7 +67,7 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
                 return Poll::Ready(());
             }
             if listener.is_draining() && !std::mem::replace(&mut is_draining, true) {
-                // What was waited for before is void: from now on it has as long as it takes to say goodbye.
+                // An earlier deadline no longer counts: from now on the client has [`GOING`] to acknowledge.
                 client.deadlines.disarm(Wait::Client);
                 client.begin_idling();
                 connection.as_mut().graceful_shutdown();
@@ -83,7 +84,8 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
                 return Poll::Ready(());
             }
             if client.deadlines.expired(Wait::Client) {
-                // Whoever asks for something at this moment gets it, or is told that it was not begun.
+                // A request that the client sends at this moment is still served, or the client is told that it was not
+                // begun.
                 client.deadlines.disarm(Wait::Client);
                 is_draining = true;
                 client.begin_idling();
@@ -101,7 +103,7 @@ fn builder(streams: Streams, limits: &Limits, timeouts: &Timeouts) -> http2::Bui
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams)
         .initial_stream_window_size(limits.h2_window)
-        // As much as all streams together, so that those whose bodies nobody takes do not stop the others.
+        // As large as all stream windows together, so that streams whose bodies are not read do not stop the others.
         .initial_connection_window_size(limits.h2_window.saturating_mul(limits.h2_streams).min(WINDOW_MAX))
         .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(limits.request_head).unwrap_or(u32::MAX))
@@ -110,10 +112,11 @@ fn builder(streams: Streams, limits: &Limits, timeouts: &Timeouts) -> http2::Bui
     builder
 }
 
-/// Largest window (RFC 9113 section 6.9.1).
+/// The largest window that HTTP/2 allows, in bytes (RFC 9113 section 6.9.1).
 const WINDOW_MAX: u32 = (1 << 31) - 1;
 
-/// The streams of one connection: hyper's service and its executor together, so that a stream's task knows whose it is.
+/// The streams of one connection. It is hyper's service and its executor at once, so that the task of a stream knows
+/// its client.
 #[derive(Clone)]
 struct Streams(Rc<Shared>);
 
@@ -123,12 +126,12 @@ struct Shared {
     connections: Rc<Connections>,
     write_timeout: Duration,
     open: Cell<usize>,
-    /// The stream that begins: hyper calls the service, and then hands its future to the executor.
+    /// The client of the stream that begins: hyper calls the service first, and then hands its future to the executor.
     next: RefCell<Option<Rc<Client>>>,
 }
 
 impl Streams {
-    /// A request begins.
+    /// Makes the client of a stream that begins.
     fn begin(&self) -> Rc<Client> {
         let client = Rc::new(Client::of_stream(Rc::clone(&self.0.client.connection), self.0.write_timeout));
         *self.0.next.borrow_mut() = Some(Rc::clone(&client));
@@ -145,23 +148,25 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
     }
 }
 
-/// Runs one stream within its deadlines.
+/// Runs one stream within its deadlines, then its tunnel, if the request became one.
 async fn run(future: impl Future<Output = ()>, client: Rc<Client>, open: Open) {
     let registration = open.0.0.connections.register();
     run_request(future, &client, &open, &registration).await;
     if let Some(tunnel) = client.take_tunnel() {
         tunnel.run_stream(&client, |waker| registration.set_waker(waker)).await;
     }
-    // Whoever else read it ends with the answer, or reads on.
+    // If another task reads the request body, it stops at the end of the response or goes on reading; one turn lets it
+    // decide.
     tokio::task::yield_now().await;
     if let Some(rest) = client.take_rest() {
-        // A reset, even one that means no error, makes some clients forget the answer.
+        // The rest of the body is discarded instead of resetting the stream: some clients forget the response on a
+        // reset, even with NO_ERROR.
         let enough = rest.progress().bytes.get().saturating_add(LINGER_BYTES_MAX as u64);
         tokio::time::timeout(LINGER, poll_fn(|cx| rest.poll_discard(cx, enough))).await.ok();
     }
 }
 
-/// Request and answer, with what they hold.
+/// Runs the request and its response. A client that does not read in time has its stream reset by dropping the future.
 async fn run_request(future: impl Future<Output = ()>, client: &Client, open: &Open, registration: &Registration) {
     let mut future = pin!(future);
     let mut alarm = pin!(Alarm::default());
@@ -187,7 +192,7 @@ async fn run_request(future: impl Future<Output = ()>, client: &Client, open: &O
     .await;
 }
 
-/// Counts a stream until it ends.
+/// Counts a stream as open until it is dropped.
 struct Open(Streams);
 
 impl Open {

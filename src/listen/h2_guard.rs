@@ -1,21 +1,23 @@
-//! What an HTTP/2 client may send besides its requests.
+//! Limits what an HTTP/2 client may send besides its requests.
 //!
 //! h2 bounds what a client makes it *keep*: streams, header lists, tiny DATA frames, streams reset before they are
-//! taken. It does not bound what a client makes it *do*: pings to answer, frames to read and forget, requests to begin
-//! and drop (rapid reset, CVE-2023-44487). [`Guard`] looks at the heads of the frames on their way to h2, steps over
-//! their payloads, and changes nothing. Each kind of frame spends from a token bucket that time and useful frames fill;
-//! who spends more is cut off. None of these frames costs more than a plain request, so the limits can be wide: clients
-//! at work never meet them, a flood does within milliseconds. What is right and wrong in HTTP/2 is for h2 to say.
+//! accepted. It does not bound what a client makes it *do*: pings to acknowledge, frames to read and forget, requests
+//! to begin and drop (rapid reset, CVE-2023-44487). [`Guard`] reads the heads of the frames on their way to h2, steps
+//! over their payloads, and changes nothing. Each kind of frame spends from a token bucket that time and useful frames
+//! fill; a client that spends more is cut off. None of these frames costs more than a plain request, so the limits can
+//! be wide: clients at work never meet them, a flood does within milliseconds. Whether the frames are valid HTTP/2 is
+//! for h2 to decide.
 
 use tokio::time::Instant;
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEAD_BYTES: usize = 9;
 const END_STREAM: u8 = 0x1;
-/// Where fewer streams may be open, resets are limited as if it were this many: RFC 9113, 6.5.2 wants no fewer.
+/// With fewer open streams allowed, resets are limited as if it were this many: RFC 9113 section 6.5.2 advises no
+/// fewer.
 const STREAMS_MIN: u32 = 100;
 
-/// Types of frames (RFC 9113; the last: RFC 9218). Any other means nothing to a server.
+/// Frame types (RFC 9113 section 6; the last one: RFC 9218). Any other type means nothing to a server.
 const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
 const PRIORITY: u8 = 0x2;
@@ -26,38 +28,41 @@ const WINDOW_UPDATE: u8 = 0x8;
 const CONTINUATION: u8 = 0x9;
 const PRIORITY_UPDATE: u8 = 0x10;
 
-/// Why a client is cut off. Each kind has its bucket; the numbers stand in [`LIMITS`].
+/// Why a client is cut off. Each kind has its bucket; the numbers are in [`LIMITS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Abuse {
-    /// Streams that live for a second cannot be reset faster than as many per second as may be open: that is the rate.
-    /// The burst is Go's backlog of reset requests, 4 × the open streams; nghttp2 has 1,000 (33/s), Varnish 100/min,
-    /// nginx 1,000 requests per connection. An answer earns one: half of the streams may be reset at any speed (as with
-    /// Envoy), and clients reset streams that were answered before the request was sent to its end.
+    /// If each stream lives for a second, resets cannot come faster per second than streams may be open: that is the
+    /// rate. The burst is Go's backlog of reset requests, 4 × the open streams; nghttp2 has 1,000 (33/s), Varnish
+    /// 100/min, nginx 1,000 requests per connection. A response earns one: half of the streams may be reset at any
+    /// speed (as with Envoy), and clients reset streams that were answered before the request was sent to its end.
     RapidReset,
-    /// Keep-alive takes a few per minute. Who measures bandwidth pings once per round trip, on a LAN thousands of times
-    /// per second; grpc-go sends a WINDOW_UPDATE before each, to show proxies that it works, so a WINDOW_UPDATE earns
-    /// one. Envoy, Go and nghttp2 bound only the answers that wait to be sent: 1,000, 10,000, 10,000.
+    /// Keep-alive takes a few per minute. A client that measures bandwidth pings once per round trip, on a LAN
+    /// thousands of times per second. grpc-go sends a WINDOW_UPDATE before each, to show proxies that it works, so a
+    /// WINDOW_UPDATE earns one. Envoy, Go and nghttp2 bound only the acknowledgements that wait to be sent: 1,000,
+    /// 10,000, 10,000.
     PingFlood,
-    /// One at the start, an ACK for each of ours, and gRPC's new window sizes, up to ten per second. Each touches every
-    /// open stream. nghttp2 takes 330 oddities per second of all kinds, HAProxy ("glitches") as many as it is told.
+    /// A client sends one at the start, an ACK for each of ours, and gRPC's new window sizes, up to ten per second.
+    /// Each touches every open stream. nghttp2 takes 330 oddities per second of all kinds; HAProxy ("glitches") takes
+    /// as many as it is configured to.
     SettingsFlood,
     /// Firefox begins with a tree of six, Chrome moves a few per request. Envoy permits 100 per stream.
     PriorityFlood,
-    /// At 1 GB/s, two (stream, connection) per DATA frame of 16 KiB are 122,000 per second; Go may send them per 4 KiB.
-    /// Envoy permits 20 per DATA frame sent, which is not seen here, and 2 per stream.
+    /// At 1 GB/s, two updates (stream, connection) per DATA frame of 16 KiB are 122,000 per second; Go may send them
+    /// per 4 KiB. Envoy permits 20 per DATA frame sent, which is not seen here, and 2 per stream.
     WindowUpdateFlood,
-    /// DATA without payload that ends nothing. DATA with payload earns one, as some libraries flush that way. Envoy
-    /// permits one in a row; h2 (since 0.4.16) 100 per connection, but only on open streams.
+    /// DATA without payload that does not end its stream. DATA with payload earns one, as some libraries flush that
+    /// way. Envoy permits one in a row; h2 (since 0.4.16) 100 per connection, but only on open streams.
     EmptyFrames,
     /// 32 × 16 KiB are far more than any head may have. nghttp2 permits 8, h2 1.25 × the largest head.
     ContinuationFlood,
-    /// Also GOAWAY and PUSH_PROMISE, which servers do not need. Chrome can send a made-up type (grease, RFC 8701) with
-    /// each HEADERS and DATA, so these earn some. nginx bounds all bytes by 8 × those of payload and 8 MiB.
+    /// Frames of unknown types, and GOAWAY and PUSH_PROMISE, which servers do not need. Chrome can send a made-up type
+    /// (grease, RFC 8701) with each HEADERS and DATA, so these earn some. nginx bounds all bytes by 8 × those of
+    /// payload and 8 MiB.
     UnknownFrames,
 }
 
-/// For each [`Abuse`], in order: its name; how many frames may come at once, how many per second from then on, how many
-/// more for each stream begun. Those of the first are times the number of streams that may be open.
+/// For each [`Abuse`], in order: its name, how many frames may come at once, how many more per second, and how many
+/// more for each stream begun. The numbers of the first are multiplied by the number of streams that may be open.
 const LIMITS: [(Abuse, &str, f64, f64, f64); 8] = [
     (Abuse::RapidReset, "rapid-reset", 4.0, 1.0, 0.0),
     (Abuse::PingFlood, "ping-flood", 1_000.0, 1_000.0, 1.0),
@@ -70,31 +75,31 @@ const LIMITS: [(Abuse, &str, f64, f64, f64); 8] = [
 ];
 
 impl Abuse {
-    /// For logs and metrics.
+    /// The name for logs and metrics.
     pub(crate) fn name(self) -> &'static str {
         LIMITS[self as usize].1
     }
 }
 
-/// See the module. One per client connection.
+/// Inspects the frames of one client connection; see the module.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Guard {
     stage: Stage,
-    /// Bytes that the stage still lacks.
+    /// Bytes that are still missing to complete the stage.
     missing: usize,
     head: [u8; HEAD_BYTES],
-    /// The highest stream that the client began.
+    /// The highest stream identifier that the client has begun.
     newest: u32,
     buckets: [Bucket; LIMITS.len()],
 }
 
-/// Preface, then Head and Payload in turns. The other two are final.
+/// What is being read. After the preface, head and payload alternate. `Foreign` and `Caught` are final.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Stage {
     Preface,
     Head,
     Payload,
-    /// The connection did not begin as HTTP/2: whatever follows, frames it is not.
+    /// The connection did not begin with the preface, so its bytes are not frames.
     Foreign,
     Caught(Abuse),
 }
@@ -108,7 +113,7 @@ struct Bucket {
 }
 
 impl Guard {
-    /// `streams_max` is how many streams the client may have open at once.
+    /// A guard for a new connection. `streams_max` is how many streams the client may have open at once.
     pub(crate) fn new(now: Instant, streams_max: u32) -> Self {
         let buckets = LIMITS.map(|(abuse, _, burst, per_second, _)| {
             let factor = if abuse == Abuse::RapidReset { f64::from(streams_max.max(STREAMS_MIN)) } else { 1.0 };
@@ -117,7 +122,10 @@ impl Guard {
         Self { stage: Stage::Preface, missing: PREFACE.len(), head: [0; HEAD_BYTES], newest: 0, buckets }
     }
 
-    /// Looks at bytes from the client, in order, from the preface on and cut anywhere. Once caught, always caught.
+    /// Inspects bytes from the client: in order, from the preface on, in parts of any size.
+    ///
+    /// # Errors
+    /// The abuse of which the client was caught. Every later call fails with it too.
     pub(crate) fn inspect(&mut self, bytes: &[u8], now: Instant) -> Result<(), Abuse> {
         let mut rest = bytes;
         loop {
@@ -148,12 +156,13 @@ impl Guard {
         }
     }
 
-    /// A request was answered to its end, so another may be reset.
+    /// A request got its whole response, so the client may reset one more.
     pub(crate) fn answered(&mut self) {
         self.earn(Abuse::RapidReset, 1.0);
     }
 
-    /// Counts the frame whose head is complete; how many bytes of payload follow. Wrong lengths are for h2 to refuse.
+    /// Counts the frame whose head is complete. It returns the number of payload bytes that follow; h2 refuses wrong
+    /// lengths.
     fn judge(&mut self, now: Instant) -> Result<usize, Abuse> {
         let [high, middle, low, kind, flags, id @ ..] = self.head;
         let payload = u32::from_be_bytes([0, high, middle, low]) as usize;
@@ -191,7 +200,8 @@ impl Guard {
 }
 
 impl Bucket {
-    /// Whether there was a token. No more than the burst is ever saved up. Below zero the client is cut off for good.
+    /// Takes a token, and returns whether there was one. No more than `burst` is ever saved up. Below zero the client
+    /// is cut off for good.
     fn take(&mut self, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = self.filled.max(now);
@@ -218,7 +228,7 @@ mod tests {
         Guard { stage: Stage::Head, missing: HEAD_BYTES, ..Guard::new(now, streams_max) }
     }
 
-    /// How many of these frames pass until they are caught as this abuse.
+    /// How many of these frames pass before the guard reports this abuse.
     fn passed(guard: &Guard, frame: &[u8], abuse: Abuse, now: Instant) -> usize {
         let mut guard = guard.clone();
         (0..1_000_000).take_while(|_| guard.inspect(frame, now) != Err(abuse)).count()
@@ -229,7 +239,8 @@ mod tests {
         use Abuse::*;
         let (begin, data, update) = (frame(HEADERS, 4, 1, 9), frame(DATA, 0, 1, 1), frame(WINDOW_UPDATE, 0, 1, 4));
         let with_trailers = [&begin[..], &frame(HEADERS, 5, 1 | 1 << 31, 9)].concat();
-        // What is sent, how many pass at once and how many a second later, and what earns how many more.
+        // The frame that is sent, how many pass at once and how many a second later, which bytes earn more, and how
+        // many more.
         let table = [
             (RapidReset, RST_STREAM, 4, 512, 128, &begin, 0),
             (PingFlood, PING, 8, 1_000, 1_000, &update, 1),
@@ -301,7 +312,7 @@ mod tests {
             seed >> 33
         };
         for _ in 0..5_000 {
-            // Mostly zeros, so that most lengths are short and many frames are met.
+            // Mostly zeros, so that most lengths are short and many frames are complete.
             let bytes: Vec<u8> = (0..2_000).map(|_| if random() % 64 == 0 { random() as u8 } else { 0 }).collect();
             let mut guard = opened(now, 128);
             let _either = guard.inspect(&bytes, now + Duration::from_nanos(random()));
@@ -319,7 +330,8 @@ mod tests {
         let page = [(PRIORITY, 5), (PRIORITY, 5), (PRIORITY_UPDATE, 9), (GREASE, 7), (HEADERS, 30)];
         let page = |stream| page.map(|(kind, payload)| frame(kind, 0x4, stream, payload)).concat();
         let half = |stream| if stream % 4 == 1 { cancelled(stream) } else { request(stream) };
-        // For 10 s: so often per second, so many streams at once, of which each sends this and so many are answered.
+        // Each profile runs for 10 s: ticks per second, streams per tick, the bytes sent on each stream, and how many
+        // get a response.
         type Profile<'a> = (&'a str, u32, u32, &'a dyn Fn(u32) -> Vec<u8>, u32);
         let profiles: [Profile; 11] = [
             ("gRPC, 1 GB/s down, a ping per 32 KiB", 100, 1, &|_| measured.repeat(306), 0),

@@ -1,4 +1,5 @@
-//! Listening sockets: bind once for each worker, accept, keep count.
+//! Client connections: listening sockets, what precedes HTTP, HTTP/1.1 and HTTP/2, and how many connections each worker
+//! has.
 
 mod client_io;
 mod conn;
@@ -25,20 +26,20 @@ use tokio::time::Instant;
 use crate::config::model;
 use tls::ServerTls;
 
-/// How often a draining worker looks whether its connections are gone.
+/// How often a draining worker looks whether its connections have ended.
 const EMPTIED_POLL: std::time::Duration = std::time::Duration::from_millis(10);
 
-/// Client connections of every worker, for spreading them evenly and for the limit over all.
+/// The number of client connections of every worker, for spreading them evenly and for the limit over all workers.
 #[derive(Debug, Clone)]
 pub(crate) struct Loads(Arc<[CachePadded<AtomicUsize>]>);
 
 impl Loads {
-    /// All workers idle.
+    /// Counters for this many workers, all at zero.
     pub(crate) fn new(workers: usize) -> Self {
         Self((0..workers).map(|_| CachePadded::default()).collect())
     }
 
-    /// Connections over all workers.
+    /// Connections of all workers together.
     pub(crate) fn total(&self) -> usize {
         self.0.iter().map(|load| load.load(Relaxed)).sum()
     }
@@ -61,12 +62,13 @@ impl Loads {
     }
 }
 
-/// More by one eighth, and by more than one connection: handing over costs two system calls, a small difference less.
+/// More by one eighth, and by more than one connection. Handing a connection over costs two system calls; a small
+/// difference costs less.
 fn is_clearly_more(own: usize, least: usize) -> bool {
     own > least + (least / 8).max(1)
 }
 
-/// See [`Loads::add`].
+/// Keeps one connection counted until it is dropped; see [`Loads::add`].
 #[derive(Debug)]
 pub(crate) struct LoadGuard {
     loads: Loads,
@@ -79,15 +81,15 @@ impl Drop for LoadGuard {
     }
 }
 
-/// A listener as the control plane describes it to the workers.
+/// The settings of a listener, as the control thread sends them to the workers.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) config: Arc<model::Listener>,
-    /// Its certificates, the same for all workers.
+    /// Its certificates and TLS settings, shared by all workers; `None` for plain text.
     pub(crate) tls: Option<Arc<ServerTls>>,
 }
 
-/// What the connections of one listener need to know of it, on one worker.
+/// What the connections of one listener need to know about it, on one worker.
 #[derive(Debug)]
 pub(crate) struct ListenerState {
     pub(crate) trusted_proxies: Vec<IpNet>,
@@ -95,7 +97,8 @@ pub(crate) struct ListenerState {
     pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) redirect_to_https: Option<u16>,
     pub(crate) proxy_protocol: model::AcceptProxy,
-    /// Since when it has been removed, or the process stops: finish what is under way, then close.
+    /// When it began to drain: it was removed or replaced, or the process stops. Its connections finish what is under
+    /// way, then close.
     pub(crate) draining_since: Rc<Cell<Option<Instant>>>,
 }
 
@@ -112,30 +115,30 @@ impl ListenerState {
         })
     }
 
-    /// Its connections finish what they have.
+    /// Begins to drain: its connections finish what they have. A second call changes nothing.
     pub(crate) fn drain(&self) {
         self.draining_since.set(Some(self.draining_since.get().unwrap_or_else(Instant::now)));
     }
 
-    /// Whether it is going.
+    /// Whether it is draining.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining_since.get().is_some()
     }
 
-    /// Whether this peer may begin with a header of the PROXY protocol.
+    /// Whether a connection of this peer may begin with a PROXY header.
     pub(crate) fn expects_header_of(&self, peer: std::net::IpAddr) -> bool {
         self.proxy_protocol != model::AcceptProxy::Off && self.trusts(peer)
     }
 
-    /// Whether what this peer says of others is believed.
+    /// Whether this peer is one of the `trusted_proxies`, so that what it says about its clients is believed.
     pub(crate) fn trusts(&self, peer: std::net::IpAddr) -> bool {
-        // On a socket of version 6, peers of version 4 come as mapped addresses.
+        // On an IPv6 socket, IPv4 peers appear as mapped addresses.
         let peer = peer.to_canonical();
         self.trusted_proxies.iter().any(|network| network.contains(&peer))
     }
 }
 
-/// The connections of one worker, so that it can wake them all.
+/// The wakers of all connections of one worker, so that it can wake them all.
 #[derive(Debug, Default)]
 pub(crate) struct Connections(RefCell<Slab<Option<Waker>>>);
 
@@ -145,20 +148,20 @@ impl Connections {
         Registration { key: self.0.borrow_mut().insert(None), connections: Rc::clone(self) }
     }
 
-    /// Ready when there is none left, and no socket `accepting` anywhere that could bring one.
+    /// Returns when no connection is left, and no worker has a socket that could bring one (`accepting` counts these).
     pub(crate) async fn emptied(&self, accepting: &AtomicUsize) {
         while accepting.load(Acquire) > 0 || !self.0.borrow().is_empty() {
             tokio::time::sleep(EMPTIED_POLL).await;
         }
     }
 
-    /// Makes every connection look at its listener's state again.
+    /// Wakes every connection, so that it looks at the state of its listener again.
     pub(crate) fn wake_all(&self) {
         self.0.borrow().iter().filter_map(|(_, waker)| waker.as_ref()).for_each(Waker::wake_by_ref);
     }
 }
 
-/// See [`Connections::register`].
+/// Keeps a connection registered until it is dropped; see [`Connections::register`].
 #[derive(Debug)]
 pub(crate) struct Registration {
     key: usize,
@@ -166,12 +169,12 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
-    /// All connections of the worker.
+    /// The list that this registration belongs to.
     pub(crate) fn connections(&self) -> Rc<Connections> {
         Rc::clone(&self.connections)
     }
 
-    /// Notes how to wake this connection.
+    /// Sets the waker of this connection. Until then [`Connections::wake_all`] skips it.
     pub(crate) fn set_waker(&self, waker: &Waker) {
         if let Some(slot) = self.connections.0.borrow_mut().get_mut(self.key) {
             *slot = Some(waker.clone());

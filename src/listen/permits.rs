@@ -1,6 +1,7 @@
-//! Who may hold how many connections.
+//! How many connections a client may hold.
 //!
-//! Touched when a connection is accepted and when it ends, never by a request, and only if `connections_per_address` is set.
+//! The lock is taken when a connection is accepted and when it ends, never by a request, and only if
+//! `connections_per_address` is set.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are left for everything but client connections and those to endpoints.
+/// Descriptors reserved for everything but client connections and connections to endpoints.
 const DESCRIPTORS_RESERVED: u64 = 128;
 
-/// Connections per client network, over all workers.
+/// Connections per client network, counted over all workers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
@@ -34,7 +35,7 @@ impl Peers {
     }
 }
 
-/// An IPv4 address, or an IPv6 /64: whoever has one address of it has all of them.
+/// The network that is counted: an IPv4 address, or an IPv6 /64, because a client usually controls a whole /64.
 fn network_of(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
@@ -42,7 +43,7 @@ fn network_of(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// See [`Peers::admit`].
+/// Keeps one connection counted until it is dropped; see [`Peers::admit`].
 #[derive(Debug)]
 pub(crate) struct Permit {
     peers: Peers,
@@ -61,11 +62,11 @@ impl Drop for Permit {
     }
 }
 
-/// Client connections that the process has descriptors for: each may need one more, to an endpoint. Asks for as many
-/// descriptors as the system allows.
+/// How many client connections the process has descriptors for; each may need a second one, to an endpoint. It raises
+/// the limit to what the system allows.
 pub(crate) fn connections_possible() -> usize {
     let limit = getrlimit(Resource::Nofile);
-    // Refused or not: what counts is what holds afterwards.
+    // It may be refused. What counts is the limit that holds afterwards.
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).ok();
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(descriptors.saturating_sub(DESCRIPTORS_RESERVED) / 2).unwrap_or(usize::MAX).max(1)

@@ -1,4 +1,4 @@
-//! One client connection from its first byte to its last: what comes before HTTP, then HTTP/1.1 or HTTP/2.
+//! One client connection from its first byte to its last: what precedes HTTP, then HTTP/1.1 or HTTP/2.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use crate::net::Stream;
 use crate::net::outbox::Socket;
 use crate::proxy::client::{Arrival, Connection, Proxy};
 
-/// Serves `stream` until either side closes it. `peers` counts whoever a proxy in front says that it speaks for.
+/// Serves `stream` until either side closes it. `peers` counts the clients that PROXY headers name.
 pub(crate) async fn serve(
     stream: Stream,
     peer: SocketAddr,
@@ -21,7 +21,7 @@ pub(crate) async fn serve(
 ) {
     let socket = Socket::new(stream, Rc::clone(&proxy.outbox));
     let mut visit = Visit { peer, is_anonymous: false, listener, proxy, registration };
-    // Boxed, as what follows for HTTP/2: a connection of HTTP/1.1 that waits for its next request shall need little room.
+    // Boxed, as HTTP/2 is below: an HTTP/1.1 connection that waits for its next request should need little room.
     let Some((opened, _permit)) = Box::pin(visit.open(socket, &peers)).await else { return };
     let Opened { transport, is_h2, proof } = opened;
     let listener = &visit.listener;

@@ -13,41 +13,41 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use crate::config::address::Address;
 use crate::net::Stream;
 
-/// Connections the kernel keeps for us until they are accepted, per worker; it may allow fewer (`net.core.somaxconn`).
+/// Connections that the kernel queues until they are accepted, per worker. It may allow fewer (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
-/// Who comes over a Unix socket has no address of its own: it is this machine.
+/// The peer address of a client over a Unix socket: it has none of its own, and runs on this machine.
 const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// A listening socket on its way to the worker that will accept.
+/// A listening socket that is not registered with a runtime: it is on its way to the worker that will accept.
 #[derive(Debug)]
 pub(crate) enum StdListener {
     Tcp(StdTcpListener),
     Unix(StdUnixListener),
 }
 
-/// A connection on its way from one worker to another.
+/// A connection that is not registered with a runtime: it is on its way from one worker to another.
 #[derive(Debug)]
 pub(crate) enum StdStream {
     Tcp(StdTcpStream),
     Unix(StdUnixStream),
 }
 
-/// A listening socket.
+/// A listening socket, registered with the runtime of its worker.
 #[derive(Debug)]
 pub(crate) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-/// Binds one socket per worker to the same address; returns the real address too (port 0 asks for any). For TCP each is one
-/// of its own (`SO_REUSEPORT`), for a Unix socket all are the same.
+/// Binds one socket per worker to the same address, and returns the real address too (port 0 asks for any). For TCP
+/// each worker gets a socket of its own (`SO_REUSEPORT`); for a Unix socket all get copies of one.
 ///
-/// With `exclusive`, fails if anybody else listens there already: with `SO_REUSEPORT` the kernel would silently share the
-/// port with another process of the same user, and half of the connections would go astray.
+/// With `exclusive`, it fails if another socket listens there already. With `SO_REUSEPORT` the kernel would silently
+/// share the port with another process of the same user, which would get half of the connections.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the kernel.
 pub(crate) fn bind(
     address: &Address,
     unix_mode: Option<u32>,
@@ -96,12 +96,12 @@ fn bind_unix(file: &Path, mode: Option<u32>, workers: usize) -> io::Result<Vec<S
     (0..workers).map(|_| listener.try_clone().map(StdListener::Unix)).collect()
 }
 
-/// Says who may connect to a Unix socket: whom this mode lets write to its file. `None` leaves it as it is.
+/// Sets the mode of the file of a Unix socket: whoever may write to the file may connect. `None` leaves it unchanged.
 pub(crate) fn set_mode(file: &Path, mode: Option<u32>) -> io::Result<()> {
     mode.map_or(Ok(()), |mode| fs::set_permissions(file, fs::Permissions::from_mode(mode)))
 }
 
-/// Whoever ended without removing its file does not listen there any more.
+/// Removes the file of a Unix socket if no process listens on it any more: one that crashed leaves its file behind.
 fn remove_if_dead(file: &Path) -> io::Result<()> {
     let Ok(metadata) = fs::symlink_metadata(file) else { return Ok(()) };
     if !metadata.file_type().is_socket() {
@@ -114,12 +114,12 @@ fn remove_if_dead(file: &Path) -> io::Result<()> {
     probe.set_nonblocking(true)?;
     match probe.connect(&SockAddr::unix(file)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(file),
-        // It answers, or is too busy to, or it is not for us to know.
+        // A process accepts, or is too busy to, or we may not know.
         Ok(()) | Err(_) => Err(io::ErrorKind::AddrInUse.into()),
     }
 }
 
-/// Removes the file of a Unix socket that nobody will listen on any more.
+/// Removes the file of a Unix socket on which no listener is left.
 pub(crate) fn remove(address: &Address) {
     if let Address::Unix(file) = address {
         fs::remove_file(file).ok();
@@ -134,7 +134,7 @@ impl Listener {
         }
     }
 
-    /// The next connection, and who it is from.
+    /// The next connection, and the address of its peer.
     pub(crate) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         match self {
             Self::Tcp(listener) => listener.accept().await.map(|(stream, peer)| (Stream::Tcp(stream), peer)),
@@ -142,7 +142,7 @@ impl Listener {
         }
     }
 
-    /// What the kernel has queued already; closes the socket.
+    /// Closes the socket, and returns the connections that the kernel had queued already.
     pub(crate) fn into_rest(self) -> Vec<(StdStream, SocketAddr)> {
         let mut rest = Vec::new();
         match self {

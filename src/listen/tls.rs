@@ -1,8 +1,8 @@
-//! TLS towards clients: certificates by name (SNI, RFC 6066 section 3), replaced on disk without a reload, session tickets that
-//! every worker understands, client certificates.
+//! TLS towards clients: certificates by name (SNI, RFC 6066 section 3), replaced on disk without a reload; session
+//! tickets that every worker understands; client certificates.
 //!
-//! One [`ServerTls`] serves a listener on all workers. What it knows is read from files, by the control plane only, and
-//! swapped whole; a file that makes no sense leaves everything as it was.
+//! One [`ServerTls`] is used by all workers of a listener. Only the control thread reads the files. A new configuration
+//! is swapped in as a whole; files that cannot be used leave everything as it was.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,45 +20,45 @@ use x509_cert::ext::pkix::name::GeneralName;
 use crate::config::model::{CertificateFiles, ClientCa, Protocols, Tls};
 use crate::net::pem::{self, Stamps, Watched};
 
-/// A certificate that ends so soon is warned of.
+/// A certificate that expires this soon is logged as a warning.
 const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// How a listener speaks TLS. Shared by all workers; changed by the control plane only.
+/// The TLS settings of a listener. All workers share it; only the control thread changes it.
 pub(crate) struct ServerTls {
     settings: Tls,
     protocols: Protocols,
-    /// One for all workers and all certificates that come: who has a ticket resumes anywhere (RFC 8446 section 2.2). It draws new
-    /// keys every six hours by itself.
-    /// Drawn anew when `client_ca` changes: what a ticket says of a client's certificate is not verified again.
+    /// The keys of session tickets, one set for all workers and all future certificates: a client can resume on any
+    /// worker (RFC 8446 section 2.2). The ticketer draws new keys every six hours by itself. It is replaced when the
+    /// file of `client_ca` changes, because the client certificate in a ticket is not verified again.
     tickets: Mutex<Arc<dyn ProducesTickets>>,
     config: ArcSwap<ServerConfig>,
     files: Mutex<Files>,
 }
 
-/// What is known of the files.
+/// What is known about the certificate files.
 #[derive(Default)]
 struct Files {
     watched: Watched,
-    /// What serves, in the order of the settings.
+    /// The certificates in use, in the order of the settings.
     certificates: Vec<Certificate>,
-    /// Why the latest ones do not serve.
+    /// Why the latest files are not used, if they are not.
     refused: Option<String>,
 }
 
-/// Until when a certificate holds.
+/// How long a certificate is valid.
 #[derive(Debug, Clone)]
 pub(crate) struct Validity {
-    /// Its file.
+    /// The path of its file.
     pub(crate) file: String,
-    /// When it ends.
+    /// The moment it expires.
     pub(crate) not_after: SystemTime,
 }
 
-/// How long a certificate still holds.
+/// The time until a certificate expires.
 #[derive(Debug, PartialEq, Eq)]
 enum Left {
     Enough,
-    /// So short that somebody should be told.
+    /// So few whole days that the operator should be told.
     Days(u64),
     Nothing,
 }
@@ -73,7 +73,7 @@ impl Validity {
     }
 }
 
-/// A certificate that serves.
+/// A certificate with its key, ready for use.
 #[derive(Clone)]
 struct Certificate {
     validity: Validity,
@@ -90,7 +90,8 @@ impl Certificate {
         Ok(Self { validity: Validity { file: files.cert.display().to_string(), not_after }, leaf, key })
     }
 
-    /// What is in the files now, unless that does not serve, or has ended while this one still holds.
+    /// Reads the files again. It fails if they cannot be used, or if the new certificate has expired while this one is
+    /// still valid.
     fn renewed(&self, files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, String> {
         let (next, now) = (Self::read(files, provider)?, SystemTime::now());
         if next.validity.left(now) == Left::Nothing && self.validity.left(now) != Left::Nothing {
@@ -107,10 +108,10 @@ impl std::fmt::Debug for ServerTls {
 }
 
 impl ServerTls {
-    /// Reads the files.
+    /// Reads the files and builds the configuration.
     ///
     /// # Errors
-    /// The file that does not serve, and why.
+    /// The file that cannot be used, and why.
     pub(crate) fn load(settings: &Tls, protocols: Protocols) -> Result<Self, String> {
         let tickets = new_tickets()?;
         let (seen, provider) = (stamps(settings), Arc::new(aws_lc_rs::default_provider()));
@@ -123,7 +124,7 @@ impl ServerTls {
         Ok(Self { settings, protocols, tickets: Mutex::new(tickets), config, files: Mutex::new(files) })
     }
 
-    /// Whether it is what these settings ask for.
+    /// Whether it was loaded from just these settings.
     pub(crate) fn serves(&self, settings: &Tls, protocols: Protocols) -> bool {
         self.settings == *settings && self.protocols == protocols
     }
@@ -133,12 +134,12 @@ impl ServerTls {
         self.settings.client_ca.is_some()
     }
 
-    /// What the next handshake goes by.
+    /// The configuration for the next handshake.
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         self.config.load_full()
     }
 
-    /// Reads the files again if they have changed; call it a few times a second.
+    /// Reads the files again if they have changed. The control thread calls it a few times a second.
     pub(crate) fn look(&self, listener: &str) {
         let now = stamps(&self.settings);
         let ca = now.last().copied();
@@ -161,7 +162,8 @@ impl ServerTls {
         }
     }
 
-    /// What serves from now on, one by one: a certificate that cannot be renewed does not keep the others from it. And why not.
+    /// Renews each certificate by itself, so that one that cannot be renewed does not hold up the others. Returns those
+    /// in use from now on, and why others were refused.
     fn renewed(&self, before: &[Certificate]) -> (Vec<Certificate>, Vec<String>) {
         let (provider, mut refused) = (aws_lc_rs::default_provider(), Vec::new());
         let renew = |(files, old): (&CertificateFiles, &Certificate)| {
@@ -178,7 +180,7 @@ impl ServerTls {
         Ok(())
     }
 
-    /// The keys of the tickets; with `anew`, others than before from now on.
+    /// The ticketer; with `anew`, a fresh one, so that older tickets no longer resume.
     fn tickets(&self, anew: bool) -> Result<Arc<dyn ProducesTickets>, String> {
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         if anew {
@@ -187,17 +189,17 @@ impl ServerTls {
         Ok(Arc::clone(&tickets))
     }
 
-    /// Warns of what ends soon; call it once a day.
+    /// Logs certificates that expire soon. The control thread calls it once a day.
     pub(crate) fn warn_of_expiry(&self) {
         self.files().warn_of_expiry(SystemTime::now());
     }
 
-    /// Until when the certificates hold that serve.
+    /// The files and expiry times of the certificates in use.
     pub(crate) fn certificates(&self) -> Vec<Validity> {
         self.files().certificates.iter().map(|certificate| certificate.validity.clone()).collect()
     }
 
-    /// Why the files that are there now do not serve, if they do not.
+    /// Why the present files are not used, if they are not.
     pub(crate) fn refused(&self) -> Option<String> {
         self.files().refused.clone()
     }
@@ -267,14 +269,14 @@ fn verifier(
     builder.build().map_err(|error| pem::at(&ca.file, error))
 }
 
-/// Which certificate a client gets.
+/// Chooses the certificate that a client gets.
 #[derive(Debug, Default)]
 struct Names {
-    /// By name, in lower case.
+    /// By host name, in lower case.
     exact: HashMap<String, Vec<Arc<CertifiedKey>>>,
-    /// By what follows the `*.`; it stands for one label (RFC 9525 section 6.3).
+    /// By what follows `*.`; the asterisk matches one label (RFC 9525 section 6.3).
     wildcard: HashMap<String, Vec<Arc<CertifiedKey>>>,
-    /// For all other names, and for clients that give none: those with the names of the first one.
+    /// For all other names, and for clients that send none: the certificates with the names of the first one.
     default: Vec<Arc<CertifiedKey>>,
 }
 
@@ -293,7 +295,7 @@ impl Names {
                 None => self.exact.entry(name),
             };
             let keys = keys.or_default();
-            // The same names with another kind of key: who cannot use the first one gets it.
+            // The same names with another type of key: it is for clients that cannot use the first one.
             is_default |= self.default.first().is_some_and(|first| keys.iter().any(|known| Arc::ptr_eq(known, first)));
             keys.push(Arc::clone(key));
             has_names = true;

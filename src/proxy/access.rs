@@ -1,4 +1,4 @@
-//! What the access log says of a request.
+//! What the access log says about a request.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use crate::fields::X_REQUEST_ID;
 use crate::metrics::Outcome;
 use crate::pool::Pool;
 
-/// What is known when the head has been read. Everything in it is a reference count, not a copy.
+/// What is known once the head has been read. The log runs for every request, so everything here is a counted
+/// reference, not a copy.
 #[derive(Debug)]
 pub(super) struct AccessDraft {
     peer: IpAddr,
@@ -29,7 +30,7 @@ pub(super) struct AccessDraft {
 }
 
 impl AccessDraft {
-    /// Notes a request that has been prepared for the replica.
+    /// Notes a request whose head has been prepared for the replica.
     pub(super) fn new(peer: IpAddr, parts: &Parts) -> Box<Self> {
         let field = |name| parts.headers.get(name).cloned();
         Box::new(Self {
@@ -44,7 +45,7 @@ impl AccessDraft {
         })
     }
 
-    /// Adds how it ended.
+    /// Adds how the request ended.
     #[expect(clippy::too_many_arguments, reason = "each is one column of the log")]
     pub(super) fn finish(
         self: Box<Self>,

@@ -1,4 +1,4 @@
-//! The attempts of one request, until one settles it: the only loop that repeats a request.
+//! The attempts of one request, until one of them settles it. This is the only loop that repeats a request.
 
 use std::rc::Rc;
 
@@ -19,34 +19,41 @@ use crate::link::send::{Upgrade, Wishes};
 use crate::link::waits::Waits;
 use crate::pool::Tried;
 
-/// Points of a failure towards an ejection.
+/// The points that a failure counts towards an ejection.
 const POINTS: u32 = 1;
 
-/// Those of a failure to connect: nothing speaks more clearly.
+/// The points of a failure to connect: it is the clearest sign that an endpoint is down.
 const POINTS_NO_CONNECTION: u32 = 2;
 
-/// A request that no attempt settled.
+/// A request that no attempt has settled.
 #[derive(Debug)]
 pub(super) struct GivenUp {
-    /// Why the last attempt failed, or there was none.
+    /// Why the last attempt failed, or why none was made.
     pub(super) cause: Cause,
-    /// The request's fields, as far as they are still known.
+    /// The header fields of the request, as far as they are still known.
     pub(super) headers: HeaderMap,
 }
 
-/// What is known of the attempts so far.
+/// What is known about the attempts so far.
 #[derive(Default)]
 struct Attempts {
     tried: Tried,
-    /// Attempts that count, see [`Trouble::is_refusal`].
+    /// The attempts that count, see [`Trouble::is_refusal`].
     counted: usize,
-    /// Whether only a connection will do that has not served before: one that had was stale, and others may be.
+    /// Whether only a connection will do that has not carried a request before: a used one was stale, and others may be
+    /// too.
     fresh: bool,
-    /// A response whose status the pool takes for a failure; still better than one of ours.
+    /// A response whose status the pool takes for a failure. It is still better than a response of the proxy.
     unwell: Option<Box<(LinkResponse, Rc<WorkerEndpoint>)>>,
 }
 
 /// Picks an endpoint and sends the request there, until an attempt settles it.
+///
+/// # Errors
+/// The cause of the last failure, and the header fields for the response of the proxy.
+///
+/// # Cancel safety
+/// Dropping the future cancels the attempt; `exchange` still counts it, and closes its books when it is dropped.
 pub(super) async fn settle(
     exchange: &mut Exchange,
     mut request: Request<RequestBody>,
@@ -92,17 +99,17 @@ pub(super) async fn settle(
             Next::Again(request) => request,
             Next::Settled(settled) => return settled,
         };
-        // It must not stand in its own way.
+        // The endpoint's count must not include this request when the next one is picked.
         exchange.release();
         now = ended;
     }
 }
 
-/// What follows an attempt that settled nothing.
+/// What follows an attempt that has settled nothing.
 enum Next {
-    /// Another one.
+    /// Another attempt, with this request.
     Again(Request<RequestBody>),
-    /// There is none.
+    /// No further attempt; this is the result.
     Settled(Result<LinkResponse, Box<GivenUp>>),
 }
 
@@ -125,7 +132,7 @@ impl Attempts {
         self.next(exchange, decision, Cause::UpstreamClosed, back)
     }
 
-    /// There was no response.
+    /// The attempt ended without a response.
     fn failed(&mut self, exchange: &mut Exchange, failed: Failed, now: Instant) -> Next {
         let Failed { why, back, reused } = failed;
         let (cause, is_connect) = (Cause::from(&why), is_connect(&why));
@@ -133,7 +140,7 @@ impl Attempts {
         let decision = self.decide(exchange, trouble, &back, now);
         let is_repeated = decision == Decision::Again;
         self.fresh |= is_repeated && reused;
-        // A reused connection that the endpoint closed meanwhile is the way of keep-alive, not a failure of anybody.
+        // Endpoints close unused connections as part of keep-alive. A reused connection that was closed is no failure.
         let is_stale = is_repeated && reused && matches!(why, LinkError::Closed(_));
         if trouble.blames_endpoint() && !is_stale {
             exchange.endpoint_failed(if is_connect { POINTS_NO_CONNECTION } else { POINTS });
@@ -142,7 +149,8 @@ impl Attempts {
         self.next(exchange, decision, cause, back)
     }
 
-    /// Counts the attempt and decides; a repetition of what an endpoint may have seen is paid from the pool's budget.
+    /// Counts the attempt and decides what follows. A repetition of a request that an endpoint may have seen is paid
+    /// from the pool's retry budget.
     fn decide(&mut self, exchange: &Exchange, trouble: Trouble, back: &Back, now: Instant) -> Decision {
         let (pool, left) = (exchange.pool(), Left::from(back));
         let (method, _, headers) = back.head();
@@ -165,7 +173,8 @@ impl Attempts {
         }
     }
 
-    /// No attempt settled the request: better the replica's own response, if there was one, than one of ours.
+    /// No attempt has settled the request. A response of the replica, if there was one, is better than one of the
+    /// proxy.
     fn give_up(
         &mut self,
         exchange: &mut Exchange,
@@ -179,12 +188,12 @@ impl Attempts {
     }
 }
 
-/// Whether there was not even a connection.
+/// Whether not even a connection was established.
 fn is_connect(why: &LinkError) -> bool {
     matches!(why, LinkError::Refused(_) | LinkError::Tls(_) | LinkError::TimedOut(Phase::Connect))
 }
 
-/// Logs an attempt that came to nothing.
+/// Logs an attempt that failed.
 fn log_failure(exchange: &Exchange, trouble: Trouble, cause: Cause, back: &Back, decision: Decision) {
     let Some(endpoint) = exchange.endpoint() else { return };
     let (method, uri, headers) = back.head();

@@ -1,9 +1,9 @@
-//! An answer's body on its way to the client, and the connection it comes from.
+//! A response body on its way to the client, and the connection it comes from.
 //!
-//! Streamed, never collected. While the client takes the body, this value drives the connection to the endpoint; when the
-//! body is whole the connection goes back to the worker's unused ones, and when the body is dropped before that (the client
-//! left) the connection is closed with it. A body that broke off upstream ends in an error, so that the client's connection is
-//! reset too: a truncated answer is never presented as complete.
+//! The body is streamed, never collected. While the client takes it, this value drives the connection to the endpoint.
+//! When the body is complete, the connection goes back to the worker's unused ones. When the body is dropped earlier
+//! (the client left), the connection is closed with it. A body that broke off upstream ends in an error, so that the
+//! client's connection is reset too: a truncated response is never presented as complete.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -23,7 +23,7 @@ use crate::metrics::Outcome;
 /// The share of the drain time from which on responses are ended that are still under way.
 const ENDING_FROM: f64 = 0.75;
 
-/// See the module.
+/// The body of every response to a client; see the module.
 #[derive(Debug)]
 pub struct ResponseBody {
     kind: Kind,
@@ -32,7 +32,7 @@ pub struct ResponseBody {
 
 #[derive(Debug)]
 enum Kind {
-    /// Made by the proxy, or nothing.
+    /// A body that is in memory: one made by the proxy, or an empty one.
     Local(Bytes),
     Upstream(Box<Streaming>),
 }
@@ -44,16 +44,16 @@ struct Streaming {
     pace: Pace,
 }
 
-/// How long an answer that has begun may stand still.
+/// How long a response that has begun may pause.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
-    /// Between two parts of it.
+    /// The longest pause between two parts of the response.
     pub(super) read_timeout: Duration,
-    /// Whether the client may take its time with the rest of its request meanwhile.
+    /// Whether the client may take its time with the rest of its request meanwhile, as in a call of gRPC.
     pub(super) is_conversation: bool,
 }
 
-/// Whose failure it is that a response broke off.
+/// Who is to blame that a response broke off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Blame {
     Endpoint,
@@ -61,13 +61,13 @@ enum Blame {
     Nobody,
 }
 
-/// The answer broke off. What happened to it was logged where it happened.
+/// The response broke off. The reason was logged where it was found.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer broke off")]
 pub struct Cut;
 
 impl ResponseBody {
-    /// A body that is at hand.
+    /// A body that is in memory.
     pub(super) fn local(bytes: Bytes, turn: Turn) -> Self {
         Self { kind: Kind::Local(bytes), turn }
     }
@@ -81,7 +81,7 @@ impl ResponseBody {
         }
     }
 
-    /// An endpoint's answer; closes the books of `exchange` when it ends, however it ends.
+    /// The response body of an endpoint. It closes the books of `exchange` when it ends, however it ends.
     pub(super) fn upstream(incoming: EndpointBody, exchange: Exchange, pace: Pace, turn: Turn) -> Self {
         let mut streaming = Streaming { incoming, exchange, pace };
         if streaming.incoming.is_end_stream() {
@@ -101,7 +101,7 @@ impl Streaming {
                 }
                 self.exchange.passed_on(frame.data_ref().map_or(0, Bytes::len));
                 self.exchange.client().deadlines.disarm(Wait::Upstream);
-                // hyper asks for nothing more after trailers.
+                // hyper polls no more after trailers.
                 if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.complete();
                 }
@@ -183,7 +183,7 @@ impl Streaming {
         Poll::Ready(Some(Err(Cut)))
     }
 
-    /// The whole answer was passed on.
+    /// The whole response was passed on.
     fn complete(&mut self) {
         self.end_waits();
         self.exchange.answered_whole();

@@ -16,23 +16,23 @@ pub(super) enum Cause {
     MethodNotAllowed,
     /// The request has more fields than `limits.request_fields`.
     HeadTooLarge,
-    /// The client wants a protocol that is not known here.
+    /// The client asks, by extended CONNECT, for a protocol that the proxy does not tunnel.
     UnknownProtocol,
-    /// The replicas speak a protocol that knows no `Upgrade`.
+    /// The replicas speak HTTP/2, which has no `Upgrade`.
     NoUpgrade,
     /// No route fits host and path.
     NoRoute,
     /// The request body is larger than `limits.request_body`.
     BodyTooLarge,
-    /// The client sent no more of its request body in time.
+    /// The client did not send more of its request body in time.
     BodyTimeout,
     /// The pool has no endpoint that may take requests.
     NoEndpoint,
-    /// Every endpoint has as many requests as it may have, and the queue is full or took too long.
+    /// Every endpoint has as many requests as it may have, and the queue is full or the wait took too long.
     Overloaded,
     /// The proxy itself could not open a connection: it has no descriptor or port left.
     OutOfSockets,
-    /// No connection could be opened.
+    /// No connection to the endpoint could be opened.
     ConnectFailed,
     /// A connection was established, but no TLS session over it.
     TlsFailed,
@@ -40,7 +40,7 @@ pub(super) enum Cause {
     ConnectTimeout,
     /// The endpoint closed the connection without a response.
     UpstreamClosed,
-    /// What the endpoint sent is not HTTP.
+    /// The endpoint sent something that is not valid HTTP.
     UpstreamInvalid,
     /// The endpoint did not respond in time.
     UpstreamTimeout,
@@ -68,7 +68,7 @@ impl Cause {
         }
     }
 
-    /// The value of [`ERROR_FIELD`], and the word in logs.
+    /// The value of [`ERROR_FIELD`](super::error::ERROR_FIELD), and the word in logs.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad-request",

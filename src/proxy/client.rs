@@ -1,4 +1,4 @@
-//! Who asks: a client connection, and within it who sends one request after the other.
+//! The client side of a request: a client connection, and within it each sequence of requests.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -22,15 +22,15 @@ use crate::net::outbox::{Outbox, Socket};
 /// What all requests of one worker share.
 #[derive(Debug)]
 pub struct Proxy {
-    /// Number of the worker.
+    /// The number of the worker.
     pub worker: usize,
-    /// The current snapshot, with the worker's connections.
+    /// The worker's view of the current snapshot, with its connections to endpoints.
     pub viewer: Viewer,
-    /// What waits to be sent.
+    /// Messages that wait to be sent together.
     pub(crate) outbox: Rc<Outbox>,
-    /// Where finished requests are logged, if they are.
+    /// The access log, if one is written.
     pub access_log: Option<AccessLog>,
-    /// Counters of all workers.
+    /// The counters of all workers, by number.
     pub cells: Arc<[CachePadded<WorkerCell>]>,
 }
 
@@ -44,38 +44,38 @@ impl Proxy {
 /// What all requests of one client connection share.
 #[derive(Debug)]
 pub struct Connection {
-    /// Address of the client.
+    /// The address of the client. An IPv4-mapped address is given as IPv4.
     pub peer: IpAddr,
     pub(super) forwarding: Forwarding,
     source: SocketAddr,
     socket: Weak<Socket>,
-    /// Every request is sent to this port by `https`.
+    /// If set, every request is redirected to this port by `https`.
     pub(super) redirect_to_https: Option<u16>,
-    /// Since when its listener has been going, if it is.
+    /// When its listener began to drain, if it drains.
     draining_since: Rc<Cell<Option<Instant>>>,
 }
 
-/// How a client came.
+/// What is known about a client when its connection is ready for the first request.
 #[derive(Debug)]
 pub struct Arrival {
-    /// Its address.
+    /// Its address: that of the peer, or the one that a PROXY header named.
     pub peer: SocketAddr,
-    /// Its connection.
+    /// Its socket. The reference is weak, so that the socket closes when it is no longer served.
     pub(crate) socket: Weak<Socket>,
-    /// Whether it is one of the listener's `trusted_proxies`.
+    /// Whether it is one of the listener's `trusted_proxies`, so that its forwarding fields are believed.
     pub trusted: bool,
-    /// Whether it speaks TLS.
+    /// Whether the connection is TLS.
     pub is_tls: bool,
-    /// What it has proven to be.
+    /// The certificate it has presented, if it was asked for one.
     pub proof: Proof,
-    /// Where its listener sends everybody, if it does.
+    /// The port of `https` to which its listener redirects everything, if it does.
     pub redirect_to_https: Option<u16>,
-    /// Since when its listener has been going, if it is.
+    /// When its listener began to drain, if it drains.
     pub draining_since: Rc<Cell<Option<Instant>>>,
 }
 
 impl Connection {
-    /// Takes note of a client.
+    /// Prepares what is the same for all requests of the connection.
     pub fn new(arrival: Arrival) -> Rc<Self> {
         let Arrival { peer: source, socket, trusted, is_tls, proof, redirect_to_https, draining_since } = arrival;
         let peer = source.ip().to_canonical();
@@ -83,8 +83,8 @@ impl Connection {
         Rc::new(Self { peer, forwarding, source, socket, redirect_to_https, draining_since })
     }
 
-    /// Where the connection comes from; and both ends of it, as far as it has any: over a Unix socket only somebody in front can
-    /// have named the first.
+    /// The client's address, and both ends of the connection where known. A Unix socket has none; only a PROXY header
+    /// can name the client.
     pub(super) fn addresses(&self) -> (SocketAddr, Option<(SocketAddr, SocketAddr)>) {
         let unspecified: IpAddr = match self.source {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -96,29 +96,30 @@ impl Connection {
     }
 }
 
-/// Who sends one request after the other: a connection of HTTP/1, or one stream of HTTP/2.
+/// A client that sends one request after the other: a connection of HTTP/1, or one stream of HTTP/2.
 #[derive(Debug)]
 pub struct Client {
-    /// The connection.
+    /// The connection that carries the requests. The streams of one HTTP/2 connection share it.
     pub connection: Rc<Connection>,
-    /// Until when each wait may last.
+    /// The deadlines of its waits.
     pub deadlines: Rc<Deadlines>,
-    /// How far the body of the latest request got; tells at the end whether the client may still be sending.
+    /// How far the body of the latest request has come. At the end it tells whether the client may still be sending.
     upload: RefCell<Option<Rc<Progress>>>,
     pub(super) is_busy: Cell<bool>,
-    /// When the last answer ended.
+    /// When the last response ended; `None` while none has.
     pub(super) idle_since: Cell<Option<Instant>>,
-    /// Whether the latest answer broke off.
+    /// Whether the latest response broke off.
     pub(super) was_cut: Cell<bool>,
-    /// Whether the latest request was answered whole.
+    /// Whether the latest request got a whole response.
     pub(super) was_answered: Cell<bool>,
-    /// Whether what is awaited of the client is the rest of a head.
+    /// Whether the client has sent the beginning of a head and still owes the rest.
     pub(super) in_head: Cell<bool>,
-    /// For a stream, how long the client may take to read each part of the answer; who has a socket of its own sees it there.
+    /// For a stream, how long the client may take to read each part of the response. For a connection, the socket shows
+    /// whether the client reads.
     read_within: Option<Duration>,
-    /// For a stream, the body of its request: who is answered early may go on sending.
+    /// For a stream, the body of its request: a client that gets an early response may go on sending.
     rest: RefCell<Option<Rc<Upload>>>,
-    /// What follows the answer that is being sent.
+    /// The tunnel that follows the response being sent, if one does.
     tunnel: RefCell<Option<Box<Tunnel>>>,
 }
 
@@ -140,7 +141,7 @@ impl Client {
         }
     }
 
-    /// One of nobody in particular.
+    /// A client for tests.
     #[cfg(test)]
     pub(super) fn test() -> Self {
         Self::new(Connection::new(Arrival {
@@ -154,17 +155,17 @@ impl Client {
         }))
     }
 
-    /// A stream of a connection, whose client must read each part of the answer within `read_within`.
+    /// A stream of a connection. Its client must read each part of the response within `read_within`.
     pub fn of_stream(connection: Rc<Connection>, read_within: Duration) -> Self {
         Self { read_within: Some(read_within), ..Self::new(connection) }
     }
 
-    /// Whether the latest request was answered whole.
+    /// Whether the latest request got a whole response.
     pub fn was_answered(&self) -> bool {
         self.was_answered.get()
     }
 
-    /// A request has come, with this body if it has one.
+    /// A request has begun, with this body if it has one.
     pub(super) fn begin_upload(&self, upload: Option<&Rc<Upload>>) {
         *self.upload.borrow_mut() = upload.map(|upload| Rc::clone(upload.progress()));
         if self.read_within.is_some() {
@@ -172,12 +173,13 @@ impl Client {
         }
     }
 
-    /// Says whether a request is being served.
+    /// Sets whether a request is being served.
     pub fn set_busy(&self, is_busy: bool) {
         self.is_busy.set(is_busy);
     }
 
-    /// What the client of a stream is still sending although it has been answered, unless somebody still wants it.
+    /// The rest of the request body, if the client of a stream is still sending it after its response and no other
+    /// reader is left.
     pub(crate) fn take_rest(&self) -> Option<Rc<Upload>> {
         let rest = self.rest.take()?;
         (self.was_answered() && self.may_still_send() && Rc::strong_count(&rest) == 1).then_some(rest)
@@ -187,78 +189,78 @@ impl Client {
         *self.tunnel.borrow_mut() = Some(Box::new(tunnel));
     }
 
-    /// What follows when HTTP has ended, if anything does.
+    /// Takes the tunnel that follows when HTTP has ended, if there is one.
     pub fn take_tunnel(&self) -> Option<Box<Tunnel>> {
         self.tunnel.take()
     }
 
-    /// A part of an answer goes to the client.
+    /// A part of a response goes to the client: for a stream, its deadline begins.
     pub(super) fn part_begins(&self) {
         if let Some(within) = self.read_within {
             self.deadlines.arm_in(Wait::ClientWrite, within);
         }
     }
 
-    /// The client has read it.
+    /// The client has read that part.
     pub(super) fn part_ended(&self) {
         if self.read_within.is_some() {
             self.deadlines.disarm(Wait::ClientWrite);
         }
     }
 
-    /// Whether a request is being served; otherwise the client's next one is awaited.
+    /// Whether a request is being served. Otherwise the next one is awaited.
     pub fn is_busy(&self) -> bool {
         self.is_busy.get()
     }
 
-    /// Whether there was no request yet.
+    /// Whether there has been no request yet.
     pub fn is_fresh(&self) -> bool {
         !self.is_busy.get() && self.idle_since.get().is_none()
     }
 
-    /// Notes whether what is awaited of the client is the rest of a head; returns whether it was.
+    /// Sets whether the rest of a head is awaited, and returns whether it was before.
     pub fn set_in_head(&self, in_head: bool) -> bool {
         self.in_head.replace(in_head)
     }
 
-    /// Whether it is in the middle of a head.
+    /// Whether the rest of a head is awaited.
     pub fn is_in_head(&self) -> bool {
         self.in_head.get()
     }
 
-    /// The next request is awaited from now on.
+    /// The wait for the next request begins now.
     pub fn begin_idling(&self) {
         self.idle_since.set(Some(Instant::now()));
     }
 
-    /// From when on the client's next request is awaited.
+    /// When the wait for the next request began; now, if no response has ended yet.
     pub fn idle_since(&self) -> Instant {
         self.idle_since.get().unwrap_or_else(Instant::now)
     }
 
-    /// The answer broke off: the connection must not end as if it were whole.
+    /// The response broke off: the connection must not end as if it were complete.
     pub fn cut(&self) {
         self.was_cut.set(true);
     }
 
-    /// Whether the latest answer broke off.
+    /// Whether the latest response broke off.
     pub fn was_cut(&self) -> bool {
         self.was_cut.get()
     }
 
-    /// Since when its listener has been going, if it is.
+    /// When its listener began to drain, if it drains.
     pub fn draining_since(&self) -> Option<Instant> {
         self.connection.draining_since.get()
     }
 
-    /// Whether the client is in the middle of a request: the latest one was answered before its body had arrived whole, or its head
-    /// was refused.
+    /// Whether the client is in the middle of a request: the latest one got its response before its body had arrived
+    /// whole, or its head was refused.
     pub fn may_still_send(&self) -> bool {
         self.in_head.get() || self.upload.borrow().as_ref().is_some_and(|progress| !progress.ended.get())
     }
 }
 
-/// Marks a client as busy until it is dropped; travels with the request and its answer.
+/// Marks a client as busy until it is dropped. It travels with the request and its response.
 #[derive(Debug)]
 pub(crate) struct Turn(Rc<Client>);
 
@@ -266,9 +268,10 @@ impl Turn {
     pub(super) fn begin(client: &Rc<Client>) -> Self {
         client.is_busy.set(true);
         client.in_head.set(false);
-        // Whoever ends the turn without an exchange sets it.
+        // If the turn ends without an exchange, dropping it sets the time.
         client.idle_since.set(None);
-        // What the request before waited for, if it ended while something was still under way, is nobody's concern any more.
+        // The request before may have ended while some wait was still under way. Its deadlines mean nothing to this
+        // one.
         for wait in [Wait::Client, Wait::RequestBody, Wait::Upstream, Wait::Request, Wait::Drain, Wait::Park] {
             client.deadlines.disarm(wait);
         }

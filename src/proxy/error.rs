@@ -1,6 +1,6 @@
 //! Every response that the proxy makes itself.
 //!
-//! Each of them carries `x-unstick-error: <name>`, so that nobody mistakes it for the application's own.
+//! Each of them carries `x-unstick-error: <name>`, so that it cannot be mistaken for a response of the application.
 
 use bytes::Bytes;
 use http::header::{
@@ -16,7 +16,8 @@ use super::grpc::{self, GRPC_MESSAGE, GRPC_STATUS};
 /// The header field that names the cause.
 pub(crate) const ERROR_FIELD: HeaderName = HeaderName::from_static("x-unstick-error");
 
-/// Builds the response: in the words of gRPC for a call, as JSON if the client asks for it, as text otherwise.
+/// Builds the response for `cause`: as gRPC status for a call of gRPC, as JSON if the client asks for it, as text
+/// otherwise.
 pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, turn: Turn) -> Response<ResponseBody> {
     turn.client().was_answered.set(true);
     if grpc::is_call(request_headers) {
@@ -29,7 +30,7 @@ pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, turn: Turn) -> R
         .get(ACCEPT)
         .and_then(|accept| accept.to_str().ok())
         .is_some_and(|accept| accept.contains("application/json") || accept.contains("+json"));
-    // Names and sentences are our own and hold nothing that JSON would have to escape.
+    // Names and sentences are our own, and contain nothing that JSON would have to escape.
     let (content_type, body) = if wants_json {
         let body = format!("{{\"error\":\"{}\",\"message\":\"{}\"}}\n", cause.name(), cause.explanation());
         ("application/json", body)
@@ -62,13 +63,13 @@ fn close_after(cause: Cause, headers: &mut HeaderMap) {
     }
 }
 
-/// Tells a gRPC client what went wrong: the status stands in the head, which is all there is ("Trailers-Only").
+/// Tells a gRPC client what went wrong. The status is in the head, and nothing follows ("Trailers-Only").
 pub(super) fn grpc_response(cause: Cause, turn: Turn) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::local(Bytes::new(), turn));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(GRPC_STATUS, HeaderValue::from_static(grpc_status(cause)));
-    // Our sentences hold nothing that would have to be escaped.
+    // Our sentences contain nothing that would have to be escaped.
     headers.insert(GRPC_MESSAGE, HeaderValue::from_static(cause.explanation()));
     response
 }

@@ -1,7 +1,7 @@
-//! The books of one request: opened when its head is read, closed exactly once, however it ends.
+//! The books of one request. They are opened when its head has been read, and closed exactly once, however it ends.
 //!
-//! An [`Exchange`] travels with the request: first inside the future that attempts it, then inside the answer's body. Dropping
-//! it unfinished means that the client left.
+//! An [`Exchange`] travels with the request: first inside the future that makes the attempts, then inside the response
+//! body. Dropping it unfinished means that the client left.
 
 use std::rc::Rc;
 
@@ -21,7 +21,7 @@ use crate::pool::pick::Acquired;
 /// and noticed: a process that stops gives up when all of it has passed, and then says that something was cut.
 pub(super) const ENDED_BY: f64 = 0.95;
 
-/// See the module.
+/// The books of one request; see the module.
 #[derive(Debug)]
 pub(super) struct Exchange {
     proxy: Rc<Proxy>,
@@ -79,7 +79,7 @@ impl Exchange {
         &self.view.snapshot.pools[self.pool]
     }
 
-    /// Notes an attempt on the member of the pool that [`Pool::acquire`] has counted it on; the one before is over.
+    /// Begins an attempt on the endpoint that [`Pool::acquire`] has picked and counted. The attempt before has ended.
     pub(super) fn attempt_on(&mut self, acquired: Acquired<'_>) -> Rc<WorkerEndpoint> {
         let endpoint = Rc::clone(&self.view.endpoints[self.pool][acquired.index()]);
         endpoint.cell().attempts.add(1);
@@ -91,7 +91,8 @@ impl Exchange {
         endpoint
     }
 
-    /// Returns to an answer that `endpoint` gave before another attempt was made.
+    /// Returns to the response that `endpoint` gave before another attempt was made, and counts the request there
+    /// again.
     pub(super) fn back_to(&mut self, endpoint: Rc<WorkerEndpoint>) {
         self.in_flight = Some(InFlight::begin(endpoint));
     }
@@ -101,7 +102,7 @@ impl Exchange {
         &self.pool().shared.cells[self.proxy.worker]
     }
 
-    /// Where the request is being tried.
+    /// The endpoint of the present attempt.
     pub(super) fn endpoint(&self) -> Option<&Rc<WorkerEndpoint>> {
         self.in_flight.as_ref().map(InFlight::endpoint)
     }
@@ -110,7 +111,7 @@ impl Exchange {
         self.attempts
     }
 
-    /// The endpoint gave a whole answer, which is a success unless the pool takes its status for a failure.
+    /// The endpoint sent a whole response. That is a success unless the pool takes its status for a failure.
     pub(super) fn answered_whole(&self) {
         let is_unwell = self.pool().retry.on_status.contains(&self.status.as_u16());
         if let Some(endpoint) = self.endpoint()
@@ -120,7 +121,7 @@ impl Exchange {
         }
     }
 
-    /// Counts a failure of the endpoint; `points` is its weight.
+    /// Counts a failure of the endpoint; `points` is its weight towards an ejection.
     pub(super) fn endpoint_failed(&self, points: u32) {
         let Some(endpoint) = self.endpoint() else { return };
         endpoint.cell().failures.add(1);
@@ -130,30 +131,30 @@ impl Exchange {
         }
     }
 
-    /// Notes what the client is told.
+    /// Notes the status that the client gets.
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = status;
     }
 
-    /// Notes bytes of the answer's body.
+    /// Counts bytes of the response body.
     pub(super) fn passed_on(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }
 
-    /// Since when the endpoint or the client's listener has been going, if one of them is.
+    /// When the endpoint or the client's listener began to drain, if one of them drains; the earlier time counts.
     pub(super) fn draining_since(&self) -> Option<Instant> {
         let endpoint_s = self.endpoint().and_then(|endpoint| endpoint.draining_since());
         endpoint_s.into_iter().chain(self.client.draining_since()).min()
     }
 
-    /// Says in the log that an answer was ended because its endpoint or listener is going.
+    /// Logs that a response was ended because its endpoint or listener drains.
     pub(super) fn log_drained(&self) {
         let Some(endpoint) = self.endpoint() else { return };
         let (pool, address, bytes) = (&endpoint.endpoint.pool, &endpoint.endpoint.address, self.bytes);
         tracing::info!(%pool, endpoint = %address, bytes, "response ended: the time to drain is over");
     }
 
-    /// Says in the log that an answer broke off after its head.
+    /// Logs that a response broke off after its head.
     pub(super) fn log_cut(&self, why: &dyn std::fmt::Display) {
         let Some(endpoint) = self.endpoint() else { return };
         tracing::warn!(
@@ -165,12 +166,12 @@ impl Exchange {
         );
     }
 
-    /// Closes the books on a whole answer; returns the time.
+    /// Closes the books after a whole response, and returns the time.
     pub(super) fn finish_answered(&mut self) -> Instant {
         self.finish(Outcome::Answered(self.status.as_u16()))
     }
 
-    /// Closes the books, once; returns the time.
+    /// Closes the books, and returns the time. A second call only notes the client's state again.
     pub(super) fn finish(&mut self, outcome: Outcome) -> Instant {
         let now = Instant::now();
         self.client.idle_since.set(Some(now));
@@ -192,14 +193,14 @@ impl Exchange {
         now
     }
 
-    /// Gives the connection back to the endpoint it belongs to.
+    /// Gives the connection back to its endpoint.
     pub(super) fn checkin(&self, connection: Box<UpstreamConnection>, now: Instant) {
         if let Some(endpoint) = self.endpoint() {
             endpoint.checkin(connection, now);
         }
     }
 
-    /// The endpoint has done its part.
+    /// The endpoint no longer works on this request, so it is no longer counted there.
     pub(super) fn release(&mut self) {
         self.in_flight = None;
     }

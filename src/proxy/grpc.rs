@@ -1,4 +1,4 @@
-//! What gRPC wants of a proxy beyond HTTP/2: deadlines, and errors in its own words.
+//! What gRPC needs from a proxy beyond HTTP/2: deadlines, and errors as gRPC status.
 //!
 //! Source: "gRPC over HTTP2" (PROTOCOL-HTTP2.md) and "HTTP to gRPC Status Code Mapping" of the gRPC project.
 
@@ -10,24 +10,24 @@ pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status"
 pub(super) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// Digits of a timeout at most.
+/// The most digits that `grpc-timeout` may have.
 const TIMEOUT_DIGITS_MAX: usize = 8;
 
-/// A request that is a call.
+/// A request that is a call of gRPC.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
-    /// How long it may take as a whole, if its client says so.
+    /// How long the whole call may take, if the client says so.
     pub(super) timeout: Option<Duration>,
 }
 
 impl Call {
-    /// `None` if it is none.
+    /// The call that these header fields belong to, if it is one.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         is_call(headers).then(|| Self { timeout: timeout(headers) })
     }
 }
 
-/// Whether a request is a call: its content type is `application/grpc`, with or without the kind of its messages.
+/// Whether a request is a call: its content type is `application/grpc`, with or without a subtype for its messages.
 pub(super) fn is_call(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let rest = content_type.and_then(|value| value.strip_prefix(b"application/grpc"));

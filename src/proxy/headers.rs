@@ -1,8 +1,9 @@
-//! What happens to header fields on their way through.
+//! What happens to header fields on their way through the proxy.
 //!
-//! Hop-by-hop fields end here (RFC 9110 section 7.6.1). Towards the replica the request gets `Via`, `X-Forwarded-For`,
-//! `X-Forwarded-Proto`, `X-Forwarded-Host`, `Forwarded` (RFC 7239) and `X-Request-Id`. What the client wrote into these is
-//! replaced, unless it is one of the listener's `trusted_proxies`: then the lists are appended to and the rest is kept.
+//! Hop-by-hop fields end here (RFC 9110 section 7.6.1). The request to the replica gets `Via`, `X-Forwarded-For`,
+//! `X-Forwarded-Proto`, `X-Forwarded-Host`, `Forwarded` (RFC 7239) and `X-Request-Id`. What the client wrote into the
+//! forwarding fields is replaced, unless the client is one of the listener's `trusted_proxies`: then the lists are
+//! appended to, and the rest is kept. A usable `X-Request-Id` is kept from any client.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -19,22 +20,23 @@ use super::target::Host;
 use crate::fields::{self, KEEP_ALIVE, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::pool::idle::keep_alive_timeout;
 
-/// Longest `X-Request-Id` that is believed.
+/// The longest `X-Request-Id` that is kept, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// What is the same for all requests of a client connection, as ready-made field values.
+/// What is the same for all requests of a client connection, as ready-made field values: the hot path only clones them.
 #[derive(Debug)]
 pub(super) struct Forwarding {
     /// Whether the peer is one of the listener's `trusted_proxies`.
     pub trusted: bool,
-    /// Whether the listener asks its clients for certificates: then nobody else may say who a client is.
+    /// Whether the listener asks its clients for certificates. Then not even a trusted proxy may name the client by
+    /// header field.
     verifies: bool,
     peer: HeaderValue,
     proto: HeaderValue,
     identity: Option<Identity>,
     /// `for=...;proto=http;host=` without the host.
     forwarded_prefix: String,
-    /// The last host and its whole `Forwarded` element: clients rarely change it within a connection.
+    /// The last host and its whole `Forwarded` element: a client rarely changes its host within a connection.
     last: RefCell<Option<(HeaderValue, HeaderValue)>>,
 }
 
@@ -62,14 +64,15 @@ impl Forwarding {
             return element.clone();
         }
         let mut text = self.forwarded_prefix.clone();
-        // More than a token must be quoted (RFC 7239 section 4); a host holds neither quotes nor backslashes.
+        // A value that is not a token must be quoted (RFC 7239 section 4). A host contains neither quotes nor
+        // backslashes.
         match host.to_str() {
             Ok(host) if host.bytes().all(is_token_byte) => text.push_str(host),
             Ok(host) => write!(text, "\"{host}\"").unwrap_or_default(),
             Err(_) => {}
         }
         let element = own_text(text);
-        // A clone would pin the buffer that the request was read into for as long as the connection lasts.
+        // A clone would keep the whole read buffer of the request in memory for as long as the connection lasts.
         *last = HeaderValue::from_bytes(host.as_bytes()).ok().map(|host| (host, element.clone()));
         element
     }
@@ -80,12 +83,12 @@ fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// A field value from text that was made here, of visible ASCII only.
+/// A field value from text of visible ASCII that was made here.
 fn own_text(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
-/// Turns the client's header fields into those the replica gets.
+/// Turns the header fields of the client into those for the replica.
 pub(super) fn prepare_request(
     headers: &mut HeaderMap,
     seen: Seen,
@@ -96,7 +99,7 @@ pub(super) fn prepare_request(
     let trailers_welcome = seen.te && headers.get_all(TE).iter().any(|te| has_token(te, "trailers"));
     seen.strip(headers);
     if seen.expect {
-        // hyper answers it as soon as the body is wanted.
+        // hyper sends 100 (Continue) as soon as the body is wanted.
         headers.remove(EXPECT);
     }
     if trailers_welcome {
@@ -139,7 +142,7 @@ pub(super) fn prepare_request(
     }
 }
 
-/// An HTTP/2 client may send its cookies in several fields; HTTP/1.1 knows one (RFC 9113 section 8.2.3).
+/// An HTTP/2 client may send its cookies in several fields; HTTP/1.1 allows one (RFC 9113 section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let any_repeated = headers.len() > headers.keys_len();
     if !any_repeated || headers.get_all(COOKIE).iter().nth(1).is_none() {
@@ -151,7 +154,8 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Turns the replica's header fields into those the client gets; returns how long the replica keeps the connection, if it says.
+/// Turns the header fields of the replica into those for the client. It returns how long the replica keeps an unused
+/// connection, if the replica says so.
 pub(crate) fn prepare_response(headers: &mut HeaderMap) -> Option<Duration> {
     let seen = Seen::of(headers);
     let keep_alive = if seen.others { headers.get(KEEP_ALIVE) } else { None };
@@ -160,8 +164,8 @@ pub(crate) fn prepare_response(headers: &mut HeaderMap) -> Option<Duration> {
     timeout
 }
 
-/// Which of the fields that mean something here a message has, found in one pass: most have few, and looking up each would cost more
-/// than the rest of the work on the head.
+/// Which of the fields that mean something here are in a message. They are found in one pass: most messages have few,
+/// and looking up each would cost more than the rest of the work on the head.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Seen {
     connection: bool,
@@ -170,9 +174,9 @@ pub(super) struct Seen {
     pub(super) upgrade: bool,
     /// Any of [`fields::OTHER_HOP_BY_HOP`].
     others: bool,
-    /// What nobody may make up.
+    /// Fields that name the client, see [`fields::is_identity`].
     identity: bool,
-    /// What only a trusted proxy may say, besides those fields that are replaced anyway.
+    /// Fields that only a trusted proxy may set, besides those that are replaced anyway.
     forwarding: bool,
     pub(super) content_type: bool,
     request_id: bool,
@@ -215,7 +219,8 @@ impl Seen {
     }
 }
 
-/// Removes `Connection` and the fields that it names, except those that say where the message is for and where it ends.
+/// Removes `Connection` and the fields that it names, except `Host` and `Content-Length`, which say where the message
+/// goes and where it ends.
 fn strip_nominated(headers: &mut HeaderMap) {
     let is_plain = |value: &HeaderValue| {
         let value = value.as_bytes();
@@ -237,12 +242,12 @@ fn strip_nominated(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a list has this element, whatever its case.
+/// Whether a comma-separated list has this element, regardless of case.
 pub(super) fn has_token(list: &HeaderValue, token: &str) -> bool {
     list.as_bytes().split(|&b| b == b',').any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// 128 random bits in hexadecimal. Not a secret: it only has to be different every time.
+/// 128 random bits in hexadecimal. It is not a secret; it only has to differ every time.
 fn request_id() -> HeaderValue {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let bits = fastrand::u128(..).to_be_bytes();

@@ -1,6 +1,7 @@
-//! One request: route, prepare, attempt until settled, answer.
+//! One request: route it, prepare it, make attempts until it is settled, respond.
 //!
-//! Knows nothing of TOML, listeners or threads. [`handle`] is the service that hyper calls for each request.
+//! This room knows nothing of TOML, listening sockets or threads. [`handle`] is the service that hyper calls for each
+//! request.
 
 mod access;
 mod attempts;
@@ -49,7 +50,10 @@ pub use identity::{Identity, Proof};
 use target::Host;
 use upgrade::Wanted;
 
-/// Serves one request. Never fails: what goes wrong becomes an answer.
+/// Serves one request. It never fails: what goes wrong becomes a response, see `error`.
+///
+/// # Cancel safety
+/// Dropping the future means that the client left: the attempt is cancelled, and the books are closed.
 pub async fn handle(
     proxy: Rc<Proxy>,
     client: Rc<Client>,
@@ -80,12 +84,12 @@ pub async fn handle(
     }
     let call = if seen.content_type { grpc::Call::of(&parts.headers) } else { None };
     let upgrade = if wanted.is_some() { Upgrade::Wanted } else { Upgrade::Unwanted };
-    // What the client's connection left there is nothing to the endpoint's.
+    // The extensions belong to the client's connection; the endpoint's must not see them.
     parts.extensions.clear();
     let settled = settle(&mut exchange, Request::from_parts(parts, body), call, upgrade).await;
     client.deadlines.disarm(Wait::Request);
     if let Some(timeout) = call.and_then(|call| call.timeout) {
-        // That of a call goes on to its end.
+        // The deadline of a call covers its response too.
         client.deadlines.arm(Wait::Request, started + timeout);
     }
     let response = match settled {
@@ -106,7 +110,7 @@ pub async fn handle(
     })
 }
 
-/// The bounds of a request body.
+/// The bounds of a request body, from the config.
 fn bounds(view: &View) -> Bounds {
     let Snapshot { limits, timeouts, .. } = &*view.snapshot;
     let bytes_max = limits.request_body.unwrap_or(u64::MAX);
@@ -131,7 +135,10 @@ fn prepare(
     }
 }
 
-/// Finds the host and the pool.
+/// Finds the host and the index of the pool.
+///
+/// # Errors
+/// Why the request is refused.
 fn route(parts: &mut Parts, body: &RequestBody, view: &View) -> Result<(Host, usize), Cause> {
     let host = target::take_target(parts)?;
     if parts.headers.len() > view.snapshot.limits.request_fields {
@@ -140,14 +147,14 @@ fn route(parts: &mut Parts, body: &RequestBody, view: &View) -> Result<(Host, us
     let host_text = host.as_ref().and_then(|host| host.value.to_str().ok()).unwrap_or_default();
     let pool = view.snapshot.routes.find(host_text, parts.uri.path()).ok_or(Cause::NoRoute)?;
     let length = http_body::Body::size_hint(body);
-    // Whatever has a length was not framed by a transfer coding.
+    // A body with a length was not framed by a transfer coding.
     if length.exact().is_none() && !framing::is_plainly_chunked(&parts.headers) {
         return Err(Cause::UnknownCoding);
     }
     if view.snapshot.limits.request_body.is_some_and(|most| length.lower() > most) {
         return Err(Cause::BodyTooLarge);
     }
-    // Only an HTTP/1.0 client may leave the host out; the replica's HTTP/1.1 needs one.
+    // Only an HTTP/1.0 client may leave out the host. The replica is sent HTTP/1.1, which needs one.
     let host = host.unwrap_or_else(|| {
         let first = view.snapshot.pools[pool].members.first();
         let value = first.and_then(|first| HeaderValue::try_from(address::host_field(&first.backend)).ok());
@@ -156,7 +163,7 @@ fn route(parts: &mut Parts, body: &RequestBody, view: &View) -> Result<(Host, us
     Ok((host, pool))
 }
 
-/// Turns an endpoint's response into the client's; that of a call is a conversation, in which either side may be silent.
+/// Turns an endpoint's response into the client's. A call is a conversation: either side may be silent for long.
 fn pass_on(
     mut exchange: Exchange,
     mut response: Response<EndpointBody>,
@@ -172,7 +179,7 @@ fn pass_on(
     let read_timeout = if is_call { timeouts.tunnel_idle } else { timeouts.response_body };
     let pace = Pace { read_timeout, is_conversation: is_call };
     let mut response = response.map(|incoming| ResponseBody::upstream(incoming, exchange, pace, turn));
-    // hyper writes the version its client speaks, whatever the endpoint spoke.
+    // hyper writes the version that its client speaks, whatever the endpoint spoke.
     *response.version_mut() = Version::HTTP_11;
     response
 }

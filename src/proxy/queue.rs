@@ -12,10 +12,17 @@ use crate::deadlines::{Deadlines, Wait};
 use crate::pool::pick::Acquired;
 use crate::pool::{Pool, Tried};
 
-/// Who waits looks again after this time even if no request has ended: room appears also when an endpoint becomes healthy.
+/// How often a waiting request looks for room even if no request has ended: room also appears when an endpoint becomes
+/// healthy.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Waits, if the pool has a queue and a place in it, until an endpoint has counted the request.
+/// Waits until an endpoint has room and has counted the request.
+///
+/// # Errors
+/// No endpoint may take requests, the queue is full, or the wait took too long.
+///
+/// # Cancel safety
+/// Dropping the future gives up the place in the queue.
 pub(super) async fn wait<'p>(
     pool: &'p Pool,
     tried: &Tried,
@@ -28,10 +35,10 @@ pub(super) async fn wait<'p>(
     let queue = &pool.shared.queue;
     let Some(place) = queue.enter(pool.queue.size) else { return Err(Cause::Overloaded) };
     let ends = now + pool.queue.timeout;
-    // Whoever comes while others wait lets them go first.
+    // A request that comes while others wait lets them go first.
     let mut is_my_turn = queue.waiting() == 1;
     let mut turn = pin!(place.turn());
-    // From here on no end of a request is missed, so one between the look and the wait is seen.
+    // From here on every end of a request is noticed, also one between the look and the wait.
     turn.as_mut().enable();
     let result = loop {
         if is_my_turn && let Some(acquired) = pool.acquire_in_turn(tried) {
@@ -50,7 +57,7 @@ pub(super) async fn wait<'p>(
         })
         .await;
         if was_called {
-            // Who was called and finds nothing stands at the end again; who only looked keeps the place.
+            // A waiter that was woken and found no room goes to the back; one that only polled keeps its place.
             turn.set(place.turn());
             turn.as_mut().enable();
         }
@@ -61,7 +68,7 @@ pub(super) async fn wait<'p>(
         is_my_turn = true;
     };
     drop(place);
-    // Several ends may have woken only one.
+    // Several requests may have ended but woken only one waiter, so the next one is woken.
     queue.freed();
     deadlines.disarm(Wait::Upstream);
     result

@@ -1,4 +1,4 @@
-//! From plain text to TLS.
+//! Redirects from plain text to TLS.
 
 use bytes::Bytes;
 use http::header::{HOST, HeaderValue, LOCATION};
@@ -9,10 +9,10 @@ use super::body::ResponseBody;
 use super::client::Turn;
 use super::exchange::Exchange;
 
-/// The port that a URL with `https` need not name.
+/// The port that a URL of `https` may leave out.
 const HTTPS: u16 = 443;
 
-/// Sends a client to the same place by `https`, with the same method and body (RFC 9110 section 15.4.9).
+/// Redirects a client to the same URL by `https`, with the same method and body (308, RFC 9110 section 15.4.9).
 pub(super) fn to_https(mut exchange: Exchange, parts: &Parts, port: u16, turn: Turn) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::local(Bytes::new(), turn));
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -28,9 +28,9 @@ pub(super) fn to_https(mut exchange: Exchange, parts: &Parts, port: u16, turn: T
     response
 }
 
-/// `None` if there is no host to go to.
+/// The URL to go to; `None` without a host.
 fn location(host: &str, port: u16, target: &Uri) -> Option<HeaderValue> {
-    // What follows the last colon is the port, unless it is part of an IPv6 address.
+    // The part after the last colon is the port, unless it is the end of an IPv6 address.
     let name = match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => name,
         _ => host,

@@ -1,8 +1,9 @@
-//! Whether a failed attempt is followed by another one: a pure decision over what is known of the failure.
+//! Whether a failed attempt is followed by another one: a pure decision from what is known about the failure.
 //!
-//! The rule (RFC 9110 section 9.2.2): a request of which provably nothing was written may always be sent again; one that may
-//! have reached a replica only if doing it twice does no harm, by its method or because the application knows its
-//! `Idempotency-Key` again. Never after the answer was passed on: such failures do not come here.
+//! The rule (RFC 9110 section 9.2.2): a request of which provably nothing was written may always be sent again. One
+//! that may have reached a replica may be sent again only if doing it twice does no harm: its method is idempotent, or
+//! the application recognises its `Idempotency-Key`. A response that was passed on is never repeated: such failures do
+//! not come here.
 
 use http::Method;
 
@@ -14,18 +15,18 @@ use crate::link::error::Back;
 pub(crate) enum Trouble {
     /// There was no response.
     Unanswered(Cause),
-    /// There was one whose status the pool takes for a failure.
+    /// There was a response whose status the pool takes for a failure.
     Unwell,
 }
 
 impl Trouble {
-    /// Whether there was nobody to connect to: that costs neither time nor anybody's work, so it counts as an attempt only when
-    /// there is no other endpoint to go to.
+    /// Whether the endpoint accepted no connection. That costs little time and no replica any work, so it counts as an
+    /// attempt only when no other endpoint is left.
     pub(crate) fn is_refusal(self) -> bool {
         self == Self::Unanswered(Cause::ConnectFailed)
     }
 
-    /// Whether another endpoint may do better.
+    /// Whether the endpoint is to blame, so that another one may do better.
     pub(crate) fn blames_endpoint(self) -> bool {
         match self {
             Self::Unanswered(cause) => blames_endpoint(cause),
@@ -34,7 +35,7 @@ impl Trouble {
     }
 }
 
-/// What is left of the request, see [`Back`].
+/// What is left of the request: [`Back`] without the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Left {
     /// All of it, and no endpoint has seen any of it.
@@ -66,34 +67,34 @@ impl From<&Back> for Left {
     }
 }
 
-/// Whether an application knows a repetition of the request again.
+/// Whether the application can recognise a repetition of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Key {
-    /// It bears an `Idempotency-Key`.
+    /// The request bears an `Idempotency-Key`.
     Borne,
-    /// It bears none.
+    /// The request bears none.
     None,
 }
 
 /// How often a request was tried.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Count {
-    /// Attempts that count, see [`Trouble::is_refusal`].
+    /// The attempts that count, see [`Trouble::is_refusal`].
     pub(crate) made: usize,
-    /// Attempts that a request may have.
+    /// The most attempts that a request may have.
     pub(crate) most: usize,
 }
 
-/// What to do after an attempt that settled nothing.
+/// What to do after an attempt that has settled nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// Try again.
     Again,
-    /// Respond with the failure's cause.
+    /// Give up, and respond with the cause of the failure.
     GiveUp,
 }
 
-/// Decides what follows an attempt.
+/// Decides what follows an attempt. The retry budget is checked by the caller.
 pub(crate) fn decide(trouble: Trouble, left: Left, method: &Method, key: Key, count: Count) -> Decision {
     let is_permitted = match left {
         Left::Unsent => true,
@@ -107,7 +108,7 @@ pub(crate) fn decide(trouble: Trouble, left: Left, method: &Method, key: Key, co
     }
 }
 
-/// Whether it was the endpoint that failed.
+/// Whether the endpoint is to blame for this cause.
 fn blames_endpoint(cause: Cause) -> bool {
     match cause {
         Cause::ConnectFailed
@@ -199,7 +200,7 @@ mod tests {
     }
 
     proptest! {
-        /// What must not be done twice is not, whatever happened; and nothing is tried for ever.
+        /// Whatever happened, a request that must not be done twice is not repeated, and no request is tried for ever.
         #[test]
         fn no_repetition_does_harm(
             trouble in any_trouble(),

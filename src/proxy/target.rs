@@ -1,4 +1,4 @@
-//! Where a request is for: its target and its host.
+//! Where a request goes: its target and its host.
 
 use http::header::{HOST, HeaderValue};
 use http::request::Parts;
@@ -11,14 +11,14 @@ use super::cause::Cause;
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) value: HeaderValue,
-    /// Whether the `Host` field says so already.
+    /// Whether the header field `Host` has this value already.
     pub(super) is_field: bool,
 }
 
 /// Checks what hyper does not, finds the host, and brings the target into origin form.
 ///
-/// The host is that of an absolute-form target, else the `Host` field (RFC 9112 section 3.2.2). It is `None` only for
-/// HTTP/1.0 clients that sent none.
+/// The host is that of an absolute-form target, else that of the `Host` field (RFC 9112 section 3.2.2). It is `None`
+/// only for HTTP/1.0 clients that sent none.
 ///
 /// # Errors
 /// The cause of a 400 or 405.
@@ -30,7 +30,7 @@ pub(super) fn take_target(parts: &mut Parts) -> Result<Option<Host>, Cause> {
         return take_h2_target(parts).map(|value| Some(Host { value, is_field: false }));
     }
     let host = parts.headers.get(HOST).cloned();
-    // Looking for a second value costs as much as the first look-up: only where some field has several.
+    // Looking for a second value costs as much as the first look-up, so it is done only if some field has several.
     let any_repeated = parts.headers.len() > parts.headers.keys_len();
     if any_repeated && parts.headers.get_all(HOST).iter().nth(1).is_some() {
         return Err(Cause::BadRequest("the request has more than one Host field"));
@@ -54,8 +54,8 @@ pub(super) fn take_target(parts: &mut Parts) -> Result<Option<Host>, Cause> {
     Ok(Some(Host { value, is_field: false }))
 }
 
-/// The same for HTTP/2, which names the host in `:authority`; a `Host` field must say the same, or stand for it (RFC 9113
-/// section 8.3.1).
+/// The same for HTTP/2, which names the host in `:authority`. A `Host` field must name the same host, or replaces a
+/// missing `:authority` (RFC 9113 section 8.3.1).
 fn take_h2_target(parts: &mut Parts) -> Result<HeaderValue, Cause> {
     let mut fields = parts.headers.get_all(HOST).iter();
     let (field, more) = (fields.next(), fields.next());
@@ -80,7 +80,7 @@ fn take_h2_target(parts: &mut Parts) -> Result<HeaderValue, Cause> {
     Ok(host)
 }
 
-/// `uri-host [":" port]` of RFC 3986, loosely: nothing that ends a host in a URL, a list or a quoted string.
+/// `uri-host [":" port]` of RFC 3986, loosely: it admits no byte that ends a host in a URL, a list or a quoted string.
 fn is_host(host: &[u8]) -> bool {
     host.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(b))
 }

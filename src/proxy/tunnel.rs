@@ -1,8 +1,8 @@
-//! Bytes in both directions, of whatever protocol was agreed upon.
+//! A tunnel: bytes in both directions, of whatever protocol was agreed upon.
 //!
-//! A tunnel counts as a request under way on its endpoint. It has its own deadlines (`timeouts.tunnel_idle`,
-//! `timeouts.tunnel`); when its endpoint or listener goes, it is ended at a time of its own within the drain window, a
-//! WebSocket with code 1001 in both directions.
+//! A tunnel counts as a request under way on its endpoint. It has deadlines of its own (`timeouts.tunnel_idle`,
+//! `timeouts.tunnel`). When its endpoint or listener drains, it is ended at a random time within the drain window; a
+//! WebSocket is closed with code 1001 in both directions.
 
 use std::future::poll_fn;
 use std::io;
@@ -22,13 +22,13 @@ use super::websocket::{self, Frames};
 use crate::deadlines::{Alarm, Wait};
 use crate::link::record::UpstreamIo;
 
-/// Bytes moved at once.
+/// Bytes that are moved at once.
 const CHUNK: usize = 16 * 1024;
 
-/// Chunks moved before other tasks have their turn.
+/// Chunks that are moved before other tasks have their turn.
 const CHUNKS_IN_A_ROW: usize = 16;
 
-/// How long both sides may take to say goodbye.
+/// How long both sides may take to close after a close frame was sent.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// The share of the drain time in which both sides may say goodbye, at most [`GOODBYE`].
@@ -37,12 +37,12 @@ const GOODBYE_SHARE: f64 = 0.1;
 /// The share of the drain time over which the ends of tunnels are spread; what follows is left for their goodbyes.
 const WINDOW: f64 = ENDED_BY - GOODBYE_SHARE;
 
-/// A client and an endpoint that speak another protocol than HTTP from now on.
+/// A client and an endpoint that no longer speak HTTP with each other.
 #[derive(Debug)]
 pub struct Tunnel {
     pub(super) exchange: Exchange,
     pub(super) upstream: UpstreamIo,
-    /// What the endpoint has said in it already.
+    /// What the endpoint has sent in the new protocol already.
     pub(super) ahead: Bytes,
     /// The client's side, if it is a stream of HTTP/2.
     pub(super) stream: Option<OnUpgrade>,
@@ -50,7 +50,7 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Runs over a stream of HTTP/2 until either side ends it.
+    /// Runs over a stream of HTTP/2 until either side ends it. `register` is given the waker of the task.
     pub async fn run_stream(mut self, client: &Rc<Client>, register: impl FnMut(&Waker)) {
         let Some(stream) = self.stream.take() else { return };
         match stream.await {
@@ -59,7 +59,11 @@ impl Tunnel {
         }
     }
 
-    /// Runs over `io`, of which `ahead` was read already, until either side ends it.
+    /// Runs over `io` until either side ends it. `ahead` was read from `io` already. `register` is given the waker of
+    /// the task.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes both connections.
     pub async fn run(
         self,
         io: impl Read + Write + Unpin,
@@ -96,7 +100,7 @@ impl Tunnel {
                     Poll::Pending => {}
                 }
                 if pipes.is_ending && pipes.up.has_closed() && pipes.has_said_all() {
-                    // The client has said goodbye too.
+                    // The client has sent its close frame too.
                     return Poll::Ready("closed");
                 }
                 if is_websocket && pipes.has_half_ended() && !std::mem::replace(&mut pipes.is_ending, true) {
@@ -138,34 +142,34 @@ impl Tunnel {
     }
 }
 
-/// Both directions.
+/// Both directions of a tunnel.
 struct Pipes<C> {
     client: C,
     upstream: UpstreamIo,
     down: Pipe,
     up: Pipe,
-    /// Whether both sides are being told goodbye.
+    /// Whether a close frame is being sent to both sides.
     is_ending: bool,
 }
 
 impl<C: Read + Write + Unpin> Pipes<C> {
-    /// Bytes moved so far.
+    /// Bytes moved in both directions so far.
     fn moved(&self) -> u64 {
         self.down.moved.wrapping_add(self.up.moved)
     }
 
-    /// Whether one side has left and the other has been told, or both have said that they will.
+    /// Whether one side has left and the other was told, or both have sent a close frame.
     fn has_half_ended(&self) -> bool {
         let has_left = self.down.stage == Stage::Shut || self.up.stage == Stage::Shut;
         has_left || (self.down.has_closed() && self.up.has_closed())
     }
 
-    /// Whether nothing waits to be written.
+    /// Whether everything that was read has been written.
     fn has_said_all(&self) -> bool {
         self.down.pending.is_empty() && self.up.pending.is_empty()
     }
 
-    /// What is under way is finished, and then each side is told goodbye.
+    /// Frames under way are finished, and then each side is sent a close frame.
     fn begin_ending(&mut self) {
         self.is_ending = true;
         self.down.goodbye = Some(websocket::close());
@@ -180,16 +184,16 @@ impl<C: Read + Write + Unpin> Pipes<C> {
     }
 }
 
-/// One direction.
+/// One direction of a tunnel.
 struct Pipe {
-    /// What was read and not written yet.
+    /// What was read but not written yet.
     pending: Bytes,
     frames: Option<Frames>,
-    /// To be written when the frame under way is whole; nothing of the other side follows.
+    /// A close frame, to be written when the frame under way is complete. Nothing from the other side follows it.
     goodbye: Option<Vec<u8>>,
-    /// How far it has come to its end.
+    /// How far this direction has come to its end.
     stage: Stage,
-    /// The wait for whoever is written to.
+    /// The wait for the side that is written to.
     wait: Wait,
     moved: u64,
 }
@@ -197,11 +201,11 @@ struct Pipe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Open,
-    /// Goodbye was said: what the other side still sends is not passed on.
+    /// A close frame was written; what the other side still sends is not passed on.
     Leaving,
-    /// The other side has ended.
+    /// The side that is read has ended.
     Ended,
-    /// And so has this one.
+    /// The end was passed on to the side that is written to.
     Shut,
 }
 
@@ -260,7 +264,7 @@ impl Pipe {
         Poll::Pending
     }
 
-    /// Whoever is written to must take it in time.
+    /// Arms or disarms the deadline of the side that is written to, according to the result of a write.
     fn watch<T>(&self, polled: Poll<io::Result<T>>, client: &Client, patience: Duration) -> Poll<io::Result<T>> {
         match polled {
             Poll::Ready(_) => client.deadlines.disarm(self.wait),
@@ -275,7 +279,7 @@ impl Pipe {
         self.frames.as_ref().is_some_and(Frames::has_closed)
     }
 
-    /// Takes in what was read; nothing means that the other side has ended.
+    /// Takes in what was read. No bytes mean that the other side has ended.
     fn take(&mut self, bytes: &[u8]) {
         self.moved = self.moved.wrapping_add(bytes.len() as u64);
         if bytes.is_empty() {
@@ -294,7 +298,7 @@ impl Pipe {
                 self.pending = Bytes::copy_from_slice(&bytes[..rest]);
                 if self.stage == Stage::Leaving || frames.is_between() {
                     self.say_goodbye();
-                    // What follows is not passed on, but may be the other side's own goodbye.
+                    // The rest is not passed on, but it may contain the close frame of the other side.
                     self.frames.iter_mut().for_each(|frames| frames.pass(&bytes[rest..]));
                 }
                 return;
@@ -303,7 +307,7 @@ impl Pipe {
         self.pending = Bytes::copy_from_slice(&bytes[..passes]);
     }
 
-    /// Says goodbye after what is pending, if there is one to say.
+    /// Appends the close frame to what is pending, if one is due.
     fn say_goodbye(&mut self) {
         if let Some(goodbye) = self.goodbye.take() {
             self.pending = [&self.pending[..], &goodbye].concat().into();

@@ -1,7 +1,7 @@
 //! Another protocol in place of HTTP: `Upgrade` of HTTP/1.1 (RFC 9110 section 7.8), and WebSockets over HTTP/2 (RFC 8441).
 //!
-//! The request goes to an endpoint as any other one, and as `Upgrade` in any case: replicas speak HTTP/1.1. If the endpoint
-//! agrees, the client is told so, and when hyper has sent that, the [`Tunnel`] takes over both connections.
+//! The request goes to an endpoint like any other, always as an `Upgrade` of HTTP/1.1. If the endpoint agrees, the
+//! client is told so, and once hyper has sent that, the [`Tunnel`] takes over both connections.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
@@ -23,22 +23,23 @@ use crate::link::response::EndpointBody;
 
 const WEBSOCKET: &str = "websocket";
 
-/// What a WebSocket server appends to the key it proves to have seen (RFC 6455 section 1.3).
+/// What a WebSocket server appends to the key to prove that it has read it (RFC 6455 section 1.3).
 const KEY_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Another protocol that a client asks for.
+/// The protocol that a client asks for in place of HTTP.
 #[derive(Debug)]
 pub(super) struct Wanted {
     protocol: HeaderValue,
-    /// For a stream of HTTP/2: how to get at it, and what the endpoint must answer to the key that was made up for it.
+    /// For a stream of HTTP/2: how to get at it, and the `Sec-WebSocket-Accept` that the endpoint must send for the key
+    /// that was made up here.
     stream: Option<(OnUpgrade, HeaderValue)>,
 }
 
 impl Wanted {
-    /// What this request asks for; a stream of HTTP/2 is turned into what HTTP/1.1 would say.
+    /// The protocol that this request asks for, if any. A request over HTTP/2 is turned into what HTTP/1.1 would say.
     ///
     /// # Errors
-    /// When it is not known here.
+    /// The protocol is not one that can be tunnelled from HTTP/2.
     pub(super) fn of<B: http_body::Body>(request: &mut Request<B>, seen: Seen) -> Result<Option<Box<Self>>, Cause> {
         if request.version() == Version::HTTP_2 {
             return Self::of_stream(request);
@@ -75,13 +76,13 @@ impl Wanted {
         Ok(Some(Box::new(Self { protocol: HeaderValue::from_static(WEBSOCKET), stream })))
     }
 
-    /// Whether the client would take this status for an agreement, which only 101 of the endpoint is: that of an extended CONNECT
-    /// takes any 2xx for one (RFC 8441 section 5).
+    /// Whether the client would mistake this status for success. Endpoints accept with 101 only; a client of extended
+    /// CONNECT reads any 2xx as acceptance (RFC 8441 section 5).
     pub(super) fn is_misled_by(&self, status: StatusCode) -> bool {
         self.stream.is_some() && status.is_success()
     }
 
-    /// Says so to the endpoint.
+    /// Asks the endpoint for the protocol.
     pub(super) fn ask(&self, headers: &mut HeaderMap) {
         headers.remove(TE);
         self.announce(headers);
@@ -92,7 +93,7 @@ impl Wanted {
         headers.insert(UPGRADE, self.protocol.clone());
     }
 
-    /// Whether the endpoint agrees to just this.
+    /// Whether the endpoint agrees to exactly this protocol.
     fn is_granted(&self, headers: &HeaderMap) -> bool {
         let protocol = headers.get(UPGRADE).map(HeaderValue::as_bytes);
         let is_right = protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case(self.protocol.as_bytes()));
@@ -100,8 +101,8 @@ impl Wanted {
     }
 }
 
-/// Whether a client may have this protocol in place of HTTP. Not another version of HTTP, nor TLS: the replica would take requests from
-/// within the tunnel that nobody has routed, checked or limited.
+/// Whether a client may have this protocol in place of HTTP. Other versions of HTTP and TLS are excluded: the replica
+/// would accept requests from within the tunnel that were not routed, checked or limited here.
 fn is_tunnelled(protocol: &[u8]) -> bool {
     let name = protocol.split(|&byte| byte == b'/').next().unwrap_or_default();
     let is_token = !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(byte));
@@ -109,13 +110,13 @@ fn is_tunnelled(protocol: &[u8]) -> bool {
     is_token && !is_http
 }
 
-/// Whether several protocols are asked for.
+/// Whether the request asks for several protocols.
 fn has_more(headers: &HeaderMap) -> bool {
     let mut fields = headers.get_all(UPGRADE).iter();
     fields.next().is_some_and(|field| field.as_bytes().contains(&b',')) || fields.next().is_some()
 }
 
-/// Tells the client that the endpoint agrees, and leaves the tunnel for when that has been sent.
+/// Tells the client that the endpoint agrees. The tunnel is left for when that has been sent.
 pub(super) fn accept(
     mut exchange: Exchange,
     response: Response<EndpointBody>,
@@ -131,7 +132,7 @@ pub(super) fn accept(
     headers::prepare_response(response.headers_mut());
     let is_websocket = wanted.is_websocket();
     if wanted.stream.is_some() {
-        // RFC 8441 section 5: there is nothing to switch to.
+        // RFC 8441 section 5: over HTTP/2 there is no switch, and acceptance is a 200.
         *response.status_mut() = StatusCode::OK;
         response.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
         response.headers_mut().remove(HeaderName::from_static("content-length"));
@@ -144,7 +145,7 @@ pub(super) fn accept(
     response
 }
 
-/// The endpoint's answer to the wish makes no sense.
+/// The endpoint's response to the upgrade is not acceptable: it counts as a failure of the endpoint.
 pub(super) fn refuse(mut exchange: Exchange, turn: Turn) -> Response<ResponseBody> {
     let answer = super::error::answer(Cause::UpstreamInvalid, &HeaderMap::new(), turn);
     exchange.endpoint_failed(1);

@@ -1,12 +1,12 @@
-//! As much of WebSocket (RFC 6455 section 5) as it takes to end a connection between two frames and not within one.
+//! As much of WebSocket (RFC 6455 section 5) as it takes to end a connection between two frames, not within one.
 
-/// Longest head of a frame: two bytes, eight of length, four of mask.
+/// The longest head of a frame: two bytes, eight of length, four of mask.
 const HEAD_BYTES_MAX: usize = 14;
 
-/// The server goes away, or is shutting down (RFC 6455 section 7.4.1).
+/// The status code of a server that goes down (RFC 6455 section 7.4.1).
 const GOING_AWAY: u16 = 1001;
 
-/// First byte of a close frame: the last of its message, opcode 8.
+/// The first byte of a close frame: FIN, opcode 8.
 const CLOSE: u8 = 0x88;
 const OPCODE: u8 = 0x0f;
 
@@ -14,15 +14,15 @@ const OPCODE: u8 = 0x0f;
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     head: [u8; HEAD_BYTES_MAX],
-    /// Bytes of the head that are there.
+    /// Bytes of the head that have arrived.
     held: usize,
-    /// Bytes of the payload that are still to come.
+    /// Bytes of the payload that are still missing.
     payload: u64,
     has_closed: bool,
 }
 
 impl Frames {
-    /// Whether a close frame has begun: none follows it.
+    /// Whether a close frame has begun. No frame follows it.
     pub(super) fn has_closed(&self) -> bool {
         self.has_closed
     }
@@ -32,7 +32,7 @@ impl Frames {
         self.held == 0 && self.payload == 0
     }
 
-    /// Takes in bytes up to the end of the frame that they are in, or begin; returns how many.
+    /// Takes in bytes up to the end of the present frame, or of the next one if none is under way. It returns how many.
     fn take_frame(&mut self, bytes: &[u8]) -> usize {
         let mut taken = 0;
         while self.payload == 0 {
@@ -54,20 +54,20 @@ impl Frames {
         taken + usize::try_from(rest).unwrap_or(usize::MAX)
     }
 
-    /// Takes in bytes that pass.
+    /// Takes in bytes that are passed on.
     pub(super) fn pass(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             bytes = &bytes[self.take_frame(bytes)..];
         }
     }
 
-    /// Takes in as many bytes as belong to the frame that is under way; returns how many.
+    /// Takes in the bytes that belong to the frame under way, and returns how many.
     pub(super) fn pass_rest(&mut self, bytes: &[u8]) -> usize {
         if self.is_between() { 0 } else { self.take_frame(bytes) }
     }
 }
 
-/// Bytes of payload, if the head is whole.
+/// The number of payload bytes, if the head is complete.
 fn payload_of(head: &[u8]) -> Option<u64> {
     let second = *head.get(1)?;
     let (extended, mask) = (usize::from(second & 0x7f), if second & 0x80 != 0 { 4 } else { 0 });
@@ -104,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    /// A frame with so many bytes of payload.
+    /// A frame with this many bytes of payload.
     fn frame(length: usize, is_masked: bool) -> Vec<u8> {
         let mask = if is_masked { 0x80 } else { 0 };
         let mut bytes = vec![0x82];
@@ -124,7 +124,7 @@ mod tests {
     }
 
     proptest! {
-        /// Wherever a stream is cut, it is between two frames just where one ends.
+        /// Wherever a stream is cut, the cut is between two frames exactly if a frame ends there.
         #[test]
         fn frames_end_where_they_end(
             frames in prop::collection::vec((0usize..70_000, any::<bool>()), 1..5),
