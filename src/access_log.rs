@@ -1,7 +1,7 @@
 //! The access log: one line for each finished request, on stdout or in a file.
 //!
-//! A thread of its own writes behind a bounded queue, so that a full disk never delays a request: a line that finds the queue
-//! full is dropped and counted.
+//! A separate thread writes the lines. A bounded queue leads to it, so a full disk never delays a request: when the
+//! queue is full, a line is dropped and counted.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -26,53 +26,53 @@ use crate::config::model::{self, AccessLogFormat, AccessLogTarget};
 pub struct AccessRecord {
     /// When it ended.
     pub finished: SystemTime,
-    /// The client.
+    /// The address of the client.
     pub peer: IpAddr,
-    /// Its method.
+    /// The method of the request.
     pub method: Method,
     /// Path and query; `None` for `OPTIONS *`.
     pub target: Option<PathAndQuery>,
-    /// The client's HTTP version.
+    /// The HTTP version that the client speaks.
     pub version: Version,
-    /// `Host` as the replica got it.
+    /// `Host` as the replica received it.
     pub host: Option<HeaderValue>,
-    /// `X-Request-Id` as the replica got it.
+    /// `X-Request-Id` as the replica received it.
     pub request_id: Option<HeaderValue>,
-    /// `User-Agent`.
+    /// The `User-Agent` field of the request.
     pub user_agent: Option<HeaderValue>,
-    /// `Referer`.
+    /// The `Referer` field of the request.
     pub referer: Option<HeaderValue>,
     /// The pool it was routed to.
     pub pool: Arc<str>,
-    /// The endpoint that answered, or was tried last.
+    /// The endpoint that responded, or the last one that was tried.
     pub endpoint: Option<Address>,
-    /// Status of the answer; `None` if the client left before it was whole.
+    /// The status of the response; `None` if the client closed before the response was whole.
     pub status: Option<u16>,
     /// `answered`, `cut` or `client-gone`.
     pub outcome: &'static str,
-    /// Bytes of the answer's body.
+    /// Bytes of the response body.
     pub bytes: u64,
-    /// From the request's head to the end of the answer.
+    /// The time from the request head to the end of the response.
     pub duration: Duration,
-    /// Attempts made.
+    /// The number of attempts.
     pub attempts: u32,
 }
 
-/// How often a full queue is tried again by who wants everything to be written.
+/// The pause before [`AccessLog::flush`] tries a full queue again.
 const FLUSH_POLL: Duration = Duration::from_millis(5);
 
-/// The sending end of the access log; one per worker.
+/// The sending end of the access log. Each worker has one.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
     queue: SyncSender<Message>,
-    /// Whether the file is to be opened again before the next line.
+    /// Whether the writer must open the file again before the next line.
     wants_reopening: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
 enum Message {
     Line(Box<AccessRecord>),
-    /// Nothing but that there may be something to do.
+    /// Wakes the writer, so that it looks at `wants_reopening`.
     Wake,
     Flush(SyncSender<()>),
 }
@@ -81,7 +81,7 @@ impl AccessLog {
     /// Opens the destination and starts the thread that writes to it.
     ///
     /// # Errors
-    /// When the file cannot be opened, or no thread started.
+    /// The file cannot be opened, or the thread cannot be started.
     pub fn open(config: &model::AccessLog) -> io::Result<Self> {
         let wants_reopening = Arc::new(AtomicBool::default());
         let (sink, target) = (Sink::open(&config.to)?, config.to.clone());
@@ -91,19 +91,19 @@ impl AccessLog {
         Ok(Self { queue, wants_reopening })
     }
 
-    /// Hands over a record; false if the queue was full and it was dropped.
+    /// Queues a record. Returns `false` if the queue was full and the record was dropped. It never blocks.
     pub fn submit(&self, record: AccessRecord) -> bool {
         self.queue.try_send(Message::Line(Box::new(record))).is_ok()
     }
 
-    /// Opens the file again under its name, after it was moved away.
+    /// Opens the file again under its name, after a log rotation has moved it away.
     pub fn reopen(&self) {
         self.wants_reopening.store(true, Relaxed);
-        // A full queue wakes the writer by itself, as soon as whoever takes its lines lets it go on.
+        // If the queue is full, the writer is awake or will be when its output is no longer blocked.
         self.queue.try_send(Message::Wake).ok();
     }
 
-    /// Waits until everything submitted so far is written, at most `timeout`.
+    /// Waits until every record submitted so far is written, at most for `timeout`. It blocks the thread.
     pub fn flush(&self, timeout: Duration) {
         let (done, wait) = sync_channel(1);
         let (deadline, mut message) = (Instant::now() + timeout, Message::Flush(done));
@@ -155,7 +155,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Writes until every sender is gone; flushes whenever the queue is empty.
+    /// Writes until all senders are dropped. It flushes whenever the queue is empty.
     fn run(mut self, messages: &Receiver<Message>) {
         let mut failing = false;
         while let Ok(first) = messages.recv() {
@@ -247,12 +247,12 @@ impl<'a> JsonLine<'a> {
     }
 }
 
-/// NCSA common log format: `host ident user [time] "request" status bytes`.
+/// The common log format of NCSA: `host ident user [time] "request" status bytes`. The status is 499 if there was none.
 fn common(record: &AccessRecord) -> String {
     let time = timestamp(record).to_zoned(TimeZone::UTC).strftime("%d/%b/%Y:%H:%M:%S %z");
     let mut line = format!("{} - - [{time}] \"{} ", record.peer, record.method);
     for c in target(record).chars() {
-        // hyper refuses quotes and control bytes in targets; whoever reads the log must not depend on it.
+        // hyper refuses quotes and control bytes in targets, but readers of the log must not have to rely on it.
         if matches!(c, '"' | '\\') || c.is_control() {
             write!(line, "\\x{:02x}", c as u32).ok()
         } else {

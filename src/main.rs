@@ -1,4 +1,4 @@
-//! The `unstick` command: reads the command line, runs one command, maps its result to an exit code.
+//! The `unstick` command: reads the command line, runs one command and maps its result to an exit code.
 
 mod cli;
 
@@ -20,7 +20,7 @@ use cli::{Check, Cli, Command, Demo, DemoReplica, Run};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Bad usage or configuration; clap uses the same.
+/// The exit code for wrong usage or a wrong config. clap uses the same.
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {

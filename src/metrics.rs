@@ -1,30 +1,30 @@
-//! Every counter of the request path: one cell per worker, summed when read.
+//! The counters of the request path: one cell per worker, summed when they are read.
 //!
-//! A cell has one writer, its worker, so counting is a plain load, add and store without a locked instruction; readers may
-//! see a value that is one step old. The admin port turns the sums into metrics.
+//! A cell has one writer, its worker. So counting is a plain load, add and store without a locked instruction. Readers
+//! may see a value that is one step old. The admin port turns the sums into metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
-/// A number that one thread raises and any thread reads.
+/// A count that one thread increases and any thread reads.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds `n`. Only the worker that owns the cell may call this: two writers would lose counts.
+    /// Adds `n`. Only the worker that owns the cell may call this, because two writers would lose counts.
     pub fn add(&self, n: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
-    /// The count.
+    /// The present count.
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// A number that one thread raises and lowers, and any thread reads.
+/// A count that one thread increases and any thread reads.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicU64);
 
@@ -45,11 +45,12 @@ impl Gauge {
     }
 }
 
-/// Upper bounds of the latency buckets: powers of two from 2^17 ns (131 µs) to 2^36 ns (69 s), then infinity.
+/// The number of latency buckets. Their upper bounds are powers of two from 2^17 ns (131 µs) to 2^36 ns (69 s), then
+/// infinity.
 pub const BUCKETS: usize = 21;
 const BUCKET_FIRST_BITS: u32 = 17;
 
-/// A histogram of durations with fixed buckets, one writer, any number of readers.
+/// A histogram of durations with fixed buckets. It has one writer and any number of readers.
 #[derive(Debug, Default)]
 pub struct Histogram {
     buckets: [Counter; BUCKETS],
@@ -57,7 +58,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Takes in one duration.
+    /// Counts one duration.
     pub fn record(&self, duration: Duration) {
         let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.buckets[bucket_of(ns)].add(1);
@@ -70,7 +71,7 @@ fn bucket_of(ns: u64) -> usize {
     (bits.saturating_sub(BUCKET_FIRST_BITS) as usize).min(BUCKETS - 1)
 }
 
-/// Upper bound in seconds of bucket `index`; infinity for the last.
+/// The upper bound of bucket `index` in seconds; infinity for the last bucket.
 pub fn bucket_bound(index: usize) -> f64 {
     if index + 1 == BUCKETS { f64::INFINITY } else { (1u64 << (BUCKET_FIRST_BITS as usize + index)) as f64 / 1e9 }
 }
@@ -78,14 +79,14 @@ pub fn bucket_bound(index: usize) -> f64 {
 /// The sum of several [`Histogram`]s.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HistogramSum {
-    /// Durations in each bucket, not cumulative.
+    /// The number of durations in each bucket, not cumulative.
     pub buckets: [u64; BUCKETS],
-    /// Sum of all durations in seconds.
+    /// The sum of all durations in seconds.
     pub sum_seconds: f64,
 }
 
 impl HistogramSum {
-    /// Adds up what several workers saw.
+    /// Adds up the histograms of several workers.
     pub fn of<'a>(parts: impl Iterator<Item = &'a Histogram>) -> Self {
         parts.fold(Self::default(), |mut sum, part| {
             for (total, bucket) in sum.buckets.iter_mut().zip(&part.buckets) {
@@ -97,18 +98,18 @@ impl HistogramSum {
     }
 }
 
-/// How a request ended, as the client saw it.
+/// How a request ended for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// A whole answer with this status.
+    /// The client got a whole response with this status.
     Answered(u16),
-    /// The answer broke off after its head.
+    /// The response broke off after its head.
     Cut,
-    /// The client left before the answer was whole.
+    /// The client closed before the response was whole.
     ClientGone,
 }
 
-/// Label values of [`Outcome`], in the order of the cells.
+/// The label values of [`Outcome`], in the order of the cells.
 pub const OUTCOMES: [&str; 7] = ["1xx", "2xx", "3xx", "4xx", "5xx", "cut", "client_gone"];
 
 impl Outcome {
@@ -121,13 +122,13 @@ impl Outcome {
     }
 }
 
-/// What one worker counted of one pool.
+/// What one worker has counted for one pool.
 #[derive(Debug, Default)]
 pub struct PoolCell {
     requests: [Counter; OUTCOMES.len()],
-    /// From the request's head to the end of the answer.
+    /// Times from the request head to the end of the response.
     pub duration: Histogram,
-    /// Attempts after the first of a request.
+    /// Attempts after the first one of a request.
     pub retries: Counter,
     /// Requests that were not repeated because the retry budget was used up.
     pub retries_refused: Counter,
@@ -140,39 +141,42 @@ impl PoolCell {
         self.duration.record(duration);
     }
 
-    /// All finished requests.
+    /// The number of finished requests.
     pub fn finished_count(&self) -> u64 {
         self.requests.iter().map(Counter::value).sum()
     }
 
-    /// Requests that ended like `OUTCOMES[index]`.
+    /// The number of requests that ended like `OUTCOMES[index]`.
+    ///
+    /// # Panics
+    /// If there is no such outcome.
     pub fn requests(&self, index: usize) -> &Counter {
         &self.requests[index]
     }
 }
 
-/// What one worker counted by itself.
+/// What one worker has counted apart from pools.
 #[derive(Debug, Default)]
 pub struct WorkerCell {
     /// Client connections accepted.
     pub accepted: Counter,
-    /// Client connections given to a worker that had fewer.
+    /// Client connections given to a worker that had fewer of them.
     pub handed_over: Counter,
     /// Client connections that are parked.
     pub parked: Gauge,
-    /// Client connections closed because their address has too many.
+    /// Client connections closed because their address has too many of them.
     pub connections_refused: Counter,
-    /// Requests answered by the proxy itself, without a pool (no route, bad request).
+    /// Requests that reached no pool, because they had no route or were not valid. The proxy responded itself.
     pub refused: Counter,
-    /// Access-log lines that found the queue full.
+    /// Access-log lines that were dropped because the queue was full.
     pub access_log_dropped: Counter,
     /// Failed `accept` calls.
     pub accept_errors: Counter,
-    /// Connections that ended in a panic.
+    /// Connections that ended in a panic. Each is a bug.
     pub panics: Counter,
 }
 
-/// One cell per worker.
+/// One cell per worker, each on cache lines of its own.
 pub fn cells<T: Default>(workers: usize) -> Box<[CachePadded<T>]> {
     (0..workers).map(|_| CachePadded::default()).collect()
 }

@@ -1,7 +1,7 @@
-//! What the process says of itself: log lines on stderr.
+//! The log of the process: lines on stderr.
 //!
-//! A thread of its own writes them behind a bounded queue, so that a slow terminal never delays a request: a line that finds the
-//! queue full is dropped and counted.
+//! A separate thread writes the lines. A bounded queue leads to it, so a slow terminal never delays a request: when the
+//! queue is full, a line is dropped and counted.
 
 use std::io::{self, IsTerminal};
 
@@ -12,19 +12,19 @@ use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::config::model::{Level, Log, LogFormat};
 
-/// Log lines that wait for stderr at most.
+/// The most log lines that wait to be written.
 const LOG_LINES_MAX: usize = 16_384;
 
-/// Writes what waits when dropped, and changes the level while the process runs.
+/// Changes the level while the process runs. Dropping it writes the lines that still wait.
 pub struct Telemetry {
     level: reload::Handle<LevelFilter, Registry>,
     _flush: WorkerGuard,
 }
 
-/// Sends the process's log lines to stderr. Call it once; a second subscriber is refused.
+/// Sends the log lines of the process to stderr. Call it once.
 ///
 /// # Errors
-/// When the process has a subscriber already.
+/// The process already has a subscriber.
 pub fn init(log: &Log) -> Result<Telemetry, tracing_subscriber::util::TryInitError> {
     let (writer, flush) = NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES_MAX).finish(io::stderr());
     let (filter, level) = reload::Layer::new(filter_of(log.level));
@@ -45,9 +45,9 @@ pub fn init(log: &Log) -> Result<Telemetry, tracing_subscriber::util::TryInitErr
 }
 
 impl Telemetry {
-    /// Changes the least severe level that is written.
+    /// Sets the least severe level that is written.
     pub fn set_level(&self, level: Level) {
-        // The layer lives as long as the process.
+        // This fails only if the layer is gone, and it lives as long as the process.
         self.level.reload(filter_of(level)).ok();
     }
 }
