@@ -1,28 +1,30 @@
 //! `unstick`: an HTTP reverse proxy and load balancer for stateless replicas, without session affinity of any kind.
 //!
 //! # From above
-//! A *worker* is one thread with a runtime of its own. It accepts client connections, and has its own connections to every
-//! endpoint. All workers read one immutable *snapshot* of routes and pools. One *control* thread does everything that is not
-//! a request: config, probes, name resolution, signals, the admin port.
+//! A *worker* is one thread with a runtime of its own. It accepts client connections, and has its own connections to
+//! every endpoint. All workers read one immutable *snapshot* of routes and pools. One *control* thread does everything
+//! that is not a request: config, probes, name resolution, signals, the admin port.
 //!
 //! # The rooms
 //! The path of a file says which thread its lines run on.
 //! - The control thread: [`app`] wires everything and starts it; `control` runs it.
-//! - One worker, without locks or `Send`: `worker`; `listen`, connections of clients; [`proxy`], one request; [`link`], this
-//!   worker's connections to one endpoint.
-//! - Shared by all threads, without `Rc`: [`snapshot`], routes and pools as one value; [`pool`], endpoints and what is known of
-//!   them.
+//! - One worker, without locks or `Send`: `worker`; `listen`, connections of clients; [`proxy`], one request; [`link`],
+//!   this worker's connections to one endpoint.
+//! - Shared by all threads, without `Rc`: [`snapshot`], routes and pools as one value; [`pool`], endpoints and what is
+//!   known of them.
 //! - Used by all: [`net`], sockets; [`config`], TOML to checked values; and the leaves, which import little.
 //! - Guests, which use the proxy only as a process with a file: `prove`, `trial`, `replica`, [`demo`].
 //!
-//! Imports point down this list and never up: `app -> control -> worker -> listen -> proxy -> link -> snapshot -> pool -> net ->
-//! config`. So `pool` never hears of routes, and `proxy` never of TOML.
+//! Imports point down this list and never up: `app -> control -> worker -> listen -> proxy -> link -> snapshot -> pool
+//! -> net -> config`. So `pool` never hears of routes, and `proxy` never of TOML.
 //!
 //! # The life of a request, in six files
 //! 1. `worker.rs` accepts the connection, or hands it to a worker that has fewer.
-//! 2. `listen/h1.rs` lets hyper read the request, and keeps the deadlines of the connection (`listen/h2.rs` for HTTP/2).
+//! 2. `listen/h1.rs` lets hyper read the request, and keeps the deadlines of the connection (`listen/h2.rs` for
+//!   HTTP/2).
 //! 3. `proxy/mod.rs`: [`proxy::handle`] routes the request and prepares its fields.
-//! 4. `proxy/attempts.rs` picks an endpoint and tries the request there, and again elsewhere if `proxy/retry.rs` says so.
+//! 4. `proxy/attempts.rs` picks an endpoint and tries the request there, and again elsewhere if `proxy/retry.rs` says
+//!   so.
 //! 5. `link/send.rs` sends it over one of the worker's own connections, and waits for the response head.
 //! 6. `proxy/body.rs` streams the response. At its end the books are closed, and the connection goes back.
 

@@ -1,7 +1,9 @@
-//! Config files as operators write them: good ones are understood, bad ones are explained, nothing makes the reader panic.
+//! Config files as operators write them: good ones are understood, bad ones are explained, nothing makes the reader
+//! panic.
 //!
-//! Each `config/invalid/NAME.toml` has one theme, and `NAME.txt` beside it holds the whole text that the operator sees. After a
-//! change of wording run with `BLESS=1` to write these texts anew, and read the difference. `{algorithms}` in a text stands for all names.
+//! Each `config/invalid/NAME.toml` has one theme, and `NAME.txt` beside it holds the whole text that the operator sees.
+//! After a change of wording run with `BLESS=1` to write these texts anew, and read the difference. `{algorithms}` in a
+//! text stands for all names.
 
 use std::collections::BTreeMap;
 use std::fs;

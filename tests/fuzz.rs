@@ -1,7 +1,7 @@
 //! Mutated messages from both sides, through real sockets, judged by a reader that forgives nothing.
 //!
-//! Short by default; `UNSTICK_FUZZ_CASES=1000000 UNSTICK_FUZZ_SEED=7 cargo test --release fuzz` runs for long. A failure shows
-//! the bytes that caused it.
+//! Short by default; `UNSTICK_FUZZ_CASES=1000000 UNSTICK_FUZZ_SEED=7 cargo test --release fuzz` runs for long. A
+//! failure shows the bytes that caused it.
 
 use std::env;
 use std::net::Shutdown;
@@ -21,8 +21,8 @@ const CASES: u64 = 600;
 /// Cases with one proxy and replica.
 const ROUND: u64 = 300;
 
-/// Unfinished messages end with these, so they are short; a machine that stands still for so long makes a case say less, not
-/// fail.
+/// Unfinished messages end with these, so they are short; a machine that stands still for so long makes a case say
+/// less, not fail.
 const TIMEOUTS: &str = "[timeouts]\nrequest_head = \"800ms\"\nrequest_body = \"800ms\"\nclient_idle = \"800ms\"\n\
     response_head = \"800ms\"\nresponse_body = \"800ms\"\n";
 /// A replica that closes after its answer may do so as the next request comes: that is repeated.

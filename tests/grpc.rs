@@ -1,4 +1,5 @@
-//! gRPC: calls of all kinds, deadlines, errors, health checks. The messages are raw bytes: the proxy does not look at them.
+//! gRPC: calls of all kinds, deadlines, errors, health checks. The messages are raw bytes: the proxy does not look at
+//! them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

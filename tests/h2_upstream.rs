@@ -135,8 +135,8 @@ fn goaway_loses_no_request() {
     });
 }
 
-/// A replica that leaves, as servers do that are being restarted: after the fifth request of a connection, or at once when it is asked
-/// to hold a stream open.
+/// A replica that leaves, as servers do that are being restarted: after the fifth request of a connection, or at once
+/// when it is asked to hold a stream open.
 fn leaving_backend() -> std::net::SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -268,7 +268,8 @@ fn replicas_in_tls_choose_the_protocol_and_must_be_who_they_are() {
     }
 }
 
-/// In TLS 1.3 a client has finished its handshake before the server has looked at its certificate (RFC 8446 section 4.4.2.4).
+/// In TLS 1.3 a client has finished its handshake before the server has looked at its certificate (RFC 8446 section
+/// 4.4.2.4).
 #[test]
 fn a_replica_that_refuses_our_certificate_is_a_failure_of_tls_in_either_version() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("replicas"));

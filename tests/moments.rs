@@ -1,5 +1,5 @@
-//! Faults at every single byte of an exchange: peers that close, reset or dribble there. ARCHITECTURE.md has the table of what
-//! is due when.
+//! Faults at every single byte of an exchange: peers that close, reset or dribble there. ARCHITECTURE.md has the table
+//! of what is due when.
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -65,8 +65,8 @@ impl Broken {
         Self { backend, plan, struck }
     }
 
-    /// Asks, and waits for the fault if there is to be one: the end of a connection after a whole response must not come
-    /// so late that the next request is on its way over it.
+    /// Asks, and waits for the fault if there is to be one: the end of a connection after a whole response must not
+    /// come so late that the next request is on its way over it.
     #[track_caller]
     fn ask(&self, app: &App, request: &str) -> (Vec<u8>, bool) {
         let got = ask(app, request);

@@ -390,8 +390,8 @@ fn a_key_that_may_be_read_after_all_is_read() {
     let config = Arc::new(authority.client(&[]));
     let refused = "unstick_certificates_refused{listener=\"web\"}";
     let renewed = authority.issue(&path, "next", &["a.test"]);
-    // Whoever may read everything is not kept out by permissions: a link to nowhere does the same, and is mended without a trace
-    // in the file's own times.
+    // Whoever may read everything is not kept out by permissions: a link to nowhere does the same, and is mended
+    // without a trace in the file's own times.
     std::fs::rename(&renewed.key, path.join("away")).unwrap();
     std::os::unix::fs::symlink(path.join("nowhere"), path.join("link")).unwrap();
     std::fs::rename(path.join("link"), path.join("a.key")).unwrap();

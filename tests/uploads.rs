@@ -171,7 +171,8 @@ fn an_upload_that_goes_on_is_not_bounded_by_the_time_for_the_answer() {
 
 #[test]
 fn a_connection_that_stands_still_gets_no_more_requests() {
-    // The end of the body waits within the library for a window that never opens: the stream counts although it is answered.
+    // The end of the body waits within the library for a window that never opens: the stream counts although it is
+    // answered.
     let mut builder = h2::server::Builder::new();
     builder.max_concurrent_streams(1).initial_window_size(5);
     let replica = H2Backend::start_with(builder, None, |mut call| async move {

@@ -76,7 +76,8 @@ fn protocols(section: &Section<'_>) -> Protocols {
     Protocols { h1: wanted.contains(&false), h2: wanted.contains(&true) }
 }
 
-/// The certificate in `cert` and `key`, which serves whoever names no other, and those of `[[listen.NAME.tls.certificate]]`.
+/// The certificate in `cert` and `key`, which serves whoever names no other, and those of
+/// `[[listen.NAME.tls.certificate]]`.
 fn tls(section: &Section<'_>) -> Option<Tls> {
     let first = certificate(section);
     let others: Vec<_> =

@@ -1,7 +1,7 @@
 //! The config file: the only door between TOML and the rest of the crate.
 //!
-//! [`load`] reads a file into a [`Config`] whose every value has been checked ([`model`]), or into [`Problems`]: all of them,
-//! each with its place. `check`, start and reload all come through here.
+//! [`load`] reads a file into a [`Config`] whose every value has been checked ([`model`]), or into [`Problems`]: all of
+//! them, each with its place. `check`, start and reload all come through here.
 
 pub mod address;
 mod algorithm;

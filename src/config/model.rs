@@ -240,7 +240,8 @@ pub struct Eject {
 pub struct Retry {
     /// Attempts per request, the first included.
     pub attempts: NonZeroUsize,
-    /// From the attempt's begin to the answer's head; `None` (written `"0s"`) means no deadline but those of the phases.
+    /// From the attempt's begin to the answer's head; `None` (written `"0s"`) means no deadline but those of the
+    /// phases.
     pub attempt_timeout: Option<Duration>,
     /// Statuses of an answer that are taken for a failure; of 502, 503 and 504.
     pub on_status: Vec<u16>,
@@ -357,8 +358,8 @@ pub struct Timeouts {
     pub client_write: Duration,
     /// How long a client connection may wait for its next request.
     pub client_idle: Duration,
-    /// How often the other side of an HTTP/2 connection with open streams is asked whether it is there, and how long it may take
-    /// to answer.
+    /// How often the other side of an HTTP/2 connection with open streams is asked whether it is there, and how long it
+    /// may take to answer.
     pub h2_ping: Duration,
     /// How long an unused connection to an endpoint is kept.
     pub upstream_idle: Duration,

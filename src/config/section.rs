@@ -1,7 +1,7 @@
 //! Reads one table of the file: typed values out, problems into the sink, and at the end every key nobody asked for.
 //!
-//! The tree is walked by hand instead of through serde, which stops at the first thing it does not like: whoever edits a file
-//! wants to hear all that is wrong with it at once.
+//! The tree is walked by hand instead of through serde, which stops at the first thing it does not like: whoever edits
+//! a file wants to hear all that is wrong with it at once.
 
 use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};

@@ -130,9 +130,9 @@ fn addresses(address: &BackendAddress, resolved: &Resolved) -> Vec<Address> {
 
 /// The reload guard: what to keep of the endpoints that an edit removes.
 ///
-/// If not one of the new members is known to be healthy, those that were and that the edit removes go on serving until one
-/// new member has passed its check. That goes for names too that have no addresses yet, with or without a check. An edit that
-/// wants the whole pool to stop (all drained or down) gets its will.
+/// If not one of the new members is known to be healthy, those that were and that the edit removes go on serving until
+/// one new member has passed its check. That goes for names too that have no addresses yet, with or without a check. An
+/// edit that wants the whole pool to stop (all drained or down) gets its will.
 fn held(config: &model::Pool, members: &[Member], before: Option<&Arc<Pool>>) -> Vec<Member> {
     let wants_any = config.backends.iter().any(|backend| backend.state == BackendState::Ready);
     let any_healthy = members.iter().any(|m| m.state == MemberState::Ready && m.endpoint.health() == Health::Healthy);

@@ -1,7 +1,7 @@
 //! Backend names to addresses, again and again, as long as their records live.
 //!
-//! Runs on the control plane. A name that cannot be resolved, or resolves to nothing, changes nothing: the last good answer
-//! stays.
+//! Runs on the control plane. A name that cannot be resolved, or resolves to nothing, changes nothing: the last good
+//! answer stays.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};

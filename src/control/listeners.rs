@@ -1,7 +1,7 @@
 //! The table of what is bound: which listener, on which address, with which settings.
 //!
-//! A listener whose settings change keeps its sockets, since closing a `SO_REUSEPORT` socket resets the connections that the
-//! kernel has queued on it.
+//! A listener whose settings change keeps its sockets, since closing a `SO_REUSEPORT` socket resets the connections
+//! that the kernel has queued on it.
 
 use std::sync::Arc;
 
@@ -83,8 +83,8 @@ impl Listeners {
         })
     }
 
-    /// Binds the listeners of `wanted` that are new and reads what the others need. Clients can connect to the new ones, but
-    /// nobody accepts yet.
+    /// Binds the listeners of `wanted` that are new and reads what the others need. Clients can connect to the new
+    /// ones, but nobody accepts yet.
     ///
     /// # Errors
     /// The address that cannot be bound or the file that does not serve; everything is as before.

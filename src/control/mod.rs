@@ -1,7 +1,7 @@
 //! The control thread: everything that is not a request.
 //!
-//! One loop over what may happen: a signal or an order, a change of the config file, new addresses for a name, a new endpoint
-//! that passed its first check. Probes and the admin port run beside it on the same thread.
+//! One loop over what may happen: a signal or an order, a change of the config file, new addresses for a name, a new
+//! endpoint that passed its first check. Probes and the admin port run beside it on the same thread.
 
 mod admin;
 mod build;
@@ -139,8 +139,8 @@ impl Control {
         self.source.load().is_some_and(|loaded| loaded.is_err())
     }
 
-    /// Whether the contents stay what they are for a moment. Who writes in place truncates the file first: what is broken
-    /// because it is half there is looked at again, not reported.
+    /// Whether the contents stay what they are for a moment. Who writes in place truncates the file first: what is
+    /// broken because it is half there is looked at again, not reported.
     async fn is_settled(&self, hash: u64) -> bool {
         sleep(HALF_WRITTEN).await;
         let text = self.source.file.as_deref().and_then(|file| std::fs::read(file).ok());

@@ -1,8 +1,8 @@
 //! Config to next snapshot to swap; any problem keeps the old one serving.
 //!
-//! Start and reload run the same code. The order of a reload is: read, check, compare with what cannot change live, bind new
-//! listeners; only then swap the snapshot, tell the workers, and let old listeners drain. Up to the swap nothing has happened
-//! that must be undone.
+//! Start and reload run the same code. The order of a reload is: read, check, compare with what cannot change live,
+//! bind new listeners; only then swap the snapshot, tell the workers, and let old listeners drain. Up to the swap
+//! nothing has happened that must be undone.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -96,7 +96,8 @@ impl Control {
         Ok((control, admin))
     }
 
-    /// Names, sockets, first verdicts, and only then the workers may accept: the first requests wait in the kernel's queue.
+    /// Names, sockets, first verdicts, and only then the workers may accept: the first requests wait in the kernel's
+    /// queue.
     async fn begin(&mut self) -> Result<(), StartError> {
         let config = self.live.config.clone();
         self.follow_names(&config).map_err(StartError)?;

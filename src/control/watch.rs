@@ -1,8 +1,9 @@
 //! Notices that the config file has changed, however it was changed.
 //!
-//! Editors write in place or rename a new file over the old one; Kubernetes swaps a symbolic link in the same folder. All of
-//! these are events in the *folder*, so the folder is watched, not the file. File systems that send no events (some network
-//! and container mounts) are covered by a look every two seconds. What counts in the end is whether the contents differ.
+//! Editors write in place or rename a new file over the old one; Kubernetes swaps a symbolic link in the same folder.
+//! All of these are events in the *folder*, so the folder is watched, not the file. File systems that send no events
+//! (some network and container mounts) are covered by a look every two seconds. What counts in the end is whether the
+//! contents differ.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

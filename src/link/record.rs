@@ -100,8 +100,8 @@ impl Record {
 
     /// The header fields of the latest request; `None` if its head was not handed to the socket.
     ///
-    /// Reading back what was written costs nothing as long as nothing fails; a copy of the fields, made in advance for each
-    /// request, would cost two allocations and two counted references per field.
+    /// Reading back what was written costs nothing as long as nothing fails; a copy of the fields, made in advance for
+    /// each request, would cost two allocations and two counted references per field.
     pub fn header_fields(&self) -> Option<HeaderMap> {
         parse_fields(&self.head.borrow())
     }

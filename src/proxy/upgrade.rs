@@ -1,4 +1,5 @@
-//! Another protocol in place of HTTP: `Upgrade` of HTTP/1.1 (RFC 9110 section 7.8), and WebSockets over HTTP/2 (RFC 8441).
+//! Another protocol in place of HTTP: `Upgrade` of HTTP/1.1 (RFC 9110 section 7.8), and WebSockets over HTTP/2 (RFC
+//! 8441).
 //!
 //! The request goes to an endpoint like any other, always as an `Upgrade` of HTTP/1.1. If the endpoint agrees, the
 //! client is told so, and once hyper has sent that, the [`Tunnel`] takes over both connections.

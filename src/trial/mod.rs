@@ -2,8 +2,10 @@
 //!
 //! | part | does | knows nothing of |
 //! |---|---|---|
-//! | [`application`] | says how a step becomes a request and what a response means; the experiment brings it along | replicas, faults |
-//! | [`scenario`] | makes up journeys from a seed: log in, read, write, log out; every write bears a value of its own | the application |
+//! | [`application`] | says how a step becomes a request and what a response means; the experiment brings it along |
+//! replicas, faults |
+//! | [`scenario`] | makes up journeys from a seed: log in, read, write, log out; every write bears a value of its own |
+//! the application |
 //! | [`client`] | plays journeys over real connections and writes down what happened | what is right or wrong |
 //! | [`fault`] | carries out what happens to the replicas, and writes it down | users |
 //! | [`history`] | the list of what happened | meaning |

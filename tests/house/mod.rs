@@ -1,5 +1,5 @@
-//! The walls of the house: which room may call which, what may stand in a room, how long a line and a file may be, and that every
-//! name that ARCHITECTURE.md mentions exists.
+//! The walls of the house: which room may call which, what may stand in a room, how long a line and a file may be, and
+//! that every name that ARCHITECTURE.md mentions exists.
 //!
 //! Each wall is a pure function of (path, text), so that a planted violation shows that it can fail (`planted`).
 

@@ -32,8 +32,8 @@ impl Seen {
     }
 }
 
-/// A listening socket whose connections are each given to a script in a thread of its own. Probes of `/healthz` are answered
-/// before the script sees them. Closed when dropped.
+/// A listening socket whose connections are each given to a script in a thread of its own. Probes of `/healthz` are
+/// answered before the script sees them. Closed when dropped.
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,

@@ -1,4 +1,5 @@
-//! What the tests share: the proxy started in this process, scripted peers that speak raw bytes, waiting with a deadline.
+//! What the tests share: the proxy started in this process, scripted peers that speak raw bytes, waiting with a
+//! deadline.
 
 #![allow(dead_code, reason = "every test module uses its own part of this")]
 

@@ -1,5 +1,5 @@
-//! A reader of HTTP/1.1 messages that forgives nothing (RFC 9112). It judges what the proxy let through, so it shares no code
-//! with it.
+//! A reader of HTTP/1.1 messages that forgives nothing (RFC 9112). It judges what the proxy let through, so it shares
+//! no code with it.
 
 /// A message as it stood on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,8 @@ pub(crate) fn request(bytes: &[u8]) -> Result<(Message, usize), Trouble> {
     Ok((message, end + used))
 }
 
-/// Reads one final answer to `method` with what precedes it; `is_closed`: nothing follows `bytes`. How many bytes it took.
+/// Reads one final answer to `method` with what precedes it; `is_closed`: nothing follows `bytes`. How many bytes it
+/// took.
 pub(crate) fn response(bytes: &[u8], method: &str, is_closed: bool) -> Result<(Message, usize), Trouble> {
     let (mut message, end) = head(bytes)?;
     let mut words = message.start.splitn(3, ' ');
