@@ -139,6 +139,25 @@ fn a_broken_edit_is_refused_with_its_place_and_the_old_config_serves_on() {
 }
 
 #[test]
+fn a_reload_says_what_changed_as_the_file_would() {
+    let a = Backend::named("a");
+    let app = App::over(&[a.address]);
+    let edits = [
+        ("slow_start = \"5s\"", "", "pool app: slow_start 10s -> 5s (in "),
+        (
+            "slow_start = \"5s\"",
+            "[timeouts]\nconnect = \"500ms\"\n[listen.web]\naddress = \"127.0.0.1:0\"\ntrusted_proxies = [\"10.0.0.0/8\"]",
+            "timeouts.connect 2s -> 500ms; listener web: trusted_proxies [] -> [\"10.0.0.0/8\"] (in ",
+        ),
+    ];
+    for (pool, rest, expected) in edits {
+        app.apply(&pool_of(&[a.address], pool, rest));
+        let last = &app.status()["reloads"]["last"];
+        assert!(last["message"].as_str().unwrap().starts_with(expected), "{last}");
+    }
+}
+
+#[test]
 fn a_reload_that_is_asked_for_is_done_and_reported_in_any_case() {
     let a = Backend::named("a");
     let app = App::over(&[a.address]);

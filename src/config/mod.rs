@@ -5,12 +5,18 @@
 
 pub mod address;
 mod algorithm;
-mod defaults;
+mod backend;
 mod file;
+mod health;
+mod key;
+mod kinds;
+mod limits;
 mod listener;
+mod log;
 pub mod model;
 mod pool;
 mod problem;
+mod route;
 mod section;
 mod units;
 mod values;
@@ -19,6 +25,8 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::Hasher;
 use std::path::Path;
 
+pub(crate) use key::Change;
+use kinds::quoted;
 pub use model::*;
 pub use problem::{Problem, Problems};
 pub use units::duration;
@@ -69,52 +77,44 @@ pub fn parse(file_name: &str, text: &str) -> Result<Config, Problems> {
 /// # Errors
 /// Everything that is wrong with the addresses.
 pub fn from_flags(listen: &[String], backends: &[String], admin: Option<&str>) -> Result<Config, Problems> {
-    let quote = |text: &str| toml_string(text);
     let mut text = String::new();
     for (nth, address) in listen.iter().enumerate() {
         let name = if nth == 0 { "web".to_owned() } else { format!("web{}", nth + 1) };
-        text.push_str(&format!("[listen.{name}]\naddress = {}\n", quote(address)));
+        text.push_str(&format!("[listen.{name}]\naddress = {}\n", quoted(address)));
     }
     if let Some(address) = admin {
-        text.push_str(&format!("[admin]\naddress = {}\n", quote(address)));
+        text.push_str(&format!("[admin]\naddress = {}\n", quoted(address)));
     }
-    let backends: Vec<String> = backends.iter().map(|backend| quote(backend)).collect();
+    let backends: Vec<String> = backends.iter().map(|backend| quoted(backend)).collect();
     text.push_str(&format!("[pool.app]\nbackends = [{}]\n", backends.join(", ")));
     parse("command line", &text)
 }
 
-/// A basic string of TOML.
-fn toml_string(text: &str) -> String {
-    let mut out = String::from('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => out.push_str(&format!("\\u{:04X}", c as u32)),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
+/// Every key, as in `pool.*.slow_start`. The two texts together have every table, and a table asks for all of its keys.
+#[cfg(test)]
+pub(crate) fn known_keys() -> std::collections::BTreeSet<String> {
+    let tls = "listen.web = { address = ':1', tls = { cert = 'a', key = 'b', certificate = [{ cert = 'a', key = 'b' }] } }\n\
+               pool.app = { backends = ['10.0.0.11:3000'], protocol = 'https', tls = { ca = 'a' } }\n";
+    let texts = [include_str!("../../config/reference.toml"), tls];
+    let read = |text| file::read("test.toml", text).unwrap_or_else(|problems| panic!("{problems}"));
+    texts.into_iter().flat_map(|text| read(text).1).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const REFERENCE: &str = include_str!("../../config/reference.toml");
+
     #[test]
     fn the_reference_file_equals_the_defaults() {
-        let text = include_str!("../../config/reference.toml");
-        let (reference, known) =
-            file::read("config/reference.toml", text).unwrap_or_else(|problems| panic!("{problems}"));
+        let reference = parse("config/reference.toml", REFERENCE).unwrap_or_else(|problems| panic!("{problems}"));
         let minimal = "[listen.web]\naddress = \"0.0.0.0:8080\"\n[pool.app]\nbackends = [\"10.0.0.11:3000\"]\n\
                        backend = [{ address = \"app.internal:3000\" }]\n[pool.app.health]\n";
         assert_eq!(reference, parse("minimal.toml", minimal).unwrap(), "a value in reference.toml is not the default");
-        let tls = "[listen.web]\naddress = \":1\"\n[listen.web.tls]\ncert = \"a\"\nkey = \"b\"\ncertificate = [{ cert = \"a\", \
-                   key = \"b\" }]\n[pool.app]\nbackends = [\"10.0.0.11:3000\"]\nprotocol = \"https\"\n[pool.app.tls]\nca = \"a\"\n";
-        let (_, more) = file::read("tls.toml", tls).unwrap_or_else(|problems| panic!("{problems}"));
-        for path in known.union(&more) {
+        for path in known_keys() {
             let key = path.rsplit('.').next().unwrap_or_default();
-            let is_shown = text.lines().map(|line| line.trim_start_matches(['#', ' '])).any(|line| {
+            let is_shown = REFERENCE.lines().map(|line| line.trim_start_matches(['#', ' '])).any(|line| {
                 let opens = line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
                 let is_table = line.starts_with('[') && line.split(['[', '.', ']']).any(|name| name == key);
                 opens || is_table

@@ -1,4 +1,4 @@
-//! What is wrong with a config file: all of it at once, each with its place.
+//! The problems of a config file: all at once, each with its place.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ pub struct Problem {
     pub line: usize,
     /// Column in characters, counted from 1.
     pub column: usize,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
@@ -48,7 +48,7 @@ impl Problems {
         self.list.len()
     }
 
-    /// All of them with the lines they stand in, for a person.
+    /// All of them with their lines, for a person.
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let mut out = String::new();

@@ -1,7 +1,7 @@
-//! Reads one table of the file: typed values out, problems into the sink, and at the end every key nobody asked for.
+//! Reads one table of the file: typed values out, problems into the sink, and at the end every key that is unknown.
 //!
-//! The tree is walked by hand instead of through serde, which stops at the first thing it does not like: whoever edits
-//! a file wants to hear all that is wrong with it at once.
+//! The tree is walked by hand instead of through serde, which stops at the first mistake: an operator wants to hear of
+//! all mistakes at once.
 
 use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};
@@ -16,7 +16,7 @@ use super::{units, values};
 
 /// A table that is being read.
 pub(super) struct Section<'a> {
-    /// Where it stands, as in `pool.app.health`; empty for the top.
+    /// Its full name, as in `pool.app.health`; empty for the top.
     pub(super) name: String,
     /// The same with `*` for names that the operator chose.
     pattern: String,
@@ -123,12 +123,12 @@ impl<'a> Section<'a> {
             .collect()
     }
 
-    /// A string that `parse` turns into something; its error says what is expected.
+    /// A string that `parse` reads; its error says what is expected.
     pub(super) fn parsed<T>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         self.get(key)?.parsed(parse)
     }
 
-    /// The same with a value for its absence: `None` means that what was written makes no sense.
+    /// The same with a default: `None` means that the value is invalid.
     pub(super) fn parsed_or<T>(
         &self,
         key: &'static str,
@@ -176,7 +176,7 @@ impl<'a> Section<'a> {
         self.quantity(key, ("a share", "%"), values::percent, 0..=100, |percent| format!("{percent}%"))
     }
 
-    /// A number with its unit; `kind` is what it is and a unit for the advice to whoever wrote none.
+    /// A number with its unit; `kind` names it, with a unit for the advice if none was written.
     fn quantity<T: PartialOrd + Copy>(
         &self,
         key: &'static str,
@@ -201,7 +201,7 @@ impl<'a> Section<'a> {
         None
     }
 
-    /// Reports every key that nobody asked for. Call it when all have been.
+    /// Reports every key that was not asked for. Call it after asking for all.
     pub(super) fn finish(&self) {
         let asked = self.asked.borrow();
         for (word, span) in self.unknown() {
@@ -216,7 +216,7 @@ impl<'a> Section<'a> {
 
     /// Reports that there is no `key`, or nothing in it. Call it after [`Self::finish`].
     ///
-    /// One mistake is one problem: nothing is missing if it was only misspelt, or is there with a wrong type.
+    /// One mistake is one problem: a key is not missing if it is misspelt or has a wrong type.
     pub(super) fn missing(&self, key: &'static str, span: Range<usize>, message: &str, help: &str) {
         let is_there = self.table.get(key).is_some_and(|value| match value.get_ref() {
             DeValue::Array(array) => !array.is_empty(),
@@ -228,13 +228,13 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The keys that nobody has asked for, with their places.
+    /// The keys that were not asked for, with their places.
     fn unknown(&self) -> impl Iterator<Item = (&'a str, Range<usize>)> {
         let keys = self.table.keys().map(|key| (key.get_ref().as_ref(), key.span()));
         keys.filter(|(word, _)| !self.asked.borrow().contains(word))
     }
 
-    /// The known key that an unknown one probably stands for.
+    /// The known key that was probably meant by an unknown one.
     fn meant_by(&self, word: &str) -> Option<&'static str> {
         let asked = self.asked.borrow();
         let foreign = FOREIGN.iter().find(|(theirs, ours)| *theirs == word && asked.contains(ours));
@@ -298,7 +298,7 @@ impl<'a> Value<'a> {
         Some(array.iter().map(element).collect())
     }
 
-    /// A string that `parse` turns into something; an error of the form `what; help` is split at the semicolon.
+    /// A string that `parse` reads; an error of the form `what; help` is split at the semicolon.
     pub(super) fn parsed<T>(&self, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let text = self.string()?;
         match parse(text) {
@@ -315,7 +315,7 @@ impl<'a> Value<'a> {
     }
 }
 
-fn join(section: &str, key: &str) -> String {
+pub(super) fn join(section: &str, key: &str) -> String {
     if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
 }
 

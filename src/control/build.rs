@@ -18,13 +18,13 @@ use crate::snapshot::routes::Routes;
 /// Addresses of backend names, as last resolved.
 pub(crate) type Resolved = BTreeMap<String, Vec<IpAddr>>;
 
-/// How the endpoints of each pool are spoken to.
+/// The protocol and TLS settings of each pool's endpoints.
 pub(crate) type Wires = BTreeMap<String, Wire>;
 
-/// Reads what is needed to speak to the endpoints of each pool; keeps what has not changed since `before`.
+/// Reads the TLS files of each pool; keeps what has not changed since `before`.
 ///
 /// # Errors
-/// The pool, the file that does not serve, and why.
+/// The pool, the file that is not usable, and why.
 pub(crate) fn wires(config: &Config, before: &Wires) -> Result<Wires, String> {
     let load = |(name, pool): (&String, &model::Pool)| {
         let wire = Wire::load(pool.protocol, &pool.tls, before.get(name));
@@ -72,39 +72,18 @@ fn build_pool(
 ) -> Pool {
     let name: Arc<str> = before.map_or_else(|| name.into(), |pool| Arc::clone(&pool.name));
     let shared = before.map_or_else(|| Arc::new(PoolShared::new(workers)), |pool| Arc::clone(&pool.shared));
-    let known: HashMap<&Address, &Member> =
-        before.iter().flat_map(|pool| pool.members.iter()).map(|m| (&m.endpoint.address, m)).collect();
-    let unprobed = if config.health.is_some() { Health::Unchecked } else { Health::Healthy };
     let mut members: Vec<Member> = Vec::new();
     for backend in &config.backends {
+        let backend_name: Arc<str> = backend.address.to_string().into();
         for address in addresses(&backend.address, resolved) {
             if members.iter().any(|member| member.endpoint.address == address) {
                 continue;
             }
             let state = MemberState::from(backend.state);
-            let endpoint = match known.get(&address) {
-                Some(member) => {
-                    // Nobody has looked at an endpoint that was down: what was known of it then says nothing now.
-                    let was_left_alone = member.state == MemberState::Down && state != MemberState::Down;
-                    if config.health.is_none() || was_left_alone {
-                        member.endpoint.update_health(|machine| *machine = Machine::new(unprobed));
-                    }
-                    Arc::clone(&member.endpoint)
-                }
-                None => {
-                    let endpoint = shared.take_back(&address).unwrap_or_else(|| {
-                        Arc::new(Endpoint::new(Arc::clone(&name), address.clone(), unprobed, workers))
-                    });
-                    endpoint.update_health(|machine| *machine = Machine::new(unprobed));
-                    // One that is probed begins with its first pass.
-                    if let (Some(pool), None) = (before, &config.health) {
-                        pool.recovered(&endpoint, Instant::now());
-                    }
-                    endpoint
-                }
-            };
-            let backend_name = backend.address.to_string().into();
-            members.push(Member { endpoint, backend: backend_name, weight: u32::from(backend.weight), state });
+            let endpoint = known_endpoint(config, before, &address, state)
+                .unwrap_or_else(|| new_endpoint(config, before, &name, &shared, address, workers));
+            let (backend, weight) = (Arc::clone(&backend_name), u32::from(backend.weight));
+            members.push(Member { endpoint, backend, weight, state });
         }
     }
     if config.reload_guard {
@@ -116,6 +95,47 @@ fn build_pool(
         }
     }
     Pool::new(name, config, wire, members, shared)
+}
+
+/// The health of an endpoint until its first probe.
+fn unprobed(config: &model::Pool) -> Health {
+    if config.health.is_some() { Health::Unchecked } else { Health::Healthy }
+}
+
+/// The endpoint of this address, if the pool has it already.
+fn known_endpoint(
+    config: &model::Pool,
+    before: Option<&Arc<Pool>>,
+    address: &Address,
+    state: MemberState,
+) -> Option<Arc<Endpoint>> {
+    let member = before?.members.iter().find(|member| member.endpoint.address == *address)?;
+    // An endpoint that was down was not probed: what was known of it then says nothing now.
+    let was_left_alone = member.state == MemberState::Down && state != MemberState::Down;
+    if config.health.is_none() || was_left_alone {
+        member.endpoint.update_health(|machine| *machine = Machine::new(unprobed(config)));
+    }
+    Some(Arc::clone(&member.endpoint))
+}
+
+/// An endpoint that the pool gets, or gets back with its counters.
+fn new_endpoint(
+    config: &model::Pool,
+    before: Option<&Arc<Pool>>,
+    name: &Arc<str>,
+    shared: &PoolShared,
+    address: Address,
+    workers: usize,
+) -> Arc<Endpoint> {
+    let endpoint = shared
+        .take_back(&address)
+        .unwrap_or_else(|| Arc::new(Endpoint::new(Arc::clone(name), address, unprobed(config), workers)));
+    endpoint.update_health(|machine| *machine = Machine::new(unprobed(config)));
+    // An endpoint that is probed begins with its first pass.
+    if let (Some(pool), None) = (before, &config.health) {
+        pool.recovered(&endpoint, Instant::now());
+    }
+    endpoint
 }
 
 fn addresses(address: &BackendAddress, resolved: &Resolved) -> Vec<Address> {
@@ -130,9 +150,9 @@ fn addresses(address: &BackendAddress, resolved: &Resolved) -> Vec<Address> {
 
 /// The reload guard: what to keep of the endpoints that an edit removes.
 ///
-/// If not one of the new members is known to be healthy, those that were and that the edit removes go on serving until
-/// one new member has passed its check. That goes for names too that have no addresses yet, with or without a check. An
-/// edit that wants the whole pool to stop (all drained or down) gets its will.
+/// If no new member is known to be healthy, the healthy members that the edit removes go on serving until one new
+/// member has passed its check. The same holds while a name has no addresses yet, with or without a check. An edit that
+/// stops the whole pool (all drained or down) is obeyed.
 fn held(config: &model::Pool, members: &[Member], before: Option<&Arc<Pool>>) -> Vec<Member> {
     let wants_any = config.backends.iter().any(|backend| backend.state == BackendState::Ready);
     let any_healthy = members.iter().any(|m| m.state == MemberState::Ready && m.endpoint.health() == Health::Healthy);
@@ -162,7 +182,7 @@ mod tests {
 
     fn config(backends: &str) -> Config {
         let text = format!(
-            "[listen.web]\naddress = \"127.0.0.1:0\"\n[pool.app]\nbackends = [{backends}]\n[pool.app.health]\npath = \"/\"\n"
+            "listen.web.address = '127.0.0.1:0'\npool.app = {{ backends = [{backends}], health = {{ path = '/' }} }}\n"
         );
         crate::config::parse("test.toml", &text).unwrap()
     }
@@ -172,7 +192,7 @@ mod tests {
     }
 
     fn pass(snapshot: &Snapshot, port: u16) {
-        let check = snapshot.pools[0].health.clone().unwrap();
+        let check = snapshot.pools[0].config.health.clone().unwrap();
         let member =
             snapshot.pools[0].members.iter().find(|m| m.endpoint.address.tcp().unwrap().port() == port).unwrap();
         member.endpoint.update_health(|machine| machine.observe(Ok(()), &check));

@@ -1,46 +1,313 @@
-//! What an edit has changed, in words.
+//! What an edit has changed, in words: as the file would say it before and after.
 
-use crate::config::address::Address;
-use crate::pool::{MemberState, Pool};
+use crate::config::{Change, Config, Listener, Route};
+use crate::pool::{Member, Pool};
 use crate::snapshot::Snapshot;
 
-/// What an operator would want to hear of the way from one snapshot to the next.
+/// The keys that hold for the whole process.
+pub(super) fn settings(before: &Config, next: &Config) -> Vec<String> {
+    before.changes(next).iter().map(Change::to_string).collect()
+}
+
+/// What is different between two snapshots: pools, their endpoints and keys, and routes.
 pub(super) fn differences(before: &Snapshot, next: &Snapshot) -> Vec<String> {
     let mut changes = Vec::new();
     for pool in &next.pools {
-        let Some(old) = before.pool(&pool.name) else {
-            changes.push(format!("pool {} is new with {} endpoints", pool.name, pool.members.len()));
-            continue;
-        };
-        let describe = |pool: &Pool| -> Vec<(Address, MemberState, u32)> {
-            pool.members.iter().map(|m| (m.endpoint.address.clone(), m.state, m.weight)).collect()
-        };
-        let (was, is) = (describe(old), describe(pool));
-        let missing = |from: &[(Address, MemberState, u32)], to: &[(Address, MemberState, u32)]| -> Vec<String> {
-            from.iter().filter(|(a, ..)| to.iter().all(|(b, ..)| a != b)).map(|(a, ..)| a.to_string()).collect()
-        };
-        let mut parts = Vec::new();
-        let (added, removed) = (missing(&is, &was), missing(&was, &is));
-        parts.extend((!added.is_empty()).then(|| format!("added {}", added.join(", "))));
-        parts.extend((!removed.is_empty()).then(|| format!("removed {}", removed.join(", "))));
-        for (address, state, weight) in &is {
-            let Some((_, old_state, old_weight)) = was.iter().find(|(known, ..)| known == address) else { continue };
-            parts.extend((old_state != state).then(|| format!("{address} is {} now", state.name())));
-            parts.extend((old_weight != weight).then(|| format!("{address} has weight {weight} now")));
+        match before.pool(&pool.name) {
+            Some(old) => {
+                let parts = pool_changes(old, pool);
+                changes.extend((!parts.is_empty()).then(|| format!("pool {}: {}", pool.name, parts.join(", "))));
+            }
+            None => changes.push(format!("pool {} is new with {} endpoints", pool.name, pool.members.len())),
         }
-        parts.extend((old.algorithm != pool.algorithm).then(|| format!("balance is {} now", pool.algorithm)));
-        parts.extend((old.health != pool.health).then(|| "health check changed".to_owned()));
-        let waits = |pool: &Pool| (pool.max_requests, pool.queue.clone());
-        parts.extend((waits(old) != waits(pool)).then(|| "max_requests or queue changed".to_owned()));
-        parts.extend((!old.wire.is_same(&pool.wire)).then(|| "protocol or tls changed".to_owned()));
-        parts.extend((old.eject != pool.eject).then(|| "eject changed".to_owned()));
-        parts.extend((old.retry != pool.retry).then(|| "retry changed".to_owned()));
-        changes.extend((!parts.is_empty()).then(|| format!("pool {}: {}", pool.name, parts.join(", "))));
     }
     let gone = before.pools.iter().filter(|pool| next.pool(&pool.name).is_none());
     changes.extend(gone.map(|pool| format!("pool {} is gone", pool.name)));
-    changes.extend((before.timeouts != next.timeouts).then(|| "timeouts changed".to_owned()));
-    changes.extend((before.limits != next.limits).then(|| "limits changed".to_owned()));
-    changes.extend((before.routes != next.routes).then(|| "routes changed".to_owned()));
+    changes.extend(route_changes(&before.route_list, &next.route_list));
     changes
+}
+
+/// What is different about a listener that keeps its address.
+pub(super) fn listener(before: &Listener, next: &Listener) -> Option<String> {
+    let mut parts: Vec<String> = before.changes(next).iter().map(Change::to_string).collect();
+    parts.extend((before.name != next.name).then(|| format!("is called {} now", next.name)));
+    (!parts.is_empty()).then(|| format!("listener {}: {}", before.name, parts.join(", ")))
+}
+
+fn pool_changes(before: &Pool, next: &Pool) -> Vec<String> {
+    let mut parts = member_changes(&before.members, &next.members);
+    let has_named_members = !parts.is_empty();
+    let keys = before.config.changes(&next.config);
+    let is_rewired = !before.wire.is_same(&next.wire);
+    let has_named_wire = keys.iter().any(|change| change.key == "protocol" || change.key.starts_with("tls."));
+    // The endpoints say more than the list of backends, unless only its order is new, or a name for the same addresses.
+    let keys = keys.into_iter().filter(|change| change.key != "backends" || !has_named_members);
+    parts.extend(keys.map(|change| change.to_string()));
+    parts.extend((is_rewired && !has_named_wire).then(|| "new contents in the files of tls".to_owned()));
+    parts
+}
+
+fn member_changes(before: &[Member], next: &[Member]) -> Vec<String> {
+    let find = |members: &[Member], wanted: &Member| {
+        members.iter().position(|member| member.endpoint.address == wanted.endpoint.address)
+    };
+    let missing = |from: &[Member], to: &[Member]| -> Vec<String> {
+        let missing = from.iter().filter(|member| find(to, member).is_none());
+        missing.map(|member| member.endpoint.address.to_string()).collect()
+    };
+    let (added, removed) = (missing(next, before), missing(before, next));
+    let mut parts = Vec::new();
+    parts.extend((!added.is_empty()).then(|| format!("added {}", added.join(", "))));
+    parts.extend((!removed.is_empty()).then(|| format!("removed {}", removed.join(", "))));
+    for member in next {
+        let Some(old) = find(before, member).map(|at| &before[at]) else { continue };
+        let address = &member.endpoint.address;
+        let (state, weight) = ((old.state, member.state), (old.weight, member.weight));
+        parts.extend((state.0 != state.1).then(|| format!("{address} state {} -> {}", state.0.name(), state.1.name())));
+        parts.extend((weight.0 != weight.1).then(|| format!("{address} weight {} -> {}", weight.0, weight.1)));
+    }
+    parts
+}
+
+fn route_changes(before: &[Route], next: &[Route]) -> Vec<String> {
+    let find = |routes: &[Route], wanted: &Route| -> Option<String> {
+        let Route { host, path, pool: _ } = wanted;
+        let found = routes.iter().find(|route| (&route.host, &route.path) == (host, path));
+        found.map(|route| route.pool.clone())
+    };
+    let mut changes = Vec::new();
+    for route in next {
+        let Route { host, path, pool } = route;
+        match find(before, route) {
+            Some(old) => changes.extend((old != *pool).then(|| format!("route {host} {path}: pool {old} -> {pool}"))),
+            None => changes.push(format!("route {host} {path} is new, to pool {pool}")),
+        }
+    }
+    let gone = before.iter().filter(|route| find(next, route).is_none());
+    changes.extend(gone.map(|Route { host, path, pool: _ }| format!("route {host} {path} is gone")));
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::config::{self, known_keys};
+    use crate::control::build::{Resolved, Wires, build};
+
+    /// A key, what else both files say, its value in each (empty: the key is absent), and the words for the edit.
+    type Edit = (&'static str, &'static str, &'static str, &'static str, &'static str);
+
+    const CHECKED: &str = "pool.app.health.kind = 'http'";
+    const GRPC: &str = "pool.app.protocol = 'h2c'\npool.app.health.kind = 'grpc'";
+    const SECURE: &str = "pool.app.protocol = 'https'";
+    const UNIX: &str = "listen.web.address = 'unix:/tmp/web.sock'";
+    const TLS: &str = "listen.web.address = ':1'\nlisten.web.tls.cert = 'a'\nlisten.web.tls.key = 'a'";
+    const TLS_CERT: &str = "listen.web.address = ':1'\nlisten.web.tls.cert = 'a'";
+    const TLS_KEY: &str = "listen.web.address = ':1'\nlisten.web.tls.key = 'a'";
+    const TLS_CA: &str =
+        "listen.web.address = ':1'\nlisten.web.tls = { cert = 'a', key = 'a', client_ca = 'ca', client_auth = 'AUTH' }";
+    const ACCESS: &str = "log.access = 'stdout'";
+
+    #[rustfmt::skip]
+    const POOL: &[Edit] = &[
+        ("balance", "", "", "'lc'", "balance round-robin -> least-connections"),
+        ("backends", "", "['10.0.0.1:1']", "['10.0.0.1:1', '10.0.0.2:1']", "added 10.0.0.2:1"),
+        ("backends", "", "['10.0.0.1:1', '10.0.0.2:1']", "['10.0.0.2:1']", "removed 10.0.0.1:1"),
+        ("backends", "", "['10.0.0.1:1', '10.0.0.2:1']", "['10.0.0.2:1', '10.0.0.1:1']",
+         "backends [\"10.0.0.1:1\", \"10.0.0.2:1\"] -> [\"10.0.0.2:1\", \"10.0.0.1:1\"]"),
+        ("backend", "", "[{ address = '10.0.0.1:1' }]", "[{ address = '10.0.0.2:1' }]",
+         "added 10.0.0.2:1, removed 10.0.0.1:1"),
+        ("backend", "", "[{ address = '10.0.0.1:1' }]", "[{ address = '10.0.0.1:1', weight = 3 }]",
+         "10.0.0.1:1 weight 1 -> 3"),
+        ("backend", "", "[{ address = '10.0.0.1:1' }]", "[{ address = '10.0.0.1:1', state = 'drain' }]",
+         "10.0.0.1:1 state ready -> drain"),
+        ("backend", "", "[{ address = 'a:1', weight = 2 }]", "[{ address = 'b:1', state = 'down' }]",
+         "backends [{ address = \"a:1\", weight = 2, state = \"ready\" }] -> \
+          [{ address = \"b:1\", weight = 1, state = \"down\" }]"),
+        ("fail_open_below", "", "", "'0%'", "fail_open_below 50% -> 0%"),
+        ("reload_guard", "", "", "false", "reload_guard true -> false"),
+        ("retry.attempts", "", "", "5", "retry.attempts 3 -> 5"),
+        ("retry.attempt_timeout", "", "", "'250ms'", "retry.attempt_timeout 0s -> 250ms"),
+        ("retry.on_status", "", "", "[502, 503]", "retry.on_status [] -> [502, 503]"),
+        ("retry.budget", "", "", "'30%'", "retry.budget 20% -> 30%"),
+        ("retry.budget_per_second", "", "", "0", "retry.budget_per_second 10 -> 0"),
+        ("max_requests", "", "", "50", "max_requests 0 -> 50"),
+        ("queue.size", "", "", "10", "queue.size 100 -> 10"),
+        ("queue.timeout", "", "", "'90s'", "queue.timeout 1s -> 90s"),
+        ("eject.failures", "", "", "0", "eject.failures 5 -> 0"),
+        ("eject.duration", "", "", "'1m'", "eject.duration 10s -> 1m"),
+        ("eject.max_duration", "", "", "'1h'", "eject.max_duration 5m -> 1h"),
+        ("eject.share", "", "", "'34%'", "eject.share 50% -> 34%"),
+        ("protocol", "", "", "'h2c'", "protocol http1 -> h2c"),
+        ("proxy_protocol", "", "'v1'", "'v2'", "proxy_protocol v1 -> v2"),
+        ("tls.ca", SECURE, "", "'ca.pem'", "tls.ca absent -> \"ca.pem\""),
+        ("tls.server_name", SECURE, "'a.test'", "'b.test'", "tls.server_name \"a.test\" -> \"b.test\""),
+        ("tls.cert", "pool.app.protocol = 'https'\npool.app.tls.key = 'k'", "'a'", "'b'", "tls.cert \"a\" -> \"b\""),
+        ("tls.key", "pool.app.protocol = 'https'\npool.app.tls.cert = 'c'", "'a'", "'b'", "tls.key \"a\" -> \"b\""),
+        ("slow_start", "", "", "'5s'", "slow_start 10s -> 5s"),
+        ("health.kind", "", "", "'tcp'",
+         "health.kind absent -> tcp, health.interval absent -> 2s, health.timeout absent -> 1s, \
+          health.rise absent -> 2, health.fall absent -> 3"),
+        ("health.kind", "", "'http'", "'tcp'",
+         "health.kind http -> tcp, health.path \"/\" -> absent, health.status 200-399 -> absent"),
+        ("health.path", CHECKED, "", "'/healthz'", "health.path \"/\" -> \"/healthz\""),
+        ("health.host", CHECKED, "", "'a.test'", "health.host absent -> \"a.test\""),
+        ("health.status", CHECKED, "'2xx'", "[200, '300-301']", "health.status 200-299 -> [200, 300-301]"),
+        ("health.body", CHECKED, "", "\"a\\nb\"", "health.body absent -> \"a\\u000Ab\""),
+        ("health.service", GRPC, "", "'shop.Cart'", "health.service \"\" -> \"shop.Cart\""),
+        ("health.interval", CHECKED, "", "'500ms'", "health.interval 2s -> 500ms"),
+        ("health.timeout", CHECKED, "", "'2s'", "health.timeout 1s -> 2s"),
+        ("health.rise", CHECKED, "", "1", "health.rise 2 -> 1"),
+        ("health.fall", CHECKED, "", "1", "health.fall 3 -> 1"),
+    ];
+
+    #[rustfmt::skip]
+    const LISTENER: &[Edit] = &[
+        ("unix_mode", UNIX, "'660'", "'0600'", "unix_mode \"660\" -> \"600\""),
+        ("trusted_proxies", "", "", "['10.0.0.0/8']", "trusted_proxies [] -> [\"10.0.0.0/8\"]"),
+        ("protocols", "", "", "['h1']", "protocols [\"h1\", \"h2\"] -> [\"h1\"]"),
+        ("tls.cert", TLS_KEY, "'a'", "'b'", "tls.cert \"a\" -> \"b\""),
+        ("tls.key", TLS_CERT, "'a'", "'b'", "tls.key \"a\" -> \"b\""),
+        ("tls.certificate", TLS, "", "[{ cert = 'b', key = 'c' }]",
+         "tls.certificate absent -> [{ cert = \"b\", key = \"c\" }]"),
+        ("tls.client_ca", TLS, "", "'ca'", "tls.client_ca absent -> \"ca\", tls.client_auth absent -> required"),
+        ("proxy_protocol", "listen.web.trusted_proxies = ['10.0.0.1']", "", "'accept'", "proxy_protocol off -> accept"),
+        ("redirect_to_https", "", "", "443", "redirect_to_https absent -> 443"),
+    ];
+
+    #[rustfmt::skip]
+    const PROCESS: &[Edit] = &[
+        ("workers", "", "", "2", "workers 0 -> 2"),
+        ("timeouts.tls_handshake", "", "", "'5s'", "timeouts.tls_handshake 10s -> 5s"),
+        ("timeouts.request_head", "", "", "'5s'", "timeouts.request_head 10s -> 5s"),
+        ("timeouts.request_body", "", "", "'5s'", "timeouts.request_body 30s -> 5s"),
+        ("timeouts.connect", "", "", "'500ms'", "timeouts.connect 2s -> 500ms"),
+        ("timeouts.response_head", "", "", "'5s'", "timeouts.response_head 1m -> 5s"),
+        ("timeouts.response_body", "", "", "'5s'", "timeouts.response_body 1m -> 5s"),
+        ("timeouts.client_write", "", "", "'5s'", "timeouts.client_write 1m -> 5s"),
+        ("timeouts.client_idle", "", "", "'5s'", "timeouts.client_idle 75s -> 5s"),
+        ("timeouts.h2_ping", "", "", "'5s'", "timeouts.h2_ping 20s -> 5s"),
+        ("timeouts.upstream_idle", "", "", "'5s'", "timeouts.upstream_idle 4s -> 5s"),
+        ("timeouts.tunnel_idle", "", "", "'5s'", "timeouts.tunnel_idle 1h -> 5s"),
+        ("timeouts.tunnel", "", "", "'5s'", "timeouts.tunnel 0s -> 5s"),
+        ("timeouts.request", "", "", "'5s'", "timeouts.request 0s -> 5s"),
+        ("timeouts.drain", "", "", "'0s'", "timeouts.drain 30s -> 0s"),
+        ("limits.connections", "", "", "10", "limits.connections 50000 -> 10"),
+        ("limits.connections_per_address", "", "", "10", "limits.connections_per_address 0 -> 10"),
+        ("limits.request_head", "", "", "'8KiB'", "limits.request_head 64KiB -> 8KiB"),
+        ("limits.h2_streams", "", "", "10", "limits.h2_streams 128 -> 10"),
+        ("limits.h2_window", "", "", "'1MiB'", "limits.h2_window 64KiB -> 1MiB"),
+        ("limits.request_fields", "", "", "10", "limits.request_fields 100 -> 10"),
+        ("limits.request_body", "", "", "'10MB'", "limits.request_body 0B -> 10000000B"),
+        ("limits.replay", "", "", "'0B'", "limits.replay 64KiB -> 0B"),
+        ("limits.idle_per_endpoint", "", "", "0", "limits.idle_per_endpoint 256 -> 0"),
+        ("log.level", "", "", "'warn'", "log.level info -> warn"),
+        ("log.format", "", "", "'json'", "log.format auto -> json"),
+        ("log.access", "", "'stdout'", "'a.log'", "log.access \"stdout\" -> \"a.log\""),
+        ("log.access_format", ACCESS, "", "'common'", "log.access_format json -> common"),
+        ("log.access_queue", ACCESS, "", "10", "log.access_queue 8192 -> 10"),
+        ("admin.address", "", "", "'off'", "admin.address \"127.0.0.1:9900\" -> \"off\""),
+        ("dns.servers", "", "", "['10.0.0.2']", "dns.servers [] -> [\"10.0.0.2:53\"]"),
+    ];
+
+    /// The routes before and after; two pools are there.
+    const ROUTES: &[(&str, &str, &str)] = &[
+        ("host = 'a.test'", "host = '*.a.test'", "route *.a.test / is new, to pool app; route a.test / is gone"),
+        ("path = '/a'", "path = '=/a'", "route * =/a is new, to pool app; route * /a is gone"),
+        ("host = 'a.test'", "pool = 'api', host = 'a.test'", "route a.test /: pool app -> api"),
+    ];
+
+    /// Everything that is said of the way from one text to another.
+    fn words(before: &str, after: &str) -> String {
+        let [before, after] = [before, after].map(|text| {
+            let mut text = text.to_owned();
+            for (key, line) in [
+                ("listen.web.address", "listen.web.address = ':1'\n"),
+                ("pool.app.backend", "pool.app.backends = ['10.0.0.1:1']\n"),
+            ] {
+                let is_there = text.lines().any(|line| line.starts_with(key));
+                text.push_str(if is_there { "" } else { line });
+            }
+            config::parse("test.toml", &text).unwrap_or_else(|problems| panic!("{problems}"))
+        });
+        let [old, new] = [&before, &after].map(|config| build(config, &Resolved::new(), &Wires::new(), None, 1));
+        let mut changes = differences(&old, &new);
+        changes.extend(settings(&before, &after));
+        changes.extend(before.listeners.iter().zip(&after.listeners).filter_map(|(old, new)| listener(old, new)));
+        changes.join("; ")
+    }
+
+    fn check(table: &str, edits: &[Edit], said_of: &str) {
+        for (key, common, before, after, expected) in edits {
+            let [before, after] = [before, after].map(|value| match *value {
+                "" => format!("{common}\n"),
+                value => format!("{common}\n{table}{key} = {value}\n"),
+            });
+            assert_eq!(words(&before, &after), format!("{said_of}{expected}"), "{before}->\n{after}");
+            assert_eq!(words(&after, &after), "", "{after}");
+        }
+    }
+
+    #[test]
+    fn an_edit_of_a_pool_is_named() {
+        check("pool.app.", POOL, "pool app: ");
+    }
+
+    #[test]
+    fn an_edit_of_a_listener_is_named() {
+        check("listen.web.", LISTENER, "listener web: ");
+        let [required, optional] = ["required", "optional"].map(|auth| format!("{}\n", TLS_CA.replace("AUTH", auth)));
+        assert_eq!(words(&required, &optional), "listener web: tls.client_auth required -> optional");
+        let renamed = "listen.main.address = ':1'\nlisten.main.protocols = ['h2']";
+        let expected = "listener main: protocols [\"h2\"] -> [\"h1\", \"h2\"], is called other now";
+        assert_eq!(words_of_listeners(renamed, "listen.other.address = ':1'"), expected);
+    }
+
+    fn words_of_listeners(before: &str, after: &str) -> String {
+        let [before, after] = [before, after]
+            .map(|text| config::parse("test.toml", &format!("{text}\npool.app.backends = ['10.0.0.1:1']\n")).unwrap());
+        listener(&before.listeners[0], &after.listeners[0]).unwrap_or_default()
+    }
+
+    #[test]
+    fn an_edit_that_holds_for_the_process_is_named() {
+        check("", PROCESS, "");
+    }
+
+    #[test]
+    fn an_edit_of_a_route_is_named() {
+        let text = |route: &str| {
+            let pool = if route.contains("pool") { "" } else { "pool = 'app', " };
+            let others = "{ host = 'b.test', pool = 'app' }, { host = 'b.test', path = '/api', pool = 'api' }";
+            format!("pool.api.backends = ['10.0.0.9:1']\nroute = [{{ {pool}{route} }}, {others}]\n")
+        };
+        for (before, after, expected) in ROUTES {
+            assert_eq!(words(&text(before), &text(after)), *expected);
+        }
+    }
+
+    #[test]
+    fn pools_come_and_go() {
+        let two = "pool.api.backends = ['10.0.0.9:1', '10.0.0.8:1']\n\
+                   route = [{ pool = 'app' }, { path = '/a', pool = 'api' }]\n";
+        assert_eq!(words("", two), "pool api is new with 2 endpoints; route * /a is new, to pool api");
+        assert_eq!(words(two, ""), "pool api is gone; route * /a is gone");
+    }
+
+    /// Every key that the reader knows is in one of the tables above: a new key needs words for its edit.
+    #[test]
+    fn no_key_is_forgotten() {
+        let others = "listen.*.address listen.*.tls.client_auth listen.*.tls.certificate.cert listen.*.tls.certificate.key \
+                      pool.*.backend.address pool.*.backend.weight pool.*.backend.state route.host route.path route.pool";
+        let mut named: BTreeSet<String> = others.split_whitespace().map(String::from).collect();
+        for (table, edits) in [("pool.*.", POOL), ("listen.*.", LISTENER), ("", PROCESS)] {
+            named.extend(edits.iter().map(|(key, ..)| format!("{table}{key}")));
+        }
+        let known = known_keys();
+        let is_table = |key: &str| known.iter().any(|other| other.starts_with(&format!("{key}.")));
+        let forgotten: Vec<_> = known.iter().filter(|key| !named.contains(*key) && !is_table(key)).collect();
+        assert!(known.len() > 80 && forgotten.is_empty(), "an edit of these is not in the tables: {forgotten:?}");
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::changes::listener;
 use crate::config;
 use crate::config::address::Address;
 use crate::listen::Settings;
@@ -23,7 +24,7 @@ struct Bound {
 /// What a listener needs besides its socket.
 ///
 /// # Errors
-/// The file that does not serve.
+/// The file that is not usable.
 pub(super) fn settings(config: &config::Listener) -> Result<Settings, String> {
     let load = |tls| ServerTls::load(tls, config.protocols).map(Arc::new);
     let tls = config.tls.as_ref().map(load).transpose();
@@ -40,7 +41,7 @@ impl Bound {
     }
 }
 
-/// A listener that is about to be.
+/// A listener that is bound but not in the table yet.
 struct Fresh {
     bound: Bound,
     sockets: Vec<StdListener>,
@@ -61,7 +62,7 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// None yet; each will have a socket for every worker.
+    /// An empty table; each listener will have a socket for every worker.
     pub(crate) fn new(workers: usize) -> Self {
         Self { bound: Vec::new(), workers, next_id: 0 }
     }
@@ -71,7 +72,7 @@ impl Listeners {
         self.bound.iter().map(|bound| (bound.settings.config.name.clone(), bound.address.clone())).collect()
     }
 
-    /// Names of the listeners and where to ask them.
+    /// Names of the listeners and their URLs.
     pub(crate) fn urls(&self) -> impl Iterator<Item = (&str, String)> {
         self.bound.iter().map(|Bound { settings, address, .. }| {
             let scheme = if settings.tls.is_some() { "https" } else { "http" };
@@ -83,11 +84,11 @@ impl Listeners {
         })
     }
 
-    /// Binds the listeners of `wanted` that are new and reads what the others need. Clients can connect to the new
-    /// ones, but nobody accepts yet.
+    /// Binds the listeners of `wanted` that are new and reads the files of the others. Clients can connect to the new
+    /// ones, but no worker accepts yet.
     ///
     /// # Errors
-    /// The address that cannot be bound or the file that does not serve; everything is as before.
+    /// The address that cannot be bound or the file that is not usable; everything is as before.
     pub(super) fn prepare(&self, wanted: &[config::Listener]) -> Result<Edit, String> {
         Ok(Edit { updates: self.updates(wanted)?, fresh: self.bind_fresh(wanted)? })
     }
@@ -95,22 +96,21 @@ impl Listeners {
     /// Makes `wanted` the table, of which `edit` was prepared, and tells the workers; says what has changed.
     pub(super) async fn commit(&mut self, edit: Edit, wanted: &[config::Listener], workers: &[Worker]) -> Vec<String> {
         let Edit { updates, fresh } = edit;
+        let renewed = self.changes(wanted);
         let gone = self.take_gone(wanted);
         self.change_modes(wanted);
         self.take_updates(&updates);
         let join = |bound: &mut dyn Iterator<Item = &Bound>| {
             bound.map(|bound| bound.address.to_string()).collect::<Vec<_>>().join(", ")
         };
-        let renewed: Vec<&str> = updates.iter().map(|(_, settings)| settings.config.name.as_str()).collect();
         let changes = [
-            ("now listening on ", join(&mut fresh.iter().map(|fresh| &fresh.bound)), ""),
-            ("no longer listening on ", join(&mut gone.iter()), ""),
-            ("listener ", renewed.join(", "), " changed"),
+            ("now listening on", join(&mut fresh.iter().map(|fresh| &fresh.bound))),
+            ("no longer listening on", join(&mut gone.iter())),
         ];
-        let changes = changes.into_iter().filter(|(_, names, _)| !names.is_empty());
-        let changes = changes.map(|(before, names, after)| format!("{before}{names}{after}")).collect();
+        let changes = changes.into_iter().filter(|(_, addresses)| !addresses.is_empty());
+        let changes = changes.map(|(what, addresses)| format!("{what} {addresses}")).chain(renewed).collect();
         self.listen(fresh, workers).await;
-        // First: a client that finds no file goes elsewhere, one that found it is still accepted.
+        // Before the workers hear of it: a client that finds no file goes elsewhere, and the others are still accepted.
         gone.iter().for_each(|bound| socket::remove(&bound.address));
         for worker in workers {
             for (id, settings) in &updates {
@@ -119,6 +119,16 @@ impl Listeners {
             for bound in &gone {
                 worker.tell(Command::Unlisten { id: bound.id }).await;
             }
+        }
+        changes
+    }
+
+    /// What is different about the listeners that stay, in words.
+    fn changes(&self, wanted: &[config::Listener]) -> Vec<String> {
+        let mut changes = Vec::new();
+        for bound in &self.bound {
+            let Some(next) = wanted.iter().find(|config| bound.serves(config)) else { continue };
+            changes.extend(listener(&bound.settings.config, next));
         }
         changes
     }
@@ -155,7 +165,7 @@ impl Listeners {
         gone
     }
 
-    /// New settings for the listeners whose ones differ.
+    /// New settings for the listeners whose settings differ.
     fn updates(&self, wanted: &[config::Listener]) -> Result<Vec<(u64, Settings)>, String> {
         let mut updates = Vec::new();
         for bound in &self.bound {
@@ -191,7 +201,7 @@ impl Listeners {
         }
     }
 
-    /// Gives listeners their new settings; the sockets stay, so that no connection is lost.
+    /// Gives listeners their new settings; their sockets stay, so no connection is lost.
     fn take_updates(&mut self, updates: &[(u64, Settings)]) {
         for (id, settings) in updates {
             let bound = self.bound.iter_mut().find(|bound| bound.id == *id);
@@ -204,7 +214,7 @@ impl Listeners {
         self.bound.iter().filter_map(|bound| Some((&*bound.settings.config.name, bound.settings.tls.as_ref()?)))
     }
 
-    /// Nobody shall find the Unix sockets any more.
+    /// Removes the files of the Unix sockets, so that no new client finds them.
     pub(crate) fn remove_sockets(&self) {
         self.bound.iter().for_each(|bound| socket::remove(&bound.address));
     }
@@ -224,7 +234,7 @@ impl Listeners {
     }
 }
 
-/// Whether one socket bound to each would be in the other's way.
+/// Whether two sockets, one bound to each address, exclude each other.
 fn overlap(a: &Address, b: &Address) -> bool {
     let (Address::Tcp(a), Address::Tcp(b)) = (a, b) else { return a == b };
     a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())

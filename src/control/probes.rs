@@ -67,7 +67,7 @@ impl Probers {
     pub(crate) fn sync<'a>(&mut self, pools: impl Iterator<Item = &'a Arc<Pool>>) {
         let mut before = std::mem::take(&mut self.tasks);
         for pool in pools {
-            let Some(check) = &pool.health else { continue };
+            let Some(check) = &pool.config.health else { continue };
             for member in pool.members.iter().filter(|member| member.state != MemberState::Down) {
                 let key = (Arc::clone(&pool.name), member.endpoint.address.clone());
                 let kept = before.remove(&key).filter(|prober| {

@@ -2,7 +2,7 @@
 //!
 //! Start and reload run the same code. The order of a reload is: read, check, compare with what cannot change live,
 //! bind new listeners; only then swap the snapshot, tell the workers, and let old listeners drain. Up to the swap
-//! nothing has happened that must be undone.
+//! nothing needs to be undone.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,14 +12,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::build::{Resolved, Wires, build, wires};
-use super::changes::differences;
+use super::changes::{differences, settings as settings_changes};
 use super::listeners::{Listeners, settings};
-use crate::config::{self, Algorithm, BackendAddress, Config, Loaded, Problems};
+use crate::config::{self, Algorithm, BackendAddress, Change, Config, Loaded, Problems};
 use crate::net::pem::Stamps;
 use crate::snapshot::Shared;
 use crate::worker::Worker;
 
-/// Where the config comes from, and what the command line has to say about it.
+/// The keys that only a restart can change.
+const CANNOT_CHANGE: [&str; 6] =
+    ["workers", "admin.address", "log.format", "log.access", "log.access_format", "log.access_queue"];
+
+/// Where the config comes from, and what the command line puts over it.
 #[derive(Debug, Clone, Default)]
 pub struct Source {
     /// The file; without one nothing is reloaded.
@@ -49,10 +53,10 @@ impl Source {
     }
 }
 
-/// Whether the files that a config names are there and serve.
+/// Whether the files that a config names exist and are usable.
 ///
 /// # Errors
-/// Each that does not, and why.
+/// Each that is not, and why.
 pub(crate) fn check_files(config: &Config) -> Result<(), Vec<String>> {
     let mut problems: Vec<String> = config.listeners.iter().filter_map(|listener| settings(listener).err()).collect();
     problems.extend(wires(config, &Wires::new()).err());
@@ -74,7 +78,7 @@ impl Live {
     /// The first snapshot, nothing bound yet.
     ///
     /// # Errors
-    /// A file that the pools need and that does not serve.
+    /// A file of a pool that is not usable.
     pub(crate) fn new(config: Config, workers: usize) -> Result<Self, String> {
         let (resolved, wires) = (Resolved::new(), wires(&config, &Wires::new())?);
         let shared = Arc::new(Shared::new(Arc::new(build(&config, &resolved, &wires, None, workers))));
@@ -90,13 +94,15 @@ impl Live {
         self.refuse_what_cannot_change(&next)?;
         let wires = wires(&next, &self.wires)?;
         let edit = self.listeners.prepare(&next.listeners)?;
-        let is_same = self.config == next;
-        (self.config, self.wires) = (next, wires);
+        let before = std::mem::replace(&mut self.config, next);
+        self.wires = wires;
         let mut changes = self.rebuild();
+        changes.extend(settings_changes(&before, &self.config));
         changes.extend(self.listeners.commit(edit, &self.config.listeners, workers).await);
-        let what = match (changes.is_empty(), is_same) {
+        let what = match (changes.is_empty(), before == self.config) {
             (true, true) => "nothing changed".to_owned(),
-            (true, false) => "settings changed".to_owned(),
+            // Everything else has a name: a test goes through all keys.
+            (true, false) => "only an order changed".to_owned(),
             (false, _) => changes.join("; "),
         };
         Ok(format!("{what} (in {})", milliseconds(began.elapsed())))
@@ -112,28 +118,23 @@ impl Live {
     }
 
     fn refuse_what_cannot_change(&self, next: &Config) -> Result<(), String> {
-        let now = &self.config;
-        for (key, is_same) in [
-            ("workers", now.workers == next.workers),
-            ("admin.address", now.admin == next.admin),
-            ("log.format", now.log.format == next.log.format),
-            ("log.access, log.access_format and log.access_queue", now.log.access == next.log.access),
-        ] {
-            if !is_same {
-                return Err(format!("{key} cannot change while unstick runs: restart it, or undo the change"));
+        let changes = self.config.changes(next);
+        match changes.iter().find(|change| CANNOT_CHANGE.contains(&change.key.as_str())) {
+            Some(Change { key, .. }) => {
+                Err(format!("{key} cannot change while unstick runs: restart it, or undo the change"))
             }
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// What the files are now that the pools need to speak TLS, and what they were when they were read.
+    /// The stamps of the pools' TLS files, now and when they were read.
     pub(crate) fn wire_stamps(&self) -> (Stamps, Stamps) {
         let (now, then): (Vec<_>, Vec<_>) = self.wires.values().map(|wire| wire.stamps()).unzip();
         (now.concat(), then.concat())
     }
 }
 
-/// The names among all backends.
+/// The DNS names among all backends.
 pub(crate) fn names(config: &Config) -> BTreeSet<String> {
     let backends = config.pools.values().flat_map(|pool| &pool.backends);
     backends

@@ -138,10 +138,11 @@ impl Control {
     /// Waits until every endpoint has been probed once, bounded.
     async fn first_verdicts(&self) {
         let snapshot = self.live.shared.load();
-        let checks = snapshot.pools.iter().filter_map(|pool| pool.health.as_ref());
+        let checks = snapshot.pools.iter().filter_map(|pool| pool.config.health.as_ref());
         let Some(bound) = checks.map(first_verdict_within).max() else { return };
         let any_unchecked = || {
-            let members = snapshot.pools.iter().filter(|pool| pool.health.is_some()).flat_map(|pool| &pool.members);
+            let members =
+                snapshot.pools.iter().filter(|pool| pool.config.health.is_some()).flat_map(|pool| &pool.members);
             let mut ready = members.filter(|member| member.state == MemberState::Ready);
             ready.any(|member| member.endpoint.health() == Health::Unchecked)
         };

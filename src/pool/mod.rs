@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::model::{self, Algorithm, HealthCheck};
+use crate::config::model;
 use balance::Balance;
 use endpoint::Endpoint;
 use health::Health;
@@ -34,30 +34,15 @@ use wire::{Speech, Wire};
 pub struct Pool {
     /// Its name in the config.
     pub name: Arc<str>,
-    /// How endpoints are picked.
-    pub algorithm: Algorithm,
-    /// When an attempt is followed by another one.
-    pub retry: model::Retry,
-    /// Most requests that one endpoint may have in flight, over all workers; `None` means no limit.
-    pub max_requests: Option<u32>,
-    /// How many requests may wait for an endpoint with room, and for how long.
-    pub queue: model::Queue,
-    /// How many failures eject an endpoint, and for how long.
-    pub eject: model::Eject,
-    /// How long the share of a returning endpoint grows before it is whole.
-    pub slow_start: Duration,
-    /// The protocol that endpoints are spoken to in.
+    /// What the file says of it.
+    pub config: model::Pool,
+    /// How endpoints are spoken to.
     pub wire: Wire,
-    /// The version of the PROXY protocol header that begins each connection to an endpoint, if any.
-    pub proxy_protocol: Option<model::ProxyVersion>,
-    /// How endpoints are probed; `None` means that they are not.
-    pub health: Option<HealthCheck>,
     /// Its endpoints, in the order of the config.
     pub members: Box<[Member]>,
     /// The state that outlives a reload.
     pub shared: Arc<PoolShared>,
     balance: Balance,
-    fail_open_below: u8,
     mode: AtomicU8,
 }
 
@@ -172,19 +157,11 @@ impl Pool {
         let weights: Vec<u32> = members.iter().map(|member| member.weight).collect();
         let pool = Self {
             name,
-            algorithm: config.balance,
-            retry: config.retry.clone(),
-            max_requests: config.max_requests,
-            queue: config.queue.clone(),
-            eject: config.eject.clone(),
-            slow_start: config.slow_start,
+            config: config.clone(),
             wire,
-            proxy_protocol: config.proxy_protocol,
-            health: config.health.clone(),
             balance: Balance::new(config.balance, &weights),
             members: members.into(),
             shared,
-            fail_open_below: config.fail_open_below,
             mode: AtomicU8::new(Mode::Healthy as u8),
         };
         pool.refresh_mode();
@@ -194,7 +171,7 @@ impl Pool {
     /// All that is needed to speak to `member`.
     pub fn speech(&self, member: &Member) -> Speech {
         let (wire, backend) = (self.wire.clone(), Arc::clone(&member.backend));
-        Speech { wire, proxy_protocol: self.proxy_protocol, backend }
+        Speech { wire, proxy_protocol: self.config.proxy_protocol, backend }
     }
 
     /// Counts a failure of `endpoint`, worth `points`. If that ejects the endpoint, it returns for how long.
@@ -202,7 +179,7 @@ impl Pool {
     /// It does not eject when more than `eject.share` percent of the members would then be out.
     pub fn failed(&self, endpoint: &Endpoint, points: u32, now: Instant) -> Option<Duration> {
         let points = endpoint.passive().failed(points, now);
-        if self.eject.failures == 0 || points < self.eject.failures {
+        if self.config.eject.failures == 0 || points < self.config.eject.failures {
             return None;
         }
         let _one_at_a_time = self.shared.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -212,11 +189,11 @@ impl Pool {
             all += 1;
             out += usize::from(member.endpoint.passive().is_ejected(now));
         }
-        if endpoint.passive().is_ejected(now) || (out + 1) * 100 > all * usize::from(self.eject.share) {
+        if endpoint.passive().is_ejected(now) || (out + 1) * 100 > all * usize::from(self.config.eject.share) {
             return None;
         }
         self.shared.ejections.fetch_add(1, Relaxed);
-        Some(endpoint.passive().eject(now, &self.eject))
+        Some(endpoint.passive().eject(now, &self.config.eject))
     }
 
     /// A probe has found `endpoint` healthy, for the first time or again. Its share starts small only if the pool
@@ -237,7 +214,7 @@ impl Pool {
     pub fn may_repeat(&self, now: Instant) -> bool {
         let requests = self.shared.cells.iter().map(|cell| cell.finished_count()).sum();
         let mut budget = self.shared.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        budget.spend(now, requests, &self.retry)
+        budget.spend(now, requests, &self.config.retry)
     }
 
     /// Which members get traffic now.
@@ -257,7 +234,7 @@ impl Pool {
             healthy += usize::from(health == Health::Healthy);
             checked += usize::from(health != Health::Unchecked);
         }
-        let (old, new) = (self.mode(), Mode::decide(healthy, checked, self.fail_open_below));
+        let (old, new) = (self.mode(), Mode::decide(healthy, checked, self.config.fail_open_below));
         self.mode.store(new as u8, Relaxed);
         (old != new).then_some((old, new))
     }
@@ -273,6 +250,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::model::Algorithm;
     use pick::Acquired;
 
     fn pool(algorithm: Algorithm, members: &[(Health, MemberState)]) -> Pool {
@@ -282,21 +260,7 @@ mod tests {
             weight: 1,
             state,
         });
-        let config = model::Pool {
-            balance: algorithm,
-            backends: Vec::new(),
-            health: None,
-            fail_open_below: 50,
-            reload_guard: true,
-            retry: model::Retry::default(),
-            max_requests: None,
-            queue: model::Queue::default(),
-            eject: model::Eject::default(),
-            slow_start: Duration::from_secs(10),
-            protocol: model::Protocol::default(),
-            tls: model::UpstreamTls::default(),
-            proxy_protocol: None,
-        };
+        let config = model::Pool { balance: algorithm, ..model::Pool::default() };
         Pool::new("app".into(), &config, Wire::Http1, members.collect(), Arc::new(PoolShared::new(1)))
     }
 

@@ -72,7 +72,7 @@ impl Pool {
     ///
     /// `None` if no endpoint can take the request now; see [`Self::is_full`].
     pub fn acquire(&self, tried: &Tried) -> Option<Acquired<'_>> {
-        if self.max_requests.is_some() && self.shared.queue.waiting() > 0 {
+        if self.config.max_requests.is_some() && self.shared.queue.waiting() > 0 {
             // Requests that wait in the queue come first.
             return None;
         }
@@ -88,7 +88,7 @@ impl Pool {
     /// Whether `max_requests` is the only reason why no endpoint takes a request.
     pub fn is_full(&self) -> bool {
         let mode = self.mode();
-        self.max_requests.is_some() && self.members.iter().any(|member| member.is_up(mode))
+        self.config.max_requests.is_some() && self.members.iter().any(|member| member.is_up(mode))
     }
 
     /// As [`Self::acquire`], but for a request that has reached the head of the queue.
@@ -104,7 +104,7 @@ impl Pool {
             // no better.
             let salt = 0;
             let view = PoolCandidates { pool: self, mode: self.mode(), tried, among, salt };
-            if self.max_requests.is_some() && view.somebody_is_wanted() {
+            if self.config.max_requests.is_some() && view.somebody_is_wanted() {
                 break;
             }
         }
@@ -121,17 +121,17 @@ impl Pool {
             let pick = self.balance.pick(&view, &mut dice)?;
             let endpoint = &self.members[pick.index].endpoint;
             match pick.if_load {
-                Some(load) if self.max_requests.is_some_and(|most| load >= most) || !endpoint.begin_if(load) => {
+                Some(load) if self.config.max_requests.is_some_and(|most| load >= most) || !endpoint.begin_if(load) => {
                     continue;
                 }
                 Some(_) => {}
-                None if !endpoint.begin_below(self.max_requests) => continue,
+                None if !endpoint.begin_below(self.config.max_requests) => continue,
                 None => {}
             }
             return Some(pick.index);
         }
         let pick = self.balance.pick(&view, &mut dice)?;
-        self.members[pick.index].endpoint.begin_below(self.max_requests).then_some(pick.index)
+        self.members[pick.index].endpoint.begin_below(self.config.max_requests).then_some(pick.index)
     }
 }
 
@@ -168,7 +168,7 @@ impl PoolCandidates<'_> {
     }
 
     fn admits(&self, index: usize) -> bool {
-        match self.pool.members[index].endpoint.passive().admission(self.pool.slow_start) {
+        match self.pool.members[index].endpoint.passive().admission(self.pool.config.slow_start) {
             Admission::Full => true,
             Admission::Ejected(_) => false,
             Admission::Returning(share) => {
@@ -185,7 +185,7 @@ impl Candidates for PoolCandidates<'_> {
     }
 
     fn eligible(&self, index: usize) -> bool {
-        self.pool.max_requests.is_none_or(|most| self.pool.members[index].endpoint.has_room(most))
+        self.pool.config.max_requests.is_none_or(|most| self.pool.members[index].endpoint.has_room(most))
             && self.is_wanted(index)
     }
 

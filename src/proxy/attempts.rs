@@ -80,7 +80,7 @@ pub(super) async fn settle(
         };
         attempts.tried.add(acquired.index());
         let endpoint = exchange.attempt_on(acquired);
-        let until = pool.retry.attempt_timeout.map(|timeout| now + timeout);
+        let until = pool.config.retry.attempt_timeout.map(|timeout| now + timeout);
         let wishes = Wishes { fresh: attempts.fresh, upgrade, client: &|| client.connection.addresses() };
         let waits = Waits { deadlines, timeouts, began: now, until };
         let result = endpoint.send(request, wishes, waits).await;
@@ -88,7 +88,7 @@ pub(super) async fn settle(
         let next = match result {
             Ok(response) => {
                 endpoint.endpoint.latency().record(ended.saturating_duration_since(now), ended);
-                if !pool.retry.on_status.contains(&response.response.status().as_u16()) {
+                if !pool.config.retry.on_status.contains(&response.response.status().as_u16()) {
                     return Ok(response);
                 }
                 attempts.unwell(exchange, response, endpoint, ended)
@@ -156,7 +156,7 @@ impl Attempts {
         let (method, _, headers) = back.head();
         let key = if headers.contains_key(fields::IDEMPOTENCY_KEY) { Key::Borne } else { Key::None };
         self.counted += usize::from(!trouble.is_refusal() || !pool.has_untried(&self.tried));
-        let count = Count { made: self.counted, most: pool.retry.attempts.get() };
+        let count = Count { made: self.counted, most: pool.config.retry.attempts.get() };
         let decision = retry::decide(trouble, left, method, key, count);
         if decision == Decision::Again && left == Left::Sent && !pool.may_repeat(now) {
             exchange.pool_cell().retries_refused.add(1);

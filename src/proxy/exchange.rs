@@ -113,7 +113,7 @@ impl Exchange {
 
     /// The endpoint sent a whole response. That is a success unless the pool takes its status for a failure.
     pub(super) fn answered_whole(&self) {
-        let is_unwell = self.pool().retry.on_status.contains(&self.status.as_u16());
+        let is_unwell = self.pool().config.retry.on_status.contains(&self.status.as_u16());
         if let Some(endpoint) = self.endpoint()
             && !is_unwell
         {

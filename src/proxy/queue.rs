@@ -33,8 +33,8 @@ pub(super) async fn wait<'p>(
         return Err(Cause::NoEndpoint);
     }
     let queue = &pool.shared.queue;
-    let Some(place) = queue.enter(pool.queue.size) else { return Err(Cause::Overloaded) };
-    let ends = now + pool.queue.timeout;
+    let Some(place) = queue.enter(pool.config.queue.size) else { return Err(Cause::Overloaded) };
+    let ends = now + pool.config.queue.timeout;
     // A request that comes while others wait lets them go first.
     let mut is_my_turn = queue.waiting() == 1;
     let mut turn = pin!(place.turn());

@@ -147,9 +147,9 @@ impl PoolView {
         let requests = |index: usize| cells.iter().map(|cell| cell.requests(index).value()).sum();
         Self {
             name: pool.name.to_string(),
-            balance: pool.algorithm.name(),
+            balance: pool.config.balance.name(),
             mode: pool.mode().name(),
-            health_check: pool.health.is_some(),
+            health_check: pool.config.health.is_some(),
             requests: OUTCOMES.iter().enumerate().map(|(index, name)| (*name, requests(index))).collect(),
             waiting: pool.shared.queue.waiting(),
             retries: cells.iter().map(|cell| cell.retries.value()).sum(),
@@ -173,7 +173,7 @@ impl EndpointView {
             backend: member.backend.to_string(),
             state: endpoint.health().name(),
             reason,
-            admission: match endpoint.passive().admission(pool.slow_start) {
+            admission: match endpoint.passive().admission(pool.config.slow_start) {
                 Admission::Full => "full",
                 Admission::Returning(_) => "returning",
                 Admission::Ejected(_) => "ejected",

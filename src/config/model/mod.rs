@@ -1,0 +1,65 @@
+//! The checked configuration: every value here has been proven to make sense.
+//!
+//! Nothing in this folder knows about TOML. The only way to obtain a [`Config`] from outside the crate's own code is
+//! [`super::load`], [`super::parse`] or [`super::from_flags`], so no other code checks anything again. The default of a
+//! key is beside its field; `config/reference.toml` shows all of them with their reasons, and a test compares the two.
+
+mod backend;
+mod health;
+mod limits;
+mod listener;
+mod log;
+mod pool;
+mod route;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+
+pub use backend::*;
+pub use health::*;
+pub use limits::*;
+pub use listener::*;
+pub use log::*;
+pub use pool::*;
+pub use route::*;
+
+/// Everything one process needs to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Worker threads; `None` means one per available core. Cannot change live.
+    pub workers: Option<NonZeroUsize>,
+    /// Where clients connect. At least one.
+    pub listeners: Vec<Listener>,
+    /// Which pool serves which request. At least one.
+    pub routes: Vec<Route>,
+    /// Pools by name; every route names one of them.
+    pub pools: BTreeMap<String, Pool>,
+    /// Deadlines of every wait.
+    pub timeouts: Timeouts,
+    /// Bounds of every buffer, queue and table.
+    pub limits: Limits,
+    /// What is logged, where, in which form.
+    pub log: Log,
+    /// Address of the admin port; `None` when switched off. Cannot change live.
+    pub admin: Option<SocketAddr>,
+    /// Name servers asked for backend names; empty means those of the system.
+    pub dns_servers: Vec<SocketAddr>,
+}
+
+/// A config that has no listeners, routes and pools yet.
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            listeners: Vec::new(),
+            routes: Vec::new(),
+            pools: BTreeMap::new(),
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            log: Log::default(),
+            admin: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9900))),
+            dns_servers: Vec::new(),
+        }
+    }
+}
