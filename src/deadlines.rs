@@ -115,8 +115,25 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
+    /// Polls `step`, and again each time that a deadline has run out, which `step` finds marked ([`Deadlines::expired`]).
+    /// Ready when `step` is.
+    #[inline]
+    pub(crate) fn poll_step<T>(
+        &mut self,
+        deadlines: &Deadlines,
+        cx: &mut Context<'_>,
+        mut step: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        loop {
+            if let Poll::Ready(value) = step(cx) {
+                return Poll::Ready(value);
+            }
+            ready!(Pin::new(&mut *self).poll_ring(deadlines, cx));
+        }
+    }
+
     /// Ready when a deadline has run out; it is marked as expired then.
-    pub(crate) fn poll_ring(mut self: Pin<&mut Self>, deadlines: &Deadlines, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_ring(mut self: Pin<&mut Self>, deadlines: &Deadlines, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(rings_at) = self.rings_at
                 && !deadlines.any_before(rings_at)

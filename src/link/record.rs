@@ -14,7 +14,8 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 
 use super::error::{InterimFlood, tls_error};
-use crate::net::outbox::{Socket, SocketIo};
+use crate::net::outbox::Socket;
+use crate::net::socket_io::SocketIo;
 use crate::net::transport::Transport;
 use crate::pool::wire::Session;
 

@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::h2_guard::Guard;
 use crate::deadlines::Wait;
-use crate::net::outbox::SocketIo;
+use crate::net::socket_io::SocketIo;
 use crate::proxy::client::Client;
 
 /// How long a closed connection goes on discarding what the client still sends. If we closed at once, the kernel would

@@ -20,9 +20,10 @@ use super::tls::ServerTls;
 use super::{ListenerState, Registration};
 use crate::config::model::{AcceptProxy, Protocols};
 use crate::deadlines::{Alarm, Deadlines, Wait};
-use crate::net::outbox::{Socket, SocketIo};
+use crate::net::outbox::Socket;
 use crate::net::pem::ALPN_H2;
 use crate::net::proxy_protocol::{self, Parsed};
+use crate::net::socket_io::SocketIo;
 use crate::proxy::client::Proxy;
 use crate::proxy::{Identity, Proof};
 
@@ -147,23 +148,24 @@ impl Visit {
         step: impl Future<Output = io::Result<T>>,
     ) -> io::Result<T> {
         let (deadlines, until, mut hurried_until) = (Deadlines::default(), Instant::now() + timeout, None);
-        let (mut step, mut alarm) = (pin!(step), pin!(Alarm::default()));
-        let mut is_registered = false;
+        let (mut step, mut alarm) = (pin!(step), Alarm::default());
         poll_fn(|cx| {
-            if !std::mem::replace(&mut is_registered, true) {
-                self.registration.set_waker(cx.waker());
-            }
-            if let Poll::Ready(result) = step.as_mut().poll(cx) {
-                return Poll::Ready(result);
-            }
-            let until = if self.listener.is_draining() && !socket.was_heard() {
-                until.min(*hurried_until.get_or_insert_with(|| Instant::now() + FIRST_REQUEST_WHEN_DRAINING))
-            } else {
-                until
-            };
-            deadlines.arm(Wait::Client, until);
-            ready!(alarm.as_mut().poll_ring(&deadlines, cx));
-            Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            self.registration.follow(cx);
+            alarm.poll_step(&deadlines, cx, |cx| {
+                if deadlines.expired(Wait::Client) {
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+                if let Poll::Ready(result) = step.as_mut().poll(cx) {
+                    return Poll::Ready(result);
+                }
+                let until = if self.listener.is_draining() && !socket.was_heard() {
+                    until.min(*hurried_until.get_or_insert_with(|| Instant::now() + FIRST_REQUEST_WHEN_DRAINING))
+                } else {
+                    until
+                };
+                deadlines.arm(Wait::Client, until);
+                Poll::Pending
+            })
         })
         .await
     }

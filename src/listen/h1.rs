@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -52,12 +52,9 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
     // one.
     let guard = ResetUnlessWhole { socket, client: Rc::clone(&client) };
     let mut course = Course { listener, client_idle, is_draining: false, is_hurried: false, alarm: Alarm::default() };
-    let mut is_registered = false;
     let end = loop {
         let end = poll_fn(|cx| {
-            if !std::mem::replace(&mut is_registered, true) {
-                registration.set_waker(cx.waker());
-            }
+            registration.follow(cx);
             course.poll(Pin::new(&mut *connection), &client, cx)
         })
         .await;
@@ -66,11 +63,11 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
         }
         let (io, service) = take_apart(connection);
         let parked = Parked::begin(&worker);
-        let heard = poll_fn(|cx| course.poll_parked(&io, &client, cx)).await;
+        let end = poll_fn(|cx| course.poll_parked(&io, &client, cx)).await;
         drop(parked);
-        match heard {
-            End::Idle => connection = Box::new(builder.serve_connection(io, service)),
-            End::Over(_) | End::Silent => {
+        match end {
+            ParkedEnd::Heard => connection = Box::new(builder.serve_connection(io, service)),
+            ParkedEnd::Silent => {
                 tracing::debug!(%peer, "client connection closed: the client was silent for too long");
                 return;
             }
@@ -82,7 +79,7 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
             if let Some(tunnel) = client.take_tunnel() {
                 let parts = connection.into_parts();
                 // Boxed: most connections never become a tunnel, and their tasks need no room for one.
-                Box::pin(tunnel.run(parts.io, parts.read_buf, &client, |waker| registration.set_waker(waker))).await;
+                Box::pin(tunnel.run(parts.io, parts.read_buf, &client)).await;
             }
         }
         End::Silent | End::Idle => {
@@ -98,9 +95,16 @@ enum End {
     Over(hyper::Result<()>),
     /// The client was silent until its deadline passed.
     Silent,
-    /// An active connection had no request for [`PARK_AFTER`]; a parked one has something to read, or its listener
-    /// drains.
+    /// There was no request for [`PARK_AFTER`]: the connection is to be parked.
     Idle,
+}
+
+/// Why a parked connection is parked no more.
+enum ParkedEnd {
+    /// There is something to read, or its listener drains.
+    Heard,
+    /// The client was silent until its deadline passed.
+    Silent,
 }
 
 /// The state of a connection that outlives its parking.
@@ -122,56 +126,57 @@ impl Course {
     where
         S: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
     {
-        loop {
-            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-                return Poll::Ready(End::Over(result));
-            }
-            if self.listener.is_draining() && !self.is_draining {
-                // hyper would close a connection that has not had its first request. That request may be on its way
-                // already.
-                if client.is_fresh() {
-                    if !std::mem::replace(&mut self.is_hurried, true) {
-                        client.deadlines.arm_in(Wait::Client, FIRST_REQUEST_WHEN_DRAINING);
-                    }
-                } else {
-                    self.is_draining = true;
-                    connection.as_mut().graceful_shutdown();
-                    continue;
-                }
-            }
-            let is_writing = client.deadlines.is_armed(Wait::ClientWrite);
-            if !client.is_busy() && !is_writing && !client.deadlines.is_armed(Wait::Client) {
-                client.deadlines.arm(Wait::Client, client.idle_since() + self.client_idle);
-                client.deadlines.arm(Wait::Park, client.idle_since() + PARK_AFTER);
-            }
-            ready!(Pin::new(&mut self.alarm).poll_ring(&client.deadlines, cx));
-            if client.deadlines.expired(Wait::ClientWrite) {
+        let Self { listener, client_idle, is_draining, is_hurried, alarm } = self;
+        let deadlines = &client.deadlines;
+        alarm.poll_step(deadlines, cx, |cx| {
+            if deadlines.expired(Wait::ClientWrite) {
                 client.cut();
-            }
-            if client.deadlines.expired(Wait::Client) || client.deadlines.expired(Wait::ClientWrite) {
                 return Poll::Ready(End::Silent);
             }
-            if client.deadlines.expired(Wait::Park) {
-                client.deadlines.disarm(Wait::Park);
-                let is_writing = client.deadlines.is_armed(Wait::ClientWrite);
-                if !client.is_busy() && !is_writing && !client.is_in_head() && !self.is_draining {
+            if deadlines.expired(Wait::Client) {
+                return Poll::Ready(End::Silent);
+            }
+            if deadlines.expired(Wait::Park) {
+                deadlines.disarm(Wait::Park);
+                let is_writing = deadlines.is_armed(Wait::ClientWrite);
+                if !client.is_busy() && !is_writing && !client.is_in_head() && !*is_draining {
                     return Poll::Ready(End::Idle);
                 }
             }
-        }
+            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                return Poll::Ready(End::Over(result));
+            }
+            if listener.is_draining() && !*is_draining {
+                // hyper would close a connection that has not had its first request. That request may be on its way
+                // already.
+                if !client.is_fresh() {
+                    *is_draining = true;
+                    connection.as_mut().graceful_shutdown();
+                    if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                        return Poll::Ready(End::Over(result));
+                    }
+                } else if !std::mem::replace(is_hurried, true) {
+                    deadlines.arm_in(Wait::Client, FIRST_REQUEST_WHEN_DRAINING);
+                }
+            }
+            let is_writing = deadlines.is_armed(Wait::ClientWrite);
+            if !client.is_busy() && !is_writing && !deadlines.is_armed(Wait::Client) {
+                deadlines.arm(Wait::Client, client.idle_since() + *client_idle);
+                deadlines.arm(Wait::Park, client.idle_since() + PARK_AFTER);
+            }
+            Poll::Pending
+        })
     }
 
     /// Waits for the next request of a parked connection, with nothing but the socket.
-    fn poll_parked(&mut self, io: &ClientIo, client: &Client, cx: &mut Context<'_>) -> Poll<End> {
-        if io.poll_heard(cx).is_ready() || self.listener.is_draining() {
-            return Poll::Ready(End::Idle);
-        }
-        while Pin::new(&mut self.alarm).poll_ring(&client.deadlines, cx).is_ready() {
-            if client.deadlines.expired(Wait::Client) {
-                return Poll::Ready(End::Silent);
+    fn poll_parked(&mut self, io: &ClientIo, client: &Client, cx: &mut Context<'_>) -> Poll<ParkedEnd> {
+        let Self { listener, alarm, .. } = self;
+        alarm.poll_step(&client.deadlines, cx, |cx| {
+            if io.poll_heard(cx).is_ready() || listener.is_draining() {
+                return Poll::Ready(ParkedEnd::Heard);
             }
-        }
-        Poll::Pending
+            if client.deadlines.expired(Wait::Client) { Poll::Ready(ParkedEnd::Silent) } else { Poll::Pending }
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::rt::Executor;
@@ -55,43 +55,43 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
     client.deadlines.arm_in(Wait::Client, request_head);
     let service = service_fn(move |request| proxy::handle(Rc::clone(&proxy), streams.begin(), request));
     let mut connection = pin!(builder.serve_connection(io, service));
-    let mut alarm = pin!(Alarm::default());
-    let (mut is_draining, mut is_registered) = (false, false);
-    poll_fn(|cx| {
-        if !std::mem::replace(&mut is_registered, true) {
-            registration.set_waker(cx.waker());
+    let (mut alarm, mut is_draining) = (Alarm::default(), false);
+    let deadlines = &client.deadlines;
+    let mut step = |cx: &mut Context<'_>| {
+        if deadlines.expired(Wait::ClientWrite) || (deadlines.expired(Wait::Client) && is_draining) {
+            tracing::debug!(%peer, "client connection closed: the client was silent for too long");
+            return Poll::Ready(());
+        }
+        if deadlines.expired(Wait::Client) {
+            // A client that asks for something at this moment gets it, or is told that it was not begun.
+            deadlines.disarm(Wait::Client);
+            is_draining = true;
+            client.begin_idling();
+            connection.as_mut().graceful_shutdown();
         }
         loop {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 result.inspect_err(|error| tracing::debug!(%peer, %error, "client connection ended")).ok();
                 return Poll::Ready(());
             }
-            if listener.is_draining() && !std::mem::replace(&mut is_draining, true) {
-                // An earlier deadline no longer counts: from now on the client has [`GOING`] to acknowledge.
-                client.deadlines.disarm(Wait::Client);
-                client.begin_idling();
-                connection.as_mut().graceful_shutdown();
-                continue;
+            if !listener.is_draining() || std::mem::replace(&mut is_draining, true) {
+                break;
             }
-            let is_writing = client.deadlines.is_armed(Wait::ClientWrite);
-            if !client.is_busy() && !is_writing && !client.deadlines.is_armed(Wait::Client) {
-                let patience = if is_draining { GOING } else { client_idle };
-                client.deadlines.arm(Wait::Client, client.idle_since() + patience);
-            }
-            ready!(alarm.as_mut().poll_ring(&client.deadlines, cx));
-            if client.deadlines.expired(Wait::ClientWrite) || (client.deadlines.expired(Wait::Client) && is_draining) {
-                tracing::debug!(%peer, "client connection closed: the client was silent for too long");
-                return Poll::Ready(());
-            }
-            if client.deadlines.expired(Wait::Client) {
-                // A request that the client sends at this moment is still served, or the client is told that it was not
-                // begun.
-                client.deadlines.disarm(Wait::Client);
-                is_draining = true;
-                client.begin_idling();
-                connection.as_mut().graceful_shutdown();
-            }
+            // Earlier waits are void: from now on the client has as long as it takes to acknowledge GOAWAY.
+            deadlines.disarm(Wait::Client);
+            client.begin_idling();
+            connection.as_mut().graceful_shutdown();
         }
+        let is_writing = deadlines.is_armed(Wait::ClientWrite);
+        if !client.is_busy() && !is_writing && !deadlines.is_armed(Wait::Client) {
+            let patience = if is_draining { GOING } else { client_idle };
+            deadlines.arm(Wait::Client, client.idle_since() + patience);
+        }
+        Poll::Pending
+    };
+    poll_fn(|cx| {
+        registration.follow(cx);
+        alarm.poll_step(deadlines, cx, &mut step)
     })
     .await;
 }
@@ -153,7 +153,7 @@ async fn run(future: impl Future<Output = ()>, client: Rc<Client>, open: Open) {
     let registration = open.0.0.connections.register();
     run_request(future, &client, &open, &registration).await;
     if let Some(tunnel) = client.take_tunnel() {
-        tunnel.run_stream(&client, |waker| registration.set_waker(waker)).await;
+        tunnel.run_stream(&client).await;
     }
     // If another task reads the request body, it stops at the end of the response or goes on reading; one turn lets it
     // decide.
@@ -168,26 +168,20 @@ async fn run(future: impl Future<Output = ()>, client: Rc<Client>, open: Open) {
 
 /// Runs the request and its response. A client that does not read in time has its stream reset by dropping the future.
 async fn run_request(future: impl Future<Output = ()>, client: &Client, open: &Open, registration: &Registration) {
-    let mut future = pin!(future);
-    let mut alarm = pin!(Alarm::default());
-    let mut is_registered = false;
+    let (mut future, mut alarm) = (pin!(future), Alarm::default());
     poll_fn(|cx| {
-        if !std::mem::replace(&mut is_registered, true) {
-            registration.set_waker(cx.waker());
-        }
-        loop {
-            if future.as_mut().poll(cx).is_ready() {
-                if client.was_answered() {
-                    open.0.0.guard.borrow_mut().answered();
-                }
-                return Poll::Ready(());
-            }
-            ready!(alarm.as_mut().poll_ring(&client.deadlines, cx));
+        registration.follow(cx);
+        alarm.poll_step(&client.deadlines, cx, |cx| {
             if client.deadlines.expired(Wait::ClientWrite) {
                 tracing::debug!(client = %client.connection.peer, "stream reset: the client does not read it");
                 return Poll::Ready(());
             }
-        }
+            let polled = future.as_mut().poll(cx);
+            if polled.is_ready() && client.was_answered() {
+                open.0.0.guard.borrow_mut().answered();
+            }
+            polled
+        })
     })
     .await;
 }

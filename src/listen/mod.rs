@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::task::Waker;
+use std::task::{Context, Waker};
 
 use crossbeam_utils::CachePadded;
 use ipnet::IpNet;
@@ -145,7 +145,11 @@ pub(crate) struct Connections(RefCell<Slab<Option<Waker>>>);
 impl Connections {
     /// Registers a connection until the guard is dropped.
     pub(crate) fn register(self: &Rc<Self>) -> Registration {
-        Registration { key: self.0.borrow_mut().insert(None), connections: Rc::clone(self) }
+        Registration {
+            key: self.0.borrow_mut().insert(None),
+            connections: Rc::clone(self),
+            is_followed: Cell::default(),
+        }
     }
 
     /// Returns when no connection is left, and no worker has a socket that could bring one (`accepting` counts these).
@@ -166,6 +170,8 @@ impl Connections {
 pub(crate) struct Registration {
     key: usize,
     connections: Rc<Connections>,
+    /// Whether the task is known that serves it.
+    is_followed: Cell<bool>,
 }
 
 impl Registration {
@@ -174,10 +180,13 @@ impl Registration {
         Rc::clone(&self.connections)
     }
 
-    /// Sets the waker of this connection. Until then [`Connections::wake_all`] skips it.
-    pub(crate) fn set_waker(&self, waker: &Waker) {
-        if let Some(slot) = self.connections.0.borrow_mut().get_mut(self.key) {
-            *slot = Some(waker.clone());
+    /// Says which task serves the connection, the first time it is called. Until then [`Connections::wake_all`] skips
+    /// the connection. The task stays the same as long as the connection lives.
+    pub(crate) fn follow(&self, cx: &Context<'_>) {
+        if !self.is_followed.replace(true)
+            && let Some(slot) = self.connections.0.borrow_mut().get_mut(self.key)
+        {
+            *slot = Some(cx.waker().clone());
         }
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod outbox;
 pub(crate) mod pem;
 pub(crate) mod proxy_protocol;
+pub(crate) mod socket_io;
 pub(crate) mod transport;
 
 use std::io;

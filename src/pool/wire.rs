@@ -17,8 +17,8 @@ use tokio_rustls::client::TlsStream;
 
 use crate::config::address;
 use crate::config::model::{Protocol, ProxyVersion, UpstreamTls};
-use crate::net::outbox::SocketIo;
 use crate::net::pem::{self, Stamps};
+use crate::net::socket_io::SocketIo;
 
 /// The protocol that is spoken to endpoints.
 #[derive(Debug, Clone)]

@@ -7,9 +7,9 @@
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,6 +37,9 @@ const GOODBYE_SHARE: f64 = 0.1;
 /// The share of the drain time over which the ends of tunnels are spread; what follows is left for their goodbyes.
 const WINDOW: f64 = ENDED_BY - GOODBYE_SHARE;
 
+/// Waits whose end says that the tunnel has to end.
+const ENDINGS: [Wait; 3] = [Wait::Drain, Wait::Request, Wait::Client];
+
 /// A client and an endpoint that no longer speak HTTP with each other.
 #[derive(Debug)]
 pub struct Tunnel {
@@ -50,27 +53,20 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Runs over a stream of HTTP/2 until either side ends it. `register` is given the waker of the task.
-    pub async fn run_stream(mut self, client: &Rc<Client>, register: impl FnMut(&Waker)) {
+    /// Runs over a stream of HTTP/2 until either side ends it.
+    pub async fn run_stream(mut self, client: &Rc<Client>) {
         let Some(stream) = self.stream.take() else { return };
         match stream.await {
-            Ok(io) => self.run(io, Bytes::new(), client, register).await,
+            Ok(io) => self.run(io, Bytes::new(), client).await,
             Err(error) => tracing::debug!(%error, "no tunnel: the client is gone"),
         }
     }
 
-    /// Runs over `io` until either side ends it. `ahead` was read from `io` already. `register` is given the waker of
-    /// the task.
+    /// Runs over `io` until either side ends it. `ahead` was read from `io` already.
     ///
     /// # Cancel safety
     /// Dropping the future closes both connections.
-    pub async fn run(
-        self,
-        io: impl Read + Write + Unpin,
-        ahead: Bytes,
-        client: &Rc<Client>,
-        mut register: impl FnMut(&Waker),
-    ) {
+    pub async fn run(self, io: impl Read + Write + Unpin, ahead: Bytes, client: &Rc<Client>) {
         let Self { mut exchange, upstream, ahead: upstream_ahead, is_websocket, .. } = self;
         let timeouts = exchange.view().snapshot.timeouts.clone();
         let mut pipes = Pipes {
@@ -86,48 +82,44 @@ impl Tunnel {
         deadlines.arm_in(Wait::Client, timeouts.tunnel_idle);
         timeouts.tunnel.inspect(|&lifetime| deadlines.arm_in(Wait::Request, lifetime));
         let goodbye = GOODBYE.min(timeouts.drain.mul_f64(GOODBYE_SHARE));
-        let mut alarm = pin!(Alarm::default());
-        let mut is_registered = false;
-        let why = poll_fn(|cx| {
-            if !std::mem::replace(&mut is_registered, true) {
-                register(cx.waker());
+        let mut alarm = Alarm::default();
+        let mut step = |cx: &mut Context<'_>| {
+            let has_expired = |waits: &[Wait]| waits.iter().any(|&wait| deadlines.expired(wait));
+            let is_told = has_expired(&ENDINGS);
+            if has_expired(&[Wait::ClientWrite, Wait::Upstream]) || is_told && (pipes.is_ending || !is_websocket) {
+                return Poll::Ready("timed out");
             }
-            loop {
-                let moved = pipes.moved();
-                match pipes.poll(cx, client, timeouts.client_write) {
-                    Poll::Ready(Ok(())) => return Poll::Ready("closed"),
-                    Poll::Ready(Err(_)) => return Poll::Ready("broken off"),
-                    Poll::Pending => {}
-                }
-                if pipes.is_ending && pipes.up.has_closed() && pipes.has_said_all() {
-                    // The client has sent its close frame too.
-                    return Poll::Ready("closed");
-                }
-                if is_websocket && pipes.has_half_ended() && !std::mem::replace(&mut pipes.is_ending, true) {
-                    deadlines.arm_in(Wait::Client, goodbye);
-                }
-                if pipes.moved() != moved && !pipes.is_ending {
-                    deadlines.arm_in(Wait::Client, timeouts.tunnel_idle);
-                }
-                match (exchange.draining_since(), deadlines.is_armed(Wait::Drain)) {
-                    (Some(since), false) if !pipes.is_ending => {
-                        deadlines.arm(Wait::Drain, since + timeouts.drain.mul_f64(WINDOW * fastrand::f64()));
-                    }
-                    (None, true) => deadlines.disarm(Wait::Drain),
-                    _ => {}
-                }
-                ready!(alarm.as_mut().poll_ring(&deadlines, cx));
-                let is_told = [Wait::Drain, Wait::Request, Wait::Client].iter().any(|&wait| deadlines.expired(wait));
-                let is_stuck = [Wait::ClientWrite, Wait::Upstream].iter().any(|&wait| deadlines.expired(wait));
-                if is_stuck || !is_told || pipes.is_ending || !is_websocket {
-                    return Poll::Ready("timed out");
-                }
-                [Wait::Drain, Wait::Request, Wait::Client].iter().for_each(|&wait| deadlines.disarm(wait));
+            if is_told {
+                ENDINGS.iter().for_each(|&wait| deadlines.disarm(wait));
                 pipes.begin_ending();
                 deadlines.arm_in(Wait::Client, goodbye);
             }
-        })
-        .await;
+            let moved = pipes.moved();
+            match pipes.poll(cx, client, timeouts.client_write) {
+                Poll::Ready(Ok(())) => return Poll::Ready("closed"),
+                Poll::Ready(Err(_)) => return Poll::Ready("broken off"),
+                Poll::Pending => {}
+            }
+            if pipes.is_ending && pipes.up.has_closed() && pipes.has_said_all() {
+                // The client has sent its close frame too.
+                return Poll::Ready("closed");
+            }
+            if is_websocket && pipes.has_half_ended() && !std::mem::replace(&mut pipes.is_ending, true) {
+                deadlines.arm_in(Wait::Client, goodbye);
+            }
+            if pipes.moved() != moved && !pipes.is_ending {
+                deadlines.arm_in(Wait::Client, timeouts.tunnel_idle);
+            }
+            match (exchange.draining_since(), deadlines.is_armed(Wait::Drain)) {
+                (Some(since), false) if !pipes.is_ending => {
+                    deadlines.arm(Wait::Drain, since + timeouts.drain.mul_f64(WINDOW * fastrand::f64()));
+                }
+                (None, true) => deadlines.disarm(Wait::Drain),
+                _ => {}
+            }
+            Poll::Pending
+        };
+        let why = poll_fn(|cx| alarm.poll_step(&deadlines, cx, &mut step)).await;
         tracing::debug!(client = %client.connection.peer, bytes = pipes.down.moved, why, "tunnel ended");
         if why != "closed" && !is_websocket {
             client.cut();
