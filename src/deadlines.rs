@@ -115,8 +115,8 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
-    /// Polls `step`, and again each time that a deadline has run out, which `step` finds marked ([`Deadlines::expired`]).
-    /// Ready when `step` is.
+    /// Polls `step`, and again each time that a deadline has run out, which `step` finds marked
+    /// ([`Deadlines::expired`]). Ready when `step` is.
     #[inline]
     pub(crate) fn poll_step<T>(
         &mut self,

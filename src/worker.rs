@@ -30,7 +30,7 @@ use crate::metrics::WorkerCell;
 use crate::net::Stream;
 use crate::net::outbox::Outbox;
 use crate::proxy::client::Proxy;
-use crate::snapshot::Shared;
+use crate::snapshot::SharedSnapshot;
 
 /// How many commands and handed-over connections may wait for a worker.
 const COMMANDS_MAX: usize = 1024;
@@ -66,7 +66,7 @@ pub(crate) enum Command {
 /// What all workers are given at their start.
 #[derive(Debug, Clone)]
 pub(crate) struct Shares {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<SharedSnapshot>,
     pub(crate) loads: Loads,
     pub(crate) cells: Arc<[CachePadded<WorkerCell>]>,
     pub(crate) access_log: Option<AccessLog>,
@@ -110,7 +110,7 @@ pub(crate) fn spawn_all(count: usize, shares: &Shares) -> io::Result<Vec<Worker>
         let thread = std::thread::Builder::new().name(format!("unstick-{number}")).spawn(move || {
             let mut builder = runtime::Builder::new_current_thread();
             match builder.enable_all().event_interval(EVENT_INTERVAL).build_local(LocalOptions::default()) {
-                Ok(runtime) => runtime.block_on(Local::new(number, shares, peers).run(receiver)),
+                Ok(runtime) => runtime.block_on(WorkerThread::new(number, shares, peers).run(receiver)),
                 Err(error) => tracing::error!(worker = number, %error, "no runtime for a worker"),
             }
         })?;
@@ -120,7 +120,7 @@ pub(crate) fn spawn_all(count: usize, shares: &Shares) -> io::Result<Vec<Worker>
 }
 
 /// A worker as its own thread sees it.
-struct Local {
+struct WorkerThread {
     number: usize,
     shares: Shares,
     peers: Vec<mpsc::Sender<Command>>,
@@ -141,7 +141,7 @@ struct Listening {
 /// own.
 const GIVEN_BACK_BY: usize = 256 * 1024;
 
-impl Local {
+impl WorkerThread {
     fn new(number: usize, shares: Shares, peers: Vec<mpsc::Sender<Command>>) -> Rc<Self> {
         let outbox = Rc::<Outbox>::default();
         let proxy = Rc::new(Proxy {
@@ -260,7 +260,7 @@ impl Local {
             };
             match accepted {
                 Ok((stream, peer)) => self.welcome(id, stream, peer),
-                Err(error) if is_client_s(&error) => {}
+                Err(error) if concerns_one_client(&error) => {}
                 Err(error) => {
                     self.proxy.cell().accept_errors.add(1);
                     tracing::warn!(%error, "cannot accept connections, trying again");
@@ -338,7 +338,7 @@ impl Drop for Accepting {
 }
 
 /// Whether `accept` failed because of one client, not because of this process.
-fn is_client_s(error: &io::Error) -> bool {
+fn concerns_one_client(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted

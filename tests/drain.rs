@@ -76,7 +76,7 @@ fn a_stream_outlives_its_endpoint_s_removal_until_the_time_to_drain_is_over() {
         let edited = Instant::now();
         app.apply(&config(&without, "1200ms"));
         if without.len() == 1 {
-            assert_eq!(app.status()["pools"][0]["leaving"][0]["in_flight"], 1);
+            assert_eq!(app.status()["pools"][0]["draining"][0]["in_flight"], 1);
         }
         let (done, ended) = std::sync::mpsc::channel();
         let mut readers = clients.iter_mut().map(|client| client.try_clone().unwrap()).collect::<Vec<_>>();

@@ -10,7 +10,7 @@ use crate::config::address::Address;
 use crate::config::model::{self, BackendAddress, BackendState, Config};
 use crate::pool::endpoint::Endpoint;
 use crate::pool::health::{Health, Machine};
-use crate::pool::wire::Wire;
+use crate::pool::protocol::PoolProtocol;
 use crate::pool::{Member, MemberState, Pool, PoolShared};
 use crate::snapshot::Snapshot;
 use crate::snapshot::routes::Routes;
@@ -19,16 +19,16 @@ use crate::snapshot::routes::Routes;
 pub(crate) type Resolved = BTreeMap<String, Vec<IpAddr>>;
 
 /// The protocol and TLS settings of each pool's endpoints.
-pub(crate) type Wires = BTreeMap<String, Wire>;
+pub(crate) type Protocols = BTreeMap<String, PoolProtocol>;
 
 /// Reads the TLS files of each pool; keeps what has not changed since `before`.
 ///
 /// # Errors
 /// The pool, the file that is not usable, and why.
-pub(crate) fn wires(config: &Config, before: &Wires) -> Result<Wires, String> {
+pub(crate) fn protocols(config: &Config, before: &Protocols) -> Result<Protocols, String> {
     let load = |(name, pool): (&String, &model::Pool)| {
-        let wire = Wire::load(pool.protocol, &pool.tls, before.get(name));
-        wire.map(|wire| (name.clone(), wire)).map_err(|why| format!("pool {name}: {why}"))
+        let protocol = PoolProtocol::load(pool.protocol, &pool.tls, before.get(name));
+        protocol.map(|protocol| (name.clone(), protocol)).map_err(|why| format!("pool {name}: {why}"))
     };
     config.pools.iter().map(load).collect()
 }
@@ -37,7 +37,7 @@ pub(crate) fn wires(config: &Config, before: &Wires) -> Result<Wires, String> {
 pub(crate) fn build(
     config: &Config,
     resolved: &Resolved,
-    wires: &Wires,
+    protocols: &Protocols,
     previous: Option<&Snapshot>,
     workers: usize,
 ) -> Snapshot {
@@ -46,8 +46,8 @@ pub(crate) fn build(
         .iter()
         .map(|(name, pool)| {
             let before = previous.and_then(|snapshot| snapshot.pool(name));
-            let wire = wires.get(name).cloned().unwrap_or(Wire::Http1);
-            Arc::new(build_pool(name, pool, wire, resolved, before, workers))
+            let protocol = protocols.get(name).cloned().unwrap_or(PoolProtocol::Http1);
+            Arc::new(build_pool(name, pool, protocol, resolved, before, workers))
         })
         .collect();
     // The names are sorted in the map, and every route names one of them.
@@ -65,7 +65,7 @@ pub(crate) fn build(
 fn build_pool(
     name: &str,
     config: &model::Pool,
-    wire: Wire,
+    protocol: PoolProtocol,
     resolved: &Resolved,
     before: Option<&Arc<Pool>>,
     workers: usize,
@@ -91,10 +91,10 @@ fn build_pool(
     }
     for member in before.iter().flat_map(|pool| pool.members.iter()) {
         if !members.iter().any(|kept| Arc::ptr_eq(&kept.endpoint, &member.endpoint)) {
-            shared.retire(&member.endpoint);
+            shared.remove(&member.endpoint);
         }
     }
-    Pool::new(name, config, wire, members, shared)
+    Pool::new(name, config, protocol, members, shared)
 }
 
 /// The health of an endpoint until its first probe.
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     fn build(config: &Config, resolved: &Resolved, previous: Option<&Snapshot>, workers: usize) -> Snapshot {
-        super::build(config, resolved, &Wires::new(), previous, workers)
+        super::build(config, resolved, &Protocols::new(), previous, workers)
     }
 
     fn config(backends: &str) -> Config {

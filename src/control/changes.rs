@@ -38,12 +38,12 @@ fn pool_changes(before: &Pool, next: &Pool) -> Vec<String> {
     let mut parts = member_changes(&before.members, &next.members);
     let has_named_members = !parts.is_empty();
     let keys = before.config.changes(&next.config);
-    let is_rewired = !before.wire.is_same(&next.wire);
-    let has_named_wire = keys.iter().any(|change| change.key == "protocol" || change.key.starts_with("tls."));
+    let has_new_tls = !before.protocol.is_same(&next.protocol);
+    let has_named_tls = keys.iter().any(|change| change.key == "protocol" || change.key.starts_with("tls."));
     // The endpoints say more than the list of backends, unless only its order is new, or a name for the same addresses.
     let keys = keys.into_iter().filter(|change| change.key != "backends" || !has_named_members);
     parts.extend(keys.map(|change| change.to_string()));
-    parts.extend((is_rewired && !has_named_wire).then(|| "new contents in the files of tls".to_owned()));
+    parts.extend((has_new_tls && !has_named_tls).then(|| "new contents in the files of tls".to_owned()));
     parts
 }
 
@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
     use crate::config::{self, known_keys};
-    use crate::control::build::{Resolved, Wires, build};
+    use crate::control::build::{Protocols, Resolved, build};
 
     /// A key, what else both files say, its value in each (empty: the key is absent), and the words for the edit.
     type Edit = (&'static str, &'static str, &'static str, &'static str, &'static str);
@@ -232,7 +232,7 @@ mod tests {
             }
             config::parse("test.toml", &text).unwrap_or_else(|problems| panic!("{problems}"))
         });
-        let [old, new] = [&before, &after].map(|config| build(config, &Resolved::new(), &Wires::new(), None, 1));
+        let [old, new] = [&before, &after].map(|config| build(config, &Resolved::new(), &Protocols::new(), None, 1));
         let mut changes = differences(&old, &new);
         changes.extend(settings(&before, &after));
         changes.extend(before.listeners.iter().zip(&after.listeners).filter_map(|(old, new)| listener(old, new)));

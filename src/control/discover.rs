@@ -27,7 +27,7 @@ const ANSWERS_MAX: usize = 64;
 
 /// A name has new addresses.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Resolution {
     /// The name.
     pub(crate) host: String,
     /// Its addresses, sorted, never empty.
@@ -39,7 +39,7 @@ pub(crate) struct Discovery {
     resolver: TokioResolver,
     servers: Vec<SocketAddr>,
     tasks: HashMap<String, Task>,
-    answers: mpsc::Sender<Answer>,
+    answers: mpsc::Sender<Resolution>,
 }
 
 struct Task(JoinHandle<()>);
@@ -55,7 +55,7 @@ impl Discovery {
     ///
     /// # Errors
     /// When the system's resolver configuration cannot be read.
-    pub(crate) fn new(servers: &[SocketAddr]) -> Result<(Self, mpsc::Receiver<Answer>), String> {
+    pub(crate) fn new(servers: &[SocketAddr]) -> Result<(Self, mpsc::Receiver<Resolution>), String> {
         let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
         let discovery =
             Self { resolver: resolver(servers)?, servers: servers.to_vec(), tasks: HashMap::new(), answers };
@@ -108,7 +108,7 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
 }
 
 /// Resolves one name until aborted, and reports every change.
-async fn follow(resolver: TokioResolver, host: String, answers: mpsc::Sender<Answer>) {
+async fn follow(resolver: TokioResolver, host: String, answers: mpsc::Sender<Resolution>) {
     let mut known = Vec::new();
     let mut is_failing = false;
     loop {
@@ -119,7 +119,7 @@ async fn follow(resolver: TokioResolver, host: String, answers: mpsc::Sender<Ans
                 let addresses: Vec<IpAddr> = addresses.into_iter().collect();
                 if !addresses.is_empty() && addresses != known {
                     known.clone_from(&addresses);
-                    answers.send(Answer { host: host.clone(), addresses }).await.ok();
+                    answers.send(Resolution { host: host.clone(), addresses }).await.ok();
                 }
                 let lives_until = Instant::from_std(lookup.valid_until());
                 lives_until.saturating_duration_since(Instant::now()).clamp(TTL_MIN, TTL_MAX)

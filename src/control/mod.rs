@@ -33,10 +33,10 @@ use crate::net::pem::Watched;
 use crate::pool::MemberState;
 use crate::telemetry::Telemetry;
 use crate::worker::{Command, Worker};
-use discover::{Answer, Discovery};
+use discover::{Discovery, Resolution};
 use outcome::Ended;
 use probes::Probers;
-use reload::{Live, Source, names};
+use reload::{Instance, Source, names};
 use signals::{Order, Signals};
 use status::Status;
 use watch::Watch;
@@ -52,21 +52,21 @@ const HALF_WRITTEN: Duration = Duration::from_millis(150);
 
 /// The control thread.
 pub(crate) struct Control {
-    live: Live,
+    instance: Instance,
     source: Source,
     text_hash: u64,
     workers: Vec<Worker>,
     workers_flag: Option<NonZeroUsize>,
     status: Arc<Status>,
     probers: Probers,
-    discovery: Option<(Discovery, mpsc::Receiver<Answer>)>,
+    discovery: Option<(Discovery, mpsc::Receiver<Resolution>)>,
     /// Set when removed endpoints that are held may be let go.
     release: Rc<Notify>,
     verdicts: Rc<Notify>,
     signals: Option<Signals>,
     telemetry: Option<Telemetry>,
     /// Files that the pools need to speak TLS.
-    wire_files: Watched,
+    tls_files: Watched,
     access_log: Option<AccessLog>,
     _orders: mpsc::Sender<Order>,
 }
@@ -74,7 +74,7 @@ pub(crate) struct Control {
 impl Control {
     /// Names and real addresses of the listeners.
     pub(crate) fn addresses(&self) -> Vec<(String, Address)> {
-        self.live.listeners.addresses()
+        self.instance.listeners.addresses()
     }
 
     /// Runs until drained.
@@ -91,10 +91,10 @@ impl Control {
                     continue;
                 }
                 _ = files_are_due.tick() => {
-                    self.look_at_wire_files().await;
+                    self.look_at_tls_files().await;
                     continue;
                 }
-                answer = next_answer(self.discovery.as_mut()) => {
+                answer = next_resolution(self.discovery.as_mut()) => {
                     self.resolved(answer);
                     continue;
                 }
@@ -125,11 +125,11 @@ impl Control {
     }
 
     /// Reloads if a certificate for speaking to endpoints was replaced.
-    async fn look_at_wire_files(&mut self) {
-        let (now, _) = self.live.wire_stamps();
-        if self.wire_files.look(now).is_some() {
+    async fn look_at_tls_files(&mut self) {
+        let (now, _) = self.instance.tls_stamps();
+        if self.tls_files.look(now).is_some() {
             // Not from the file: what somebody is writing there has nothing to do with it.
-            let config = self.live.config.clone();
+            let config = self.instance.config.clone();
             let result = self.apply(config).await;
             self.report("certificate change", result);
         }
@@ -155,7 +155,8 @@ impl Control {
         let result = match loaded {
             Ok(Loaded { mut config, text_hash }) => {
                 self.text_hash = text_hash;
-                config.workers = if self.workers_flag.is_some() { self.live.config.workers } else { config.workers };
+                config.workers =
+                    if self.workers_flag.is_some() { self.instance.config.workers } else { config.workers };
                 self.apply(config).await
             }
             Err(problems) => Err(problems.one_line()),
@@ -167,10 +168,10 @@ impl Control {
     fn report(&mut self, trigger: &'static str, result: Result<String, String>) {
         match &result {
             Ok(what) => {
-                self.wire_files = Watched::new(self.live.wire_stamps().1);
-                self.probers.sync(self.live.shared.load().pools.iter());
+                self.tls_files = Watched::new(self.instance.tls_stamps().1);
+                self.probers.sync(self.instance.shared.load().pools.iter());
                 if let Some(telemetry) = &self.telemetry {
-                    telemetry.set_level(self.live.config.log.level);
+                    telemetry.set_level(self.instance.config.log.level);
                 }
                 let flag = self.source.balance.map(|balance| format!("; balance is {balance} by --balance"));
                 tracing::info!(trigger, "reloaded: {what}{}", flag.unwrap_or_default());
@@ -185,9 +186,9 @@ impl Control {
     /// Makes `next` the config, or leaves everything as it was.
     async fn apply(&mut self, next: Config) -> Result<String, String> {
         self.follow_names(&next)?;
-        let applied = self.live.apply(next, &self.workers).await;
+        let applied = self.instance.apply(next, &self.workers).await;
         if applied.is_err() {
-            let now = self.live.config.clone();
+            let now = self.instance.config.clone();
             self.follow_names(&now).inspect_err(|why| tracing::error!("{why}")).ok();
         }
         applied
@@ -195,7 +196,7 @@ impl Control {
 
     /// Says loudly that the reload guard is at work.
     fn report_held(&self) {
-        for pool in &self.live.shared.load().pools {
+        for pool in &self.instance.shared.load().pools {
             let held: Vec<String> = pool
                 .members
                 .iter()
@@ -225,11 +226,11 @@ impl Control {
         }
     }
 
-    fn resolved(&mut self, answer: Answer) {
-        let Answer { host, addresses } = answer;
-        self.live.resolved.insert(host.clone(), addresses);
-        let changes = self.live.rebuild();
-        self.probers.sync(self.live.shared.load().pools.iter());
+    fn resolved(&mut self, answer: Resolution) {
+        let Resolution { host, addresses } = answer;
+        self.instance.resolved.insert(host.clone(), addresses);
+        let changes = self.instance.rebuild();
+        self.probers.sync(self.instance.shared.load().pools.iter());
         if !changes.is_empty() {
             tracing::info!(trigger = "name resolution", %host, "reloaded: {}", changes.join("; "));
             self.status.reloaded("name resolution", Ok(changes.join("; ")));
@@ -238,8 +239,8 @@ impl Control {
     }
 
     fn let_go(&mut self) {
-        let changes = self.live.rebuild();
-        self.probers.sync(self.live.shared.load().pools.iter());
+        let changes = self.instance.rebuild();
+        self.probers.sync(self.instance.shared.load().pools.iter());
         if !changes.is_empty() {
             tracing::info!(
                 "a new endpoint has passed its check, those that it replaces are released: {}",
@@ -250,9 +251,9 @@ impl Control {
 
     /// Shows the admin port what is bound.
     fn publish_listeners(&self) {
-        let tls = self.live.listeners.tls().map(|(name, tls)| (name.to_owned(), Arc::clone(tls))).collect();
+        let tls = self.instance.listeners.tls().map(|(name, tls)| (name.to_owned(), Arc::clone(tls))).collect();
         let mut state = self.status.state();
-        (state.listeners, state.tls) = (self.live.listeners.addresses(), tls);
+        (state.listeners, state.tls) = (self.instance.listeners.addresses(), tls);
     }
 
     fn reopen_logs(&self) {
@@ -265,11 +266,11 @@ impl Control {
     /// Readiness fails first; then no new connections, what is open finishes; then the end, whatever still runs.
     async fn stop(mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
         self.status.is_ready.store(false, Relaxed);
-        let drain = self.live.config.timeouts.drain;
+        let drain = self.instance.config.timeouts.drain;
         let open = self.status.loads.total();
         tracing::info!(connections = open, "stopping: running requests are finished within {drain:?}");
         // First: who finds no file goes elsewhere, who found it is still accepted.
-        self.live.listeners.remove_sockets();
+        self.instance.listeners.remove_sockets();
         for worker in &self.workers {
             worker.tell(Command::Drain).await;
         }
@@ -319,7 +320,7 @@ async fn due(watch: Option<&mut Watch>) {
     }
 }
 
-async fn next_answer(discovery: Option<&mut (Discovery, mpsc::Receiver<Answer>)>) -> Answer {
+async fn next_resolution(discovery: Option<&mut (Discovery, mpsc::Receiver<Resolution>)>) -> Resolution {
     match discovery {
         Some((_, answers)) => match answers.recv().await {
             Some(answer) => answer,

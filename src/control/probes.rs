@@ -25,8 +25,8 @@ use crate::config::model::{HealthCheck, Probe, StatusRanges};
 use crate::net::Stream;
 use crate::net::proxy_protocol;
 use crate::pool::endpoint::Endpoint;
-use crate::pool::health::{Health, Verdict};
-use crate::pool::wire::{Agreed, Offer, Speech, Wire};
+use crate::pool::health::{Health, ProbeResult};
+use crate::pool::protocol::{Agreed, ConnectSettings, Offer, PoolProtocol};
 use crate::pool::{MemberState, Pool};
 
 /// Bytes of a probe's answer that are looked at for the expected text.
@@ -47,7 +47,7 @@ pub(crate) struct Probers {
 struct Prober {
     endpoint: Arc<Endpoint>,
     check: HealthCheck,
-    speech: Speech,
+    settings: ConnectSettings,
     task: JoinHandle<()>,
 }
 
@@ -73,26 +73,26 @@ impl Probers {
                 let kept = before.remove(&key).filter(|prober| {
                     Arc::ptr_eq(&prober.endpoint, &member.endpoint)
                         && prober.check == *check
-                        && prober.speech.is_same(&pool.speech(member))
+                        && prober.settings.is_same(&pool.settings(member))
                 });
-                let prober = kept.unwrap_or_else(|| self.start(&member.endpoint, check, pool.speech(member)));
+                let prober = kept.unwrap_or_else(|| self.start(&member.endpoint, check, pool.settings(member)));
                 self.tasks.insert(key, prober);
             }
         }
     }
 
-    fn start(&self, endpoint: &Arc<Endpoint>, check: &HealthCheck, speech: Speech) -> Prober {
+    fn start(&self, endpoint: &Arc<Endpoint>, check: &HealthCheck, settings: ConnectSettings) -> Prober {
         let (endpoint, check) = (Arc::clone(endpoint), check.clone());
         let on_verdict = Rc::clone(&self.on_verdict);
-        let task = spawn_local(watch(Arc::clone(&endpoint), check.clone(), speech.clone(), on_verdict));
-        Prober { endpoint, check, speech, task }
+        let task = spawn_local(watch(Arc::clone(&endpoint), check.clone(), settings.clone(), on_verdict));
+        Prober { endpoint, check, settings, task }
     }
 }
 
 /// Probes one endpoint until aborted.
-async fn watch(endpoint: Arc<Endpoint>, check: HealthCheck, speech: Speech, on_verdict: OnVerdict) {
+async fn watch(endpoint: Arc<Endpoint>, check: HealthCheck, settings: ConnectSettings, on_verdict: OnVerdict) {
     loop {
-        let verdict = match timeout(check.timeout, probe(&endpoint.address, &check.probe, &speech)).await {
+        let verdict = match timeout(check.timeout, probe(&endpoint.address, &check.probe, &settings)).await {
             Ok(verdict) => verdict,
             Err(_) => Err(format!("no response within {:?}", check.timeout)),
         };
@@ -108,24 +108,24 @@ async fn watch(endpoint: Arc<Endpoint>, check: HealthCheck, speech: Speech, on_v
 ///
 /// # Errors
 /// Why it did not pass, in a few words.
-pub(crate) async fn probe(address: &Address, probe: &Probe, speech: &Speech) -> Verdict {
-    let Speech { wire, proxy_protocol, backend } = speech;
+pub(crate) async fn probe(address: &Address, probe: &Probe, settings: &ConnectSettings) -> ProbeResult {
+    let ConnectSettings { protocol, proxy_protocol, backend } = settings;
     let mut stream = Stream::connect(address).await.map_err(|error| format!("connect: {}", plain(&error)))?;
     if let Some(version) = proxy_protocol {
         let header = proxy_protocol::header(*version, None);
         stream.write_all(&header).await.map_err(|error| format!("connection: {error}"))?;
     }
-    let (io, agreed): (Box<dyn Transport>, Agreed) = match (probe, wire) {
+    let (io, agreed): (Box<dyn Io>, Agreed) = match (probe, protocol) {
         (Probe::Tcp, _) => return Ok(()),
-        (_, Wire::Http1) => (Box::new(stream), Agreed::Http1),
-        (_, Wire::H2c) => (Box::new(stream), Agreed::H2),
-        (_, Wire::Tls(tls)) => {
+        (_, PoolProtocol::Http1) => (Box::new(stream), Agreed::Http1),
+        (_, PoolProtocol::H2c) => (Box::new(stream), Agreed::H2),
+        (_, PoolProtocol::Tls(tls)) => {
             let (session, agreed) =
                 tls.connect(stream, backend, Offer::Any).await.map_err(|error| format!("TLS: {error}"))?;
             (Box::new(session), agreed)
         }
     };
-    let scheme = if matches!(wire, Wire::Tls(_)) { Scheme::HTTPS } else { Scheme::HTTP };
+    let scheme = if matches!(protocol, PoolProtocol::Tls(_)) { Scheme::HTTPS } else { Scheme::HTTP };
     match probe {
         Probe::Tcp => Ok(()),
         Probe::Http { path, host, status, body } => {
@@ -147,24 +147,25 @@ pub(crate) async fn probe(address: &Address, probe: &Probe, speech: &Speech) -> 
 }
 
 /// What a probe can be sent over.
-trait Transport: AsyncRead + AsyncWrite + Unpin {}
+trait Io: AsyncRead + AsyncWrite + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// Sends one request over a fresh connection and judges its answer.
 async fn exchange(
-    io: Box<dyn Transport>,
+    io: Box<dyn Io>,
     agreed: Agreed,
     scheme: Scheme,
     mut request: Request<Full<Bytes>>,
-    judge: impl AsyncFnOnce(Response<Incoming>) -> Verdict,
-) -> Verdict {
+    judge: impl AsyncFnOnce(Response<Incoming>) -> ProbeResult,
+) -> ProbeResult {
     let no_connection = |error: hyper::Error| format!("connection: {error}");
     let (answer, driver): (Boxed<_>, Boxed<_>) = if agreed == Agreed::H2 {
         to_h2(&mut request, scheme)?;
-        let (mut sender, connection) = http2::handshake(Local, TokioIo::new(io)).await.map_err(no_connection)?;
+        let (mut sender, connection) =
+            http2::handshake(LocalExecutor, TokioIo::new(io)).await.map_err(no_connection)?;
         (Box::pin(async move { sender.send_request(request).await }), Box::pin(connection))
     } else {
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -192,15 +193,15 @@ fn to_h2(request: &mut Request<Full<Bytes>>, scheme: Scheme) -> Result<(), Strin
 
 /// Runs what hyper has to run on this thread.
 #[derive(Debug, Clone, Copy)]
-struct Local;
+struct LocalExecutor;
 
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {
         spawn_local(future);
     }
 }
 
-async fn http_verdict(response: Response<Incoming>, accepted: &StatusRanges, text: Option<&str>) -> Verdict {
+async fn http_verdict(response: Response<Incoming>, accepted: &StatusRanges, text: Option<&str>) -> ProbeResult {
     let status = response.status().as_u16();
     match text {
         _ if !accepted.contains(status) => Err(format!("status {status}")),
@@ -235,7 +236,7 @@ fn varint(mut number: usize, out: &mut Vec<u8>) {
 }
 
 /// Passes on `HealthCheckResponse { status = 1 }` with SERVING, which is 1.
-async fn grpc_verdict(response: Response<Incoming>) -> Verdict {
+async fn grpc_verdict(response: Response<Incoming>) -> ProbeResult {
     let (head, body) = response.into_parts();
     if head.status != StatusCode::OK {
         return Err(format!("status {}", head.status.as_u16()));
@@ -258,7 +259,7 @@ async fn grpc_verdict(response: Response<Incoming>) -> Verdict {
 }
 
 /// Reads until `text` has come; neither the rest of the body nor what is past the bound matters.
-async fn body_contains(mut body: Incoming, text: &str) -> Verdict {
+async fn body_contains(mut body: Incoming, text: &str) -> ProbeResult {
     let mut seen = Vec::new();
     while seen.len() < BODY_BYTES_MAX
         && let Some(frame) = body.frame().await

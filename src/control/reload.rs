@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::build::{Resolved, Wires, build, wires};
+use super::build::{Protocols, Resolved, build, protocols};
 use super::changes::{differences, settings as settings_changes};
 use super::listeners::{Listeners, settings};
 use crate::config::{self, Algorithm, BackendAddress, Change, Config, Loaded, Problems};
 use crate::net::pem::Stamps;
-use crate::snapshot::Shared;
+use crate::snapshot::SharedSnapshot;
 use crate::worker::Worker;
 
 /// The keys that only a restart can change.
@@ -59,30 +59,30 @@ impl Source {
 /// Each that is not, and why.
 pub(crate) fn check_files(config: &Config) -> Result<(), Vec<String>> {
     let mut problems: Vec<String> = config.listeners.iter().filter_map(|listener| settings(listener).err()).collect();
-    problems.extend(wires(config, &Wires::new()).err());
+    problems.extend(protocols(config, &Protocols::new()).err());
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 /// The parts that a reload changes.
 #[derive(Debug)]
-pub(crate) struct Live {
+pub(crate) struct Instance {
     pub(crate) config: Config,
     pub(crate) resolved: Resolved,
-    wires: Wires,
-    pub(crate) shared: Arc<Shared>,
+    protocols: Protocols,
+    pub(crate) shared: Arc<SharedSnapshot>,
     workers: usize,
     pub(crate) listeners: Listeners,
 }
 
-impl Live {
+impl Instance {
     /// The first snapshot, nothing bound yet.
     ///
     /// # Errors
     /// A file of a pool that is not usable.
     pub(crate) fn new(config: Config, workers: usize) -> Result<Self, String> {
-        let (resolved, wires) = (Resolved::new(), wires(&config, &Wires::new())?);
-        let shared = Arc::new(Shared::new(Arc::new(build(&config, &resolved, &wires, None, workers))));
-        Ok(Self { config, resolved, wires, shared, workers, listeners: Listeners::new(workers) })
+        let (resolved, protocols) = (Resolved::new(), protocols(&config, &Protocols::new())?);
+        let shared = Arc::new(SharedSnapshot::new(Arc::new(build(&config, &resolved, &protocols, None, workers))));
+        Ok(Self { config, resolved, protocols, shared, workers, listeners: Listeners::new(workers) })
     }
 
     /// Makes `next` the config.
@@ -92,10 +92,10 @@ impl Live {
     pub(crate) async fn apply(&mut self, next: Config, workers: &[Worker]) -> Result<String, String> {
         let began = Instant::now();
         self.refuse_what_cannot_change(&next)?;
-        let wires = wires(&next, &self.wires)?;
+        let protocols = protocols(&next, &self.protocols)?;
         let edit = self.listeners.prepare(&next.listeners)?;
         let before = std::mem::replace(&mut self.config, next);
-        self.wires = wires;
+        self.protocols = protocols;
         let mut changes = self.rebuild();
         changes.extend(settings_changes(&before, &self.config));
         changes.extend(self.listeners.commit(edit, &self.config.listeners, workers).await);
@@ -111,7 +111,7 @@ impl Live {
     /// Builds and swaps the snapshot for the present config; says what is different.
     pub(crate) fn rebuild(&mut self) -> Vec<String> {
         let before = self.shared.load();
-        let next = Arc::new(build(&self.config, &self.resolved, &self.wires, Some(&before), self.workers));
+        let next = Arc::new(build(&self.config, &self.resolved, &self.protocols, Some(&before), self.workers));
         let changes = differences(&before, &next);
         self.shared.swap(next);
         changes
@@ -128,8 +128,8 @@ impl Live {
     }
 
     /// The stamps of the pools' TLS files, now and when they were read.
-    pub(crate) fn wire_stamps(&self) -> (Stamps, Stamps) {
-        let (now, then): (Vec<_>, Vec<_>) = self.wires.values().map(|wire| wire.stamps()).unzip();
+    pub(crate) fn tls_stamps(&self) -> (Stamps, Stamps) {
+        let (now, then): (Vec<_>, Vec<_>) = self.protocols.values().map(|protocol| protocol.stamps()).unzip();
         (now.concat(), then.concat())
     }
 }

@@ -14,7 +14,7 @@ use super::Control;
 use super::admin;
 use super::outcome::{Options, StartError};
 use super::probes::{OnVerdict, Probers, first_verdict_within};
-use super::reload::{Live, names};
+use super::reload::{Instance, names};
 use super::signals::{Order, Signals};
 use super::status::Status;
 use crate::access_log::AccessLog;
@@ -42,10 +42,10 @@ impl Control {
         let signals = signals.transpose().map_err(|error| StartError(format!("cannot handle signals: {error}")))?;
         let count = worker_count(options.workers.or(config.workers));
         let access_log = open_access_log(&config)?;
-        let live = Live::new(config, count).map_err(StartError)?;
-        let wire_files = live.wire_stamps().1;
+        let instance = Instance::new(config, count).map_err(StartError)?;
+        let tls_files = instance.tls_stamps().1;
         let shares = Shares {
-            shared: Arc::clone(&live.shared),
+            shared: Arc::clone(&instance.shared),
             loads: Loads::new(count),
             cells: metrics::cells(count).into(),
             access_log: access_log.clone(),
@@ -53,9 +53,10 @@ impl Control {
             connections_possible: permits::connections_possible(),
             accepting: Arc::default(),
         };
-        warn_of_few_descriptors(&live.config, shares.connections_possible);
-        let status = Arc::new(Status::new(Arc::clone(&live.shared), shares.loads.clone(), Arc::clone(&shares.cells)));
-        let admin = match live.config.admin {
+        warn_of_few_descriptors(&instance.config, shares.connections_possible);
+        let status =
+            Arc::new(Status::new(Arc::clone(&instance.shared), shares.loads.clone(), Arc::clone(&shares.cells)));
+        let admin = match instance.config.admin {
             Some(address) => Some(
                 admin::serve(address, Arc::clone(&status))
                     .await
@@ -66,9 +67,9 @@ impl Control {
         let workers =
             worker::spawn_all(count, &shares).map_err(|error| StartError(format!("cannot start a worker: {error}")))?;
         let (release, verdicts) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
-        let probers = Probers::new(on_verdict(&live, &release, &verdicts));
+        let probers = Probers::new(on_verdict(&instance, &release, &verdicts));
         let mut control = Self {
-            live,
+            instance,
             source: options.source,
             text_hash: options.text_hash,
             workers,
@@ -80,7 +81,7 @@ impl Control {
             verdicts,
             signals,
             telemetry: options.telemetry,
-            wire_files: Watched::new(wire_files),
+            tls_files: Watched::new(tls_files),
             access_log,
             _orders: orders,
         };
@@ -99,19 +100,20 @@ impl Control {
     /// Names, sockets, first verdicts, and only then the workers may accept: the first requests wait in the kernel's
     /// queue.
     async fn begin(&mut self) -> Result<(), StartError> {
-        let config = self.live.config.clone();
+        let config = self.instance.config.clone();
         self.follow_names(&config).map_err(StartError)?;
         self.first_names().await;
-        self.probers.sync(self.live.shared.load().pools.iter());
-        let bound = self.live.listeners.prepare(&self.live.config.listeners).map_err(StartError)?;
+        self.probers.sync(self.instance.shared.load().pools.iter());
+        let bound = self.instance.listeners.prepare(&self.instance.config.listeners).map_err(StartError)?;
         self.first_verdicts().await;
-        self.live.listeners.commit(bound, &self.live.config.listeners, &self.workers).await;
+        self.instance.listeners.commit(bound, &self.instance.config.listeners, &self.workers).await;
         self.publish_listeners();
         self.status.is_ready.store(true, Relaxed);
-        let listeners: Vec<String> = self.live.listeners.urls().map(|(name, url)| format!("{name} on {url}")).collect();
+        let listeners: Vec<String> =
+            self.instance.listeners.urls().map(|(name, url)| format!("{name} on {url}")).collect();
         tracing::info!(
             workers = self.workers.len(),
-            pools = self.live.config.pools.len(),
+            pools = self.instance.config.pools.len(),
             balance = self.source.balance.map(|balance| format!("{balance} (--balance)")),
             "serving {}",
             listeners.join(", ")
@@ -122,22 +124,22 @@ impl Control {
     /// Waits for the names to be resolved, bounded.
     async fn first_names(&mut self) {
         let deadline = Instant::now() + RESOLVE_MAX;
-        let names = names(&self.live.config);
-        while names.iter().any(|name| !self.live.resolved.contains_key(name)) {
+        let names = names(&self.instance.config);
+        while names.iter().any(|name| !self.instance.resolved.contains_key(name)) {
             let Some((_, answers)) = &mut self.discovery else { return };
             match tokio::time::timeout_at(deadline, answers.recv()).await {
                 Ok(Some(answer)) => {
-                    self.live.resolved.insert(answer.host, answer.addresses);
+                    self.instance.resolved.insert(answer.host, answer.addresses);
                 }
                 Ok(None) | Err(_) => break,
             }
         }
-        self.live.rebuild();
+        self.instance.rebuild();
     }
 
     /// Waits until every endpoint has been probed once, bounded.
     async fn first_verdicts(&self) {
-        let snapshot = self.live.shared.load();
+        let snapshot = self.instance.shared.load();
         let checks = snapshot.pools.iter().filter_map(|pool| pool.config.health.as_ref());
         let Some(bound) = checks.map(first_verdict_within).max() else { return };
         let any_unchecked = || {
@@ -175,8 +177,8 @@ fn open_access_log(config: &Config) -> Result<Option<AccessLog>, StartError> {
 }
 
 /// What follows from a verdict: the log line, the pool's mode, the end of holding on to removed endpoints.
-fn on_verdict(live: &Live, release: &Rc<Notify>, verdicts: &Rc<Notify>) -> OnVerdict {
-    let (shared, release, verdicts) = (Arc::clone(&live.shared), Rc::clone(release), Rc::clone(verdicts));
+fn on_verdict(instance: &Instance, release: &Rc<Notify>, verdicts: &Rc<Notify>) -> OnVerdict {
+    let (shared, release, verdicts) = (Arc::clone(&instance.shared), Rc::clone(release), Rc::clone(verdicts));
     Rc::new(move |endpoint: &Endpoint, changed: Option<Health>| {
         verdicts.notify_one();
         let Some(health) = changed else { return };

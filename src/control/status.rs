@@ -10,7 +10,7 @@ use crate::config::address::Address;
 use crate::listen::Loads;
 use crate::listen::tls::ServerTls;
 use crate::metrics::WorkerCell;
-use crate::snapshot::Shared;
+use crate::snapshot::SharedSnapshot;
 
 /// See the module. The control plane writes, the admin port reads.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Status {
     /// When the process was ready to serve.
     pub started: SystemTime,
     /// The current snapshot.
-    pub shared: Arc<Shared>,
+    pub shared: Arc<SharedSnapshot>,
     /// Connections per worker.
     pub loads: Loads,
     /// Counters per worker.
@@ -56,7 +56,7 @@ pub(crate) struct LastReload {
 
 impl Status {
     /// Nothing has happened yet.
-    pub(crate) fn new(shared: Arc<Shared>, loads: Loads, cells: Arc<[CachePadded<WorkerCell>]>) -> Self {
+    pub(crate) fn new(shared: Arc<SharedSnapshot>, loads: Loads, cells: Arc<[CachePadded<WorkerCell>]>) -> Self {
         Self {
             started: SystemTime::now(),
             shared,

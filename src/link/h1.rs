@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::quiet::QuietWaker;
 use super::record::{BUFFER_BYTES_MAX, Record, UpstreamIo};
 use super::request_body::RequestBody;
-use crate::pool::wire::Session;
+use crate::pool::protocol::Session;
 
 /// The PROXY header with which a connection begins that serves one client only.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl UpstreamConnection {
     }
 
     /// Makes the present exchange the last one.
-    pub fn retire(&mut self) {
+    pub fn set_last(&mut self) {
         self.is_last = true;
     }
 

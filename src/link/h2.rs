@@ -44,13 +44,13 @@ const HEAD_BYTES_MAX: u32 = 256 * 1024;
 /// All HTTP/2 connections of one worker to one endpoint.
 #[derive(Debug, Default)]
 pub(super) struct Multiplexed {
-    connections: RefCell<Vec<Rc<Shared>>>,
+    connections: RefCell<Vec<Rc<SharedConnection>>>,
     /// Whether a connection is being opened. Requests that come meanwhile wait for it.
     is_opening: Cell<bool>,
     opened: Notify,
 }
 
-struct Shared {
+struct SharedConnection {
     record: Rc<Record>,
     sender: http2::SendRequest<RequestBody>,
     scheme: Scheme,
@@ -59,7 +59,7 @@ struct Shared {
     /// The number of requests that wait for their response or its end.
     requests: Cell<usize>,
     /// `None` when it is over: only its drop makes hyper give back the requests that it has not begun.
-    connection: Rc<RefCell<Option<http2::Connection<UpstreamIo, RequestBody, Local>>>>,
+    connection: Rc<RefCell<Option<http2::Connection<UpstreamIo, RequestBody, LocalExecutor>>>>,
     is_over: Cell<bool>,
     /// Whether a response on it did not come in time. The whole connection may be stuck, so no new request gets a
     /// stream on it.
@@ -69,13 +69,13 @@ struct Shared {
     driver: RefCell<Option<JoinHandle<()>>>,
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for SharedConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("streams", &self.streams).finish_non_exhaustive()
+        f.debug_struct("SharedConnection").field("streams", &self.streams).finish_non_exhaustive()
     }
 }
 
-impl Shared {
+impl SharedConnection {
     /// How many streams it may have at one time. It is 0 before the endpoint's settings have come, and when the
     /// connection is over.
     fn streams_max(&self) -> usize {
@@ -84,7 +84,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for SharedConnection {
     fn drop(&mut self) {
         if let Some(driver) = self.driver.take() {
             driver.abort();
@@ -98,7 +98,7 @@ impl Drop for Shared {
 /// of the request body is not sent.
 #[derive(Debug)]
 pub(super) struct Lease {
-    shared: Rc<Shared>,
+    shared: Rc<SharedConnection>,
     is_reused: bool,
     /// The stream that it counts. A request with a body takes it over, see [`RequestBody::leash`].
     slot: Option<Slot>,
@@ -116,7 +116,7 @@ impl Drop for Lease {
 }
 
 impl Lease {
-    fn on(shared: &Rc<Shared>) -> Box<Self> {
+    fn on(shared: &Rc<SharedConnection>) -> Box<Self> {
         shared.requests.set(shared.requests.get() + 1);
         Box::new(Self {
             shared: Rc::clone(shared),
@@ -165,7 +165,7 @@ impl Multiplexed {
     /// A lease on an open connection with a free stream.
     pub(super) fn lease(&self) -> Option<Box<Lease>> {
         let connections = self.connections.borrow();
-        let has_room = |shared: &&Rc<Shared>| {
+        let has_room = |shared: &&Rc<SharedConnection>| {
             !shared.is_over.get() && !shared.is_suspect.get() && shared.streams.get() < shared.streams_max()
         };
         connections.iter().find(has_room).map(Lease::on)
@@ -191,7 +191,7 @@ impl Multiplexed {
     /// streams, a PING is sent every `ping`, and the endpoint has as long to acknowledge it.
     pub(super) async fn open(&self, io: UpstreamIo, scheme: Scheme, ping: Duration) -> io::Result<Box<Lease>> {
         let record = Rc::clone(io.record());
-        let (sender, connection) = http2::Builder::new(Local)
+        let (sender, connection) = http2::Builder::new(LocalExecutor)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -205,7 +205,7 @@ impl Multiplexed {
             .await
             .map_err(io::Error::other)?;
         let connection = Rc::new(RefCell::new(Some(connection)));
-        let shared = Rc::new(Shared {
+        let shared = Rc::new(SharedConnection {
             record,
             sender,
             scheme,
@@ -280,9 +280,9 @@ impl Drop for Opening<'_> {
 
 /// Runs the tasks of hyper on this worker.
 #[derive(Debug, Clone, Copy)]
-struct Local;
+struct LocalExecutor;
 
-impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
+impl<F: Future<Output = ()> + 'static> Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {
         spawn_local(future);
     }

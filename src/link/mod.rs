@@ -38,8 +38,8 @@ use crate::net::Stream;
 use crate::net::outbox::{Outbox, Socket};
 use crate::pool::endpoint::{Endpoint, EndpointCell};
 use crate::pool::pick::Acquired;
-use crate::pool::queue::Queue;
-use crate::pool::wire::{Agreed, ClientTls, Offer, Speech, Wire};
+use crate::pool::protocol::{Agreed, ClientTls, ConnectSettings, Offer, PoolProtocol};
+use crate::pool::queue::WaitQueue;
 use error::LinkError;
 use h1::{Look, Preamble, UpstreamConnection};
 use h2::{Lease, Multiplexed};
@@ -67,13 +67,13 @@ pub struct WorkerEndpoint {
     worker: usize,
     outbox: Rc<Outbox>,
     /// The queue of requests of this pool that wait for another one to end.
-    queue: Arc<Queue>,
+    queue: Arc<WaitQueue>,
     /// The protocol, TLS settings and PROXY version in use.
-    speech: RefCell<Speech>,
-    /// How often `speech` has changed. Connections of an earlier epoch get no new requests.
+    settings: RefCell<ConnectSettings>,
+    /// How often `settings` has changed. Connections of an earlier epoch get no new requests.
     epoch: Cell<u64>,
     /// The last TLS failure; empty since TLS was last established.
-    tls_trouble: RefCell<String>,
+    last_tls_error: RefCell<String>,
     /// Whether the endpoint chose HTTP/1.1 when it was offered both.
     prefers_h1: Cell<bool>,
     multiplexed: Multiplexed,
@@ -92,8 +92,8 @@ impl WorkerEndpoint {
         endpoint: Arc<Endpoint>,
         worker: usize,
         outbox: Rc<Outbox>,
-        queue: Arc<Queue>,
-        speech: Speech,
+        queue: Arc<WaitQueue>,
+        settings: ConnectSettings,
         idle_max: usize,
     ) -> Self {
         Self {
@@ -101,9 +101,9 @@ impl WorkerEndpoint {
             worker,
             outbox,
             queue,
-            speech: RefCell::new(speech),
+            settings: RefCell::new(settings),
             epoch: Cell::default(),
-            tls_trouble: RefCell::default(),
+            last_tls_error: RefCell::default(),
             prefers_h1: Cell::default(),
             multiplexed: Multiplexed::default(),
             idle: RefCell::default(),
@@ -170,13 +170,13 @@ impl WorkerEndpoint {
 
     /// The PROXY version, if connections to it begin with a PROXY header and so serve one client only.
     fn proxy_protocol(&self) -> Option<ProxyVersion> {
-        self.speech.borrow().proxy_protocol
+        self.settings.borrow().proxy_protocol
     }
 
     /// Sets how it is spoken to from now on. If that has changed, present connections get no new requests.
-    pub(crate) fn speak(&self, speech: Speech) {
-        if !self.speech.borrow().is_same(&speech) {
-            *self.speech.borrow_mut() = speech;
+    pub(crate) fn reconnect_with(&self, settings: ConnectSettings) {
+        if !self.settings.borrow().is_same(&settings) {
+            *self.settings.borrow_mut() = settings;
             self.epoch.set(self.epoch.get() + 1);
             self.prefers_h1.set(false);
             self.idle.borrow_mut().clear();
@@ -202,14 +202,14 @@ impl WorkerEndpoint {
     pub fn set_draining(&self, is_draining: bool, now: Instant) {
         let since = self.draining_since.get().unwrap_or(now);
         self.draining_since.set(is_draining.then_some(since));
-        self.endpoint.set_going(is_draining);
+        self.endpoint.set_draining(is_draining);
     }
 
     /// When it began to drain, if it is draining.
     pub fn draining_since(&self) -> Option<Instant> {
         // An endpoint that came back may have a new worker's half by now, but responses begun earlier still hold this
         // one.
-        self.draining_since.get().filter(|_| self.endpoint.is_going())
+        self.draining_since.get().filter(|_| self.endpoint.is_draining())
     }
 
     /// Keeps at most `idle_max` unused connections from now on. It is 0 when the endpoint has left its pool.
@@ -229,14 +229,14 @@ impl WorkerEndpoint {
         h2_ping: Duration,
         preamble: Option<Box<Preamble>>,
     ) -> Result<Link, LinkError> {
-        let Speech { wire, backend, .. } = self.speech.borrow().clone();
+        let ConnectSettings { protocol, backend, .. } = self.settings.borrow().clone();
         let only_h1 = upgrade == Upgrade::Wanted || preamble.is_some();
-        let link = match wire {
-            Wire::Http1 => self.open_h1(preamble, None).await,
-            Wire::H2c if upgrade == Upgrade::Wanted => return Err(LinkError::NoUpgrade),
-            Wire::Tls(tls) if only_h1 => self.open_h1(preamble, Some((&tls, &backend))).await,
-            Wire::H2c => self.share(None, h2_ping).await,
-            Wire::Tls(tls) => self.share(Some((&tls, &backend)), h2_ping).await,
+        let link = match protocol {
+            PoolProtocol::Http1 => self.open_h1(preamble, None).await,
+            PoolProtocol::H2c if upgrade == Upgrade::Wanted => return Err(LinkError::NoUpgrade),
+            PoolProtocol::Tls(tls) if only_h1 => self.open_h1(preamble, Some((&tls, &backend))).await,
+            PoolProtocol::H2c => self.share(None, h2_ping).await,
+            PoolProtocol::Tls(tls) => self.share(Some((&tls, &backend)), h2_ping).await,
         };
         link.map_err(|error| match LinkError::opening(error) {
             // It speaks none of the protocols that it was offered, and only HTTP/1.1 was.
@@ -280,7 +280,7 @@ impl WorkerEndpoint {
             None => (None, Scheme::HTTP),
         };
         let lease = self.multiplexed.open(record.over(session).await?, scheme, h2_ping).await?;
-        self.forget_trouble();
+        self.clear_tls_error();
         self.prefers_h1.set(false);
         if epoch != self.epoch.get() {
             self.multiplexed.clear();
@@ -289,16 +289,16 @@ impl WorkerEndpoint {
     }
 
     /// Whether TLS fails for another reason than before. The log need not repeat the same one for each request.
-    fn is_news(&self, trouble: &str) -> bool {
-        let mut known = self.tls_trouble.borrow_mut();
-        let is_news = *known != trouble;
-        trouble.clone_into(&mut known);
+    fn is_news(&self, error: &str) -> bool {
+        let mut known = self.last_tls_error.borrow_mut();
+        let is_news = *known != error;
+        error.clone_into(&mut known);
         is_news
     }
 
     /// TLS was established, so the next failure is news.
-    fn forget_trouble(&self) {
-        self.tls_trouble.borrow_mut().clear();
+    fn clear_tls_error(&self) {
+        self.last_tls_error.borrow_mut().clear();
     }
 
     async fn stream(&self, preamble: Option<Box<Preamble>>) -> io::Result<Rc<Record>> {

@@ -20,7 +20,7 @@ const ROUNDS_MAX: u32 = 4;
 /// The waker of one connection; see the module.
 #[derive(Debug)]
 pub(super) struct QuietWaker {
-    shared: Arc<Shared>,
+    shared: Arc<WakeState>,
     /// The waker made of `shared`. A no-op takes its place while the connection is being driven.
     waker: Waker,
     /// The task that `shared` wakes. It is kept to tell cheaply whether the task has changed.
@@ -29,13 +29,13 @@ pub(super) struct QuietWaker {
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct WakeState {
     task: AtomicWaker,
     is_quiet: AtomicBool,
     was_woken: AtomicBool,
 }
 
-impl Wake for Shared {
+impl Wake for WakeState {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -51,7 +51,7 @@ impl Wake for Shared {
 
 impl Default for QuietWaker {
     fn default() -> Self {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(WakeState::default());
         Self { waker: Waker::from(Arc::clone(&shared)), shared, task: None, rounds: 0 }
     }
 }

@@ -17,7 +17,7 @@ use super::error::{InterimFlood, tls_error};
 use crate::net::outbox::Socket;
 use crate::net::socket_io::SocketIo;
 use crate::net::transport::Transport;
-use crate::pool::wire::Session;
+use crate::pool::protocol::Session;
 
 /// The largest read and write buffer of a connection to an endpoint, and so the largest response head, in bytes.
 pub(super) const BUFFER_BYTES_MAX: usize = 256 * 1024;

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -78,17 +78,17 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct Upload {
     incoming: RefCell<Incoming>,
-    kept: RefCell<Kept>,
+    kept: RefCell<Replay>,
     progress: Rc<Progress>,
-    /// Whether the client sends it over HTTP/2.
-    is_h2: bool,
+    /// The version that the client speaks.
+    version: Version,
     bounds: Bounds,
     /// When the present wait for the client began, if it is awaited.
     waiting_since: Cell<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct Replay {
     parts: Vec<Part>,
     bytes: usize,
     /// Whether the beginning was larger than may be kept, and was dropped.
@@ -139,12 +139,12 @@ impl BrokenOff {
 
 impl RequestBody {
     /// Wraps the client's body.
-    pub fn new(incoming: Incoming, is_h2: bool, bounds: Bounds) -> Self {
+    pub fn new(incoming: Incoming, version: Version, bounds: Bounds) -> Self {
         if incoming.is_end_stream() {
             return Self(None);
         }
         let (kept, progress, waiting_since) = (RefCell::default(), Rc::default(), Cell::default());
-        let upload = Upload { incoming: RefCell::new(incoming), kept, progress, is_h2, bounds, waiting_since };
+        let upload = Upload { incoming: RefCell::new(incoming), kept, progress, version, bounds, waiting_since };
         Self(Some(Reader { upload: Rc::new(upload), replayed: 0, leash: None }))
     }
 
@@ -252,7 +252,7 @@ impl Upload {
             }
             Some(Err(_)) => self.fail(BodyFailure::Client),
             // hyper reports a reset with NO_ERROR as the end, whether or not the client had sent the whole body.
-            None if self.is_h2 && !incoming.is_end_stream() => self.fail(BodyFailure::Client),
+            None if self.version == Version::HTTP_2 && !incoming.is_end_stream() => self.fail(BodyFailure::Client),
             None => {
                 progress.ended.set(true);
                 Poll::Ready(None)
@@ -261,7 +261,7 @@ impl Upload {
     }
 }
 
-impl Kept {
+impl Replay {
     fn keep(&mut self, frame: &Frame<Bytes>, bytes_max: usize) {
         if self.is_too_much {
             return;
@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn small_parts_do_not_pin_the_buffers_they_came_in() {
-        let mut kept = Kept::default();
+        let mut kept = Replay::default();
         let buffers: Vec<Bytes> = [8192, 8192, 8192].map(|size| Bytes::from(vec![b'x'; size])).into();
         for (buffer, len) in buffers.iter().zip([10, 1, 4096]) {
             kept.keep(&Frame::data(buffer.slice(..len)), 64 * 1024);
@@ -359,7 +359,7 @@ mod tests {
     #[test]
     fn what_is_kept_has_bounds() {
         for (len, replay_max, kept_parts) in [(1, 1000, PARTS_MAX), (100, 1000, 10), (1001, 1000, 0)] {
-            let mut kept = Kept::default();
+            let mut kept = Replay::default();
             let part = Bytes::from(vec![b'x'; len]);
             (0..kept_parts).for_each(|_| kept.keep(&Frame::data(part.clone()), replay_max));
             assert_eq!((kept.parts.len(), kept.is_too_much), (kept_parts, false), "{len}");

@@ -33,7 +33,7 @@ impl LinkResponse {
             Over::Stream(_) => self.stub.headers.take().map(|fields| *fields),
             Over::Task(_) | Over::Nothing => None,
         };
-        self.stub.back(fields, true)
+        self.stub.back(fields, Written::Something)
     }
 }
 
@@ -45,6 +45,15 @@ pub(super) struct Stub {
     /// The copy of the fields of a request over HTTP/2: compressed fields cannot be read back.
     headers: Option<Box<http::HeaderMap>>,
     pub(super) upload: Option<Rc<Upload>>,
+}
+
+/// Whether any of a request was written to its endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    /// Provably nothing was.
+    Nothing,
+    /// Something was, so the endpoint may have seen the request.
+    Something,
 }
 
 impl Stub {
@@ -64,9 +73,8 @@ impl Stub {
         self.headers.take().map(|headers| *headers)
     }
 
-    /// Puts the request together again, from these fields and from what was kept of its body. `sent` says whether the
-    /// endpoint may have seen it.
-    pub(super) fn back(&mut self, fields: Option<http::HeaderMap>, sent: bool) -> Back {
+    /// Puts the request together again, from these fields and from what was kept of its body.
+    pub(super) fn back(&mut self, fields: Option<http::HeaderMap>, written: Written) -> Back {
         let body = match &self.upload {
             Some(upload) if !upload.can_replay() => None,
             upload => Some(upload.as_ref().map(RequestBody::again).unwrap_or_default()),
@@ -79,7 +87,10 @@ impl Stub {
         match body {
             Some(body) if is_whole => {
                 *request.body_mut() = body;
-                if sent { Back::Sent(request) } else { Back::Unsent(request) }
+                match written {
+                    Written::Nothing => Back::Unsent(request),
+                    Written::Something => Back::Sent(request),
+                }
             }
             _ => Back::Lost(Box::new(request.into_parts().0)),
         }

@@ -16,7 +16,7 @@ use super::error::{Back, Failed, LinkError, Phase};
 use super::h1::{Preamble, UpstreamConnection};
 use super::h2::Lease;
 use super::request_body::{RequestBody, Upload};
-use super::response::{EndpointBody, LinkResponse, Over, Stub};
+use super::response::{EndpointBody, LinkResponse, Over, Stub, Written};
 use super::waits::Waits;
 use super::{Link, WorkerEndpoint, framing};
 use crate::deadlines::Wait;
@@ -177,10 +177,10 @@ impl WorkerEndpoint {
                 (None, Some(mut connection)) => {
                     if response.version() < Version::HTTP_11 {
                         // hyper would speak HTTP/1.0 from now on, which has no chunks.
-                        connection.retire();
+                        connection.set_last();
                     }
                     if !reused {
-                        self.forget_trouble();
+                        self.clear_tls_error();
                     }
                     let rest = sending.stub.rest();
                     let over = Over::connection(connection, rest.as_ref());
@@ -199,7 +199,11 @@ impl WorkerEndpoint {
         }
         let back = match unsent {
             Some(request) => Back::Unsent(request),
-            None => sending.stub.back(record.header_fields(), record.bytes_written() > written_before),
+            None => {
+                let has_written = record.bytes_written() > written_before;
+                let written = if has_written { Written::Something } else { Written::Nothing };
+                sending.stub.back(record.header_fields(), written)
+            }
         };
         Err(self.failed(why, back, reused))
     }
@@ -228,9 +232,9 @@ impl WorkerEndpoint {
         })
         .await;
         sending.end_waits();
-        let (why, sent) = match result {
+        let (why, written) = match result {
             Some(Ok(response)) => match refusal_of(&response, Upgrade::Unwanted) {
-                Some(why) => (LinkError::Unacceptable(why), true),
+                Some(why) => (LinkError::Unacceptable(why), Written::Something),
                 None => {
                     let rest = sending.stub.rest();
                     return Ok(sending.into_response(response, Over::Stream(lease), rest));
@@ -238,18 +242,19 @@ impl WorkerEndpoint {
             },
             None => {
                 lease.suspect();
-                (LinkError::TimedOut(Phase::Response), true)
+                (LinkError::TimedOut(Phase::Response), Written::Something)
             }
             Some(Err(mut error)) => {
                 let was_taken = error.take_message().is_none();
                 let error = error.into_error();
-                let sent = was_taken && !was_refused(&error);
-                (LinkError::awaiting(error, lease.record().tls_failure()), sent)
+                let is_unsent = !was_taken || was_refused(&error);
+                let written = if is_unsent { Written::Nothing } else { Written::Something };
+                (LinkError::awaiting(error, lease.record().tls_failure()), written)
             }
         };
         let why = sending.blame(why);
         let fields = sending.stub.take_headers();
-        Err(self.failed(why, sending.stub.back(fields, sent), reused))
+        Err(self.failed(why, sending.stub.back(fields, written), reused))
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::WorkerEndpoint;
 use crate::net::outbox::Outbox;
 use crate::pool::{Member, Pool};
-use crate::snapshot::{Shared, Snapshot};
+use crate::snapshot::{SharedSnapshot, Snapshot};
 
 /// A snapshot, and one worker's own half of it: its connections to each endpoint.
 #[derive(Debug)]
@@ -31,13 +31,13 @@ impl View {
         let mut adopt = |pool: &Pool, member: &Member| match left.remove(&Arc::as_ptr(&member.endpoint)) {
             Some(kept) => {
                 kept.limit_idle(idle_max);
-                kept.speak(pool.speech(member));
+                kept.reconnect_with(pool.settings(member));
                 Rc::clone(kept)
             }
             None => {
                 let (endpoint, queue) = (Arc::clone(&member.endpoint), Arc::clone(&pool.shared.queue));
-                let speech = pool.speech(member);
-                Rc::new(WorkerEndpoint::new(endpoint, worker, Rc::clone(outbox), queue, speech, idle_max))
+                let settings = pool.settings(member);
+                Rc::new(WorkerEndpoint::new(endpoint, worker, Rc::clone(outbox), queue, settings, idle_max))
             }
         };
         let now = Instant::now();
@@ -67,14 +67,14 @@ impl View {
 pub struct Viewer {
     worker: usize,
     outbox: Rc<Outbox>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedSnapshot>,
     view: RefCell<Rc<View>>,
     renewals: Cell<u64>,
 }
 
 impl Viewer {
     /// A view for worker number `worker`. What its connections send goes through `outbox`.
-    pub(crate) fn new(shared: Arc<Shared>, worker: usize, outbox: Rc<Outbox>) -> Self {
+    pub(crate) fn new(shared: Arc<SharedSnapshot>, worker: usize, outbox: Rc<Outbox>) -> Self {
         let view = RefCell::new(Rc::new(View::new(shared.load(), None, worker, &outbox)));
         Self { worker, outbox, shared, view, renewals: Cell::new(0) }
     }

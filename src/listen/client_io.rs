@@ -31,11 +31,11 @@ pub(super) const LINGER_BYTES_MAX: usize = 8 << 20;
 const WATCHED_READ: usize = 16 * 1024;
 
 /// The transport of a client connection. It has a TLS session if the listener speaks TLS.
-pub(super) type Transport = crate::net::transport::Transport<TlsStream<TokioIo<SocketIo>>>;
+pub(super) type ClientTransport = crate::net::transport::Transport<TlsStream<TokioIo<SocketIo>>>;
 
 /// The I/O object that hyper is given for one client connection; see the module.
 pub(super) struct ClientIo {
-    transport: Transport,
+    transport: ClientTransport,
     /// Bytes that were read from the transport and given back by [`Self::unread`]. They are read first.
     ahead: Bytes,
     client: Rc<Client>,
@@ -54,7 +54,7 @@ pub(super) struct ClientIo {
 impl ClientIo {
     /// For HTTP/1.1. The client of a fresh connection must send a head within `head_timeout`.
     pub(super) fn h1(
-        transport: Transport,
+        transport: ClientTransport,
         client: Rc<Client>,
         head_timeout: Duration,
         write_timeout: Duration,
@@ -67,7 +67,7 @@ impl ClientIo {
 
     /// For HTTP/2. Every byte from the client passes `guard`.
     pub(super) fn h2(
-        transport: Transport,
+        transport: ClientTransport,
         client: Rc<Client>,
         write_timeout: Duration,
         guard: Rc<RefCell<Guard>>,

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use super::client_io::Transport;
+use super::client_io::ClientTransport;
 use super::permits::{Peers, Permit};
 use super::tls::ServerTls;
 use super::{ListenerState, Registration};
@@ -40,7 +40,7 @@ const PREFACE_TOLD: usize = 4;
 const AHEAD: usize = 1024;
 
 /// A client connection on its way to HTTP: the client, its listener, and what serves it.
-pub(super) struct Visit {
+pub(super) struct Accepted {
     pub(super) peer: SocketAddr,
     /// Whether a PROXY header of a trusted proxy named no client address. Such a client is not trusted, though its peer
     /// is.
@@ -62,12 +62,12 @@ enum Announced {
 
 /// A connection that is ready for its first request.
 pub(super) struct Opened {
-    pub(super) transport: Transport,
+    pub(super) transport: ClientTransport,
     pub(super) is_h2: bool,
     pub(super) proof: Proof,
 }
 
-impl Visit {
+impl Accepted {
     /// Does everything that precedes HTTP. `None` means that the connection is over; the reason is in the debug log.
     ///
     /// It also returns a permit if the client is counted only here, because a proxy in front speaks for it.
@@ -172,7 +172,7 @@ impl Visit {
 }
 
 fn plain(socket: Rc<Socket>, is_h2: bool) -> Opened {
-    Opened { transport: Transport::new(socket, None), is_h2, proof: Proof::NotAskedFor }
+    Opened { transport: ClientTransport::new(socket, None), is_h2, proof: Proof::NotAskedFor }
 }
 
 /// Reads until `decide` recognises what was sent. The bytes are returned too: the caller uses them or gives them back.
@@ -228,5 +228,5 @@ async fn handshake(socket: Rc<Socket>, tls: &ServerTls, protocols: Protocols) ->
         None if tls.asks_for_certificates() => Proof::None,
         None => Proof::NotAskedFor,
     };
-    Ok(Opened { transport: Transport::new(socket, Some(session)), is_h2, proof })
+    Ok(Opened { transport: ClientTransport::new(socket, Some(session)), is_h2, proof })
 }

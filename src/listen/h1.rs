@@ -15,8 +15,8 @@ use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 
 use super::ListenerState;
-use super::client_io::{ClientIo, Transport};
-use super::conn::{FIRST_REQUEST_WHEN_DRAINING, Visit};
+use super::client_io::{ClientIo, ClientTransport};
+use super::conn::{Accepted, FIRST_REQUEST_WHEN_DRAINING};
 use crate::config::model::{Limits, Timeouts};
 use crate::deadlines::{Alarm, Wait};
 use crate::net::outbox::Socket;
@@ -32,8 +32,8 @@ const FIELDS_INLINE: usize = 100;
 const PARK_AFTER: Duration = Duration::from_secs(1);
 
 /// Serves requests until either side closes.
-pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Connection>) {
-    let Visit { peer, listener, proxy, registration, .. } = visit;
+pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connection: Rc<Connection>) {
+    let Accepted { peer, listener, proxy, registration, .. } = accepted;
     let view = proxy.viewer.current();
     let Timeouts { request_head, client_write, client_idle, .. } = view.snapshot.timeouts;
     let builder = builder(&view.snapshot.limits);
@@ -51,11 +51,12 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
     // Dropped before the connection, whose drop ends the request under way. So the guard still sees whether there is
     // one.
     let guard = ResetUnlessWhole { socket, client: Rc::clone(&client) };
-    let mut course = Course { listener, client_idle, is_draining: false, is_hurried: false, alarm: Alarm::default() };
+    let mut lifecycle =
+        Lifecycle { listener, client_idle, is_draining: false, is_hurried: false, alarm: Alarm::default() };
     let end = loop {
         let end = poll_fn(|cx| {
             registration.follow(cx);
-            course.poll(Pin::new(&mut *connection), &client, cx)
+            lifecycle.poll(Pin::new(&mut *connection), &client, cx)
         })
         .await;
         if !matches!(end, End::Idle) {
@@ -63,7 +64,7 @@ pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Con
         }
         let (io, service) = take_apart(connection);
         let parked = Parked::begin(&worker);
-        let end = poll_fn(|cx| course.poll_parked(&io, &client, cx)).await;
+        let end = poll_fn(|cx| lifecycle.poll_parked(&io, &client, cx)).await;
         drop(parked);
         match end {
             ParkedEnd::Heard => connection = Box::new(builder.serve_connection(io, service)),
@@ -108,7 +109,7 @@ enum ParkedEnd {
 }
 
 /// The state of a connection that outlives its parking.
-struct Course {
+struct Lifecycle {
     listener: Rc<ListenerState>,
     client_idle: Duration,
     is_draining: bool,
@@ -116,7 +117,7 @@ struct Course {
     alarm: Alarm,
 }
 
-impl Course {
+impl Lifecycle {
     fn poll<S>(
         &mut self,
         mut connection: Pin<&mut http1::Connection<ClientIo, S>>,

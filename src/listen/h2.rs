@@ -18,8 +18,8 @@ use hyper_util::rt::TokioTimer;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
-use super::client_io::{ClientIo, LINGER, LINGER_BYTES_MAX, Transport};
-use super::conn::Visit;
+use super::client_io::{ClientIo, ClientTransport, LINGER, LINGER_BYTES_MAX};
+use super::conn::Accepted;
 use super::h2_guard::Guard;
 use super::{Connections, Registration};
 use crate::config::model::{Limits, Timeouts};
@@ -34,14 +34,14 @@ const SEND_BUFFER: usize = 64 * 1024;
 const GOING: Duration = Duration::from_secs(5);
 
 /// Serves requests until either side closes.
-pub(super) async fn serve(visit: Visit, transport: Transport, connection: Rc<Connection>) {
-    let Visit { peer, listener, proxy, registration, .. } = visit;
+pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connection: Rc<Connection>) {
+    let Accepted { peer, listener, proxy, registration, .. } = accepted;
     let view = proxy.viewer.current();
     let Timeouts { request_head, client_write, client_idle, .. } = view.snapshot.timeouts;
     // This client stands for the connection's own waits; each stream has a client of its own.
     let client = Rc::new(Client::new(Rc::clone(&connection)));
     let guard = Rc::new(RefCell::new(Guard::new(Instant::now(), view.snapshot.limits.h2_streams)));
-    let streams = Streams(Rc::new(Shared {
+    let streams = Streams(Rc::new(StreamsState {
         client: Rc::clone(&client),
         guard: Rc::clone(&guard),
         connections: registration.connections(),
@@ -118,9 +118,9 @@ const WINDOW_MAX: u32 = (1 << 31) - 1;
 /// The streams of one connection. It is hyper's service and its executor at once, so that the task of a stream knows
 /// its client.
 #[derive(Clone)]
-struct Streams(Rc<Shared>);
+struct Streams(Rc<StreamsState>);
 
-struct Shared {
+struct StreamsState {
     client: Rc<Client>,
     guard: Rc<RefCell<Guard>>,
     connections: Rc<Connections>,
@@ -191,7 +191,7 @@ struct Open(Streams);
 
 impl Open {
     fn begin(streams: &Streams) -> Self {
-        let Shared { client, open, .. } = &*streams.0;
+        let StreamsState { client, open, .. } = &*streams.0;
         open.set(open.get() + 1);
         client.set_busy(true);
         client.deadlines.disarm(Wait::Client);
@@ -201,7 +201,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let Shared { client, open, .. } = &*self.0.0;
+        let StreamsState { client, open, .. } = &*self.0.0;
         open.set(open.get() - 1);
         if open.get() == 0 {
             client.set_busy(false);

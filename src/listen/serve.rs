@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::conn::{Opened, Visit};
+use super::conn::{Accepted, Opened};
 use super::permits::Peers;
 use super::{ListenerState, Registration, h1, h2};
 use crate::net::Stream;
@@ -20,23 +20,23 @@ pub(crate) async fn serve(
     registration: Registration,
 ) {
     let socket = Socket::new(stream, Rc::clone(&proxy.outbox));
-    let mut visit = Visit { peer, is_anonymous: false, listener, proxy, registration };
+    let mut accepted = Accepted { peer, is_anonymous: false, listener, proxy, registration };
     // Boxed, as HTTP/2 is below: an HTTP/1.1 connection that waits for its next request should need little room.
-    let Some((opened, _permit)) = Box::pin(visit.open(socket, &peers)).await else { return };
+    let Some((opened, _permit)) = Box::pin(accepted.open(socket, &peers)).await else { return };
     let Opened { transport, is_h2, proof } = opened;
-    let listener = &visit.listener;
+    let listener = &accepted.listener;
     let connection = Connection::new(Arrival {
-        peer: visit.peer,
+        peer: accepted.peer,
         socket: Rc::downgrade(&transport.socket),
-        trusted: !visit.is_anonymous && listener.trusts(visit.peer.ip()),
+        trusted: !accepted.is_anonymous && listener.trusts(accepted.peer.ip()),
         is_tls: listener.tls.is_some(),
         proof,
         redirect_to_https: listener.redirect_to_https,
         draining_since: Rc::clone(&listener.draining_since),
     });
     if is_h2 {
-        Box::pin(h2::serve(visit, transport, connection)).await;
+        Box::pin(h2::serve(accepted, transport, connection)).await;
     } else {
-        h1::serve(visit, transport, connection).await;
+        h1::serve(accepted, transport, connection).await;
     }
 }

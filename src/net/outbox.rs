@@ -37,12 +37,12 @@ const LOOKED_AT: usize = 1024;
 /// The messages of one worker that wait to be sent.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    queue: RefCell<Queue>,
+    queue: RefCell<Unsent>,
     sender: RefCell<Option<Waker>>,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct Unsent {
     /// The bytes of all messages, one after the other. One buffer is used again and again, so that queueing allocates
     /// nothing.
     bytes: Vec<u8>,
@@ -63,19 +63,19 @@ impl Outbox {
 
     /// Sends everything that is queued.
     pub(crate) fn flush(&self) {
-        let Queue { mut bytes, mut messages } = self.queue.take();
+        let Unsent { mut bytes, mut messages } = self.queue.take();
         let mut start = 0;
         for (socket, end) in messages.drain(..) {
             socket.send(&bytes[start..end]);
             start = end;
         }
         bytes.clear();
-        *self.queue.borrow_mut() = Queue { bytes, messages };
+        *self.queue.borrow_mut() = Unsent { bytes, messages };
     }
 
     fn push(&self, socket: Rc<Socket>, slices: &[IoSlice<'_>]) {
         let mut queue = self.queue.borrow_mut();
-        let Queue { bytes, messages } = &mut *queue;
+        let Unsent { bytes, messages } = &mut *queue;
         slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
         messages.push((socket, bytes.len()));
         match messages.len() {

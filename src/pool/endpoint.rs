@@ -29,7 +29,7 @@ pub struct Endpoint {
     in_flight: CachePadded<AtomicU32>,
     health: AtomicU8,
     /// Whether it is draining: set to `drain` or `down`, or no longer part of its pool.
-    is_going: AtomicBool,
+    is_draining: AtomicBool,
     latency: Latency,
     idle_limit: IdleLimit,
     passive: Passive,
@@ -57,7 +57,7 @@ impl Endpoint {
             address,
             in_flight: CachePadded::default(),
             health: AtomicU8::new(health as u8),
-            is_going: AtomicBool::new(false),
+            is_draining: AtomicBool::new(false),
             latency: Latency::default(),
             idle_limit: IdleLimit::default(),
             passive: Passive::default(),
@@ -72,13 +72,13 @@ impl Endpoint {
     }
 
     /// Whether it is draining: set to `drain` or `down`, or no longer part of its pool.
-    pub fn is_going(&self) -> bool {
-        self.is_going.load(Relaxed)
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Relaxed)
     }
 
     /// Sets whether it is draining. All workers set the same value from the same snapshot.
-    pub fn set_going(&self, is_going: bool) {
-        self.is_going.store(is_going, Relaxed);
+    pub fn set_draining(&self, is_draining: bool) {
+        self.is_draining.store(is_draining, Relaxed);
     }
 
     /// Runs `step` on the health machine and publishes the resulting state. It takes a lock, so requests do not call

@@ -11,9 +11,9 @@ pub mod endpoint;
 pub mod health;
 pub mod idle;
 pub mod pick;
+pub mod protocol;
 pub mod queue;
 mod shared;
-pub mod wire;
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError};
@@ -26,8 +26,8 @@ use balance::Balance;
 use endpoint::Endpoint;
 use health::Health;
 pub use pick::Tried;
+use protocol::{ConnectSettings, PoolProtocol};
 pub use shared::PoolShared;
-use wire::{Speech, Wire};
 
 /// A pool in one snapshot. A reload that changes it makes a new value; what must survive is in [`PoolShared`].
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct Pool {
     /// What the file says of it.
     pub config: model::Pool,
     /// How endpoints are spoken to.
-    pub wire: Wire,
+    pub protocol: PoolProtocol,
     /// Its endpoints, in the order of the config.
     pub members: Box<[Member]>,
     /// The state that outlives a reload.
@@ -150,7 +150,7 @@ impl Pool {
     pub fn new(
         name: Arc<str>,
         config: &model::Pool,
-        wire: Wire,
+        protocol: PoolProtocol,
         members: Vec<Member>,
         shared: Arc<PoolShared>,
     ) -> Self {
@@ -158,7 +158,7 @@ impl Pool {
         let pool = Self {
             name,
             config: config.clone(),
-            wire,
+            protocol,
             balance: Balance::new(config.balance, &weights),
             members: members.into(),
             shared,
@@ -169,9 +169,9 @@ impl Pool {
     }
 
     /// All that is needed to speak to `member`.
-    pub fn speech(&self, member: &Member) -> Speech {
-        let (wire, backend) = (self.wire.clone(), Arc::clone(&member.backend));
-        Speech { wire, proxy_protocol: self.config.proxy_protocol, backend }
+    pub fn settings(&self, member: &Member) -> ConnectSettings {
+        let (protocol, backend) = (self.protocol.clone(), Arc::clone(&member.backend));
+        ConnectSettings { protocol, proxy_protocol: self.config.proxy_protocol, backend }
     }
 
     /// Counts a failure of `endpoint`, worth `points`. If that ejects the endpoint, it returns for how long.
@@ -261,7 +261,7 @@ mod tests {
             state,
         });
         let config = model::Pool { balance: algorithm, ..model::Pool::default() };
-        Pool::new("app".into(), &config, Wire::Http1, members.collect(), Arc::new(PoolShared::new(1)))
+        Pool::new("app".into(), &config, PoolProtocol::Http1, members.collect(), Arc::new(PoolShared::new(1)))
     }
 
     #[test]

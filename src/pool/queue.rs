@@ -10,12 +10,12 @@ use tokio::sync::futures::Notified;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Queue {
+pub struct WaitQueue {
     waiting: AtomicUsize,
     freed: Notify,
 }
 
-impl Queue {
+impl WaitQueue {
     /// Enters the queue. `None` if `size` requests wait already.
     pub fn enter(&self, size: usize) -> Option<Place<'_>> {
         let one_more = |waiting| (waiting < size).then_some(waiting + 1);
@@ -35,9 +35,9 @@ impl Queue {
     }
 }
 
-/// A place in the queue, from [`Queue::enter`]. Dropping it leaves the queue.
+/// A place in the queue, from [`WaitQueue::enter`]. Dropping it leaves the queue.
 #[derive(Debug)]
-pub struct Place<'a>(&'a Queue);
+pub struct Place<'a>(&'a WaitQueue);
 
 impl<'a> Place<'a> {
     /// Completes when an endpoint has finished a request. Only what happens after the first poll or
@@ -59,7 +59,7 @@ mod tests {
 
     #[tokio::test]
     async fn places_are_bounded_and_given_up() {
-        let queue = Queue::default();
+        let queue = WaitQueue::default();
         let first = queue.enter(2);
         let second = queue.enter(2);
         assert!(first.is_some() && second.is_some() && queue.enter(2).is_none());

@@ -8,12 +8,12 @@ use crossbeam_utils::CachePadded;
 
 use super::budget::Budget;
 use super::endpoint::Endpoint;
-use super::queue::Queue;
+use super::queue::WaitQueue;
 use crate::config::address::Address;
 use crate::metrics::{self, PoolCell};
 
 /// The most endpoints that are remembered after they have left a pool.
-const RETIRED_MAX: usize = 1024;
+const REMOVED_MAX: usize = 1024;
 
 /// The state that a pool keeps across reloads. Pools are matched by their name.
 #[derive(Debug)]
@@ -21,12 +21,12 @@ pub struct PoolShared {
     /// The next turn of round robin. All workers share it, so it has a cache line of its own.
     pub(super) turn: CachePadded<AtomicU64>,
     /// Requests that wait because all endpoints are full.
-    pub queue: Arc<Queue>,
+    pub queue: Arc<WaitQueue>,
     pub(super) budget: Mutex<Budget>,
     /// Held while an endpoint is ejected, so that two threads together cannot eject more than `eject.share` allows.
     pub(super) ejecting: Mutex<()>,
     /// Endpoints that have left the pool and may come back. Their counters must not start again at 0.
-    retired: Mutex<HashMap<Address, Arc<Endpoint>>>,
+    removed: Mutex<HashMap<Address, Arc<Endpoint>>>,
     /// How many times an endpoint was ejected.
     pub ejections: AtomicU64,
     /// Counters, one cell per worker.
@@ -41,36 +41,36 @@ impl PoolShared {
             queue: Arc::default(),
             budget: Mutex::default(),
             ejecting: Mutex::default(),
-            retired: Mutex::default(),
+            removed: Mutex::default(),
             ejections: AtomicU64::new(0),
             cells: metrics::cells(workers),
         }
     }
 
-    /// Remembers an endpoint that leaves the pool. It is dropped if [`RETIRED_MAX`] others have requests in flight.
-    pub fn retire(&self, endpoint: &Arc<Endpoint>) {
-        let mut retired = self.retired();
-        if retired.len() >= RETIRED_MAX {
+    /// Remembers an endpoint that leaves the pool. It is dropped if [`REMOVED_MAX`] others have requests in flight.
+    pub fn remove(&self, endpoint: &Arc<Endpoint>) {
+        let mut removed = self.removed();
+        if removed.len() >= REMOVED_MAX {
             // Endpoints with requests in flight matter most. The counters of the others are forgotten.
-            retired.retain(|_, endpoint| endpoint.in_flight() > 0);
+            removed.retain(|_, endpoint| endpoint.in_flight() > 0);
         }
-        if retired.len() < RETIRED_MAX {
-            retired.insert(endpoint.address.clone(), Arc::clone(endpoint));
+        if removed.len() < REMOVED_MAX {
+            removed.insert(endpoint.address.clone(), Arc::clone(endpoint));
         }
     }
 
     /// Takes out the endpoint with this address that left the pool before, if it is remembered.
     pub fn take_back(&self, address: &Address) -> Option<Arc<Endpoint>> {
-        self.retired().remove(address)
+        self.removed().remove(address)
     }
 
     /// The endpoints that have left the pool and are still draining, with their number of requests in flight.
-    pub fn leaving(&self) -> Vec<(Address, u32)> {
+    pub fn draining(&self) -> Vec<(Address, u32)> {
         let busy = |endpoint: &Arc<Endpoint>| (endpoint.address.clone(), endpoint.in_flight());
-        self.retired().values().map(busy).filter(|&(_, in_flight)| in_flight > 0).collect()
+        self.removed().values().map(busy).filter(|&(_, in_flight)| in_flight > 0).collect()
     }
 
-    fn retired(&self) -> MutexGuard<'_, HashMap<Address, Arc<Endpoint>>> {
-        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+    fn removed(&self) -> MutexGuard<'_, HashMap<Address, Arc<Endpoint>>> {
+        self.removed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -17,7 +17,7 @@ use super::shop::{self, Shop};
 use super::theory::Prediction;
 use crate::trial::client::{Crowd, play};
 use crate::trial::fault;
-use crate::trial::history::{Action, History, Outcome, Recorder};
+use crate::trial::history::{Action, History, Recorder, StepOutcome};
 use crate::trial::judge::{Findings, judge};
 use crate::trial::scenario::Scenario;
 
@@ -173,7 +173,7 @@ fn newcomers(history: &History, edit: Duration, end: Duration) -> (f64, f64) {
 }
 
 fn failing_seconds(history: &History) -> f64 {
-    let failed = || history.steps.iter().filter(|step| matches!(step.outcome, Outcome::Failed(_)));
+    let failed = || history.steps.iter().filter(|step| matches!(step.outcome, StepOutcome::Failed(_)));
     let (first, last) = (failed().map(|step| step.sent).min(), failed().map(|step| step.ended).max());
     first.zip(last).map_or(0.0, |(first, last)| last.saturating_sub(first).as_secs_f64())
 }

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::theory::random_variation;
-use crate::trial::history::{Action, History, Outcome, SessionId, Step};
+use crate::trial::history::{Action, History, SessionId, Step, StepOutcome};
 
 /// Width of a point of the charts.
 const TICK: Duration = Duration::from_millis(100);
@@ -102,12 +102,12 @@ fn variation(counts: &[u64]) -> f64 {
 pub fn sessions(history: &History) -> BTreeMap<SessionId, Vec<&Step>> {
     let mut sessions: BTreeMap<SessionId, Vec<&Step>> = BTreeMap::new();
     history.steps.iter().for_each(|step| sessions.entry(step.session).or_default().push(step));
-    sessions.retain(|_, steps| steps[0].action == Action::Login && steps[0].outcome == Outcome::Done);
+    sessions.retain(|_, steps| steps[0].action == Action::Login && steps[0].outcome == StepOutcome::Done);
     sessions
 }
 
 fn lost_at(steps: &[&Step]) -> Option<Duration> {
-    let lost = steps.iter().find(|step| step.outcome == Outcome::Forgotten && step.action != Action::Reuse);
+    let lost = steps.iter().find(|step| step.outcome == StepOutcome::Forgotten && step.action != Action::Reuse);
     lost.map(|step| step.ended)
 }
 
@@ -131,7 +131,7 @@ pub fn crossing(history: &History, from: Duration, to: Duration) -> (u64, u64) {
 pub fn survivors(history: &History, steps: usize) -> (u64, u64) {
     let (mut all, mut survivors) = (0, 0);
     for session in sessions(history).values() {
-        let known = session.iter().take_while(|step| step.outcome != Outcome::Forgotten).count();
+        let known = session.iter().take_while(|step| step.outcome != StepOutcome::Forgotten).count();
         let got_there = known >= steps;
         all += u64::from(got_there || lost_at(session).is_some());
         survivors += u64::from(got_there);
@@ -195,7 +195,7 @@ impl Timeline {
 mod tests {
     use super::*;
 
-    fn step(session: SessionId, ms: u64, action: Action, outcome: Outcome, replica: &str) -> Step {
+    fn step(session: SessionId, ms: u64, action: Action, outcome: StepOutcome, replica: &str) -> Step {
         let (sent, ended) = (Duration::from_millis(ms), Duration::from_millis(ms + 2));
         let replica = Some(replica.into());
         Step {
@@ -213,16 +213,16 @@ mod tests {
     }
 
     fn history() -> History {
-        let values = || Outcome::Values([].into());
+        let values = || StepOutcome::Values([].into());
         let steps = vec![
-            step(1, 0, Action::Login, Outcome::Done, "a"),
-            step(2, 5, Action::Login, Outcome::Done, "b"),
+            step(1, 0, Action::Login, StepOutcome::Done, "a"),
+            step(2, 5, Action::Login, StepOutcome::Done, "b"),
             step(1, 100, Action::Read, values(), "a"),
-            step(2, 110, Action::Read, Outcome::Forgotten, "a"),
-            step(3, 200, Action::Login, Outcome::Done, "b"),
+            step(2, 110, Action::Read, StepOutcome::Forgotten, "a"),
+            step(3, 200, Action::Login, StepOutcome::Done, "b"),
             step(1, 300, Action::Read, values(), "b"),
-            step(1, 400, Action::Logout, Outcome::Done, "b"),
-            step(1, 410, Action::Reuse, Outcome::Forgotten, "b"),
+            step(1, 400, Action::Logout, StepOutcome::Done, "b"),
+            step(1, 410, Action::Reuse, StepOutcome::Forgotten, "b"),
         ];
         History { steps, incidents: Vec::new() }
     }
@@ -249,8 +249,8 @@ mod tests {
     #[test]
     fn a_share_is_fair_when_all_have_it() {
         let ms = Duration::from_millis;
-        let mut steps: Vec<Step> = (0..100).map(|n| step(1, n * 10, Action::Login, Outcome::Done, "a")).collect();
-        steps.extend((30..100).map(|n| step(2, n * 10 + 1, Action::Login, Outcome::Done, "b")));
+        let mut steps: Vec<Step> = (0..100).map(|n| step(1, n * 10, Action::Login, StepOutcome::Done, "a")).collect();
+        steps.extend((30..100).map(|n| step(2, n * 10 + 1, Action::Login, StepOutcome::Done, "b")));
         let history = History { steps, incidents: Vec::new() };
         assert_eq!(fair_share_after(&history, ms(100), ms(1000), 2), Some(ms(100)), "give or take a tenth");
         assert_eq!(fair_share_after(&history, ms(100), ms(1000), 3), None);

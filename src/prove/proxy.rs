@@ -150,7 +150,7 @@ impl Proxy {
         loop {
             let status = self.status().await?;
             let pools = status["pools"].as_array().map(Vec::as_slice).unwrap_or_default();
-            if pools.iter().all(|pool| pool["leaving"].as_array().is_none_or(Vec::is_empty)) {
+            if pools.iter().all(|pool| pool["draining"].as_array().is_none_or(Vec::is_empty)) {
                 return Ok(());
             }
             anyhow::ensure!(Instant::now() < deadline, "a replica that was taken out is not done in time");

@@ -11,7 +11,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use serde::Deserialize;
 
 use crate::trial::application::{Application, Ask, Reply};
-use crate::trial::history::{Action, Kind, Outcome, Value};
+use crate::trial::history::{Action, Kind, StepOutcome, Value};
 
 /// Puts something into the cart.
 const PUT: Kind = "writes";
@@ -53,14 +53,14 @@ impl Application for Shop {
         let headers = response.headers();
         let outcome = match response.status() {
             StatusCode::OK => match serde_json::from_slice::<Cart>(response.body()) {
-                Ok(cart) => Outcome::Values(cart.values.into()),
-                Err(error) => Outcome::Failed(format!("the response is no cart: {error}")),
+                Ok(cart) => StepOutcome::Values(cart.values.into()),
+                Err(error) => StepOutcome::Failed(format!("the response is no cart: {error}")),
             },
-            StatusCode::NO_CONTENT => Outcome::Done,
-            StatusCode::UNAUTHORIZED => Outcome::Forgotten,
+            StatusCode::NO_CONTENT => StepOutcome::Done,
+            StatusCode::UNAUTHORIZED => StepOutcome::Forgotten,
             status => {
                 let why = text(headers, "x-unstick-error").unwrap_or("by the replica");
-                Outcome::Failed(format!("{} {why}", status.as_u16()))
+                StepOutcome::Failed(format!("{} {why}", status.as_u16()))
             }
         };
         Reply {
@@ -96,16 +96,16 @@ mod tests {
             Shop.reply(&response.body(Bytes::from(body)).unwrap())
         };
         let read = reply(200, &[("x-replica", "a"), ("x-store-trips", "2")], r#"{"values":[1,2]}"#);
-        assert_eq!((read.outcome, read.store_trips), (Outcome::Values([1, 2].into()), 2));
+        assert_eq!((read.outcome, read.store_trips), (StepOutcome::Values([1, 2].into()), 2));
         assert_eq!(read.replica.as_deref(), Some("a"));
-        assert_eq!(reply(401, &[], "").outcome, Outcome::Forgotten);
+        assert_eq!(reply(401, &[], "").outcome, StepOutcome::Forgotten);
         assert_eq!(
             reply(502, &[("x-unstick-error", "upstream-closed")], "").outcome,
-            Outcome::Failed("502 upstream-closed".into())
+            StepOutcome::Failed("502 upstream-closed".into())
         );
         assert_eq!(reply(204, &[("set-cookie", "session=abc; Path=/")], "").token.as_deref(), Some("abc"));
         assert_eq!(reply(204, &[("set-cookie", "session=; Max-Age=0")], "").token.as_deref(), Some(""));
-        assert!(matches!(reply(200, &[], "<html>").outcome, Outcome::Failed(_)));
+        assert!(matches!(reply(200, &[], "<html>").outcome, StepOutcome::Failed(_)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::cause::Cause;
 use super::exchange::Exchange;
-use super::retry::{self, Count, Decision, Key, Left, Trouble};
+use super::retry::{self, Count, Decision, Failure, Key, Left};
 use super::{grpc, queue};
 use crate::deadlines::Wait;
 use crate::fields;
@@ -38,7 +38,7 @@ pub(super) struct GivenUp {
 #[derive(Default)]
 struct Attempts {
     tried: Tried,
-    /// The attempts that count, see [`Trouble::is_refusal`].
+    /// The attempts that count, see [`Failure::is_refusal`].
     counted: usize,
     /// Whether only a connection will do that has not carried a request before: a used one was stale, and others may be
     /// too.
@@ -124,7 +124,7 @@ impl Attempts {
     ) -> Next {
         let status = response.response.status().as_u16();
         let back = response.take_back();
-        let decision = self.decide(exchange, Trouble::Unwell, &back, now);
+        let decision = self.decide(exchange, Failure::Unwell, &back, now);
         exchange.endpoint_failed(POINTS);
         let (pool, address) = (&endpoint.endpoint.pool, &endpoint.endpoint.address);
         tracing::debug!(%pool, endpoint = %address, status, ?decision, "the endpoint is unwell");
@@ -136,28 +136,28 @@ impl Attempts {
     fn failed(&mut self, exchange: &mut Exchange, failed: Failed, now: Instant) -> Next {
         let Failed { why, back, reused } = failed;
         let (cause, is_connect) = (Cause::from(&why), is_connect(&why));
-        let trouble = Trouble::Unanswered(cause);
-        let decision = self.decide(exchange, trouble, &back, now);
+        let failure = Failure::Unanswered(cause);
+        let decision = self.decide(exchange, failure, &back, now);
         let is_repeated = decision == Decision::Again;
         self.fresh |= is_repeated && reused;
         // Endpoints close unused connections as part of keep-alive. A reused connection that was closed is no failure.
         let is_stale = is_repeated && reused && matches!(why, LinkError::Closed(_));
-        if trouble.blames_endpoint() && !is_stale {
+        if failure.blames_endpoint() && !is_stale {
             exchange.endpoint_failed(if is_connect { POINTS_NO_CONNECTION } else { POINTS });
         }
-        log_failure(exchange, trouble, cause, &back, decision);
+        log_failure(exchange, failure, cause, &back, decision);
         self.next(exchange, decision, cause, back)
     }
 
     /// Counts the attempt and decides what follows. A repetition of a request that an endpoint may have seen is paid
     /// from the pool's retry budget.
-    fn decide(&mut self, exchange: &Exchange, trouble: Trouble, back: &Back, now: Instant) -> Decision {
+    fn decide(&mut self, exchange: &Exchange, failure: Failure, back: &Back, now: Instant) -> Decision {
         let (pool, left) = (exchange.pool(), Left::from(back));
         let (method, _, headers) = back.head();
         let key = if headers.contains_key(fields::IDEMPOTENCY_KEY) { Key::Borne } else { Key::None };
-        self.counted += usize::from(!trouble.is_refusal() || !pool.has_untried(&self.tried));
+        self.counted += usize::from(!failure.is_refusal() || !pool.has_untried(&self.tried));
         let count = Count { made: self.counted, most: pool.config.retry.attempts.get() };
-        let decision = retry::decide(trouble, left, method, key, count);
+        let decision = retry::decide(failure, left, method, key, count);
         if decision == Decision::Again && left == Left::Sent && !pool.may_repeat(now) {
             exchange.pool_cell().retries_refused.add(1);
             tracing::warn!(pool = %pool.name, "a request is not repeated: the retry budget is used up");
@@ -194,14 +194,14 @@ fn is_connect(why: &LinkError) -> bool {
 }
 
 /// Logs an attempt that failed.
-fn log_failure(exchange: &Exchange, trouble: Trouble, cause: Cause, back: &Back, decision: Decision) {
+fn log_failure(exchange: &Exchange, failure: Failure, cause: Cause, back: &Back, decision: Decision) {
     let Some(endpoint) = exchange.endpoint() else { return };
     let (method, uri, headers) = back.head();
     let request_id = headers.get(fields::X_REQUEST_ID).and_then(|id| id.to_str().ok());
     let (pool, address) = (&endpoint.endpoint.pool, &endpoint.endpoint.address);
     let (path, left, attempts) = (uri.path(), Left::from(back).name(), exchange.attempts());
     let (name, explanation) = (cause.name(), cause.explanation());
-    if trouble.blames_endpoint() && decision == Decision::GiveUp {
+    if failure.blames_endpoint() && decision == Decision::GiveUp {
         tracing::warn!(%pool, endpoint = %address, cause = name, %method, path, request_id, request = left, attempts,
             "request failed: {explanation}");
     } else {

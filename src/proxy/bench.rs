@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::Version;
 use http::header::{HeaderMap, HeaderValue};
 
-use super::headers::{self, Forwarding, Seen};
+use super::headers::{self, FieldsSeen, Forwarding};
 use super::identity::Proof;
 use super::target::Host;
 
@@ -21,7 +21,7 @@ impl Fields {
 
     /// What a request to `host` goes through.
     pub fn prepare_request(&self, headers: &mut HeaderMap, host: HeaderValue) {
-        let seen = Seen::of(headers);
+        let seen = FieldsSeen::of(headers);
         headers::prepare_request(headers, seen, Version::HTTP_11, Host { value: host, is_field: true }, &self.0);
     }
 

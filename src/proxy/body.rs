@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::client::Turn;
+use super::client::Busy;
 use super::exchange::{ENDED_BY, Exchange};
 use crate::deadlines::Wait;
 use crate::fields;
@@ -27,7 +27,7 @@ const ENDING_FROM: f64 = 0.75;
 #[derive(Debug)]
 pub struct ResponseBody {
     kind: Kind,
-    turn: Turn,
+    busy: Busy,
 }
 
 #[derive(Debug)]
@@ -41,12 +41,12 @@ enum Kind {
 struct Streaming {
     incoming: EndpointBody,
     exchange: Exchange,
-    pace: Pace,
+    waits: BodyWaits,
 }
 
 /// How long a response that has begun may pause.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub(super) struct BodyWaits {
     /// The longest pause between two parts of the response.
     pub(super) read_timeout: Duration,
     /// Whether the client may take its time with the rest of its request meanwhile, as in a call of gRPC.
@@ -68,8 +68,8 @@ pub struct Cut;
 
 impl ResponseBody {
     /// A body that is in memory.
-    pub(super) fn local(bytes: Bytes, turn: Turn) -> Self {
-        Self { kind: Kind::Local(bytes), turn }
+    pub(super) fn local(bytes: Bytes, busy: Busy) -> Self {
+        Self { kind: Kind::Local(bytes), busy }
     }
 
     /// The bytes of a [`Self::local`] body.
@@ -82,13 +82,13 @@ impl ResponseBody {
     }
 
     /// The response body of an endpoint. It closes the books of `exchange` when it ends, however it ends.
-    pub(super) fn upstream(incoming: EndpointBody, exchange: Exchange, pace: Pace, turn: Turn) -> Self {
-        let mut streaming = Streaming { incoming, exchange, pace };
+    pub(super) fn upstream(incoming: EndpointBody, exchange: Exchange, waits: BodyWaits, busy: Busy) -> Self {
+        let mut streaming = Streaming { incoming, exchange, waits };
         if streaming.incoming.is_end_stream() {
             streaming.complete();
-            return Self::local(Bytes::new(), turn);
+            return Self::local(Bytes::new(), busy);
         }
-        Self { kind: Kind::Upstream(Box::new(streaming)), turn }
+        Self { kind: Kind::Upstream(Box::new(streaming)), busy }
     }
 }
 
@@ -132,7 +132,7 @@ impl Streaming {
         if deadlines.expired(Wait::Request) {
             return self.cut(Blame::Nobody, &"the client's deadline is over");
         }
-        if !self.pace.is_conversation
+        if !self.waits.is_conversation
             && let Some(rest) = self.incoming.rest()
             && rest.is_late(deadlines)
         {
@@ -142,7 +142,7 @@ impl Streaming {
             return self.cut(Blame::Endpoint, &"the endpoint sent no more of its response in time");
         }
         if !deadlines.is_armed(Wait::Upstream) {
-            deadlines.arm_in(Wait::Upstream, self.pace.read_timeout);
+            deadlines.arm_in(Wait::Upstream, self.waits.read_timeout);
         }
         Poll::Pending
     }
@@ -200,14 +200,14 @@ impl Body for ResponseBody {
     type Error = Cut;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        self.turn.client().part_ended();
+        self.busy.client().part_ended();
         let polled = match &mut self.kind {
             Kind::Local(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Local(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Kind::Upstream(streaming) => streaming.poll_frame(cx),
         };
         if matches!(polled, Poll::Ready(Some(Ok(_)))) {
-            self.turn.client().part_begins();
+            self.busy.client().part_begins();
         }
         polled
     }

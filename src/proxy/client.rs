@@ -262,13 +262,13 @@ impl Client {
 
 /// Marks a client as busy until it is dropped. It travels with the request and its response.
 #[derive(Debug)]
-pub(crate) struct Turn(Rc<Client>);
+pub(crate) struct Busy(Rc<Client>);
 
-impl Turn {
+impl Busy {
     pub(super) fn begin(client: &Rc<Client>) -> Self {
         client.is_busy.set(true);
         client.in_head.set(false);
-        // If the turn ends without an exchange, dropping it sets the time.
+        // If the guard ends without an exchange, dropping it sets the time.
         client.idle_since.set(None);
         // The request before may have ended while some wait was still under way. Its deadlines mean nothing to this
         // one.
@@ -279,13 +279,13 @@ impl Turn {
     }
 }
 
-impl Turn {
+impl Busy {
     pub(super) fn client(&self) -> &Client {
         &self.0
     }
 }
 
-impl Drop for Turn {
+impl Drop for Busy {
     fn drop(&mut self) {
         self.0.is_busy.set(false);
         if self.0.idle_since.get().is_none() {

@@ -10,7 +10,7 @@ use http::{Response, StatusCode};
 
 use super::body::ResponseBody;
 use super::cause::Cause;
-use super::client::Turn;
+use super::client::Busy;
 use super::grpc::{self, GRPC_MESSAGE, GRPC_STATUS};
 
 /// The header field that names the cause.
@@ -18,10 +18,10 @@ pub(crate) const ERROR_FIELD: HeaderName = HeaderName::from_static("x-unstick-er
 
 /// Builds the response for `cause`: as gRPC status for a call of gRPC, as JSON if the client asks for it, as text
 /// otherwise.
-pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, turn: Turn) -> Response<ResponseBody> {
-    turn.client().was_answered.set(true);
+pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, busy: Busy) -> Response<ResponseBody> {
+    busy.client().was_answered.set(true);
     if grpc::is_call(request_headers) {
-        let mut response = grpc_response(cause, turn);
+        let mut response = grpc_response(cause, busy);
         response.headers_mut().insert(ERROR_FIELD, HeaderValue::from_static(cause.name()));
         close_after(cause, response.headers_mut());
         return response;
@@ -37,7 +37,7 @@ pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, turn: Turn) -> R
     } else {
         ("text/plain; charset=utf-8", format!("{}: {}\n", cause.name(), cause.explanation()))
     };
-    let mut response = Response::new(ResponseBody::local(Bytes::from(body), turn));
+    let mut response = Response::new(ResponseBody::local(Bytes::from(body), busy));
     *response.status_mut() = cause.status();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -64,8 +64,8 @@ fn close_after(cause: Cause, headers: &mut HeaderMap) {
 }
 
 /// Tells a gRPC client what went wrong. The status is in the head, and nothing follows ("Trailers-Only").
-pub(super) fn grpc_response(cause: Cause, turn: Turn) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::local(Bytes::new(), turn));
+pub(super) fn grpc_response(cause: Cause, busy: Busy) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::local(Bytes::new(), busy));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(GRPC_STATUS, HeaderValue::from_static(grpc_status(cause)));
@@ -89,8 +89,8 @@ mod tests {
     use super::*;
     use crate::proxy::client::Client;
 
-    fn turn() -> Turn {
-        Turn::begin(&std::rc::Rc::new(Client::test()))
+    fn busy() -> Busy {
+        Busy::begin(&std::rc::Rc::new(Client::test()))
     }
 
     #[test]
@@ -105,7 +105,7 @@ mod tests {
             if let Some(accept) = accept {
                 headers.insert(ACCEPT, HeaderValue::from_static(accept));
             }
-            let response = answer(Cause::NoEndpoint, &headers, turn());
+            let response = answer(Cause::NoEndpoint, &headers, busy());
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
             assert_eq!(response.headers()[CONTENT_TYPE], content_type);
             assert_eq!(response.headers()[ERROR_FIELD], "no-endpoint");
@@ -117,7 +117,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         for cause in [Cause::BadRequest("the Host field is missing"), Cause::NoRoute, Cause::UpstreamTimeout] {
-            let body = answer(cause, &headers, turn()).into_body().into_local().unwrap();
+            let body = answer(cause, &headers, busy()).into_body().into_local().unwrap();
             let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(value["error"], cause.name());
         }

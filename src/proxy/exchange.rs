@@ -143,8 +143,8 @@ impl Exchange {
 
     /// When the endpoint or the client's listener began to drain, if one of them drains; the earlier time counts.
     pub(super) fn draining_since(&self) -> Option<Instant> {
-        let endpoint_s = self.endpoint().and_then(|endpoint| endpoint.draining_since());
-        endpoint_s.into_iter().chain(self.client.draining_since()).min()
+        let by_endpoint = self.endpoint().and_then(|endpoint| endpoint.draining_since());
+        by_endpoint.into_iter().chain(self.client.draining_since()).min()
     }
 
     /// Logs that a response was ended because its endpoint or listener drains.

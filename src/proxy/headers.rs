@@ -91,7 +91,7 @@ fn own_text(text: String) -> HeaderValue {
 /// Turns the header fields of the client into those for the replica.
 pub(super) fn prepare_request(
     headers: &mut HeaderMap,
-    seen: Seen,
+    seen: FieldsSeen,
     version: Version,
     host: Host,
     forwarding: &Forwarding,
@@ -157,7 +157,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 /// Turns the header fields of the replica into those for the client. It returns how long the replica keeps an unused
 /// connection, if the replica says so.
 pub(crate) fn prepare_response(headers: &mut HeaderMap) -> Option<Duration> {
-    let seen = Seen::of(headers);
+    let seen = FieldsSeen::of(headers);
     let keep_alive = if seen.others { headers.get(KEEP_ALIVE) } else { None };
     let timeout = keep_alive.and_then(|field| keep_alive_timeout(field.as_bytes()));
     seen.strip(headers);
@@ -167,7 +167,7 @@ pub(crate) fn prepare_response(headers: &mut HeaderMap) -> Option<Duration> {
 /// Which of the fields that mean something here are in a message. They are found in one pass: most messages have few,
 /// and looking up each would cost more than the rest of the work on the head.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Seen {
+pub(super) struct FieldsSeen {
     connection: bool,
     te: bool,
     expect: bool,
@@ -182,7 +182,7 @@ pub(super) struct Seen {
     request_id: bool,
 }
 
-impl Seen {
+impl FieldsSeen {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut seen = Self::default();
         for name in headers.keys() {
@@ -275,7 +275,7 @@ mod tests {
     fn prepared(fields: &[(&str, &str)], trusted: bool) -> HeaderMap {
         let mut map = headers(fields);
         let forwarding = Forwarding::new([192, 0, 2, 7].into(), trusted, false, Proof::NotAskedFor);
-        let seen = Seen::of(&map);
+        let seen = FieldsSeen::of(&map);
         let host = Host { value: HeaderValue::from_static("shop.example.com"), is_field: false };
         prepare_request(&mut map, seen, Version::HTTP_11, host, &forwarding);
         map
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn every_hop_by_hop_field_is_seen() {
         for name in &fields::OTHER_HOP_BY_HOP {
-            assert!(Seen::of(&headers(&[(name.as_str(), "1")])).others, "{name}");
+            assert!(FieldsSeen::of(&headers(&[(name.as_str(), "1")])).others, "{name}");
         }
     }
 

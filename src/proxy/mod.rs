@@ -41,11 +41,11 @@ use crate::link::view::View;
 use crate::snapshot::Snapshot;
 use access::AccessDraft;
 use attempts::{GivenUp, settle};
-use body::{Pace, ResponseBody};
+use body::{BodyWaits, ResponseBody};
 use cause::Cause;
-use client::{Client, Connection, Proxy, Turn};
+use client::{Busy, Client, Connection, Proxy};
 use exchange::Exchange;
-use headers::Seen;
+use headers::FieldsSeen;
 pub use identity::{Identity, Proof};
 use target::Host;
 use upgrade::Wanted;
@@ -60,12 +60,12 @@ pub async fn handle(
     mut request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let started = Instant::now();
-    let turn = Turn::begin(&client);
+    let busy = Busy::begin(&client);
     let view = proxy.viewer.current();
-    let seen = Seen::of(request.headers());
+    let seen = FieldsSeen::of(request.headers());
     let wanted = Wanted::of(&mut request, seen);
     let (mut parts, incoming) = request.into_parts();
-    let body = RequestBody::new(incoming, parts.version == Version::HTTP_2, bounds(&view));
+    let body = RequestBody::new(incoming, parts.version, bounds(&view));
     client.begin_upload(body.upload());
     let routed = wanted.and_then(|wanted| Ok((wanted, route(&mut parts, &body, &view)?)));
     let (wanted, (host, pool)) = match routed {
@@ -73,14 +73,14 @@ pub async fn handle(
         Err(cause) => {
             proxy.cell().refused.add(1);
             tracing::debug!(client = %client.connection.peer, cause = cause.name(), "{}", cause.explanation());
-            return Ok(error::answer(cause, &parts.headers, turn));
+            return Ok(error::answer(cause, &parts.headers, busy));
         }
     };
     prepare(&mut parts, &body, seen, host, wanted.as_deref(), &client.connection);
     let access = proxy.access_log.is_some().then(|| AccessDraft::new(client.connection.peer, &parts));
     let mut exchange = Exchange::open(&proxy, &client, view, pool, started, access);
     if let Some(port) = client.connection.redirect_to_https {
-        return Ok(redirect::to_https(exchange, &parts, port, turn));
+        return Ok(redirect::to_https(exchange, &parts, port, busy));
     }
     let call = if seen.content_type { grpc::Call::of(&parts.headers) } else { None };
     let upgrade = if wanted.is_some() { Upgrade::Wanted } else { Upgrade::Unwanted };
@@ -96,7 +96,7 @@ pub async fn handle(
         Ok(settled) => settled.response,
         Err(given_up) => {
             let GivenUp { cause, headers } = *given_up;
-            let response = error::answer(cause, &headers, turn);
+            let response = error::answer(cause, &headers, busy);
             exchange.answered(cause.status());
             exchange.finish_answered();
             return Ok(response);
@@ -104,9 +104,9 @@ pub async fn handle(
     };
     let status = response.status();
     Ok(match wanted {
-        Some(wanted) if status == StatusCode::SWITCHING_PROTOCOLS => upgrade::accept(exchange, response, *wanted, turn),
-        Some(wanted) if wanted.is_misled_by(status) => upgrade::refuse(exchange, turn),
-        _ => pass_on(exchange, response, call.is_some(), turn),
+        Some(wanted) if status == StatusCode::SWITCHING_PROTOCOLS => upgrade::accept(exchange, response, *wanted, busy),
+        Some(wanted) if wanted.is_misled_by(status) => upgrade::refuse(exchange, busy),
+        _ => pass_on(exchange, response, call, busy),
     })
 }
 
@@ -121,7 +121,7 @@ fn bounds(view: &View) -> Bounds {
 fn prepare(
     parts: &mut Parts,
     body: &RequestBody,
-    seen: Seen,
+    seen: FieldsSeen,
     host: Host,
     wanted: Option<&Wanted>,
     connection: &Connection,
@@ -167,8 +167,8 @@ fn route(parts: &mut Parts, body: &RequestBody, view: &View) -> Result<(Host, us
 fn pass_on(
     mut exchange: Exchange,
     mut response: Response<EndpointBody>,
-    is_call: bool,
-    turn: Turn,
+    call: Option<grpc::Call>,
+    busy: Busy,
 ) -> Response<ResponseBody> {
     exchange.answered(response.status());
     let announced = headers::prepare_response(response.headers_mut());
@@ -176,9 +176,10 @@ fn pass_on(
         endpoint.endpoint.idle_limit().announced(timeout);
     }
     let timeouts = &exchange.view().snapshot.timeouts;
-    let read_timeout = if is_call { timeouts.tunnel_idle } else { timeouts.response_body };
-    let pace = Pace { read_timeout, is_conversation: is_call };
-    let mut response = response.map(|incoming| ResponseBody::upstream(incoming, exchange, pace, turn));
+    let is_conversation = call.is_some();
+    let read_timeout = if is_conversation { timeouts.tunnel_idle } else { timeouts.response_body };
+    let waits = BodyWaits { read_timeout, is_conversation };
+    let mut response = response.map(|incoming| ResponseBody::upstream(incoming, exchange, waits, busy));
     // hyper writes the version that its client speaks, whatever the endpoint spoke.
     *response.version_mut() = Version::HTTP_11;
     response

@@ -12,14 +12,14 @@ use crate::link::error::Back;
 
 /// Why an attempt did not settle the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum Failure {
     /// There was no response.
     Unanswered(Cause),
     /// There was a response whose status the pool takes for a failure.
     Unwell,
 }
 
-impl Trouble {
+impl Failure {
     /// Whether the endpoint accepted no connection. That costs little time and no replica any work, so it counts as an
     /// attempt only when no other endpoint is left.
     pub(crate) fn is_refusal(self) -> bool {
@@ -79,7 +79,7 @@ pub(crate) enum Key {
 /// How often a request was tried.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Count {
-    /// The attempts that count, see [`Trouble::is_refusal`].
+    /// The attempts that count, see [`Failure::is_refusal`].
     pub(crate) made: usize,
     /// The most attempts that a request may have.
     pub(crate) most: usize,
@@ -95,13 +95,13 @@ pub(crate) enum Decision {
 }
 
 /// Decides what follows an attempt. The retry budget is checked by the caller.
-pub(crate) fn decide(trouble: Trouble, left: Left, method: &Method, key: Key, count: Count) -> Decision {
+pub(crate) fn decide(failure: Failure, left: Left, method: &Method, key: Key, count: Count) -> Decision {
     let is_permitted = match left {
         Left::Unsent => true,
         Left::Sent => method.is_idempotent() || key == Key::Borne,
         Left::Lost => false,
     };
-    if is_permitted && trouble.blames_endpoint() && count.made < count.most {
+    if is_permitted && failure.blames_endpoint() && count.made < count.most {
         Decision::Again
     } else {
         Decision::GiveUp
@@ -160,24 +160,24 @@ mod tests {
             (Method::POST, UpstreamClosed, Lost, 1, GiveUp),
             (Method::GET, BodyTimeout, Unsent, 1, GiveUp),
         ] {
-            let decision = decide(Trouble::Unanswered(cause), left, &method, Key::None, Count { made, most: 3 });
+            let decision = decide(Failure::Unanswered(cause), left, &method, Key::None, Count { made, most: 3 });
             assert_eq!(decision, expected, "{method} {cause:?} {left:?} {made}");
         }
     }
 
     #[test]
     fn a_key_makes_any_method_repeatable() {
-        let closed = Trouble::Unanswered(Cause::UpstreamClosed);
-        for (trouble, left, key, expected) in [
+        let closed = Failure::Unanswered(Cause::UpstreamClosed);
+        for (failure, left, key, expected) in [
             (closed, Left::Sent, Key::Borne, Decision::Again),
             (closed, Left::Lost, Key::Borne, Decision::GiveUp),
             (closed, Left::Sent, Key::None, Decision::GiveUp),
-            (Trouble::Unwell, Left::Sent, Key::Borne, Decision::Again),
-            (Trouble::Unwell, Left::Sent, Key::None, Decision::GiveUp),
-            (Trouble::Unwell, Left::Lost, Key::Borne, Decision::GiveUp),
+            (Failure::Unwell, Left::Sent, Key::Borne, Decision::Again),
+            (Failure::Unwell, Left::Sent, Key::None, Decision::GiveUp),
+            (Failure::Unwell, Left::Lost, Key::Borne, Decision::GiveUp),
         ] {
-            let decision = decide(trouble, left, &Method::POST, key, Count { made: 1, most: 3 });
-            assert_eq!(decision, expected, "{trouble:?} {left:?} {key:?}");
+            let decision = decide(failure, left, &Method::POST, key, Count { made: 1, most: 3 });
+            assert_eq!(decision, expected, "{failure:?} {left:?} {key:?}");
         }
     }
 
@@ -195,15 +195,15 @@ mod tests {
         Cause::RequestTimeout,
     ];
 
-    fn any_trouble() -> impl Strategy<Value = Trouble> {
-        prop_oneof![prop::sample::select(&CAUSES[..]).prop_map(Trouble::Unanswered), Just(Trouble::Unwell)]
+    fn any_trouble() -> impl Strategy<Value = Failure> {
+        prop_oneof![prop::sample::select(&CAUSES[..]).prop_map(Failure::Unanswered), Just(Failure::Unwell)]
     }
 
     proptest! {
         /// Whatever happened, a request that must not be done twice is not repeated, and no request is tried for ever.
         #[test]
         fn no_repetition_does_harm(
-            trouble in any_trouble(),
+            failure in any_trouble(),
             left in prop::sample::select(&[Left::Unsent, Left::Sent, Left::Lost][..]),
             method in "GET|HEAD|PUT|DELETE|OPTIONS|POST|PATCH|PURGE|get",
             key in prop::sample::select(&[Key::Borne, Key::None][..]),
@@ -212,7 +212,7 @@ mod tests {
         ) {
             let safe = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"].contains(&method.as_str());
             let method = Method::from_bytes(method.as_bytes())?;
-            let decision = decide(trouble, left, &method, key, Count { made, most });
+            let decision = decide(failure, left, &method, key, Count { made, most });
             if decision == Decision::Again {
                 prop_assert!(left != Left::Lost && made < most);
                 prop_assert!(left == Left::Unsent || safe || key == Key::Borne);

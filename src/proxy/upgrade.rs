@@ -16,9 +16,9 @@ use sha1::{Digest as _, Sha1};
 
 use super::body::ResponseBody;
 use super::cause::Cause;
-use super::client::Turn;
+use super::client::Busy;
 use super::exchange::Exchange;
-use super::headers::{self, Seen};
+use super::headers::{self, FieldsSeen};
 use super::tunnel::Tunnel;
 use crate::link::response::EndpointBody;
 
@@ -41,7 +41,10 @@ impl Wanted {
     ///
     /// # Errors
     /// The protocol is not one that can be tunnelled from HTTP/2.
-    pub(super) fn of<B: http_body::Body>(request: &mut Request<B>, seen: Seen) -> Result<Option<Box<Self>>, Cause> {
+    pub(super) fn of<B: http_body::Body>(
+        request: &mut Request<B>,
+        seen: FieldsSeen,
+    ) -> Result<Option<Box<Self>>, Cause> {
         if request.version() == Version::HTTP_2 {
             return Self::of_stream(request);
         }
@@ -122,13 +125,13 @@ pub(super) fn accept(
     mut exchange: Exchange,
     response: Response<EndpointBody>,
     wanted: Wanted,
-    turn: Turn,
+    busy: Busy,
 ) -> Response<ResponseBody> {
     let is_granted = wanted.is_granted(response.headers());
     let (head, body) = response.into_parts();
     let upstream = if is_granted { body.into_raw() } else { None };
-    let Some((upstream, ahead)) = upstream else { return refuse(exchange, turn) };
-    let mut response = Response::from_parts(head, ResponseBody::local(Bytes::new(), turn));
+    let Some((upstream, ahead)) = upstream else { return refuse(exchange, busy) };
+    let mut response = Response::from_parts(head, ResponseBody::local(Bytes::new(), busy));
     exchange.answered(response.status());
     headers::prepare_response(response.headers_mut());
     let is_websocket = wanted.is_websocket();
@@ -147,8 +150,8 @@ pub(super) fn accept(
 }
 
 /// The endpoint's response to the upgrade is not acceptable: it counts as a failure of the endpoint.
-pub(super) fn refuse(mut exchange: Exchange, turn: Turn) -> Response<ResponseBody> {
-    let answer = super::error::answer(Cause::UpstreamInvalid, &HeaderMap::new(), turn);
+pub(super) fn refuse(mut exchange: Exchange, busy: Busy) -> Response<ResponseBody> {
+    let answer = super::error::answer(Cause::UpstreamInvalid, &HeaderMap::new(), busy);
     exchange.endpoint_failed(1);
     exchange.answered(answer.status());
     exchange.finish_answered();
@@ -182,7 +185,7 @@ mod tests {
                 request = request.header(*name, *value);
             }
             let mut request = request.body(Empty::<Bytes>::new()).unwrap();
-            let seen = Seen::of(request.headers());
+            let seen = FieldsSeen::of(request.headers());
             let wanted = Wanted::of(&mut request, seen).unwrap();
             let protocol = wanted.as_ref().map(|wanted| wanted.protocol.to_str().unwrap());
             assert_eq!(protocol, expected, "{method} {version:?} {fields:?}");

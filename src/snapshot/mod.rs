@@ -1,8 +1,8 @@
 //! Routes and pools as one immutable value that is replaced as a whole.
 //!
-//! [`Shared`] holds the current snapshot, so a reader never sees new routes with old pools. The control thread builds
-//! the next snapshot from the config and the previous one (`control::build`) and swaps it in. A request keeps the
-//! snapshot it started with until it ends.
+//! [`SharedSnapshot`] holds the current snapshot, so a reader never sees new routes with old pools. The control thread
+//! builds the next snapshot from the config and the previous one (`control::build`) and swaps it in. A request keeps
+//! the snapshot it started with until it ends.
 
 pub mod routes;
 
@@ -38,9 +38,9 @@ impl Snapshot {
 
 /// The current snapshot, shared by all threads. Readers take no lock.
 #[derive(Debug)]
-pub struct Shared(ArcSwap<Snapshot>);
+pub struct SharedSnapshot(ArcSwap<Snapshot>);
 
-impl Shared {
+impl SharedSnapshot {
     /// `snapshot` is the first current snapshot.
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
         Self(ArcSwap::new(snapshot))

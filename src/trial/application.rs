@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response};
 
-use super::history::{Action, Outcome, SessionId};
+use super::history::{Action, SessionId, StepOutcome};
 
 /// What a user is about to do.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ pub struct Ask<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// What came of the step.
-    pub outcome: Outcome,
+    pub outcome: StepOutcome,
     /// The replica that responded, if it said so.
     pub replica: Option<Arc<str>>,
     /// Round trips that the replica made to a store.
@@ -36,7 +36,7 @@ pub struct Reply {
 impl Reply {
     /// The reply of a step that got no usable response.
     pub fn failed(why: String) -> Self {
-        Self { outcome: Outcome::Failed(why), replica: None, store_trips: 0, token: None }
+        Self { outcome: StepOutcome::Failed(why), replica: None, store_trips: 0, token: None }
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::application::{Application, Ask, Reply};
-use super::history::{Action, Outcome, Recorder, SessionId, Step};
+use super::history::{Action, Recorder, SessionId, Step, StepOutcome};
 use super::scenario::Scenario;
 
 /// A response that takes longer has failed.
@@ -91,7 +91,7 @@ impl User {
         self.session = self.crowd.sessions.get();
         self.crowd.sessions.set(self.session + 1);
         self.token = None;
-        if self.step(Action::Login).await != Outcome::Done {
+        if self.step(Action::Login).await != StepOutcome::Done {
             sleep(LOGIN_PAUSE).await;
             return;
         }
@@ -102,22 +102,22 @@ impl User {
             if self.is_over() {
                 break;
             }
-            if self.step(action).await == Outcome::Forgotten {
+            if self.step(action).await == StepOutcome::Forgotten {
                 return;
             }
         }
-        if self.step(Action::Read).await == Outcome::Forgotten {
+        if self.step(Action::Read).await == StepOutcome::Forgotten {
             return;
         }
         let token = self.token.clone();
-        if self.step(Action::Logout).await == Outcome::Done {
+        if self.step(Action::Logout).await == StepOutcome::Done {
             self.token = token;
             self.step(Action::Reuse).await;
         }
     }
 
     /// Takes one step and writes down what came of it.
-    async fn step(&mut self, action: Action) -> Outcome {
+    async fn step(&mut self, action: Action) -> StepOutcome {
         let recorder = self.crowd.recorder.clone();
         let sent = recorder.now();
         let sent_bytes = self.token.as_ref().map_or(0, String::len);

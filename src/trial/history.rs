@@ -51,7 +51,7 @@ impl Action {
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum StepOutcome {
     /// The replica did it.
     Done,
     /// The replica returned these values, in its order.
@@ -78,7 +78,7 @@ pub struct Step {
     /// The replica that responded.
     pub replica: Option<Arc<str>>,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: StepOutcome,
     /// How often it was sent: more than once if a connection was closed, or a front broke off.
     pub tries: u32,
     /// Bytes of session state that travelled with the request.

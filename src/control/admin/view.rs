@@ -59,7 +59,7 @@ struct PoolView {
     waiting: usize,
     endpoints: Vec<EndpointView>,
     /// Endpoints that were removed and still have requests under way.
-    leaving: Vec<LeavingView>,
+    draining: Vec<DrainingView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,7 +88,7 @@ struct EndpointView {
 }
 
 #[derive(Debug, Serialize)]
-struct LeavingView {
+struct DrainingView {
     address: Address,
     in_flight: u32,
 }
@@ -153,11 +153,11 @@ impl PoolView {
             requests: OUTCOMES.iter().enumerate().map(|(index, name)| (*name, requests(index))).collect(),
             waiting: pool.shared.queue.waiting(),
             retries: cells.iter().map(|cell| cell.retries.value()).sum(),
-            leaving: pool
+            draining: pool
                 .shared
-                .leaving()
+                .draining()
                 .into_iter()
-                .map(|(address, in_flight)| LeavingView { address, in_flight })
+                .map(|(address, in_flight)| DrainingView { address, in_flight })
                 .collect(),
             endpoints: pool.members.iter().map(|member| EndpointView::of(member, pool, upstream_idle)).collect(),
         }

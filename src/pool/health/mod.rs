@@ -51,7 +51,7 @@ impl Health {
 }
 
 /// The result of one probe. A failure gives its reason in a few words.
-pub type Verdict = Result<(), String>;
+pub type ProbeResult = Result<(), String>;
 
 /// The streaks behind a [`Health`].
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Machine {
     }
 
     /// Applies a verdict. Returns the new state if it has changed.
-    pub fn observe(&mut self, verdict: Verdict, check: &HealthCheck) -> Option<Health> {
+    pub fn observe(&mut self, verdict: ProbeResult, check: &HealthCheck) -> Option<Health> {
         let passed = verdict.is_ok();
         self.reason = verdict.err().unwrap_or_default();
         let needed = match (self.health, passed) {

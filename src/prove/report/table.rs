@@ -9,7 +9,7 @@ use crate::prove::arm::{Arm, Role};
 use crate::prove::cell::CellReport;
 use crate::prove::event::Event;
 use crate::prove::theory::{Prediction, percent};
-use crate::trial::history::{Action, Outcome, Step};
+use crate::trial::history::{Action, Step, StepOutcome};
 
 /// Columns, if the width of the terminal is not known.
 const WIDTH: u16 = 132;
@@ -154,10 +154,10 @@ fn of_step(step: &Step) -> String {
         Action::Reuse => "reads with the old cookie".to_owned(),
     };
     let outcome = match &step.outcome {
-        Outcome::Done => "done".to_owned(),
-        Outcome::Forgotten => "the session is not known".to_owned(),
-        Outcome::Failed(why) => format!("failed: {why}"),
-        Outcome::Values(values) => {
+        StepOutcome::Done => "done".to_owned(),
+        StepOutcome::Forgotten => "the session is not known".to_owned(),
+        StepOutcome::Failed(why) => format!("failed: {why}"),
+        StepOutcome::Values(values) => {
             format!("gets [{}]", values.iter().map(|value| format!("{value:x}")).collect::<Vec<_>>().join(" "))
         }
     };

@@ -14,7 +14,7 @@ mod session;
 
 use std::collections::BTreeMap;
 
-use super::history::{Action, History, Outcome, SessionId, Step};
+use super::history::{Action, History, SessionId, Step, StepOutcome};
 pub use findings::{Doubled, EXAMPLES_MAX, Findings, GUARANTEES, Guarantee, Lost, Tally, Violation};
 use session::Session;
 
@@ -25,7 +25,7 @@ pub fn judge(history: &History) -> Findings {
     for step in &history.steps {
         findings.requests += 1;
         findings.moved += u64::from(step.tries > 1);
-        if matches!(step.outcome, Outcome::Failed(_)) {
+        if matches!(step.outcome, StepOutcome::Failed(_)) {
             findings.failed.add(step.clone());
         }
         sessions.entry(step.session).or_default().push(step);
@@ -37,7 +37,7 @@ pub fn judge(history: &History) -> Findings {
 }
 
 fn judge_session(steps: &[&Step], findings: &mut Findings) {
-    if !steps.iter().any(|step| step.action == Action::Login && step.outcome == Outcome::Done) {
+    if !steps.iter().any(|step| step.action == Action::Login && step.outcome == StepOutcome::Done) {
         return;
     }
     findings.sessions += 1;
@@ -46,17 +46,17 @@ fn judge_session(steps: &[&Step], findings: &mut Findings) {
     let mut known: Option<&Step> = None;
     for &step in steps {
         match (&step.outcome, step.action) {
-            (Outcome::Forgotten | Outcome::Failed(_), Action::Reuse) => {}
+            (StepOutcome::Forgotten | StepOutcome::Failed(_), Action::Reuse) => {}
             (_, Action::Reuse) => findings.reused.add(step.clone()),
-            (Outcome::Forgotten, _) => {
+            (StepOutcome::Forgotten, _) => {
                 let counterexample = known.into_iter().chain([step]).cloned().collect();
                 findings.lost.add(Lost { session: step.session, counterexample, at: step.ended });
                 return;
             }
-            (Outcome::Failed(_), _) => {}
-            (Outcome::Values(values), Action::Read) => session.read(step, values, findings),
-            (Outcome::Values(_), _) | (Outcome::Done, Action::Read) => findings.wrong.add(step.clone()),
-            (Outcome::Done, action) => {
+            (StepOutcome::Failed(_), _) => {}
+            (StepOutcome::Values(values), Action::Read) => session.read(step, values, findings),
+            (StepOutcome::Values(_), _) | (StepOutcome::Done, Action::Read) => findings.wrong.add(step.clone()),
+            (StepOutcome::Done, action) => {
                 findings.logouts += u64::from(action == Action::Logout);
                 if let Some(value) = action.value() {
                     findings.writes += 1;
@@ -64,7 +64,7 @@ fn judge_session(steps: &[&Step], findings: &mut Findings) {
                 }
             }
         }
-        if !matches!(step.outcome, Outcome::Failed(_)) {
+        if !matches!(step.outcome, StepOutcome::Failed(_)) {
             known = Some(step);
         }
     }
@@ -78,8 +78,8 @@ mod tests {
     use super::*;
 
     /// A history of one session, a step a millisecond.
-    fn session(steps: &[(Action, Outcome)]) -> History {
-        let step = |(at, (action, outcome)): (usize, &(Action, Outcome))| Step {
+    fn session(steps: &[(Action, StepOutcome)]) -> History {
+        let step = |(at, (action, outcome)): (usize, &(Action, StepOutcome))| Step {
             session: 1,
             user: 1,
             action: *action,
@@ -98,19 +98,19 @@ mod tests {
         Action::Write { kind: "writes", value }
     }
 
-    fn login() -> (Action, Outcome) {
-        (Action::Login, Outcome::Done)
+    fn login() -> (Action, StepOutcome) {
+        (Action::Login, StepOutcome::Done)
     }
 
-    fn write(value: Value) -> (Action, Outcome) {
-        (written(value), Outcome::Done)
+    fn write(value: Value) -> (Action, StepOutcome) {
+        (written(value), StepOutcome::Done)
     }
 
-    fn read(values: &[Value]) -> (Action, Outcome) {
-        (Action::Read, Outcome::Values(values.into()))
+    fn read(values: &[Value]) -> (Action, StepOutcome) {
+        (Action::Read, StepOutcome::Values(values.into()))
     }
 
-    fn broken(steps: &[(Action, Outcome)]) -> Vec<Guarantee> {
+    fn broken(steps: &[(Action, StepOutcome)]) -> Vec<Guarantee> {
         let findings = judge(&session(steps));
         let violations: Vec<_> = findings.violations.values().flat_map(|tally| &tally.examples).collect();
         for violation in &violations {
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn clean_histories_are_clean() {
-        let failed = (written(9), Outcome::Failed("502".into()));
+        let failed = (written(9), StepOutcome::Failed("502".into()));
         for steps in [
             vec![login()],
             vec![
@@ -133,7 +133,7 @@ mod tests {
                 read(&[1]),
                 write(2),
                 read(&[1, 2]),
-                (Action::Write { kind: "orders", value: 3 }, Outcome::Done),
+                (Action::Write { kind: "orders", value: 3 }, StepOutcome::Done),
                 read(&[1, 2, 3]),
             ],
             vec![
@@ -141,8 +141,8 @@ mod tests {
                 write(1),
                 write(2),
                 read(&[1, 2]),
-                (Action::Logout, Outcome::Done),
-                (Action::Reuse, Outcome::Forgotten),
+                (Action::Logout, StepOutcome::Done),
+                (Action::Reuse, StepOutcome::Forgotten),
             ],
             // A write that failed may or may not have taken effect.
             vec![login(), failed.clone(), read(&[]), read(&[9])],
@@ -177,8 +177,8 @@ mod tests {
     fn responses_of_the_wrong_kind_or_of_another_session_are_found() {
         for steps in [
             vec![login(), write(1), read(&[1, 9])],
-            vec![login(), (Action::Read, Outcome::Done)],
-            vec![login(), (written(1), Outcome::Values([].into()))],
+            vec![login(), (Action::Read, StepOutcome::Done)],
+            vec![login(), (written(1), StepOutcome::Values([].into()))],
         ] {
             assert_eq!(judge(&session(&steps)).wrong.count, 1, "{steps:?}");
         }
@@ -210,14 +210,19 @@ mod tests {
 
     #[test]
     fn lost_sessions_count_once_and_end_the_judgement() {
-        let steps =
-            [login(), write(1), (Action::Read, Outcome::Forgotten), read(&[]), (Action::Read, Outcome::Forgotten)];
+        let steps = [
+            login(),
+            write(1),
+            (Action::Read, StepOutcome::Forgotten),
+            read(&[]),
+            (Action::Read, StepOutcome::Forgotten),
+        ];
         let findings = judge(&session(&steps));
         assert_eq!((findings.lost.count, findings.violations.len()), (1, 0));
         let shown: Vec<_> = findings.lost.examples[0].counterexample.iter().map(|step| step.action).collect();
         assert_eq!(shown, [written(1), Action::Read]);
         assert_eq!(findings.lost.examples[0].at, Duration::from_millis(3));
-        let never_begun = [(Action::Login, Outcome::Failed("502".into())), (Action::Read, Outcome::Forgotten)];
+        let never_begun = [(Action::Login, StepOutcome::Failed("502".into())), (Action::Read, StepOutcome::Forgotten)];
         let findings = judge(&session(&never_begun));
         assert_eq!((findings.sessions, findings.lost.count, findings.failed.count), (0, 0, 1));
     }
@@ -229,8 +234,8 @@ mod tests {
             write(1),
             read(&[1, 1]),
             read(&[1, 1]),
-            (Action::Logout, Outcome::Done),
-            (Action::Reuse, Outcome::Values([1].into())),
+            (Action::Logout, StepOutcome::Done),
+            (Action::Reuse, StepOutcome::Values([1].into())),
         ];
         let findings = judge(&session(&steps));
         assert_eq!((findings.doubled.count, findings.reused.count, findings.logouts), (1, 1, 1));

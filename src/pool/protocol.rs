@@ -22,7 +22,7 @@ use crate::net::socket_io::SocketIo;
 
 /// The protocol that is spoken to endpoints.
 #[derive(Debug, Clone)]
-pub enum Wire {
+pub enum PoolProtocol {
     /// HTTP/1.1 in plain text.
     Http1,
     /// HTTP/2 in plain text, with prior knowledge (RFC 9113 section 3.3).
@@ -33,19 +33,21 @@ pub enum Wire {
 
 /// All that is needed to speak to the endpoints of a backend.
 #[derive(Debug, Clone)]
-pub struct Speech {
+pub struct ConnectSettings {
     /// The protocol.
-    pub wire: Wire,
+    pub protocol: PoolProtocol,
     /// The version of the PROXY protocol header that begins each connection, if any.
     pub proxy_protocol: Option<ProxyVersion>,
     /// The backend as written in the config. Its host is the name in TLS and in probes.
     pub backend: Arc<str>,
 }
 
-impl Speech {
+impl ConnectSettings {
     /// Whether connections that were made with one can be used with the other.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.wire.is_same(&other.wire) && self.proxy_protocol == other.proxy_protocol && self.backend == other.backend
+        self.protocol.is_same(&other.protocol)
+            && self.proxy_protocol == other.proxy_protocol
+            && self.backend == other.backend
     }
 }
 
@@ -81,7 +83,7 @@ pub(crate) enum Agreed {
 /// An established TLS connection to an endpoint.
 pub(crate) type Session = TlsStream<TokioIo<SocketIo>>;
 
-impl Wire {
+impl PoolProtocol {
     /// Reads the files that these settings name. Keeps `before` if nothing has changed, or if the new files cannot be
     /// used.
     ///
