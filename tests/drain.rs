@@ -16,10 +16,15 @@ use crate::support::{App, SOON, connect, eventually, h2, pool_of, read_until, se
 
 /// A replica whose answers never end: an event every few milliseconds.
 fn endless() -> Backend {
-    Backend::start(|peer| {
+    endless_every(Duration::from_millis(20))
+}
+
+/// The same with events that come so often.
+fn endless_every(pause: Duration) -> Backend {
+    Backend::start(move |peer| {
         if peer.next().is_some() {
             send(&mut peer.stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-            peer.stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            peer.stream.set_read_timeout(Some(pause)).unwrap();
             let event = b"9\r\ndata: x\n\n\r\n";
             while std::io::Write::write_all(&mut peer.stream, event).is_ok() {
                 match peer.stream.read(&mut [0; 1]) {
@@ -149,7 +154,8 @@ fn streams_end_one_after_the_other() {
 #[test]
 fn stopping_ends_every_stream_within_the_time_to_drain() {
     const DRAIN: Duration = Duration::from_secs(3);
-    let endless = endless();
+    // So seldom that 200 of them are no work.
+    let endless = endless_every(Duration::from_millis(500));
     let app = App::start_with(&config(&[(endless.address, "ready")], "3s"), 2);
     let clients: Vec<TcpStream> = (0..100).map(|_| listen_to(&app)).collect();
     let (begun, has_begun) = signal();
