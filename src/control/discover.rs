@@ -1,7 +1,7 @@
-//! Backend names to addresses, again and again, as long as their records live.
+//! Resolves backend names to addresses, again whenever their records expire.
 //!
-//! Runs on the control plane. A name that cannot be resolved, or resolves to nothing, changes nothing: the last good
-//! answer stays.
+//! This runs on the control thread. If a name cannot be resolved, or has no addresses, nothing changes: the addresses
+//! of the last good response stay in use.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -14,27 +14,27 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
-/// A name is asked for again after the time to live of its records, within these bounds.
+/// A name is resolved again when its records expire (their TTL, RFC 1035 section 3.2.1), within these bounds.
 const TTL_MIN: Duration = Duration::from_secs(1);
 const TTL_MAX: Duration = Duration::from_secs(30);
-/// Pause after a failure.
+/// The pause after a failed resolution.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
-/// Deadline of one question to one name server, and how often it is asked.
+/// The deadline of one query to one name server, and how often the query is sent.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 const QUERY_ATTEMPTS: usize = 2;
-/// Answers that wait for the control plane at most.
+/// The most results that wait for the control thread.
 const ANSWERS_MAX: usize = 64;
 
-/// A name has new addresses.
+/// The new addresses of a name.
 #[derive(Debug)]
 pub(crate) struct Resolution {
     /// The name.
     pub(crate) host: String,
-    /// Its addresses, sorted, never empty.
+    /// Its addresses: sorted, never empty.
     pub(crate) addresses: Vec<IpAddr>,
 }
 
-/// The resolving tasks, one per name.
+/// The tasks that resolve names, one per name.
 pub(crate) struct Discovery {
     resolver: TokioResolver,
     servers: Vec<SocketAddr>,
@@ -51,10 +51,11 @@ impl Drop for Task {
 }
 
 impl Discovery {
-    /// Asks `servers`, or those of the system if there are none. Answers come through the returned channel.
+    /// Queries `servers`, or the name servers of the system if there are none. Results come through the returned
+    /// channel.
     ///
     /// # Errors
-    /// When the system's resolver configuration cannot be read.
+    /// The resolver configuration of the system cannot be read.
     pub(crate) fn new(servers: &[SocketAddr]) -> Result<(Self, mpsc::Receiver<Resolution>), String> {
         let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
         let discovery =
@@ -62,10 +63,10 @@ impl Discovery {
         Ok((discovery, receiver))
     }
 
-    /// Resolves these names from now on, and no others. Other `servers` than before start every name afresh.
+    /// Resolves exactly these names from now on. If `servers` has changed, every name is resolved afresh.
     ///
     /// # Errors
-    /// When the system's resolver configuration cannot be read; then nothing changes.
+    /// The resolver configuration of the system cannot be read. Nothing changes then.
     pub(crate) fn sync(&mut self, names: &BTreeSet<String>, servers: &[SocketAddr]) -> Result<(), String> {
         if self.servers != servers {
             self.resolver = resolver(servers)?;
@@ -90,7 +91,7 @@ fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, String> {
         Resolver::builder_with_config(config, TokioRuntimeProvider::default())
     };
     let options = builder.options_mut();
-    // We ask when the records have died; a second cache below would only make that late.
+    // A query is sent when the records have expired. A cache below would only delay it.
     options.cache_size = 0;
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     options.timeout = QUERY_TIMEOUT;
@@ -107,7 +108,7 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
     NameServerConfig::new(address.ip(), true, connections)
 }
 
-/// Resolves one name until aborted, and reports every change.
+/// Resolves one name until the task is aborted, and reports every change.
 async fn follow(resolver: TokioResolver, host: String, answers: mpsc::Sender<Resolution>) {
     let mut known = Vec::new();
     let mut is_failing = false;

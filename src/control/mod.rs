@@ -1,7 +1,7 @@
-//! The control thread: everything that is not a request.
+//! The control thread does everything that is not a request.
 //!
-//! One loop over what may happen: a signal or an order, a change of the config file, new addresses for a name, a new
-//! endpoint that passed its first check. Probes and the admin port run beside it on the same thread.
+//! One loop waits for all events: a signal or an order, a change of the config file, new addresses of a name, a new
+//! endpoint that has passed its first check. Probes and the admin port run beside it on the same thread.
 
 mod admin;
 mod build;
@@ -41,16 +41,16 @@ use signals::{Order, Signals};
 use status::Status;
 use watch::Watch;
 
-/// How often a stopping process looks whether its workers have ended.
+/// How often a stopping process checks whether its workers have ended.
 const STOP_POLL: Duration = Duration::from_millis(10);
-/// How often the files of certificates are looked at.
+/// How often the certificate files are checked for changes.
 const CERTIFICATES_LOOK: Duration = Duration::from_millis(500);
-/// How often certificates that end soon are warned of.
+/// How often the log warns of certificates that expire soon.
 const EXPIRY_LOOK: Duration = Duration::from_secs(24 * 3600);
-/// How long a broken file may take to become whole before it is reported.
+/// How long a broken file may take to become complete before it is reported.
 const HALF_WRITTEN: Duration = Duration::from_millis(150);
 
-/// The control thread.
+/// The state of the control thread.
 pub(crate) struct Control {
     instance: Instance,
     source: Source,
@@ -60,24 +60,24 @@ pub(crate) struct Control {
     status: Arc<Status>,
     probers: Probers,
     discovery: Option<(Discovery, mpsc::Receiver<Resolution>)>,
-    /// Set when removed endpoints that are held may be let go.
+    /// Notified when held endpoints can be released.
     release: Rc<Notify>,
     verdicts: Rc<Notify>,
     signals: Option<Signals>,
     telemetry: Option<Telemetry>,
-    /// Files that the pools need to speak TLS.
+    /// The TLS files of the pools.
     tls_files: Watched,
     access_log: Option<AccessLog>,
     _orders: mpsc::Sender<Order>,
 }
 
 impl Control {
-    /// Names and real addresses of the listeners.
+    /// The names and real addresses of the listeners.
     pub(crate) fn addresses(&self) -> Vec<(String, Address)> {
         self.instance.listeners.addresses()
     }
 
-    /// Runs until drained.
+    /// Runs until the instance has stopped.
     pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
         let mut watch = self.source.file.as_deref().map(Watch::new);
         spawn_local(look_after_certificates(Arc::clone(&self.status)));
@@ -111,10 +111,10 @@ impl Control {
         }
     }
 
-    /// Reloads if the contents of the file differ from those that were read last.
+    /// Reloads if the contents of the file differ from those that were last read.
     async fn look_at_file(&mut self) {
         let Some(file) = &self.source.file else { return };
-        // A file that is missing for a moment is being replaced; SIGHUP would report it.
+        // A file that is missing for a moment is being replaced. SIGHUP would report a missing file.
         let Ok(text) = std::fs::read(file) else { return };
         let hash = crate::config::hash(&text);
         if hash == self.text_hash || (self.is_broken() && !self.is_settled(hash).await) {
@@ -124,11 +124,12 @@ impl Control {
         self.reload("file change").await;
     }
 
-    /// Reloads if a certificate for speaking to endpoints was replaced.
+    /// Reloads if a TLS file of a pool was replaced.
     async fn look_at_tls_files(&mut self) {
         let (now, _) = self.instance.tls_stamps();
         if self.tls_files.look(now).is_some() {
-            // Not from the file: what somebody is writing there has nothing to do with it.
+            // The present config is applied again. The file is not read, because an unfinished edit in it must not
+            // interfere.
             let config = self.instance.config.clone();
             let result = self.apply(config).await;
             self.report("certificate change", result);
@@ -139,8 +140,8 @@ impl Control {
         self.source.load().is_some_and(|loaded| loaded.is_err())
     }
 
-    /// Whether the contents stay what they are for a moment. Who writes in place truncates the file first: what is
-    /// broken because it is half there is looked at again, not reported.
+    /// Whether the contents stay the same for [`HALF_WRITTEN`]. An editor that writes in place truncates the file
+    /// first, so a file may be broken because it is only half there. Then it is checked again, not reported.
     async fn is_settled(&self, hash: u64) -> bool {
         sleep(HALF_WRITTEN).await;
         let text = self.source.file.as_deref().and_then(|file| std::fs::read(file).ok());
@@ -164,7 +165,7 @@ impl Control {
         self.report(trigger, result);
     }
 
-    /// What follows from a config that was applied or refused.
+    /// Does what follows after a config was applied or refused.
     fn report(&mut self, trigger: &'static str, result: Result<String, String>) {
         match &result {
             Ok(what) => {
@@ -183,7 +184,7 @@ impl Control {
         self.status.reloaded(trigger, result);
     }
 
-    /// Makes `next` the config, or leaves everything as it was.
+    /// Applies `next`, or leaves everything as it was. Returns a list of the changes, or the reason of the refusal.
     async fn apply(&mut self, next: Config) -> Result<String, String> {
         self.follow_names(&next)?;
         let applied = self.instance.apply(next, &self.workers).await;
@@ -194,7 +195,7 @@ impl Control {
         applied
     }
 
-    /// Says loudly that the reload guard is at work.
+    /// Warns that the reload guard holds removed endpoints.
     fn report_held(&self) {
         for pool in &self.instance.shared.load().pools {
             let held: Vec<String> = pool
@@ -210,7 +211,7 @@ impl Control {
         }
     }
 
-    /// Starts, keeps and ends the resolving of names as `config` wants it.
+    /// Starts and ends the resolution of names as `config` needs it.
     fn follow_names(&mut self, config: &Config) -> Result<(), String> {
         let (names, servers) = (names(config), &config.dns_servers);
         if names.is_empty() {
@@ -249,7 +250,7 @@ impl Control {
         }
     }
 
-    /// Shows the admin port what is bound.
+    /// Publishes the listeners to the admin port.
     fn publish_listeners(&self) {
         let tls = self.instance.listeners.tls().map(|(name, tls)| (name.to_owned(), Arc::clone(tls))).collect();
         let mut state = self.status.state();
@@ -263,13 +264,15 @@ impl Control {
         }
     }
 
-    /// Readiness fails first; then no new connections, what is open finishes; then the end, whatever still runs.
+    /// Stops in three steps. Readiness fails first. Then no new connections are accepted, and open requests are
+    /// finished. At the end, what still runs is closed.
     async fn stop(mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
         self.status.is_ready.store(false, Relaxed);
         let drain = self.instance.config.timeouts.drain;
         let open = self.status.loads.total();
         tracing::info!(connections = open, "stopping: running requests are finished within {drain:?}");
-        // First: who finds no file goes elsewhere, who found it is still accepted.
+        // This comes first. A client that no longer finds the file goes elsewhere; one that has found it is still
+        // accepted.
         self.instance.listeners.remove_sockets();
         for worker in &self.workers {
             worker.tell(Command::Drain).await;
@@ -330,7 +333,7 @@ async fn next_resolution(discovery: Option<&mut (Discovery, mpsc::Receiver<Resol
     }
 }
 
-/// Has new certificates served, and old ones warned of.
+/// Puts new certificates to use, and warns of those that expire soon.
 async fn look_after_certificates(status: Arc<Status>) {
     let mut warned = Instant::now();
     loop {

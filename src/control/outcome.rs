@@ -1,35 +1,35 @@
-//! What an instance is started with, and how a start and an instance end.
+//! The options of an instance, and how a start or an instance ends.
 
 use std::num::NonZeroUsize;
 
 use super::reload::Source;
 use crate::telemetry::Telemetry;
 
-/// What [`crate::app::start`] needs besides the config.
+/// What [`crate::app::start`] needs in addition to the config.
 #[derive(Default)]
 pub struct Options {
-    /// Where the config came from, for reloads.
+    /// Where the config came from. A reload reads it again.
     pub source: Source,
-    /// Hash of the file's contents when it was read.
+    /// The hash of the contents of the file when it was read.
     pub text_hash: u64,
-    /// `--workers`: wins over the file.
+    /// The number of workers from `--workers`. It overrides the file.
     pub workers: Option<NonZeroUsize>,
-    /// Whether SIGHUP, SIGTERM, SIGINT, SIGQUIT and SIGUSR1 are meant for this instance.
+    /// Whether this instance handles SIGHUP, SIGTERM, SIGINT, SIGQUIT and SIGUSR1.
     pub signals: bool,
-    /// To change the level of the log when the config does.
+    /// The log, so that its level can follow the config. `None` leaves the level alone.
     pub telemetry: Option<Telemetry>,
 }
 
 /// How an instance ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// Everything that ran was finished.
+    /// Every request was finished.
     Drained,
-    /// `timeouts.drain` ran out, or a second signal came: what still ran was cut.
+    /// `timeouts.drain` ran out or a second signal came. What still ran was cut off.
     Cut,
 }
 
-/// Why an instance could not start.
+/// The reason why an instance could not start.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(pub(crate) String);

@@ -1,4 +1,4 @@
-//! Probes: one task per endpoint on the control plane, alive as long as the endpoint is probed.
+//! Probes of endpoints. Each probed endpoint has one task on the control thread.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -29,13 +29,13 @@ use crate::pool::health::{Health, ProbeResult};
 use crate::pool::protocol::{Agreed, ConnectSettings, Offer, PoolProtocol};
 use crate::pool::{MemberState, Pool};
 
-/// Bytes of a probe's answer that are looked at for the expected text.
+/// How many bytes of the response to a probe are searched for the expected text, or read at all.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// What probes call themselves.
+/// The `User-Agent` of probes.
 const USER_AGENT_SENT: &str = "unstick-health";
 
-/// Told of every verdict: the endpoint, and its new health if that changed.
+/// Called for every verdict, with the endpoint, and with its new health if that has changed.
 pub(crate) type OnVerdict = Rc<dyn Fn(&Endpoint, Option<Health>)>;
 
 /// The probing tasks of all pools.
@@ -58,12 +58,13 @@ impl Drop for Prober {
 }
 
 impl Probers {
-    /// No tasks yet.
+    /// Starts without tasks.
     pub(crate) fn new(on_verdict: OnVerdict) -> Self {
         Self { tasks: HashMap::new(), on_verdict }
     }
 
-    /// Probes what these pools want probed, from now on: new endpoints at once, those that stay as before.
+    /// Probes the endpoints of these pools from now on, as their checks say. A new endpoint is probed at once; an
+    /// endpoint whose check is unchanged keeps its task; other tasks end.
     pub(crate) fn sync<'a>(&mut self, pools: impl Iterator<Item = &'a Arc<Pool>>) {
         let mut before = std::mem::take(&mut self.tasks);
         for pool in pools {
@@ -89,7 +90,7 @@ impl Probers {
     }
 }
 
-/// Probes one endpoint until aborted.
+/// Probes one endpoint until the task is aborted.
 async fn watch(endpoint: Arc<Endpoint>, check: HealthCheck, settings: ConnectSettings, on_verdict: OnVerdict) {
     loop {
         let verdict = match timeout(check.timeout, probe(&endpoint.address, &check.probe, &settings)).await {
@@ -104,10 +105,10 @@ async fn watch(endpoint: Arc<Endpoint>, check: HealthCheck, settings: ConnectSet
     }
 }
 
-/// One probe of `address`. Its `Host` is the backend as written, unless the check names one.
+/// Sends one probe to `address`. Its `Host` is the backend as written, unless the check names one.
 ///
 /// # Errors
-/// Why it did not pass, in a few words.
+/// The reason why the probe failed, in a few words.
 pub(crate) async fn probe(address: &Address, probe: &Probe, settings: &ConnectSettings) -> ProbeResult {
     let ConnectSettings { protocol, proxy_protocol, backend } = settings;
     let mut stream = Stream::connect(address).await.map_err(|error| format!("connect: {}", plain(&error)))?;
@@ -146,14 +147,14 @@ pub(crate) async fn probe(address: &Address, probe: &Probe, settings: &ConnectSe
     }
 }
 
-/// What a probe can be sent over.
+/// A connection that a probe can be sent over.
 trait Io: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// Sends one request over a fresh connection and judges its answer.
+/// Sends one request over a fresh connection and judges its response.
 async fn exchange(
     io: Box<dyn Io>,
     agreed: Agreed,
@@ -181,7 +182,7 @@ async fn exchange(
     }
 }
 
-/// Says the host as HTTP/2 does.
+/// Moves the host from its field to the target, as HTTP/2 has it (`:authority`, RFC 9113 section 8.3.1).
 fn to_h2(request: &mut Request<Full<Bytes>>, scheme: Scheme) -> Result<(), String> {
     let host = request.headers_mut().remove(HOST);
     let host = host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
@@ -191,7 +192,7 @@ fn to_h2(request: &mut Request<Full<Bytes>>, scheme: Scheme) -> Result<(), Strin
     Ok(())
 }
 
-/// Runs what hyper has to run on this thread.
+/// Runs the tasks of hyper on this thread.
 #[derive(Debug, Clone, Copy)]
 struct LocalExecutor;
 
@@ -210,12 +211,12 @@ async fn http_verdict(response: Response<Incoming>, accepted: &StatusRanges, tex
     }
 }
 
-/// `grpc.health.v1.Health/Check`, but for its message.
+/// A `grpc.health.v1.Health/Check` request without its message (the gRPC health checking protocol).
 fn grpc_check() -> http::request::Builder {
     Request::post("/grpc.health.v1.Health/Check").header(CONTENT_TYPE, "application/grpc").header(TE, "trailers")
 }
 
-/// `HealthCheckRequest { service = 1 }` as a gRPC message: a flag, its length, and the one field if it is not empty.
+/// `HealthCheckRequest { service = 1 }` as a gRPC message: a flag, the length, and the only field unless it is empty.
 fn grpc_message(service: &str) -> Full<Bytes> {
     let mut message = Vec::new();
     if !service.is_empty() {
@@ -235,7 +236,7 @@ fn varint(mut number: usize, out: &mut Vec<u8>) {
     out.push(number as u8);
 }
 
-/// Passes on `HealthCheckResponse { status = 1 }` with SERVING, which is 1.
+/// Passes if the response is `HealthCheckResponse { status = 1 }` with SERVING, which is 1.
 async fn grpc_verdict(response: Response<Incoming>) -> ProbeResult {
     let (head, body) = response.into_parts();
     if head.status != StatusCode::OK {
@@ -258,7 +259,7 @@ async fn grpc_verdict(response: Response<Incoming>) -> ProbeResult {
     }
 }
 
-/// Reads until `text` has come; neither the rest of the body nor what is past the bound matters.
+/// Reads until `text` is found. The rest of the body is not read, and nothing beyond [`BODY_BYTES_MAX`] is searched.
 async fn body_contains(mut body: Incoming, text: &str) -> ProbeResult {
     let mut seen = Vec::new();
     while seen.len() < BODY_BYTES_MAX
@@ -282,7 +283,7 @@ fn plain(error: &io::Error) -> String {
     }
 }
 
-/// How long the first verdicts of a pool may take at most.
+/// The longest time in which the first verdicts of a pool arrive.
 pub(crate) fn first_verdict_within(check: &HealthCheck) -> Duration {
     check.timeout + Duration::from_millis(250)
 }

@@ -1,8 +1,8 @@
-//! The signals that are meant for the process, as orders.
+//! Turns the signals to the process into orders.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What an operator can ask of a running instance.
+/// What an operator can order a running instance to do.
 #[derive(Debug)]
 pub(crate) enum Order {
     Reload,
@@ -10,7 +10,7 @@ pub(crate) enum Order {
     Stop,
 }
 
-/// SIGHUP, SIGUSR1, SIGTERM, SIGINT and SIGQUIT.
+/// Receives SIGHUP, SIGUSR1, SIGTERM, SIGINT and SIGQUIT.
 pub(crate) struct Signals {
     hangup: Signal,
     user1: Signal,
@@ -20,7 +20,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// From now on these signals do not end the process by themselves.
+    /// Handles these signals from now on, so that they no longer end the process by themselves.
     pub(crate) fn new() -> std::io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
@@ -31,7 +31,7 @@ impl Signals {
         })
     }
 
-    /// The next order that came by signal; waits for ever without `signals`.
+    /// Waits for the next order by a signal; for ever without `signals`.
     pub(crate) async fn next(signals: Option<&mut Self>) -> Order {
         let Some(signals) = signals else { return std::future::pending().await };
         tokio::select! {

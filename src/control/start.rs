@@ -1,4 +1,4 @@
-//! From a config to a process that serves: what is bound and begun, and in which order.
+//! Starts a process from a config: what is bound and started, and in which order.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -28,11 +28,12 @@ use crate::pool::health::Health;
 use crate::pool::{MemberState, Mode};
 use crate::worker::{self, Command, Shares};
 
-/// How long the first requests wait at most for names to be resolved.
+/// The longest time that the first requests wait for names to be resolved.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
 
 impl Control {
-    /// Binds and starts everything; returns with the real address of the admin port when clients can connect.
+    /// Binds and starts everything. When it returns, clients can connect. It returns the real address of the admin port
+    /// too, if there is one.
     pub(crate) async fn start(
         config: Config,
         options: Options,
@@ -97,8 +98,8 @@ impl Control {
         Ok((control, admin))
     }
 
-    /// Names, sockets, first verdicts, and only then the workers may accept: the first requests wait in the kernel's
-    /// queue.
+    /// Resolves names, binds sockets, and waits for the first verdicts. Only then may the workers accept. The first
+    /// requests wait in the queue of the kernel meanwhile.
     async fn begin(&mut self) -> Result<(), StartError> {
         let config = self.instance.config.clone();
         self.follow_names(&config).map_err(StartError)?;
@@ -121,7 +122,7 @@ impl Control {
         Ok(())
     }
 
-    /// Waits for the names to be resolved, bounded.
+    /// Waits until every name is resolved, at most for [`RESOLVE_MAX`].
     async fn first_names(&mut self) {
         let deadline = Instant::now() + RESOLVE_MAX;
         let names = names(&self.instance.config);
@@ -137,7 +138,7 @@ impl Control {
         self.instance.rebuild();
     }
 
-    /// Waits until every endpoint has been probed once, bounded.
+    /// Waits until every endpoint has been probed once, at most for [`first_verdict_within`].
     async fn first_verdicts(&self) {
         let snapshot = self.instance.shared.load();
         let checks = snapshot.pools.iter().filter_map(|pool| pool.config.health.as_ref());
@@ -176,7 +177,7 @@ fn open_access_log(config: &Config) -> Result<Option<AccessLog>, StartError> {
     config.log.access.as_ref().map(open).transpose()
 }
 
-/// What follows from a verdict: the log line, the pool's mode, the end of holding on to removed endpoints.
+/// What follows from a verdict: a log line, the mode of the pool, the release of held endpoints.
 fn on_verdict(instance: &Instance, release: &Rc<Notify>, verdicts: &Rc<Notify>) -> OnVerdict {
     let (shared, release, verdicts) = (Arc::clone(&instance.shared), Rc::clone(release), Rc::clone(verdicts));
     Rc::new(move |endpoint: &Endpoint, changed: Option<Health>| {

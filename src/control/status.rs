@@ -1,4 +1,4 @@
-//! What the control plane knows of itself, for the admin port to show.
+//! The state of the control thread that the admin port shows.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,18 +12,18 @@ use crate::listen::tls::ServerTls;
 use crate::metrics::WorkerCell;
 use crate::snapshot::SharedSnapshot;
 
-/// See the module. The control plane writes, the admin port reads.
+/// The control thread writes it, the admin port reads it.
 #[derive(Debug)]
 pub(crate) struct Status {
-    /// When the process was ready to serve.
+    /// When the process started.
     pub started: SystemTime,
     /// The current snapshot.
     pub shared: Arc<SharedSnapshot>,
-    /// Connections per worker.
+    /// Client connections per worker.
     pub loads: Loads,
     /// Counters per worker.
     pub cells: Arc<[CachePadded<WorkerCell>]>,
-    /// False before the first verdicts and from the first stop signal on.
+    /// False before the first verdicts, and from the first stop signal on.
     pub is_ready: AtomicBool,
     /// Reloads that were applied.
     pub reloads_applied: AtomicU64,
@@ -32,30 +32,30 @@ pub(crate) struct Status {
     state: Mutex<State>,
 }
 
-/// The part that is more than a number.
+/// The part that a number cannot hold. No request locks it.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct State {
-    /// Name and real address of every listener.
+    /// The name and the real address of every listener.
     pub listeners: Vec<(String, Address)>,
-    /// Name and certificates of every listener that speaks TLS.
+    /// The name and the certificates of every listener with TLS.
     pub tls: Vec<(String, Arc<ServerTls>)>,
-    /// The last reload, if there was one.
+    /// The last reload; `None` before the first.
     pub last_reload: Option<LastReload>,
 }
 
-/// How a reload went.
+/// The result of a reload.
 #[derive(Debug, Clone)]
 pub(crate) struct LastReload {
-    /// When.
+    /// When it was tried.
     pub at: SystemTime,
-    /// What set it off.
+    /// What triggered it.
     pub trigger: &'static str,
-    /// What changed, or why it was refused.
+    /// What has changed, or why the reload was refused.
     pub result: Result<String, String>,
 }
 
 impl Status {
-    /// Nothing has happened yet.
+    /// The status of an instance that has just started.
     pub(crate) fn new(shared: Arc<SharedSnapshot>, loads: Loads, cells: Arc<[CachePadded<WorkerCell>]>) -> Self {
         Self {
             started: SystemTime::now(),
@@ -69,12 +69,12 @@ impl Status {
         }
     }
 
-    /// The part that is more than a number.
+    /// The part that a number cannot hold. No request locks it.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes how a reload went.
+    /// Records the result of a reload.
     pub(crate) fn reloaded(&self, trigger: &'static str, result: Result<String, String>) {
         let counter = if result.is_ok() { &self.reloads_applied } else { &self.reloads_refused };
         counter.fetch_add(1, Relaxed);
@@ -86,7 +86,7 @@ impl Status {
         self.cells.iter().map(|cell| cell.parked.value()).sum()
     }
 
-    /// Sum of one counter over all workers.
+    /// The sum of one counter over all workers.
     pub(crate) fn total(&self, counter: impl Fn(&WorkerCell) -> &crate::metrics::Counter) -> u64 {
         self.cells.iter().map(|cell| counter(cell).value()).sum()
     }

@@ -1,9 +1,9 @@
 //! Notices that the config file has changed, however it was changed.
 //!
-//! Editors write in place or rename a new file over the old one; Kubernetes swaps a symbolic link in the same folder.
-//! All of these are events in the *folder*, so the folder is watched, not the file. File systems that send no events
-//! (some network and container mounts) are covered by a look every two seconds. What counts in the end is whether the
-//! contents differ.
+//! Editors write in place or rename a new file over the old one. Kubernetes swaps a symbolic link in the same folder.
+//! All of these are events in the *folder*, so the folder is watched and not the file. Some file systems send no events
+//! (network and container mounts), so the file is also checked every two seconds. A reload follows only if the contents
+//! differ.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,38 +13,39 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// A look at the file is due at least this often.
+/// The file is checked at least this often.
 const POLL: Duration = Duration::from_secs(2);
-/// Editors write in several steps: wait until none came for this long.
+/// Editors write in several steps. A change has settled when no event came for this long (see also [`SETTLE_MAX`]).
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// But not for longer than this.
+/// A change has settled at the latest after this time.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
 
-/// The only kind of access that can leave other contents behind.
+/// The only kind of access after which the contents may be different.
 const AFTER_WRITING: AccessKind = AccessKind::Close(AccessMode::Write);
 
 /// Watches one file.
 #[derive(Debug)]
 pub(crate) struct Watch {
     events: mpsc::Receiver<()>,
-    /// When a look is due even if nothing was heard.
+    /// When the file is checked even without an event.
     poll_at: Instant,
-    /// When a change that was heard of will have settled, if nothing more is heard.
+    /// When the present change will have settled, unless another event comes.
     settled_at: Option<Instant>,
-    /// And when it is looked at in any case.
+    /// When the file is checked in any case after a change.
     settles_by: Option<Instant>,
-    /// `None` where the system offers no events; then only polling is left.
+    /// `None` where the system offers no events. Then the file is only polled.
     _watcher: Option<RecommendedWatcher>,
 }
 
 impl Watch {
     /// Starts watching the folder of `file`.
     pub(crate) fn new(file: &Path) -> Self {
-        // One event that waits says as much as many.
+        // One waiting event says as much as many.
         let (sender, events) = mpsc::channel(1);
         let notify = move |event: notify::Result<notify::Event>| {
-            // Reading the file is an event too, and it is read after each event: without this it would go on for ever.
+            // Reading the file is an event too, and each event is followed by a read. Without this filter that would
+            // never end.
             if !event.is_ok_and(|event| matches!(event.kind, EventKind::Access(kind) if kind != AFTER_WRITING)) {
                 sender.try_send(()).ok();
             }
@@ -55,10 +56,12 @@ impl Watch {
         Self { events, poll_at: Instant::now() + POLL, settled_at: None, settles_by: None, _watcher: watcher.ok() }
     }
 
-    /// Returns when it is time to look at the file. May be dropped and called again at any time: nothing is forgotten.
+    /// Returns when it is time to check the file.
+    ///
+    /// Cancel safety: it may be dropped and called again at any time without losing an event.
     pub(crate) async fn due(&mut self) {
         while let Some(()) = self.heard().await {
-            // Let the writer finish; what comes meanwhile is part of the same change.
+            // Lets the writer finish. Further events belong to the same change.
             let now = Instant::now();
             let at_the_latest = *self.settles_by.get_or_insert(now + SETTLE_MAX);
             self.settled_at = Some(at_the_latest.min(now + SETTLE));
@@ -70,7 +73,7 @@ impl Watch {
 }
 
 impl Watch {
-    /// An event, unless it is time to look before.
+    /// Waits for an event. `None` when it is time to check the file first.
     async fn heard(&mut self) -> Option<()> {
         let until = self.settled_at.unwrap_or(self.poll_at);
         match timeout_at(until, self.events.recv()).await {

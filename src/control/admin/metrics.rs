@@ -16,10 +16,10 @@ use crate::pool::endpoint::EndpointCell;
 use crate::pool::health::Health;
 use crate::pool::{Member, Mode, Pool};
 
-/// What Prometheus expects of OpenMetrics text.
+/// The content type of OpenMetrics text, as Prometheus expects it.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The text of one scrape.
+/// Renders the text of one scrape.
 pub(super) fn render(status: &Arc<Status>) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("unstick");
     registry.register_collector(Box::new(Exposition(Arc::clone(status))));

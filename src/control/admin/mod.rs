@@ -1,6 +1,6 @@
 //! The admin port: `/healthz`, `/readyz`, `/status` (JSON), `/metrics` (Prometheus).
 //!
-//! Lives on the control thread, apart from all traffic. It reads what the workers publish and changes nothing.
+//! It runs on the control thread, apart from all traffic. It reads what the workers publish and changes nothing.
 
 mod metrics;
 mod view;
@@ -27,9 +27,9 @@ use tokio::time::{sleep, timeout};
 
 use super::status::Status;
 
-/// Connections at one time; more wait.
+/// The most connections at one time. Further ones wait in the kernel.
 const CONNECTIONS_MAX: usize = 64;
-/// How long a connection may take for a request head, and live in all.
+/// How long a connection may take for a request head, and how long it may last in all.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
 
@@ -40,10 +40,10 @@ const INDEX: &str = "unstick admin\n\n\
     /status   listeners, pools, endpoints, last reload, as JSON\n\
     /metrics  for Prometheus\n";
 
-/// Binds and serves from now on; returns the real address.
+/// Binds the admin port and serves it from now on. Returns the real address.
 ///
 /// # Errors
-/// When the address cannot be bound.
+/// The address cannot be bound.
 pub(crate) async fn serve(address: SocketAddr, status: Arc<Status>) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;

@@ -12,7 +12,7 @@ use crate::metrics::OUTCOMES;
 use crate::pool::health::passive::Admission;
 use crate::pool::{Member, Pool};
 
-/// See the module.
+/// The whole of `/status`. The names of its fields are the keys of the JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct StatusView {
     version: &'static str,
@@ -50,15 +50,15 @@ struct RouteView {
 struct PoolView {
     name: String,
     balance: &'static str,
-    /// Who gets traffic: `healthy`, `fail-open`, `unknown`.
+    /// Which endpoints get traffic: `healthy`, `fail-open`, `unknown`.
     mode: &'static str,
     health_check: bool,
     requests: std::collections::BTreeMap<&'static str, u64>,
     retries: u64,
-    /// Requests that wait for an endpoint with room.
+    /// The number of requests that wait for an endpoint with room.
     waiting: usize,
     endpoints: Vec<EndpointView>,
-    /// Endpoints that were removed and still have requests under way.
+    /// Endpoints that were removed and are still draining.
     draining: Vec<DrainingView>,
 }
 
@@ -66,23 +66,23 @@ struct PoolView {
 struct EndpointView {
     address: Address,
     backend: String,
-    /// `healthy`, `unhealthy`, `unchecked`.
+    /// The verdict of the probes: `healthy`, `unhealthy`, `unchecked`.
     state: &'static str,
     /// Why the last probe failed.
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
-    /// What live traffic lets it have: `full`, `returning`, `ejected`.
+    /// The share that live traffic allows it: `full`, `returning`, `ejected`.
     admission: &'static str,
-    /// Verdicts in a row that contradict `state`: it changes after `fall` or `rise` of them.
+    /// Verdicts in a row that contradict `state`, which changes after `fall` or `rise` of them.
     streak: u32,
-    /// What the config wants of it: `ready`, `drain`, `down`, `held`.
+    /// What the config wants it to do: `ready`, `drain`, `down`, `held`.
     wanted: &'static str,
     weight: u32,
     in_flight: u32,
     requests: u64,
     failures: u64,
     connects: u64,
-    /// How long unused connections are kept: as configured, or shorter because the endpoint closes earlier.
+    /// How long unused connections are kept: as configured, or for less time because the endpoint closes earlier.
     idle_limit_ms: f64,
     latency_ms: f64,
 }
