@@ -106,6 +106,10 @@ fn report(problems: &Problems) -> ExitCode {
 }
 
 fn demo(demo: Demo) -> anyhow::Result<ExitCode> {
+    if demo.tls && !demo::HAS_TLS {
+        writeln!(io::stderr(), "error: {}", demo::HOW_TO_GET_TLS)?;
+        return Ok(ExitCode::from(EXIT_USAGE));
+    }
     let options = demo::Options { listen: demo.listen, replicas: demo.replicas, tls: demo.tls };
     runtime()?.block_on(demo::run(options))?;
     Ok(ExitCode::SUCCESS)

@@ -228,6 +228,7 @@ fn the_cart_outlives_every_replica_change_and_no_child_outlives_a_killed_parent(
     demo.assert_no_replica_left();
 }
 
+#[cfg(feature = "demo-tls")]
 #[test]
 fn the_same_in_tls_with_a_certificate_made_on_the_spot() {
     let mut demo = Demo::start_with(&["--tls"]);
@@ -244,6 +245,17 @@ fn the_same_in_tls_with_a_certificate_made_on_the_spot() {
     signal(demo.parent.id(), Signal::INT);
     assert_eq!(demo.wait().code(), Some(0));
     assert!(!demo.directory.exists());
+}
+
+#[cfg(not(feature = "demo-tls"))]
+#[test]
+fn a_build_without_demo_tls_says_how_to_get_it() {
+    let demo = Command::new(env!("CARGO_BIN_EXE_unstick")).args(["demo", "--tls", "--listen", "127.0.0.1:0"]).output();
+    let demo = demo.expect("the binary starts");
+    let said = String::from_utf8_lossy(&demo.stderr);
+    assert_eq!(demo.status.code(), Some(2), "{said}");
+    assert!(said.contains("--features demo-tls -- demo --tls"), "{said}");
+    assert!(demo.stdout.is_empty(), "nothing was started");
 }
 
 #[test]

@@ -27,6 +27,7 @@ use crate::app::Source;
 use crate::config::Loaded;
 use crate::{app, telemetry};
 use address::Reserved;
+pub use certificate::{HAS_TLS, HOW_TO_GET_TLS};
 use config::{Config, DRAIN_SECONDS};
 use directory::PrivateDirectory;
 use introduction::{introduction, say};
@@ -46,7 +47,7 @@ pub struct Options {
     pub listen: SocketAddr,
     /// How many replicas to start, 1-26.
     pub replicas: usize,
-    /// Whether the proxy speaks TLS, with a certificate made on the spot.
+    /// Whether the proxy speaks TLS, with a certificate made on the spot. Only where [`HAS_TLS`] is true.
     pub tls: bool,
 }
 
