@@ -14,8 +14,9 @@ use std::time::{Duration, SystemTime};
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Version};
-use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
 use crate::config::address::Address;
@@ -227,7 +228,7 @@ impl<'a> JsonLine<'a> {
     fn of(record: &'a AccessRecord) -> Self {
         let text = |value: &Option<HeaderValue>| value.as_ref().map(|v| String::from_utf8_lossy(v.as_bytes()).into());
         Self {
-            time: timestamp(record).to_string(),
+            time: rfc3339(record.finished),
             client: record.peer,
             method: record.method.as_str(),
             target: target(record),
@@ -249,7 +250,9 @@ impl<'a> JsonLine<'a> {
 
 /// The common log format of NCSA: `host ident user [time] "request" status bytes`. The status is 499 if there was none.
 fn common(record: &AccessRecord) -> String {
-    let time = timestamp(record).to_zoned(TimeZone::UTC).strftime("%d/%b/%Y:%H:%M:%S %z");
+    let at = utc(record.finished);
+    let (day, month, year, time) = (at.day(), at.month(), at.year(), at.to_hms());
+    let time = format!("{day:02}/{month:.3}/{year:04}:{:02}:{:02}:{:02} +0000", time.0, time.1, time.2);
     let mut line = format!("{} - - [{time}] \"{} ", record.peer, record.method);
     for c in target(record).chars() {
         // hyper refuses quotes and control bytes in targets, but readers of the log must not have to rely on it.
@@ -265,8 +268,16 @@ fn common(record: &AccessRecord) -> String {
     line
 }
 
-fn timestamp(record: &AccessRecord) -> Timestamp {
-    Timestamp::try_from(record.finished).unwrap_or(Timestamp::UNIX_EPOCH)
+/// A moment as RFC 3339 writes it, in UTC, with as many digits of the second as are not zero.
+pub(crate) fn rfc3339(at: SystemTime) -> String {
+    utc(at).format(&Rfc3339).unwrap_or_default()
+}
+
+/// A moment in the calendar; 1970 for one before it or after the year 9999.
+fn utc(at: SystemTime) -> OffsetDateTime {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = time::Duration::try_from(since).unwrap_or_default();
+    OffsetDateTime::UNIX_EPOCH.checked_add(since).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 fn target(record: &AccessRecord) -> &str {
@@ -323,6 +334,20 @@ mod tests {
         let expected = "192.0.2.7 - - [14/Nov/2023:22:13:20 +0000] \"GET /cart?a=1 HTTP/1.1\" 200 129";
         assert_eq!(common(&record(Some(200))), expected);
         assert!(common(&record(None)).ends_with("499 129"));
+    }
+
+    #[test]
+    fn moments_are_written_in_utc_and_no_clock_is_too_far_off() {
+        let cases = [
+            (Duration::ZERO, "1970-01-01T00:00:00Z"),
+            (Duration::from_secs(1_709_210_096), "2024-02-29T12:34:56Z"),
+            (Duration::new(1_709_210_096, 120_000), "2024-02-29T12:34:56.00012Z"),
+            (Duration::from_secs(253_402_300_800), "1970-01-01T00:00:00Z"), // the year 10000
+        ];
+        for (since, expected) in cases {
+            assert_eq!(rfc3339(SystemTime::UNIX_EPOCH + since), expected);
+        }
+        assert_eq!(rfc3339(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00Z");
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! `/status`: a serialisable mirror of the run-time state.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::access_log::rfc3339;
 use crate::config::address::Address;
 use crate::control::status::{LastReload, Status};
 use crate::metrics::OUTCOMES;
@@ -125,7 +125,7 @@ impl StatusView {
         });
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            started: time(status.started),
+            started: rfc3339(status.started),
             ready: status.is_ready.load(Relaxed),
             connections: status.loads.total(),
             workers: workers.collect(),
@@ -195,10 +195,6 @@ impl ReloadView {
     fn of(reload: LastReload) -> Self {
         let ok = reload.result.is_ok();
         let message = reload.result.unwrap_or_else(|why| why);
-        Self { at: time(reload.at), trigger: reload.trigger, ok, message }
+        Self { at: rfc3339(reload.at), trigger: reload.trigger, ok, message }
     }
-}
-
-fn time(at: SystemTime) -> String {
-    Timestamp::try_from(at).map(|at| at.to_string()).unwrap_or_default()
 }
