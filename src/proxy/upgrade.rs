@@ -4,6 +4,7 @@
 //! The request goes to an endpoint like any other, always as an `Upgrade` of HTTP/1.1. If the endpoint agrees, the
 //! client is told so, and once hyper has sent that, the [`Tunnel`] takes over both connections.
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use http::header::{
@@ -12,7 +13,6 @@ use http::header::{
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
-use sha1::{Digest as _, Sha1};
 
 use super::body::ResponseBody;
 use super::cause::Cause;
@@ -72,7 +72,7 @@ impl Wanted {
         let on_upgrade = hyper::upgrade::on(&mut *request);
         *request.method_mut() = Method::GET;
         let key = BASE64_STANDARD.encode(fastrand::u128(..).to_be_bytes());
-        let accept = BASE64_STANDARD.encode(Sha1::new().chain_update(&key).chain_update(KEY_SUFFIX).finalize());
+        let accept = BASE64_STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{KEY_SUFFIX}").as_bytes()));
         let (key, accept) = (HeaderValue::try_from(key), HeaderValue::try_from(accept));
         let (Ok(key), Ok(accept)) = (key, accept) else { return Err(Cause::UnknownProtocol) };
         request.headers_mut().insert(SEC_WEBSOCKET_KEY, key);
