@@ -86,7 +86,7 @@ impl Certificate {
         let key = Arc::new(pem::certified_key(files, provider)?);
         let leaf = key.end_entity_cert().map_err(|error| pem::at(&files.cert, error))?;
         let leaf = Arc::new(pem::parse(leaf).map_err(|error| pem::at(&files.cert, error))?);
-        let not_after = leaf.tbs_certificate.validity.not_after.to_system_time();
+        let not_after = leaf.tbs_certificate().validity().not_after.to_system_time();
         Ok(Self { validity: Validity { file: files.cert.display().to_string(), not_after }, leaf, key })
     }
 
@@ -283,7 +283,7 @@ struct Names {
 impl Names {
     fn add(&mut self, certificate: &Certificate) {
         let Certificate { leaf, key, validity } = certificate;
-        let alternatives = leaf.tbs_certificate.get::<SubjectAltName>().ok().flatten();
+        let alternatives = leaf.tbs_certificate().get_extension::<SubjectAltName>().ok().flatten();
         let names = alternatives.iter().flat_map(|(_, names)| &names.0);
         let mut is_default = self.default.is_empty();
         let mut has_names = false;

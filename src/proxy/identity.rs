@@ -30,8 +30,9 @@ pub enum Proof {
 impl Identity {
     /// Reads a verified certificate in DER; `None` if it cannot be read. The subject is written as in RFC 4514.
     pub fn of(certificate: &[u8]) -> Option<Self> {
-        let parsed = pem::parse(certificate).ok()?.tbs_certificate;
-        let (subject, not_after) = (parsed.subject.to_string(), parsed.validity.not_after.to_system_time());
+        let parsed = pem::parse(certificate).ok()?;
+        let parsed = parsed.tbs_certificate();
+        let (subject, not_after) = (parsed.subject().to_string(), parsed.validity().not_after.to_system_time());
         // RFC 8941 section 3.3.5: a byte sequence is written between colons.
         let certificate = HeaderValue::try_from(format!(":{}:", BASE64_STANDARD.encode(certificate))).ok()?;
         Some(Self { certificate, subject: HeaderValue::try_from(subject).ok(), not_after })
