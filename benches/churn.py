@@ -43,7 +43,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-# What is read from unstick: adapt here when /status or the log changes.
+# The parts that read from unstick. Adapt them when /status or the log changes.
 
 
 class Admin:
@@ -232,7 +232,7 @@ def kill_and_restart(site: Site) -> None:
 def run(args, children: Children, tmp: Path) -> bool:
     """Whether not one request failed."""
     site = Site(args, children, tmp)
-    # http.server listens with a backlog of 5: a lost SYN is repeated by the kernel after 1 and 3 seconds
+    # http.server listens with a backlog of 5. The kernel repeats a lost SYN after 1 and 3 seconds.
     late_s = 2 if args.replicas == "nginx" else 10
     wrk = start_wrk(children, site.proxy.url(), args.seconds, args.connections, late_s=late_s)
     witness = Witness(site.proxy.port, SMALL_BODY.encode())

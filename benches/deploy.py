@@ -22,7 +22,7 @@ from lib.servers import SMALL_BODY, get, make_files, start_nginx, start_unstick
 from lib.witness import Witness
 
 HEALTH = 'interval = "200ms"\nrise = 1\n'
-# Nothing is repeated: a request that meets a replica which is gone fails, and shows.
+# Nothing is repeated, so a request that meets a replica which has ended fails, and the failure shows.
 ONE_ATTEMPT = "\n[pool.app.retry]\nattempts = 1\n"
 EVENT_S = 0.1
 

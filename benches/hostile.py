@@ -21,7 +21,7 @@ from lib.process import UNSTICK, Children, cores, findings, memory_kib, need_too
 from lib.servers import make_files, start_nginx, start_unstick
 
 HOSTILE = Path(__file__).with_name("lib") / "hostile.py"
-# How many of them, and the most MiB that may be resident.
+# How many clients of each kind, and the most MiB that may be resident.
 KINDS = {
     "slow-head": (2000, 200),
     "slow-body": (1000, 200),

@@ -1,4 +1,4 @@
-//! What the client sees when an attempt fails, at each moment at which it can.
+//! What the client sees when an attempt fails, at each possible moment.
 
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::support::backend::{Backend, answer};
 use crate::support::client::{exchange, get};
 use crate::support::{App, connect, free_address, send};
 
-/// A replica that reads each request and closes without a word; counts them.
+/// A replica that reads each request and closes without a response. It counts the requests.
 fn mute() -> (Backend, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
@@ -80,7 +80,8 @@ fn a_request_is_tried_three_times_at_most() {
 
 #[test]
 fn a_stale_connection_is_replaced_by_a_fresh_one() {
-    // Closes each connection after its first answer without saying so, as a replica does whose keep-alive ran out.
+    // It closes each connection after its first response without announcing that, like a replica whose keep-alive time
+    // is over.
     let backend = Backend::start(|peer| {
         if peer.next().is_some() {
             send(&mut peer.stream, answer("a"));

@@ -11,7 +11,7 @@ use crate::support::{App, connect, eventually, send};
 
 const WORKERS: usize = 4;
 
-/// Sends `count` requests over `clients` connections at a time; how many each replica answered.
+/// Sends `count` requests over `clients` connections at a time. Returns how many each replica responded to.
 fn spread(app: &App, clients: usize, count: usize) -> BTreeMap<String, usize> {
     let threads: Vec<_> = (0..clients)
         .map(|_| {
@@ -72,7 +72,8 @@ fn least_connections_counts_what_all_workers_have_in_flight() {
     drop(release);
     let held = || {
         Backend::start(|peer| {
-            // Answers only when the client has sent a second request behind the first: until then it is in flight.
+            // It responds only when the client has sent a second request behind the first. Until then the first is in
+            // flight.
             while let Some(seen) = peer.next() {
                 if seen.line().contains("/hold") {
                     peer.wait_for_close();

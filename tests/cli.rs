@@ -24,7 +24,7 @@ fn output(args: &[&str]) -> (Option<i32>, String, String) {
     (status.code(), text(&stdout), text(&stderr))
 }
 
-/// `unstick run`, its log lines at hand; killed when dropped.
+/// A running `unstick run` with its log lines. Dropping it kills it.
 pub(crate) struct Running {
     child: Child,
     lines: Receiver<String>,
@@ -56,7 +56,7 @@ impl Running {
         panic!("no line with {part:?} among {:#?}", self.seen);
     }
 
-    /// Where it listens, as the log says.
+    /// The address on which it listens, according to the log.
     #[track_caller]
     fn address(&mut self) -> SocketAddr {
         let line = self.line("serving web on http://");
@@ -87,7 +87,7 @@ impl Drop for Running {
     }
 }
 
-/// A config file in a folder of its own.
+/// Writes a config file in a folder of its own.
 fn config(text: &str) -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("unstick.toml").display().to_string();
@@ -257,7 +257,8 @@ fn the_access_log_is_written_and_opened_again() {
 fn too_few_descriptors_are_said_and_survived() {
     let backend = Backend::named("a");
     let (_dir, file) = config(&serving(&backend, ""));
-    // 160 descriptors, of which 128 are reserved: 16 client connections, each may need one to a replica.
+    // 160 descriptors, of which 128 are reserved, are enough for 16 client connections, because each may need one more
+    // to a replica.
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 160; exec \"$0\" run -c \"$1\" --workers 1", env!("CARGO_BIN_EXE_unstick"), &file]);
     let mut running = Running::of(command);
@@ -266,7 +267,7 @@ fn too_few_descriptors_are_said_and_survived() {
     let request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
     let mut clients: Vec<_> = (0..40).map(|_| connect(address)).collect();
     clients.iter_mut().for_each(|client| send(client, request));
-    // Some are served, the others wait in the kernel's queue until those leave.
+    // Some clients get responses, the others wait in the queue of the kernel until those close.
     while !clients.is_empty() {
         let mut client = clients.remove(0);
         assert_eq!(read_response(&mut client, false).text(), "a");
@@ -315,7 +316,7 @@ fn an_access_log_that_nobody_takes_stops_neither_the_control_plane_nor_the_end()
     std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
     let mut proxy = Running { child, lines, seen: Vec::new() };
     let mut stream = connect(proxy.address());
-    // More than a pipe and the queue hold.
+    // These are more lines than a pipe and the queue hold.
     for _ in 0..600 {
         send(&mut stream, "GET /a-path-that-takes-some-room-in-the-log HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(read_response(&mut stream, false).status, 200);

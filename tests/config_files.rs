@@ -1,9 +1,9 @@
-//! Config files as operators write them: good ones are understood, bad ones are explained, nothing makes the reader
+//! Config files as operators write them. Good ones are understood, bad ones are explained, and nothing makes the reader
 //! panic.
 //!
-//! Each `config/invalid/NAME.toml` has one theme, and `NAME.txt` beside it holds the whole text that the operator sees.
+//! Each `config/invalid/NAME.toml` has one theme, and `NAME.txt` beside it has the whole text that the operator sees.
 //! After a change of wording run with `BLESS=1` to write these texts anew, and read the difference. `{algorithms}` in a
-//! text stands for all names.
+//! text means all names.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(name)
 }
 
-/// The TOML files of a folder by their names.
+/// The TOML files of a folder, by name.
 fn files(of: &str) -> BTreeMap<String, String> {
     let entries = fs::read_dir(folder(of)).expect("the folder is part of the repository");
     let paths = entries.map(|entry| entry.expect("it can be listed").path());
@@ -39,7 +39,7 @@ fn valid_files_are_understood() {
     let files = files("valid");
     assert!(files.len() >= 6, "where are they?");
     for (name, text) in files {
-        // Relative paths begin where the file is.
+        // Relative paths start at the folder of the file.
         let path = folder("valid").join(&name).display().to_string();
         let parsed = config::parse(&path, &text).unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(parsed, valid(&name), "{name}: reading the file or its text must make no difference");
@@ -198,7 +198,7 @@ fn a_file_that_is_not_text_is_refused() {
     assert!(problems.one_line().contains("not UTF-8 (byte 14)"), "{problems}");
 }
 
-/// Reads a text and whatever is said about it.
+/// Reads a text, and renders the problems in it.
 fn read(text: &str) {
     if let Err(problems) = config::parse("any.toml", text) {
         assert!(problems.len() > 0 && problems.iter().count() == problems.len());
@@ -213,7 +213,7 @@ fn read(text: &str) {
     }
 }
 
-/// Every file that there is, good and bad.
+/// Every sample file, good and bad.
 fn samples() -> Vec<String> {
     let ours = ["unstick.toml", "reference.toml"].map(|name| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
@@ -222,7 +222,7 @@ fn samples() -> Vec<String> {
     ours.into_iter().chain(files("valid").into_values()).chain(files("invalid").into_values()).collect()
 }
 
-/// Pieces that mean something to the reader, to be put where they are not expected.
+/// Pieces that mean something to the reader. They are put where they are not expected.
 const PIECES: [&str; 22] = [
     "\"",
     "'",

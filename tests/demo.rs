@@ -1,4 +1,4 @@
-//! `unstick demo` as a person meets it: through the page, the pids it prints, and the signals they send.
+//! `unstick demo` as a user meets it: through the page, the pids that it prints, and signals to them.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -17,16 +17,16 @@ use rustls::pki_types::pem::PemObject as _;
 use crate::support::tls::{TlsClient, shake_hands};
 use crate::support::{pause, signal};
 
-/// Until the demo is up; generous, for a loaded machine.
+/// The time until the demo has started. It is generous, for a busy machine.
 const START: Duration = Duration::from_secs(30);
 
-/// Until processes are gone that were told to go.
+/// The time until processes that were told to end have ended.
 const END: Duration = Duration::from_secs(5);
 
-/// Two demos that start at the same instant may both find the usual admin port free.
+/// Two demos that start at the same instant may both find the usual admin port free, so only one runs at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// A demo that runs, and what it printed.
+/// A running demo, and what it has printed.
 struct Demo {
     parent: Child,
     lines: Receiver<String>,
@@ -92,7 +92,7 @@ impl Demo {
         self.exchange(&format!("GET {path} HTTP/1.1\r\nHost: shop\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n"))
     }
 
-    /// The cookie with which the shop answers.
+    /// Puts an item into the cart. Returns the cookie that the shop sets.
     fn put_into_cart(&self, item: &str, cookie: &str) -> String {
         let form = format!("item={item}");
         let length = form.len();
@@ -106,7 +106,7 @@ impl Demo {
         set.split(';').next().unwrap_or_default().to_owned()
     }
 
-    /// Which replica answers, and how many items it sees in the cart.
+    /// Which replica responds, and how many items it sees in the cart.
     fn whoami(&self, cookie: &str) -> (String, u64) {
         let answer = self.get("/whoami", cookie).expect("every request is answered");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
@@ -115,7 +115,7 @@ impl Demo {
         (body["replica"].as_str().expect("a name").to_owned(), body["items"].as_u64().expect("a count"))
     }
 
-    /// `None` if there is no whole exchange.
+    /// Sends a request. `None` if there is no whole response.
     fn exchange(&self, request: &str) -> Option<String> {
         let certificate = self.directory.join("demo.pem");
         if certificate.exists() {
@@ -151,7 +151,7 @@ impl Demo {
 
 impl Drop for Demo {
     fn drop(&mut self) {
-        // After a failed assertion, or when the demo was killed and could not tidy up.
+        // This matters after a failed assertion, or when the demo was killed and could not clean up.
         let _ = self.parent.kill();
         let _ = self.parent.wait();
         let _ = std::fs::remove_dir_all(&self.directory);
@@ -166,7 +166,7 @@ fn eventually(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) 
     }
 }
 
-/// A connection in TLS to whoever has this certificate.
+/// A TLS connection that trusts this certificate only.
 fn trusting(address: &str, certificate: &Path) -> std::io::Result<TlsClient> {
     let mut roots = rustls::RootCertStore::empty();
     let certificate = CertificateDer::from_pem_file(certificate).map_err(std::io::Error::other)?;
@@ -179,13 +179,13 @@ fn trusting(address: &str, certificate: &Path) -> std::io::Result<TlsClient> {
     shake_hands(address.parse().map_err(std::io::Error::other)?, "localhost", &Arc::new(config))
 }
 
-/// Whether a process exists and is more than an entry that nobody has collected yet.
+/// Whether a process exists and is not a zombie.
 fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-/// A text with every number as 0.
+/// The text with every number replaced by 0.
 fn without_numbers(text: &str) -> String {
     let mut last_is_digit = false;
     let keep = |c: char| match (c.is_ascii_digit(), std::mem::replace(&mut last_is_digit, c.is_ascii_digit())) {
@@ -215,7 +215,7 @@ fn the_cart_outlives_every_replica_change_and_no_child_outlives_a_killed_parent(
         cookie = demo.put_into_cart(item, &cookie);
     }
     let mut silent: Vec<_> = demo.replicas.iter().map(|(name, _)| name.clone()).collect();
-    // Not at once: a replica gets requests only after its first health check.
+    // This takes a moment: a replica gets requests only after its first health check.
     eventually(START, "every replica answers", || {
         let (answered, items) = demo.whoami(&cookie);
         assert_eq!(items, 3, "at replica {answered}");

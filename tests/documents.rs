@@ -1,6 +1,6 @@
-//! The documents say what the program does: samples are its output, tables are complete, links lead somewhere.
+//! The documents say what the program does: samples are its output, tables are complete, links have a target.
 //!
-//! After a change of a message the sample in the document has to be taken anew; each failure says which.
+//! After a change of a message, the sample in the document must be taken anew. Each failure says which one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,7 +14,7 @@ use crate::support::client::exchange;
 use crate::support::tls::Authority;
 use crate::support::{App, connect, pool_of, text};
 
-/// The README is read to its end only as long as it is short.
+/// The longest README, in bytes. People read it to the end only if it is short.
 const README_BYTES_MAX: usize = 12 * 1024;
 
 fn root() -> &'static Path {
@@ -62,7 +62,7 @@ fn block(document: &str, language: &str, part: &str) -> String {
     block
 }
 
-/// The cells of all rows of the tables below a heading; what is code is without its backticks.
+/// The cells of all rows of the tables below a heading, code without its backticks.
 #[track_caller]
 fn rows(document: &str, heading: &str) -> Vec<Vec<String>> {
     let section = document.split(&format!("\n## {heading}\n")).nth(1).unwrap_or_else(|| panic!("no {heading}"));
@@ -77,7 +77,7 @@ fn the_readme_is_short() {
     assert!(read("README.md").len() <= README_BYTES_MAX);
 }
 
-/// The links of a document in `folder` that lead nowhere.
+/// The links of a document in `folder` that have no target.
 fn broken_links(folder: &Path, document: &str) -> Vec<String> {
     let links = document.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     let is_broken = |link: &&str| {
@@ -89,7 +89,7 @@ fn broken_links(folder: &Path, document: &str) -> Vec<String> {
     links.filter(is_broken).map(str::to_owned).collect()
 }
 
-/// What the headings of a document can be linked by.
+/// The anchors of the headings of a document.
 fn anchors(document: &str) -> BTreeSet<String> {
     let headings = document.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#'));
     let slug = |c: char| match c {
@@ -133,13 +133,13 @@ fn every_toml_sample_is_a_valid_config() {
     assert!(count >= 3, "only {count} samples");
 }
 
-/// The smallest useful file, as the README has it.
+/// The smallest useful file, as it is in the README.
 fn smallest() -> String {
     let samples = blocks(&read("README.md"), "toml");
     samples.into_iter().next().expect("the README has samples")
 }
 
-/// What the binary says in `folder`, on either output.
+/// The output of the binary in `folder`, stdout and stderr.
 fn said(folder: &Path, args: &[&str]) -> String {
     let output = unstick(args).current_dir(folder).output().unwrap();
     text(&output.stdout) + &text(&output.stderr)
@@ -159,7 +159,7 @@ fn check_says_what_the_readme_says() {
     sample.split("\n\n").for_each(|shown| assert!(problems.contains(&shown), "{shown}\nis none of\n{whole}"));
 }
 
-/// A log line without its time, and with every duration as 0.
+/// A log line without its time, with every duration replaced by 0.
 fn timeless(line: &str) -> String {
     let (_, line) = line.trim_end().split_once("Z ").unwrap_or_else(|| panic!("{line} has no time"));
     match line.split_once(" (in ") {
@@ -170,7 +170,7 @@ fn timeless(line: &str) -> String {
 
 #[test]
 fn reloads_are_logged_as_the_readme_shows() {
-    // The same file on loopback; what is added stands below it, so that its lines keep their numbers.
+    // The same file on loopback. Additions come at its end, so that its lines keep their numbers.
     let here = |text: &str| text.replace("10.0.0.", "127.0.0.");
     let more = "[admin]\naddress = \"off\"\n[log]\nformat = \"text\"\n";
     let smallest = here(&smallest()).replace("0.0.0.0:8080", "127.0.0.1:0");
@@ -229,7 +229,7 @@ fn an_endpoint_looks_as_operations_shows() {
     assert_eq!(keys(&sample), keys(&app.status()["pools"][0]["endpoints"][0]));
 }
 
-/// Name to type and labels.
+/// The type and the labels of each metric, by name.
 type Metrics = BTreeMap<String, (String, BTreeSet<String>)>;
 
 /// The metrics of a scrape, by the names under which they are asked for.

@@ -1,4 +1,4 @@
-//! Endpoints and listeners that go while answers are on their way.
+//! Endpoints and listeners that are draining while responses are in progress.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
@@ -14,7 +14,7 @@ use crate::support::backend::{Backend, signal};
 use crate::support::client::{get, who};
 use crate::support::{App, SOON, connect, eventually, h2, pool_of, read_until, send};
 
-/// A replica whose answers never end: an event every few milliseconds.
+/// A replica whose responses never end: it sends an event every few milliseconds.
 fn endless() -> Backend {
     endless_every(Duration::from_millis(20))
 }
@@ -36,7 +36,7 @@ fn endless_every(pause: Duration) -> Backend {
     })
 }
 
-/// A client in the middle of an endless answer.
+/// A client in the middle of an endless response.
 fn listen_to(app: &App) -> TcpStream {
     let mut client = connect(app.address);
     send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -44,7 +44,8 @@ fn listen_to(app: &App) -> TcpStream {
     client
 }
 
-/// Reads until the answer ends; whether it was whole, which an endless one must never seem to be, and when.
+/// Reads until the response ends. Returns whether it was whole, which an endless response must never seem to be, and
+/// when it ended.
 fn end_of(client: &mut TcpStream) -> (bool, Instant) {
     let (mut buffer, mut tail) = ([0; 4096], Vec::new());
     client.set_read_timeout(Some(SOON)).unwrap();
@@ -56,7 +57,7 @@ fn end_of(client: &mut TcpStream) -> (bool, Instant) {
 
 fn is_streaming(client: &mut TcpStream) -> bool {
     client.set_read_timeout(Some(SOON)).unwrap();
-    // A stream that was cut has no more than what was on its way.
+    // After a cut, a stream has at most the bytes that were in transit.
     (0..4).all(|_| client.read_exact(&mut [0; 100]).is_ok())
 }
 
@@ -99,12 +100,12 @@ fn a_stream_outlives_its_endpoint_s_removal_until_the_time_to_drain_is_over() {
 }
 
 /// Lets the stream see that its endpoint is draining, undoes that, and reads on for longer than the stream would have
-/// had.
+/// been allowed.
 #[track_caller]
 fn outlives(leaving: &str, coming_back: &str, app: &App, client: &mut TcpStream) {
     app.apply(leaving);
     let left = Instant::now();
-    // A request makes the only worker take up the new view. The stream looks at it after the next event.
+    // A request makes the only worker read the new snapshot. The stream checks it after the next event.
     assert_eq!(get(app.address, "/").text(), "other");
     client.set_nonblocking(true).unwrap();
     while client.read(&mut [0; 1024]).is_ok_and(|n| n > 0) {}
@@ -116,7 +117,7 @@ fn outlives(leaving: &str, coming_back: &str, app: &App, client: &mut TcpStream)
     }
 }
 
-/// Long enough to undo an edit, also on a busy machine.
+/// This is long enough to undo an edit, even on a busy machine.
 const LONG_DRAIN: Duration = Duration::from_secs(4);
 
 #[test]
@@ -160,7 +161,7 @@ fn stopping_ends_every_stream_within_the_time_to_drain() {
     let clients: Vec<TcpStream> = (0..100).map(|_| listen_to(&app)).collect();
     let (begun, has_begun) = signal();
     let address = app.address;
-    // As many again on one connection of HTTP/2.
+    // The same number again, on one HTTP/2 connection.
     let streams = std::thread::spawn(move || h2::run(cut_streams(address, 100, begun)));
     has_begun.wait("all streams have begun");
     let stopped = Instant::now();
@@ -176,9 +177,10 @@ fn stopping_ends_every_stream_within_the_time_to_drain() {
     assert_eq!(app.wait(), Ended::Drained, "nothing had to be torn down at the end");
 }
 
-/// Begins so many streams on one connection, says so, and reads each until it is cut.
+/// Starts `count` streams on one connection, reports that, and reads each until it is cut.
 async fn cut_streams(address: SocketAddr, count: usize, begun: Arc<Mutex<Sender<()>>>) {
-    // h2 leaves a server that sends many small frames of which none is read, how many depends on the window.
+    // h2 closes the connection to a server that sends many small frames while none is read. The number depends on the
+    // window.
     let client = h2::client_with(address, ::h2::client::Builder::new().initial_connection_window_size(16 << 20)).await;
     let missing = Arc::new(AtomicUsize::new(count));
     let mut streams = tokio::task::JoinSet::new();
@@ -191,7 +193,7 @@ async fn cut_streams(address: SocketAddr, count: usize, begun: Arc<Mutex<Sender<
                 begun.lock().unwrap().send(()).unwrap();
             }
             let end = h2::read(&mut body).await;
-            // Those that end last may end with the connection.
+            // The last streams may end together with the connection.
             let was_cut = end.as_ref().is_err_and(|error| error.is_reset() || error.is_io());
             assert!(was_cut, "{end:?}");
         });

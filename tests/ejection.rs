@@ -1,4 +1,4 @@
-//! What failures in live traffic do to an endpoint: it is left out for a while, and comes back step by step.
+//! What failures in live traffic do to an endpoint: it is ejected for a while, and comes back step by step.
 
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::support::backend::{Backend, answer};
 use crate::support::client::{get, who};
 use crate::support::{App, eventually, free_address};
 
-/// A replica that closes without an answer as long as it is told to.
+/// A replica that closes without a response as long as it is told to.
 fn moody() -> (Backend, Arc<AtomicBool>) {
     let is_mute = Arc::new(AtomicBool::new(true));
     let mute = Arc::clone(&is_mute);

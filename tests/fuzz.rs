@@ -1,6 +1,6 @@
-//! Mutated messages from both sides, through real sockets, judged by a reader that forgives nothing.
+//! Mutated messages from both sides go through real sockets. A reader that forgives nothing judges them.
 //!
-//! Short by default; `UNSTICK_FUZZ_CASES=1000000 UNSTICK_FUZZ_SEED=7 cargo test --release fuzz` runs for long. A
+//! It is short by default. `UNSTICK_FUZZ_CASES=1000000 UNSTICK_FUZZ_SEED=7 cargo test --release fuzz` runs for long. A
 //! failure shows the bytes that caused it.
 
 use std::env;
@@ -15,17 +15,17 @@ use crate::support::backend::{Backend, Peer, answer};
 use crate::support::reader::{self, Message, Trouble};
 use crate::support::{App, connect, read_to_close, send, text};
 
-/// Each with its own proxy and replica, since one waits for a timeout in about every third case.
+/// Threads, each with a proxy and a replica of its own. About every third case waits for a timeout.
 const LANES: u64 = 12;
 const CASES: u64 = 600;
-/// Cases with one proxy and replica.
+/// The number of cases that share a proxy and a replica.
 const ROUND: u64 = 300;
 
-/// Unfinished messages end with these, so they are short; a machine that stands still for so long makes a case say
-/// less, not fail.
+/// Unfinished messages end with these deadlines, so they are short. When a machine stands still for this long, a case
+/// proves less but does not fail.
 const TIMEOUTS: &str = "[timeouts]\nrequest_head = \"800ms\"\nrequest_body = \"800ms\"\nclient_idle = \"800ms\"\n\
     response_head = \"800ms\"\nresponse_body = \"800ms\"\n";
-/// A replica that closes after its answer may do so as the next request comes: that is repeated.
+/// A replica that closes after its response may do so as the next request arrives. That request is repeated.
 const POOL: &str = "eject.failures = 0\n[pool.app.retry]\nattempts = 2\nbudget_per_second = 1000";
 
 const REQUESTS: [&str; 8] = [
@@ -126,14 +126,14 @@ fn some<'a>(seeds: &[&'a str], dice: &mut Rng) -> &'a [u8] {
     seeds[dice.usize(..seeds.len())].as_bytes()
 }
 
-/// What a replica read: requests, and the first thing that was none.
+/// What a replica read: requests, and the first thing that was not a request.
 #[derive(Default)]
 struct Log {
     requests: Vec<Message>,
     wrong: Option<&'static str>,
 }
 
-/// Answers what the reader accepts, and writes down the rest.
+/// Responds to what the reader accepts, and records the rest.
 fn record(peer: &mut Peer, log: &Mutex<Log>) {
     loop {
         match reader::request(&peer.ahead) {
@@ -157,7 +157,7 @@ fn record(peer: &mut Peer, log: &Mutex<Log>) {
     }
 }
 
-/// The requests of which there can be no doubt how they go on: they must reach a replica as they are.
+/// The requests whose framing is beyond doubt. They must reach a replica unchanged.
 fn undoubted(mut bytes: &[u8]) -> Vec<Message> {
     let plain = |text: &str, also: &[u8]| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || also.contains(&byte));
     let mut messages = Vec::new();
@@ -257,7 +257,8 @@ fn no_answer_is_completed_or_mixed_with_another() {
     });
 }
 
-/// Asks for an answer of these bytes and judges what comes; whether the answer was passed on.
+/// Sends a request whose response has these bytes, and judges what comes back. Returns whether the response was passed
+/// on.
 fn one_answer(app: &App, method: &str, bytes: &[u8], is_closed: bool) -> bool {
     let shown = format!("{method} {:?} closed: {is_closed}", text(bytes));
     let mut client = connect(app.address);
@@ -285,7 +286,7 @@ fn one_answer(app: &App, method: &str, bytes: &[u8], is_closed: bool) -> bool {
             assert!(is_ours || !in_order || got_whole.is_err(), "{shown} was completed: {:?}", text(&got));
             false
         }
-        // Ours, or bytes that a stricter reader than the proxy's refuses.
+        // A response of the proxy itself, or bytes that a stricter reader than that of the proxy refuses.
         _ => false,
     }
 }

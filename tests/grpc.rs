@@ -1,5 +1,5 @@
-//! gRPC: calls of all kinds, deadlines, errors, health checks. The messages are raw bytes: the proxy does not look at
-//! them.
+//! gRPC: calls of all kinds, deadlines, errors, health checks. The messages are raw bytes, because the proxy does not
+//! look at them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ fn echo(name: &'static str) -> H2Backend {
     })
 }
 
-/// Sends back each part as it comes.
+/// Sends each part back as it arrives.
 async fn bidi(mut call: Call) {
     let mut answer: SendStream<Bytes> = call.answer(head());
     while let Some(Ok(part)) = call.request.body_mut().data().await {
@@ -164,7 +164,7 @@ fn the_proxy_s_own_errors_are_answers_of_grpc() {
         );
         assert!(field("grpc-message").contains("no replica accepted a connection"));
     });
-    // In the books it is what it is.
+    // The metrics count it as the server error that it is.
     assert_eq!(app.metric("unstick_requests_total{pool=\"app\",outcome=\"5xx\"}"), 1.0);
 }
 

@@ -96,7 +96,7 @@ fn requests_that_could_be_read_in_two_ways_are_refused() {
         }
     });
     assert_eq!(backend.seen().len(), 2);
-    // What the library would not send.
+    // The library would refuse to send these.
     for (what, list) in [
         ("no slash", [&[0x82, 0x86, 0x44, 1][..], b"x", &[0x41, 6], b"a.test"].concat()),
         ("no host", vec![0x82, 0x86, 0x84]),
@@ -107,7 +107,7 @@ fn requests_that_could_be_read_in_two_ways_are_refused() {
     ] {
         let mut stream = raw(app.address);
         stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &list)).unwrap();
-        // Reset, or answered by the proxy itself.
+        // The stream is reset, or the proxy itself responds.
         while let Some((kind, _, id, _)) = next_frame(&mut stream) {
             if kind == GOAWAY || (id == 1 && [HEADERS, RST_STREAM].contains(&kind)) {
                 break;
@@ -176,7 +176,7 @@ fn a_stream_that_nobody_reads_stops_neither_others_nor_upstream_for_ever() {
     });
     let app = App::builder(&[backend.address]).timeouts("client_write = \"500ms\"").start();
     run(async {
-        // The window of the whole connection stays open: only the stream's own is full.
+        // The window of the connection stays open. Only that of the stream is full.
         let client =
             client_with(app.address, h2::client::Builder::new().initial_connection_window_size(16 << 20)).await;
         let (unread, _) = begin(&client, request(Method::GET, "/big").body(()).unwrap(), true).await;
@@ -184,7 +184,7 @@ fn a_stream_that_nobody_reads_stops_neither_others_nor_upstream_for_ever() {
         for _ in 0..20 {
             assert_eq!(get(&client, "/small").await.unwrap(), (200, "xxx".to_owned()));
         }
-        // What had been sent comes, and then the end of this stream only.
+        // What was sent arrives, and then only this stream ends.
         let mut length = 0;
         let error = loop {
             match unread.data().await {
@@ -212,7 +212,7 @@ fn uploads_that_no_replica_takes_do_not_stop_the_others() {
         let mut uploads = Vec::new();
         for _ in 0..32 {
             let (response, mut body) = begin(&client, request(Method::POST, "/stuck").body(()).unwrap(), false).await;
-            // More than any window: it waits within the client.
+            // This is larger than any window, so it waits in the client.
             body.send_data(Bytes::from(vec![7; 1 << 20]), false).unwrap();
             uploads.push((response, body));
         }
@@ -292,7 +292,7 @@ fn stopping_says_goaway_and_finishes_every_stream() {
         });
         tokio::task::spawn_blocking(move || was_asked.wait("the request arrives")).await.unwrap();
         std::thread::scope(|scope| _ = scope.spawn(|| app.stop()));
-        // A client that was told to go begins nothing more.
+        // After GOAWAY a client starts nothing more.
         let refused = async {
             while let Ok(mut ready) = client.clone().ready().await {
                 match ready.send_request(request(Method::GET, "/").body(()).unwrap(), true) {
@@ -360,10 +360,11 @@ fn only_the_protocols_of_a_listener_are_spoken() {
     assert!(backend.seen().is_empty());
 }
 
-/// Writes `flood` again and again until the proxy closes; how long that took, and how many times it was written.
+/// Writes `flood` again and again until the proxy closes. Returns how long that took, and how many times it was
+/// written.
 fn flood(stream: &mut TcpStream, mut flood: impl FnMut(u32) -> Vec<u8>) -> (Duration, u32) {
     let began = Instant::now();
-    // The proxy's words must not fill the way back.
+    // What the proxy sends must not fill the way back.
     let mut reading = stream.try_clone().unwrap();
     let reader = std::thread::spawn(move || read_to_close(&mut reading));
     let mut rounds = 0;
@@ -424,8 +425,8 @@ fn streams_reset_after_they_were_taken_are_counted_too() {
     let mut reading = stream.try_clone().unwrap();
     let reader = std::thread::spawn(move || read_to_close(&mut reading));
     let (mut begun, mut is_cut, began) = (0u32, false, Instant::now());
-    // Each stream lives long enough to be taken: what h2 counts by itself does not see it. Many at once, so that a busy
-    // machine cannot make them so slow that they are permitted.
+    // Each stream lives long enough to be accepted, so the count of h2 itself does not see it. Many are opened at once,
+    // so that a busy machine cannot make them slow enough to be allowed.
     while !is_cut && began.elapsed() < SOON {
         let ids = || (begun..begun + 16).map(|nth| nth * 2 + 1);
         let heads: Vec<u8> = ids().flat_map(|id| frame(HEADERS, END_HEADERS | END_STREAM, id, &get_list())).collect();
@@ -445,7 +446,7 @@ fn a_header_list_that_unfolds_is_not_taken() {
     let backend = Backend::named("one");
     let app = App::over(&[backend.address]);
     let mut stream = raw(app.address);
-    // One entry of 4,000 bytes into the table, then named a thousand times: 4 MB of header list in 5 KB.
+    // One entry of 4,000 bytes is put into the table and then named a thousand times: 4 MB of header list in 5 KB.
     let name = [&[0x40, 1][..], b"x", &[0x7f, 0xa1, 0x1e], &[b'y'; 4000]].concat();
     let list = [get_list(), name, vec![0xbe; 1000]].concat();
     stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &list)).unwrap();
@@ -492,7 +493,7 @@ fn who_is_answered_early_may_finish_its_upload() {
         let (response, mut body) = begin(&client, sized(Method::POST, 1 << 20), false).await;
         let (response, text, _) = whole(response).await.unwrap();
         assert_eq!((response.status().as_u16(), &text[..]), (404, &b"no"[..]));
-        // No reset: all of it is still taken, though for nothing.
+        // There is no reset: all of the body is still taken, and discarded.
         let mut left = 1 << 20;
         while left > 0 {
             body.reserve_capacity(left.min(16_384));

@@ -71,7 +71,7 @@ fn one_connection_serves_many_requests_and_another_one_is_opened_when_it_is_full
         let app = App::builder(&[backend.address]).pool(H2C).start();
         run(async {
             let client = h2_client(app.address).await;
-            // The replica says how many it takes with the first answer.
+            // The replica says with its first response how many streams it takes.
             assert_eq!(get(&client, "/").await.unwrap().1, "slow");
             let mut tasks = tokio::task::JoinSet::new();
             for _ in 0..100 {
@@ -111,7 +111,7 @@ fn what_a_replica_has_not_begun_is_sent_elsewhere_and_nothing_else() {
 
 #[test]
 fn goaway_loses_no_request() {
-    // Says goodbye after each fifth request of a connection; what comes after that on it was not begun.
+    // The replica sends GOAWAY after each fifth request of a connection. It has not started what comes after that.
     let backend = H2Backend::start(|call| async move { call.say("here") });
     let leaving = leaving_backend();
     let app = App::builder(&[leaving, backend.address]).pool(H2C).start();
@@ -135,8 +135,8 @@ fn goaway_loses_no_request() {
     });
 }
 
-/// A replica that leaves, as servers do that are being restarted: after the fifth request of a connection, or at once
-/// when it is asked to hold a stream open.
+/// A replica that sends GOAWAY, as servers do that are being restarted: after the fifth request of a connection, or at
+/// once when it is asked to hold a stream open.
 fn leaving_backend() -> std::net::SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -168,7 +168,7 @@ fn leaving_backend() -> std::net::SocketAddr {
 
 #[test]
 fn a_connection_that_hangs_is_found_by_ping() {
-    // Speaks HTTP/2 until the first request, then says nothing any more, not even to a ping.
+    // It speaks HTTP/2 until the first request. Then it sends nothing any more, not even the reply to a ping.
     let hanging = Backend::start(|peer| {
         use std::io::Read as _;
         peer.stream.write_all(&crate::support::h2::frame(4, 0, 0, &[])).unwrap();
@@ -268,8 +268,8 @@ fn replicas_in_tls_choose_the_protocol_and_must_be_who_they_are() {
     }
 }
 
-/// In TLS 1.3 a client has finished its handshake before the server has looked at its certificate (RFC 8446 section
-/// 4.4.2.4).
+/// In TLS 1.3 a client finishes its handshake before the server has seen the certificate of the client (RFC 8446
+/// section 4.4.2.4).
 #[test]
 fn a_replica_that_refuses_our_certificate_is_a_failure_of_tls_in_either_version() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("replicas"));
@@ -315,11 +315,11 @@ fn a_certificate_for_the_replicas_may_be_replaced_on_disk() {
     assert_eq!(client::get(app.address, "/").status, 502, "nobody knows who signed it");
     clients.issue(folder.path(), "proxy", &[]);
     eventually("the new one is shown", || client::get(app.address, "/").status == 200);
-    // Rubbish changes nothing, and stands in the way of no other edit.
+    // A broken file changes nothing, and it does not block another edit.
     std::fs::write(&cert, "rubbish").unwrap();
     app.apply(&crate::support::pool_of(&[replica.address], &pool, "[limits]\nrequest_fields = 50"));
     assert_eq!(client::get(app.address, "/").text(), "in");
-    // A file that somebody is still writing keeps no certificate from being renewed.
+    // An unfinished config file does not keep a certificate from being renewed.
     app.refuse("[pool.app");
     let renewed = app.reloads().0;
     clients.issue(folder.path(), "proxy", &[]);
@@ -332,7 +332,7 @@ fn a_replica_in_tls_that_knows_only_http1_is_spoken_to_in_it_and_websockets_are_
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("replicas"));
     authority.write(&folder.path().join("ca.pem"));
     authority.issue(folder.path(), "replica", &["replica.test"]);
-    // unstick itself, in front of a plain replica: it speaks both.
+    // unstick itself in front of a plain replica: it speaks both protocols.
     let plain = Backend::start(|peer| {
         while let Some(seen) = peer.next() {
             if seen.field("upgrade").is_some() {

@@ -1,4 +1,4 @@
-//! Probes and verdicts, and what the admin port says of them.
+//! Probes and their verdicts, and what the admin port says about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -12,17 +12,17 @@ use crate::support::client::{exchange, get, read_response, who};
 use crate::support::probed::Probed;
 use crate::support::{App, connect, eventually, free_address, pool_of, send};
 
-/// Often enough that a test need not wait.
+/// Frequent enough that a test need not wait.
 const CHECK: &str = "[pool.app.health]\npath = \"/healthz\"\ninterval = \"20ms\"\n";
 
-/// How late a loaded machine may be.
+/// How late a busy machine may be.
 const LATE: Duration = Duration::from_millis(1500);
 
 fn counts<const N: usize>(expected: [(&str, usize); N]) -> BTreeMap<String, usize> {
     expected.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
-/// A replica that gives this answer to everything, and closes.
+/// A replica that sends this response to every request, and closes.
 fn saying(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Backend {
     Backend::start(move |peer| {
         if peer.next().is_some() {
@@ -76,7 +76,7 @@ fn what_counts_as_a_pass() {
         ("", String::new(), "no valid response: "),
     ] {
         let backend = saying(bytes.clone());
-        // No verdict may come from a machine that is too busy to respond in time.
+        // The long timeout prevents verdicts that only say that the machine is busy.
         let patient = format!("[pool.app.health]\ntimeout = \"1m\"\n{keys}");
         let app = App::builder(&[backend.address]).more(&patient).start();
         let endpoint = app.endpoint(backend.address).unwrap();
@@ -89,7 +89,7 @@ fn what_counts_as_a_pass() {
 
 #[test]
 fn a_tcp_probe_only_connects() {
-    // Never says a word.
+    // This replica never sends anything.
     let silent = Backend::start(|peer| peer.wait_for_close());
     let app = App::builder(&[silent.address]).more("[pool.app.health]\nkind = \"tcp\"\ninterval = \"20ms\"").start();
     let address = silent.address;
@@ -114,7 +114,7 @@ fn it_takes_fall_failures_in_a_row_to_go_and_rise_passes_to_return() {
     let app =
         App::builder(&[a.backend.address, b.address]).more(&format!("{}rise = 2\nfall = 3\n", Probed::CHECK)).start();
     a.asked();
-    // b takes a probe for an ordinary request, so it is always healthy.
+    // Replica b takes a probe for an ordinary request, so it is always healthy.
     a.asked();
     for (status, state, streak) in [
         (500, "healthy", 1),
@@ -130,7 +130,7 @@ fn it_takes_fall_failures_in_a_row_to_go_and_rise_passes_to_return() {
         (200, "healthy", 0),
     ] {
         a.say(status);
-        // Once the next probe has come the verdict of this one is in force.
+        // When the next probe has come, the verdict of this one is in force.
         a.asked();
         let endpoint = app.endpoint(a.backend.address).unwrap();
         assert_eq!((&endpoint["state"], &endpoint["streak"]), (&state.into(), &streak.into()), "after {status}");
@@ -210,7 +210,7 @@ fn what_is_down_is_not_probed_and_what_drains_is() {
     assert_eq!(who(app.address, "/", 10), counts([("a", 10)]));
 }
 
-/// Starts with `clients` connections, each with a POST, that are there before the first verdicts.
+/// Starts the proxy while `clients` connections, each with a POST, wait for the first verdicts.
 fn start_with_clients_waiting(clients: usize, workers: usize) {
     let (good, sick) = (Probed::named("good"), Probed::named("sick"));
     let (web, admin) = (free_address(), free_address());
@@ -285,7 +285,7 @@ fn the_admin_port_answers_get_only() {
     assert_eq!((status.status, status.field("content-type")), (200, Some("application/json")));
 }
 
-/// `name{labels} value` to its parts; panics if it is anything else.
+/// The parts of a line `name{labels} value`. It panics on anything else.
 fn sample(line: &str) -> (&str, &str, f64) {
     let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
     let (name, labels) = match series.split_once('{') {

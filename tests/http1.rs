@@ -1,4 +1,4 @@
-//! HTTP/1.1 both ways, byte by byte where framing matters.
+//! HTTP/1.1 in both directions, byte by byte where framing matters.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -255,7 +255,7 @@ fn both_directions_stream_at_once() {
         let mut buffer = vec![0u8; PART];
         send(&mut peer.stream, &peer.ahead);
         let mut left = length - peer.ahead.len();
-        // An echo: it never has more than one part at hand, so both sides must flow.
+        // An echo that never holds more than one part, so both directions must flow.
         while left > 0 {
             let n = peer.stream.read(&mut buffer).unwrap();
             assert!(n > 0);
@@ -353,7 +353,7 @@ fn a_slow_reader_does_not_fill_the_memory() {
         while sent < LENGTH {
             match peer.stream.write(&part) {
                 Ok(n) => sent += n as u64,
-                // Nobody takes more: the buffers on the way are full.
+                // No more is taken: all buffers on the way are full.
                 Err(_) => break,
             }
         }

@@ -1,4 +1,4 @@
-//! Connections that a replica closes while nobody uses them.
+//! Connections that a replica closes while they are unused.
 
 use std::io::{ErrorKind, Read};
 use std::net::Shutdown;
@@ -11,7 +11,7 @@ use crate::support::{App, connect, send};
 const POST: &str = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx";
 const FOR_EVER: &str = "[timeouts]\nupstream_idle = \"1h\"";
 
-/// Whether the other side closes within `patience`; nothing else may come.
+/// Whether the other side closes within `patience`. It may send nothing before.
 fn is_closed_within(peer: &mut Peer, patience: Duration) -> bool {
     peer.stream.set_read_timeout(Some(patience)).unwrap();
     match peer.stream.read(&mut [0; 1]) {
@@ -83,7 +83,7 @@ fn an_observed_keep_alive_time_is_learned() {
             if is_closed_within(peer, Duration::from_millis(700)) {
                 return;
             }
-            // Out of patience, as a server whose keep-alive time is over.
+            // It closes like a server whose keep-alive time is over.
             peer.stream.shutdown(Shutdown::Both).ok();
         }
     });

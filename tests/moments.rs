@@ -1,5 +1,5 @@
-//! Faults at every single byte of an exchange: peers that close, reset or dribble there. ARCHITECTURE.md has the table
-//! of what is due when.
+//! Faults at every byte of an exchange: peers that close, reset or dribble there. ARCHITECTURE.md has the table of
+//! expected outcomes.
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -39,7 +39,7 @@ impl Fault {
     }
 }
 
-/// A replica that reads a request, writes so many bytes of an answer, and then does this.
+/// A replica that reads a request, writes this many bytes of a response, and then fails in this way.
 struct Broken {
     backend: Backend,
     plan: Arc<Mutex<(&'static str, usize, Fault)>>,
@@ -65,8 +65,8 @@ impl Broken {
         Self { backend, plan, struck }
     }
 
-    /// Asks, and waits for the fault if there is to be one: the end of a connection after a whole response must not
-    /// come so late that the next request is on its way over it.
+    /// Sends a request, and waits for the fault if there is to be one. A connection must not end so late after a whole
+    /// response that the next request is already on it.
     #[track_caller]
     fn ask(&self, app: &App, request: &str) -> (Vec<u8>, bool) {
         let got = ask(app, request);
@@ -75,7 +75,7 @@ impl Broken {
     }
 }
 
-/// Sends `request` on a connection of its own; the bytes that came, and whether they ended in order.
+/// Sends `request` on a fresh connection. Returns the bytes that came, and whether they ended in order.
 fn ask(app: &App, request: &str) -> (Vec<u8>, bool) {
     let mut client = connect(app.address);
     send(&mut client, request);
@@ -94,7 +94,7 @@ fn an_answer_may_end_at_any_byte() {
                 let (struck, executed) = (broken.struck.load(Relaxed), good.seen().len());
                 let mut got = broken.ask(&app, request);
                 if broken.struck.load(Relaxed) == struck {
-                    // It was the other one's turn.
+                    // It was the turn of the other replica.
                     got = broken.ask(&app, request);
                 }
                 assert_eq!(broken.struck.load(Relaxed), struck + 1);
@@ -103,7 +103,7 @@ fn an_answer_may_end_at_any_byte() {
                 let whole = reader::response(&got.0, "GET", false);
                 match whole {
                     Ok((message, _)) if text(&message.body) == "second" => {
-                        // A reset destroys what the kernel of the other side has not handed out yet.
+                        // A reset destroys the bytes that the kernel of the other side has not delivered yet.
                         assert!(is_repeatable && (bytes < head || fault == Fault::Reset), "{case}");
                         assert!(good.seen().len() > executed, "{case}");
                     }
@@ -129,7 +129,8 @@ fn an_answer_may_end_at_any_byte() {
 
 #[test]
 fn a_replica_may_vanish_at_any_byte_of_a_request() {
-    // It reads so many bytes and is gone. Nothing that may have reached it is done again unless that does no harm.
+    // The replica reads this many bytes and closes. A request that may have reached it is repeated only if that does no
+    // harm.
     let read = Arc::new(AtomicUsize::new(0));
     let struck = Arc::new(AtomicUsize::new(0));
     let broken = Backend::start({
@@ -147,7 +148,7 @@ fn a_replica_may_vanish_at_any_byte_of_a_request() {
     });
     let good = Backend::named("second");
     let app = App::builder(&[broken.address, good.address]).pool(POOL).start();
-    // What unstick adds makes the request that the replica reads longer than this.
+    // unstick adds fields, so the request that the replica reads is longer than this.
     for (bytes, request) in (1..200).step_by(7).flat_map(|bytes| REQUESTS.map(|request| (bytes, request))) {
         read.store(bytes, Relaxed);
         let (before, executed) = (struck.load(Relaxed), good.seen().len());

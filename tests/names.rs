@@ -1,4 +1,4 @@
-//! Backends by name: one endpoint per address record, asked for again when the records have died.
+//! Backends by name: there is one endpoint per address record, and the name is resolved again when the records expire.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -19,23 +19,23 @@ const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 const TWO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const THREE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
-/// Often enough that a test need not wait.
+/// Frequent enough that a test need not wait.
 const CHECK: &str = "[pool.app.health]\npath = \"/healthz\"\ninterval = \"20ms\"\n";
 
-/// What a name server says of every name.
+/// The response of a name server to queries for any name.
 #[derive(Clone)]
 enum Zone {
     /// These addresses, for one second.
     Addresses(Vec<Ipv4Addr>, Vec<Ipv6Addr>),
     /// The name has no addresses.
     Empty,
-    /// An error.
+    /// An error code.
     Failed(ResponseCode),
-    /// No word.
+    /// No response at all.
     Silence,
 }
 
-/// A name server that says what the test tells it.
+/// A name server that responds as the test says.
 struct NameServer {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -77,7 +77,7 @@ impl NameServer {
         self.set(Zone::Addresses(addresses.to_vec(), Vec::new()));
     }
 
-    /// Waits until it was asked again, more than once: then what it said first has been taken in.
+    /// Waits until it was asked more than once. By then its first response is in force.
     #[track_caller]
     fn wait_for_questions(&self) {
         let before = self.shared.asked.load(Relaxed);

@@ -1,4 +1,4 @@
-//! More requests than the replicas may have, more connections and descriptors than there are.
+//! More requests than the replicas may have, and more connections and descriptors than there are.
 
 use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, channel};
@@ -9,7 +9,7 @@ use crate::support::backend::{Backend, answer};
 use crate::support::client::{Response, exchange, get, read_response};
 use crate::support::{App, SOON, connect, eventually, free_address, send};
 
-/// A replica that answers when the test says so, and says when it was asked.
+/// A replica that responds when the test says so, and reports when it was asked.
 fn patient() -> (Backend, Receiver<()>, std::sync::mpsc::Sender<()>) {
     let ((asked, was_asked), (go, may_go)) = (channel(), channel());
     let (asked, may_go) = (Mutex::new(asked), Arc::new(Mutex::new(may_go)));

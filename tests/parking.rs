@@ -1,4 +1,4 @@
-//! Client connections that are parked because there was no request for a second: nobody must notice.
+//! Client connections that are parked because there was no request for a second. No client may notice.
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
@@ -29,7 +29,7 @@ fn a_parked_connection_serves_again_whatever_the_next_request_looks_like() {
         for stream in &mut streams {
             assert_eq!(exchange(stream, GET).text(), "0", "round {round}");
         }
-        // Half a head that came together with a whole request waits through it all.
+        // Half a head that came together with a whole request waits all this time.
         send(&mut streams[0], format!("{GET}GET / HT"));
         assert_eq!(read_response(&mut streams[0], false).text(), "0");
         until_parked(&app, 4);

@@ -1,4 +1,4 @@
-//! `unstick prove` as a user meets it, and that it notices what it must notice.
+//! `unstick prove` as a user meets it, and whether it notices what it must notice.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use unstick::prove::arm::ARMS;
 
 use crate::support::{eventually, signal, skipped};
 
-/// Two at a time would share the cores and slow each other down.
+/// Two runs at one time would share the cores and slow each other down.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn turn() -> MutexGuard<'static, ()> {
@@ -20,12 +20,12 @@ fn turn() -> MutexGuard<'static, ()> {
 
 fn command(arguments: &str, directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_unstick"));
-    // What it leaves behind would be found here.
+    // Leftovers would be found here.
     command.arg("prove").args(arguments.split_whitespace()).env("TMPDIR", directory).current_dir(directory);
     command
 }
 
-/// Runs it; what it printed, and with which code it ended. Nothing may be left behind.
+/// Runs it. Returns its output and its exit code. It may leave nothing behind.
 #[track_caller]
 fn prove(arguments: &str) -> (String, i32) {
     let _turn = turn();
@@ -40,7 +40,7 @@ fn has_redis() -> bool {
     std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|path| path.join("redis-server").is_file())
 }
 
-/// What a run beside all the other tests cannot be asked: it measures time.
+/// These predictions measure time, so a run beside all the other tests cannot promise them.
 const OF_SPEED: [&str; 3] = [
     "s to a fair share",
     "its share under least-connections over a fair one",
@@ -60,7 +60,7 @@ fn the_claim_holds() {
     };
     let (mut status, mut text, mut report) = run("28s");
     if report["inconclusive"].is_string() {
-        // A machine that is busy with other things gets too few trials done in this time.
+        // A busy machine completes too few trials in this time.
         (status, text, report) = run("84s");
     }
     let cells = report["cells"].as_array().unwrap();
@@ -89,7 +89,7 @@ fn the_claim_holds() {
 
 #[test]
 fn sabotage_is_caught_with_a_counterexample() {
-    // A cache that is 200 ms old is only seen by who comes back to the same replica within that time.
+    // Only a user who comes back to the same replica within 200 ms sees a cache that is 200 ms old.
     for (sabotage, load, event, finding, step) in [
         ("forget", "--users 60 --duration 5s", "steady", "sessions lost: expected 0", "the session is not known"),
         ("stale", "--users 40 --pause 40ms --duration 5s", "steady", "monotonic reads broken: expected 0", "gets ["),
@@ -99,7 +99,7 @@ fn sabotage_is_caught_with_a_counterexample() {
             "--users 60 --duration 5s",
             "crash",
             "requests failed: expected 0",
-            // 502 from the replica that is not there, 503 when it has been found out.
+            // 502 comes from the missing replica, 503 after it has been found out.
             "failed: 50",
         ),
     ] {
@@ -141,7 +141,7 @@ fn bad_usage_says_what_there_is() {
     }
 }
 
-/// The processes whose command line names this directory, or that were started by this one.
+/// The processes whose command line names this directory, or that this process has started.
 fn processes_of(parent: u32) -> Vec<u32> {
     let status = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let is_child = |pid: &u32| status(*pid).lines().any(|line| line == format!("PPid:\t{parent}"));
@@ -196,7 +196,7 @@ fn a_seed_makes_the_same_journeys_and_the_same_verdict() {
     let (one, other) = (journeys(&one), journeys(&other));
     assert_eq!(one.len(), 30);
     for (user, actions) in &one {
-        // How far a user gets depends on the clock, and the last three steps end the session wherever it is.
+        // How far a user gets depends on the clock. The last three steps end the session wherever it is.
         let common = actions.len().min(other[user].len()) - 3;
         assert!(common > 2, "{actions:?}");
         assert_eq!(actions[..common], other[user][..common], "user {user}");

@@ -1,4 +1,4 @@
-//! The PROXY protocol: headers that say whose connection it is, taken from proxies in front and sent to replicas.
+//! The PROXY protocol: headers that name the client, received from proxies in front and sent to replicas.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ fn whose_connection_it_is_stands_in_the_header() {
         for (header, client) in
             [(V1.as_bytes(), "192.0.2.7"), (V2, "192.0.2.7"), (b"PROXY UNKNOWN\r\n", "127.0.0.1"), (LOCAL, "127.0.0.1")]
         {
-            // At once, and byte by byte.
+            // Both in one piece and byte by byte.
             for is_slow in [false, true] {
                 let mut stream = connect(app.address);
                 if is_slow {
@@ -67,7 +67,7 @@ fn what_is_forged_broken_or_missing_closes_the_connection() {
         if is_served {
             assert_eq!(read_response(&mut stream, false).text(), "one", "{mode} {trusted} {sent:?}");
         } else {
-            // It may be closed by now.
+            // The connection may be closed by now.
             std::io::Write::write_all(&mut stream, GET.as_bytes()).ok();
             let (bytes, _) = read_to_close(&mut stream);
             assert!(!text(&bytes).contains(" 200 "), "{mode} {trusted} {sent:?}: {}", text(&bytes));
@@ -133,7 +133,7 @@ fn read_to_close_after_answer(stream: &mut std::net::TcpStream) -> Vec<u8> {
 fn replicas_are_told_and_no_connection_serves_two_clients() {
     for version in ["v1", "v2"] {
         let backend = Backend::start(|peer| {
-            // One header, and then requests as ever. Probes come from nobody.
+            // One header, and then requests as usual. Probes name no client.
             let mut first = [0; 1];
             std::io::Read::read_exact(&mut peer.stream, &mut first).unwrap();
             let header = if first[0] == b'P' {

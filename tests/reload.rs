@@ -1,4 +1,4 @@
-//! Edits of the config file while requests run: what they change, and what they must leave alone.
+//! Edits of the config file while requests run: what they change, and what they must not change.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,12 +15,12 @@ use crate::support::{App, SOON, complete, connect, eventually, free_address, poo
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 const HOLD: &str = "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// Often enough that a test need not wait.
+/// Frequent enough that a test need not wait.
 const CHECK: &str = "[pool.app.health]\npath = \"/healthz\"\ninterval = \"20ms\"\n";
-/// Connections to replicas stay as long as they are not closed on purpose.
+/// Connections to replicas stay open until they are closed on purpose.
 const KEEP: &str = "[timeouts]\nupstream_idle = \"1h\"\n";
 
-/// A replica that keeps the answer to `/hold` back until it is told to go on.
+/// A replica that holds the response to `/hold` back until it is told to go on.
 struct Holding {
     backend: Backend,
     was_asked: Signal,
@@ -340,7 +340,7 @@ fn a_change_of_one_pool_touches_nothing_of_another() {
     let app = App::start_with(&config(&format!("\"{}\"", x.address)), 1);
     let mut held = y[0].hold(app.address);
     let mut client = connect(app.address);
-    // Both get a connection that is then unused; the next turn is y1's.
+    // Both replicas get a connection that is then unused. The next turn is that of y1.
     for expected in ["y1", "y0"] {
         assert_eq!(exchange(&mut client, GET).text(), expected);
     }
@@ -429,7 +429,7 @@ fn a_listener_that_changes_loses_no_connection() {
     assert_eq!(app.reloads(), (20, 0));
 }
 
-/// Ends the threads of a test also when it fails.
+/// Ends the threads of a test, also when it fails.
 struct OnDrop<'a>(&'a AtomicBool);
 
 impl Drop for OnDrop<'_> {
@@ -541,7 +541,7 @@ fn routes_and_pools_change_live() {
     assert_eq!(app.status()["routes"][0]["path"], "/api");
 }
 
-/// One client: GETs over a connection that is kept, POSTs over fresh ones; how many it got answered.
+/// One client sends GETs over a kept connection and POSTs over fresh ones. Returns how many got a response.
 fn ask_until(is_over: &AtomicBool, address: SocketAddr) -> u64 {
     let mut client = connect(address);
     let mut count = 0;

@@ -1,4 +1,4 @@
-//! Which requests are sent again: by method, key, moment of the failure, kept body, status, budget.
+//! Which requests are repeated: by method, key, moment of the failure, kept body, status and budget.
 
 use std::net::Shutdown;
 
@@ -6,7 +6,7 @@ use crate::support::backend::{Backend, Seen, answer, signal};
 use crate::support::client::{exchange, get, read_response};
 use crate::support::{App, connect, eventually, send};
 
-/// A replica that reads each request whole and closes without a word.
+/// A replica that reads each whole request and closes without a response.
 fn mute() -> Backend {
     Backend::start(|peer| {
         if peer.next().is_some() {
@@ -15,7 +15,7 @@ fn mute() -> Backend {
     })
 }
 
-/// A replica that answers everything with this status and its own name.
+/// A replica that responds to everything with this status and its own name.
 fn saying(status: &'static str, name: &'static str) -> Backend {
     Backend::start(move |peer| {
         peer.serve(|_| format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{name}", name.len()).into_bytes());
@@ -77,7 +77,7 @@ fn chunks_and_trailers_are_repeated_as_they_came() {
 fn a_request_that_is_still_coming_goes_on_to_the_next_endpoint() {
     let (read, was_read) = signal();
     let closing = Backend::start(move |peer| {
-        // The head and a part of the body, then nothing more.
+        // It reads the head and a part of the body, then nothing more.
         if peer.next_head().is_some() {
             peer.stream.shutdown(Shutdown::Both).ok();
             read.lock().unwrap().send(()).ok();
@@ -88,7 +88,7 @@ fn a_request_that_is_still_coming_goes_on_to_the_next_endpoint() {
     let mut client = connect(app.address);
     send(&mut client, "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nfirst");
     was_read.wait("the first replica has the beginning");
-    // The beginning is with the second one before the rest is sent.
+    // The second replica has the beginning before the rest is sent.
     eventually("the attempt is repeated", || app.endpoint(backend.address).unwrap()["in_flight"] == 1);
     send(&mut client, " half");
     assert_eq!(read_response(&mut client, false).text(), "a");
@@ -185,7 +185,7 @@ fn an_attempt_has_a_deadline_of_its_own() {
         peer.wait_for_close();
     });
     let backend = Backend::start(|peer| peer.serve(|_| answer("a")));
-    // The other replica has to answer within this time, on a busy machine too.
+    // The other replica must respond within this time, even on a busy machine.
     let pool = "[pool.app.retry]\nattempt_timeout = \"1s\"";
     let app = App::builder(&[silent.address, backend.address]).pool(pool).workers(1).start();
     for _ in 0..4 {

@@ -1,4 +1,4 @@
-//! Draining, and ending at once.
+//! Stopping: by draining, and at once.
 
 use std::net::TcpStream;
 
@@ -45,7 +45,7 @@ fn what_runs_is_finished_and_nothing_new_begins() {
 
 #[test]
 fn an_instance_in_a_process_of_others_leaves_its_signals_alone() {
-    // So that this process ends when it is told to, whatever hangs in it.
+    // This process must end when it is told to, even if something in it hangs.
     let backend = Backend::named("a");
     let _app = App::over(&[backend.address]);
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

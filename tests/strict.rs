@@ -8,7 +8,7 @@ use crate::support::{App, connect, pause, read_to_close, send, text};
 
 const ONE_ATTEMPT: &str = "eject.failures = 0\n[pool.app.retry]\nattempts = 1";
 
-/// Sends `request` and reads until the proxy closes, as it must.
+/// Sends `request` and reads until the proxy closes, as it must. Returns the status.
 #[track_caller]
 fn refused(app: &App, request: &str) -> u16 {
     let mut client = connect(app.address);
@@ -20,7 +20,7 @@ fn refused(app: &App, request: &str) -> u16 {
     answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer:?}"))
 }
 
-/// A smuggled request would be the replica's second one.
+/// For the replica, a smuggled request would be the second one.
 const INNER: &str = "GET /inner HTTP/1.1\r\nHost: x\r\n\r\n";
 
 #[test]
@@ -118,7 +118,8 @@ fn malformed_chunks_are_refused() {
 fn what_hyper_lets_pass_reaches_a_replica_in_one_reading_only() {
     let backend = Backend::named("a");
     let app = App::builder(&[backend.address]).workers(1).start();
-    // Both framings: chunked counts, the length is not passed on, and the connection ends (RFC 9112 section 6.3).
+    // Both framings at once: chunked counts, the length is not passed on, and the connection ends (RFC 9112 section
+    // 6.3).
     for fields in ["Content-Length: 5\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 5"]
     {
         let request = format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n0\r\n\r\n{INNER}");
@@ -126,7 +127,7 @@ fn what_hyper_lets_pass_reaches_a_replica_in_one_reading_only() {
         let seen = backend.seen().pop().unwrap();
         assert_eq!((field(&seen.head, "content-length"), &*seen.body), (None, &b"0\r\n\r\n"[..]));
     }
-    // Bare line feeds: read as line ends, passed on as CR LF.
+    // Bare line feeds are read as line ends and passed on as CR LF (RFC 9112 section 2.2).
     let request = "GET /lf HTTP/1.1\nHost: x\nX-A: a\n\n";
     assert_eq!(exchange(&mut connect(app.address), request).status, 200);
     let seen = backend.seen().pop().unwrap();
@@ -175,7 +176,7 @@ fn an_answer_that_is_open_to_doubt_is_a_502_and_its_connection_is_closed() {
     }
 }
 
-/// Writes until the other side has had enough.
+/// Writes until the other side takes no more.
 fn send_what_is_taken(stream: &mut std::net::TcpStream, bytes: &[u8]) {
     std::io::Write::write_all(stream, bytes).ok();
 }
@@ -200,7 +201,7 @@ fn an_answer_that_breaks_off_is_never_presented_as_whole() {
         send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
         let (got, _) = read_to_close(&mut client);
         let got = text(&got);
-        // When all comes at once, the connection may end before any of the answer was written.
+        // When everything comes at once, the connection may end before any of the response is written.
         assert!(got.is_empty() || got.starts_with("HTTP/1.1 200 OK\r\n"), "{got:?}");
         assert!(!got.ends_with("0\r\n\r\n"), "{bytes:?} looks whole: {got:?}");
         let requests = || app.status()["pools"][0]["requests"].clone();
@@ -263,6 +264,6 @@ fn a_client_that_goes_on_sending_after_a_refusal_is_not_listened_to_for_ever() {
     send(&mut client, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;");
     let piece = vec![b'x'; 1 << 20];
     let sent = (0..1000).take_while(|_| std::io::Write::write_all(&mut client, &piece).is_ok()).count();
-    // What the kernel's buffers take comes on top of what is discarded.
+    // The buffers of the kernel take some more than what is discarded.
     assert!(sent < 100, "{sent} MiB were taken");
 }

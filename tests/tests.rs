@@ -1,4 +1,4 @@
-//! The one integration binary.
+//! The only integration test binary. One binary links once, and its tests share their support code.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

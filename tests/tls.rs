@@ -1,4 +1,4 @@
-//! TLS from clients: certificates by name and from disk, tickets, client certificates.
+//! TLS from clients: certificates by name and from disk, session tickets, client certificates.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::support::{App, connect, eventually, pool_of, read_to_close, send, tex
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
-/// One listener with TLS over one replica; the files lie where the config is.
+/// One listener with TLS and one replica. The files are in the folder of the config.
 fn over(backend: &Backend, tls: &str, folder: tempfile::TempDir, workers: usize) -> App {
     let file = folder.path().join("unstick.toml");
     std::fs::write(&file, config(backend, tls)).unwrap();
@@ -49,7 +49,7 @@ fn a_request_in_tls_says_so_to_the_replica() {
     assert_eq!(seen[0].field("x-forwarded-proto"), Some("https"));
     assert!(seen[0].field("forwarded").unwrap().contains("proto=https"));
     assert_eq!(seen.len(), 2);
-    // Larger than any record and any buffer, both ways.
+    // This is larger than any record and any buffer, in both directions.
     let body = "x".repeat(3 << 20);
     let request = format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     assert_eq!(exchange(&mut stream, &request).status, 200);
@@ -76,7 +76,7 @@ fn the_name_asked_for_chooses_the_certificate() {
     ] {
         assert_eq!(certificate_of(app.address, name, &config).unwrap(), certificate_in(expected), "{name}");
     }
-    // A wildcard stands for one label; a name that nobody has gets the first certificate, which the client refuses.
+    // A wildcard matches one label. A name without a certificate gets the first one, which the client refuses.
     for name in ["a.b.example.com", "example.com", "unknown.test"] {
         assert!(certificate_of(app.address, name, &config).is_err(), "{name}");
     }
@@ -91,7 +91,7 @@ fn a_certificate_replaced_on_disk_serves_within_two_seconds_and_garbage_never() 
     let config = Arc::new(authority.client(&[]));
     let (stop, requests) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        // Whoever comes meanwhile is served, on a connection of its own or on one that stays.
+        // Clients that come meanwhile get responses, on a fresh connection or on one that stays open.
         for keeps in [true, false, true, false, true, false, true, false] {
             let (config, stop, requests) = (&config, &stop, &requests);
             scope.spawn(move || {
@@ -112,7 +112,7 @@ fn a_certificate_replaced_on_disk_serves_within_two_seconds_and_garbage_never() 
         eventually("the new certificate serves", || {
             certificate_of(app.address, "a.test", &config).unwrap() == certificate_in(&next)
         });
-        // Within two seconds; the rest is for a busy machine.
+        // It takes two seconds; the rest is allowed for a busy machine.
         assert!(replaced.elapsed() < Duration::from_secs(4), "{:?}", replaced.elapsed());
 
         std::fs::write(path.join("a.pem"), "-----BEGIN CERTIFICATE-----\nrubbish\n-----END CERTIFICATE-----\n")
@@ -123,7 +123,7 @@ fn a_certificate_replaced_on_disk_serves_within_two_seconds_and_garbage_never() 
 
         replace(&next, &path);
         eventually("the good one is good again", || app.metric(refused) == 0.0);
-        // A key that does not belong to it is no better; both together are.
+        // A key that does not match the certificate is refused too. Both together are accepted.
         let last = authority.issue(&path, "last", &["a.test"]);
         std::fs::copy(&last.cert, path.join("a.pem")).unwrap();
         eventually("half of a pair is refused", || app.metric(refused) == 1.0);
@@ -141,7 +141,7 @@ fn a_certificate_replaced_on_disk_serves_within_two_seconds_and_garbage_never() 
     assert!(ends > 1.0e9);
 }
 
-/// Also when the test fails: its threads must not go on.
+/// The threads must also end when the test fails.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -178,7 +178,7 @@ fn a_ticket_of_one_worker_is_good_for_all_and_outlives_a_reload() {
     let tls = Arc::new(tls);
     let kind = |config: &Arc<ClientConfig>| {
         let mut stream = shake_hands(app.address, "a.test", config).unwrap();
-        // Tickets come after the handshake.
+        // Tickets arrive after the handshake.
         assert_eq!(exchange(&mut stream, GET).status, 200);
         stream.conn.handshake_kind().unwrap()
     };
@@ -243,13 +243,13 @@ fn client_certificates_are_asked_for_and_their_subject_cannot_be_made_up() {
         let mut stream = shake_hands(app.address, "a.test", &config)?;
         let forged = "X-Client-Cert-Subject: CN=root\r\nClient-Cert: :AAAA:\r\nClient-Cert-Chain: :AAAA:\r\n";
         stream.write_all(format!("GET / HTTP/1.1\r\nHost: a.test\r\n{forged}\r\n").as_bytes())?;
-        // A refusal shows with the first read: in TLS 1.3 the client is done before the server has looked.
+        // A refusal shows at the first read: in TLS 1.3 the client has finished before the server has checked.
         stream.conn.complete_io(&mut stream.sock)?;
         Ok::<_, std::io::Error>(read_response(&mut stream, false).status)
     };
     assert_eq!(ask(Some(&alice)).unwrap(), 200);
     let seen = backend.seen();
-    // Written as RFC 4514 has it: a comma within a name separates nothing.
+    // The subject is written as in RFC 4514: a comma within a name is escaped.
     assert_eq!(seen[0].field("x-client-cert-subject"), Some(r"CN=alice\, admin"));
     let der = seen[0].field("client-cert").unwrap();
     assert!(der.starts_with(':') && der.ends_with(':') && der.len() > 100, "{der}");
@@ -297,7 +297,7 @@ fn a_handshake_that_has_begun_is_finished_although_its_listener_goes() {
     client.write_tls(&mut hello).unwrap();
     let (mut silent, mut stream) = (connect(app.address), connect(app.address));
     stream.write_all(&hello[..100]).unwrap();
-    // Another set of protocols: what came before goes.
+    // With another set of protocols, earlier connections are drained.
     let next = config(&backend, &named("a")).replace("[admin]", "protocols = [\"h1\"]\n[admin]");
     app.apply(&next);
     let began = Instant::now();
@@ -371,7 +371,7 @@ fn a_certificate_that_has_ended_or_is_gone_does_not_keep_others_from_being_renew
     eventually("a is renewed", || certificate_of(app.address, "a.test", &config).unwrap() == certificate_in(&renewed));
     assert!(certificate_of(app.address, "b.test", &config).is_ok(), "what is gone from the disk goes on serving");
     assert_eq!(app.metric("unstick_certificates_refused{listener=\"web\"}"), 1.0);
-    // One that has ended never takes the place of one that holds.
+    // An expired certificate never replaces a valid one.
     authority.issue_with(&path, "a", &["a.test"], ended);
     let renewed_b = authority.issue(&path, "b", &["b.test"]);
     eventually("b is renewed", || {
@@ -390,8 +390,8 @@ fn a_key_that_may_be_read_after_all_is_read() {
     let config = Arc::new(authority.client(&[]));
     let refused = "unstick_certificates_refused{listener=\"web\"}";
     let renewed = authority.issue(&path, "next", &["a.test"]);
-    // Whoever may read everything is not kept out by permissions: a link to nowhere does the same, and is mended
-    // without a trace in the file's own times.
+    // Permissions do not stop root from reading. A dangling link has the same effect, and it can be repaired without
+    // changing the times of the file.
     std::fs::rename(&renewed.key, path.join("away")).unwrap();
     std::os::unix::fs::symlink(path.join("nowhere"), path.join("link")).unwrap();
     std::fs::rename(path.join("link"), path.join("a.key")).unwrap();

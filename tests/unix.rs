@@ -19,7 +19,7 @@ fn connect(file: &Path) -> UnixStream {
     stream
 }
 
-/// A replica behind a Unix socket that says what it was asked, on connections that are kept alive.
+/// A replica behind a Unix socket. It responds with the request it got, on connections that are kept alive.
 fn replica(file: &Path) {
     let listener = UnixListener::bind(file).unwrap();
     std::thread::spawn(move || {
@@ -90,7 +90,7 @@ fn replicas_are_reached_and_probed_over_a_unix_socket() {
     }
     let endpoint = app.status()["pools"][0]["endpoints"][0].clone();
     assert_eq!((endpoint["state"].as_str(), endpoint["connects"].as_u64()), (Some("healthy"), Some(1)));
-    // One that asks in HTTP/1.0 names no host, and a file is none.
+    // A client of HTTP/1.0 names no host, and the file of a socket is not a host.
     let old = exchange(&mut crate::support::connect(app.address), "GET / HTTP/1.0\r\n\r\n");
     assert_eq!(old.text(), "localhost");
     std::fs::remove_file(&file).unwrap();

@@ -1,4 +1,4 @@
-//! Request bodies on their way to replicas that speak HTTP/2, when they do not simply arrive whole.
+//! Request bodies to replicas that speak HTTP/2, in all cases in which they do not simply arrive whole.
 
 use std::future::pending;
 use std::sync::mpsc;
@@ -16,7 +16,7 @@ use crate::support::{App, SOON, connect, eventually, send};
 const H2C: &str = "protocol = \"h2c\"";
 const BEGINNING: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nbeginning";
 
-/// A replica that answers at once and whole, and tells how the request body ended.
+/// A replica that sends a whole response at once, and reports how the request body ended.
 fn hasty(ended: mpsc::Sender<Option<h2::Reason>>) -> H2Backend {
     H2Backend::start(move |mut call| {
         let ended = ended.clone();
@@ -171,8 +171,8 @@ fn an_upload_that_goes_on_is_not_bounded_by_the_time_for_the_answer() {
 
 #[test]
 fn a_connection_that_stands_still_gets_no_more_requests() {
-    // The end of the body waits within the library for a window that never opens: the stream counts although it is
-    // answered.
+    // The end of the body waits in the library for a window that never opens. The stream counts although it has its
+    // response.
     let mut builder = h2::server::Builder::new();
     builder.max_concurrent_streams(1).initial_window_size(5);
     let replica = H2Backend::start_with(builder, None, |mut call| async move {

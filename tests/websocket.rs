@@ -1,4 +1,4 @@
-//! Tunnels: WebSockets over both versions of HTTP, other protocols, reloads, draining, limits.
+//! Tunnels: WebSockets over HTTP/1.1 and HTTP/2, other protocols, reloads, draining, limits.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -20,7 +20,7 @@ use crate::support::{App, connect, eventually, pause, pool_of, read_to_close, re
 const ASK: &str = "GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// A replica that sends everything back, and says its name when asked.
+/// A replica that echoes everything, and sends its name when asked.
 fn echo(name: &'static str) -> Backend {
     Backend::start(move |peer| {
         while let Some(seen) = peer.next() {
@@ -38,7 +38,7 @@ fn serve(peer: &mut Peer, name: &str, key: &str) {
     let head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
     );
-    // The greeting comes in one piece with the head.
+    // The greeting comes in one write with the head.
     send(&mut peer.stream, [head.as_bytes(), &[0x81, 5], b"hello"].concat());
     peer.stream.set_read_timeout(None).unwrap();
     let mut socket = WebSocket::from_raw_socket(peer.stream.try_clone().unwrap(), Role::Server, None);
@@ -54,7 +54,7 @@ fn serve(peer: &mut Peer, name: &str, key: &str) {
     }
 }
 
-/// A WebSocket through the proxy, with the greeting read.
+/// Opens a WebSocket through the proxy and reads the greeting.
 fn open(address: SocketAddr) -> WebSocket<TcpStream> {
     let mut stream = connect(address);
     send(&mut stream, ASK);
@@ -75,13 +75,13 @@ fn who(socket: &mut WebSocket<TcpStream>) -> String {
     ask(socket, Message::text("who")).to_string()
 }
 
-/// Waits for the close frame; its code, and when it came.
+/// Waits for the close frame. Returns its code, and when it came.
 fn closed(socket: &mut WebSocket<TcpStream>) -> (Option<CloseCode>, Instant) {
     loop {
         match socket.read() {
             Ok(Message::Close(frame)) => {
                 let at = Instant::now();
-                // The reply, and then the end of the connection in good order.
+                // The reply comes, and then an orderly end of the connection.
                 while socket.read().is_ok() {}
                 return (frame.map(|frame| frame.code), at);
             }
@@ -137,7 +137,7 @@ fn an_endpoint_that_switches_to_something_else_is_not_believed() {
         let app = App::over(&[backend.address]);
         let response = exchange(&mut connect(app.address), ASK);
         assert_eq!((response.status, response.field("x-unstick-error")), (502, Some("upstream-invalid")));
-        // And nobody is switched who did not ask.
+        // A client that did not ask is not switched.
         assert_eq!(client::get(app.address, "/").status, 502);
     }
 }
@@ -155,7 +155,7 @@ fn any_other_protocol_passes_and_each_half_ends_by_itself() {
     });
     let app = App::over(&[backend.address]);
     let mut stream = connect(app.address);
-    // The first bytes do not wait for the answer.
+    // The first bytes do not wait for the response.
     send(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: shout\r\n\r\nearly ");
     let head = text(&read_until(&mut stream, b"\r\n\r\n"));
     assert_eq!(client::field(&head, "upgrade"), Some("shout"));
@@ -197,10 +197,11 @@ fn five_hundred_live_through_fifty_reloads_and_a_drain_closes_only_its_own_sprea
     for (_, at) in &closed {
         let share = at.duration_since(began).as_secs_f64() / DRAIN.as_secs_f64();
         quarters[(share * 4.0).min(3.0) as usize] += 1;
-        // A worker that has nothing else to do notices an edit within half a second.
+        // An idle worker notices an edit within half a second.
         assert!(share < 1.0 + 0.5 / DRAIN.as_secs_f64(), "within the window: {share}");
     }
-    // 29 of 100 are expected in each of the first three and 12 in the last one, which is empty four times in a million.
+    // In each of the first three quarters 29 of 100 are expected, and 12 in the last one, which is empty four times in
+    // a million.
     assert!(quarters.iter().all(|&count| count >= 1), "evenly: {quarters:?}");
     assert!(staying.iter_mut().all(|(socket, name)| who(socket) == *name), "nobody else was touched");
     assert_eq!(app.endpoint(backends[0].address).unwrap()["in_flight"], 0);
@@ -289,7 +290,7 @@ fn stopping_ends_every_tunnel_within_the_time_to_drain_even_if_nobody_says_goodb
 
 #[test]
 fn a_goodbye_waits_for_the_end_of_a_frame() {
-    // A frame of 10 bytes of which 4 come before the drain, the rest after it.
+    // A frame of 10 bytes: 4 come before the drain, the rest after it.
     let backend = Backend::start(|peer| {
         let seen = peer.next().unwrap();
         let accept = tungstenite::handshake::derive_accept_key(seen.field("sec-websocket-key").unwrap().as_bytes());
@@ -324,7 +325,7 @@ fn a_websocket_over_http2_is_one_of_http1_to_the_replica() {
     };
     run(async {
         let client = h2_client(app.address).await;
-        // What the server can do shows in its settings, which come with the first answer.
+        // The settings of the server, which come with its first response, say what it can do.
         assert_eq!(crate::support::h2::get(&client, "/").await.unwrap().1, "one");
         let (response, _) = begin(&client, connect_to("chat"), true).await;
         assert_eq!(whole(response).await.unwrap().0.status().as_u16(), 501);
@@ -342,7 +343,7 @@ fn a_websocket_over_http2_is_one_of_http1_to_the_replica() {
         }
         assert_eq!(seen, b"\x81\x05hello\x81\x03one");
         assert_eq!(backend.seen().last().unwrap().field("upgrade"), Some("websocket"));
-        // Other streams go on beside it, and it is closed with 1001 when the replica goes.
+        // Other streams go on beside it. It is closed with 1001 when the replica is removed.
         assert_eq!(crate::support::h2::get(&client, "/").await.unwrap().1, "one");
         let other = echo("two");
         let address = other.address;
@@ -375,7 +376,7 @@ fn a_request_that_only_looks_like_an_upgrade_is_served_without() {
 
 #[test]
 fn nobody_switches_to_another_version_of_http() {
-    // It would be a way past routes, limits and the fields that nobody can make up.
+    // It would be a way around routes, limits and the fields that a client cannot forge.
     let backend = Backend::named("one");
     let app = App::over(&[backend.address]);
     for protocol in ["h2c", "H2C", "HTTP/2.0", "TLS/1.3", "h2c, websocket", "websocket, h2c"] {

@@ -33,7 +33,7 @@ def swallow(sock: socket.socket, size: int, buffer=bytearray(CHUNK)) -> int:
     """Takes up to `size` bytes off the socket; MSG_TRUNC drops them in the kernel. Less than `size` = the peer closed."""
     left = size
     while left:
-        # the buffer is not written to, so every thread may use the same one
+        # The kernel does not write to the buffer, so every thread may use the same one.
         got = sock.recv_into(buffer, min(left, CHUNK), socket.MSG_TRUNC)
         if not got:
             break

@@ -18,7 +18,7 @@ from collections import Counter
 
 POST = b"POST /upload HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
-# What is sent once, what is sent again and again, and how often a second by each.
+# What is sent once, what is sent again and again, and how often per second each client sends.
 KINDS = {
     "slow-head": (b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ", b"a", 1),
     "slow-body": (POST + b"Content-Length: 1000000\r\n\r\n", b"a", 1),
@@ -28,7 +28,7 @@ KINDS = {
     "endless-extension": (CHUNKED + b"1;", b"a" * 1024, 20),
     "endless-trailers": (CHUNKED + b"0\r\n", b"X-Trailer: " + b"a" * 1011 + b"\r\n", 20),
 }
-# HTTP/2: a client that says no more than it must, and then begins streams and resets them, so many at once.
+# HTTP/2: a client sends only what it must, then starts and resets this many streams at once.
 H2_OPENING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)
 KINDS["rapid-reset"] = (H2_OPENING, b"resets", 200)
 RESETS_AT_ONCE = 100

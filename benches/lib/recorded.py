@@ -11,12 +11,13 @@ from pathlib import Path
 from .process import ROOT
 
 FILE = ROOT / "benches" / "instructions.json"
-# Cheap to build and near enough to what is shipped, see README.md. Without `prove`, which serves no request.
+# Cheap to build and close enough to the shipped binary, see README.md. It is built without `prove`, which takes no part
+# in requests.
 PROFILE = "gate"
 TARGET = ROOT / "target"
 BUILD = ["cargo", "build", "--quiet", "--locked", "--no-default-features", "--profile", PROFILE]
-# What valgrind shows the program of its processor, and what libraries choose their loops by. It hides all else, so
-# machines that differ in other flags do not differ here.
+# The CPU flags that valgrind shows to the program, by which libraries choose their loops. It hides all others, so
+# machines that differ only in those do not differ here.
 CPU_FLAGS = set("pni ssse3 cx16 sse4_1 sse4_2 popcnt abm avx f16c rdrand rdtscp rdseed bmi1 bmi2 avx2".split())
 
 

@@ -62,7 +62,7 @@ frontend web
 {backends}
 """
 
-# What unstick does to every request beyond X-Forwarded-For.
+# The fields that unstick adds to every request besides X-Forwarded-For.
 HAPROXY_EQUAL_HEADERS = """
     unique-id-format %[uuid()]
     unique-id-header X-Request-Id

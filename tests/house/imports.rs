@@ -1,10 +1,10 @@
-//! Who imports whom, read off the `use` lines and the paths of every file.
+//! Which file imports which, according to the `use` lines and the paths in every file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{File, before_tests};
 
-/// The room of a file: its folder in `src/`, or its own name if it stands in none.
+/// The room of a file: its folder in `src/`, or its own name if it has no folder.
 pub(super) fn room_of(path: &str) -> &str {
     let inner = path.strip_prefix("src/").unwrap_or(path);
     inner.split('/').next().unwrap_or_default().trim_end_matches(".rs")
@@ -16,7 +16,7 @@ fn module_of(path: &str) -> Vec<&str> {
     inner.split('/').filter(|part| *part != "mod").collect()
 }
 
-/// Arrows between rooms that no wall lets through.
+/// The imports between rooms that no wall allows.
 pub(super) fn arrows(files: &[File], rooms: &[&str], guests: &[(&str, &[&str])], leaves: &[&str]) -> Vec<String> {
     let place = |room: &str| rooms.iter().position(|known| *known == room);
     let mut found = Vec::new();
@@ -40,7 +40,7 @@ pub(super) fn arrows(files: &[File], rooms: &[&str], guests: &[(&str, &[&str])],
     found
 }
 
-/// Rooms that import each other, directly or by way of others.
+/// The rooms that import each other, directly or through others.
 pub(super) fn circles(files: &[File]) -> Vec<String> {
     let mut graph: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for (path, text) in files.iter().filter(|(path, _)| path != "src/lib.rs") {

@@ -1,5 +1,5 @@
-//! The walls of the house: which room may call which, what may stand in a room, how long a line and a file may be, and
-//! that every name that ARCHITECTURE.md mentions exists.
+//! The walls of the house: which room may call which, what a room may hold, how long lines and files may be, and that
+//! every name that ARCHITECTURE.md mentions exists.
 //!
 //! Each wall is a pure function of (path, text), so that a planted violation shows that it can fail (`planted`).
 
@@ -16,7 +16,7 @@ use imports::{arrows, circles, room_of};
 /// A file of the tree: its path from the root, and its text.
 type File = (String, String);
 
-/// The rooms from above to below; an import points down this list, never up.
+/// The rooms from top to bottom. An import points down this list, never up.
 const ROOMS: [&str; 22] = [
     "main",
     "cli",
@@ -42,7 +42,7 @@ const ROOMS: [&str; 22] = [
     "replica",
 ];
 
-/// Rooms that see the rest of the crate only as a process with a file, or through `app`: (room, what it may import).
+/// Rooms that use the rest of the crate only as a process with a file, or through `app`: (room, what it may import).
 const GUESTS: [(&str, &[&str]); 4] = [
     ("prove", &["trial", "replica"]),
     ("trial", &[]),
@@ -53,25 +53,25 @@ const GUESTS: [(&str, &[&str]); 4] = [
 /// Rooms that import nothing of the crate.
 const LEAVES: [&str; 4] = ["config", "metrics", "deadlines", "fields"];
 
-/// What all threads share: nothing in it may be bound to one thread.
+/// The rooms that all threads share. Nothing in them may be bound to one thread.
 const SHARED: [&str; 2] = ["src/pool/", "src/snapshot/"];
 
-/// The way of a request: nothing in it waits for another thread.
+/// The rooms on the path of a request. Nothing in them waits for another thread.
 const REQUEST_WAY: [&str; 4] = ["src/listen/", "src/proxy/", "src/link/", "src/worker.rs"];
 
-/// Locks that stand there all the same, and why.
+/// The locks that are allowed there, and why.
 const LOCKS: [(&str, &str); 2] = [
     ("src/listen/permits.rs", "taken once per connection, only with limits.connections_per_address"),
     ("src/listen/tls.rs", "taken when certificates are replaced, and by rustls when it makes a ticket"),
 ];
 
-/// Columns of a line, in characters.
+/// The longest line, in characters.
 const COLUMNS_MAX: usize = 120;
 
-/// Lines of a file before its tests.
+/// The longest file, in lines before its tests.
 const LINES_MAX: usize = 350;
 
-/// Files in `src/` that stand in no room.
+/// The most files in `src/` that belong to no room.
 const LOOSE_MAX: usize = 9;
 
 #[test]
@@ -120,7 +120,7 @@ fn what_the_architecture_names_exists() {
     assert_none(names::missing(&text, &tree(&["src", "tests"], &["rs"]), &tree(&["config"], &["toml"])));
 }
 
-/// Files below `folders` with one of these endings, hidden folders and build results left out.
+/// The files below `folders` with one of these endings, without hidden folders and build results.
 fn tree(folders: &[&str], endings: &[&str]) -> Vec<File> {
     let mut files = Vec::new();
     let mut folders: Vec<_> = folders.iter().map(|folder| Path::new(folder).to_owned()).collect();
@@ -151,7 +151,7 @@ fn before_tests(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod ").next().unwrap_or_default()
 }
 
-/// Where files in `rooms` use one of `types`, outside comments and tests.
+/// The places where files in `rooms` use one of `types`, outside comments and tests.
 fn uses(files: &[File], rooms: &[&str], types: &[&str], allowed: &[(&str, &str)]) -> Vec<String> {
     let is_in_room = |(path, _): &&File| rooms.iter().any(|room| path.starts_with(room));
     let is_allowed = |(path, _): &&File| allowed.iter().any(|(file, _)| path == file);

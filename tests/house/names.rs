@@ -2,9 +2,9 @@
 
 use super::File;
 
-/// Names that exist nowhere. A name is a file, a folder, a test (`file::test`), a key of the config (`table.key`), or a
-/// path of the program (`Type::function`, `function`); words with other signs in them are samples and are not looked
-/// at.
+/// The names that do not exist. A name is a file, a folder, a test (`file::test`), a key of the config (`table.key`),
+/// or a path of the program (`Type::function`, `function`). Words with other characters are samples and are not
+/// checked.
 pub(super) fn missing(text: &str, code: &[File], config: &[File]) -> Vec<String> {
     let mut in_sample = false;
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! One planted violation of each kind: a wall that cannot fail is none.
+//! One planted violation of each kind. A wall that cannot fail is not a wall.
 
 use super::imports::{arrows, circles};
 use super::{GUESTS, LEAVES, LINES_MAX, LOCKS, REQUEST_WAY, ROOMS, SHARED, long, names, uses, wide};

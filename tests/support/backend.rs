@@ -11,17 +11,17 @@ use std::thread;
 use super::client::field;
 use super::{SOON, text};
 
-/// A request as a replica saw it.
+/// A request as a replica received it.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
-    /// Number of the connection, counted from 0.
+    /// The number of the connection, counted from 0.
     pub(crate) connection: usize,
 }
 
 impl Seen {
-    /// The value of a field, `None` if it is not there.
+    /// The value of a field; `None` if it is missing.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         field(&self.head, name)
     }
@@ -32,8 +32,8 @@ impl Seen {
     }
 }
 
-/// A listening socket whose connections are each given to a script in a thread of its own. Probes of `/healthz` are
-/// answered before the script sees them. Closed when dropped.
+/// A listening socket. Each connection is given to a script in a thread of its own. Probes of `/healthz` get their
+/// response before the script sees them. Dropping it closes everything.
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
@@ -45,16 +45,16 @@ struct Shared {
     connections: AtomicUsize,
     ended: AtomicUsize,
     seen: Mutex<Vec<Seen>>,
-    /// By their numbers.
+    /// Open connections by their numbers.
     streams: Mutex<BTreeMap<usize, TcpStream>>,
 }
 
-/// One connection in the hands of a script.
+/// One connection that a script controls.
 pub(crate) struct Peer {
     pub(crate) stream: TcpStream,
     pub(crate) number: usize,
     shared: Arc<Shared>,
-    /// Bytes that were read and belong to what comes next.
+    /// Bytes that were read and belong to the next message.
     pub(crate) ahead: Vec<u8>,
 }
 
@@ -64,7 +64,7 @@ impl Backend {
         Self::start_at("127.0.0.1:0".parse().unwrap(), script)
     }
 
-    /// The same at a given address.
+    /// The same, at a given address.
     pub(crate) fn start_at(address: SocketAddr, script: impl Fn(&mut Peer) + Send + Sync + 'static) -> Self {
         let listener = bind_again(address);
         let address = listener.local_addr().unwrap();
@@ -96,33 +96,33 @@ impl Backend {
         Self { address, shared }
     }
 
-    /// Answers every request with its name, on connections that are kept alive.
+    /// Responds to every request with its name, on connections that are kept alive.
     pub(crate) fn named(name: &'static str) -> Self {
         Self::start(move |peer| peer.serve(move |_| answer(name)))
     }
 
-    /// The same at a given address.
+    /// The same, at a given address.
     pub(crate) fn named_at(address: SocketAddr, name: &'static str) -> Self {
         Self::start_at(address, move |peer| peer.serve(move |_| answer(name)))
     }
 
-    /// What has been asked so far, probes left out.
+    /// The requests so far, without probes.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().unwrap().clone()
     }
 
-    /// Connections accepted so far, probes included.
+    /// The number of connections accepted so far, including probes.
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Relaxed)
     }
 
-    /// Waits until the script of every connection has come to its end.
+    /// Waits until the script of every connection has ended.
     #[track_caller]
     pub(crate) fn wait_for_scripts(&self) {
         super::eventually("all scripts have ended", || self.shared.ended.load(Relaxed) == self.connections());
     }
 
-    /// How `/healthz` is answered from now on.
+    /// Sets the response to `/healthz` from now on.
     pub(crate) fn set_healthy(&self, is_healthy: bool) {
         self.shared.is_healthy.store(is_healthy, Relaxed);
     }
@@ -143,7 +143,7 @@ impl Drop for Backend {
     }
 }
 
-/// Binds although connections of a former listener may linger.
+/// Binds even if connections of a former listener linger.
 fn bind_again(address: SocketAddr) -> TcpListener {
     let mut listener = TcpListener::bind(address);
     if address.port() != 0 {
@@ -158,7 +158,7 @@ fn bind_again(address: SocketAddr) -> TcpListener {
 }
 
 impl Peer {
-    /// Answers requests until the peer closes.
+    /// Responds to requests until the peer closes.
     pub(crate) fn serve(&mut self, answer: impl Fn(&Seen) -> Vec<u8>) {
         while let Some(seen) = self.next() {
             let bytes = answer(&seen);
@@ -168,7 +168,7 @@ impl Peer {
         }
     }
 
-    /// The next request with its body, probes left out; `None` when the peer has closed.
+    /// The next request with its body, without probes. `None` when the peer has closed.
     pub(crate) fn next(&mut self) -> Option<Seen> {
         loop {
             let head = self.next_head()?;
@@ -202,7 +202,7 @@ impl Peer {
         if field(head, "transfer-encoding").is_none() {
             return Some(Vec::new());
         }
-        // Chunked: kept as it came, trailers included.
+        // A chunked body is kept as it came, including trailers.
         let mut body = Vec::new();
         loop {
             let end = self.fill_until(b"\r\n")?;
@@ -259,7 +259,7 @@ impl Peer {
     }
 }
 
-/// A short answer with a length.
+/// A short response with a length.
 pub(crate) fn answer(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }

@@ -1,4 +1,4 @@
-//! A client that shows what really came over the wire.
+//! A client that shows exactly what came over the wire.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use super::{connect, read_until, text};
 
-/// An answer, its body taken out of its framing.
+/// A response; its body is without its framing.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -16,7 +16,7 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    /// The value of a field, `None` if it is not there.
+    /// The value of a field; `None` if it is missing.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         field(&self.head, name)
     }
@@ -35,14 +35,14 @@ pub(crate) fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
         .find_map(|(known, value)| known.eq_ignore_ascii_case(name).then(|| value.trim()))
 }
 
-/// One GET on a connection of its own.
+/// Sends one GET on a fresh connection.
 #[track_caller]
 pub(crate) fn get(address: SocketAddr, path: &str) -> Response {
     let mut stream = connect(address);
     exchange(&mut stream, &format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"))
 }
 
-/// Who answered so many GETs, each on a connection of its own.
+/// Sends `count` GETs, each on a fresh connection. Returns how many each replica responded to.
 #[track_caller]
 pub(crate) fn who(address: SocketAddr, path: &str, count: usize) -> BTreeMap<String, usize> {
     let mut names = BTreeMap::new();
@@ -54,14 +54,14 @@ pub(crate) fn who(address: SocketAddr, path: &str, count: usize) -> BTreeMap<Str
     names
 }
 
-/// Writes a request and reads its answer; the connection stays open.
+/// Writes a request and reads its response. The connection stays open.
 #[track_caller]
 pub(crate) fn exchange(stream: &mut (impl Read + Write), request: &str) -> Response {
     stream.write_all(request.as_bytes()).unwrap();
     read_response(stream, request.starts_with("HEAD "))
 }
 
-/// Reads one answer.
+/// Reads one response.
 #[track_caller]
 pub(crate) fn read_response(stream: &mut impl Read, is_head: bool) -> Response {
     let head = text(&read_until(stream, b"\r\n\r\n"));

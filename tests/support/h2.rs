@@ -1,4 +1,4 @@
-//! HTTP/2 clients: a real one, and one that writes whatever frames a test wants.
+//! HTTP/2 clients: a real one, and one that writes any frames a test wants.
 
 use std::future::Future;
 use std::io::{Read as _, Write as _};
@@ -21,14 +21,14 @@ pub(crate) const CONTINUATION: u8 = 9;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
-/// Runs a client, within the deadline of everything.
+/// Runs a client, within the common deadline.
 #[track_caller]
 pub(crate) fn run<T>(client: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(SOON, client).await }).expect("in time")
 }
 
-/// A client that knows that HTTP/2 is spoken.
+/// A client with prior knowledge of HTTP/2.
 pub(crate) async fn client(address: SocketAddr) -> SendRequest<Bytes> {
     client_with(address, &h2::client::Builder::new()).await
 }
@@ -37,7 +37,7 @@ pub(crate) async fn client(address: SocketAddr) -> SendRequest<Bytes> {
 /// Without a bound of its own h2 opens any number, and the proxy refuses those beyond its limit.
 const STREAMS_AT_FIRST: usize = 100;
 
-/// The same with settings of its own.
+/// As [`client`], with its own settings.
 pub(crate) async fn client_with(address: SocketAddr, builder: &h2::client::Builder) -> SendRequest<Bytes> {
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let mut builder = builder.clone();
@@ -46,7 +46,7 @@ pub(crate) async fn client_with(address: SocketAddr, builder: &h2::client::Build
     client
 }
 
-/// Begins a request without waiting for its answer.
+/// Starts a request without waiting for its response.
 pub(crate) async fn begin(
     client: &SendRequest<Bytes>,
     request: Request<()>,
@@ -56,7 +56,7 @@ pub(crate) async fn begin(
     client.send_request(request, ends).unwrap()
 }
 
-/// A GET and its whole answer.
+/// Sends a GET and reads its whole response.
 pub(crate) async fn get(client: &SendRequest<Bytes>, path: &str) -> Result<(u16, String), h2::Error> {
     let request = Request::get(format!("http://a.test{path}")).body(()).unwrap();
     whole(begin(client, request, true).await.0)
@@ -64,7 +64,7 @@ pub(crate) async fn get(client: &SendRequest<Bytes>, path: &str) -> Result<(u16,
         .map(|(parts, body, _)| (parts.status().as_u16(), String::from_utf8_lossy(&body).into_owned()))
 }
 
-/// Reads a whole answer with its trailers.
+/// Reads a whole response with its trailers.
 pub(crate) async fn whole(response: ResponseFuture) -> Result<(Response<()>, Vec<u8>, Option<HeaderMap>), h2::Error> {
     let (parts, mut body) = response.await?.into_parts();
     let bytes = read(&mut body).await?;
@@ -97,14 +97,14 @@ pub(crate) fn get_list() -> Vec<u8> {
     [&[0x82, 0x86, 0x84, 0x41, 6][..], b"a.test"].concat()
 }
 
-/// A client that has said no more than it must.
+/// A client that has sent only its preface and settings.
 pub(crate) fn raw(address: SocketAddr) -> TcpStream {
     let mut stream = connect(address);
     stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).unwrap();
     stream
 }
 
-/// Reads the next frame: its kind, its flags, its stream, its payload; `None` when the peer has closed.
+/// Reads the next frame: its kind, flags, stream and payload. `None` when the peer has closed.
 pub(crate) fn next_frame(stream: &mut TcpStream) -> Option<(u8, u8, u32, Vec<u8>)> {
     let mut head = [0; 9];
     stream.read_exact(&mut head).ok()?;

@@ -23,21 +23,21 @@ use tokio_rustls::TlsAcceptor;
 
 use super::tls::Pair;
 
-/// A request, and how to answer it.
+/// A request, and the means to respond to it.
 pub(crate) struct Call {
     pub(crate) request: Request<RecvStream>,
     pub(crate) respond: SendResponse<Bytes>,
-    /// Number of the connection, counted from 0.
+    /// The number of the connection, counted from 0.
     pub(crate) connection: usize,
 }
 
 impl Call {
-    /// Begins an answer.
+    /// Starts a response.
     pub(crate) fn answer(&mut self, head: http::response::Builder) -> SendStream<Bytes> {
         self.respond.send_response(head.body(()).unwrap(), false).unwrap()
     }
 
-    /// Answers with a text.
+    /// Responds with a text.
     pub(crate) fn say(mut self, text: &str) {
         self.answer(Response::builder()).send_data(Bytes::from(text.to_owned()), true).unwrap();
     }
@@ -49,7 +49,7 @@ impl Call {
     }
 }
 
-/// A listening socket that speaks HTTP/2; closed when dropped.
+/// A listening socket that speaks HTTP/2. Dropping it closes it.
 pub(crate) struct H2Backend {
     pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -65,7 +65,7 @@ impl H2Backend {
         Self::start_with(h2::server::Builder::new(), None, script)
     }
 
-    /// The same with other settings, or in TLS.
+    /// As [`Self::start`], with other settings or in TLS.
     pub(crate) fn start_with<F: Future<Output = ()> + 'static>(
         builder: h2::server::Builder,
         tls: Option<ServerConfig>,
@@ -113,17 +113,17 @@ impl H2Backend {
         Self { address, connections, open, stop: Some(stop) }
     }
 
-    /// Answers everything with its name.
+    /// Responds to every request with its name.
     pub(crate) fn named(name: &'static str) -> Self {
         Self::start(move |call| async move { call.say(name) })
     }
 
-    /// Connections accepted so far.
+    /// The number of connections accepted so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Relaxed)
     }
 
-    /// Connections that are open.
+    /// The number of connections that are open.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Relaxed)
     }
@@ -145,7 +145,7 @@ where
     }
 }
 
-/// How such a replica speaks TLS.
+/// The TLS settings of such a replica.
 pub(crate) fn tls(pair: &Pair, alpn: &[&str], clients: Option<&Path>) -> ServerConfig {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let chain = CertificateDer::pem_file_iter(&pair.cert).unwrap().map(Result::unwrap).collect();

@@ -1,4 +1,4 @@
-//! What the tests share: the proxy started in this process, scripted peers that speak raw bytes, waiting with a
+//! The code that tests share: the proxy in this process, scripted peers that speak raw bytes, and waiting with a
 //! deadline.
 
 #![allow(dead_code, reason = "every test module uses its own part of this")]
@@ -24,7 +24,8 @@ use unstick::app::Source;
 use unstick::app::{self, Running};
 use unstick::app::{Ended, Options};
 
-/// Deadline of everything that should happen soon. Generous: it is only waited for when something is broken.
+/// The deadline of everything that should happen soon. It is generous, because it is reached only when something is
+/// broken.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// Sends a signal to a process that the test has started.
@@ -34,7 +35,7 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
     kill_process(pid, signal).expect("the process is there");
 }
 
-/// Waits until `condition` holds; panics with `what` when it does not in time.
+/// Waits until `condition` holds. It panics with `what` if that takes too long.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + SOON;
@@ -44,15 +45,15 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Lets time pass, where it is time itself that is tested, or where whatever happens meanwhile must not happen.
-/// Everything else is waited for with [`eventually`].
+/// Lets time pass. It is for tests of time itself, and for tests that something does not happen. Everything else is
+/// waited for with [`eventually`].
 #[expect(clippy::disallowed_methods, reason = "the only place where a test may sleep, and it says why")]
 pub(crate) fn pause(_why: &str, ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
 
-/// Says that a test, or a part of it, was not run: past the capture of the test harness, so that it is seen when all
-/// tests pass. Where everything must be there (`CI=true`), it is a failure.
+/// Reports that a test, or a part of it, was not run. It bypasses the capture of the test harness, so that it is seen
+/// when all tests pass. Where everything must be present (`CI=true`), it is a failure.
 #[track_caller]
 pub(crate) fn skipped(why: &str) {
     assert!(!std::env::var("CI").is_ok_and(|ci| ci == "true"), "skipped: {why}");
@@ -60,7 +61,7 @@ pub(crate) fn skipped(why: &str) {
     writeln!(std::io::stderr(), "SKIPPED in {test}: {why}").ok();
 }
 
-/// The proxy, running in this process with a real config file; drained and ended when dropped.
+/// The proxy in this process, with a real config file. Dropping it drains and ends it.
 pub(crate) struct App {
     running: Option<Running>,
     pub(crate) address: SocketAddr,
@@ -70,12 +71,12 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Starts with `config`, to which an admin port and, unless it has one, a listener are added.
+    /// Starts with `config`. An admin port is added, and a listener if there is none.
     pub(crate) fn start(config: &str) -> Self {
         Self::start_with(config, 2)
     }
 
-    /// The same with this many workers.
+    /// As [`Self::start`], with this many workers.
     pub(crate) fn start_with(config: &str, workers: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("unstick.toml");
@@ -83,7 +84,7 @@ impl App {
         Self::start_file(dir, file, workers)
     }
 
-    /// The same with a file that is there already.
+    /// As [`Self::start_with`], with a file that exists already.
     pub(crate) fn start_file(dir: tempfile::TempDir, file: PathBuf, workers: usize) -> Self {
         let source = Source { file: Some(file.clone()), balance: None };
         let loaded = source.load().unwrap().unwrap_or_else(|problems| panic!("{problems}"));
@@ -91,17 +92,17 @@ impl App {
             Options { source, text_hash: loaded.text_hash, workers: NonZeroUsize::new(workers), ..Options::default() };
         let running = app::start(loaded.config, options).unwrap();
         let (address, admin) = (running.listeners[0].1.tcp(), running.admin.unwrap());
-        // Where a test listens on a Unix socket only, it knows the file.
+        // A test that listens on a Unix socket only knows its file.
         let address = address.unwrap_or(admin);
         Self { running: Some(running), address, admin, file, dir }
     }
 
-    /// A pool over these backends, and whatever a test wants to be other than by default.
+    /// An application with one pool of these backends, to which a test adds what it needs.
     pub(crate) fn builder(backends: &[SocketAddr]) -> Builder {
         Builder { backends: backends.to_vec(), ..Builder::default() }
     }
 
-    /// One pool over these backends.
+    /// Starts with one pool of these backends.
     pub(crate) fn over(backends: &[SocketAddr]) -> Self {
         Self::builder(backends).start()
     }
@@ -111,14 +112,14 @@ impl App {
         std::fs::write(&self.file, complete(config)).unwrap();
     }
 
-    /// Puts a new config file in the place of the old one, and waits until it is in force.
+    /// Puts a new config file in place of the old one, and waits until it is in force.
     #[track_caller]
     pub(crate) fn apply(&self, config: &str) {
         let (message, is_ok) = self.replace(config);
         assert!(is_ok, "{message}");
     }
 
-    /// The same with a config that is refused; returns why.
+    /// As [`Self::apply`], for a config that is refused. Returns the reason.
     #[track_caller]
     pub(crate) fn refuse(&self, config: &str) -> String {
         let (message, is_ok) = self.replace(config);
@@ -141,12 +142,12 @@ impl App {
         self.running.as_ref().unwrap().reload();
     }
 
-    /// Begins to drain; again: ends at once.
+    /// Starts to drain. A second call ends at once.
     pub(crate) fn stop(&self) {
         self.running.as_ref().unwrap().stop();
     }
 
-    /// Waits for the end.
+    /// Waits until the proxy has ended.
     pub(crate) fn wait(mut self) -> Ended {
         self.running.take().unwrap().wait()
     }
@@ -156,12 +157,12 @@ impl App {
         serde_json::from_slice(&self.admin_get("/status").body).unwrap()
     }
 
-    /// Anything of the admin port.
+    /// Sends a GET to the admin port.
     pub(crate) fn admin_get(&self, path: &str) -> client::Response {
         client::get(self.admin, path)
     }
 
-    /// The endpoint at `address` as `/status` shows it.
+    /// The endpoint at `address`, as `/status` shows it.
     pub(crate) fn endpoint(&self, address: SocketAddr) -> Option<serde_json::Value> {
         let status = self.status();
         let mut endpoints =
@@ -177,7 +178,7 @@ impl App {
         });
     }
 
-    /// The value of one line of `/metrics`, named with its labels.
+    /// The value of one line of `/metrics`. `name` includes the labels.
     #[track_caller]
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let page = self.admin_get("/metrics").text();
@@ -185,7 +186,7 @@ impl App {
         value.unwrap_or_else(|| panic!("no {name} in {page}")).parse().unwrap()
     }
 
-    /// Reloads applied and refused so far.
+    /// The numbers of reloads that were applied and refused so far.
     pub(crate) fn reloads(&self) -> (u64, u64) {
         let status = self.status();
         (status["reloads"]["applied"].as_u64().unwrap(), status["reloads"]["refused"].as_u64().unwrap())
@@ -202,7 +203,7 @@ impl Drop for App {
     }
 }
 
-/// An application in the making: one pool, `app`, and what is said of it and of the rest.
+/// The config of an application in preparation: one pool, `app`, and the other tables.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Builder {
     backends: Vec<SocketAddr>,
@@ -214,27 +215,27 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// Keys of the pool, and tables within it.
+    /// Adds keys of the pool, and tables in it.
     pub(crate) fn pool(self, keys: &str) -> Self {
         Self { pool: keys.to_owned(), ..self }
     }
 
-    /// Keys of `[timeouts]`.
+    /// Adds keys of `[timeouts]`.
     pub(crate) fn timeouts(self, keys: &str) -> Self {
         Self { timeouts: keys.to_owned(), ..self }
     }
 
-    /// Keys of `[limits]`.
+    /// Adds keys of `[limits]`.
     pub(crate) fn limits(self, keys: &str) -> Self {
         Self { limits: keys.to_owned(), ..self }
     }
 
-    /// Tables that are neither of these.
+    /// Adds other tables.
     pub(crate) fn more(self, tables: &str) -> Self {
         Self { more: tables.to_owned(), ..self }
     }
 
-    /// How many workers there are; two otherwise.
+    /// Sets the number of workers, which is two by default.
     pub(crate) fn workers(self, workers: usize) -> Self {
         Self { workers: Some(workers), ..self }
     }
@@ -252,7 +253,7 @@ impl Builder {
         text + more + "\n"
     }
 
-    /// Starts it.
+    /// Starts the proxy with this config.
     #[track_caller]
     pub(crate) fn start(self) -> App {
         App::start_with(&self.config(), self.workers.unwrap_or(2))
@@ -264,7 +265,7 @@ pub(crate) fn pool_of(backends: &[SocketAddr], pool: &str, rest: &str) -> String
     App::builder(backends).pool(pool).more(rest).config()
 }
 
-/// A config with an admin port and, unless it has one, a listener.
+/// Adds an admin port to a config, and a listener if it has none.
 pub(crate) fn complete(config: &str) -> String {
     let mut text = String::new();
     if !config.contains("[listen.") {
@@ -277,7 +278,8 @@ pub(crate) fn complete(config: &str) -> String {
     text
 }
 
-/// An address where nobody listens, and that nobody gets who asks for any port: so the test can use it later, or never.
+/// An address where nobody listens. The kernel does not give its port to sockets that ask for any port, so the test can
+/// use it later, or never.
 pub(crate) fn free_address() -> SocketAddr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
@@ -295,7 +297,7 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     try_connect(address).unwrap()
 }
 
-/// The same where nobody may be listening yet.
+/// As [`connect`], for an address where nobody may be listening yet.
 pub(crate) fn try_connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(SOON))?;
@@ -304,7 +306,7 @@ pub(crate) fn try_connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Reads until `end` has come; panics when the peer closes before.
+/// Reads until `end` has come. It panics if the peer closes before.
 #[track_caller]
 pub(crate) fn read_until(stream: &mut impl Read, end: &[u8]) -> Vec<u8> {
     let mut seen = Vec::new();
@@ -317,19 +319,19 @@ pub(crate) fn read_until(stream: &mut impl Read, end: &[u8]) -> Vec<u8> {
     seen
 }
 
-/// Reads until the peer closes or resets; what came, and whether it was an orderly close.
+/// Reads until the peer closes or resets. Returns what came, and whether it was an orderly close.
 pub(crate) fn read_to_close(stream: &mut TcpStream) -> (Vec<u8>, bool) {
     let mut seen = Vec::new();
     let result = stream.read_to_end(&mut seen);
     (seen, result.is_ok())
 }
 
-/// Writes, whatever becomes of it.
+/// Writes, and ignores errors.
 pub(crate) fn send(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
     stream.write_all(bytes.as_ref()).unwrap();
 }
 
-/// Bytes for a message.
+/// Bytes as text for a message.
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -1,4 +1,4 @@
-//! A replica whose health is decided probe by probe.
+//! A replica whose health the test decides probe by probe.
 
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use super::backend::{Backend, Seen, answer};
 use super::{SOON, send};
 
-/// Answers its name to everything but `/probe`; each probe waits for the test to answer it.
+/// Responds with its name to everything but `/probe`. Each probe waits for its response from the test.
 pub(crate) struct Probed {
     pub(crate) backend: Backend,
     asked: Receiver<Seen>,
@@ -14,10 +14,10 @@ pub(crate) struct Probed {
 }
 
 impl Probed {
-    /// The keys of a health check that suits it.
+    /// The keys of a health check that fits it.
     pub(crate) const CHECK: &str = "[pool.app.health]\npath = \"/probe\"\ninterval = \"20ms\"\ntimeout = \"1h\"\n";
 
-    /// Starts it.
+    /// Starts a replica with this name.
     pub(crate) fn named(name: &'static str) -> Self {
         let ((asking, asked), (statuses, received)) = (channel(), channel());
         let (asking, received) = (Mutex::new(asking), Mutex::new(received));
@@ -36,13 +36,13 @@ impl Probed {
         Self { backend, asked, statuses }
     }
 
-    /// Waits for the next probe; by then the verdict of the one before has been taken in.
+    /// Waits for the next probe. By then the verdict of the previous one is in force.
     #[track_caller]
     pub(crate) fn asked(&self) -> Seen {
         self.asked.recv_timeout(SOON).expect("a probe comes")
     }
 
-    /// Answers the probe that came.
+    /// Sends the response to the waiting probe.
     pub(crate) fn say(&self, status: u16) {
         self.statuses.send(status).unwrap();
     }

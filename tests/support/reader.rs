@@ -1,14 +1,14 @@
-//! A reader of HTTP/1.1 messages that forgives nothing (RFC 9112). It judges what the proxy let through, so it shares
-//! no code with it.
+//! A reader of HTTP/1.1 messages that forgives nothing (RFC 9112). It judges what the proxy has passed on, so it shares
+//! no code with the proxy.
 
-/// A message as it stood on the wire.
+/// A message as it was on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
     /// The start line without its end.
     pub(crate) start: String,
     /// Names in lower case.
     pub(crate) fields: Vec<(String, String)>,
-    /// Taken out of its framing.
+    /// The body without its framing.
     pub(crate) body: Vec<u8>,
 }
 
@@ -18,7 +18,7 @@ impl Message {
         self.fields.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The nth word of the start line.
+    /// Word number `nth` of the start line, counted from 0.
     pub(crate) fn word(&self, nth: usize) -> &str {
         self.start.split(' ').nth(nth).unwrap_or_default()
     }
@@ -29,13 +29,13 @@ impl Message {
 pub(crate) enum Trouble {
     /// More bytes may make it whole.
     Unfinished,
-    /// No more bytes can.
+    /// No further bytes can make it whole.
     Wrong(&'static str),
 }
 
 use Trouble::{Unfinished, Wrong};
 
-/// Reads one request; how many bytes it took.
+/// Reads one request. Returns it with its length in bytes.
 pub(crate) fn request(bytes: &[u8]) -> Result<(Message, usize), Trouble> {
     let (mut message, end) = head(bytes)?;
     let [method, target, version] = message.start.split(' ').collect::<Vec<_>>()[..] else {
@@ -59,8 +59,8 @@ pub(crate) fn request(bytes: &[u8]) -> Result<(Message, usize), Trouble> {
     Ok((message, end + used))
 }
 
-/// Reads one final answer to `method` with what precedes it; `is_closed`: nothing follows `bytes`. How many bytes it
-/// took.
+/// Reads one final response to `method` and the interim ones before it. With `is_closed` nothing follows `bytes`.
+/// Returns the response with its length in bytes.
 pub(crate) fn response(bytes: &[u8], method: &str, is_closed: bool) -> Result<(Message, usize), Trouble> {
     let (mut message, end) = head(bytes)?;
     let mut words = message.start.splitn(3, ' ');
@@ -111,7 +111,7 @@ fn field(line: &str) -> Result<(String, String), Trouble> {
     Ok((name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()))
 }
 
-/// Takes one line, byte for byte as characters, and sees that nothing but tab and what can be seen is in it.
+/// Takes one line, each byte as a character. Refuses anything but tabs and visible characters.
 fn line(rest: &mut &[u8]) -> Result<String, Trouble> {
     let Some(at) = rest.iter().position(|byte| *byte != b'\t' && byte.is_ascii_control()) else {
         return Err(Unfinished);
@@ -181,7 +181,7 @@ fn chunks(bytes: &[u8]) -> Result<(Vec<u8>, usize), Trouble> {
     }
 }
 
-/// RFC 9110 section 5.6.2.
+/// Whether the byte may be part of a token (RFC 9110 section 5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -1,4 +1,4 @@
-//! Certificates made on the spot, and a client that checks them.
+//! Certificates that are made for a test, and a client that checks them.
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ use rustls::{CipherSuite, ClientConfig, ClientConnection, RootCertStore, StreamO
 
 use super::try_connect;
 
-/// An authority that signs whatever a test wants.
+/// A certificate authority that signs anything a test wants.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-/// Where a certificate and its key lie.
+/// The files of a certificate and its key.
 #[derive(Debug, Clone)]
 pub(crate) struct Pair {
     pub(crate) cert: PathBuf,
@@ -34,17 +34,17 @@ impl Authority {
         Self { issuer: CertifiedIssuer::self_signed(params, key).unwrap() }
     }
 
-    /// Its own certificate, as a file.
+    /// Writes its own certificate to a file.
     pub(crate) fn write(&self, file: &Path) {
         std::fs::write(file, self.issuer.pem()).unwrap();
     }
 
-    /// A certificate for these names, in files that begin with `stem`.
+    /// Issues a certificate for these names, in files that begin with `stem`.
     pub(crate) fn issue(&self, folder: &Path, stem: &str, names: &[&str]) -> Pair {
         self.issue_with(folder, stem, names, |_| {})
     }
 
-    /// The same with whatever else it should say.
+    /// As [`Self::issue`], with other parameters of the certificate.
     pub(crate) fn issue_with(
         &self,
         folder: &Path,
@@ -55,7 +55,7 @@ impl Authority {
         self.sign(folder, stem, names, &KeyPair::generate().unwrap(), more)
     }
 
-    /// The same with an RSA key.
+    /// As [`Self::issue`], with an RSA key.
     pub(crate) fn issue_rsa(&self, folder: &Path, stem: &str, names: &[&str]) -> Pair {
         let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
         self.sign(folder, stem, names, &key, |_| {})
@@ -80,12 +80,12 @@ impl Authority {
         pair
     }
 
-    /// What a client needs that trusts this authority, and speaks these protocols.
+    /// The settings of a client that trusts this authority and speaks these protocols.
     pub(crate) fn client(&self, alpn: &[&str]) -> ClientConfig {
         self.client_with(alpn, None)
     }
 
-    /// The same with a certificate of its own.
+    /// As [`Self::client`], with a certificate of its own.
     pub(crate) fn client_with(&self, alpn: &[&str], own: Option<&Pair>) -> ClientConfig {
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -111,7 +111,7 @@ impl Authority {
         roots
     }
 
-    /// A client that knows only TLS 1.2, and only these cipher suites of it, if any are named.
+    /// A client that knows only TLS 1.2, and only these cipher suites if any are named.
     pub(crate) fn old_client(&self, suites: &[CipherSuite]) -> ClientConfig {
         let mut provider = aws_lc_rs::default_provider();
         provider.cipher_suites.retain(|known| suites.is_empty() || suites.contains(&known.suite()));
@@ -122,10 +122,10 @@ impl Authority {
     }
 }
 
-/// A connection in TLS.
+/// A TLS connection of a client.
 pub(crate) type TlsClient = StreamOwned<ClientConnection, TcpStream>;
 
-/// Connects and shakes hands as a client that wants to talk to `name`.
+/// Connects and performs the handshake as a client that wants to talk to `name`.
 pub(crate) fn shake_hands(address: SocketAddr, name: &str, config: &Arc<ClientConfig>) -> std::io::Result<TlsClient> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut connection = ClientConnection::new(Arc::clone(config), name).unwrap();
@@ -136,7 +136,7 @@ pub(crate) fn shake_hands(address: SocketAddr, name: &str, config: &Arc<ClientCo
     Ok(StreamOwned::new(connection, stream))
 }
 
-/// The certificate that `name` gets.
+/// The certificate that is presented for `name`.
 pub(crate) fn certificate_of(address: SocketAddr, name: &str, config: &Arc<ClientConfig>) -> std::io::Result<Vec<u8>> {
     let stream = shake_hands(address, name, config)?;
     Ok(stream.conn.peer_certificates().unwrap()[0].as_ref().to_vec())
