@@ -10,7 +10,18 @@ import time
 from pathlib import Path
 
 from lib.bulk import read_head, send_zeros, swallow
-from lib.process import UNSTICK, Children, cores, cpu_ns, cpu_spent_ns, findings, free_port, memory_kib, need_tools, need_unstick
+from lib.process import (
+    UNSTICK,
+    Children,
+    cores,
+    cpu_ns,
+    cpu_spent_ns,
+    findings,
+    free_port,
+    memory_kib,
+    need_tools,
+    need_unstick,
+)
 from lib.servers import start_haproxy, start_unstick
 
 GIB = 1 << 30
@@ -31,7 +42,11 @@ def upload(sock: socket.socket, size: int) -> str:
     send_zeros(sock, size)
     (_, code, *_), _, rest = read_head(sock)
     body = rest or sock.recv(100)
-    return "" if (code, body) == ("200", str(size).encode()) else f"answered {code}, the replica got {body!r} of {size} bytes"
+    return (
+        ""
+        if (code, body) == ("200", str(size).encode())
+        else f"answered {code}, the replica got {body!r} of {size} bytes"
+    )
 
 
 def download(sock: socket.socket, size: int) -> str:
@@ -85,8 +100,10 @@ def measure(args, children: Children, tmp: Path) -> float:
         print(f"{name}: {args.gib:g} GiB in {transfer.took_s:.1f} s, {size / transfer.took_s / GIB:.2f} GiB/s")
     spent_s = cpu_spent_ns(proxy.pid, cpu) / 1e9
     peak_mib = memory_kib(proxy.pid, "VmHWM") / 1024
-    print(f"{proxy.name}: CPU {spent_s / (2 * args.gib):.2f} s per GiB; resident before {before_mib:.1f} MiB, "
-          f"sampled peak {sampled_mib:.1f} MiB, peak by the kernel {peak_mib:.1f} MiB")
+    print(
+        f"{proxy.name}: CPU {spent_s / (2 * args.gib):.2f} s per GiB; resident before {before_mib:.1f} MiB, "
+        f"sampled peak {sampled_mib:.1f} MiB, peak by the kernel {peak_mib:.1f} MiB"
+    )
     return peak_mib
 
 

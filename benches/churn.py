@@ -18,8 +18,17 @@ from pathlib import Path
 
 from lib.load import finish_wrk, start_wrk
 from lib.process import UNSTICK, Children, findings, free_port, need_tools, need_unstick, wait_until
-from lib.servers import (SMALL_BODY, Server, get, make_files, nginx_requests, start_http_server, start_nginx, start_unstick,
-                         unstick_config)
+from lib.servers import (
+    SMALL_BODY,
+    Server,
+    get,
+    make_files,
+    nginx_requests,
+    start_http_server,
+    start_nginx,
+    start_unstick,
+    unstick_config,
+)
 from lib.witness import Witness
 
 POOL = "app"
@@ -31,14 +40,22 @@ POLL_S = 0.02
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kill", action="store_true", help="kill -9 a replica instead of editing the config")
-    parser.add_argument("--replicas", choices=["nginx", "python"], default="nginx",
-                        help="three nginx (default) or three `python3 -m http.server`")
+    parser.add_argument(
+        "--replicas",
+        choices=["nginx", "python"],
+        default="nginx",
+        help="three nginx (default) or three `python3 -m http.server`",
+    )
     parser.add_argument("--edits", type=int, default=20, help="edits in place (20)")
     parser.add_argument("--seconds", type=int, default=20, help="how long wrk runs (20)")
     parser.add_argument("--connections", type=int, default=64, help="wrk's connections (64)")
     parser.add_argument("--workers", type=int, default=2, help="workers of unstick (2)")
-    parser.add_argument("--slack", type=float, default=0.0,
-                        help="seconds allowed beyond fall x interval and rise x interval in --kill (0)")
+    parser.add_argument(
+        "--slack",
+        type=float,
+        default=0.0,
+        help="seconds allowed beyond fall x interval and rise x interval in --kill (0)",
+    )
     parser.add_argument("--unstick", type=Path, default=UNSTICK, metavar="PATH")
     return parser.parse_args()
 
@@ -100,8 +117,15 @@ class Site:
         self.replicas = [self.start_replica() for _ in range(3)]
         self.admin = Admin(free_port())
         self.admin_address = f"127.0.0.1:{self.admin.port}"
-        self.proxy = start_unstick(children, tmp, {POOL: self.addresses()}, need_unstick(args.unstick), workers=args.workers,
-                                   admin=self.admin_address, health=HEALTH)
+        self.proxy = start_unstick(
+            children,
+            tmp,
+            {POOL: self.addresses()},
+            need_unstick(args.unstick),
+            workers=args.workers,
+            admin=self.admin_address,
+            health=HEALTH,
+        )
         self.config = tmp / "unstick" / "unstick.toml"
         wait_until(lambda: self.admin.serving() == set(self.addresses()), 10, "three healthy replicas")
         self.log = Log(self.proxy.log)
@@ -197,8 +221,10 @@ def edit_config(site: Site, pause_s: float) -> str:
     edits.in_place(everyone)  # repaired
     time.sleep(pause_s)
     edits.symlink_swap(everyone, fewer)
-    print(f"{len(edits.took)} edits applied, each within {1000 * max(edits.took):.0f} ms "
-          f"(median {1000 * sorted(edits.took)[len(edits.took) // 2]:.0f} ms)")
+    print(
+        f"{len(edits.took)} edits applied, each within {1000 * max(edits.took):.0f} ms "
+        f"(median {1000 * sorted(edits.took)[len(edits.took) // 2]:.0f} ms)"
+    )
     if site.args.replicas == "nginx":
         print(f"requests that reached a replica after its removal was applied: {edits.stray}")
         if edits.stray > 0:
@@ -254,8 +280,10 @@ def run(args, children: Children, tmp: Path) -> bool:
             print("\n".join(f"  {line}" for line in site.log.reloads) or "  nothing")
     if refusal:
         print(f"the broken edit was refused:\n  {refusal}")
-    print(f"wrk: {load.requests} requests ({load.per_second:.0f}/s), failed: {load.failures}, "
-          f"p99 {load.p99 / 1000:.1f} ms, longest {load.max / 1000:.0f} ms")
+    print(
+        f"wrk: {load.requests} requests ({load.per_second:.0f}/s), failed: {load.failures}, "
+        f"p99 {load.p99 / 1000:.1f} ms, longest {load.max / 1000:.0f} ms"
+    )
     print(f"witness: {witness.requests} requests checked to the byte, failed: {len(witness.failures)}")
     for failure in witness.failures[:10]:
         print(f"  {failure}")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Rolling restarts and a storm of reloads, under load and with open streams. The proxy repeats no request.
 
-rolling   10 nginx are replaced one by one under `wrk -c32`, by editing the file: drained, gone, stopped, another one in.
-reloads   50 edits in 10 s under the same load, with 100 open streams; twice, so that growth of memory shows.
+rolling   10 nginx are replaced one by one under `wrk -c32`, by editing the file: drained, gone, stopped, another one
+in. reloads   50 edits in 10 s under the same load, with 100 open streams; twice, so that growth of memory shows.
 """
 
 import argparse
@@ -44,15 +44,18 @@ class Proxy:
         self.admin = free_port()
         pools = {"app": backends} | ({"stream": [streams]} if streams else {})
         binary = need_unstick(args.unstick)
-        self.server = start_unstick(children, tmp, pools, binary, name=name, admin=f"127.0.0.1:{self.admin}", health=HEALTH,
-                                    rest=ONE_ATTEMPT)
+        self.server = start_unstick(
+            children, tmp, pools, binary, name=name, admin=f"127.0.0.1:{self.admin}", health=HEALTH, rest=ONE_ATTEMPT
+        )
         self.file = tmp / name / "unstick.toml"
         self.original = self.file.read_text()
 
     def edit(self, backends: list[dict], balance: str = "round-robin") -> None:
         """Also edits the pool of the streams, so that it is built anew around the endpoint that stays."""
-        entries = [f'{{ address = "{b["address"]}", weight = {b.get("weight", 1)}, state = "{b.get("state", "ready")}" }}'
-                   for b in backends]
+        entries = [
+            f'{{ address = "{b["address"]}", weight = {b.get("weight", 1)}, state = "{b.get("state", "ready")}" }}'
+            for b in backends
+        ]
         text = f'[pool.app]\nbalance = "{balance}"\nbackends = [{", ".join(entries)}]'
         staged = self.file.with_suffix(".next")
         new = re.sub(r"\[pool\.app\]\nbackends = .*", lambda _: text, self.original)
@@ -87,7 +90,10 @@ class Load:
         load = finish_wrk(self.children, self.wrk, self.seconds)
         self.witness.stop()
         failed = load.failed + len(self.witness.failures)
-        print(f"  {load.requests + self.witness.requests} requests, {failed} failed ({load.failures}) {self.witness.failures[:3]}")
+        print(
+            f"  {load.requests + self.witness.requests} requests, {failed} failed "
+            f"({load.failures}) {self.witness.failures[:3]}"
+        )
         return failed == 0
 
 
@@ -125,7 +131,9 @@ class Streams(threading.Thread):
 
     def run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.server = self.loop.run_until_complete(asyncio.start_server(self.serve, "127.0.0.1", self.port, backlog=1024))
+        self.server = self.loop.run_until_complete(
+            asyncio.start_server(self.serve, "127.0.0.1", self.port, backlog=1024)
+        )
         self.ready.set()
         self.loop.run_forever()
 
@@ -176,7 +184,9 @@ def reloads(args, children: Children, tmp: Path, files: Path) -> bool:
     streams = Streams()
     streams.start()
     streams.ready.wait()
-    proxy = Proxy(args, children, tmp, "reloads", [replica.address for replica in replicas], f"127.0.0.1:{streams.port}")
+    proxy = Proxy(
+        args, children, tmp, "reloads", [replica.address for replica in replicas], f"127.0.0.1:{streams.port}"
+    )
     streams.connect(proxy.server.port, args.streams)
     is_clean, sizes = True, []
     for storm in range(2):
@@ -192,11 +202,15 @@ def reloads(args, children: Children, tmp: Path, files: Path) -> bool:
         wait_until(lambda: proxy.status()["reloads"]["last"]["ok"], 5, "the last edit is in force")
         applied = proxy.status()["reloads"]["applied"] - applied
         sizes.append(memory_kib(proxy.server.pid))
-        print(f"reloads: 50 edits in 10 s, {applied} applied, {len(streams.broken)} of {args.streams} streams cut "
-              f"({streams.events} events), resident {sizes[-2]} -> {sizes[-1]} KiB {streams.broken[:2]}")
+        print(
+            f"reloads: 50 edits in 10 s, {applied} applied, {len(streams.broken)} of {args.streams} streams cut "
+            f"({streams.events} events), resident {sizes[-2]} -> {sizes[-1]} KiB {streams.broken[:2]}"
+        )
         is_clean &= load.finish() and not streams.broken and applied == 50
     grown = sizes[3] - sizes[1]
-    print(f"  grown from the end of the first storm to the end of the second: {grown} KiB (limit {args.max_growth_kib})")
+    print(
+        f"  grown from the end of the first storm to the end of the second: {grown} KiB (limit {args.max_growth_kib})"
+    )
     return is_clean and grown <= args.max_growth_kib
 
 
@@ -206,8 +220,11 @@ def main() -> int:
     with findings(), tempfile.TemporaryDirectory(prefix="unstick-deploy-") as name, Children() as children:
         tmp = Path(name)
         files = make_files(tmp / "files")
-        results = [rolling(args, children, tmp, files, True), rolling(args, children, tmp, files, False),
-                   reloads(args, children, tmp, files)]
+        results = [
+            rolling(args, children, tmp, files, True),
+            rolling(args, children, tmp, files, False),
+            reloads(args, children, tmp, files),
+        ]
     print("well" if all(results) else "FAILED")
     return int(not all(results))
 

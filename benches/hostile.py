@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """What slow and hostile clients do to a good one, and to memory.
 
-Normal requests run in phases without and with hostile clients, all through one worker: thousands of heads and bodies that come byte
-by byte, readers of 1 byte/s, 9,000 idle connections, heads, chunk extensions and trailers without end, streams of HTTP/2 begun and
-reset as fast as possible.
+Normal requests run in phases without and with hostile clients, all through one worker: thousands of heads and bodies
+that come byte by byte, readers of 1 byte/s, 9,000 idle connections, heads, chunk extensions and trailers without end,
+streams of HTTP/2 begun and reset as fast as possible.
 """
 
 import argparse
@@ -89,7 +89,9 @@ def main() -> int:
         pools = {"app": [nginx.address], "upload": [f"127.0.0.1:{slow.port}"]}
         # Each kind gets a fresh proxy, so that the memory is its own.
         for kind in args.only:
-            proxy = start_unstick(children, tmp, pools, need_unstick(args.unstick), proxy_core, name=kind, rest=DEADLINES)
+            proxy = start_unstick(
+                children, tmp, pools, need_unstick(args.unstick), proxy_core, name=kind, rest=DEADLINES
+            )
             run_wrk(children, proxy.url(), 1, 16, load_core, 8)
             ratios, resident, most, report, grown = [], 0, 0, {}, 0
             for _ in range(args.pairs):
@@ -100,10 +102,14 @@ def main() -> int:
             problems = judge(args, kind, median(ratios), resident, most, report["closed"])
             wrong += problems
             each = f", {grown / KINDS[kind][0]:.1f} KiB each" if kind == "idle" else ""
-            print(f"{kind:18} {KINDS[kind][0]:>6} clients: p99 {without.p99} -> {beside.p99} us, ratio {median(ratios):.2f} "
-                  f"({', '.join(f'{ratio:.2f}' for ratio in ratios)}), {resident >> 10} MiB{each}, last phase: "
-                  f"{report['connections']} connections, answers {report['answers']}, {report['closed']} closed, "
-                  f"at most {most} bytes {problems or ''}", flush=True)
+            print(
+                f"{kind:18} {KINDS[kind][0]:>6} clients: p99 {without.p99} -> {beside.p99} us, "
+                f"ratio {median(ratios):.2f} "
+                f"({', '.join(f'{ratio:.2f}' for ratio in ratios)}), {resident >> 10} MiB{each}, last phase: "
+                f"{report['connections']} connections, answers {report['answers']}, {report['closed']} closed, "
+                f"at most {most} bytes {problems or ''}",
+                flush=True,
+            )
             children.stop(proxy.process)
     return int(bool(wrong))
 

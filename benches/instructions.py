@@ -172,8 +172,10 @@ def gate(args: argparse.Namespace) -> int:
     show(args, figures, old)
     ratio = figures[PLAIN].count / old[PLAIN]
     if ratio > LIMIT:
-        print(f"FAILED: a plain request takes {100 * (ratio - 1):.1f} % more instructions than recorded, allowed are "
-              f"{100 * (LIMIT - 1):g} %. If it must: benches/instructions.py --record, and say in the commit why")
+        print(
+            f"FAILED: a plain request takes {100 * (ratio - 1):.1f} % more instructions than recorded, allowed are "
+            f"{100 * (LIMIT - 1):g} %. If it must: benches/instructions.py --record, and say in the commit why"
+        )
         return 1
     if ratio < 2 - LIMIT:
         print("fewer than recorded: benches/instructions.py --record, so that they stay fewer")

@@ -24,11 +24,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=9, help="phases without and with (9 of each)")
     parser.add_argument("--seconds", type=int, default=3, help="length of a phase (3)")
     parser.add_argument("--connections", type=int, default=16, help="normal clients (16)")
-    parser.add_argument("--pause-ms", type=int, default=8,
-                        help="mean rest of a normal client between two requests (8: about 2,000 requests/s in all); 0 = none")
-    parser.add_argument("--control", choices=["none", "direct"], default="none",
-                        help="what the phases without do: none = no slow clients (default); direct = the slow clients go "
-                             "straight to the replica, so that only what the *proxy* makes of them remains")
+    parser.add_argument(
+        "--pause-ms",
+        type=int,
+        default=8,
+        help="mean rest of a normal client between two requests (8: about 2,000 requests/s in all); 0 = none",
+    )
+    parser.add_argument(
+        "--control",
+        choices=["none", "direct"],
+        default="none",
+        help="what the phases without do: none = no slow clients (default); direct = the slow clients go "
+        "straight to the replica, so that only what the *proxy* makes of them remains",
+    )
     parser.add_argument("--unstick", type=Path, default=UNSTICK, metavar="PATH")
     parser.add_argument("--haproxy", action="store_true", help="measure HAProxy instead")
     parser.add_argument("--max-ratio", type=float, default=1.5, help="exit 1 above this median ratio (1.5)")
@@ -77,10 +85,14 @@ def measure(args, children: Children, tmp: Path) -> float:
         return found.expect_clean("normal requests")
 
     load(2)  # warm-up
-    print(f"{proxy.name}: {args.connections} connections, phases of {args.seconds} s, {args.uploads} slow uploads, "
-          f"1 reader of 1 byte/s, control: {args.control}")
-    print(f"{'pair':>4}  {'req/s':>7} {'p50 us':>7} {'p99 us':>7}   with slow: {'req/s':>7} {'p50 us':>7} {'p99 us':>7}  "
-          f"{'ratio':>6}  uploads in flight, bytes of the reader")
+    print(
+        f"{proxy.name}: {args.connections} connections, phases of {args.seconds} s, {args.uploads} slow uploads, "
+        f"1 reader of 1 byte/s, control: {args.control}"
+    )
+    print(
+        f"{'pair':>4}  {'req/s':>7} {'p50 us':>7} {'p99 us':>7}   with slow: {'req/s':>7} {'p50 us':>7} {'p99 us':>7}  "
+        f"{'ratio':>6}  uploads in flight, bytes of the reader"
+    )
     ratios = []
     for number in range(1, args.pairs + 1):
         if args.control == "direct":
@@ -94,10 +106,13 @@ def measure(args, children: Children, tmp: Path) -> float:
         end = slow.tell("status")
         slow.stop()
         ratios.append(with_slow.p99 / without.p99)
-        print(f"{number:>4}  {without.per_second:>7.0f} {without.p50:>7} {without.p99:>7}              "
-              f"{with_slow.per_second:>7.0f} {with_slow.p50:>7} {with_slow.p99:>7}  {ratios[-1]:>6.2f}  "
-              f"{start['uploads']} to {end['uploads']} (+{end['upload_bytes'] - start['upload_bytes']} bytes), "
-              f"{end['reader_bytes']}", flush=True)
+        print(
+            f"{number:>4}  {without.per_second:>7.0f} {without.p50:>7} {without.p99:>7}              "
+            f"{with_slow.per_second:>7.0f} {with_slow.p50:>7} {with_slow.p99:>7}  {ratios[-1]:>6.2f}  "
+            f"{start['uploads']} to {end['uploads']} (+{end['upload_bytes'] - start['upload_bytes']} bytes), "
+            f"{end['reader_bytes']}",
+            flush=True,
+        )
         if end["uploads"] < args.uploads or end["broken"]:
             raise RuntimeError(f"only {end['uploads']} of {args.uploads} uploads are still in flight")
         if end["upload_bytes"] == start["upload_bytes"]:

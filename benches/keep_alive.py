@@ -2,7 +2,8 @@
 """Replicas that close each unused connection after exactly 1.0 s, clients that pause about 1.0 s.
 
 The commonest failure of all proxies is a request that is sent at the moment at which the replica closes. Half of the
-requests are POSTs without an Idempotency-Key: one that was sent must not be sent again. Counts failures and double execution.
+requests are POSTs without an Idempotency-Key: one that was sent must not be sent again. Counts failures and double
+execution.
 """
 
 import argparse

@@ -22,7 +22,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--idle", type=int, default=5000, help="idle keep-alive connections (5000); 0 = only the start")
     parser.add_argument("--workers", type=int, default=1, help="workers of unstick (1)")
     parser.add_argument("--haproxy", action="store_true", help="measure HAProxy too")
-    parser.add_argument("--demo", action="store_true", help="also start `unstick demo` and print what it and its children take")
+    parser.add_argument(
+        "--demo", action="store_true", help="also start `unstick demo` and print what it and its children take"
+    )
     parser.add_argument("--unstick", type=Path, default=UNSTICK, metavar="PATH")
     parser.add_argument("--max-start-mib", type=float, help="exit 1 if more is resident after the start")
     parser.add_argument("--max-idle-kib", type=float, help="exit 1 if an idle connection takes more")
@@ -68,8 +70,10 @@ def measure(proxy: Server, idle: int) -> tuple[float, float]:
     if not idle:
         return start_mib, 0.0
     per_connection = idle_kib(proxy, idle)
-    print(f"{proxy.name}: {per_connection:.2f} KiB per connection with {idle} idle ones, "
-          f"at most {memory_kib(proxy.pid, 'VmHWM') / 1024:.1f} MiB resident")
+    print(
+        f"{proxy.name}: {per_connection:.2f} KiB per connection with {idle} idle ones, "
+        f"at most {memory_kib(proxy.pid, 'VmHWM') / 1024:.1f} MiB resident"
+    )
     return start_mib, per_connection
 
 
@@ -86,7 +90,10 @@ def demo(children: Children, tmp: Path, binary: Path) -> None:
         for task in Path(f"/proc/{pids[-1]}/task").iterdir():
             waiting += map(int, (task / "children").read_text().split())
     total = sum(memory_kib(pid) for pid in pids) / 1024
-    print(f"unstick demo: {memory_kib(process.pid) / 1024:.1f} MiB resident, {total:.1f} MiB with its {len(pids) - 1} children")
+    print(
+        f"unstick demo: {memory_kib(process.pid) / 1024:.1f} MiB resident, "
+        f"{total:.1f} MiB with its {len(pids) - 1} children"
+    )
     children.stop(process)
 
 
@@ -101,7 +108,9 @@ def main() -> int:
             haproxy = start_haproxy(children, tmp, pools)
             measure(haproxy, args.idle)
             children.stop(haproxy.process)
-        start_mib, per_connection = measure(start_unstick(children, tmp, pools, binary, workers=args.workers), args.idle)
+        start_mib, per_connection = measure(
+            start_unstick(children, tmp, pools, binary, workers=args.workers), args.idle
+        )
         if args.demo:
             demo(children, tmp, binary)
     if args.max_start_mib is not None and start_mib > args.max_start_mib:

@@ -2,9 +2,9 @@
 """Load, dying replicas and edits of the config for some minutes, and a check of everything that happened.
 
 Clients send GETs, downloads, uploads, POSTs with and without an Idempotency-Key, and check every byte of every answer.
-Twice a second something happens to a replica (SIGKILL and a new start), once a second the config is edited (a backend out or
-in, drained or ready, another algorithm). Permitted are only failures of POSTs without a key that were in flight on a killed
-replica (502), and answers that broke off with it and were seen to.
+Twice a second something happens to a replica (SIGKILL and a new start), once a second the config is edited (a backend
+out or in, drained or ready, another algorithm). Permitted are only failures of POSTs without a key that were in flight
+on a killed replica (502), and answers that broke off with it and were seen to.
 """
 
 import argparse
@@ -119,14 +119,17 @@ class Fleet:
     async def edit(self, file: Path, ends: float, dice: random.Random) -> None:
         original = file.read_text()
         start = original.index("backends = ")
-        line = original[start:original.index("\n", start)]
+        line = original[start : original.index("\n", start)]
         while time.monotonic() < ends:
             await asyncio.sleep(1)
             out = dice.randrange(len(self.ports))
             state = dice.choice(["removed", "drain", "down", "ready"])
             balance = dice.choice(self.algorithms)
-            entries = [f'{{ address = "127.0.0.1:{port}", state = "{state if n == out else "ready"}" }}'
-                       for n, port in enumerate(self.ports) if not (n == out and state == "removed")]
+            entries = [
+                f'{{ address = "127.0.0.1:{port}", state = "{state if n == out else "ready"}" }}'
+                for n, port in enumerate(self.ports)
+                if not (n == out and state == "removed")
+            ]
             text = f'balance = "{balance}"\nbackends = [{", ".join(entries)}]'
             staged = file.with_suffix(".next")
             staged.write_text(original.replace(line, text))
@@ -146,7 +149,10 @@ def descriptors(pid: int) -> int:
 async def soak(args, clients: Clients, fleet: Fleet, file: Path) -> None:
     dice = random.Random(args.seed)
     jobs = [clients.run(number, random.Random(dice.random())) for number in range(args.clients)]
-    jobs += [fleet.trouble(clients.ends, random.Random(dice.random())), fleet.edit(file, clients.ends, random.Random(dice.random()))]
+    jobs += [
+        fleet.trouble(clients.ends, random.Random(dice.random())),
+        fleet.edit(file, clients.ends, random.Random(dice.random())),
+    ]
     await asyncio.gather(*jobs)
 
 

@@ -11,7 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
+use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::access_log::AccessLog;
 use crate::link::view::Viewer;
 use crate::listen::permits::{Peers, Permit};
 use crate::listen::socket::{Listener, StdListener, StdStream};
-use crate::listen::{Connections, ListenerState, Loads, Settings, serve};
+use crate::listen::{Accepting, Connections, ListenerState, Loads, Settings, serve};
 use crate::metrics::WorkerCell;
 use crate::net::Stream;
 use crate::net::outbox::Outbox;
@@ -318,22 +318,6 @@ impl WorkerThread {
             let _panics = PanicCount(Rc::clone(&proxy));
             serve::serve(stream, peer, state, proxy, peers, registration).await;
         });
-    }
-}
-
-/// Counts a listening socket until it is closed and its queue is empty.
-struct Accepting(Arc<AtomicUsize>);
-
-impl Accepting {
-    fn begin(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, AcqRel);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Accepting {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, AcqRel);
     }
 }
 

@@ -123,7 +123,8 @@ fn connections_are_spread_over_the_workers() {
 fn a_backend_set_to_drain_or_down_gets_nothing_new() {
     let [a, b, c] = three();
     let config = format!(
-        "[pool.app]\nbackends = [\"{}\", {{ address = \"{}\", state = \"drain\" }}, {{ address = \"{}\", state = \"down\" }}]\n",
+        "[pool.app]\nbackends = [\"{}\", {{ address = \"{}\", state = \"drain\" }}, {{ address = \"{}\", state = \
+            \"down\" }}]\n",
         a.address, b.address, c.address
     );
     let app = App::start(&config);

@@ -304,7 +304,8 @@ fn a_certificate_that_ends_soon_is_warned_of() {
 fn an_access_log_that_nobody_takes_stops_neither_the_control_plane_nor_the_end() {
     let (folder, backend) = (tempfile::tempdir().unwrap(), Backend::named("one"));
     let file = folder.path().join("unstick.toml");
-    let rest = "[listen.web]\naddress = \"127.0.0.1:0\"\n[log]\naccess = \"stdout\"\naccess_queue = 16\n[timeouts]\ndrain = \"1s\"\n[admin]\naddress = \"off\"";
+    let rest = "[listen.web]\naddress = \"127.0.0.1:0\"\n[log]\naccess = \"stdout\"\naccess_queue = 16\n[timeouts]\n\
+        drain = \"1s\"\n[admin]\naddress = \"off\"";
     std::fs::write(&file, pool_of(&[backend.address], "", rest)).unwrap();
     let mut child = unstick(&["run", "--config", file.to_str().unwrap()])
         .stdout(Stdio::piped())

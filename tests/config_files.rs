@@ -265,7 +265,9 @@ proptest! {
     }
 
     #[test]
-    fn no_toml_like_text_makes_the_reader_panic(text in r#"([a-z]{1,6}|[\[\]{}=.,'"\n# ]|[0-9]{1,3}|\[\[route\]\]\n|\[pool\.a\]\n|backends = )*"#) {
+    fn no_toml_like_text_makes_the_reader_panic(
+            text in r#"([a-z]{1,6}|[\[\]{}=.,'"\n# ]|[0-9]{1,3}|\[\[route\]\]\n|\[pool\.a\]\n|backends = )*"#
+        ) {
         read(&text);
     }
 

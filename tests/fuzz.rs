@@ -32,10 +32,12 @@ const REQUESTS: [&str; 8] = [
     "GET /a HTTP/1.1\r\nHost: x\r\n\r\n",
     "HEAD /b?c=d HTTP/1.1\r\nHost: shop.example.com:80\r\nAccept: */*\r\n\r\n",
     "POST /c HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
-    "PUT /d HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;a=b\r\n world\r\n0\r\nX-Sum: 1\r\n\r\n",
+    "PUT /d HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;a=b\r\n world\r\n0\r\n\
+        X-Sum: 1\r\n\r\n",
     "POST /e HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
     "GET /f HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, X-A\r\nX-A: 1\r\nTE: trailers\r\n\r\n",
-    "OPTIONS /g HTTP/1.1\r\nhost: x\r\nX-Long: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n\r\n",
+    "OPTIONS /g HTTP/1.1\r\nhost: x\r\n\
+        X-Long: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n\r\n",
     "DELETE /h HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nIdempotency-Key: k\r\n\r\n",
 ];
 
@@ -45,7 +47,8 @@ const ANSWERS: [&str; 8] = [
     "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nuntil the end",
     "HTTP/1.0 404 Not Found\r\nContent-Length: 2\r\n\r\nno",
     "HTTP/1.1 204 No Content\r\n\r\n",
-    "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
+    "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 2\r\n\
+        Connection: close\r\n\r\nok",
     "HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\nContent-Length: 5\r\n\r\n",
     "HTTP/1.1 500 Oh no\r\nContent-Length: 0\r\nKeep-Alive: timeout=5\r\nConnection: keep-alive\r\n\r\n",
 ];

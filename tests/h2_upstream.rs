@@ -46,7 +46,8 @@ fn a_request_reaches_the_replica_in_the_words_of_http2() {
     for _ in 0..2 {
         send(
             &mut stream,
-            "POST /a?b HTTP/1.1\r\nHost: a.test\r\nTE: trailers\r\nConnection: x-hop\r\nX-Hop: 1\r\nTransfer-Encoding: chunked\r\n\
+            "POST /a?b HTTP/1.1\r\nHost: a.test\r\nTE: trailers\r\nConnection: x-hop\r\nX-Hop: 1\r\n\
+                Transfer-Encoding: chunked\r\n\
              Trailer: x-end\r\n\r\n3\r\nhi \r\n2\r\nyo\r\n0\r\nx-end: 1\r\n\r\n",
         );
         let response = read_response(&mut stream, false);
@@ -309,7 +310,8 @@ fn a_certificate_for_the_replicas_may_be_replaced_on_disk() {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (ca, cert, key) = (path("ca.pem"), path("proxy.pem"), path("proxy.key"));
     let pool = format!(
-        "protocol = \"https\"\n[pool.app.tls]\nserver_name = \"replica.test\"\nca = \"{ca}\"\ncert = \"{cert}\"\nkey = \"{key}\""
+        "protocol = \"https\"\n[pool.app.tls]\nserver_name = \"replica.test\"\nca = \"{ca}\"\ncert = \"{cert}\"\n\
+            key = \"{key}\""
     );
     let app = App::builder(&[replica.address]).pool(&pool).start();
     assert_eq!(client::get(app.address, "/").status, 502, "nobody knows who signed it");
@@ -352,13 +354,15 @@ fn a_replica_in_tls_that_knows_only_http1_is_spoken_to_in_it_and_websockets_are_
     {
         let path = |name: &str| folder.path().join(name).display().to_string();
         let listen = format!(
-            "[listen.web]\naddress = \"127.0.0.1:0\"\nprotocols = {protocols}\ntls = {{ cert = \"{}\", key = \"{}\" }}\n",
+            "[listen.web]\naddress = \"127.0.0.1:0\"\nprotocols = {protocols}\n\
+                tls = {{ cert = \"{}\", key = \"{}\" }}\n",
             path("replica.pem"),
             path("replica.key")
         );
         let inner = App::start(&format!("{listen}{}", crate::support::pool_of(&[plain.address], "", "")));
         let pool = format!(
-            "protocol = \"https\"\n[pool.app.health]\npath = \"/\"\n[pool.app.tls]\nca = \"{}\"\nserver_name = \"replica.test\"",
+            "protocol = \"https\"\n[pool.app.health]\npath = \"/\"\n[pool.app.tls]\nca = \"{}\"\n\
+                server_name = \"replica.test\"",
             path("ca.pem")
         );
         let app = App::builder(&[inner.address]).pool(&pool).start();

@@ -198,7 +198,8 @@ fn a_pool_with_too_few_healthy_endpoints_fails_open() {
 fn what_is_down_is_not_probed_and_what_drains_is() {
     let [a, b, c] = ["a", "b", "c"].map(Backend::named);
     let config = format!(
-        "[pool.app]\nbackends = [\"{}\", {{ address = \"{}\", state = \"down\" }}, {{ address = \"{}\", state = \"drain\" }}]\n\
+        "[pool.app]\nbackends = [\"{}\", {{ address = \"{}\", state = \"down\" }}, {{ address = \"{}\", state = \
+            \"drain\" }}]\n\
          {CHECK}",
         a.address, b.address, c.address
     );

@@ -16,7 +16,8 @@ fn app(backend: &Backend) -> App {
 fn a_request_and_its_answer_pass_through() {
     let backend = Backend::start(|peer| {
         peer.serve(|_| {
-            b"HTTP/1.1 201 Made Here\r\nX-App: 1\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nConnection: x-hop\r\nX-Hop: 1\r\n\
+            b"HTTP/1.1 201 Made Here\r\nX-App: 1\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nConnection: x-hop\r\n\
+                X-Hop: 1\r\n\
               Keep-Alive: timeout=5\r\nContent-Length: 5\r\n\r\nhello"
                 .to_vec()
         })

@@ -19,7 +19,8 @@ const ANSWERS: [&str; 2] = [
 const REQUESTS: [&str; 3] = [
     "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody",
-    "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nIdempotency-Key: k\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nIdempotency-Key: k\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n\
+        body\r\n0\r\n\r\n",
 ];
 const POOL: &str = "eject.failures = 0\n[pool.app.retry]\nbudget_per_second = 1000";
 

@@ -87,7 +87,8 @@ fn a_parked_connection_in_tls_serves_again() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
     authority.issue(folder.path(), "a", &["a.test"]);
     let backend = Backend::named("one");
-    let listen = "[listen.web]\naddress = \"127.0.0.1:0\"\ntls = { cert = \"a.pem\", key = \"a.key\" }\n[admin]\naddress = \"127.0.0.1:0\"\n";
+    let listen = "[listen.web]\naddress = \"127.0.0.1:0\"\ntls = { cert = \"a.pem\", key = \"a.key\" }\n[admin]\n\
+        address = \"127.0.0.1:0\"\n";
     let file = folder.path().join("unstick.toml");
     std::fs::write(&file, format!("{listen}{}", pool_of(&[backend.address], "", ""))).unwrap();
     let app = App::start_file(folder, file, 1);

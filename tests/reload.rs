@@ -146,7 +146,8 @@ fn a_reload_says_what_changed_as_the_file_would() {
         ("slow_start = \"5s\"", "", "pool app: slow_start 10s -> 5s (in "),
         (
             "slow_start = \"5s\"",
-            "[timeouts]\nconnect = \"500ms\"\n[listen.web]\naddress = \"127.0.0.1:0\"\ntrusted_proxies = [\"10.0.0.0/8\"]",
+            "[timeouts]\nconnect = \"500ms\"\n[listen.web]\naddress = \"127.0.0.1:0\"\n\
+                trusted_proxies = [\"10.0.0.0/8\"]",
             "timeouts.connect 2s -> 500ms; listener web: trusted_proxies [] -> [\"10.0.0.0/8\"] (in ",
         ),
     ];
@@ -464,7 +465,8 @@ fn what_cannot_change_live_is_refused_by_its_name() {
     let [a, b] = [Backend::named("a"), Backend::named("b")];
     let config = |workers: usize, admin: &str, log: &str, backend: SocketAddr| {
         format!(
-            "workers = {workers}\n[listen.web]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"{admin}\"\n[log]\n{log}\n{}",
+            "workers = {workers}\n[listen.web]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"{admin}\"\n[log]\n\
+                {log}\n{}",
             pool_of(&[backend], "", "")
         )
     };

@@ -36,7 +36,8 @@ fn echo(name: &'static str) -> Backend {
 fn serve(peer: &mut Peer, name: &str, key: &str) {
     let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
     let head = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+            Sec-WebSocket-Accept: {accept}\r\n\r\n"
     );
     // The greeting comes in one write with the head.
     send(&mut peer.stream, [head.as_bytes(), &[0x81, 5], b"hello"].concat());
@@ -381,7 +382,8 @@ fn nobody_switches_to_another_version_of_http() {
     let app = App::over(&[backend.address]);
     for protocol in ["h2c", "H2C", "HTTP/2.0", "TLS/1.3", "h2c, websocket", "websocket, h2c"] {
         let ask = format!(
-            "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\n\
+                HTTP2-Settings: AAMAAABk\r\n\r\n"
         );
         assert_eq!(exchange(&mut connect(app.address), &ask).text(), "one", "{protocol}");
         let seen = backend.seen();

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A replica that sends and swallows any number of bytes without keeping them; big.py runs it as a process of its own.
 
-    GET /SIZE    answers with SIZE bytes
-    POST /       swallows the body, answers with the number of bytes that came
-    GET /        answers `ok` (the health check)
+GET /SIZE    answers with SIZE bytes
+POST /       swallows the body, answers with the number of bytes that came
+GET /        answers `ok` (the health check)
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def send_zeros(sock: socket.socket, size: int) -> None:
 
 
 def swallow(sock: socket.socket, size: int, buffer=bytearray(CHUNK)) -> int:
-    """Takes up to `size` bytes off the socket; MSG_TRUNC drops them in the kernel. Less than `size` = the peer closed."""
+    """Takes up to `size` bytes off the socket; MSG_TRUNC drops them in the kernel. Less than `size` = the peer
+    closed."""
     left = size
     while left:
         # The kernel does not write to the buffer, so every thread may use the same one.

@@ -3,9 +3,9 @@
 
     hostile.py KIND PORT COUNT SECONDS
 
-Prints "ready" when COUNT connections are open, and SECONDS later one line of JSON: how many connections there were, what answers they
-got, how many were closed, and the most bytes that one of them got rid of. Who is closed comes back. The sends are spread evenly
-over time, one by one: bursts would be a load of their own.
+Prints "ready" when COUNT connections are open, and SECONDS later one line of JSON: how many connections there were,
+what answers they got, how many were closed, and the most bytes that one of them got rid of. Who is closed comes back.
+The sends are spread evenly over time, one by one: bursts would be a load of their own.
 """
 
 import json
@@ -94,7 +94,9 @@ class Attack:
         except OSError:
             got = b""
         if got:
-            self.answers["frames" if self.kind == "rapid-reset" else got[9:12].decode() if len(got) > 12 else "a byte"] += 1
+            self.answers[
+                "frames" if self.kind == "rapid-reset" else got[9:12].decode() if len(got) > 12 else "a byte"
+            ] += 1
             return
         del self.by_fd[sock.fileno()]
         sock.close()
@@ -137,7 +139,11 @@ def main(kind: str, port: str, count: str, seconds: str) -> None:
     attack.open_all()
     print("ready", flush=True)
     attack.run(float(seconds))
-    print(json.dumps({"connections": attack.connections, "answers": attack.answers, "closed": attack.closed, "most": attack.most}))
+    print(
+        json.dumps(
+            {"connections": attack.connections, "answers": attack.answers, "closed": attack.closed, "most": attack.most}
+        )
+    )
 
 
 if __name__ == "__main__":

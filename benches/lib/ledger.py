@@ -28,8 +28,8 @@ class Replica(asyncio.Protocol):
                     length = int(line.split(b":")[1])
             if len(self.data) < end + 4 + length:
                 return
-            body = bytes(self.data[end + 4:end + 4 + length])
-            del self.data[:end + 4 + length]
+            body = bytes(self.data[end + 4 : end + 4 + length])
+            del self.data[: end + 4 + length]
             self.answer(head, body)
 
     def answer(self, head, body):

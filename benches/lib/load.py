@@ -85,14 +85,23 @@ def finish_wrk(children: Children, wrk: subprocess.Popen, seconds: int) -> Load:
     return Load(**json.loads(lines[0][4:]))
 
 
-def run_wrk(children: Children, url: str, seconds: int, connections: int, core: int | None = None, pause_ms: int = 0,
-            headers: tuple[str, ...] = ()) -> Load:
+def run_wrk(
+    children: Children,
+    url: str,
+    seconds: int,
+    connections: int,
+    core: int | None = None,
+    pause_ms: int = 0,
+    headers: tuple[str, ...] = (),
+) -> Load:
     """`start_wrk` and `finish_wrk`."""
     wrk = start_wrk(children, url, seconds, connections, core, pause_ms, headers=headers)
     return finish_wrk(children, wrk, seconds)
 
 
-def run_h2load(children: Children, url: str, seconds: int, connections: int, streams: int, core: int | None = None) -> Load:
+def run_h2load(
+    children: Children, url: str, seconds: int, connections: int, streams: int, core: int | None = None
+) -> Load:
     """One thread of h2load for `seconds`: HTTP/2 in TLS, `streams` requests at once on each connection."""
     command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-D{seconds}", url]
     h2load = children.start(command, core, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -108,5 +117,17 @@ def run_h2load(children: Children, url: str, seconds: int, connections: int, str
     succeeded, failed, errored, timeout = map(int, found.groups())
     codes = re.search(r"status codes: (\d+) 2xx", out)
     status = succeeded - int(codes.group(1)) if codes else succeeded
-    return Load(requests=succeeded, microseconds=seconds * 1_000_000, bytes=0, connect=0, read=errored, write=0,
-                status=failed + max(status, 0), timeout=timeout, p50=0, p90=0, p99=0, max=0)
+    return Load(
+        requests=succeeded,
+        microseconds=seconds * 1_000_000,
+        bytes=0,
+        connect=0,
+        read=errored,
+        write=0,
+        status=failed + max(status, 0),
+        timeout=timeout,
+        p50=0,
+        p90=0,
+        p99=0,
+        max=0,
+    )

@@ -120,8 +120,26 @@ def make_files(directory: Path, **sizes: int) -> Path:
 def make_certificate(tmp: Path) -> Path:
     """A certificate of our own with its key (P-256), both in one file."""
     file = tmp / "site.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-               "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", file, "-out", tmp / "cert"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        "-keyout",
+        file,
+        "-out",
+        tmp / "cert",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     file.write_text(file.read_text() + (tmp / "cert").read_text())
     return file
@@ -166,7 +184,9 @@ def start_nginx(children: Children, tmp: Path, files: Path, core: int | None = N
     return wait_ready(Server("nginx", child, port, log))
 
 
-def start_http_server(children: Children, tmp: Path, files: Path, core: int | None = None, port: int | None = None) -> Server:
+def start_http_server(
+    children: Children, tmp: Path, files: Path, core: int | None = None, port: int | None = None
+) -> Server:
     """One replica of another kind: Python's own, HTTP/1.0, a connection per request."""
     port = port or free_port()
     command = ["python3", "-m", "http.server", "--bind", "127.0.0.1", "--directory", files, port]
@@ -214,7 +234,7 @@ def unstick_config(port: int, pools: dict[str, list[str]], admin: str = "off", h
         path = "/" if pool == "app" else f"/{pool}"
         text += f'\n[[route]]\npath = "{path}"\npool = "{pool}"\n'
     for pool, addresses in pools.items():
-        text += f"\n[pool.{pool}]\nbackends = {json.dumps(addresses)}\n\n[pool.{pool}.health]\npath = \"/\"\n{health}"
+        text += f'\n[pool.{pool}]\nbackends = {json.dumps(addresses)}\n\n[pool.{pool}.health]\npath = "/"\n{health}'
     return text + rest
 
 
@@ -236,7 +256,8 @@ def start_unstick(
     tls_port = free_port() if certificate else None
     text = unstick_config(port, pools, **config)
     if certificate:
-        text += f'\n[listen.tls]\naddress = "127.0.0.1:{tls_port}"\ntls = {{ cert = "{certificate}", key = "{certificate}" }}\n'
+        text += f'\n[listen.tls]\naddress = "127.0.0.1:{tls_port}"\n'
+        text += f'tls = {{ cert = "{certificate}", key = "{certificate}" }}\n'
     file.write_text(text)
     log = tmp / f"{name}.log"
     command = [binary, "run", "-c", file] + (["--workers", workers] if workers else [])

@@ -138,8 +138,17 @@ async def main():
                 await clients.start(int(rest[0]), int(rest[1]))
             elif command == "stop":
                 clients.stop()
-            print(json.dumps({"uploads": len(Replica.uploading), "upload_bytes": Replica.bytes_total,
-                              "reader_bytes": clients.reader_bytes, "broken": clients.broken}), flush=True)
+            print(
+                json.dumps(
+                    {
+                        "uploads": len(Replica.uploading),
+                        "upload_bytes": Replica.bytes_total,
+                        "reader_bytes": clients.reader_bytes,
+                        "broken": clients.broken,
+                    }
+                ),
+                flush=True,
+            )
 
 
 asyncio.run(main())

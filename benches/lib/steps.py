@@ -126,8 +126,11 @@ class Http2:
     def __init__(self, stack: ExitStack, port: int) -> None:
         self._sock, self._stream = connect(stack, port), -1
         settings = struct.pack(">HI", 4, self.WINDOW)  # SETTINGS_INITIAL_WINDOW_SIZE
-        self._sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + self._frame(self.SETTINGS, 0, 0, settings)
-                           + self._frame(self.WINDOW_UPDATE, 0, 0, struct.pack(">I", self.WINDOW)))
+        self._sock.sendall(
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+            + self._frame(self.SETTINGS, 0, 0, settings)
+            + self._frame(self.WINDOW_UPDATE, 0, 0, struct.pack(">I", self.WINDOW))
+        )
 
     @staticmethod
     def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:

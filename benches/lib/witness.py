@@ -1,4 +1,5 @@
-"""A strict client beside wrk: checks every answer's status and body, and notices a request that never ends (wrk does not)."""
+"""A strict client beside wrk: checks every answer's status and body, and notices a request that never ends (wrk does
+not)."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ import time
 class Witness:
     """Keep-alive GETs on a few connections until `stop`; failures are kept as text."""
 
-    def __init__(self, port: int, body: bytes, connections: int = 4, deadline_s: float = 5, pause_s: float = 0.01) -> None:
+    def __init__(
+        self, port: int, body: bytes, connections: int = 4, deadline_s: float = 5, pause_s: float = 0.01
+    ) -> None:
         self.port, self.body, self.deadline_s, self.pause_s = port, body, deadline_s, pause_s
         self.requests, self.failures = 0, []
         self._lock, self._stop = threading.Lock(), threading.Event()
@@ -27,7 +30,8 @@ class Witness:
                 answer = connection.getresponse()
                 body = answer.read()
                 if answer.status != 200 or body != self.body:
-                    failure = f"status {answer.status}, {len(body)} bytes, x-unstick-error: {answer.getheader('x-unstick-error')}"
+                    error = answer.getheader("x-unstick-error")
+                    failure = f"status {answer.status}, {len(body)} bytes, x-unstick-error: {error}"
             except (OSError, http.client.HTTPException) as error:
                 failure = repr(error)
                 connection.close()  # http.client connects again

@@ -58,7 +58,8 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// Config file (TOML); it is watched, and every change is checked and applied while requests run
-    #[arg(short, long, value_name = "FILE", required_unless_present = "backend", conflicts_with_all = ["backend", "listen", "admin"])]
+    #[arg(short, long, value_name = "FILE", required_unless_present = "backend")]
+    #[arg(conflicts_with_all = ["backend", "listen", "admin"])]
     pub(crate) config: Option<PathBuf>,
     /// Without a file: address to listen on, such as :8080; may be repeated
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]

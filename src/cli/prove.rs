@@ -21,9 +21,9 @@ Examples:
   unstick prove --arms jwt,database --events crash,rolling --users 300
   unstick prove --users 300 --seed 7                      more sessions, smaller bounds
 
-Exit codes: 0 all predictions held, 1 one did not (it is printed with a counterexample), 2 wrong usage, 3 inconclusive: the
-arm that must fail did not, there were too few samples, a store is missing, a process did not do what it was told, or the
-run was interrupted.";
+Exit codes: 0 all predictions held, 1 one did not (it is printed with a counterexample), 2 wrong usage, 3 inconclusive:
+the arm that must fail did not, there were too few samples, a store is missing, a process did not do what it was told,
+or the run was interrupted.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Prove {

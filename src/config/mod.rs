@@ -93,7 +93,8 @@ pub fn from_flags(listen: &[String], backends: &[String], admin: Option<&str>) -
 /// Every key, as in `pool.*.slow_start`. The two texts together have every table, and a table asks for all of its keys.
 #[cfg(test)]
 pub(crate) fn known_keys() -> std::collections::BTreeSet<String> {
-    let tls = "listen.web = { address = ':1', tls = { cert = 'a', key = 'b', certificate = [{ cert = 'a', key = 'b' }] } }\n\
+    let tls = "listen.web = { address = ':1', tls = { cert = 'a', key = 'b', certificate = [{ cert = 'a', key = 'b' \
+        }] } }\n\
                pool.app = { backends = ['10.0.0.11:3000'], protocol = 'https', tls = { ca = 'a' } }\n";
     let texts = [include_str!("../../config/reference.toml"), tls];
     let read = |text| file::read("test.toml", text).unwrap_or_else(|problems| panic!("{problems}"));

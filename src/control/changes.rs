@@ -299,8 +299,10 @@ mod tests {
     /// Every key that the reader knows is in one of the tables above: a new key needs words for its edit.
     #[test]
     fn no_key_is_forgotten() {
-        let others = "listen.*.address listen.*.tls.client_auth listen.*.tls.certificate.cert listen.*.tls.certificate.key \
-                      pool.*.backend.address pool.*.backend.weight pool.*.backend.state route.host route.path route.pool";
+        let others = "listen.*.address listen.*.tls.client_auth listen.*.tls.certificate.cert \
+            listen.*.tls.certificate.key \
+                      pool.*.backend.address pool.*.backend.weight pool.*.backend.state route.host \
+                      route.path route.pool";
         let mut named: BTreeSet<String> = others.split_whitespace().map(String::from).collect();
         for (table, edits) in [("pool.*.", POOL), ("listen.*.", LISTENER), ("", PROCESS)] {
             named.extend(edits.iter().map(|(key, ..)| format!("{table}{key}")));

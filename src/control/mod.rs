@@ -205,7 +205,8 @@ impl Control {
                 .map(|member| member.endpoint.address.to_string())
                 .collect();
             if !held.is_empty() {
-                tracing::warn!(pool = %pool.name, "every endpoint was replaced and no new one has passed its check yet: \
+                tracing::warn!(pool = %pool.name, "every endpoint was replaced and no new one has passed its check \
+                    yet: \
                     {} stay in use until one does", held.join(", "));
             }
         }

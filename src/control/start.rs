@@ -162,7 +162,8 @@ fn warn_of_few_descriptors(config: &Config, possible: usize) {
     let wanted = config.limits.connections;
     if possible < wanted {
         tracing::warn!(
-            "only {possible} client connections are possible at one time, not limits.connections = {wanted}: the system gives this \
+            "only {possible} client connections are possible at one time, not limits.connections = {wanted}: the \
+                system gives this \
              process too few file descriptors; raise its limit (ulimit -n, LimitNOFILE=)"
         );
     }

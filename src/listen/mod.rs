@@ -15,7 +15,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::task::{Context, Waker};
 
 use crossbeam_utils::CachePadded;
@@ -162,6 +162,23 @@ impl Connections {
     /// Wakes every connection, so that it looks at the state of its listener again.
     pub(crate) fn wake_all(&self) {
         self.0.borrow().iter().filter_map(|(_, waker)| waker.as_ref()).for_each(Waker::wake_by_ref);
+    }
+}
+
+/// Counts a listening socket until it is closed and its queue is empty.
+pub(crate) struct Accepting(Arc<AtomicUsize>);
+
+impl Accepting {
+    /// Counts one in `count`.
+    pub(crate) fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, AcqRel);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, AcqRel);
     }
 }
 

@@ -205,6 +205,7 @@ fn log_failure(exchange: &Exchange, failure: Failure, cause: Cause, back: &Back,
         tracing::warn!(%pool, endpoint = %address, cause = name, %method, path, request_id, request = left, attempts,
             "request failed: {explanation}");
     } else {
-        tracing::debug!(%pool, endpoint = %address, cause = name, %method, path, request_id, "attempt failed, trying again");
+        tracing::debug!(%pool, endpoint = %address, cause = name, %method, path, request_id, "attempt failed, \
+            trying again");
     }
 }

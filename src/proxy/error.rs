@@ -79,7 +79,8 @@ fn grpc_status(cause: Cause) -> &'static str {
         (Cause::RequestTimeout, _) => "4",                     // DEADLINE_EXCEEDED
         (Cause::BodyTooLarge | Cause::HeadTooLarge, _) => "8", // RESOURCE_EXHAUSTED
         (_, StatusCode::BAD_REQUEST) => "13",                  // INTERNAL
-        (_, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) => "12", // UNIMPLEMENTED
+        // UNIMPLEMENTED
+        (_, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) => "12",
         _ => "14", // UNAVAILABLE
     }
 }

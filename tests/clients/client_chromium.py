@@ -1,10 +1,13 @@
-"""Proves with a headless Chromium that a browser gets along with the proxy: page.html, served by replica.py, uses fetch, streaming
-uploads, EventSource, WebSocket, and cookies, and says with which protocol. Over https all must be h2, WebSocket too (RFC 8441).
+"""Proves with a headless Chromium that a browser gets along with the proxy: page.html, served by replica.py, uses
+fetch, streaming uploads, EventSource, WebSocket, and cookies, and says with which protocol. Over https all must be h2,
+WebSocket too (RFC 8441).
 
     python3 client_chromium.py --base https://localhost:8443 --ca ca.pem
-    python3 client_chromium.py --base http://localhost:8080                    # a browser speaks only HTTP/1.1 without TLS
+    python3 client_chromium.py --base http://localhost:8080                    # a browser speaks only HTTP/1.1 without
+    TLS
 
---ws-h1 allows WebSocket over HTTP/1.1 beside h2. Needs chromium and openssl. Behind the base there are replicas of replica.py.
+--ws-h1 allows WebSocket over HTTP/1.1 beside h2. Needs chromium and openssl. Behind the base there are replicas of
+replica.py.
 """
 
 import asyncio, base64, hashlib, html, json, re, ssl, subprocess, sys, tempfile
@@ -14,16 +17,21 @@ from urllib.parse import urlsplit
 from checks import arguments, ensure, expect, run
 
 LIMIT_S = 120
-FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-background-networking --disable-component-update
-    --disable-extensions --disable-sync --no-first-run --disable-default-apps --net-log-capture-mode=Everything --timeout=110000
+FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-background-networking
+--disable-component-update
+    --disable-extensions --disable-sync --no-first-run --disable-default-apps --net-log-capture-mode=Everything
+    --timeout=110000
     --dump-dom""".split()
 
 
 def spki(given):
-    """The hash of the server's public key, by which Chromium is told to trust it, after its certificate was checked against the CA."""
+    """The hash of the server's public key, by which Chromium is told to trust it, after its certificate was checked
+    against the CA."""
     url = urlsplit(given.base)
     pem = ssl.get_server_certificate((url.hostname, url.port or 443), ca_certs=given.ca, timeout=10)
-    key = subprocess.run(["openssl", "x509", "-noout", "-pubkey"], input=pem.encode(), capture_output=True, check=True).stdout
+    key = subprocess.run(
+        ["openssl", "x509", "-noout", "-pubkey"], input=pem.encode(), capture_output=True, check=True
+    ).stdout
     der = base64.b64decode(b"".join(line for line in key.splitlines() if not line.startswith(b"-")))
     return base64.b64encode(hashlib.sha256(der).digest()).decode()
 

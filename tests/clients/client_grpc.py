@@ -1,5 +1,5 @@
-"""Proves with grpcio that gRPC works: all four kinds of call, status and trailing metadata, cancellation and deadlines that reach
-the server, large messages, and that calls on one channel spread over the replicas.
+"""Proves with grpcio that gRPC works: all four kinds of call, status and trailing metadata, cancellation and deadlines
+that reach the server, large messages, and that calls on one channel spread over the replicas.
 
     python3 client_grpc.py --base https://localhost:8443 --ca ca.pem
     python3 client_grpc.py --base http://localhost:8080

@@ -1,5 +1,5 @@
-"""Proves with httpx that HTTP/1.1 and, with --h2, HTTP/2 work: large bodies both ways, many streams at once, a download that is
-left half-way, HEAD, 404, cookies, and server-sent events that arrive when they are sent.
+"""Proves with httpx that HTTP/1.1 and, with --h2, HTTP/2 work: large bodies both ways, many streams at once, a download
+that is left half-way, HEAD, 404, cookies, and server-sent events that arrive when they are sent.
 
     python3 client_httpx.py --base https://localhost:8443 --ca ca.pem --h2
     python3 client_httpx.py --base http://localhost:8080 --h2                  # prior knowledge
@@ -81,7 +81,8 @@ class Httpx:
         return f"{len(answers)} in {took_s:.1f} s"
 
     async def connection_works_after_a_download_left_half_way(self):
-        """Over h2 httpx sends no reset, it only stops to look; so once per connection is all that its window of 16 MiB bears."""
+        """Over h2 httpx sends no reset, it only stops to look; so once per connection is all that its window of 16 MiB
+        bears."""
         async with self._client() as client:
             async with client.stream("GET", "/bytes", params={"n": 20 * MIB}) as answer:
                 async for _ in answer.aiter_bytes():
@@ -129,7 +130,8 @@ class Httpx:
         return [value for name, value in fields if name == "cookie"]
 
     async def events_arrive_when_sent(self):
-        """A proxy that gathers them would deliver the first one after 2 s. In the median an event takes less than 5 ms; a machine
+        """A proxy that gathers them would deliver the first one after 2 s. In the median an event takes less than 5 ms;
+        a machine
         that is busy with something else gets three chances."""
         medians_ms = []
         while not medians_ms or (medians_ms[-1] >= MEDIAN_EVENT_MS and len(medians_ms) < 3):

@@ -1,5 +1,5 @@
-"""Proves with websockets that WebSocket over HTTP/1.1 Upgrade works: text, binary, large, and fragmented messages, ping and pong,
-close codes in both directions, messages that arrive when they are sent, and many connections at once.
+"""Proves with websockets that WebSocket over HTTP/1.1 Upgrade works: text, binary, large, and fragmented messages, ping
+and pong, close codes in both directions, messages that arrive when they are sent, and many connections at once.
 
     python3 client_websockets.py --base https://localhost:8443 --ca ca.pem
     python3 client_websockets.py --base http://localhost:8080

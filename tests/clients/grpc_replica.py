@@ -1,18 +1,18 @@
 """A gRPC replica (h2c) to stand behind the proxy. Messages are raw bytes, so no protoc is needed.
 
-    python3 grpc_replica.py --port 3001 --name a    # prints `ready` when it listens, finishes what it has at SIGTERM
+python3 grpc_replica.py --port 3001 --name a    # prints `ready` when it listens, finishes what it has at SIGTERM
 
-    test.Echo/Unary          NAME + b" " + payload
-    test.Echo/ServerStream   payload "N MS": N messages "NAME i", one every MS ms
-    test.Echo/ClientStream   all messages, joined
-    test.Echo/Bidi           each message, as soon as it arrives
-    test.Echo/Fail           payload "N CODE": N messages, then status CODE with details and trailing metadata
-    test.Echo/Slow           sleeps until it is cancelled, which it notes for its payload
-    test.Echo/Cancelled      how many Slow calls with this payload were cancelled here
-    test.Echo/Deadline       the remaining time in seconds that the call has here, or b"none"
-    test.Echo/Metadata       the metadata as they arrived, one `key: value` a line
-    test.Echo/SetHealth      payload SERVING or NOT_SERVING: what the next health checks answer
-    grpc.health.v1.Health/Check
+test.Echo/Unary          NAME + b" " + payload
+test.Echo/ServerStream   payload "N MS": N messages "NAME i", one every MS ms
+test.Echo/ClientStream   all messages, joined
+test.Echo/Bidi           each message, as soon as it arrives
+test.Echo/Fail           payload "N CODE": N messages, then status CODE with details and trailing metadata
+test.Echo/Slow           sleeps until it is cancelled, which it notes for its payload
+test.Echo/Cancelled      how many Slow calls with this payload were cancelled here
+test.Echo/Deadline       the remaining time in seconds that the call has here, or b"none"
+test.Echo/Metadata       the metadata as they arrived, one `key: value` a line
+test.Echo/SetHealth      payload SERVING or NOT_SERVING: what the next health checks answer
+grpc.health.v1.Health/Check
 """
 
 import argparse, asyncio, collections, signal

@@ -1,18 +1,18 @@
 """A replica to stand behind the proxy: plain HTTP/1.1 with everything that a proxy can spoil.
 
-    python3 replica.py --port 3001 --name a      # prints `ready` when it listens, finishes what it has at SIGTERM
+python3 replica.py --port 3001 --name a      # prints `ready` when it listens, finishes what it has at SIGTERM
 
-    GET  /whoami            NAME
-    GET  /headers           the fields as they arrived: [["host", "..."], ...]
-    GET  /set-cookie?a=1    one Set-Cookie per parameter
-    POST /echo              the request body, chunk by chunk while it arrives, then the trailer x-sha256
-    POST /digest            sha256 of the request body, in hex
-    GET  /bytes?n=N&key=K   N bytes, the i-th of which is i % 251
-    GET  /aborted?key=K     `yes` if somebody left a /bytes or /events with this key before its end, else `no`
-    GET  /events?n=N&ms=M   server-sent events, one every M ms; each bears the time at which it was sent (CLOCK_MONOTONIC)
-    GET  /slow?ms=M         NAME, after M ms
-    GET  /page              page.html
-    GET  /ws?tick=M         WebSocket echo; `whoami` answers NAME, `close 4002 why` closes; with tick a message every M ms
+GET  /whoami            NAME
+GET  /headers           the fields as they arrived: [["host", "..."], ...]
+GET  /set-cookie?a=1    one Set-Cookie per parameter
+POST /echo              the request body, chunk by chunk while it arrives, then the trailer x-sha256
+POST /digest            sha256 of the request body, in hex
+GET  /bytes?n=N&key=K   N bytes, the i-th of which is i % 251
+GET  /aborted?key=K     `yes` if somebody left a /bytes or /events with this key before its end, else `no`
+GET  /events?n=N&ms=M   server-sent events, one every M ms; each bears the time at which it was sent (CLOCK_MONOTONIC)
+GET  /slow?ms=M         NAME, after M ms
+GET  /page              page.html
+GET  /ws?tick=M         WebSocket echo; `whoami` answers NAME, `close 4002 why` closes; with tick a message every M ms
 """
 
 import argparse, asyncio, contextlib, hashlib, json, signal, sys, time

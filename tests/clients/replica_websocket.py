@@ -1,4 +1,5 @@
-"""The WebSocket of replica.py: an echo that can say its name, send ticks, and close with a code that the client asks for."""
+"""The WebSocket of replica.py: an echo that can say its name, send ticks, and close with a code that the client asks
+for."""
 
 import asyncio, time
 

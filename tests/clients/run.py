@@ -3,9 +3,10 @@
 
     tests/clients/run.py [--unstick target/debug/unstick] [--only NAME ...]
 
-Starts two HTTP replicas, two gRPC replicas and unstick with a certificate made on the spot; ends whatever it started. Needs Python with
-the packages of requirements.txt (this script makes a virtual environment in target/clients by itself), Node 20 or newer with npm, curl,
-openssl; chromium and nghttp2-client. A client that is missing something fails: nothing is skipped.
+Starts two HTTP replicas, two gRPC replicas and unstick with a certificate made on the spot; ends whatever it started.
+Needs Python with the packages of requirements.txt (this script makes a virtual environment in target/clients by
+itself), Node 20 or newer with npm, curl, openssl; chromium and nghttp2-client. A client that is missing something
+fails: nothing is skipped.
 """
 
 import argparse, json, os, signal, socket, subprocess, sys, tempfile, time
@@ -82,10 +83,28 @@ def environment():
 
 
 def make_certificate(folder):
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-               "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-               "-addext", "basicConstraints=critical,CA:FALSE",
-               "-keyout", folder / "site.key", "-out", folder / "site.pem"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+        "-keyout",
+        folder / "site.key",
+        "-out",
+        folder / "site.pem",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return folder / "site.pem"
 
@@ -98,7 +117,9 @@ class Servers:
 
     def start(self, name, command):
         log = open(self.folder / f"{name}.log", "wb")
-        self.running.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder))
+        self.running.append(
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder)
+        )
 
     def wait_for(self, port, seconds=20):
         deadline = time.monotonic() + seconds
@@ -178,18 +199,26 @@ def main():
                     continue
                 began = time.monotonic()
                 try:
-                    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT_S)
+                    run = subprocess.run(
+                        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT_S
+                    )
                     code, out = run.returncode, run.stdout
                 except subprocess.TimeoutExpired as late:
                     code, out = "timeout", (late.stdout or b"").decode(errors="replace")
                 passed = sum(line.startswith("ok ") for line in out.splitlines())
-                print(f"{'ok' if code == 0 else 'FAILED'} {name}: {passed} checks in {time.monotonic() - began:.1f} s", flush=True)
+                print(
+                    f"{'ok' if code == 0 else 'FAILED'} {name}: {passed} checks in {time.monotonic() - began:.1f} s",
+                    flush=True,
+                )
                 for line in out.splitlines():
                     if line.startswith("ok ") and ("median" in line or "counts" in line):
                         print("    " + line, flush=True)
                 if code != 0 or not passed:
                     failed.append(name)
-                    print("\n".join("    " + line for line in out.splitlines() if not line.startswith("ok "))[-3000:], flush=True)
+                    print(
+                        "\n".join("    " + line for line in out.splitlines() if not line.startswith("ok "))[-3000:],
+                        flush=True,
+                    )
             if failed:
                 log = (folder / "unstick.log").read_text(errors="replace").splitlines()
                 print("unstick said:", *(line[:300] for line in log[-20:]), sep="\n    ")
