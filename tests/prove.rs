@@ -90,15 +90,28 @@ fn the_claim_holds() {
 #[test]
 fn sabotage_is_caught_with_a_counterexample() {
     // Only a user who comes back to the same replica within 200 ms sees a cache that is 200 ms old.
-    for (sabotage, load, event, finding, step) in [
-        ("forget", "--users 60 --duration 5s", "steady", "sessions lost: expected 0", "the session is not known"),
-        ("stale", "--users 40 --pause 40ms --duration 5s", "steady", "monotonic reads broken: expected 0", "gets ["),
-        ("double", "--users 60 --duration 5s", "steady", "writes doubled: expected 0", "writes"),
+    for (sabotage, load, event, findings, step) in [
+        (
+            "forget",
+            "--users 60 --duration 5s",
+            "steady",
+            &["sessions lost: expected 0"][..],
+            "the session is not known",
+        ),
+        // Which of the two it is seen by depends on how fast requests are.
+        (
+            "stale",
+            "--users 40 --pause 40ms --duration 5s",
+            "steady",
+            &["monotonic reads broken: expected 0", "read your writes broken: expected 0"],
+            "gets [",
+        ),
+        ("double", "--users 60 --duration 5s", "steady", &["writes doubled: expected 0"], "writes"),
         (
             "dead-replica",
             "--users 60 --duration 5s",
             "crash",
-            "requests failed: expected 0",
+            &["requests failed: expected 0"],
             // 502 comes from the missing replica, 503 after it has been found out.
             "failed: 50",
         ),
@@ -106,7 +119,8 @@ fn sabotage_is_caught_with_a_counterexample() {
         let arguments = format!("{load} --arms database --events {event} --sabotage {sabotage}");
         let (text, code) = prove(&arguments);
         assert_eq!(code, 1, "{sabotage}: {text}");
-        assert!(text.contains(&format!("BROKEN  database, {event}: {finding}")), "{sabotage}: {text}");
+        let is_found = |finding: &&str| text.contains(&format!("BROKEN  database, {event}: {finding}"));
+        assert!(findings.iter().any(is_found), "{sabotage}: {text}");
         assert!(text.contains(step) && text.contains("did NOT hold"), "{sabotage}: {text}");
     }
 }
