@@ -17,6 +17,7 @@ pub mod record;
 pub mod request_body;
 pub mod response;
 pub mod send;
+mod sending;
 mod slot;
 pub mod view;
 pub mod waits;

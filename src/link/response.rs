@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, Uri};
+use http::{HeaderMap, Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::task::{JoinHandle, spawn_local};
@@ -21,30 +21,21 @@ use super::request_body::{BodyFailure, RequestBody, Upload};
 pub struct LinkResponse {
     /// The head, and the body to be read.
     pub response: Response<EndpointBody>,
-    pub(super) stub: Stub,
+    pub(super) upload: Option<Rc<Upload>>,
 }
 
 impl LinkResponse {
-    /// Takes back the request although there is a response. It is lost if the client is still sending it.
-    pub fn take_back(&mut self) -> Back {
+    /// Takes back `request` although there is a response to it. It is lost if the client is still sending it.
+    pub fn take_back(&mut self, request: &mut Request<RequestBody>) -> Back {
         let fields = match &self.response.body().over {
             _ if self.response.body().rest.is_some() => None,
             Over::Inline(connection) => connection.record().header_fields(),
-            Over::Stream(_) => self.stub.headers.take().map(|fields| *fields),
+            // They never left: compressed fields cannot be read back.
+            Over::Stream(_) => Some(std::mem::take(request.headers_mut())),
             Over::Task(_) | Over::Nothing => None,
         };
-        self.stub.back(fields, Written::Something)
+        put_back(request, self.upload.as_ref(), fields, Written::Something)
     }
-}
-
-/// What is kept of a request while it is being sent.
-#[derive(Debug)]
-pub(super) struct Stub {
-    method: Method,
-    uri: Uri,
-    /// The copy of the fields of a request over HTTP/2: compressed fields cannot be read back.
-    headers: Option<Box<http::HeaderMap>>,
-    pub(super) upload: Option<Rc<Upload>>,
 }
 
 /// Whether any of a request was written to its endpoint.
@@ -56,49 +47,24 @@ pub(super) enum Written {
     Something,
 }
 
-impl Stub {
-    /// For a request over HTTP/1.1, whose fields can be read back from what was written.
-    pub(super) fn of(request: &Request<RequestBody>) -> Self {
-        let upload = request.body().upload().cloned();
-        Self { method: request.method().clone(), uri: request.uri().clone(), headers: None, upload }
+/// Puts `request` together again, of which method and target have stayed, from these fields and from what was kept of
+/// its body.
+pub(super) fn put_back(
+    request: &mut Request<RequestBody>,
+    upload: Option<&Rc<Upload>>,
+    fields: Option<HeaderMap>,
+    written: Written,
+) -> Back {
+    let is_whole = fields.is_some() && upload.is_none_or(|upload| upload.can_replay());
+    let mut request = std::mem::take(request);
+    *request.headers_mut() = fields.unwrap_or_default();
+    if !is_whole {
+        return Back::Lost(Box::new(request.into_parts().0));
     }
-
-    /// For a request over HTTP/2: with a copy of the fields.
-    pub(super) fn with_headers(request: &Request<RequestBody>) -> Self {
-        Self { headers: Some(Box::new(request.headers().clone())), ..Self::of(request) }
-    }
-
-    /// Takes the copy of the fields, if there is one.
-    pub(super) fn take_headers(&mut self) -> Option<http::HeaderMap> {
-        self.headers.take().map(|headers| *headers)
-    }
-
-    /// Puts the request together again, from these fields and from what was kept of its body.
-    pub(super) fn back(&mut self, fields: Option<http::HeaderMap>, written: Written) -> Back {
-        let body = match &self.upload {
-            Some(upload) if !upload.can_replay() => None,
-            upload => Some(upload.as_ref().map(RequestBody::again).unwrap_or_default()),
-        };
-        let is_whole = fields.is_some();
-        let mut request = Request::new(RequestBody::default());
-        *request.method_mut() = std::mem::take(&mut self.method);
-        *request.uri_mut() = std::mem::take(&mut self.uri);
-        *request.headers_mut() = fields.unwrap_or_default();
-        match body {
-            Some(body) if is_whole => {
-                *request.body_mut() = body;
-                match written {
-                    Written::Nothing => Back::Unsent(request),
-                    Written::Something => Back::Sent(request),
-                }
-            }
-            _ => Back::Lost(Box::new(request.into_parts().0)),
-        }
-    }
-
-    /// The upload, if the client is still sending it.
-    pub(super) fn rest(&self) -> Option<Rc<Upload>> {
-        self.upload.clone().filter(|upload| !upload.progress().ended.get())
+    *request.body_mut() = upload.map(RequestBody::again).unwrap_or_default();
+    match written {
+        Written::Nothing => Back::Unsent(request),
+        Written::Something => Back::Sent(request),
     }
 }
 

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http::uri::Scheme;
-use http::{Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
 use super::error::{Back, Failed, LinkError, Phase};
 use super::h1::{Preamble, UpstreamConnection};
 use super::h2::Lease;
-use super::request_body::{RequestBody, Upload};
-use super::response::{EndpointBody, LinkResponse, Over, Stub, Written};
+use super::request_body::RequestBody;
+use super::response::{LinkResponse, Over, Written, put_back};
+use super::sending::Sending;
 use super::waits::Waits;
 use super::{Link, WorkerEndpoint, framing};
 use crate::deadlines::Wait;
@@ -52,6 +53,10 @@ pub enum Upgrade {
 impl WorkerEndpoint {
     /// Sends `request` and waits for the response head: one entry and one return for each attempt.
     ///
+    /// The request leaves its place, and comes back by its type in [`Failed`] or through [`LinkResponse::take_back`].
+    /// It is lent all the same: the future of every request would keep the space of what is passed by value, once for
+    /// each function on the way. Method and target stay in place meanwhile.
+    ///
     /// # Errors
     /// What went wrong, and what is left of the request.
     ///
@@ -59,7 +64,7 @@ impl WorkerEndpoint {
     /// Dropping the future closes the connection, or resets its stream.
     pub async fn send(
         &self,
-        request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         wishes: Wishes<'_>,
         waits: Waits<'_>,
     ) -> Result<LinkResponse, Box<Failed>> {
@@ -68,7 +73,7 @@ impl WorkerEndpoint {
             Some(link) => link,
             None => match self.connect_within(wishes, preamble, waits).await {
                 Ok(link) => link,
-                Err(why) => return Err(self.failed(why, Back::Unsent(request), false)),
+                Err(why) => return Err(self.failed(why, Back::Unsent(std::mem::take(request)), false)),
             },
         };
         match link {
@@ -130,16 +135,17 @@ impl WorkerEndpoint {
     async fn send_h1(
         &self,
         mut connection: Box<UpstreamConnection>,
-        mut request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         wishes: Wishes<'_>,
         waits: Waits<'_>,
     ) -> Result<LinkResponse, Box<Failed>> {
         let (reused, idle_for) = (connection.is_reused(), connection.idle_for(waits.began));
         let record = Rc::clone(connection.record());
         let written_before = record.bytes_written();
-        *request.version_mut() = Version::HTTP_11;
-        let mut sending = Sending { stub: Stub::of(&request), bytes_passed: 0, waits };
-        let mut response = pin!(connection.send(request));
+        let mut sending = Sending { upload: request.body().upload().cloned(), bytes_passed: 0, waits };
+        // The fields can be read back from what is written.
+        let fields = std::mem::take(request.headers_mut());
+        let mut response = pin!(connection.send(outgoing(request, request.uri().clone(), fields)));
         waits.arm(waits.began + waits.timeouts.response_head);
         let mut connection = Some(connection);
         let result = poll_fn(|cx| {
@@ -182,7 +188,7 @@ impl WorkerEndpoint {
                     if !reused {
                         self.clear_tls_error();
                     }
-                    let rest = sending.stub.rest();
+                    let rest = sending.rest();
                     let over = Over::connection(connection, rest.as_ref());
                     return Ok(sending.into_response(response, over, rest));
                 }
@@ -198,11 +204,11 @@ impl WorkerEndpoint {
             self.endpoint.idle_limit().observed(idle_for, waits.began);
         }
         let back = match unsent {
-            Some(request) => Back::Unsent(request),
+            Some(unsent) => Back::Unsent(unsent),
             None => {
                 let has_written = record.bytes_written() > written_before;
                 let written = if has_written { Written::Something } else { Written::Nothing };
-                sending.stub.back(record.header_fields(), written)
+                put_back(request, sending.upload.as_ref(), record.header_fields(), written)
             }
         };
         Err(self.failed(why, back, reused))
@@ -211,20 +217,20 @@ impl WorkerEndpoint {
     async fn send_h2(
         &self,
         mut lease: Box<Lease>,
-        mut request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         waits: Waits<'_>,
     ) -> Result<LinkResponse, Box<Failed>> {
         let reused = lease.is_reused();
-        let Some(uri) = h2_uri(&request, lease.scheme()) else {
-            return Err(self.failed(LinkError::InvalidHost, Back::Unsent(request), reused));
+        let Some(uri) = h2_uri(request, lease.scheme()) else {
+            return Err(self.failed(LinkError::InvalidHost, Back::Unsent(std::mem::take(request)), reused));
         };
-        let mut sending = Sending { stub: Stub::with_headers(&request), bytes_passed: 0, waits };
-        *request.uri_mut() = uri;
+        let mut sending = Sending { upload: request.body().upload().cloned(), bytes_passed: 0, waits };
+        let mut fields = request.headers().clone();
         // HTTP/2 has no such fields: it says these things in other ways (RFC 9113 section 8.2.2).
         for name in [HOST, CONNECTION, TRANSFER_ENCODING] {
-            request.headers_mut().remove(name);
+            fields.remove(name);
         }
-        let mut response = pin!(lease.send(request));
+        let mut response = pin!(lease.send(outgoing(request, uri, fields)));
         waits.arm(waits.began + waits.timeouts.response_head);
         let result = poll_fn(|cx| match response.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(Some(result)),
@@ -236,7 +242,7 @@ impl WorkerEndpoint {
             Some(Ok(response)) => match refusal_of(&response, Upgrade::Unwanted) {
                 Some(why) => (LinkError::Unacceptable(why), Written::Something),
                 None => {
-                    let rest = sending.stub.rest();
+                    let rest = sending.rest();
                     return Ok(sending.into_response(response, Over::Stream(lease), rest));
                 }
             },
@@ -253,58 +259,8 @@ impl WorkerEndpoint {
             }
         };
         let why = sending.blame(why);
-        let fields = sending.stub.take_headers();
-        Err(self.failed(why, sending.stub.back(fields, written), reused))
-    }
-}
-
-/// A request that is being sent, until its response head comes.
-struct Sending<'a> {
-    stub: Stub,
-    /// Bytes of the request body that had come when the deadline of the response was last set.
-    bytes_passed: u64,
-    waits: Waits<'a>,
-}
-
-impl Sending<'_> {
-    /// Ready, with `None`, when the wait has run out.
-    fn poll_deadline<T>(&mut self) -> Poll<Option<T>> {
-        let deadlines = self.waits.deadlines;
-        if let Some(upload) = &self.stub.upload {
-            let bytes = upload.progress().bytes.get();
-            let waits_for_client = upload.is_awaited() && deadlines.expired(Wait::Upstream);
-            if bytes != self.bytes_passed || waits_for_client {
-                // The time for the response counts from the last progress of the request body, and does not run while
-                // the client is awaited.
-                self.bytes_passed = bytes;
-                self.waits.arm_again();
-            }
-            if upload.is_late(deadlines) {
-                return Poll::Ready(None);
-            }
-        }
-        if self.waits.passed(Phase::Response).is_some() { Poll::Ready(None) } else { Poll::Pending }
-    }
-
-    fn end_waits(&self) {
-        self.waits.deadlines.disarm(Wait::Upstream);
-        self.waits.deadlines.disarm(Wait::RequestBody);
-    }
-
-    /// What is to blame for a failure: the client, if its body broke off; the deadline of the whole request, if it is
-    /// over; else `why`.
-    fn blame(&self, why: LinkError) -> LinkError {
-        let by_client = self.stub.upload.as_ref().and_then(|upload| upload.progress().failure.get());
-        match by_client {
-            _ if self.waits.deadlines.expired(Wait::Request) => LinkError::TimedOut(Phase::Request),
-            Some(failure) => LinkError::Body(failure),
-            None => why,
-        }
-    }
-
-    fn into_response(self, response: Response<Incoming>, over: Over, rest: Option<Rc<Upload>>) -> LinkResponse {
-        let response = response.map(|incoming| EndpointBody::new(incoming, over, rest));
-        LinkResponse { response, stub: self.stub }
+        let fields = Some(std::mem::take(request.headers_mut()));
+        Err(self.failed(why, put_back(request, sending.upload.as_ref(), fields, written), reused))
     }
 }
 
@@ -325,6 +281,15 @@ fn h2_uri(request: &Request<RequestBody>, scheme: Scheme) -> Option<Uri> {
     let host = request.headers().get(HOST)?;
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(target).build().ok()
+}
+
+/// What goes to the connection: the body, and a head with this target and these fields.
+fn outgoing(request: &mut Request<RequestBody>, uri: Uri, fields: HeaderMap) -> Request<RequestBody> {
+    let mut outgoing = Request::new(std::mem::take(request.body_mut()));
+    *outgoing.method_mut() = request.method().clone();
+    *outgoing.uri_mut() = uri;
+    *outgoing.headers_mut() = fields;
+    outgoing
 }
 
 /// Whether the endpoint says that it has not begun this request: by REFUSED_STREAM, or by GOAWAY with an earlier last

@@ -56,7 +56,7 @@ struct Attempts {
 /// Dropping the future cancels the attempt; `exchange` still counts it, and closes its books when it is dropped.
 pub(super) async fn settle(
     exchange: &mut Exchange,
-    mut request: Request<RequestBody>,
+    request: &mut Request<RequestBody>,
     call: Option<grpc::Call>,
     upgrade: Upgrade,
 ) -> Result<LinkResponse, Box<GivenUp>> {
@@ -75,7 +75,7 @@ pub(super) async fn settle(
                     now = Instant::now();
                     acquired
                 }
-                Err(cause) => return attempts.give_up(exchange, cause, request.into_parts().0.headers),
+                Err(cause) => return attempts.give_up(exchange, cause, std::mem::take(request.headers_mut())),
             },
         };
         attempts.tried.add(acquired.index());
@@ -91,11 +91,11 @@ pub(super) async fn settle(
                 if !pool.config.retry.on_status.contains(&response.response.status().as_u16()) {
                     return Ok(response);
                 }
-                attempts.unwell(exchange, response, endpoint, ended)
+                attempts.unwell(exchange, response, endpoint, request, ended)
             }
             Err(failed) => attempts.failed(exchange, *failed, ended),
         };
-        request = match next {
+        *request = match next {
             Next::Again(request) => request,
             Next::Settled(settled) => return settled,
         };
@@ -120,10 +120,11 @@ impl Attempts {
         exchange: &mut Exchange,
         mut response: LinkResponse,
         endpoint: Rc<WorkerEndpoint>,
+        request: &mut Request<RequestBody>,
         now: Instant,
     ) -> Next {
         let status = response.response.status().as_u16();
-        let back = response.take_back();
+        let back = response.take_back(request);
         let decision = self.decide(exchange, Failure::Unwell, &back, now);
         exchange.endpoint_failed(POINTS);
         let (pool, address) = (&endpoint.endpoint.pool, &endpoint.endpoint.address);

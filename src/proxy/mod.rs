@@ -86,7 +86,8 @@ pub async fn handle(
     let upgrade = if wanted.is_some() { Upgrade::Wanted } else { Upgrade::Unwanted };
     // The extensions belong to the client's connection; the endpoint's must not see them.
     parts.extensions.clear();
-    let settled = settle(&mut exchange, Request::from_parts(parts, body), call, upgrade).await;
+    let mut request = Request::from_parts(parts, body);
+    let settled = settle(&mut exchange, &mut request, call, upgrade).await;
     client.deadlines.disarm(Wait::Request);
     if let Some(timeout) = call.and_then(|call| call.timeout) {
         // The deadline of a call covers its response too.

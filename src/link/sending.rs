@@ -1,0 +1,74 @@
+//! A request between its sending and the head of its response: the deadlines, and who is to blame for their passing.
+
+use std::rc::Rc;
+use std::task::Poll;
+
+use http::Response;
+use hyper::body::Incoming;
+
+use super::error::{LinkError, Phase};
+use super::request_body::Upload;
+use super::response::{EndpointBody, LinkResponse, Over};
+use super::waits::Waits;
+use crate::deadlines::Wait;
+
+/// A request that is being sent, until its response head comes.
+pub(super) struct Sending<'a> {
+    /// The body that goes with it, if there is one.
+    pub(super) upload: Option<Rc<Upload>>,
+    /// Bytes of the request body that had come when the deadline of the response was last set.
+    pub(super) bytes_passed: u64,
+    pub(super) waits: Waits<'a>,
+}
+
+impl Sending<'_> {
+    /// Ready, with `None`, when the wait has run out.
+    pub(super) fn poll_deadline<T>(&mut self) -> Poll<Option<T>> {
+        let deadlines = self.waits.deadlines;
+        if let Some(upload) = &self.upload {
+            let bytes = upload.progress().bytes.get();
+            let waits_for_client = upload.is_awaited() && deadlines.expired(Wait::Upstream);
+            if bytes != self.bytes_passed || waits_for_client {
+                // The time for the response counts from the last progress of the request body, and does not run while
+                // the client is awaited.
+                self.bytes_passed = bytes;
+                self.waits.arm_again();
+            }
+            if upload.is_late(deadlines) {
+                return Poll::Ready(None);
+            }
+        }
+        if self.waits.passed(Phase::Response).is_some() { Poll::Ready(None) } else { Poll::Pending }
+    }
+
+    /// The upload, if the client is still sending it.
+    pub(super) fn rest(&self) -> Option<Rc<Upload>> {
+        self.upload.clone().filter(|upload| !upload.progress().ended.get())
+    }
+
+    pub(super) fn end_waits(&self) {
+        self.waits.deadlines.disarm(Wait::Upstream);
+        self.waits.deadlines.disarm(Wait::RequestBody);
+    }
+
+    /// What is to blame for a failure: the client, if its body broke off; the deadline of the whole request, if it is
+    /// over; else `why`.
+    pub(super) fn blame(&self, why: LinkError) -> LinkError {
+        let by_client = self.upload.as_ref().and_then(|upload| upload.progress().failure.get());
+        match by_client {
+            _ if self.waits.deadlines.expired(Wait::Request) => LinkError::TimedOut(Phase::Request),
+            Some(failure) => LinkError::Body(failure),
+            None => why,
+        }
+    }
+
+    pub(super) fn into_response(
+        self,
+        response: Response<Incoming>,
+        over: Over,
+        rest: Option<Rc<Upload>>,
+    ) -> LinkResponse {
+        let response = response.map(|incoming| EndpointBody::new(incoming, over, rest));
+        LinkResponse { response, upload: self.upload }
+    }
+}
