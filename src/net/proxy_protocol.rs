@@ -133,6 +133,16 @@ mod tests {
         }
     }
 
+    /// A LOCAL connection is the proxy's own, whatever addresses its header carries.
+    #[test]
+    fn the_address_of_a_local_header_is_not_believed() {
+        let client = Some((address("192.0.2.7:1234"), address("198.51.100.1:443")));
+        let mut bytes = header(ProxyVersion::V2, client);
+        assert_eq!(bytes[12], 0x21, "version 2, PROXY");
+        bytes[12] = 0x20;
+        assert_eq!(parse(&bytes), Parsed::Header(bytes.len(), None));
+    }
+
     #[test]
     fn what_is_no_header_and_what_is_a_broken_one() {
         for (bytes, expected) in [

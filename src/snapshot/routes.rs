@@ -172,6 +172,20 @@ mod tests {
     }
 
     #[test]
+    fn a_less_specific_host_serves_the_paths_that_the_specific_one_lacks() {
+        let routes = table(&[("", "/"), ("shop.example.com", "/api"), ("*.example.com", "/cart"), ("b.org", "/api")]);
+        for (host, path, expected) in [
+            ("shop.example.com", "/api", 1),
+            ("shop.example.com", "/cart", 2),
+            ("shop.example.com", "/", 0),
+            ("a.example.com", "/", 0),
+            ("b.org", "/", 0),
+        ] {
+            assert_eq!(routes.find(host, path), Some(expected), "{host} {path}");
+        }
+    }
+
+    #[test]
     fn what_fits_nowhere_is_not_routed() {
         let routes = table(&[("shop.example.com", "/api")]);
         for (host, path) in [("shop.example.com", "/"), ("other.org", "/api"), ("shop.example.com", "*")] {
