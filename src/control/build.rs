@@ -229,6 +229,20 @@ mod tests {
     }
 
     #[test]
+    fn the_guard_holds_only_what_is_healthy() {
+        let first = build(&config(r#""127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3""#), &Resolved::new(), None, 1);
+        pass(&first, 1);
+        pass(&first, 2);
+        let check = first.pools[0].config.health.clone().unwrap();
+        let failing = &first.pools[0].members[1].endpoint;
+        (0..check.fall)
+            .for_each(|_| _ = failing.update_health(|machine| machine.observe(Err("gone".to_owned()), &check)));
+        assert_eq!(failing.health(), Health::Unhealthy);
+        let second = build(&config(r#""127.0.0.1:9""#), &Resolved::new(), Some(&first), 1);
+        assert_eq!(states(&second), [(9, "ready"), (1, "held")]);
+    }
+
+    #[test]
     fn the_guard_lets_go_when_told_to() {
         let first = build(&config(r#""127.0.0.1:1""#), &Resolved::new(), None, 1);
         pass(&first, 1);

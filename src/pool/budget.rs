@@ -63,6 +63,15 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_that_fails_now_and_then_saves_no_more_than_one_that_never_did() {
+        let (mut budget, start) = (Budget::default(), Instant::now());
+        for pause in 0..50 {
+            assert!(budget.spend(start + SAVED * pause, 0, &Retry::default()));
+        }
+        assert_eq!(spend_all(&mut budget, start + SAVED * 50, 0), 100);
+    }
+
+    #[test]
     fn traffic_earns_its_share() {
         let (mut budget, start) = (Budget::default(), Instant::now());
         spend_all(&mut budget, start, 0);

@@ -181,6 +181,30 @@ mod tests {
         }
     }
 
+    /// Only what an endpoint did counts towards its ejection, and only that is worth an attempt on another.
+    #[test]
+    fn who_is_to_blame() {
+        for (cause, expected) in [
+            (Cause::ConnectFailed, true),
+            (Cause::TlsFailed, true),
+            (Cause::ConnectTimeout, true),
+            (Cause::UpstreamClosed, true),
+            (Cause::UpstreamInvalid, true),
+            (Cause::UpstreamTimeout, true),
+            (Cause::BadRequest(""), false),
+            (Cause::NoUpgrade, false),
+            (Cause::BodyTooLarge, false),
+            (Cause::BodyTimeout, false),
+            (Cause::NoEndpoint, false),
+            (Cause::Overloaded, false),
+            (Cause::OutOfSockets, false),
+            (Cause::RequestTimeout, false),
+        ] {
+            assert_eq!(Failure::Unanswered(cause).blames_endpoint(), expected, "{cause:?}");
+        }
+        assert!(Failure::Unwell.blames_endpoint());
+    }
+
     const CAUSES: [Cause; 11] = [
         Cause::ConnectFailed,
         Cause::TlsFailed,

@@ -31,6 +31,13 @@ mod tests {
     use super::super::testing::{Loaded, Table};
     use super::*;
 
+    /// Without the load, another worker's request in between would go unnoticed.
+    #[test]
+    fn a_pick_says_the_load_that_it_is_based_on() {
+        let picked = pick(&Table(vec![(true, 1, 9, 0), (true, 1, 4, 0)]), &mut Loaded::rolls(&[0])).unwrap();
+        assert_eq!((picked.index, picked.if_load), (1, Some(4)));
+    }
+
     #[test]
     fn the_least_loaded_wins_and_ties_rotate() {
         for (rows, roll, expected) in [
