@@ -208,6 +208,19 @@ fn what_is_not_served_is_refused_by_name() {
 }
 
 #[test]
+fn a_body_of_exactly_the_limit_is_served() {
+    let backend = Backend::named("a");
+    let app = App::builder(&[backend.address]).more("[limits]\nrequest_body = \"10B\"").start();
+    for framed in
+        ["Content-Length: 10\r\n\r\n0123456789", "Transfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\n"]
+    {
+        let response = exchange(&mut connect(app.address), &format!("POST / HTTP/1.1\r\nHost: x\r\n{framed}"));
+        assert_eq!(response.status, 200, "{framed}");
+        assert_eq!(backend.seen().last().unwrap().body, b"0123456789", "{framed}");
+    }
+}
+
+#[test]
 fn an_early_answer_arrives_while_the_upload_goes_on() {
     let backend = Backend::start(|peer| {
         let head = peer.next_head().unwrap();

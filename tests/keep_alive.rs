@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::backend::{Backend, Peer, answer, signal};
 use crate::support::client::exchange;
-use crate::support::{App, connect, send};
+use crate::support::{App, connect, pause, send};
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx";
 const FOR_EVER: &str = "[timeouts]\nupstream_idle = \"1h\"";
@@ -93,4 +93,25 @@ fn an_observed_keep_alive_time_is_learned() {
     crate::support::eventually("the replica's close is noticed", || {
         app.endpoint(backend.address).unwrap()["idle_limit_ms"].as_f64().is_some_and(|limit| limit < 700.0)
     });
+}
+
+/// A crash in the middle of a request says nothing about how long the replica keeps an unused connection.
+#[test]
+fn a_crash_teaches_nothing() {
+    let backend = Backend::start(|peer| {
+        if peer.next().is_some() {
+            send(&mut peer.stream, answer("a"));
+        }
+        if peer.next().is_some() {
+            pause("a close this long after the request was sent is no stale connection", 300);
+            peer.stream.shutdown(Shutdown::Both).ok();
+        }
+    });
+    let app = App::builder(&[backend.address]).more(FOR_EVER).workers(1).start();
+    let mut client = connect(app.address);
+    assert_eq!(exchange(&mut client, POST).text(), "a");
+    pause("nothing is learned from a connection that was unused for less than 100 ms", 300);
+    assert_eq!(exchange(&mut client, POST).field("x-unstick-error"), Some("upstream-closed"));
+    assert_eq!(backend.connections(), 1, "the second request met the crash on the used connection");
+    assert_eq!(app.endpoint(backend.address).unwrap()["idle_limit_ms"], 3_600_000.0);
 }

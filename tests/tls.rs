@@ -265,6 +265,35 @@ fn client_certificates_are_asked_for_and_their_subject_cannot_be_made_up() {
     assert!(ask(Some(&mallory)).is_err());
 }
 
+/// A ticket outlives the certificate that was verified for it.
+#[test]
+fn a_client_certificate_that_has_expired_is_not_told_on_resumption() {
+    let (folder, authority, clients) = (tempfile::tempdir().unwrap(), Authority::new("ca"), Authority::new("clients"));
+    authority.issue(folder.path(), "a", &["a.test"]);
+    clients.write(&folder.path().join("clients.pem"));
+    let backend = Backend::named("one");
+    let path = folder.path().to_owned();
+    let app = over(&backend, &format!("{}client_ca = \"clients.pem\"\n", named("a")), folder, 1);
+    let end = std::time::SystemTime::now() + Duration::from_secs(5);
+    let alice = clients.issue_with(&path, "alice", &[], |params| params.not_after = end.into());
+    let mut tls = authority.client_with(&[], Some(&alice));
+    tls.resumption = Resumption::in_memory_sessions(64);
+    let tls = Arc::new(tls);
+    let ask = || {
+        let mut stream = shake_hands(app.address, "a.test", &tls)?;
+        let kind = stream.conn.handshake_kind().unwrap();
+        // A refusal shows at the first read: in TLS 1.3 the client has finished before the server has checked.
+        let mut status = [0; 12];
+        let is_read = stream.write_all(GET.as_bytes()).is_ok() && stream.read_exact(&mut status).is_ok();
+        Ok::<_, std::io::Error>((kind, is_read && &status == b"HTTP/1.1 200"))
+    };
+    assert_eq!(ask().unwrap(), (HandshakeKind::Full, true));
+    assert_eq!(ask().unwrap(), (HandshakeKind::Resumed, true));
+    eventually("the certificate has expired", || std::time::SystemTime::now() > end);
+    assert_eq!(ask().unwrap(), (HandshakeKind::Resumed, false));
+    assert_eq!(backend.seen().len(), 2);
+}
+
 #[test]
 fn a_handshake_has_its_deadline_and_plain_text_is_no_handshake() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
