@@ -281,7 +281,6 @@ impl WorkerEndpoint {
             None => (None, Scheme::HTTP),
         };
         let lease = self.multiplexed.open(record.over(session).await?, scheme, h2_ping).await?;
-        self.clear_tls_error();
         self.prefers_h1.set(false);
         if epoch != self.epoch.get() {
             self.multiplexed.clear();

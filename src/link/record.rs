@@ -57,7 +57,11 @@ impl Record {
     pub(super) async fn over(self: &Rc<Self>, session: Option<Session>) -> io::Result<UpstreamIo> {
         // The end of the handshake must not be taken for a part of the request.
         poll_fn(|cx| self.socket.poll_all(cx)).await?;
-        Ok(UpstreamIo { record: Rc::clone(self), transport: Transport::new(Rc::clone(&self.socket), session) })
+        Ok(UpstreamIo {
+            record: Rc::clone(self),
+            transport: Transport::new(Rc::clone(&self.socket), session),
+            failed_write: None,
+        })
     }
 
     pub(super) fn new(socket: Rc<Socket>, client: Option<SocketAddr>, epoch: u64) -> Self {
@@ -136,6 +140,8 @@ fn parse_fields(head: &[u8]) -> Option<HeaderMap> {
 pub struct UpstreamIo {
     record: Rc<Record>,
     transport: Transport<Session>,
+    /// A write that failed, until it is known why.
+    failed_write: Option<io::Error>,
 }
 
 impl UpstreamIo {
@@ -154,27 +160,37 @@ impl UpstreamIo {
     }
 
     /// Reads once more after a failed write: in TLS an alert that gives the reason may have come before the end (RFC
-    /// 8446 section 6.2). If the end of the connection was not read yet, it is about to come, so this wait is short.
+    /// 8446 section 6.2). The end that made the write fail is about to be read too, and the deadline for the response
+    /// bounds the wait. Nothing more is written meanwhile: TLS has taken what was to be written, and would send it
+    /// twice.
     #[cold]
-    fn reason(&mut self, cx: &mut Context<'_>, error: io::Error) -> Poll<io::Error> {
-        if !self.transport.is_tls() || tls_error(&error).is_some() {
-            return Poll::Ready(self.note(error));
-        }
-        let mut space = [MaybeUninit::uninit(); LAST_READ];
-        let mut read = ReadBuf::uninit(&mut space);
-        let told = match ready!(self.transport.poll_read(cx, read.unfilled())) {
-            Err(told) if tls_error(&told).is_some() => told,
-            _ => error,
+    fn poll_reason(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let has_reason = self.failed_write.as_ref().is_some_and(|error| tls_error(error).is_some());
+        let told = if self.transport.is_tls() && !has_reason {
+            let mut space = [MaybeUninit::uninit(); LAST_READ];
+            let mut read = ReadBuf::uninit(&mut space);
+            ready!(self.transport.poll_read(cx, read.unfilled())).err().filter(|told| tls_error(told).is_some())
+        } else {
+            None
         };
-        Poll::Ready(self.note(told))
+        let failed = self.failed_write.take().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
+        Poll::Ready(self.note(told.unwrap_or(failed)))
     }
 
+    /// Runs `write`, unless a write has failed before.
     #[inline]
-    fn written<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match polled {
-            Poll::Ready(Err(error)) => self.reason(cx, error).map(Err),
-            polled => polled,
+    fn poll_unless_failed<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(&mut Transport<Session>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.failed_write.is_none() {
+            match write(&mut self.transport, cx) {
+                Poll::Ready(Err(error)) => self.failed_write = Some(error),
+                polled => return polled,
+            }
         }
+        self.poll_reason(cx).map(Err)
     }
 }
 
@@ -209,8 +225,7 @@ impl Write for UpstreamIo {
         if let Some(first) = bufs.first() {
             self.record.handed_over(first);
         }
-        let polled = self.transport.poll_write(cx, bufs);
-        self.written(cx, polled)
+        self.poll_unless_failed(cx, |transport, cx| transport.poll_write(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -219,8 +234,7 @@ impl Write for UpstreamIo {
 
     #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = self.transport.poll_flush(cx);
-        self.written(cx, polled)
+        self.poll_unless_failed(cx, |transport, cx| transport.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -200,7 +200,10 @@ impl WorkerEndpoint {
             }
         };
         let why = sending.blame(why);
-        if reused && matches!(why, LinkError::Closed(_)) && waits.began.elapsed() < STALE_AFTER_SENDING {
+        if reused
+            && matches!(why, LinkError::Closed(_) | LinkError::Tls(_))
+            && waits.began.elapsed() < STALE_AFTER_SENDING
+        {
             self.endpoint.idle_limit().observed(idle_for, waits.began);
         }
         let back = match unsent {
@@ -242,6 +245,9 @@ impl WorkerEndpoint {
             Some(Ok(response)) => match refusal_of(&response, Upgrade::Unwanted) {
                 Some(why) => (LinkError::Unacceptable(why), Written::Something),
                 None => {
+                    if !reused {
+                        self.clear_tls_error();
+                    }
                     let rest = sending.rest();
                     return Ok(sending.into_response(response, Over::Stream(lease), rest));
                 }

@@ -136,13 +136,13 @@ impl Attempts {
     /// The attempt ended without a response.
     fn failed(&mut self, exchange: &mut Exchange, failed: Failed, now: Instant) -> Next {
         let Failed { why, back, reused } = failed;
-        let (cause, is_connect) = (Cause::from(&why), is_connect(&why));
+        let (cause, is_connect) = (Cause::from(&why), is_connect(&why, reused));
         let failure = Failure::Unanswered(cause);
         let decision = self.decide(exchange, failure, &back, now);
         let is_repeated = decision == Decision::Again;
         self.fresh |= is_repeated && reused;
         // Endpoints close unused connections as part of keep-alive. A reused connection that was closed is no failure.
-        let is_stale = is_repeated && reused && matches!(why, LinkError::Closed(_));
+        let is_stale = is_repeated && reused && matches!(why, LinkError::Closed(_) | LinkError::Tls(_));
         if failure.blames_endpoint() && !is_stale {
             exchange.endpoint_failed(if is_connect { POINTS_NO_CONNECTION } else { POINTS });
         }
@@ -189,9 +189,14 @@ impl Attempts {
     }
 }
 
-/// Whether not even a connection was established.
-fn is_connect(why: &LinkError) -> bool {
-    matches!(why, LinkError::Refused(_) | LinkError::Tls(_) | LinkError::TimedOut(Phase::Connect))
+/// Whether there was no connection, or one over which TLS was never established: in TLS 1.3 an endpoint may say so only
+/// after the first request.
+fn is_connect(why: &LinkError, reused: bool) -> bool {
+    match why {
+        LinkError::Refused(_) | LinkError::TimedOut(Phase::Connect) => true,
+        LinkError::Tls(_) => !reused,
+        _ => false,
+    }
 }
 
 /// Logs an attempt that failed.
