@@ -9,7 +9,7 @@ pub struct Route {
     pub host: HostPattern,
     /// Which path this route is for.
     pub path: PathPattern,
-    /// Name of the pool in [`Config::pools`].
+    /// Name of the pool in [`super::Config::pools`].
     pub pool: String,
 }
 
