@@ -24,22 +24,22 @@ impl Counter {
     }
 }
 
-/// A count that one thread increases and any thread reads.
+/// A number that one thread increases and decreases, and any thread reads.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
-    /// One more. Only the worker that owns the cell may call this, as with [`Counter::add`].
+    /// Adds one. Only the worker that owns the cell may call this, as with [`Counter::add`].
     pub fn raise(&self) {
         self.0.store(self.0.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
-    /// One less of those that were raised.
+    /// Takes away one that was added before. Only the worker that owns the cell may call this.
     pub fn lower(&self) {
         self.0.store(self.0.load(Relaxed).wrapping_sub(1), Relaxed);
     }
 
-    /// The number.
+    /// The present number.
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
     }
