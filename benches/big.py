@@ -57,7 +57,7 @@ def download(sock: socket.socket, size: int) -> str:
 
 
 class Transfer(threading.Thread):
-    """One body on its way. `problem` is None while it runs and empty when all bytes arrived."""
+    """One body in transit. `problem` is None while it runs and empty when all bytes arrived."""
 
     def __init__(self, work, port: int, size: int) -> None:
         super().__init__(daemon=True)
@@ -77,7 +77,7 @@ class Transfer(threading.Thread):
 
 
 def measure(args, children: Children, tmp: Path) -> float:
-    """The most MiB that were ever resident."""
+    """Runs both transfers. Returns the most MiB that were ever resident."""
     proxy_core, load_core = cores()
     replica_port, size = free_port(), int(args.gib * GIB)
     children.start([sys.executable, Path(__file__).with_name("lib") / "bulk.py", replica_port], load_core)

@@ -86,7 +86,7 @@ class Admin:
 
 
 class Log:
-    """What unstick wrote to stderr, read on from where the last reading ended."""
+    """What unstick writes to stderr. Each reading starts where the last one ended."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.offset = path, path.stat().st_size
@@ -183,7 +183,7 @@ class Edits:
         self.applied("symlink swap", addresses, start)
 
     def broken(self) -> str:
-        """Must be refused with the number of the broken line; returns what the log says."""
+        """The edit must be refused with the number of the broken line. Returns the log line."""
         lines = self.site.config.read_text().splitlines()
         (number,) = [number for number, line in enumerate(lines, 1) if line.startswith("backends")]
         lines[number - 1] = 'backends = ["127.0.0.1:'
@@ -195,7 +195,7 @@ class Edits:
         return refusal
 
     def watch_removed(self, replica: Server) -> None:
-        """A removed replica must get nothing more (nginx counts; what was in flight has 100 ms to end)."""
+        """A removed replica must get no more requests (nginx counts them; those in flight have 100 ms to end)."""
         time.sleep(0.1)
         if self.site.args.replicas == "nginx":
             before = nginx_requests(replica)
@@ -256,7 +256,7 @@ def kill_and_restart(site: Site) -> None:
 
 
 def run(args, children: Children, tmp: Path) -> bool:
-    """Whether not one request failed."""
+    """Returns whether no request failed."""
     site = Site(args, children, tmp)
     # http.server listens with a backlog of 5. The kernel repeats a lost SYN after 1 and 3 seconds.
     late_s = 2 if args.replicas == "nginx" else 10

@@ -63,7 +63,7 @@ def arguments() -> argparse.Namespace:
 
 
 def start_proxies(args, children: Children, tmp: Path, backends: list, core: int) -> tuple[Server, Server]:
-    """The measured one and the one it is compared with."""
+    """Starts the measured proxy and the one it is compared with."""
     pools = {"app": backends}
     certificate = make_certificate(tmp) if args.tls else None
 

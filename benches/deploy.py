@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Rolling restarts and a storm of reloads, under load and with open streams. The proxy repeats no request.
 
-rolling   10 nginx are replaced one by one under `wrk -c32`, by editing the file: drained, gone, stopped, another one
-in. reloads   50 edits in 10 s under the same load, with 100 open streams; twice, so that growth of memory shows.
+rolling   10 nginx are replaced one by one under `wrk -c32`, by editing the file: each is drained, removed and stopped,
+          and another one is added.
+reloads   50 edits in 10 s under the same load, with 100 open streams; twice, so that growth of memory shows.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def arguments() -> argparse.Namespace:
 
 
 class Proxy:
-    """unstick, its file and what it says of itself."""
+    """unstick, its config file, and what it reports about itself."""
 
     def __init__(self, args, children: Children, tmp: Path, name: str, backends: list[str], streams: str = "") -> None:
         self.admin = free_port()
@@ -178,7 +179,7 @@ class Streams(threading.Thread):
 
 
 def reloads(args, children: Children, tmp: Path, files: Path) -> bool:
-    """Edits of one pool while streams run over another and requests over both pools' worker."""
+    """Edits of one pool while streams run through another, and requests through the worker of both."""
     dice = random.Random(args.seed)
     replicas = [start_nginx(children, tmp, files) for _ in range(4)]
     streams = Streams()

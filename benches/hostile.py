@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What slow and hostile clients do to a good one, and to memory.
+"""What slow and hostile clients do to a well-behaved client, and to memory.
 
 Normal requests run in phases without and with hostile clients, all through one worker: thousands of heads and bodies
 that come byte by byte, readers of 1 byte/s, 9,000 idle connections, heads, chunk extensions and trailers without end,
-streams of HTTP/2 begun and reset as fast as possible.
+and HTTP/2 streams that are started and reset as fast as possible.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def arguments() -> argparse.Namespace:
 
 
 def phase(args, children: Children, proxy, kind: str, load_core: int) -> tuple:
-    """Normal requests beside hostile clients: what became of both, and of the memory."""
+    """Runs normal requests beside hostile clients. Returns what became of both, and the memory."""
     count, _ = KINDS[kind]
     before = memory_kib(proxy.pid)
     command = [sys.executable, HOSTILE, kind, proxy.port, count, args.seconds + SETTLE_S + 1]

@@ -2,7 +2,7 @@
 """Do slow clients slow the others down?
 
 Normal requests run in phases without / with / without / with a thousand slow uploads and one client that reads a large
-answer at 1 byte/s, all through the same worker. The result is the median of the ratios p99 with / p99 without.
+response at 1 byte/s, all through the same worker. The result is the median of the ratios p99 with / p99 without.
 """
 
 import argparse

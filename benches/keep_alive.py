@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Replicas that close each unused connection after exactly 1.0 s, clients that pause about 1.0 s.
 
-The commonest failure of all proxies is a request that is sent at the moment at which the replica closes. Half of the
+The commonest failure of a proxy is a request that is sent at the moment at which the replica closes. Half of the
 requests are POSTs without an Idempotency-Key: one that was sent must not be sent again. Counts failures and double
 execution.
 """
@@ -31,7 +31,7 @@ def arguments() -> argparse.Namespace:
 
 
 async def client(number: int, port: int, count: int, pause: float, dice: random.Random, failures: list[str]) -> int:
-    """Sends `count` requests over one connection; returns how many POSTs were answered with 200."""
+    """Sends `count` requests over one connection; returns how many POSTs got a 200."""
     await asyncio.sleep(dice.random() * pause)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     posted = 0

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Resident memory of unstick after its start and per idle client connection.
 
-Memory of the process (VmRSS) only: what the kernel keeps per socket is the same for every proxy and not counted.
+This is the memory of the process (VmRSS) only. What the kernel keeps per socket is the same for every proxy.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def arguments() -> argparse.Namespace:
 
 
 def one_request(sock: socket.socket) -> None:
-    """A whole GET, so that the connection is an idle keep-alive one afterwards."""
+    """Sends a whole GET, so that the connection is kept and idle afterwards."""
     sock.sendall(b"GET / HTTP/1.1\r\nHost: idle.test\r\n\r\n")
     answer = b""
     while not answer.endswith(b"x\n"):  # the small body of the replicas
@@ -63,7 +63,7 @@ def idle_kib(proxy: Server, count: int) -> float:
 
 
 def measure(proxy: Server, idle: int) -> tuple[float, float]:
-    """MiB after the start, KiB per idle connection."""
+    """Returns MiB after the start and KiB per idle connection."""
     time.sleep(SETTLE_S)
     start_mib = memory_kib(proxy.pid) / 1024
     print(f"{proxy.name}: {start_mib:.1f} MiB resident after the start", flush=True)
@@ -78,7 +78,7 @@ def measure(proxy: Server, idle: int) -> tuple[float, float]:
 
 
 def demo(children: Children, tmp: Path, binary: Path) -> None:
-    """What `unstick demo` takes 3 s after its start, with the processes it started."""
+    """The memory of `unstick demo` 3 s after its start, with the processes it has started."""
     log = tmp / "demo.log"
     process = children.start([binary, "demo"], log=log)
     time.sleep(3)

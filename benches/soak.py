@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Load, dying replicas and edits of the config for some minutes, and a check of everything that happened.
 
-Clients send GETs, downloads, uploads, POSTs with and without an Idempotency-Key, and check every byte of every answer.
+Clients send GETs, downloads, uploads, POSTs with and without an Idempotency-Key, and check all bytes of each response.
 Twice a second something happens to a replica (SIGKILL and a new start), once a second the config is edited (a backend
 out or in, drained or ready, another algorithm). Permitted are only failures of POSTs without a key that were in flight
-on a killed replica (502), and answers that broke off with it and were seen to.
+on a killed replica (502), and responses that broke off with it visibly.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def arguments() -> argparse.Namespace:
 
 
 class Clients:
-    """Sends and checks; keeps what was answered and what was not."""
+    """Sends and checks requests; records which got a response and which did not."""
 
     def __init__(self, port: int, ends: float) -> None:
         self.port, self.ends = port, ends
@@ -66,7 +66,7 @@ class Clients:
             writer.close()
 
     async def exchange(self, kind: str, post: bytes, reader, writer) -> str:
-        """One request; returns what was wrong with the answer."""
+        """Sends one request; returns what was wrong with the response."""
         head, body, expected = {
             "get": (b"GET / HTTP/1.1", b"", b"ok"),
             "download": (b"GET /down HTTP/1.1", b"", DOWN),

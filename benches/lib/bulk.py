@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A replica that sends and swallows any number of bytes without keeping them; big.py runs it as a process of its own.
 
-GET /SIZE    answers with SIZE bytes
-POST /       swallows the body, answers with the number of bytes that came
-GET /        answers `ok` (the health check)
+GET /SIZE    responds with SIZE bytes
+POST /       discards the body, responds with the number of bytes that came
+GET /        responds with `ok` (the health check)
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def swallow(sock: socket.socket, size: int, buffer=bytearray(CHUNK)) -> int:
 
 
 def read_head(sock: socket.socket) -> tuple[list[str], dict[str, str], bytes] | None:
-    """First line in words, fields, and what came of the body; None at the end of the connection."""
+    """The words of the first line, the fields, and the bytes of the body that came with them; None at the end."""
     data = b""
     while b"\r\n\r\n" not in data:
         piece = sock.recv(65536)

@@ -19,7 +19,7 @@ TIMEOUT_ARGUMENT = 4  # of these calls, counted with the number of the call in f
 
 
 def need_callgrind() -> None:
-    """What this file needs of the system."""
+    """Fails unless the system has what this file needs."""
     if subprocess.run(["sh", "-c", "command -v valgrind callgrind_control"], capture_output=True).returncode:
         fail_setup("apt-get install valgrind")
     if platform.machine() not in EPOLL_WAITS:
@@ -75,7 +75,7 @@ class Thread:
         return words[0].isdigit() and int(words[0]) in self._waits and int(words[TIMEOUT_ARGUMENT], 16) != 0
 
     def wait_until_it_rests(self, seconds: float = 20) -> None:
-        """Until it waits for events, and so has done all that there was to do.
+        """Waits until the thread waits for events, which means that it has done all its work.
 
         A thread that was given something to do is runnable at once, so it is not taken for one that has done it.
         """

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""A replica that closes each connection after exactly so long without a request, and counts what it executed.
+"""A replica that closes each connection after an exact time without a request, and counts what it executed.
 
-GET /count answers the number of POSTs, of different ids among them, and of closed connections.
+GET /count responds with the number of POSTs, of different ids among them, and of closed connections.
 """
 
 import asyncio

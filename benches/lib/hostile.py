@@ -4,8 +4,9 @@
     hostile.py KIND PORT COUNT SECONDS
 
 Prints "ready" when COUNT connections are open, and SECONDS later one line of JSON: how many connections there were,
-what answers they got, how many were closed, and the most bytes that one of them got rid of. Who is closed comes back.
-The sends are spread evenly over time, one by one: bursts would be a load of their own.
+which responses they got, how many were closed, and the most bytes that one of them could send. A client whose
+connection is closed opens another. The sends are spread evenly over time, one by one, because bursts would be a load
+of their own.
 """
 
 import json
@@ -37,7 +38,7 @@ REOPENED_PER_S = 20  # more would take the core from the good client
 
 
 def resets(first: int) -> bytes:
-    """Streams from this one on, each begun with GET / and reset at once."""
+    """Frames that start streams from `first` on with GET / and reset each at once."""
     head = bytes([0x82, 0x86, 0x84, 0x41, 1]) + b"x"
     out = b""
     for stream in range(first, first + 2 * RESETS_AT_ONCE, 2):
@@ -60,7 +61,7 @@ class Attack:
         self.answers = Counter()
 
     def open(self, number: int) -> None:
-        """Sources differ: one address has not ports enough."""
+        """Opens a connection. Source addresses differ, because one address has too few ports."""
         sock = socket.socket()
         if self.kind == "slow-reader":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""A replica that writes down each POST it executes before it answers, in a file that outlives a SIGKILL.
+"""A replica that records each POST it executes before it responds, in a file that outlives a SIGKILL.
 
-GET /down answers 64 KiB, PUT answers the SHA-256 of what it got, POST answers "ok".
+GET /down responds with 64 KiB, PUT with the SHA-256 of the body, POST with "ok".
 """
 
 import asyncio

@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).with_name("wrk.lua")
 
 @dataclass
 class Load:
-    """One finished run of wrk. Latencies in microseconds. `status` counts answers of 400 and above."""
+    """One finished run of wrk. Latencies in microseconds. `status` counts responses of 400 and above."""
 
     requests: int
     microseconds: int
@@ -63,7 +63,7 @@ def start_wrk(
 ) -> subprocess.Popen:
     """One thread of wrk for `seconds`; every connection rests `pause_ms` on average between two requests.
 
-    An answer later than `late_s` counts as a `timeout`.
+    A response later than `late_s` counts as a `timeout`.
     """
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={late_s}s", "-s", SCRIPT, url]
     command[1:1] = [word for header in headers for word in ("-H", header)]

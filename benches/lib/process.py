@@ -21,13 +21,13 @@ os.environ["PATH"] += ":/usr/sbin"  # where Debian keeps nginx and haproxy, and 
 
 
 def fail_setup(message: str):
-    """Something is missing before anything was measured: say what, exit 2."""
+    """Reports that something is missing before anything was measured, and exits with 2."""
     print(message, file=sys.stderr)
     sys.exit(2)
 
 
 def need_tools(*names: str) -> None:
-    """Programs from the system's packages."""
+    """Fails unless these programs from system packages are installed."""
     if any(shutil.which(name) is None for name in names):
         fail_setup("apt-get install haproxy nginx-light wrk")
 
@@ -71,7 +71,7 @@ def free_port() -> int:
 
 
 class Children:
-    """Every process a script started; ended by pid when the `with` block is left, however it is left."""
+    """Every process that a script has started. All are ended by pid when the `with` block is left, in whatever way."""
 
     def __init__(self) -> None:
         self._running: list[subprocess.Popen] = []
@@ -89,7 +89,7 @@ class Children:
         return child
 
     def stop(self, child: subprocess.Popen, kill: bool = False) -> None:
-        """Ends one child: SIGTERM, and SIGKILL for one that has not gone after 3 s (or at once with `kill`)."""
+        """Ends one child: SIGTERM, and SIGKILL if it has not ended after 3 s (or at once with `kill`)."""
         if child.poll() is None:
             child.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
             try:

@@ -1,4 +1,4 @@
-"""The figures that are checked in, and how to get new ones for the commit they belong to where they do not fit."""
+"""The figures that are checked in, and how to measure their commit again where they do not apply."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def output(*command, cwd: Path = ROOT) -> str:
 
 
 def environment() -> dict[str, str]:
-    """What decides beside the source how many instructions a request takes."""
+    """What affects the instructions per request besides the source."""
     lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
     flags = next((value.split() for name, _, value in lines if name.strip() in ("flags", "Features")), [])
     if platform.machine() == "x86_64":

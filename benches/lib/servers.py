@@ -83,7 +83,7 @@ backend {name}
 
 @dataclass
 class Server:
-    """A replica or a proxy that runs."""
+    """A running replica or proxy."""
 
     name: str
     process: subprocess.Popen
@@ -157,7 +157,7 @@ def get(port: int, path: str = "/", timeout: float = 5) -> tuple[int, bytes]:
 
 
 def wait_ready(server: Server, seconds: float = 10) -> Server:
-    """Until GET / answers 200; an exit before that is told with the last lines of the log."""
+    """Waits until GET / gets a 200. An exit before that is reported with the last lines of the log."""
 
     def ready() -> bool:
         if server.process.poll() is not None:
@@ -173,7 +173,7 @@ def wait_ready(server: Server, seconds: float = 10) -> Server:
 
 
 def start_nginx(children: Children, tmp: Path, files: Path, core: int | None = None, port: int | None = None) -> Server:
-    """One replica: `/` answers 129 bytes, other paths are files, `/stub` counts requests."""
+    """One replica: `/` has 129 bytes, other paths are files, `/stub` counts requests."""
     port = port or free_port()
     home = tmp / f"nginx-{port}"
     home.mkdir(exist_ok=True)
@@ -195,7 +195,7 @@ def start_http_server(
 
 
 def nginx_requests(replica: Server) -> int:
-    """How many requests this nginx has seen, the one that asks left out."""
+    """How many requests this nginx has seen, without the one that asks."""
     text = get(replica.port, "/stub")[1].decode()
     return int(re.search(r"^ \d+ \d+ (\d+)", text, re.M).group(1)) - 1
 
@@ -228,7 +228,7 @@ def start_haproxy(
 
 
 def unstick_config(port: int, pools: dict[str, list[str]], admin: str = "off", health: str = "", rest: str = "") -> str:
-    """The config unstick gets: the same pools and prefixes as HAProxy's, defaults for the rest (access log off)."""
+    """The config of unstick: the same pools and prefixes as in HAProxy, defaults for the rest (access log off)."""
     text = f'[listen.web]\naddress = "127.0.0.1:{port}"\n\n[admin]\naddress = "{admin}"\n'
     for pool in pools if len(pools) > 1 else []:
         path = "/" if pool == "app" else f"/{pool}"

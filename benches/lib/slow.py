@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Slow clients and the replica that takes their uploads; isolation.py runs this as a process of its own.
 
-Commands on stdin, one JSON answer a line on stdout:
+Commands on stdin, one line of JSON each on stdout:
     start PORT UPLOADS   opens that many uploads and one reader of 1 byte/s through 127.0.0.1:PORT
     status               what is in flight now, as the *replica* sees it
     stop                 closes all of them
@@ -21,7 +21,7 @@ PAUSE_S = 2.0
 
 
 class Replica(asyncio.Protocol):
-    """Answers GET (the health check) and swallows uploads; counts those that have sent part of their body."""
+    """Responds to GET (the health check) and discards uploads; counts those that have sent part of their body."""
 
     uploading: set = set()
     bytes_total = 0
@@ -67,7 +67,7 @@ class Replica(asyncio.Protocol):
 
 
 class Clients:
-    """The slow ones."""
+    """The slow clients."""
 
     def __init__(self):
         self.uploads, self.reader, self.tasks = [], None, []
@@ -103,7 +103,7 @@ class Clients:
                 return
 
     async def send(self):
-        """One piece at a time, each upload every PAUSE_S."""
+        """Sends one piece at a time; each upload sends one every PAUSE_S seconds."""
         loop = asyncio.get_running_loop()
         start, sent = loop.time(), 0
         while self.uploads:

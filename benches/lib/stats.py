@@ -1,4 +1,4 @@
-"""The little statistics the scripts need."""
+"""The statistics that the scripts need."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ BUFFER = 4 << 20  # of a socket: what the proxy sends never has to wait
 
 
 def receive(sock: socket.socket, size: int) -> bytes:
-    """Just so many bytes."""
+    """Receives exactly this many bytes."""
     parts, left = [], size
     while left:
         part = sock.recv(left)
@@ -37,7 +37,7 @@ def receive(sock: socket.socket, size: int) -> bytes:
 
 
 def receive_head(sock: socket.socket) -> tuple[bytes, bytes]:
-    """A head, and what came of the body with it."""
+    """Receives a head, and the bytes of the body that came with it."""
     data = b""
     while b"\r\n\r\n" not in data:
         part = sock.recv(65536)
@@ -88,7 +88,7 @@ def respond(sock: socket.socket, path: str) -> None:
 
 
 def connect(stack: ExitStack, port: int) -> socket.socket:
-    """A client's connection to the proxy."""
+    """Connects to the proxy as a client."""
     sock = stack.enter_context(socket.socket())
     sock.settimeout(SECONDS)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)  # before connecting: it decides how the window scales

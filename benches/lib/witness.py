@@ -1,5 +1,4 @@
-"""A strict client beside wrk: checks every answer's status and body, and notices a request that never ends (wrk does
-not)."""
+"""A strict client beside wrk: checks status and body of every response, and notices a request that never ends."""
 
 from __future__ import annotations
 
