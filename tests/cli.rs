@@ -291,7 +291,9 @@ fn a_certificate_that_ends_soon_is_warned_of() {
     });
     let file = folder.path().join("unstick.toml");
     let listen = "[listen.web]\naddress = \"127.0.0.1:0\"\n[listen.web.tls]\ncert = \"a.pem\"\nkey = \"a.key\"\n";
-    std::fs::write(&file, format!("{listen}{}", pool_of(&[backend.address], "", ""))).unwrap();
+    // The default admin port may be taken by another run of the tests.
+    let admin = "[admin]\naddress = \"off\"\n";
+    std::fs::write(&file, format!("{listen}{}", pool_of(&[backend.address], "", admin))).unwrap();
     let mut proxy = Running::start(&["--config", file.to_str().unwrap()]);
     let line: serde_json::Value =
         serde_json::from_str(&proxy.line("the certificate expires in 5 days: renew it")).unwrap();
