@@ -10,10 +10,11 @@
 
 use std::cell::Cell;
 use std::future::Future as _;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep};
 
 /// What a connection may be waiting for. Several waits may be under way at once, each with a slot of its own.
@@ -148,9 +149,10 @@ impl Alarm {
                     None => self.sleep = Some(Box::pin(tokio::time::sleep_until(next))),
                 }
                 self.rings_at = Some(next);
-                // The timer is polled only here. Once registered, it wakes the task without being polled again.
+                // The timer is polled only here. Once registered, it wakes the task without being polled again. It is
+                // polled outside of the task's budget: without budget left it would be pending and not registered.
                 if let Some(sleep) = &mut self.sleep {
-                    ready!(sleep.as_mut().poll(cx));
+                    ready!(pin!(unconstrained(sleep.as_mut())).poll(cx));
                 }
             } else if self.sleep.as_ref().is_some_and(|sleep| !sleep.is_elapsed()) {
                 return Poll::Pending;
@@ -169,6 +171,9 @@ fn bit(wait: Wait) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::consume_budget;
+    use tokio::task::coop::has_budget_remaining;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -196,6 +201,23 @@ mod tests {
         assert!(!rings(&deadlines));
         tokio::time::advance(Duration::from_secs(60)).await;
         assert!(rings(&deadlines) && deadlines.expired(Wait::Drain));
+    }
+
+    /// A task whose budget is spent when its deadline is armed: every poll of tokio's is pending from then on.
+    #[tokio::test(start_paused = true)]
+    async fn the_alarm_rings_for_a_task_that_has_used_up_its_budget() {
+        let (deadlines, start, mut alarm) = (Deadlines::default(), Instant::now(), Alarm::default());
+        deadlines.arm_in(Wait::Upstream, Duration::from_secs(5));
+        let task = std::future::poll_fn(|cx| {
+            alarm.poll_step(&deadlines, cx, |cx| {
+                while has_budget_remaining() {
+                    assert!(pin!(consume_budget()).poll(cx).is_ready());
+                }
+                if deadlines.expired(Wait::Upstream) { Poll::Ready(()) } else { Poll::Pending }
+            })
+        });
+        tokio::time::timeout(Duration::from_secs(60), task).await.expect("nothing woke the task");
+        assert_eq!(start.elapsed(), Duration::from_secs(5));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! One HTTP/1.1 connection to an endpoint: a value, driven by the request that uses it.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::quiet::QuietWaker;
@@ -76,8 +77,8 @@ impl UpstreamConnection {
     /// Whether another exchange can follow the present one, which is complete.
     pub(super) fn can_go_on(&mut self) -> bool {
         if !self.sender.is_ready() {
-            // Often one more turn makes it ready. No task waits for it meanwhile, so none needs to be woken.
-            self.poll_drive(&mut Context::from_waker(Waker::noop()));
+            // Often one more turn makes it ready.
+            self.drive_unwatched();
         }
         !self.is_last && !self.is_done && self.sender.is_ready() && !self.record.socket.has_unsent()
     }
@@ -92,7 +93,7 @@ impl UpstreamConnection {
 
     /// Checks whether the endpoint has closed it while it was unused.
     pub(super) fn look(&mut self, now: Instant) -> Look {
-        let is_over = self.poll_drive(&mut Context::from_waker(Waker::noop()));
+        let is_over = self.drive_unwatched();
         let known_open_for = self.known_open_for(now);
         self.seen_open = now;
         if is_over { Look::Closed { known_open_for } } else { Look::Open }
@@ -147,6 +148,13 @@ impl UpstreamConnection {
         self.is_done
     }
 
+    /// Drives it while no task waits for it, so none is woken. It does so outside of the budget of the present task:
+    /// without budget left a connection that the endpoint has closed would look open.
+    fn drive_unwatched(&mut self) -> bool {
+        let drive = unconstrained(poll_fn(|cx| Poll::Ready(self.poll_drive(cx))));
+        pin!(drive).poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(true)
+    }
+
     /// Runs `step`, which drives this connection and polls what comes over it. The two halves of the connection would
     /// wake the current task for steps that it takes anyway; these wake-ups are held back, see [`QuietWaker`].
     pub fn poll_quietly<T>(
@@ -169,7 +177,7 @@ impl UpstreamConnection {
     /// The bare connection, and the bytes already read from it, after the endpoint has agreed to another protocol. It
     /// is `None` if hyper has not finished with it.
     pub fn into_raw(mut self) -> Option<(UpstreamIo, Bytes)> {
-        if !self.poll_drive(&mut Context::from_waker(Waker::noop())) {
+        if !self.drive_unwatched() {
             return None;
         }
         let parts = self.driver.into_parts();
@@ -186,5 +194,40 @@ impl UpstreamConnection {
                 driver.await.ok();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::coop::has_budget_remaining;
+    use tokio::task::{consume_budget, yield_now};
+
+    use super::*;
+    use crate::net::Stream;
+    use crate::net::outbox::Socket;
+
+    /// Housekeeping looks at more connections in a row than a task has budget for.
+    #[tokio::test]
+    async fn a_closed_connection_is_seen_when_the_budget_is_spent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (peer, _) = listener.accept().await.unwrap();
+        let record = Rc::new(Record::new(Socket::new(Stream::Tcp(ours), Rc::default()), None, 0));
+        let mut connection = UpstreamConnection::open(Rc::clone(&record), None).await.unwrap();
+        connection.begin_idling(Instant::now());
+        assert!(matches!(connection.look(Instant::now()), Look::Open));
+        drop(peer);
+        while record.socket.is_silent() {
+            yield_now().await;
+        }
+        // The runtime must hear of it too.
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        while has_budget_remaining() {
+            consume_budget().await;
+        }
+        assert!(matches!(connection.look(Instant::now()), Look::Closed { .. }));
     }
 }
