@@ -35,16 +35,26 @@ pub enum Wait {
     Drain,
     /// The client's next request, while buffers are kept ready for it. Then the connection is parked.
     Park,
+    /// The time until a silent peer is pinged, or until it must have acknowledged the ping.
+    Ping,
 }
 
-const WAITS: [Wait; 7] =
-    [Wait::Client, Wait::RequestBody, Wait::ClientWrite, Wait::Upstream, Wait::Request, Wait::Drain, Wait::Park];
+const WAITS: [Wait; 8] = [
+    Wait::Client,
+    Wait::RequestBody,
+    Wait::ClientWrite,
+    Wait::Upstream,
+    Wait::Request,
+    Wait::Drain,
+    Wait::Park,
+    Wait::Ping,
+];
 
 /// The deadlines of one connection; see the module. Everything that serves the connection shares it, within one task.
 #[derive(Debug, Default)]
 pub struct Deadlines {
     at: [Cell<Option<Instant>>; WAITS.len()],
-    expired: Cell<u8>,
+    expired: Cell<u16>,
     /// At or before the earliest of `at`. Without it, each poll would have to look through all of them.
     bound: Cell<Option<Instant>>,
 }
@@ -165,7 +175,7 @@ impl Alarm {
     }
 }
 
-fn bit(wait: Wait) -> u8 {
+fn bit(wait: Wait) -> u16 {
     1 << wait as usize
 }
 

@@ -175,11 +175,33 @@ fn a_connection_that_hangs_is_found_by_ping() {
         peer.stream.write_all(&crate::support::h2::frame(4, 0, 0, &[])).unwrap();
         while peer.stream.read(&mut [0; 4096]).is_ok_and(|n| n > 0) {}
     });
-    let app = App::builder(&[hanging.address]).pool(H2C).timeouts("h2_ping = \"200ms\"").start();
+    let app = App::builder(&[hanging.address]).pool(H2C).timeouts("upstream_h2_ping = \"200ms\"").start();
     let began = Instant::now();
     let response = client::get(app.address, "/");
     assert_eq!((response.status, response.field("x-unstick-error")), (502, Some("upstream-closed")));
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_replica_that_is_silent_for_long_is_not_pinged_but_asked_by_the_kernel() {
+    // It speaks HTTP/2 with its own hands, to see what comes.
+    let (heard, kinds) = std::sync::mpsc::channel();
+    let silent = Backend::start(move |peer| {
+        peer.stream.write_all(&crate::support::h2::frame(4, 0, 0, &[])).unwrap();
+        std::io::Read::read_exact(&mut peer.stream, &mut [0; crate::support::h2::PREFACE.len()]).unwrap();
+        while let Some((kind, ..)) = crate::support::h2::next_frame(&mut peer.stream) {
+            heard.send(kind).unwrap();
+        }
+    });
+    let timeouts = "h2_ping = \"50ms\"\nresponse_head = \"1s\"";
+    let app = App::builder(&[silent.address]).pool(H2C).timeouts(timeouts).start();
+    let asked = std::thread::spawn(move || client::get(app.address, "/").status);
+    let timers = || std::fs::read_to_string("/proc/net/tcp").unwrap();
+    // In the sixth column 02 is the timer of keep-alive.
+    let peer = format!(":{:04X} 01 00000000:00000000 02:", silent.address.port());
+    eventually("the kernel watches the connection", || timers().lines().any(|line| line.contains(&peer)));
+    assert_eq!(asked.join().unwrap(), 504);
+    assert!(kinds.try_iter().all(|kind| kind != crate::support::h2::PING));
 }
 
 #[test]

@@ -15,6 +15,8 @@ mod ejection; // what failures in live traffic do to an endpoint
 mod fuzz; // mutated messages from both sides, judged by a strict reader
 mod grpc; // calls of all kinds, deadlines, errors, health checks
 mod h2; // HTTP/2 from clients: translation, flow control, hostile frames
+mod h2_ends; // where a response over HTTP/2 ends, and who waits for whom
+mod h2_shared; // what one request over HTTP/2 must not cost the others of its connection
 mod h2_upstream; // replicas that speak HTTP/2 or TLS
 mod health; // probes, verdicts, the admin port
 mod house; // walls between rooms, and that the architecture names what exists

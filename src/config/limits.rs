@@ -23,6 +23,7 @@ pub(super) const TIMEOUTS: &[Key<Timeouts>] = keys!(Timeouts {
     client_write: Time(SOME_TIME),
     client_idle: Time(SOME_TIME),
     h2_ping: Time(SOME_TIME),
+    upstream_h2_ping: Time(ANY_TIME),
     upstream_idle: Time(SOME_TIME),
     tunnel_idle: Time(SOME_TIME),
     tunnel: Time(ANY_TIME),

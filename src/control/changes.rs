@@ -189,6 +189,7 @@ mod tests {
         ("timeouts.client_write", "", "", "'5s'", "timeouts.client_write 1m -> 5s"),
         ("timeouts.client_idle", "", "", "'5s'", "timeouts.client_idle 75s -> 5s"),
         ("timeouts.h2_ping", "", "", "'5s'", "timeouts.h2_ping 20s -> 5s"),
+        ("timeouts.upstream_h2_ping", "", "", "'5m'", "timeouts.upstream_h2_ping 0s -> 5m"),
         ("timeouts.upstream_idle", "", "", "'5s'", "timeouts.upstream_idle 4s -> 5s"),
         ("timeouts.tunnel_idle", "", "", "'5s'", "timeouts.tunnel_idle 1h -> 5s"),
         ("timeouts.tunnel", "", "", "'5s'", "timeouts.tunnel 0s -> 5s"),

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use h2::Reason;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Uri};
 use rustix::io::Errno;
@@ -74,10 +75,13 @@ pub enum LinkError {
     Body(#[from] BodyFailure),
     /// The connection ended before a response began.
     #[error("the connection ended before a response")]
-    Closed(#[source] Option<hyper::Error>),
+    Closed(#[source] Option<WireError>),
+    /// This proxy ended the connection: what passed over it exceeded a limit of its own.
+    #[error("the connection was ended by this proxy")]
+    Curbed(#[source] h2::Error),
     /// What the endpoint sent is not valid HTTP.
     #[error("not HTTP")]
-    Malformed(#[source] hyper::Error),
+    Malformed(#[source] WireError),
     /// The endpoint sends interim responses without end (RFC 9110 section 15.2).
     #[error("{InterimFlood}")]
     InterimFlood,
@@ -85,6 +89,17 @@ pub enum LinkError {
     /// doubt.
     #[error("the response {0}")]
     Unacceptable(&'static str),
+}
+
+/// What went wrong on a connection, in the words of what reads it.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// HTTP/1.1.
+    #[error(transparent)]
+    Http1(#[from] hyper::Error),
+    /// HTTP/2.
+    #[error(transparent)]
+    Http2(#[from] h2::Error),
 }
 
 /// What a deadline was for.
@@ -126,15 +141,29 @@ impl LinkError {
 
     /// Classifies an error that occurred while a response was awaited. `tls_failure` says why TLS ended, if it did: in
     /// TLS 1.3 a client learns only then that its certificate was refused (RFC 8446 section 4.4.2.4).
-    pub(super) fn awaiting(error: hyper::Error, tls_failure: Option<rustls::Error>) -> Self {
-        if let Some(error) = tls_failure {
-            return Self::Tls(error);
+    pub(super) fn awaiting(error: WireError, tls_failure: Option<rustls::Error>) -> Self {
+        match (tls_failure, error) {
+            (Some(error), _) => Self::Tls(error),
+            (None, WireError::Http1(error)) => Self::awaiting_h1(error),
+            (None, WireError::Http2(error)) => Self::awaiting_h2(error),
         }
+    }
+
+    fn awaiting_h1(error: hyper::Error) -> Self {
         let io = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
         match io.and_then(io::Error::get_ref) {
             Some(cause) if cause.is::<InterimFlood>() => Self::InterimFlood,
-            _ if error.is_parse() => Self::Malformed(error),
-            _ => Self::Closed(Some(error)),
+            _ if error.is_parse() => Self::Malformed(error.into()),
+            _ => Self::Closed(Some(error.into())),
+        }
+    }
+
+    /// What h2 ends by itself is either not valid HTTP/2, or more than h2 puts up with.
+    fn awaiting_h2(error: h2::Error) -> Self {
+        match error.reason() {
+            Some(Reason::ENHANCE_YOUR_CALM) if error.is_library() => Self::Curbed(error),
+            Some(_) if error.is_library() => Self::Malformed(error.into()),
+            _ => Self::Closed(Some(error.into())),
         }
     }
 }

@@ -2,28 +2,30 @@
 //!
 //! Unlike an HTTP/1.1 connection, which belongs to the request it carries, such a connection is driven by a task of its
 //! own. A request takes a [`Lease`] on one. When all have as many streams as they may have, another one is opened.
+//!
+//! Many clients share a connection, so none of them may cost the others theirs. h2 has limits that end a connection,
+//! made for a single hostile peer and counted over its whole life; here they are lifted, or kept from being reached.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
+use h2::client::{self, SendRequest};
 use http::uri::Scheme;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http2};
-use hyper::rt::Executor;
-use hyper_util::rt::TokioTimer;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
+use super::h2_io::{FilteredIo, Seen};
 use super::record::{Record, UpstreamIo};
-use super::request_body::{Recall, RequestBody};
 use super::slot::Slot;
+use crate::deadlines::{Alarm, Deadlines};
+use crate::net::h2::Pings;
 
 /// The most streams on one connection; the endpoint may allow fewer.
 const STREAMS_MAX: usize = 100;
@@ -35,11 +37,16 @@ const SETTINGS_POLL: Duration = Duration::from_millis(1);
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX as u32;
 
-/// Bytes of a request body that wait within hyper for the endpoint to take them, per stream.
+/// Bytes of a request body that wait within h2 for the socket to take them, per stream.
 const SEND_BUFFER: usize = 64 * 1024;
 
 /// The most bytes that a response head may have.
 const HEAD_BYTES_MAX: u32 = 256 * 1024;
+
+/// How long frames are ignored that come for a stream which was cancelled, and for how many streams: the endpoint has
+/// sent them before it heard of it.
+const CANCELLED_KEPT: Duration = Duration::from_secs(30);
+const CANCELS_KEPT: usize = 1024;
 
 /// All HTTP/2 connections of one worker to one endpoint.
 #[derive(Debug, Default)]
@@ -50,20 +57,21 @@ pub(super) struct Multiplexed {
     opened: Notify,
 }
 
-struct SharedConnection {
-    record: Rc<Record>,
-    sender: http2::SendRequest<RequestBody>,
+/// One connection that requests share.
+pub(super) struct SharedConnection {
+    pub(super) record: Rc<Record>,
+    pub(super) sender: RefCell<SendRequest<Bytes>>,
     scheme: Scheme,
     /// The number of open streams.
     streams: Rc<Cell<usize>>,
     /// The number of requests that wait for their response or its end.
-    requests: Cell<usize>,
-    /// `None` when it is over: only its drop makes hyper give back the requests that it has not begun.
-    connection: Rc<RefCell<Option<http2::Connection<UpstreamIo, RequestBody, LocalExecutor>>>>,
-    is_over: Cell<bool>,
+    requests: Rc<Cell<usize>>,
+    is_over: Rc<Cell<bool>>,
     /// Whether a response on it did not come in time. The whole connection may be stuck, so no new request gets a
     /// stream on it.
     is_suspect: Cell<bool>,
+    /// What was seen of its frames.
+    seen: Rc<Seen>,
     idle_since: Cell<Instant>,
     was_used: Cell<bool>,
     driver: RefCell<Option<JoinHandle<()>>>,
@@ -76,11 +84,20 @@ impl std::fmt::Debug for SharedConnection {
 }
 
 impl SharedConnection {
-    /// How many streams it may have at one time. It is 0 before the endpoint's settings have come, and when the
-    /// connection is over.
+    /// How many streams it may have at one time. It is 0 before the endpoint's settings have come.
     fn streams_max(&self) -> usize {
-        let connection = self.connection.borrow();
-        connection.as_ref().map_or(0, |connection| connection.current_max_send_streams().min(STREAMS_MAX))
+        self.sender.borrow().current_max_send_streams().min(STREAMS_MAX)
+    }
+
+    /// Whether it takes no new stream any more: it is over, or the endpoint has sent GOAWAY.
+    fn is_going(&self) -> bool {
+        // Of this handle no stream ever waits to be opened, so it is ready or has failed.
+        let mut cx = Context::from_waker(Waker::noop());
+        self.is_over.get() || matches!(self.sender.borrow_mut().poll_ready(&mut cx), Poll::Ready(Err(_)))
+    }
+
+    fn has_room(&self) -> bool {
+        !self.is_suspect.get() && !self.seen.is_worn() && self.streams.get() < self.streams_max() && !self.is_going()
     }
 }
 
@@ -94,15 +111,13 @@ impl Drop for SharedConnection {
     }
 }
 
-/// One request's share in a connection. Dropping it cancels the stream: the rest of the response is discarded, the rest
-/// of the request body is not sent.
+/// One request's share in a connection. Dropping it cancels the stream: the rest of the response is discarded.
 #[derive(Debug)]
 pub(super) struct Lease {
-    shared: Rc<SharedConnection>,
+    pub(super) shared: Rc<SharedConnection>,
     is_reused: bool,
-    /// The stream that it counts. A request with a body takes it over, see [`RequestBody::leash`].
-    slot: Option<Slot>,
-    recall: Option<Recall>,
+    /// The stream that it counts. The upload holds it too.
+    pub(super) slot: Rc<Slot>,
 }
 
 impl Drop for Lease {
@@ -121,8 +136,7 @@ impl Lease {
         Box::new(Self {
             shared: Rc::clone(shared),
             is_reused: shared.was_used.replace(true),
-            slot: Some(Slot::take(&shared.streams)),
-            recall: None,
+            slot: Rc::new(Slot::take(&shared.streams)),
         })
     }
 
@@ -136,28 +150,9 @@ impl Lease {
         self.shared.is_suspect.set(true);
     }
 
-    /// The record of the connection.
-    pub(super) fn record(&self) -> &Rc<Record> {
-        &self.shared.record
-    }
-
     /// The scheme of the request URIs.
     pub(super) fn scheme(&self) -> Scheme {
         self.shared.scheme.clone()
-    }
-
-    /// Sends the request. The error of the returned future holds the request if nothing of it was taken.
-    pub(super) fn send(
-        &mut self,
-        mut request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
-        if let Some(slot) = self.slot.take() {
-            match request.body_mut().leash(slot) {
-                Ok(recall) => self.recall = Some(recall),
-                Err(slot) => self.slot = Some(slot),
-            }
-        }
-        self.shared.sender.clone().try_send_request(request)
     }
 }
 
@@ -165,10 +160,7 @@ impl Multiplexed {
     /// A lease on an open connection with a free stream.
     pub(super) fn lease(&self) -> Option<Box<Lease>> {
         let connections = self.connections.borrow();
-        let has_room = |shared: &&Rc<SharedConnection>| {
-            !shared.is_over.get() && !shared.is_suspect.get() && shared.streams.get() < shared.streams_max()
-        };
-        connections.iter().find(has_room).map(Lease::on)
+        connections.iter().find(|shared| shared.has_room()).map(Lease::on)
     }
 
     /// Waits for a connection that another request is opening; `false` if none is being opened.
@@ -187,52 +179,27 @@ impl Multiplexed {
         Opening(self)
     }
 
-    /// Starts HTTP/2 over an established connection, and waits for the endpoint's settings. While the connection has
-    /// streams, a PING is sent every `ping`, and the endpoint has as long to acknowledge it.
-    pub(super) async fn open(&self, io: UpstreamIo, scheme: Scheme, ping: Duration) -> io::Result<Box<Lease>> {
-        let record = Rc::clone(io.record());
-        let (sender, connection) = http2::Builder::new(LocalExecutor)
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            // No stream before the endpoint has said how many it allows: a refused one would count as an attempt.
-            .initial_max_send_streams(0)
-            .max_send_buf_size(SEND_BUFFER)
-            .max_header_list_size(HEAD_BYTES_MAX)
-            .keep_alive_interval(ping)
-            .keep_alive_timeout(ping)
-            .handshake(io)
-            .await
-            .map_err(io::Error::other)?;
-        let connection = Rc::new(RefCell::new(Some(connection)));
+    /// Starts HTTP/2 over an established connection, and waits for the endpoint's settings. While responses are
+    /// awaited and nothing has come for `ping`, a PING is sent, and the endpoint has as long to acknowledge it. `None`
+    /// means never.
+    pub(super) async fn open(&self, io: UpstreamIo, scheme: Scheme, ping: Option<Duration>) -> io::Result<Box<Lease>> {
+        let (record, seen) = (Rc::clone(io.record()), Rc::<Seen>::default());
+        let handshake = builder().handshake(FilteredIo::new(io, Rc::clone(&seen)));
+        let (sender, connection) = handshake.await.map_err(io::Error::other)?;
         let shared = Rc::new(SharedConnection {
             record,
-            sender,
+            sender: RefCell::new(sender),
             scheme,
             streams: Rc::default(),
-            requests: Cell::new(0),
-            connection: Rc::clone(&connection),
-            is_over: Cell::new(false),
+            requests: Rc::default(),
+            is_over: Rc::default(),
             is_suspect: Cell::new(false),
+            seen,
             idle_since: Cell::new(Instant::now()),
             was_used: Cell::new(false),
             driver: RefCell::default(),
         });
-        let weak = Rc::downgrade(&shared);
-        let driver = spawn_local(async move {
-            let ended = poll_fn(|cx| match &mut *connection.borrow_mut() {
-                Some(connection) => Pin::new(connection).poll(cx),
-                None => Poll::Ready(Ok(())),
-            })
-            .await;
-            ended.inspect_err(|error| tracing::debug!(%error, "connection to an endpoint ended")).ok();
-            if let Some(shared) = weak.upgrade() {
-                shared.is_over.set(true);
-            }
-            let over = connection.borrow_mut().take();
-            drop(over);
-        });
-        *shared.driver.borrow_mut() = Some(driver);
+        *shared.driver.borrow_mut() = Some(spawn_local(drive(connection, ping, &shared)));
         while shared.streams_max() == 0 {
             if shared.is_over.get() {
                 // In TLS 1.3 a client learns only now that its certificate was refused.
@@ -246,12 +213,13 @@ impl Multiplexed {
         Ok(lease)
     }
 
-    /// Closes connections that are over, or unused for longer than `idle_timeout`, and all but `idle_max` of the unused
-    /// ones. Streams whose bodies the endpoint never read end with their connection.
+    /// Closes connections that take no new stream, or are unused for longer than `idle_timeout`, and all but `idle_max`
+    /// of the unused ones. Requests under way keep theirs. Streams whose bodies the endpoint never read end with their
+    /// connection.
     pub(super) fn reap(&self, idle_timeout: Duration, idle_max: usize, now: Instant) {
         let mut idle = 0;
         self.connections.borrow_mut().retain(|shared| {
-            if shared.is_over.get() || shared.sender.is_closed() {
+            if shared.is_going() || shared.seen.is_worn() {
                 return false;
             }
             if shared.requests.get() > 0 {
@@ -268,6 +236,51 @@ impl Multiplexed {
     }
 }
 
+fn builder() -> client::Builder {
+    let mut builder = client::Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        // No stream before the endpoint has said how many it allows: a refused one would count as an attempt.
+        .initial_max_send_streams(0)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_header_list_size(HEAD_BYTES_MAX)
+        // Frames that come late for cancelled streams are no offence, and no number of them ends the connection.
+        .max_concurrent_reset_streams(CANCELS_KEPT)
+        .reset_stream_duration(CANCELLED_KEPT)
+        .max_local_error_reset_streams(None)
+        // Small frames that a client does not read are bounded by the window of its stream.
+        .data_frame_budget(usize::MAX);
+    builder
+}
+
+/// Drives a connection until it is over.
+fn drive(
+    mut connection: client::Connection<FilteredIo, Bytes>,
+    ping: Option<Duration>,
+    shared: &SharedConnection,
+) -> impl Future<Output = ()> + use<> {
+    let (is_over, requests, seen) = (Rc::clone(&shared.is_over), Rc::clone(&shared.requests), Rc::clone(&shared.seen));
+    let (deadlines, mut alarm, mut reads_at_ping) = (Deadlines::default(), Alarm::default(), 0);
+    async move {
+        let mut pings = Pings::new(connection.ping_pong(), ping, &deadlines);
+        let mut step = |cx: &mut Context<'_>| {
+            let reads = seen.reads();
+            let is_quiet = || std::mem::replace(&mut reads_at_ping, reads) == reads && requests.get() > 0;
+            if let Some(pings) = &mut pings
+                && let Err(error) = pings.poll(cx, &deadlines, is_quiet)
+            {
+                return Poll::Ready(Err(io::Error::other(error)));
+            }
+            Pin::new(&mut connection).poll(cx).map_err(io::Error::other)
+        };
+        let ended = poll_fn(|cx| alarm.poll_step(&deadlines, cx, &mut step)).await;
+        ended.inspect_err(|error| tracing::debug!(%error, "connection to an endpoint ended")).ok();
+        is_over.set(true);
+    }
+}
+
 /// Wakes the waiting requests when it is dropped; see [`Multiplexed::begin_opening`].
 pub(super) struct Opening<'a>(&'a Multiplexed);
 
@@ -275,15 +288,5 @@ impl Drop for Opening<'_> {
     fn drop(&mut self) {
         self.0.is_opening.set(false);
         self.0.opened.notify_waiters();
-    }
-}
-
-/// Runs the tasks of hyper on this worker.
-#[derive(Debug, Clone, Copy)]
-struct LocalExecutor;
-
-impl<F: Future<Output = ()> + 'static> Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        spawn_local(future);
     }
 }

@@ -12,6 +12,8 @@ pub mod error;
 pub mod framing;
 pub mod h1;
 mod h2;
+mod h2_attempt;
+mod h2_io;
 mod quiet;
 pub mod record;
 pub mod request_body;
@@ -227,7 +229,7 @@ impl WorkerEndpoint {
     async fn connect(
         &self,
         upgrade: Upgrade,
-        h2_ping: Duration,
+        h2_ping: Option<Duration>,
         preamble: Option<Box<Preamble>>,
     ) -> Result<Link, LinkError> {
         let ConnectSettings { protocol, backend, .. } = self.settings.borrow().clone();
@@ -260,7 +262,7 @@ impl WorkerEndpoint {
 
     /// Opens a connection that requests can share, or waits for one being opened. In TLS the endpoint may choose
     /// HTTP/1.1.
-    async fn share(&self, tls: Option<(&ClientTls, &str)>, h2_ping: Duration) -> io::Result<Link> {
+    async fn share(&self, tls: Option<(&ClientTls, &str)>, h2_ping: Option<Duration>) -> io::Result<Link> {
         while !self.prefers_h1.get() && self.multiplexed.wait_for_other().await {
             if let Some(lease) = self.lease() {
                 return Ok(Link::Multiplexed(lease));

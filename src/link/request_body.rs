@@ -7,18 +7,18 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Version};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::slot::Slot;
 use crate::deadlines::{Deadlines, Wait};
 use crate::fields;
+use crate::net::h2::ReceivedBody;
 
 /// The most parts of a body that are kept.
 const PARTS_MAX: usize = 256;
@@ -36,29 +36,46 @@ struct Reader {
     upload: Rc<Upload>,
     /// How many parts of the kept beginning this attempt has read.
     replayed: usize,
-    /// Set if the body is read by a task of its own (HTTP/2).
-    leash: Option<Rc<Leash>>,
 }
 
-/// What ties a reading task to the attempt that it reads for.
-#[derive(Debug)]
-struct Leash {
-    /// The stream that is written to. It counts as open until the body has ended, even if the response has.
-    _slot: Slot,
-    is_recalled: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
+/// The body as the client's connection brings it, in the version that the client speaks.
+#[derive(Debug, Default)]
+pub enum ClientBody {
+    /// There is none.
+    #[default]
+    Empty,
+    /// From a connection of HTTP/1.1.
+    Http1(Incoming),
+    /// From a stream of HTTP/2.
+    Http2(ReceivedBody),
 }
 
-/// Dropping this ends the body for its reader. A reader that holds a part which the endpoint does not read learns of it
-/// when it asks for the next part; until then its stream counts as open.
-#[derive(Debug)]
-pub(super) struct Recall(Rc<Leash>);
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = BodyFailure;
 
-impl Drop for Recall {
-    fn drop(&mut self) {
-        self.0.is_recalled.set(true);
-        if let Some(waker) = self.0.waker.take() {
-            waker.wake();
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
+        let broken = |frame: Option<Result<_, _>>| frame.map(|frame| frame.map_err(|()| BodyFailure::Client));
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|_| ()).map(broken),
+            Self::Http2(body) => body.poll_frame(cx).map_err(|_| ()).map(broken),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
         }
     }
 }
@@ -77,11 +94,9 @@ pub struct Bounds {
 /// The body that the client sends, over all attempts.
 #[derive(Debug)]
 pub struct Upload {
-    incoming: RefCell<Incoming>,
+    incoming: RefCell<ClientBody>,
     kept: RefCell<Replay>,
     progress: Rc<Progress>,
-    /// The version that the client speaks.
-    version: Version,
     bounds: Bounds,
     /// When the present wait for the client began, if it is awaited.
     waiting_since: Cell<Option<Instant>>,
@@ -126,26 +141,20 @@ pub enum BodyFailure {
     TooLarge,
 }
 
-/// The error that hyper is given when a body breaks off. It makes hyper send CANCEL to an endpoint that speaks HTTP/2.
+/// A body breaks off here. Why, [`Progress::failure`] says.
 #[derive(Debug, thiserror::Error)]
 #[error("the request body ends here")]
-pub struct BrokenOff(#[source] h2::Error);
-
-impl BrokenOff {
-    fn new() -> Self {
-        Self(h2::Reason::CANCEL.into())
-    }
-}
+pub struct BrokenOff;
 
 impl RequestBody {
     /// Wraps the client's body.
-    pub fn new(incoming: Incoming, version: Version, bounds: Bounds) -> Self {
+    pub fn new(incoming: ClientBody, bounds: Bounds) -> Self {
         if incoming.is_end_stream() {
             return Self(None);
         }
         let (kept, progress, waiting_since) = (RefCell::default(), Rc::default(), Cell::default());
-        let upload = Upload { incoming: RefCell::new(incoming), kept, progress, version, bounds, waiting_since };
-        Self(Some(Reader { upload: Rc::new(upload), replayed: 0, leash: None }))
+        let upload = Upload { incoming: RefCell::new(incoming), kept, progress, bounds, waiting_since };
+        Self(Some(Reader { upload: Rc::new(upload), replayed: 0 }))
     }
 
     /// Whether there is no body at all.
@@ -161,17 +170,7 @@ impl RequestBody {
     /// The body from its beginning, which must still be kept; see [`Upload::can_replay`].
     pub fn again(upload: &Rc<Upload>) -> Self {
         upload.waiting_since.set(None);
-        Self(Some(Reader { upload: Rc::clone(upload), replayed: 0, leash: None }))
-    }
-
-    /// Prepares the body for a reader in a task of its own, which writes to the stream of `slot`.
-    ///
-    /// # Errors
-    /// There is no body to read; `slot` is given back.
-    pub(super) fn leash(&mut self, slot: Slot) -> Result<Recall, Slot> {
-        let Some(reader) = &mut self.0 else { return Err(slot) };
-        let leash = Leash { _slot: slot, is_recalled: Cell::default(), waker: RefCell::default() };
-        Ok(Recall(Rc::clone(reader.leash.insert(Rc::new(leash)))))
+        Self(Some(Reader { upload: Rc::clone(upload), replayed: 0 }))
     }
 }
 
@@ -211,7 +210,7 @@ impl Upload {
 
     fn fail(&self, failure: BodyFailure) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         self.progress.failure.set(Some(failure));
-        Poll::Ready(Some(Err(BrokenOff::new())))
+        Poll::Ready(Some(Err(BrokenOff)))
     }
 
     /// Reads and discards the body. Ready when it has ended, or when `enough` bytes have come, counted from its
@@ -250,9 +249,7 @@ impl Upload {
                 self.kept.borrow_mut().keep(&frame, self.bounds.replay_max);
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(_)) => self.fail(BodyFailure::Client),
-            // hyper reports a reset with NO_ERROR as the end, whether or not the client had sent the whole body.
-            None if self.version == Version::HTTP_2 && !incoming.is_end_stream() => self.fail(BodyFailure::Client),
+            Some(Err(failure)) => self.fail(failure),
             None => {
                 progress.ended.set(true);
                 Poll::Ready(None)
@@ -285,12 +282,6 @@ impl Replay {
 
 impl Reader {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        if let Some(leash) = &self.leash {
-            if leash.is_recalled.get() {
-                return Poll::Ready(Some(Err(BrokenOff::new())));
-            }
-            leash.waker.borrow_mut().get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
-        }
         let kept = self.upload.kept.borrow().parts.get(self.replayed).cloned();
         let polled = match kept {
             Some(Part::Data(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),

@@ -1,20 +1,22 @@
 //! An endpoint's response: its head, its body that is still to come, and the connection that carries both.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::task::{JoinHandle, spawn_local};
 
-use super::error::Back;
+use super::error::{Back, WireError};
 use super::h1::UpstreamConnection;
 use super::h2::Lease;
 use super::record::UpstreamIo;
 use super::request_body::{BodyFailure, RequestBody, Upload};
+use crate::net::h2::ReceivedBody;
 
 /// The response of an endpoint; see the module.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ impl LinkResponse {
             _ if self.response.body().rest.is_some() => None,
             Over::Inline(connection) => connection.record().header_fields(),
             // They never left: compressed fields cannot be read back.
-            Over::Stream(_) => Some(std::mem::take(request.headers_mut())),
+            Over::Stream(..) => Some(std::mem::take(request.headers_mut())),
             Over::Task(_) | Over::Nothing => None,
         };
         put_back(request, self.upload.as_ref(), fields, Written::Something)
@@ -72,10 +74,46 @@ pub(super) fn put_back(
 /// its end closes that connection, or resets its stream.
 #[derive(Debug)]
 pub struct EndpointBody {
-    incoming: Incoming,
+    source: Source,
     over: Over,
     /// The request body, if the client was still sending it when the response began.
     rest: Option<Rc<Upload>>,
+}
+
+/// Where the parts of a response come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A connection of HTTP/1.1.
+    Http1(Incoming),
+    /// A stream of HTTP/2.
+    Http2(ReceivedBody),
+}
+
+impl Body for Source {
+    type Data = Bytes;
+    type Error = WireError;
+
+    #[inline]
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, WireError>>> {
+        match &mut *self {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(WireError::from),
+            Self::Http2(body) => body.poll_frame(cx).map_err(WireError::from),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
 }
 
 /// What drives the connection that carries a response.
@@ -86,9 +124,10 @@ pub(super) enum Over {
     /// A task of its own. The response began before the request body had ended, and neither may wait for the other.
     #[expect(dead_code, reason = "held to be dropped")]
     Task(Driver),
-    /// The connection's own task, which serves other requests too.
+    /// The connection's own task, which serves other requests too. If the client is still sending its request body, a
+    /// task sends that.
     #[expect(dead_code, reason = "held to be dropped")]
-    Stream(Box<Lease>),
+    Stream(Box<Lease>, Option<Driver>),
     /// Nothing: the response is over.
     Nothing,
 }
@@ -97,15 +136,22 @@ impl Over {
     /// For an HTTP/1.1 connection. If a `rest` of the request is still to come, a task is started for it.
     pub(super) fn connection(connection: Box<UpstreamConnection>, rest: Option<&Rc<Upload>>) -> Self {
         match rest {
-            Some(_) => Self::Task(Driver(spawn_local(connection.into_driver()))),
+            Some(_) => Self::Task(Driver::spawn(connection.into_driver())),
             None => Self::Inline(connection),
         }
     }
 }
 
-/// A task that drives a connection. Dropping this ends the task.
+/// A task that drives a connection, or sends a request body. Dropping this ends the task.
 #[derive(Debug)]
 pub(super) struct Driver(JoinHandle<()>);
+
+impl Driver {
+    /// Starts the task.
+    pub(super) fn spawn(task: impl Future<Output = ()> + 'static) -> Self {
+        Self(spawn_local(task))
+    }
+}
 
 impl Drop for Driver {
     fn drop(&mut self) {
@@ -121,37 +167,30 @@ pub enum BrokenBody {
     Request(BodyFailure),
     /// The endpoint closed the connection, or broke the framing.
     #[error("the endpoint broke off its response: {0}")]
-    Endpoint(#[source] hyper::Error),
-    /// The endpoint reset the stream. hyper reports a reset with NO_ERROR as the end, whether or not the endpoint had
-    /// sent everything.
-    #[error("the endpoint reset its stream before the end")]
-    Reset,
+    Endpoint(#[source] WireError),
 }
 
 impl EndpointBody {
-    pub(super) fn new(incoming: Incoming, over: Over, rest: Option<Rc<Upload>>) -> Self {
-        Self { incoming, over, rest }
+    pub(super) fn new(source: Source, over: Over, rest: Option<Rc<Upload>>) -> Self {
+        Self { source, over, rest }
     }
 
     /// The next part of the body.
     #[inline]
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        let incoming = &mut self.incoming;
+        let source = &mut self.source;
         let polled = match &mut self.over {
             Over::Inline(connection) => connection.poll_quietly(cx, |connection, cx| {
-                if let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) {
+                if let Poll::Ready(frame) = Pin::new(&mut *source).poll_frame(cx) {
                     return Poll::Ready(frame);
                 }
                 connection.poll_drive(cx);
-                Pin::new(&mut *incoming).poll_frame(cx)
+                Pin::new(&mut *source).poll_frame(cx)
             }),
-            Over::Task(_) | Over::Stream(_) | Over::Nothing => Pin::new(incoming).poll_frame(cx),
+            Over::Task(_) | Over::Stream(..) | Over::Nothing => Pin::new(source).poll_frame(cx),
         };
         polled.map(|frame| match frame {
             Some(Ok(frame)) => Some(Ok(frame)),
-            None if matches!(self.over, Over::Stream(_)) && !self.incoming.is_end_stream() => {
-                Some(Err(BrokenBody::Reset))
-            }
             None => None,
             Some(Err(error)) => Some(Err(match self.rest.as_ref().and_then(|rest| rest.progress().failure.get()) {
                 Some(failure) => BrokenBody::Request(failure),
@@ -171,7 +210,7 @@ impl EndpointBody {
         self.rest = None;
         match std::mem::replace(&mut self.over, Over::Nothing) {
             Over::Inline(connection) => Some(connection),
-            Over::Task(_) | Over::Stream(_) | Over::Nothing => None,
+            Over::Task(_) | Over::Stream(..) | Over::Nothing => None,
         }
     }
 
@@ -183,11 +222,11 @@ impl EndpointBody {
 
     /// See [`http_body::Body::is_end_stream`].
     pub fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.source.is_end_stream()
     }
 
     /// See [`http_body::Body::size_hint`].
     pub fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.source.size_hint()
     }
 }

@@ -10,13 +10,13 @@ use std::time::Duration;
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http::uri::Scheme;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
+use http_body::Body;
 
 use super::error::{Back, Failed, LinkError, Phase};
 use super::h1::{Preamble, UpstreamConnection};
 use super::h2::Lease;
 use super::request_body::RequestBody;
-use super::response::{LinkResponse, Over, Written, put_back};
+use super::response::{LinkResponse, Over, Source, Written, put_back};
 use super::sending::Sending;
 use super::waits::Waits;
 use super::{Link, WorkerEndpoint, framing};
@@ -122,7 +122,7 @@ impl WorkerEndpoint {
     ) -> Result<Link, LinkError> {
         waits.arm(waits.began + waits.timeouts.connect);
         // Boxed: the future of a handshake is larger than the rest of a request's.
-        let mut connecting = Box::pin(self.connect(wishes.upgrade, waits.timeouts.h2_ping, preamble));
+        let mut connecting = Box::pin(self.connect(wishes.upgrade, waits.timeouts.upstream_h2_ping, preamble));
         let result = poll_fn(|cx| match (connecting.as_mut().poll(cx), waits.passed(Phase::Connect)) {
             (Poll::Pending, Some(phase)) => Poll::Ready(Err(LinkError::TimedOut(phase))),
             (polled, _) => polled,
@@ -190,13 +190,13 @@ impl WorkerEndpoint {
                     }
                     let rest = sending.rest();
                     let over = Over::connection(connection, rest.as_ref());
-                    return Ok(sending.into_response(response, over, rest));
+                    return Ok(sending.into_response(response.map(Source::Http1), over, rest));
                 }
             },
             (None, _) => LinkError::TimedOut(Phase::Response),
             (Some(Err(mut error)), _) => {
                 unsent = error.take_message();
-                LinkError::awaiting(error.into_error(), record.tls_failure())
+                LinkError::awaiting(error.into_error().into(), record.tls_failure())
             }
         };
         let why = sending.blame(why);
@@ -219,7 +219,7 @@ impl WorkerEndpoint {
 
     async fn send_h2(
         &self,
-        mut lease: Box<Lease>,
+        lease: Box<Lease>,
         request: &mut Request<RequestBody>,
         waits: Waits<'_>,
     ) -> Result<LinkResponse, Box<Failed>> {
@@ -233,45 +233,42 @@ impl WorkerEndpoint {
         for name in [HOST, CONNECTION, TRANSFER_ENCODING] {
             fields.remove(name);
         }
-        let mut response = pin!(lease.send(outgoing(request, uri, fields)));
+        let mut attempt = lease.send(outgoing(request, uri, fields));
         waits.arm(waits.began + waits.timeouts.response_head);
-        let result = poll_fn(|cx| match response.as_mut().poll(cx) {
+        let result = poll_fn(|cx| match attempt.poll(cx) {
             Poll::Ready(result) => Poll::Ready(Some(result)),
             Poll::Pending => sending.poll_deadline(),
         })
         .await;
         sending.end_waits();
-        let (why, written) = match result {
+        let why = match result {
             Some(Ok(response)) => match refusal_of(&response, Upgrade::Unwanted) {
-                Some(why) => (LinkError::Unacceptable(why), Written::Something),
+                Some(why) => LinkError::Unacceptable(why),
                 None => {
                     if !reused {
                         self.clear_tls_error();
                     }
                     let rest = sending.rest();
-                    return Ok(sending.into_response(response, Over::Stream(lease), rest));
+                    return Ok(sending.into_response(response, attempt.into_over(), rest));
                 }
             },
             None => {
-                lease.suspect();
-                (LinkError::TimedOut(Phase::Response), Written::Something)
+                attempt.lease().suspect();
+                LinkError::TimedOut(Phase::Response)
             }
-            Some(Err(mut error)) => {
-                let was_taken = error.take_message().is_none();
-                let error = error.into_error();
-                let is_unsent = !was_taken || was_refused(&error);
-                let written = if is_unsent { Written::Nothing } else { Written::Something };
-                (LinkError::awaiting(error, lease.record().tls_failure()), written)
-            }
+            Some(Err(why)) => why,
         };
         let why = sending.blame(why);
+        let written = attempt.written();
+        // The stream is reset before the request may be sent elsewhere.
+        drop(attempt);
         let fields = Some(std::mem::take(request.headers_mut()));
         Err(self.failed(why, put_back(request, sending.upload.as_ref(), fields, written), reused))
     }
 }
 
 /// Why this response must not be passed on, if it must not.
-fn refusal_of(response: &Response<Incoming>, upgrade: Upgrade) -> Option<&'static str> {
+fn refusal_of<B: Body>(response: &Response<B>, upgrade: Upgrade) -> Option<&'static str> {
     let status = response.status();
     // `Upgrade` is passed on only if the client wants it.
     let is_agreed = upgrade == Upgrade::Wanted && status == StatusCode::SWITCHING_PROTOCOLS;
@@ -296,15 +293,6 @@ fn outgoing(request: &mut Request<RequestBody>, uri: Uri, fields: HeaderMap) -> 
     *outgoing.uri_mut() = uri;
     *outgoing.headers_mut() = fields;
     outgoing
-}
-
-/// Whether the endpoint says that it has not begun this request: by REFUSED_STREAM, or by GOAWAY with an earlier last
-/// stream (RFC 9113 section 8.7).
-fn was_refused(error: &hyper::Error) -> bool {
-    let error = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
-    error.is_some_and(|error| {
-        error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
-    })
 }
 
 /// An error with all its sources in one line.

@@ -4,11 +4,10 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use http::Response;
-use hyper::body::Incoming;
 
 use super::error::{LinkError, Phase};
 use super::request_body::Upload;
-use super::response::{EndpointBody, LinkResponse, Over};
+use super::response::{EndpointBody, LinkResponse, Over, Source};
 use super::waits::Waits;
 use crate::deadlines::Wait;
 
@@ -64,11 +63,11 @@ impl Sending<'_> {
 
     pub(super) fn into_response(
         self,
-        response: Response<Incoming>,
+        response: Response<Source>,
         over: Over,
         rest: Option<Rc<Upload>>,
     ) -> LinkResponse {
-        let response = response.map(|incoming| EndpointBody::new(incoming, over, rest));
+        let response = response.map(|source| EndpointBody::new(source, over, rest));
         LinkResponse { response, upload: self.upload }
     }
 }

@@ -1,9 +1,8 @@
 //! The client's connection as hyper reads and writes it, in plain text or TLS. Only the socket sees some of the waits;
 //! their deadlines are set here.
 
-use std::cell::RefCell;
 use std::io;
-use std::mem::MaybeUninit;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -12,10 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
-use super::h2_guard::Guard;
 use crate::deadlines::Wait;
 use crate::net::socket_io::SocketIo;
 use crate::proxy::client::Client;
@@ -26,9 +23,6 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// How many bytes are discarded at most. A client that still sends after this will not read our response.
 pub(super) const LINGER_BYTES_MAX: usize = 8 << 20;
-
-/// Bytes per read where the guard inspects them before hyper gets them.
-const WATCHED_READ: usize = 16 * 1024;
 
 /// The transport of a client connection. It has a TLS session if the listener speaks TLS.
 pub(super) type ClientTransport = crate::net::transport::Transport<TlsStream<TokioIo<SocketIo>>>;
@@ -43,8 +37,6 @@ pub(super) struct ClientIo {
     /// of their own.
     head_timeout: Option<Duration>,
     write_timeout: Duration,
-    /// Inspects the frames of an HTTP/2 client; `None` for HTTP/1.1.
-    guard: Option<Rc<RefCell<Guard>>>,
     /// Whether our half of the connection has been closed.
     is_shut: bool,
     /// Bytes discarded since our half was closed.
@@ -62,18 +54,18 @@ impl ClientIo {
         client.deadlines.arm_in(Wait::Client, head_timeout);
         let head_timeout = Some(head_timeout);
         let ahead = Bytes::new();
-        Self { transport, ahead, client, head_timeout, write_timeout, guard: None, is_shut: false, discarded: 0 }
+        Self { transport, ahead, client, head_timeout, write_timeout, is_shut: false, discarded: 0 }
     }
 
-    /// For HTTP/2. Every byte from the client passes `guard`.
-    pub(super) fn h2(
-        transport: ClientTransport,
-        client: Rc<Client>,
-        write_timeout: Duration,
-        guard: Rc<RefCell<Guard>>,
-    ) -> Self {
-        let (ahead, guard) = (Bytes::new(), Some(guard));
-        Self { transport, ahead, client, head_timeout: None, write_timeout, guard, is_shut: false, discarded: 0 }
+    /// For HTTP/2.
+    pub(super) fn h2(transport: ClientTransport, client: Rc<Client>, write_timeout: Duration) -> Self {
+        let ahead = Bytes::new();
+        Self { transport, ahead, client, head_timeout: None, write_timeout, is_shut: false, discarded: 0 }
+    }
+
+    /// The address of the client.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.client.connection.peer
     }
 
     /// Gives back bytes that were read. They are copied, so that the buffer they were read into can be freed.
@@ -126,42 +118,25 @@ impl ClientIo {
         result
     }
 
-    /// Discards what the client still sends, until it closes its half or [`LINGER_BYTES_MAX`] is exceeded.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Discards what the client still sends, until it closes its half or [`LINGER_BYTES_MAX`] is exceeded. `heard` is
+    /// called for each part.
+    pub(super) fn poll_linger(&mut self, cx: &mut Context<'_>, heard: impl Fn()) -> Poll<io::Result<()>> {
         let mut scratch = [0u8; 8192];
         loop {
             let mut buffer = ReadBuf::new(&mut scratch);
             ready!(self.transport.socket.poll_read(cx, buffer.unfilled()))?;
+            heard();
             self.discarded += buffer.filled().len();
             if buffer.filled().is_empty() || self.discarded > LINGER_BYTES_MAX {
                 return Poll::Ready(Ok(()));
             }
         }
     }
-
-    /// Reads into a buffer of our own, lets the guard inspect it, then copies it to `buf`.
-    fn poll_read_guarded(&mut self, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let mut space = [MaybeUninit::uninit(); WATCHED_READ];
-        let len = buf.remaining().min(WATCHED_READ);
-        let mut read = ReadBuf::uninit(&mut space[..len]);
-        ready!(self.transport.poll_read(cx, read.unfilled()))?;
-        if let Some(guard) = &self.guard {
-            guard.borrow_mut().inspect(read.filled(), Instant::now()).map_err(|abuse| {
-                tracing::warn!(client = %self.client.connection.peer, "connection closed: {}", abuse.name());
-                io::Error::new(io::ErrorKind::InvalidData, abuse.name())
-            })?;
-        }
-        buf.put_slice(read.filled());
-        Poll::Ready(Ok(()))
-    }
 }
 
 impl Read for ClientIo {
     #[inline(always)]
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        if self.guard.is_some() {
-            return self.poll_read_guarded(cx, buf);
-        }
         let result = if self.ahead.is_empty() {
             self.transport.poll_read(cx, buf)
         } else {
@@ -210,6 +185,6 @@ impl Write for ClientIo {
                 self.client.deadlines.arm_in(Wait::Client, LINGER);
             }
         }
-        if self.client.may_still_send() { self.poll_linger(cx) } else { Poll::Ready(Ok(())) }
+        if self.client.may_still_send() { self.poll_linger(cx, || ()) } else { Poll::Ready(Ok(())) }
     }
 }

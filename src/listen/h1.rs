@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
@@ -19,6 +20,7 @@ use super::client_io::{ClientIo, ClientTransport};
 use super::conn::{Accepted, FIRST_REQUEST_WHEN_DRAINING};
 use crate::config::model::{Limits, Timeouts};
 use crate::deadlines::{Alarm, Wait};
+use crate::link::request_body::ClientBody;
 use crate::net::outbox::Socket;
 use crate::proxy;
 use crate::proxy::body::ResponseBody;
@@ -44,7 +46,9 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
     let worker = Rc::clone(&proxy);
     let service = service_fn({
         let client = Rc::clone(&client);
-        move |request| proxy::handle(Rc::clone(&proxy), Rc::clone(&client), request)
+        move |request: Request<Incoming>| {
+            proxy::handle(Rc::clone(&proxy), Rc::clone(&client), request.map(ClientBody::Http1))
+        }
     });
     // Boxed, so that a parked connection does not even keep room for it.
     let mut connection = Box::new(builder.serve_connection(io, service));

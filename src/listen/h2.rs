@@ -1,211 +1,237 @@
 //! A client connection that speaks HTTP/2 (RFC 9113): many requests at once, each in a task of its own.
 //!
-//! hyper and h2 speak the protocol. This file adds the deadlines of each stream (see [`crate::deadlines`]), the bounds
-//! of what a client may do, and the end when the listener drains: the client gets GOAWAY, and every open stream is
-//! finished.
+//! h2 speaks the protocol. This file adds the waits of the connection (see [`crate::deadlines`]), the bounds of what a
+//! client may do, and the end when the listener drains: the client gets GOAWAY, every open stream is finished, and the
+//! connection is closed when the client has read everything. `h2_stream.rs` has the life of one stream.
 
-use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::cell::Cell;
+use std::future::{Future as _, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::rt::Executor;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
+use bytes::Bytes;
+use h2::server::{self, Handshake};
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
-use super::client_io::{ClientIo, ClientTransport, LINGER, LINGER_BYTES_MAX};
+use super::client_io::{ClientIo, ClientTransport};
 use super::conn::Accepted;
-use super::h2_guard::Guard;
-use super::{Connections, Registration};
+use super::h2_io::{Watch, WatchedIo};
+use super::h2_stream::{self, Open};
+use super::{Connections, ListenerState};
 use crate::config::model::{Limits, Timeouts};
 use crate::deadlines::{Alarm, Wait};
-use crate::proxy;
-use crate::proxy::client::{Client, Connection};
+use crate::net::h2::Pings;
+use crate::proxy::client::{Client, Connection, Proxy};
+use crate::proxy::exchange::ENDED_BY;
 
-/// Bytes of a response that wait within hyper for the client to read them, per stream.
+/// Bytes of a response that h2 holds until the socket takes them, per stream.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// How long a client may take to acknowledge GOAWAY once no stream is open any more.
+/// How long a client that has had no response lately may take to acknowledge GOAWAY, and to close its half of the
+/// connection.
 const GOING: Duration = Duration::from_secs(5);
+
+/// How long frames are ignored that come for a stream which was reset, and for how many streams: the client has sent
+/// them before it heard of the reset.
+const RESET_KEPT: Duration = Duration::from_secs(10);
+const RESETS_KEPT: usize = 256;
+
+/// What small DATA frames may cost that no replica has taken yet: 256 less their length for each. It is a bound for the
+/// memory of one connection, 16 MiB; with h2's own, clients that stream small messages to a slow replica would lose
+/// all their other requests.
+const SMALL_FRAMES: usize = 16 << 20;
+
+/// What all streams of one connection share.
+pub(super) struct Shared {
+    /// It stands for the connection's own waits; each stream has a client of its own.
+    pub(super) client: Rc<Client>,
+    pub(super) proxy: Rc<Proxy>,
+    pub(super) watch: Rc<Watch>,
+    pub(super) connections: Rc<Connections>,
+    /// How long a client may take until it lets out more of a response.
+    pub(super) write_timeout: Duration,
+    /// The number of open streams.
+    pub(super) open: Cell<usize>,
+}
 
 /// Serves requests until either side closes.
 pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connection: Rc<Connection>) {
     let Accepted { peer, listener, proxy, registration, .. } = accepted;
     let view = proxy.viewer.current();
-    let Timeouts { request_head, client_write, client_idle, .. } = view.snapshot.timeouts;
-    // This client stands for the connection's own waits; each stream has a client of its own.
-    let client = Rc::new(Client::new(Rc::clone(&connection)));
-    let guard = Rc::new(RefCell::new(Guard::new(Instant::now(), view.snapshot.limits.h2_streams)));
-    let streams = Streams(Rc::new(StreamsState {
+    let (limits, timeouts) = (&view.snapshot.limits, view.snapshot.timeouts.clone());
+    let client = Rc::new(Client::new(connection));
+    client.deadlines.arm_in(Wait::Client, timeouts.request_head);
+    let shared = Rc::new(Shared {
         client: Rc::clone(&client),
-        guard: Rc::clone(&guard),
+        proxy: Rc::clone(&proxy),
+        watch: Watch::new(limits.h2_streams),
         connections: registration.connections(),
-        write_timeout: client_write,
+        write_timeout: timeouts.client_write,
         open: Cell::new(0),
-        next: RefCell::default(),
-    }));
-    let builder = builder(streams.clone(), &view.snapshot.limits, &view.snapshot.timeouts);
+    });
+    let io = ClientIo::h2(transport, client, timeouts.client_write);
+    let handshake = builder(limits).handshake(WatchedIo::new(io, Rc::clone(&shared.watch)));
     drop(view);
-    let io = ClientIo::h2(transport, Rc::clone(&client), client_write, guard);
-    client.deadlines.arm_in(Wait::Client, request_head);
-    let service = service_fn(move |request| proxy::handle(Rc::clone(&proxy), streams.begin(), request));
-    let mut connection = pin!(builder.serve_connection(io, service));
-    let (mut alarm, mut is_draining) = (Alarm::default(), false);
-    let deadlines = &client.deadlines;
-    let mut step = |cx: &mut Context<'_>| {
-        if deadlines.expired(Wait::ClientWrite) || (deadlines.expired(Wait::Client) && is_draining) {
-            tracing::debug!(%peer, "client connection closed: the client was silent for too long");
-            return Poll::Ready(());
-        }
-        if deadlines.expired(Wait::Client) {
-            // A client that asks for something at this moment gets it, or is told that it was not begun.
-            deadlines.disarm(Wait::Client);
-            is_draining = true;
-            client.begin_idling();
-            connection.as_mut().graceful_shutdown();
-        }
-        loop {
-            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-                result.inspect_err(|error| tracing::debug!(%peer, %error, "client connection ended")).ok();
-                return Poll::Ready(());
-            }
-            if !listener.is_draining() || std::mem::replace(&mut is_draining, true) {
-                break;
-            }
-            // Earlier waits are void: from now on the client has as long as it takes to acknowledge GOAWAY.
-            deadlines.disarm(Wait::Client);
-            client.begin_idling();
-            connection.as_mut().graceful_shutdown();
-        }
-        let is_writing = deadlines.is_armed(Wait::ClientWrite);
-        if !client.is_busy() && !is_writing && !deadlines.is_armed(Wait::Client) {
-            let patience = if is_draining { GOING } else { client_idle };
-            deadlines.arm(Wait::Client, client.idle_since() + patience);
-        }
-        Poll::Pending
+    let mut lifecycle = Lifecycle {
+        shared,
+        listener,
+        timeouts,
+        going_since: None,
+        is_broken: false,
+        reads_at_poll: 0,
+        reads_at_ping: 0,
     };
-    poll_fn(|cx| {
+    let mut alarm = Alarm::default();
+    let deadlines = Rc::clone(&lifecycle.shared.client.deadlines);
+    let mut handshake = pin!(handshake);
+    let opened = poll_fn(|cx| {
         registration.follow(cx);
-        alarm.poll_step(deadlines, cx, &mut step)
-    })
-    .await;
+        alarm.poll_step(&deadlines, cx, |cx| lifecycle.poll_handshake(handshake.as_mut(), cx))
+    });
+    let ended = match opened.await {
+        Ok(mut connection) => {
+            let mut pings = Pings::new(connection.ping_pong(), Some(lifecycle.timeouts.h2_ping), &deadlines);
+            poll_fn(|cx| alarm.poll_step(&deadlines, cx, |cx| lifecycle.poll(&mut connection, &mut pings, cx))).await
+        }
+        Err(ended) => ended,
+    };
+    match ended {
+        Ended::Closed => {}
+        Ended::Broken(error) => tracing::debug!(%peer, %error, "client connection ended"),
+        Ended::Silent => tracing::debug!(%peer, "client connection closed: the client was silent for too long"),
+    }
 }
 
-fn builder(streams: Streams, limits: &Limits, timeouts: &Timeouts) -> http2::Builder<Streams> {
-    let mut builder = http2::Builder::new(streams);
+fn builder(limits: &Limits) -> server::Builder {
+    let mut builder = server::Builder::new();
     builder
         .enable_connect_protocol()
-        .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams)
-        .initial_stream_window_size(limits.h2_window)
+        .initial_window_size(limits.h2_window)
         // As large as all stream windows together, so that streams whose bodies are not read do not stop the others.
         .initial_connection_window_size(limits.h2_window.saturating_mul(limits.h2_streams).min(WINDOW_MAX))
-        .max_send_buf_size(SEND_BUFFER)
+        .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(limits.request_head).unwrap_or(u32::MAX))
-        .keep_alive_interval(timeouts.h2_ping)
-        .keep_alive_timeout(timeouts.h2_ping);
+        .max_concurrent_reset_streams(RESETS_KEPT)
+        .reset_stream_duration(RESET_KEPT)
+        .data_frame_budget(SMALL_FRAMES)
+        // The guard has seen every reset before h2, and bounds them over time instead of over the connection's life.
+        .max_pending_accept_reset_streams(usize::MAX);
     builder
 }
 
 /// The largest window that HTTP/2 allows, in bytes (RFC 9113 section 6.9.1).
 const WINDOW_MAX: u32 = (1 << 31) - 1;
 
-/// The streams of one connection. It is hyper's service and its executor at once, so that the task of a stream knows
-/// its client.
-#[derive(Clone)]
-struct Streams(Rc<StreamsState>);
-
-struct StreamsState {
-    client: Rc<Client>,
-    guard: Rc<RefCell<Guard>>,
-    connections: Rc<Connections>,
-    write_timeout: Duration,
-    open: Cell<usize>,
-    /// The client of the stream that begins: hyper calls the service first, and then hands its future to the executor.
-    next: RefCell<Option<Rc<Client>>>,
+/// Why a connection is over.
+enum Ended {
+    /// Both sides have closed it.
+    Closed,
+    Broken(h2::Error),
+    /// The client was silent until its deadline passed.
+    Silent,
 }
 
-impl Streams {
-    /// Makes the client of a stream that begins.
-    fn begin(&self) -> Rc<Client> {
-        let client = Rc::new(Client::of_stream(Rc::clone(&self.0.client.connection), self.0.write_timeout));
-        *self.0.next.borrow_mut() = Some(Rc::clone(&client));
-        client
+type H2Connection = server::Connection<WatchedIo, Bytes>;
+
+/// The state of a connection between two polls.
+struct Lifecycle {
+    shared: Rc<Shared>,
+    listener: Rc<ListenerState>,
+    timeouts: Timeouts,
+    /// When the client was told by GOAWAY to begin nothing new.
+    going_since: Option<Instant>,
+    /// Whether our half was closed although the client had not been told: for an error of the client.
+    is_broken: bool,
+    /// How often the client had been read from at the last poll, and when it was last pinged.
+    reads_at_poll: u64,
+    reads_at_ping: u64,
+}
+
+impl Lifecycle {
+    fn poll_handshake(
+        &self,
+        handshake: Pin<&mut Handshake<WatchedIo, Bytes>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<H2Connection, Ended>> {
+        let deadlines = &self.shared.client.deadlines;
+        if deadlines.expired(Wait::Client) || deadlines.expired(Wait::ClientWrite) {
+            return Poll::Ready(Err(Ended::Silent));
+        }
+        handshake.poll(cx).map_err(Ended::Broken)
     }
-}
 
-impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
-    fn execute(&self, future: F) {
-        match self.0.next.take() {
-            Some(client) => _ = spawn_local(run(future, client, Open::begin(self))),
-            None => _ = spawn_local(future),
+    fn poll(&mut self, connection: &mut H2Connection, pings: &mut Option<Pings>, cx: &mut Context<'_>) -> Poll<Ended> {
+        if self.is_silent(connection, pings, cx) {
+            return Poll::Ready(Ended::Silent);
+        }
+        loop {
+            match connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    let open = Open::begin(Rc::clone(&self.shared));
+                    spawn_local(h2_stream::serve(request, respond, open));
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Ended::Broken(error)),
+                Poll::Ready(None) => return Poll::Ready(Ended::Closed),
+                Poll::Pending => break,
+            }
+        }
+        self.arm_waits();
+        Poll::Pending
+    }
+
+    /// Whether the client was silent until a deadline passed that ends the connection. Of others it is told by GOAWAY,
+    /// and so it is when its listener drains.
+    fn is_silent(&mut self, connection: &mut H2Connection, pings: &mut Option<Pings>, cx: &mut Context<'_>) -> bool {
+        let Shared { client, watch, .. } = &*self.shared;
+        let deadlines = &client.deadlines;
+        let is_late = deadlines.expired(Wait::Client);
+        if deadlines.expired(Wait::ClientWrite) || is_late && (self.is_broken || self.going_since.is_some()) {
+            return true;
+        }
+        if (is_late || self.listener.is_draining()) && self.going_since.is_none() {
+            // Requests that are on their way still get their response, or are told that they were not begun. Earlier
+            // waits are void: from now on the client has as long as it takes to acknowledge GOAWAY.
+            deadlines.disarm(Wait::Client);
+            self.going_since = Some(Instant::now());
+            connection.graceful_shutdown();
+        }
+        let reads = watch.reads.get();
+        let is_quiet = || std::mem::replace(&mut self.reads_at_ping, reads) == reads;
+        pings.as_mut().is_some_and(|pings| pings.poll(cx, deadlines, is_quiet).is_err())
+    }
+
+    /// Sets the deadline of the client while no stream is open and nothing is being written.
+    fn arm_waits(&mut self) {
+        let Shared { client, watch, .. } = &*self.shared;
+        let deadlines = &client.deadlines;
+        let was_heard = std::mem::replace(&mut self.reads_at_poll, watch.reads.get()) != self.reads_at_poll;
+        if self.going_since.is_none() && watch.is_shut.get() && !std::mem::replace(&mut self.is_broken, true) {
+            deadlines.arm_in(Wait::Client, self.patience());
+        }
+        if self.is_broken || client.is_busy() || deadlines.is_armed(Wait::ClientWrite) {
+            return;
+        }
+        match self.going_since {
+            Some(since) if was_heard || !deadlines.is_armed(Wait::Client) => {
+                let at_last = since + self.timeouts.drain.mul_f64(ENDED_BY);
+                deadlines.arm(Wait::Client, at_last.min(Instant::now() + self.patience()));
+            }
+            None if !deadlines.is_armed(Wait::Client) => {
+                deadlines.arm(Wait::Client, client.idle_since() + self.timeouts.client_idle);
+            }
+            _ => {}
         }
     }
-}
 
-/// Runs one stream within its deadlines, then its tunnel, if the request became one.
-async fn run(future: impl Future<Output = ()>, client: Rc<Client>, open: Open) {
-    let registration = open.0.0.connections.register();
-    run_request(future, &client, &open, &registration).await;
-    if let Some(tunnel) = client.take_tunnel() {
-        tunnel.run_stream(&client).await;
-    }
-    // If another task reads the request body, it stops at the end of the response or goes on reading; one turn lets it
-    // decide.
-    tokio::task::yield_now().await;
-    if let Some(rest) = client.take_rest() {
-        // The rest of the body is discarded instead of resetting the stream: some clients forget the response on a
-        // reset, even with NO_ERROR.
-        let enough = rest.progress().bytes.get().saturating_add(LINGER_BYTES_MAX as u64);
-        tokio::time::timeout(LINGER, poll_fn(|cx| rest.poll_discard(cx, enough))).await.ok();
-    }
-}
-
-/// Runs the request and its response. A client that does not read in time has its stream reset by dropping the future.
-async fn run_request(future: impl Future<Output = ()>, client: &Client, open: &Open, registration: &Registration) {
-    let (mut future, mut alarm) = (pin!(future), Alarm::default());
-    poll_fn(|cx| {
-        registration.follow(cx);
-        alarm.poll_step(&client.deadlines, cx, |cx| {
-            if client.deadlines.expired(Wait::ClientWrite) {
-                tracing::debug!(client = %client.connection.peer, "stream reset: the client does not read it");
-                return Poll::Ready(());
-            }
-            let polled = future.as_mut().poll(cx);
-            if polled.is_ready() && client.was_answered() {
-                open.0.0.guard.borrow_mut().answered();
-            }
-            polled
-        })
-    })
-    .await;
-}
-
-/// Counts a stream as open until it is dropped.
-struct Open(Streams);
-
-impl Open {
-    fn begin(streams: &Streams) -> Self {
-        let StreamsState { client, open, .. } = &*streams.0;
-        open.set(open.get() + 1);
-        client.set_busy(true);
-        client.deadlines.disarm(Wait::Client);
-        Self(streams.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        let StreamsState { client, open, .. } = &*self.0.0;
-        open.set(open.get() - 1);
-        if open.get() == 0 {
-            client.set_busy(false);
-            client.begin_idling();
-        }
+    /// How long a client that is going may be silent. One that has had a response lately may still be reading it: its
+    /// acknowledgement comes behind what it has not read.
+    fn patience(&self) -> Duration {
+        let client = &self.shared.client;
+        let has_read_all = client.is_fresh() || client.idle_since().elapsed() > self.timeouts.client_write;
+        if has_read_all { GOING } else { self.timeouts.client_write.max(GOING) }
     }
 }

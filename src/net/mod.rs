@@ -1,5 +1,6 @@
 //! Sockets: TCP and Unix connections, and the layers between them and HTTP.
 
+pub(crate) mod h2;
 pub(crate) mod outbox;
 pub(crate) mod pem;
 pub(crate) mod proxy_protocol;
@@ -14,6 +15,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::sleep;
@@ -23,6 +25,15 @@ use crate::config::address::Address;
 /// The pause before a Unix socket with a full backlog is tried again.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 
+/// How long an endpoint may send nothing until the kernel asks whether it is there, how often it asks, and how many
+/// times.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
+const KEEPALIVE_PROBES: u32 = 3;
+/// How long what was sent to an endpoint may be unacknowledged. It is long because it counts too while an endpoint
+/// lives but takes nothing; the deadlines of the config end that earlier.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(120);
+
 /// A connected socket.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -31,10 +42,14 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// Connects to `address`. Small messages are sent without delay.
+    /// Connects to `address`. Small messages are sent without delay, and a peer that is gone without a word is found.
     pub(crate) async fn connect(address: &Address) -> io::Result<Self> {
         let stream = match address {
-            Address::Tcp(address) => Self::Tcp(TcpStream::connect(address).await?),
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                find_dead_peer(&stream)?;
+                Self::Tcp(stream)
+            }
             Address::Unix(file) => Self::Unix(connect_unix(file).await?),
         };
         stream.set_nodelay()?;
@@ -64,6 +79,15 @@ impl Stream {
             Self::Unix(_) => None,
         }
     }
+}
+
+/// Lets the kernel find out that the peer is gone: by keep-alive when nothing is sent, by the missing acknowledgement
+/// when something is (RFC 9293 section 3.8.4, RFC 5482).
+fn find_dead_peer(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_PROBES))?;
+    socket.set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN))
 }
 
 /// A full backlog of a Unix socket refuses at once (`EAGAIN`), where TCP waits. So this function waits. The caller

@@ -27,7 +27,7 @@ const ENDING_FROM: f64 = 0.75;
 #[derive(Debug)]
 pub struct ResponseBody {
     kind: Kind,
-    busy: Busy,
+    _busy: Busy,
 }
 
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub struct Cut;
 impl ResponseBody {
     /// A body that is in memory.
     pub(super) fn local(bytes: Bytes, busy: Busy) -> Self {
-        Self { kind: Kind::Local(bytes), busy }
+        Self { kind: Kind::Local(bytes), _busy: busy }
     }
 
     /// The bytes of a [`Self::local`] body.
@@ -88,7 +88,7 @@ impl ResponseBody {
             streaming.complete();
             return Self::local(Bytes::new(), busy);
         }
-        Self { kind: Kind::Upstream(Box::new(streaming)), busy }
+        Self { kind: Kind::Upstream(Box::new(streaming)), _busy: busy }
     }
 }
 
@@ -101,7 +101,7 @@ impl Streaming {
                 }
                 self.exchange.passed_on(frame.data_ref().map_or(0, Bytes::len));
                 self.exchange.client().deadlines.disarm(Wait::Upstream);
-                // hyper polls no more after trailers.
+                // Nobody polls after trailers.
                 if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.complete();
                 }
@@ -113,7 +113,7 @@ impl Streaming {
             }
             Poll::Ready(Some(Err(error))) => match error {
                 BrokenBody::Request(_) => self.cut(Blame::Nobody, &error),
-                BrokenBody::Endpoint(_) | BrokenBody::Reset => self.cut(Blame::Endpoint, &error),
+                BrokenBody::Endpoint(_) => self.cut(Blame::Endpoint, &error),
             },
             Poll::Pending => self.poll_deadline(),
         }
@@ -200,16 +200,11 @@ impl Body for ResponseBody {
     type Error = Cut;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        self.busy.client().part_ended();
-        let polled = match &mut self.kind {
+        match &mut self.kind {
             Kind::Local(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Local(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Kind::Upstream(streaming) => streaming.poll_frame(cx),
-        };
-        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
-            self.busy.client().part_begins();
         }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {

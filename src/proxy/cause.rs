@@ -40,6 +40,8 @@ pub(super) enum Cause {
     ConnectTimeout,
     /// The endpoint closed the connection without a response.
     UpstreamClosed,
+    /// The proxy ended a connection to the endpoint, which other requests shared: a limit of its own was exceeded.
+    ConnectionCurbed,
     /// The endpoint sent something that is not valid HTTP.
     UpstreamInvalid,
     /// The endpoint did not respond in time.
@@ -61,9 +63,11 @@ impl Cause {
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::NoEndpoint | Self::Overloaded | Self::OutOfSockets => StatusCode::SERVICE_UNAVAILABLE,
-            Self::ConnectFailed | Self::TlsFailed | Self::UpstreamClosed | Self::UpstreamInvalid => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::ConnectFailed
+            | Self::TlsFailed
+            | Self::UpstreamClosed
+            | Self::ConnectionCurbed
+            | Self::UpstreamInvalid => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::UpstreamTimeout | Self::RequestTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -87,6 +91,7 @@ impl Cause {
             Self::TlsFailed => "tls-failed",
             Self::ConnectTimeout => "connect-timeout",
             Self::UpstreamClosed => "upstream-closed",
+            Self::ConnectionCurbed => "connection-curbed",
             Self::UpstreamInvalid => "upstream-invalid",
             Self::UpstreamTimeout => "upstream-timeout",
             Self::RequestTimeout => "request-timeout",
@@ -112,6 +117,7 @@ impl Cause {
             Self::TlsFailed => "no TLS connection to a replica could be established; the log of this proxy says why",
             Self::ConnectTimeout => "no replica accepted a connection in time",
             Self::UpstreamClosed => "the replica closed the connection before it responded",
+            Self::ConnectionCurbed => "this proxy ended a connection to the replica that exceeded a limit; try again",
             Self::UpstreamInvalid => "the replica's response is not valid HTTP",
             Self::UpstreamTimeout => "the replica did not respond in time",
             Self::RequestTimeout => "the request took longer than this proxy allows",
@@ -132,6 +138,7 @@ impl From<&LinkError> for Cause {
             LinkError::TimedOut(Phase::Request) => Self::RequestTimeout,
             LinkError::Body(failure) => Self::from(*failure),
             LinkError::Closed(_) => Self::UpstreamClosed,
+            LinkError::Curbed(_) => Self::ConnectionCurbed,
             LinkError::Malformed(_) | LinkError::InterimFlood | LinkError::Unacceptable(_) => Self::UpstreamInvalid,
         }
     }

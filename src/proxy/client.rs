@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use tokio::time::Instant;
@@ -114,9 +113,8 @@ pub struct Client {
     pub(super) was_answered: Cell<bool>,
     /// Whether the client has sent the beginning of a head and still owes the rest.
     pub(super) in_head: Cell<bool>,
-    /// For a stream, how long the client may take to read each part of the response. For a connection, the socket shows
-    /// whether the client reads.
-    read_within: Option<Duration>,
+    /// Whether it is a stream of HTTP/2.
+    is_stream: bool,
     /// For a stream, the body of its request: a client that gets an early response may go on sending.
     rest: RefCell<Option<Rc<Upload>>>,
     /// The tunnel that follows the response being sent, if one does.
@@ -135,7 +133,7 @@ impl Client {
             was_cut: Cell::new(false),
             was_answered: Cell::new(false),
             in_head: Cell::new(false),
-            read_within: None,
+            is_stream: false,
             rest: RefCell::default(),
             tunnel: RefCell::default(),
         }
@@ -155,9 +153,9 @@ impl Client {
         }))
     }
 
-    /// A stream of a connection. Its client must read each part of the response within `read_within`.
-    pub fn of_stream(connection: Rc<Connection>, read_within: Duration) -> Self {
-        Self { read_within: Some(read_within), ..Self::new(connection) }
+    /// A stream of a connection.
+    pub fn of_stream(connection: Rc<Connection>) -> Self {
+        Self { is_stream: true, ..Self::new(connection) }
     }
 
     /// Whether the latest request got a whole response.
@@ -168,7 +166,7 @@ impl Client {
     /// A request has begun, with this body if it has one.
     pub(super) fn begin_upload(&self, upload: Option<&Rc<Upload>>) {
         *self.upload.borrow_mut() = upload.map(|upload| Rc::clone(upload.progress()));
-        if self.read_within.is_some() {
+        if self.is_stream {
             *self.rest.borrow_mut() = upload.cloned();
         }
     }
@@ -192,20 +190,6 @@ impl Client {
     /// Takes the tunnel that follows when HTTP has ended, if there is one.
     pub fn take_tunnel(&self) -> Option<Box<Tunnel>> {
         self.tunnel.take()
-    }
-
-    /// A part of a response goes to the client: for a stream, its deadline begins.
-    pub(super) fn part_begins(&self) {
-        if let Some(within) = self.read_within {
-            self.deadlines.arm_in(Wait::ClientWrite, within);
-        }
-    }
-
-    /// The client has read that part.
-    pub(super) fn part_ended(&self) {
-        if self.read_within.is_some() {
-            self.deadlines.disarm(Wait::ClientWrite);
-        }
     }
 
     /// Whether a request is being served. Otherwise the next one is awaited.

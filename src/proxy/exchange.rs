@@ -19,11 +19,11 @@ use crate::pool::pick::Acquired;
 
 /// The share of the drain time by which everything that drains has been ended. The rest is for the ends to be written
 /// and noticed: a process that stops gives up when all of it has passed, and then says that something was cut.
-pub(super) const ENDED_BY: f64 = 0.95;
+pub(crate) const ENDED_BY: f64 = 0.95;
 
 /// The books of one request; see the module.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(crate) struct Exchange {
     proxy: Rc<Proxy>,
     client: Rc<Client>,
     view: Rc<View>,

@@ -1,7 +1,6 @@
 //! One request: route it, prepare it, make attempts until it is settled, respond.
 //!
-//! This room knows nothing of TOML, listening sockets or threads. [`handle`] is the service that hyper calls for each
-//! request.
+//! This room knows nothing of TOML, listening sockets or threads. [`handle`] is called for each request.
 
 mod access;
 mod attempts;
@@ -11,7 +10,7 @@ pub mod body;
 mod cause;
 pub mod client;
 mod error;
-mod exchange;
+pub(crate) mod exchange;
 mod grpc;
 mod headers;
 mod identity;
@@ -28,13 +27,12 @@ use std::rc::Rc;
 
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::config::address;
 use crate::deadlines::Wait;
 use crate::link::framing;
-use crate::link::request_body::{Bounds, RequestBody};
+use crate::link::request_body::{Bounds, ClientBody, RequestBody};
 use crate::link::response::EndpointBody;
 use crate::link::send::Upgrade;
 use crate::link::view::View;
@@ -57,7 +55,7 @@ use upgrade::Wanted;
 pub async fn handle(
     proxy: Rc<Proxy>,
     client: Rc<Client>,
-    mut request: Request<Incoming>,
+    mut request: Request<ClientBody>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let started = Instant::now();
     let busy = Busy::begin(&client);
@@ -65,7 +63,7 @@ pub async fn handle(
     let seen = FieldsSeen::of(request.headers());
     let wanted = Wanted::of(&mut request, seen);
     let (mut parts, incoming) = request.into_parts();
-    let body = RequestBody::new(incoming, parts.version, bounds(&view));
+    let body = RequestBody::new(incoming, bounds(&view));
     client.begin_upload(body.upload());
     let routed = wanted.and_then(|wanted| Ok((wanted, route(&mut parts, &body, &view)?)));
     let (wanted, (host, pool)) = match routed {
@@ -181,7 +179,7 @@ fn pass_on(
     let read_timeout = if is_conversation { timeouts.tunnel_idle } else { timeouts.response_body };
     let waits = BodyWaits { read_timeout, is_conversation };
     let mut response = response.map(|incoming| ResponseBody::upstream(incoming, exchange, waits, busy));
-    // hyper writes the version that its client speaks, whatever the endpoint spoke.
+    // The client hears the version that it speaks, whatever the endpoint spoke.
     *response.version_mut() = Version::HTTP_11;
     response
 }

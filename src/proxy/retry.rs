@@ -26,7 +26,12 @@ impl Failure {
         self == Self::Unanswered(Cause::ConnectFailed)
     }
 
-    /// Whether the endpoint is to blame, so that another one may do better.
+    /// Whether another attempt may do better.
+    fn may_pass(self) -> bool {
+        self.blames_endpoint() || self == Self::Unanswered(Cause::ConnectionCurbed)
+    }
+
+    /// Whether the endpoint is to blame.
     pub(crate) fn blames_endpoint(self) -> bool {
         match self {
             Self::Unanswered(cause) => blames_endpoint(cause),
@@ -101,11 +106,7 @@ pub(crate) fn decide(failure: Failure, left: Left, method: &Method, key: Key, co
         Left::Sent => method.is_idempotent() || key == Key::Borne,
         Left::Lost => false,
     };
-    if is_permitted && failure.blames_endpoint() && count.made < count.most {
-        Decision::Again
-    } else {
-        Decision::GiveUp
-    }
+    if is_permitted && failure.may_pass() && count.made < count.most { Decision::Again } else { Decision::GiveUp }
 }
 
 /// Whether the endpoint is to blame for this cause.
@@ -129,6 +130,7 @@ fn blames_endpoint(cause: Cause) -> bool {
         | Cause::NoEndpoint
         | Cause::Overloaded
         | Cause::OutOfSockets
+        | Cause::ConnectionCurbed
         | Cause::RequestTimeout => false,
     }
 }
@@ -198,6 +200,7 @@ mod tests {
             (Cause::NoEndpoint, false),
             (Cause::Overloaded, false),
             (Cause::OutOfSockets, false),
+            (Cause::ConnectionCurbed, false),
             (Cause::RequestTimeout, false),
         ] {
             assert_eq!(Failure::Unanswered(cause).blames_endpoint(), expected, "{cause:?}");
@@ -205,7 +208,8 @@ mod tests {
         assert!(Failure::Unwell.blames_endpoint());
     }
 
-    const CAUSES: [Cause; 11] = [
+    const CAUSES: [Cause; 12] = [
+        Cause::ConnectionCurbed,
         Cause::ConnectFailed,
         Cause::TlsFailed,
         Cause::ConnectTimeout,

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::rt::{Read, ReadBuf, Write};
-use hyper::upgrade::OnUpgrade;
 
 use super::client::Client;
 use super::exchange::{ENDED_BY, Exchange};
@@ -47,27 +46,16 @@ pub struct Tunnel {
     pub(super) upstream: UpstreamIo,
     /// What the endpoint has sent in the new protocol already.
     pub(super) ahead: Bytes,
-    /// The client's side, if it is a stream of HTTP/2.
-    pub(super) stream: Option<OnUpgrade>,
     pub(super) is_websocket: bool,
 }
 
 impl Tunnel {
-    /// Runs over a stream of HTTP/2 until either side ends it.
-    pub async fn run_stream(mut self, client: &Rc<Client>) {
-        let Some(stream) = self.stream.take() else { return };
-        match stream.await {
-            Ok(io) => self.run(io, Bytes::new(), client).await,
-            Err(error) => tracing::debug!(%error, "no tunnel: the client is gone"),
-        }
-    }
-
     /// Runs over `io` until either side ends it. `ahead` was read from `io` already.
     ///
     /// # Cancel safety
     /// Dropping the future closes both connections.
     pub async fn run(self, io: impl Read + Write + Unpin, ahead: Bytes, client: &Rc<Client>) {
-        let Self { mut exchange, upstream, ahead: upstream_ahead, is_websocket, .. } = self;
+        let Self { mut exchange, upstream, ahead: upstream_ahead, is_websocket } = self;
         let timeouts = exchange.view().snapshot.timeouts.clone();
         let mut pipes = Pipes {
             down: Pipe::new(upstream_ahead, is_websocket, Wait::ClientWrite),

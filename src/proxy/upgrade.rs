@@ -2,17 +2,16 @@
 //! 8441).
 //!
 //! The request goes to an endpoint like any other, always as an `Upgrade` of HTTP/1.1. If the endpoint agrees, the
-//! client is told so, and once hyper has sent that, the [`Tunnel`] takes over both connections.
+//! client is told so, and once that is sent, the [`Tunnel`] takes over both connections.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
+use h2::ext::Protocol;
 use http::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TE, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TE, UPGRADE,
 };
 use http::{Method, Request, Response, StatusCode, Version};
-use hyper::ext::Protocol;
-use hyper::upgrade::OnUpgrade;
 
 use super::body::ResponseBody;
 use super::cause::Cause;
@@ -31,9 +30,9 @@ const KEY_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 #[derive(Debug)]
 pub(super) struct Wanted {
     protocol: HeaderValue,
-    /// For a stream of HTTP/2: how to get at it, and the `Sec-WebSocket-Accept` that the endpoint must send for the key
-    /// that was made up here.
-    stream: Option<(OnUpgrade, HeaderValue)>,
+    /// For a stream of HTTP/2: the `Sec-WebSocket-Accept` that the endpoint must send for the key that was made up
+    /// here.
+    stream: Option<HeaderValue>,
 }
 
 impl Wanted {
@@ -69,15 +68,14 @@ impl Wanted {
         if protocol.as_str() != WEBSOCKET {
             return Err(Cause::UnknownProtocol);
         }
-        let on_upgrade = hyper::upgrade::on(&mut *request);
         *request.method_mut() = Method::GET;
         let key = BASE64_STANDARD.encode(fastrand::u128(..).to_be_bytes());
         let accept = BASE64_STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{KEY_SUFFIX}").as_bytes()));
         let (key, accept) = (HeaderValue::try_from(key), HeaderValue::try_from(accept));
         let (Ok(key), Ok(accept)) = (key, accept) else { return Err(Cause::UnknownProtocol) };
         request.headers_mut().insert(SEC_WEBSOCKET_KEY, key);
-        let stream = Some((on_upgrade, accept));
-        Ok(Some(Box::new(Self { protocol: HeaderValue::from_static(WEBSOCKET), stream })))
+        request.headers_mut().remove(CONTENT_LENGTH);
+        Ok(Some(Box::new(Self { protocol: HeaderValue::from_static(WEBSOCKET), stream: Some(accept) })))
     }
 
     /// Whether the client would mistake this status for success. Endpoints accept with 101 only; a client of extended
@@ -101,7 +99,7 @@ impl Wanted {
     fn is_granted(&self, headers: &HeaderMap) -> bool {
         let protocol = headers.get(UPGRADE).map(HeaderValue::as_bytes);
         let is_right = protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case(self.protocol.as_bytes()));
-        is_right && self.stream.as_ref().is_none_or(|(_, accept)| headers.get(SEC_WEBSOCKET_ACCEPT) == Some(accept))
+        is_right && self.stream.as_ref().is_none_or(|accept| headers.get(SEC_WEBSOCKET_ACCEPT) == Some(accept))
     }
 }
 
@@ -139,13 +137,12 @@ pub(super) fn accept(
         // RFC 8441 section 5: over HTTP/2 there is no switch, and acceptance is a 200.
         *response.status_mut() = StatusCode::OK;
         response.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
-        response.headers_mut().remove(HeaderName::from_static("content-length"));
+        response.headers_mut().remove(CONTENT_LENGTH);
     } else {
         wanted.announce(response.headers_mut());
     }
     let client = exchange.client().clone();
-    let stream = wanted.stream.map(|(on_upgrade, _)| on_upgrade);
-    client.leave_tunnel(Tunnel { exchange, upstream, ahead, stream, is_websocket });
+    client.leave_tunnel(Tunnel { exchange, upstream, ahead, is_websocket });
     response
 }
 

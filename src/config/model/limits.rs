@@ -22,9 +22,10 @@ pub struct Timeouts {
     pub client_write: Duration,
     /// How long a client connection may wait for its next request.
     pub client_idle: Duration,
-    /// Interval of pings on an HTTP/2 connection with open streams, and how long the other side may take to acknowledge
-    /// one.
+    /// How long an HTTP/2 client may send nothing until it is pinged, and how long it may take to acknowledge the ping.
     pub h2_ping: Duration,
+    /// The same for endpoints that speak HTTP/2, while a response is awaited; `None` (written `"0s"`) means no pings.
+    pub upstream_h2_ping: Option<Duration>,
     /// How long an unused connection to an endpoint is kept.
     pub upstream_idle: Duration,
     /// How long nothing may pass through a WebSocket or another tunnel.
@@ -49,6 +50,7 @@ impl Default for Timeouts {
             client_write: Duration::from_secs(60),
             client_idle: Duration::from_secs(75),
             h2_ping: Duration::from_secs(20),
+            upstream_h2_ping: None,
             upstream_idle: Duration::from_secs(4),
             tunnel_idle: Duration::from_secs(3600),
             tunnel: None,

@@ -1,0 +1,147 @@
+//! One request on its way over a stream of HTTP/2, until the head of its response comes.
+
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::client::{ResponseFuture, SendRequest};
+use http::{Request, Response};
+use http_body::Body as _;
+
+use super::error::LinkError;
+use super::h2::Lease;
+use super::request_body::RequestBody;
+use super::response::{Driver, Over, Source, Written};
+use crate::net::h2::{BodySender, ReceivedBody, Unsent};
+
+/// More interim responses than any real server sends (RFC 9110 section 15.2).
+const INTERIM_MAX: u32 = 16;
+
+/// See the module. Dropping it resets the stream, and the endpoint hears CANCEL.
+pub(super) struct Attempt {
+    lease: Box<Lease>,
+    stage: Stage,
+    /// The bytes that had been written to the connection when the request was handed to h2.
+    written_before: u64,
+    interims: u32,
+    written: Written,
+}
+
+enum Stage {
+    /// The request waits for its stream.
+    Waiting(SendRequest<Bytes>, Request<RequestBody>),
+    /// It is being sent, or has been.
+    Sent { response: ResponseFuture, upload: Option<BodySender<RequestBody>> },
+    /// The stream is over.
+    Over,
+}
+
+impl Lease {
+    /// Sends `request`.
+    pub(super) fn send(self: Box<Self>, request: Request<RequestBody>) -> Attempt {
+        let sender = self.shared.sender.borrow().clone();
+        Attempt {
+            lease: self,
+            stage: Stage::Waiting(sender, request),
+            written_before: 0,
+            interims: 0,
+            written: Written::Nothing,
+        }
+    }
+}
+
+impl Attempt {
+    /// Ready with the head of the response. Meanwhile it sends the body of the request.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Source>, LinkError>> {
+        if let Stage::Waiting(sender, _) = &mut self.stage {
+            let ready = ready!(sender.poll_ready(cx));
+            self.begin(ready).map_err(|error| self.failed(error))?;
+        }
+        let Stage::Sent { response, upload } = &mut self.stage else {
+            return Poll::Ready(Err(LinkError::Closed(None)));
+        };
+        if let Some(sender) = upload
+            && let Poll::Ready(ended) = sender.poll(cx)
+        {
+            if let Err(Unsent::Body(_)) = ended {
+                sender.reset(Reason::CANCEL);
+                // The body says why.
+                return Poll::Ready(Err(LinkError::Closed(None)));
+            }
+            // If the endpoint wants no more of it, its response says why, or its reset.
+            *upload = None;
+        }
+        while let Poll::Ready(Some(Ok(_))) = response.poll_informational(cx) {
+            self.interims += 1;
+            if self.interims > INTERIM_MAX {
+                return Poll::Ready(Err(LinkError::InterimFlood));
+            }
+        }
+        match ready!(Pin::new(response).poll(cx)) {
+            Ok(response) => {
+                let (head, stream) = response.into_parts();
+                let body = ReceivedBody::new(stream, &head.headers);
+                Poll::Ready(Ok(Response::from_parts(head, Source::Http2(body))))
+            }
+            Err(error) => Poll::Ready(Err(self.failed(error))),
+        }
+    }
+
+    /// Hands the request to h2.
+    fn begin(&mut self, ready: Result<(), h2::Error>) -> Result<(), h2::Error> {
+        ready?;
+        let Stage::Waiting(mut sender, request) = std::mem::replace(&mut self.stage, Stage::Over) else {
+            return Ok(());
+        };
+        let (head, body) = request.into_parts();
+        let is_whole = body.is_end_stream();
+        let (response, stream) = sender.send_request(Request::from_parts(head, ()), is_whole)?;
+        self.written_before = self.lease.shared.record.bytes_written();
+        self.written = Written::Something;
+        let upload = (!is_whole).then(|| BodySender::new(stream, body));
+        self.stage = Stage::Sent { response, upload };
+        Ok(())
+    }
+
+    /// Notes whether the endpoint may have seen the request, and classifies the error.
+    fn failed(&mut self, error: h2::Error) -> LinkError {
+        let record = &self.lease.shared.record;
+        if was_refused(&error) || record.bytes_written() == self.written_before {
+            self.written = Written::Nothing;
+        }
+        LinkError::awaiting(error.into(), record.tls_failure())
+    }
+
+    /// Whether the endpoint may have seen the request.
+    pub(super) fn written(&self) -> Written {
+        self.written
+    }
+
+    /// The share in the connection.
+    pub(super) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// What carries the response from now on. If the client is still sending its body, a task sends that on.
+    pub(super) fn into_over(self) -> Over {
+        let Self { lease, stage, .. } = self;
+        let Stage::Sent { upload: Some(mut upload), .. } = stage else { return Over::Stream(lease, None) };
+        let slot = Rc::clone(&lease.slot);
+        let rest = async move {
+            if let Err(Unsent::Body(_)) = poll_fn(|cx| upload.poll(cx)).await {
+                upload.reset(Reason::CANCEL);
+            }
+            drop(slot);
+        };
+        Over::Stream(lease, Some(Driver::spawn(rest)))
+    }
+}
+
+/// Whether the endpoint says that it has not begun this request: by REFUSED_STREAM, or by GOAWAY with an earlier last
+/// stream (RFC 9113 section 8.7).
+fn was_refused(error: &h2::Error) -> bool {
+    error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
+}

@@ -1,0 +1,188 @@
+//! What h2 reads and writes: a connection to an endpoint, without the frames that say nothing.
+//!
+//! h2 ends a connection with its hundredth empty DATA frame, counted over the connection's whole life. Servers send
+//! such frames when an application flushes nothing. They carry no byte and end no stream, so they are left out here,
+//! before h2 counts them.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::record::UpstreamIo;
+
+const HEAD_BYTES: usize = 9;
+
+/// The head of an empty DATA frame, up to its flags (RFC 9113 section 6.1): no length, type 0.
+const EMPTY_DATA: [u8; 4] = [0; 4];
+const END_STREAM: u8 = 0x1;
+
+/// How many empty frames may have reached h2 until a connection gets no new streams.
+const EMPTY_MAX: u32 = 50;
+
+/// What was seen of the frames of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// How often something was read.
+    reads: Cell<u64>,
+    /// Empty DATA frames that could not be left out, since their heads came in two reads.
+    empty: Cell<u32>,
+}
+
+impl Seen {
+    /// How often something was read from the endpoint.
+    pub(super) fn reads(&self) -> u64 {
+        self.reads.get()
+    }
+
+    /// Whether h2 would end the connection before long.
+    pub(super) fn is_worn(&self) -> bool {
+        self.empty.get() >= EMPTY_MAX
+    }
+}
+
+/// The I/O object that h2 is given for a connection to an endpoint; see the module.
+#[derive(Debug)]
+pub(super) struct FilteredIo {
+    io: TokioIo<UpstreamIo>,
+    filter: Filter,
+    seen: Rc<Seen>,
+}
+
+impl FilteredIo {
+    pub(super) fn new(io: UpstreamIo, seen: Rc<Seen>) -> Self {
+        Self { io: TokioIo::new(io), filter: Filter::default(), seen }
+    }
+}
+
+/// Follows frames, and leaves out the empty ones.
+#[derive(Debug, Default)]
+struct Filter {
+    head: [u8; HEAD_BYTES],
+    /// The bytes of `head` that have come.
+    head_len: usize,
+    /// The bytes of the payload that are still to come.
+    payload: usize,
+}
+
+impl Filter {
+    /// Removes empty DATA frames from `bytes`, which follow what came before. It returns how many bytes are left, and
+    /// how many such frames had to stay.
+    fn pass(&mut self, bytes: &mut [u8]) -> (usize, u32) {
+        let (mut read, mut kept, mut stayed) = (0, 0, 0);
+        while read < bytes.len() {
+            if self.payload > 0 {
+                let part = self.payload.min(bytes.len() - read);
+                bytes.copy_within(read..read + part, kept);
+                (read, kept, self.payload) = (read + part, kept + part, self.payload - part);
+                continue;
+            }
+            let part = (HEAD_BYTES - self.head_len).min(bytes.len() - read);
+            self.head[self.head_len..self.head_len + part].copy_from_slice(&bytes[read..read + part]);
+            self.head_len += part;
+            let is_empty = self.head_len == HEAD_BYTES && self.is_empty_data();
+            if is_empty && part == HEAD_BYTES {
+                read += part;
+            } else {
+                stayed += u32::from(is_empty);
+                bytes.copy_within(read..read + part, kept);
+                (read, kept) = (read + part, kept + part);
+            }
+            if self.head_len == HEAD_BYTES {
+                let [high, middle, low, ..] = self.head;
+                self.payload = u32::from_be_bytes([0, high, middle, low]) as usize;
+                self.head_len = 0;
+            }
+        }
+        (kept, stayed)
+    }
+
+    fn is_empty_data(&self) -> bool {
+        self.head.starts_with(&EMPTY_DATA) && self.head[EMPTY_DATA.len()] & END_STREAM == 0
+    }
+}
+
+impl AsyncRead for FilteredIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { io, filter, seen } = self.get_mut();
+        let before = buf.filled().len();
+        loop {
+            ready!(Pin::new(&mut *io).poll_read(cx, buf))?;
+            seen.reads.set(seen.reads.get().wrapping_add(1));
+            let read = buf.filled_mut().get_mut(before..).unwrap_or_default();
+            let is_end = read.is_empty();
+            let (kept, stayed) = filter.pass(read);
+            seen.empty.set(seen.empty.get().saturating_add(stayed));
+            buf.set_filled(before + kept);
+            // No bytes would mean the end.
+            if kept > 0 || is_end {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl AsyncWrite for FilteredIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
+        let [_, length @ ..] = (payload as u32).to_be_bytes();
+        [&length[..], &[kind, flags, 0, 0, 0, 1], &vec![kind; payload]].concat()
+    }
+
+    #[test]
+    fn empty_frames_are_left_out_and_nothing_else_is_changed() {
+        let (empty, settings, ping) = (frame(0, 0, 0), frame(4, 0, 0), frame(6, 1, 8));
+        let (data, end) = (frame(0, 0, 300), frame(0, END_STREAM, 0));
+        let sent = [&settings[..], &empty, &empty, &data, &empty, &ping, &data, &empty, &end, &empty].concat();
+        let expected = [&settings[..], &data, &ping, &data, &end].concat();
+        let pass = |filter: &mut Filter, part: &[u8]| {
+            let mut bytes = part.to_vec();
+            let (kept, stayed) = filter.pass(&mut bytes);
+            bytes.truncate(kept);
+            (bytes, stayed)
+        };
+        assert_eq!(pass(&mut Filter::default(), &sent), (expected.clone(), 0));
+        // Cut anywhere: at most the one frame stays whose head came in two parts.
+        for at in 0..=sent.len() {
+            let mut filter = Filter::default();
+            let ((first, some), (second, more)) = (pass(&mut filter, &sent[..at]), pass(&mut filter, &sent[at..]));
+            let stayed = some + more;
+            let got = [first, second].concat();
+            assert!(stayed <= 1, "{at}");
+            assert_eq!(got.len(), expected.len() + HEAD_BYTES * stayed as usize, "{at}");
+            assert!(stayed == 1 || got == expected, "{at}");
+        }
+    }
+}

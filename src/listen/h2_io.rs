@@ -1,0 +1,99 @@
+//! What h2 reads and writes: a client's connection, of which the guard sees every frame head.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::client_io::ClientIo;
+use super::h2_guard::Guard;
+
+/// What is known of a connection from what was read and written.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// Inspects every frame head.
+    pub(super) guard: RefCell<Guard>,
+    /// How often something was read from the client.
+    pub(super) reads: Cell<u64>,
+    /// Whether our half has been closed. What the client still sends is discarded until it closes its half too.
+    pub(super) is_shut: Cell<bool>,
+}
+
+impl Watch {
+    fn heard(&self) {
+        self.reads.set(self.reads.get().wrapping_add(1));
+    }
+
+    /// For a connection whose client may have `streams_max` streams open at once.
+    pub(super) fn new(streams_max: u32) -> Rc<Self> {
+        Rc::new(Self {
+            guard: RefCell::new(Guard::new(Instant::now(), streams_max)),
+            reads: Cell::default(),
+            is_shut: Cell::default(),
+        })
+    }
+}
+
+/// The I/O object that h2 is given for one client connection; see the module.
+pub(super) struct WatchedIo {
+    io: TokioIo<ClientIo>,
+    watch: Rc<Watch>,
+}
+
+impl WatchedIo {
+    pub(super) fn new(io: ClientIo, watch: Rc<Watch>) -> Self {
+        Self { io: TokioIo::new(io), watch }
+    }
+}
+
+impl AsyncRead for WatchedIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { io, watch } = self.get_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut *io).poll_read(cx, buf))?;
+        watch.heard();
+        let read = buf.filled().get(before..).unwrap_or_default();
+        Poll::Ready(watch.guard.borrow_mut().inspect(read, Instant::now()).map_err(|abuse| {
+            tracing::warn!(client = %io.inner().peer(), "connection closed: {}", abuse.name());
+            io::Error::new(io::ErrorKind::InvalidData, abuse.name())
+        }))
+    }
+}
+
+impl AsyncWrite for WatchedIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// Closes our half, then reads until the client closes its half. A client goes on sending window updates while it
+    /// reads a response. If they met a closed socket, the reset would destroy what it has not read yet.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.watch.is_shut.get() {
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            self.watch.is_shut.set(true);
+        }
+        let Self { io, watch } = self.get_mut();
+        io.inner_mut().poll_linger(cx, || watch.heard())
+    }
+}

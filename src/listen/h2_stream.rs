@@ -1,0 +1,211 @@
+//! One stream of a client's HTTP/2 connection: a request, its response, then its tunnel, if it became one.
+
+use std::cell::Cell;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{Method, Request, Response, StatusCode};
+use http_body::{Body as _, Frame};
+use tokio::task::yield_now;
+use tokio::time::timeout;
+
+use super::client_io::{LINGER, LINGER_BYTES_MAX};
+use super::h2::Shared;
+use super::h2_tunnel::StreamIo;
+use crate::deadlines::{Alarm, Wait};
+use crate::link::request_body::ClientBody;
+use crate::net::h2::{BodySender, ReceivedBody, Unsent};
+use crate::proxy;
+use crate::proxy::body::ResponseBody;
+use crate::proxy::client::Client;
+use crate::proxy::tunnel::Tunnel;
+
+/// Fields that speak of a connection of HTTP/1.1, and have no place in HTTP/2 (RFC 9113 section 8.2.2).
+const OF_CONNECTIONS: [HeaderName; 3] = [CONNECTION, TRANSFER_ENCODING, UPGRADE];
+
+/// Counts a stream as open until it is dropped.
+pub(super) struct Open(Rc<Shared>);
+
+impl Open {
+    pub(super) fn begin(shared: Rc<Shared>) -> Self {
+        shared.open.set(shared.open.get() + 1);
+        shared.client.set_busy(true);
+        shared.client.deadlines.disarm(Wait::Client);
+        Self(shared)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let Shared { client, open, .. } = &*self.0;
+        open.set(open.get() - 1);
+        if open.get() == 0 {
+            client.set_busy(false);
+            client.begin_idling();
+        }
+    }
+}
+
+/// Serves one stream: the request within its deadlines, then its tunnel, then what the client still sends.
+pub(super) async fn serve(request: Request<RecvStream>, respond: SendResponse<Bytes>, open: Open) {
+    let shared = Rc::clone(&open.0);
+    let client = Rc::new(Client::of_stream(Rc::clone(&shared.client.connection)));
+    let registration = shared.connections.register();
+    let tunnel = {
+        let (mut exchange, mut alarm) = (pin!(exchange(request, respond, &client, &shared)), Alarm::default());
+        poll_fn(|cx| {
+            registration.follow(cx);
+            alarm.poll_step(&client.deadlines, cx, |cx| exchange.as_mut().poll(cx))
+        })
+        .await
+    };
+    if let Some((tunnel, io)) = tunnel {
+        // Boxed: most streams never become a tunnel, and their tasks need no room for one.
+        Box::pin(tunnel.run(io, Bytes::new(), &client)).await;
+    }
+    // If another task reads the request body, it stops at the end of the response or goes on reading; one turn lets it
+    // decide.
+    yield_now().await;
+    if let Some(rest) = client.take_rest() {
+        // The rest of the body is discarded instead of resetting the stream: some clients forget the response on a
+        // reset, even with NO_ERROR.
+        let enough = rest.progress().bytes.get().saturating_add(LINGER_BYTES_MAX as u64);
+        timeout(LINGER, poll_fn(|cx| rest.poll_discard(cx, enough))).await.ok();
+    }
+}
+
+/// The request and its response. It returns the tunnel that follows, if one does.
+async fn exchange(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    client: &Rc<Client>,
+    shared: &Shared,
+) -> Option<(Box<Tunnel>, StreamIo)> {
+    let is_head = request.method() == Method::HEAD;
+    let (parts, stream) = request.into_parts();
+    let holds_back = Rc::<Cell<bool>>::default();
+    // After CONNECT, what follows the head is no body, but what is tunnelled.
+    let (body, tunnelled) = match parts.method {
+        Method::CONNECT => (ClientBody::Empty, Some(stream)),
+        _ => {
+            let mut body = ReceivedBody::new(stream, &parts.headers);
+            if expects_continue(&parts.headers) {
+                body.tell_when_awaited(Rc::clone(&holds_back));
+            }
+            (ClientBody::Http2(body), None)
+        }
+    };
+    let handled = proxy::handle(Rc::clone(&shared.proxy), Rc::clone(client), Request::from_parts(parts, body));
+    let response = {
+        let mut handled = pin!(handled);
+        poll_fn(|cx| {
+            if let Poll::Ready(Ok(response)) = handled.as_mut().poll(cx) {
+                return Poll::Ready(Some(response));
+            }
+            if holds_back.take() {
+                let mut head = Response::new(());
+                *head.status_mut() = StatusCode::CONTINUE;
+                // It is refused only if the stream is over, which shows below.
+                respond.send_informational(head).ok();
+            }
+            // A client that resets the stream wants no response.
+            respond.poll_reset(cx).map(|_| None)
+        })
+        .await?
+    };
+    let tunnel = client.take_tunnel();
+    let (head, body) = response.into_parts();
+    let mut head = Response::from_parts(head, ());
+    let is_over = tunnel.is_none() && has_no_content(is_head, head.status(), &body);
+    complete_head(&mut head, &body);
+    let stream = respond.send_response(head, is_over).ok()?;
+    match (tunnel, tunnelled) {
+        (Some(tunnel), Some(tunnelled)) => return Some((tunnel, StreamIo::new(stream, tunnelled))),
+        _ if is_over => discard(body).await,
+        _ => send_body(stream, body, client, shared).await,
+    }
+    if client.was_answered() {
+        shared.watch.guard.borrow_mut().answered();
+    }
+    None
+}
+
+/// Whether the client waits for a word before it sends its body (RFC 9110 section 10.1.1).
+fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Whether the response ends with its head (RFC 9110 section 6.4.1), whatever its body is.
+fn has_no_content(is_head: bool, status: StatusCode, body: &ResponseBody) -> bool {
+    is_head
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
+        || body.is_end_stream()
+}
+
+/// Turns the head into one of HTTP/2.
+fn complete_head(head: &mut Response<()>, body: &ResponseBody) {
+    let status = head.status();
+    let headers = head.headers_mut();
+    for name in OF_CONNECTIONS {
+        headers.remove(name);
+    }
+    match status {
+        StatusCode::NO_CONTENT => _ = headers.remove(CONTENT_LENGTH),
+        StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => {}
+        _ => announce_length(headers, body),
+    }
+    // RFC 9110 section 6.6.1: whoever has a clock adds the time to a response that has none.
+    headers.entry(DATE).or_insert_with(|| {
+        HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())).unwrap_or(HeaderValue::from_static(""))
+    });
+}
+
+fn announce_length(headers: &mut HeaderMap, body: &ResponseBody) {
+    if let Some(length) = body.size_hint().exact().filter(|&length| length > 0) {
+        headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+}
+
+/// Takes a body to its end that the client must not get, so that its books are closed.
+async fn discard(body: ResponseBody) {
+    let mut body = pin!(body);
+    while let Some(Ok(_)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await.map(|frame| frame.map(Frame::into_data)) {}
+}
+
+/// Sends a body. A client that does not let out more of it in time has its stream reset, by dropping it.
+async fn send_body(stream: SendStream<Bytes>, body: ResponseBody, client: &Client, shared: &Shared) {
+    let (mut sender, mut sent) = (BodySender::new(stream, body), 0);
+    let deadlines = &client.deadlines;
+    let ended = poll_fn(|cx| {
+        if deadlines.expired(Wait::ClientWrite) {
+            tracing::debug!(client = %client.connection.peer, "stream reset: the client does not read it");
+            return Poll::Ready(Ok(()));
+        }
+        let polled = sender.poll(cx);
+        let has_moved = std::mem::replace(&mut sent, sender.bytes_sent()) != sender.bytes_sent();
+        if polled.is_ready() || !sender.is_blocked() {
+            deadlines.disarm(Wait::ClientWrite);
+        } else if has_moved || !deadlines.is_armed(Wait::ClientWrite) {
+            deadlines.arm_in(Wait::ClientWrite, shared.write_timeout);
+        }
+        polled
+    })
+    .await;
+    match ended {
+        Ok(()) => {}
+        // The reason was logged where it was found. A response that broke off must not look complete.
+        Err(Unsent::Body(_)) => sender.reset(Reason::INTERNAL_ERROR),
+        Err(Unsent::Peer(error)) => {
+            tracing::debug!(client = %client.connection.peer, %error, "the client wants no more of a response");
+        }
+    }
+}
