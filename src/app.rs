@@ -12,10 +12,11 @@ use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::config::address::Address;
-use crate::control::Control;
 pub use crate::control::outcome::{Ended, Options, StartError};
 pub use crate::control::reload::Source;
-use crate::control::signals::Order;
+pub use crate::control::signals::Signals;
+use crate::control::signals::{Order, Stop};
+use crate::control::{Begun, Control};
 
 /// How many orders may wait for the control thread. A caller waits when the queue is full.
 const ORDERS_MAX: usize = 64;
@@ -31,7 +32,8 @@ pub struct Running {
     control: JoinHandle<Ended>,
 }
 
-/// Starts an instance. It returns when every listener is bound and every endpoint has been probed once.
+/// Starts an instance. It returns when every listener is bound and every endpoint has been probed once. After a signal
+/// to stop meanwhile it returns an instance that has ended already.
 ///
 /// # Errors
 /// What could not be done, and for which address or file.
@@ -52,9 +54,13 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
             };
             runtime.block_on(async {
                 match Control::start(config, options, own_orders).await {
-                    Ok((control, admin)) => {
-                        started.send(Ok((control.addresses(), admin))).ok();
+                    Ok(Begun::Serving(control)) => {
+                        started.send(Ok((control.addresses(), control.admin_address()))).ok();
                         control.run(receiver).await
+                    }
+                    Ok(Begun::Stopped) => {
+                        started.send(Ok((Vec::new(), None))).ok();
+                        Ended::Drained
                     }
                     Err(error) => {
                         started.send(Err(error)).ok();
@@ -85,12 +91,20 @@ impl Running {
         self.orders.blocking_send(Order::Reload).ok();
     }
 
-    /// Drains, as SIGTERM does. A second call ends the instance at once.
+    /// Stops, as SIGTERM does. A second call ends the instance at once.
     ///
     /// # Panics
     /// When it is called within an async runtime, as it may block.
     pub fn stop(&self) {
-        self.orders.blocking_send(Order::Stop).ok();
+        self.orders.blocking_send(Order::Stop(Stop::Announced)).ok();
+    }
+
+    /// Stops without `timeouts.shutdown_delay`, as SIGINT does.
+    ///
+    /// # Panics
+    /// When it is called within an async runtime, as it may block.
+    pub fn interrupt(&self) {
+        self.orders.blocking_send(Order::Stop(Stop::Prompt)).ok();
     }
 
     /// Blocks until the instance has ended.

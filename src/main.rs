@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use unstick::app;
 use unstick::app::Source;
-use unstick::app::{Ended, Options};
+use unstick::app::{Ended, Options, Signals};
 use unstick::config::{self, Config, Problems};
 use unstick::{demo, telemetry};
 
@@ -41,6 +41,8 @@ fn main() -> ExitCode {
 }
 
 fn serve(run: Run) -> anyhow::Result<ExitCode> {
+    // This comes first: a signal during the start must not end the process by itself.
+    let signals = Signals::hear().context("cannot handle signals")?;
     let source = Source { file: run.config, balance: run.balance };
     let loaded = source.load().unwrap_or_else(|| {
         config::from_flags(&run.listen, &run.backend, run.admin.as_deref()).map(|mut config| {
@@ -58,7 +60,7 @@ fn serve(run: Run) -> anyhow::Result<ExitCode> {
         source,
         text_hash: loaded.text_hash,
         workers: run.workers,
-        signals: true,
+        signals: Some(signals),
         telemetry: Some(telemetry),
     };
     Ok(exit_code(app::start(loaded.config, options)?.wait()))

@@ -227,6 +227,60 @@ fn a_second_signal_ends_at_once() {
     }
 }
 
+/// A replica that holds back the response to its first probe until the test lets it go.
+fn starting(health: &str) -> (Backend, support::backend::Signal, std::sync::mpsc::Sender<()>, String) {
+    let (asked, was_asked) = signal();
+    let (go, going) = channel::<()>();
+    let going = std::sync::Mutex::new(going);
+    let backend = Backend::start(move |peer| {
+        while peer.next().is_some() {
+            asked.lock().unwrap().send(()).ok();
+            going.lock().unwrap().recv_timeout(SOON).ok();
+            send(&mut peer.stream, support::backend::answer("a"));
+        }
+    });
+    let text = serving(&backend, &format!("[pool.app.health]\npath = \"/\"\n{health}"));
+    (backend, was_asked, go, text)
+}
+
+#[test]
+fn a_signal_during_the_start_is_heard() {
+    let (_backend, was_asked, _go, text) = starting("timeout = \"1h\"");
+    let (dir, file) = config("");
+    let socket = dir.path().join("web.sock");
+    let address = format!("address = \"unix:{}\"", socket.display());
+    std::fs::write(&file, text.replace("address = \"127.0.0.1:0\"", &address)).unwrap();
+    for name in [Signal::TERM, Signal::INT, Signal::QUIT] {
+        let mut running = Running::start(&["-c", &file]);
+        was_asked.wait("the start waits for the first verdict");
+        assert!(socket.exists());
+        running.signal(name);
+        running.line("nothing was served yet");
+        assert_eq!(running.exit_code(), Some(0), "{name:?}: nobody was served, so nobody was cut off");
+        assert!(!socket.exists(), "what was bound is taken back");
+    }
+}
+
+#[test]
+fn signals_that_others_take_for_something_do_not_kill() {
+    let (_backend, was_asked, go, text) = starting("timeout = \"1h\"\ninterval = \"1h\"");
+    let (_dir, file) = config(&text);
+    let mut running = Running::start(&["-c", &file]);
+    was_asked.wait("the start waits for the first verdict");
+    for name in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::ALARM, Signal::IO] {
+        running.signal(name);
+    }
+    go.send(()).unwrap();
+    let address = running.address();
+    let mut lines = vec![running.line(""), running.line(""), running.line(""), running.line("")];
+    lines.retain(|line| ["SIGUSR2", "SIGALRM", "SIGIO", "reloaded"].iter().any(|part| line.contains(part)));
+    assert_eq!(lines.len(), 4, "what came during the start is kept for later: {:?}", running.seen);
+    go.send(()).unwrap();
+    assert_eq!(get(address, "/").text(), "a");
+    running.signal(Signal::TERM);
+    assert_eq!(running.exit_code(), Some(0));
+}
+
 #[test]
 fn the_access_log_is_written_and_opened_again() {
     let backend = Backend::named("a");

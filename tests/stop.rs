@@ -1,13 +1,13 @@
 //! Stopping: by draining, and at once.
 
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 
 use rustix::process::Signal;
 use unstick::app::Ended;
 
 use crate::support::backend::{Backend, answer, signal};
-use crate::support::client::{exchange, read_response};
-use crate::support::{App, connect, eventually, read_to_close, send};
+use crate::support::client::{exchange, get, read_response};
+use crate::support::{App, connect, eventually, pause, pool_of, read_to_close, send};
 
 #[test]
 fn what_runs_is_finished_and_nothing_new_begins() {
@@ -33,14 +33,62 @@ fn what_runs_is_finished_and_nothing_new_begins() {
     app.stop();
     assert_eq!(read_to_close(&mut idle), (Vec::new(), true), "an idle connection is closed in order");
     eventually("no new connection is taken", || TcpStream::connect(app.address).is_err());
-    assert_eq!(app.admin_get("/readyz").status, 503);
-    assert_eq!(app.admin_get("/healthz").status, 200);
+    eventually("the admin port is given up", || TcpListener::bind(app.admin).is_ok());
 
     go.lock().unwrap().send(()).unwrap();
     let response = read_response(&mut slow, false);
     assert_eq!((response.text().as_str(), response.field("connection")), ("done", Some("close")));
     assert_eq!(read_to_close(&mut slow), (Vec::new(), true));
     assert_eq!(app.wait(), Ended::Drained);
+}
+
+#[test]
+fn readiness_fails_at_once_and_accepting_goes_on_for_the_delay() {
+    let backend = Backend::named("a");
+    let app = App::builder(&[backend.address]).timeouts("shutdown_delay = \"1s\"").start();
+    assert_eq!(app.admin_get("/readyz").status, 200);
+    app.stop();
+    eventually("it is not ready any more", || app.admin_get("/readyz").status == 503);
+    assert_eq!(app.admin_get("/healthz").status, 200);
+    for _ in 0..5 {
+        let response = get(app.address, "/");
+        assert_eq!((response.status, response.text().as_str()), (200, "a"), "balancers in front still send");
+        pause("several times within the delay", 50);
+    }
+    app.edit(&pool_of(&[Backend::named("b").address], "", "[timeouts]\nshutdown_delay = \"1h\"\n"));
+    eventually("the delay ends as it was when the stop was ordered", || TcpStream::connect(app.address).is_err());
+    eventually("the admin port is given up", || TcpListener::bind(app.admin).is_ok());
+    assert_eq!(app.wait(), Ended::Drained);
+}
+
+#[test]
+fn who_stops_by_hand_does_not_wait_for_balancers() {
+    let backend = Backend::named("a");
+    let app = || App::builder(&[backend.address]).timeouts("shutdown_delay = \"1h\"").start();
+    for stops in [&[Stop::Interrupt][..], &[Stop::Terminate, Stop::Interrupt]] {
+        let app = app();
+        stops.iter().for_each(|stop| stop.order(&app));
+        assert_eq!(app.wait(), Ended::Drained, "{stops:?}");
+    }
+    let app = app();
+    app.stop();
+    app.stop();
+    assert_eq!(app.wait(), Ended::Cut, "a second SIGTERM ends at once, also during the delay");
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Stop {
+    Terminate,
+    Interrupt,
+}
+
+impl Stop {
+    fn order(self, app: &App) {
+        match self {
+            Self::Terminate => app.stop(),
+            Self::Interrupt => app.interrupt(),
+        }
+    }
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub(super) const TIMEOUTS: &[Key<Timeouts>] = keys!(Timeouts {
     tunnel_idle: Time(SOME_TIME),
     tunnel: Time(ANY_TIME),
     request: Time(ANY_TIME),
+    shutdown_delay: Time(ANY_TIME),
     drain: Time(ANY_TIME),
 });
 

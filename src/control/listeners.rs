@@ -14,7 +14,7 @@ use crate::listen::tls::ServerTls;
 use crate::worker::{Command, Worker};
 
 /// A listener that is bound, by the number the workers know it by.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Bound {
     id: u64,
     settings: Settings,
@@ -41,10 +41,18 @@ impl Bound {
     }
 }
 
-/// A listener that is bound but not in the table yet.
+/// A listener that is bound but not in the table yet. Dropping it takes everything back.
 struct Fresh {
     bound: Bound,
     sockets: Vec<StdListener>,
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if !self.sockets.is_empty() {
+            socket::remove(&self.bound.address);
+        }
+    }
 }
 
 /// A change of the table that cannot fail any more.
@@ -138,13 +146,7 @@ impl Listeners {
         let is_bound = |config: &&config::Listener| self.bound.iter().any(|bound| bound.serves(config));
         let mut fresh = Vec::new();
         for (nth, config) in wanted.iter().filter(|config| !is_bound(config)).enumerate() {
-            match self.bind(config, self.next_id + nth as u64) {
-                Ok(bound) => fresh.push(bound),
-                Err(why) => {
-                    fresh.iter().for_each(|fresh: &Fresh| socket::remove(&fresh.bound.address));
-                    return Err(why);
-                }
-            }
+            fresh.push(self.bind(config, self.next_id + nth as u64)?);
         }
         Ok(fresh)
     }
@@ -221,7 +223,8 @@ impl Listeners {
 
     /// Lets the workers accept.
     async fn listen(&mut self, fresh: Vec<Fresh>, workers: &[Worker]) {
-        for Fresh { bound, sockets } in fresh {
+        for mut fresh in fresh {
+            let (bound, sockets) = (fresh.bound.clone(), std::mem::take(&mut fresh.sockets));
             self.next_id = self.next_id.max(bound.id + 1);
             for worker in workers {
                 worker.tell(Command::Update { id: bound.id, settings: bound.settings.clone() }).await;

@@ -14,12 +14,15 @@ pub(crate) mod reload;
 pub(crate) mod signals;
 mod start;
 mod status;
+mod stop;
 mod watch;
 
+pub(crate) use start::Begun;
+
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
@@ -32,17 +35,17 @@ use crate::config::{Config, Loaded};
 use crate::net::pem::Watched;
 use crate::pool::MemberState;
 use crate::telemetry::Telemetry;
-use crate::worker::{Command, Worker};
+use crate::worker::Worker;
+use admin::Admin;
 use discover::{Discovery, Resolution};
 use outcome::Ended;
 use probes::Probers;
 use reload::{Instance, Source, names};
 use signals::{Order, Signals};
 use status::Status;
+use stop::Next;
 use watch::Watch;
 
-/// How often a stopping process checks whether its workers have ended.
-const STOP_POLL: Duration = Duration::from_millis(10);
 /// How often the certificate files are checked for changes.
 const CERTIFICATES_LOOK: Duration = Duration::from_millis(500);
 /// How often the log warns of certificates that expire soon.
@@ -58,6 +61,10 @@ pub(crate) struct Control {
     workers: Vec<Worker>,
     workers_flag: Option<NonZeroUsize>,
     status: Arc<Status>,
+    /// `None` without an admin port, and when it was given up.
+    admin: Option<Admin>,
+    /// When `shutdown_delay` ends; `None` if no stop was ordered.
+    drains_at: Option<Instant>,
     probers: Probers,
     discovery: Option<(Discovery, mpsc::Receiver<Resolution>)>,
     /// Notified when held endpoints can be released.
@@ -75,6 +82,11 @@ impl Control {
     /// The names and real addresses of the listeners.
     pub(crate) fn addresses(&self) -> Vec<(String, Address)> {
         self.instance.listeners.addresses()
+    }
+
+    /// The real address of the admin port, if there is one.
+    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
     }
 
     /// Runs until the instance has stopped.
@@ -98,6 +110,7 @@ impl Control {
                     self.resolved(answer);
                     continue;
                 }
+                () = stop::drain_is_due(self.drains_at) => return self.drain(orders).await,
                 () = self.release.notified() => {
                     self.let_go();
                     continue;
@@ -106,7 +119,11 @@ impl Control {
             match order {
                 Order::Reload => self.reload("signal").await,
                 Order::ReopenLogs => self.reopen_logs(),
-                Order::Stop => return self.stop(orders).await,
+                Order::Stop(order) => match self.stop(order) {
+                    Next::Wait => {}
+                    Next::Drain => return self.drain(orders).await,
+                    Next::Cut => return self.cut().await,
+                },
             }
         }
     }
@@ -262,57 +279,6 @@ impl Control {
         if let Some(log) = &self.access_log {
             log.reopen();
             tracing::info!("access log opened again");
-        }
-    }
-
-    /// Stops in three steps. Readiness fails first. Then no new connections are accepted, and open requests are
-    /// finished. At the end, what still runs is closed.
-    async fn stop(mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
-        self.status.is_ready.store(false, Relaxed);
-        let drain = self.instance.config.timeouts.drain;
-        let open = self.status.loads.total();
-        tracing::info!(connections = open, "stopping: running requests are finished within {drain:?}");
-        // This comes first. A client that no longer finds the file goes elsewhere; one that has found it is still
-        // accepted.
-        self.instance.listeners.remove_sockets();
-        for worker in &self.workers {
-            worker.tell(Command::Drain).await;
-        }
-        let drained = async {
-            while !self.workers.iter().all(Worker::has_ended) {
-                sleep(STOP_POLL).await;
-            }
-        };
-        let ended = tokio::select! {
-            () = drained => Ended::Drained,
-            () = sleep(drain) => {
-                tracing::warn!(connections = self.status.loads.total(), "the time to drain is over, closing the rest");
-                Ended::Cut
-            }
-            _ = second_stop(self.signals.as_mut(), &mut orders) => {
-                tracing::warn!(connections = self.status.loads.total(), "a second signal, stopping at once");
-                Ended::Cut
-            }
-        };
-        for worker in &self.workers {
-            worker.tell(Command::Stop).await;
-        }
-        if let Some(log) = &self.access_log {
-            log.flush(Duration::from_secs(2));
-        }
-        tracing::info!("stopped");
-        ended
-    }
-}
-
-async fn second_stop(mut signals: Option<&mut Signals>, orders: &mut mpsc::Receiver<Order>) {
-    loop {
-        let order = tokio::select! {
-            order = Signals::next(signals.as_deref_mut()) => order,
-            Some(order) = orders.recv() => order,
-        };
-        if matches!(order, Order::Stop) {
-            return;
         }
     }
 }

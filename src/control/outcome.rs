@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use super::reload::Source;
+use super::signals::Signals;
 use crate::telemetry::Telemetry;
 
 /// What [`crate::app::start`] needs in addition to the config.
@@ -14,8 +15,8 @@ pub struct Options {
     pub text_hash: u64,
     /// The number of workers from `--workers`. It overrides the file.
     pub workers: Option<NonZeroUsize>,
-    /// Whether this instance handles SIGHUP, SIGTERM, SIGINT, SIGQUIT and SIGUSR1.
-    pub signals: bool,
+    /// The signals of the process, if this instance obeys them.
+    pub signals: Option<Signals>,
     /// The log, so that its level can follow the config. `None` leaves the level alone.
     pub telemetry: Option<Telemetry>,
 }

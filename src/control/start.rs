@@ -1,6 +1,5 @@
 //! Starts a process from a config: what is bound and started, and in which order.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,8 +10,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout};
 
 use super::Control;
-use super::admin;
-use super::outcome::{Options, StartError};
+use super::admin::Admin;
+use super::outcome::{Ended, Options, StartError};
 use super::probes::{OnVerdict, Probers, first_verdict_within};
 use super::reload::{Instance, names};
 use super::signals::{Order, Signals};
@@ -26,21 +25,25 @@ use crate::net::pem::Watched;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::health::Health;
 use crate::pool::{MemberState, Mode};
-use crate::worker::{self, Command, Shares};
+use crate::worker::{self, Shares};
 
 /// The longest time that the first requests wait for names to be resolved.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
 
+/// How a start has ended.
+pub(crate) enum Begun {
+    Serving(Box<Control>),
+    /// A signal to stop came before anything was served.
+    Stopped,
+}
+
 impl Control {
-    /// Binds and starts everything. When it returns, clients can connect. It returns the real address of the admin port
-    /// too, if there is one.
+    /// Binds and starts everything. When it returns, clients can connect, unless a signal to stop came first.
     pub(crate) async fn start(
         config: Config,
         options: Options,
         orders: mpsc::Sender<Order>,
-    ) -> Result<(Self, Option<SocketAddr>), StartError> {
-        let signals = if options.signals { Some(Signals::new()) } else { None };
-        let signals = signals.transpose().map_err(|error| StartError(format!("cannot handle signals: {error}")))?;
+    ) -> Result<Begun, StartError> {
         let count = worker_count(options.workers.or(config.workers));
         let access_log = open_access_log(&config)?;
         let instance = Instance::new(config, count).map_err(StartError)?;
@@ -59,7 +62,7 @@ impl Control {
             Arc::new(Status::new(Arc::clone(&instance.shared), shares.loads.clone(), Arc::clone(&shares.cells)));
         let admin = match instance.config.admin {
             Some(address) => Some(
-                admin::serve(address, Arc::clone(&status))
+                Admin::serve(address, Arc::clone(&status))
                     .await
                     .map_err(|error| StartError(format!("cannot listen on {address} (admin): {error}")))?,
             ),
@@ -76,26 +79,37 @@ impl Control {
             workers,
             workers_flag: options.workers,
             status,
+            admin,
+            drains_at: None,
             probers,
             discovery: None,
             release,
             verdicts,
-            signals,
+            signals: None,
             telemetry: options.telemetry,
             tls_files: Watched::new(tls_files),
             access_log,
             _orders: orders,
         };
-        if let Err(error) = control.begin().await {
-            for worker in &control.workers {
-                worker.tell(Command::Stop).await;
+        let mut signals = options.signals;
+        let begun = tokio::select! {
+            biased;
+            _ = Signals::stop(signals.as_mut()) => Ok(None),
+            begun = control.begin() => begun.map(Some),
+        };
+        control.signals = signals;
+        match begun {
+            Ok(Some(())) => Ok(Begun::Serving(Box::new(control))),
+            Ok(None) => {
+                tracing::info!("a signal to stop, nothing was served yet");
+                control.end(Ended::Drained).await;
+                Ok(Begun::Stopped)
             }
-            return Err(error);
+            Err(error) => {
+                control.end(Ended::Cut).await;
+                Err(error)
+            }
         }
-        if let Some(address) = admin {
-            tracing::info!("admin on http://{address}");
-        }
-        Ok((control, admin))
     }
 
     /// Resolves names, binds sockets, and waits for the first verdicts. Only then may the workers accept. The first
@@ -119,6 +133,9 @@ impl Control {
             "serving {}",
             listeners.join(", ")
         );
+        if let Some(admin) = self.admin_address() {
+            tracing::info!("admin on http://{admin}");
+        }
         Ok(())
     }
 

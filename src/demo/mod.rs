@@ -102,7 +102,13 @@ async fn serve(config_file: &Path) -> anyhow::Result<()> {
     let source = Source { file: Some(config_file.to_owned()), balance: None };
     let Loaded { config, text_hash } = crate::config::load(config_file)?;
     let telemetry = telemetry::init(&config.log)?;
-    let options = app::Options { source, text_hash, workers: None, signals: true, telemetry: Some(telemetry) };
+    let options = app::Options {
+        source,
+        text_hash,
+        workers: None,
+        signals: Some(app::Signals::hear()?),
+        telemetry: Some(telemetry),
+    };
     // Starting and waiting block their thread; this one looks after signals and replicas.
     tokio::task::spawn_blocking(|| app::start(config, options).map(app::Running::wait)).await??;
     Ok(())

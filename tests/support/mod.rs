@@ -147,6 +147,11 @@ impl App {
         self.running.as_ref().unwrap().stop();
     }
 
+    /// Starts to drain without `shutdown_delay`.
+    pub(crate) fn interrupt(&self) {
+        self.running.as_ref().unwrap().interrupt();
+    }
+
     /// Waits until the proxy has ended.
     pub(crate) fn wait(mut self) -> Ended {
         self.running.take().unwrap().wait()

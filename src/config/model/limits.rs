@@ -34,6 +34,8 @@ pub struct Timeouts {
     pub tunnel: Option<Duration>,
     /// From the request head to the response head, all attempts together; `None` (written `"0s"`) means no deadline.
     pub request: Option<Duration>,
+    /// How long a stopping process goes on accepting after its readiness has failed; zero means not at all.
+    pub shutdown_delay: Duration,
     /// How long a stop, or a draining endpoint or listener, waits for requests under way.
     pub drain: Duration,
 }
@@ -55,7 +57,8 @@ impl Default for Timeouts {
             tunnel_idle: Duration::from_secs(3600),
             tunnel: None,
             request: None,
-            drain: Duration::from_secs(30),
+            shutdown_delay: Duration::ZERO,
+            drain: Duration::from_secs(25),
         }
     }
 }

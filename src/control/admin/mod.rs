@@ -8,6 +8,7 @@ mod view;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -21,8 +22,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::spawn_local;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use super::status::Status;
@@ -40,28 +41,51 @@ const INDEX: &str = "unstick admin\n\n\
     /status   listeners, pools, endpoints, last reload, as JSON\n\
     /metrics  for Prometheus\n";
 
-/// Binds the admin port and serves it from now on. Returns the real address.
-///
-/// # Errors
-/// The address cannot be bound.
-pub(crate) async fn serve(address: SocketAddr, status: Arc<Status>) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind(address).await?;
-    let address = listener.local_addr()?;
-    spawn_local(accept(listener, status));
-    Ok(address)
+/// The admin port while it is served.
+pub(crate) struct Admin {
+    address: SocketAddr,
+    accepting: JoinHandle<()>,
+    /// Tells the connections that no more requests are taken.
+    closing: watch::Sender<()>,
 }
 
-async fn accept(listener: TcpListener, status: Arc<Status>) {
+impl Admin {
+    /// Binds the admin port and serves it from now on.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub(crate) async fn serve(address: SocketAddr, status: Arc<Status>) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let (closing, closed) = watch::channel(());
+        Ok(Self { address, accepting: spawn_local(accept(listener, status, closed)), closing })
+    }
+
+    /// The real address.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Closes the socket, so that another process can have the address. Responses under way are finished.
+    pub(crate) async fn close(self) {
+        self.accepting.abort();
+        // The socket is closed when the task is gone, and not before.
+        self.accepting.await.ok();
+        drop(self.closing);
+    }
+}
+
+async fn accept(listener: TcpListener, status: Arc<Status>, closing: watch::Receiver<()>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         // The semaphore is never closed.
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let status = Arc::clone(&status);
+                let (status, closing) = (Arc::clone(&status), closing.clone());
                 spawn_local(async move {
                     let _permit = permit;
-                    timeout(CONNECTION_AGE_MAX, connection(stream, status)).await.ok();
+                    timeout(CONNECTION_AGE_MAX, connection(stream, status, closing)).await.ok();
                 });
             }
             Err(error) => {
@@ -72,14 +96,22 @@ async fn accept(listener: TcpListener, status: Arc<Status>) {
     }
 }
 
-async fn connection(stream: TcpStream, status: Arc<Status>) {
+async fn connection(stream: TcpStream, status: Arc<Status>, mut closing: watch::Receiver<()>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let response = answer(&request, &status);
         async move { Ok::<_, Infallible>(response) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let served = builder.serve_connection(TokioIo::new(stream), service).await;
+    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let served = tokio::select! {
+        served = &mut served => served,
+        // It ends when the sender is dropped.
+        _ = closing.changed() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
     served.inspect_err(|error| tracing::debug!(%error, "admin connection ended")).ok();
 }
 

@@ -1,0 +1,118 @@
+//! The end of an instance: readiness fails, accepting goes on for a while, then everything drains.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::Control;
+use super::outcome::Ended;
+use super::signals::{Order, Signals, Stop};
+use crate::worker::{Command, Worker};
+
+/// How often a stopping process checks whether its workers have ended.
+const STOP_POLL: Duration = Duration::from_millis(10);
+/// How long the access log may take to be written out.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
+
+/// What follows from an order to stop.
+pub(super) enum Next {
+    /// Everything goes on until `shutdown_delay` is over.
+    Wait,
+    Drain,
+    /// What runs is cut off.
+    Cut,
+}
+
+impl Control {
+    /// Readiness fails at once. Accepting goes on for `shutdown_delay`, because balancers in front send on until they
+    /// notice; who stops the process by hand does not wait for them.
+    pub(super) fn stop(&mut self, order: Stop) -> Next {
+        self.status.is_ready.store(false, Relaxed);
+        let delay = self.instance.config.timeouts.shutdown_delay;
+        match (self.drains_at, order) {
+            (None, Stop::Announced) if !delay.is_zero() => {
+                tracing::info!("stopping: not ready any more, accepting goes on for {delay:?}");
+                self.drains_at = Some(Instant::now() + delay);
+                Next::Wait
+            }
+            (Some(_), Stop::Announced) => Next::Cut,
+            (None, Stop::Announced) | (_, Stop::Prompt) => Next::Drain,
+        }
+    }
+
+    /// Gives up the admin port, accepts no new connections, and waits until open requests are finished. At the end,
+    /// what still runs is closed.
+    pub(super) async fn drain(mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
+        // Whoever takes over may want the address of the admin port.
+        if let Some(admin) = self.admin.take() {
+            admin.close().await;
+        }
+        let drain = self.instance.config.timeouts.drain;
+        let open = self.status.loads.total();
+        tracing::info!(connections = open, "stopping: running requests are finished within {drain:?}");
+        // This comes first. A client that no longer finds the file goes elsewhere; one that has found it is still
+        // accepted.
+        self.instance.listeners.remove_sockets();
+        for worker in &self.workers {
+            worker.tell(Command::Drain).await;
+        }
+        let drained = async {
+            while !self.workers.iter().all(Worker::has_ended) {
+                sleep(STOP_POLL).await;
+            }
+        };
+        let ended = tokio::select! {
+            () = drained => Ended::Drained,
+            () = sleep(drain) => {
+                tracing::warn!(connections = self.status.loads.total(), "the time to drain is over, closing the rest");
+                Ended::Cut
+            }
+            () = second_stop(self.signals.as_mut(), &mut orders) => {
+                tracing::warn!(connections = self.status.loads.total(), "a second signal, stopping at once");
+                Ended::Cut
+            }
+        };
+        self.end(ended).await
+    }
+
+    /// Ends at once, without draining.
+    pub(super) async fn cut(self) -> Ended {
+        tracing::warn!(connections = self.status.loads.total(), "a second signal, stopping at once");
+        self.instance.listeners.remove_sockets();
+        self.end(Ended::Cut).await
+    }
+
+    /// Ends the workers and writes out what waits.
+    pub(super) async fn end(self, ended: Ended) -> Ended {
+        for worker in &self.workers {
+            worker.tell(Command::Stop).await;
+        }
+        if let Some(log) = &self.access_log {
+            log.flush(FLUSH_MAX);
+        }
+        tracing::info!("stopped");
+        ended
+    }
+}
+
+/// Waits until it is time to drain; for ever if nobody has ordered a stop.
+pub(super) async fn drain_is_due(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn second_stop(mut signals: Option<&mut Signals>, orders: &mut mpsc::Receiver<Order>) {
+    loop {
+        let order = tokio::select! {
+            order = Signals::next(signals.as_deref_mut()) => order,
+            Some(order) = orders.recv() => order,
+        };
+        if matches!(order, Order::Stop(_)) {
+            return;
+        }
+    }
+}
