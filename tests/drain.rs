@@ -36,6 +36,17 @@ fn endless_every(pause: Duration) -> Backend {
     })
 }
 
+/// A replica that always has more to send than anybody takes.
+fn torrent() -> Backend {
+    Backend::start(|peer| {
+        if peer.next().is_some() {
+            send(&mut peer.stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+            let chunk = [&b"10000\r\n"[..], &[b'x'; 0x10000], b"\r\n"].concat();
+            while std::io::Write::write_all(&mut peer.stream, &chunk).is_ok() {}
+        }
+    })
+}
+
 /// A client in the middle of an endless response.
 fn listen_to(app: &App) -> TcpStream {
     let mut client = connect(app.address);
@@ -199,6 +210,33 @@ async fn cut_streams(address: SocketAddr, count: usize, begun: Arc<Mutex<Sender<
         });
     }
     streams.join_all().await;
+}
+
+#[test]
+fn a_torrent_ends_in_time_too() {
+    let (torrent, other) = (torrent(), Backend::named("other"));
+    for way in ["removed", "stopped", "deadline"] {
+        let drain = "[timeouts]\ndrain = \"3s\"\n";
+        let app = App::start(&pool_of(&[torrent.address], "", drain));
+        let mut client = connect(app.address);
+        let deadline = if way == "deadline" { "Content-Type: application/grpc\r\ngrpc-timeout: 1S\r\n" } else { "" };
+        send(&mut client, format!("POST / HTTP/1.1\r\nHost: x\r\n{deadline}Content-Length: 0\r\n\r\n"));
+        read_until(&mut client, b"xxx");
+        match way {
+            "removed" => app.apply(&pool_of(&[other.address], "", drain)),
+            "stopped" => app.stop(),
+            _ => {}
+        }
+        let (is_whole, ended) = {
+            let began = Instant::now();
+            let (is_whole, at) = end_of(&mut client);
+            (is_whole, at - began)
+        };
+        assert!(!is_whole && ended < Duration::from_secs(10), "{way}: {ended:?}");
+        if way == "stopped" {
+            assert_eq!(app.wait(), Ended::Drained);
+        }
+    }
 }
 
 #[test]

@@ -94,6 +94,9 @@ impl ResponseBody {
 
 impl Streaming {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(end) = self.end_of_time() {
+            return Poll::Ready(Some(Err(end)));
+        }
         match self.incoming.poll_frame(cx) {
             Poll::Ready(Some(Ok(mut frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {
@@ -111,35 +114,40 @@ impl Streaming {
                 self.complete();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(error))) => match error {
-                BrokenBody::Request(_) => self.cut(Blame::Nobody, &error),
-                BrokenBody::Endpoint(_) => self.cut(Blame::Endpoint, &error),
-            },
+            Poll::Ready(Some(Err(error))) => {
+                let blame = if matches!(error, BrokenBody::Request(_)) { Blame::Nobody } else { Blame::Endpoint };
+                Poll::Ready(Some(Err(self.cut(blame, &error))))
+            }
             Poll::Pending => self.poll_deadline(),
         }
     }
 
+    /// Ends the response if its time is over, however much of it there is to pass on.
+    #[inline]
+    fn end_of_time(&mut self) -> Option<Cut> {
+        let deadlines = &self.exchange.client().deadlines;
+        match (self.exchange.draining_since(), deadlines.is_armed(Wait::Drain)) {
+            (None, false) => {}
+            (Some(_), _) if deadlines.expired(Wait::Drain) => return Some(self.end_drained()),
+            (Some(since), false) => deadlines.arm(Wait::Drain, since + self.time_to_drain()),
+            (Some(_), true) => {}
+            (None, true) => deadlines.disarm(Wait::Drain),
+        }
+        let is_late = deadlines.expired(Wait::Request);
+        is_late.then(|| self.cut(Blame::Nobody, &"the client's deadline is over"))
+    }
+
     fn poll_deadline(&mut self) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let deadlines = &self.exchange.client().deadlines;
-        if deadlines.expired(Wait::Drain) {
-            return self.end_drained();
-        }
-        match (self.exchange.draining_since(), deadlines.is_armed(Wait::Drain)) {
-            (Some(since), false) => deadlines.arm(Wait::Drain, since + self.time_to_drain()),
-            (None, true) => deadlines.disarm(Wait::Drain),
-            _ => {}
-        }
-        if deadlines.expired(Wait::Request) {
-            return self.cut(Blame::Nobody, &"the client's deadline is over");
-        }
         if !self.waits.is_conversation
             && let Some(rest) = self.incoming.rest()
             && rest.is_late(deadlines)
         {
-            return self.cut(Blame::Nobody, &BodyFailure::Timeout);
+            return Poll::Ready(Some(Err(self.cut(Blame::Nobody, &BodyFailure::Timeout))));
         }
         if deadlines.expired(Wait::Upstream) {
-            return self.cut(Blame::Endpoint, &"the endpoint sent no more of its response in time");
+            let why = "the endpoint sent no more of its response in time";
+            return Poll::Ready(Some(Err(self.cut(Blame::Endpoint, &why))));
         }
         if !deadlines.is_armed(Wait::Upstream) {
             deadlines.arm_in(Wait::Upstream, self.waits.read_timeout);
@@ -154,10 +162,11 @@ impl Streaming {
         self.exchange.view().snapshot.timeouts.drain.mul_f64(share)
     }
 
-    fn end_drained(&mut self) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    #[cold]
+    fn end_drained(&mut self) -> Cut {
         self.end_early();
         self.exchange.log_drained();
-        Poll::Ready(Some(Err(Cut)))
+        Cut
     }
 
     fn end_waits(&mut self) {
@@ -174,13 +183,14 @@ impl Streaming {
         self.exchange.finish(Outcome::Cut);
     }
 
-    fn cut(&mut self, blame: Blame, why: &dyn std::fmt::Display) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    #[cold]
+    fn cut(&mut self, blame: Blame, why: &dyn std::fmt::Display) -> Cut {
         self.end_early();
         if blame == Blame::Endpoint {
             self.exchange.endpoint_failed(1);
         }
         self.exchange.log_cut(why);
-        Poll::Ready(Some(Err(Cut)))
+        Cut
     }
 
     /// The whole response was passed on.
