@@ -183,6 +183,30 @@ fn a_connection_that_hangs_is_found_by_ping() {
 }
 
 #[test]
+fn a_refused_stream_costs_no_connection() {
+    let refused = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&refused);
+    let replica = H2Backend::start(move |mut call| {
+        let nth = count.fetch_add(1, Relaxed);
+        async move {
+            if nth.is_multiple_of(2) {
+                call.respond.send_reset(h2::Reason::REFUSED_STREAM);
+            } else {
+                call.say("taken");
+            }
+        }
+    });
+    let app = App::builder(&[replica.address]).pool(H2C).workers(1).start();
+    for _ in 0..20 {
+        assert_eq!(
+            exchange(&mut connect(app.address), "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx").text(),
+            "taken"
+        );
+    }
+    assert_eq!((refused.load(Relaxed), replica.connections()), (40, 1));
+}
+
+#[test]
 fn a_replica_that_is_silent_for_long_is_not_pinged_but_asked_by_the_kernel() {
     // It speaks HTTP/2 with its own hands, to see what comes.
     let (heard, kinds) = std::sync::mpsc::channel();
@@ -308,7 +332,18 @@ fn a_replica_that_refuses_our_certificate_is_a_failure_of_tls_in_either_version(
         let server = tls(&pair, &[alpn], Some(&folder.path().join("clients.pem")));
         let replica =
             H2Backend::start_with(h2::server::Builder::new(), Some(server), |call| async move { call.say("in") });
+        let server = tls(&pair, &["h2"], None);
+        let open =
+            H2Backend::start_with(h2::server::Builder::new(), Some(server), |call| async move { call.say("in") });
         for own in [String::new(), format!("\ncert = \"{cert}\"\nkey = \"{key}\"")] {
+            // Whoever refuses our certificate has read no request: it may go to another replica, whatever its method.
+            let pool = format!("{trusted}{own}\n[pool.app.eject]\nfailures = 0");
+            let app = App::builder(&[replica.address, open.address]).pool(&pool).start();
+            let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx";
+            for round in 0..12 {
+                let response = exchange(&mut connect(app.address), post);
+                assert_eq!((response.status, response.text().as_str()), (200, "in"), "{alpn} {own} {round}");
+            }
             let app = App::builder(&[replica.address]).pool(&format!("{trusted}{own}")).start();
             for round in 0..20 {
                 let response = client::get(app.address, "/");

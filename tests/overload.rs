@@ -55,6 +55,23 @@ fn an_endpoint_never_has_more_than_it_may_and_the_others_wait() {
 }
 
 #[test]
+fn who_waits_gets_the_pool_as_it_is_when_its_turn_comes() {
+    let (old, was_asked, go) = patient();
+    let new = Backend::named("new");
+    let pool = "max_requests = 1\nqueue.timeout = \"1m\"";
+    let app = App::builder(&[old.address]).pool(pool).workers(1).start();
+    let mut first = begin(&app);
+    was_asked.recv_timeout(SOON).unwrap();
+    let mut others: Vec<TcpStream> = (0..3).map(|_| begin(&app)).collect();
+    eventually("three wait", || waiting(&app) == 3);
+    app.apply(&App::builder(&[new.address]).pool(pool).config());
+    assert!(others.iter_mut().all(|client| read_response(client, false).text() == "new"));
+    go.send(()).unwrap();
+    assert_eq!(read_response(&mut first, false).text(), "a");
+    assert!(was_asked.try_recv().is_err(), "the one that has left gets nothing more");
+}
+
+#[test]
 fn a_full_queue_and_a_long_wait_are_told_at_once() {
     let (backend, was_asked, go) = patient();
     let pool = "max_requests = 1\nqueue = { size = 1, timeout = \"300ms\" }";

@@ -40,6 +40,9 @@ fn unanswered_requests_are_repeated_with_their_body_if_that_does_no_harm() {
         ("PATCH", "Idempotency-Key: \"a\"\r\n", true),
         ("POST", "", false),
         ("PATCH", "", false),
+        // An empty key tells the application nothing.
+        ("POST", "Idempotency-Key:\r\n", false),
+        ("POST", "Idempotency-Key: \"\"\r\n", false),
     ] {
         let (mute, backend) = (mute(), Backend::named("a"));
         let app = App::builder(&[mute.address, backend.address]).workers(1).start();
@@ -53,6 +56,32 @@ fn unanswered_requests_are_repeated_with_their_body_if_that_does_no_harm() {
         assert_eq!(bodies(&backend).len(), if is_repeated { 2 } else { 1 }, "{method} {fields}");
         assert!(bodies(&backend).iter().all(|body| body == b"a body"));
     }
+}
+
+#[test]
+fn a_request_is_repeated_in_the_pool_as_it_is_then() {
+    let ((asked, was_asked), (close, may_close)) = (signal(), signal());
+    let may_close = std::sync::Mutex::new(may_close);
+    let old = Backend::start(move |peer| {
+        if peer.next().is_some() {
+            asked.lock().unwrap().send(()).unwrap();
+            may_close.lock().unwrap().wait("the test replaces the pool");
+        }
+    });
+    let new = Backend::named("new");
+    // The second edit changes the place of the pool among the others.
+    let another =
+        "[pool.a]\nbackends = [\"127.0.0.1:1\"]\n[[route]]\npath = \"/a\"\npool = \"a\"\n[[route]]\npool = \"app\"\n";
+    for rest in ["", another] {
+        let app = App::over(&[old.address]);
+        let mut client = connect(app.address);
+        send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        was_asked.wait("the old replica is asked");
+        app.apply(&App::builder(&[new.address]).more(rest).config());
+        close.lock().unwrap().send(()).unwrap();
+        assert_eq!(read_response(&mut client, false).text(), "new");
+    }
+    assert_eq!(old.seen().len(), 2, "it has left, and gets nothing more");
 }
 
 #[test]

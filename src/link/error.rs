@@ -6,6 +6,7 @@ use h2::Reason;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Uri};
 use rustix::io::Errno;
+use rustls::AlertDescription;
 
 use super::request_body::{BodyFailure, RequestBody};
 
@@ -156,6 +157,32 @@ impl LinkError {
             _ if error.is_parse() => Self::Malformed(error.into()),
             _ => Self::Closed(Some(error.into())),
         }
+    }
+
+    /// Whether the connection goes on: only the request's stream was reset.
+    pub fn spares_connection(&self) -> bool {
+        matches!(self, Self::Closed(Some(WireError::Http2(error))) if error.is_reset())
+    }
+
+    /// Whether the endpoint has refused our certificate, or the lack of one. It says so before it reads any request: in
+    /// TLS 1.3 its alert may come after we have sent one (RFC 8446 section 4.4.2.4).
+    pub(super) fn refuses_certificate(&self) -> bool {
+        use AlertDescription::{
+            AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked,
+            CertificateUnknown, UnknownCA, UnsupportedCertificate,
+        };
+        let Self::Tls(rustls::Error::AlertReceived(alert)) = self else { return false };
+        matches!(
+            alert,
+            AccessDenied
+                | BadCertificate
+                | CertificateExpired
+                | CertificateRequired
+                | CertificateRevoked
+                | CertificateUnknown
+                | UnknownCA
+                | UnsupportedCertificate
+        )
     }
 
     /// What h2 ends by itself is either not valid HTTP/2, or more than h2 puts up with.

@@ -210,7 +210,8 @@ impl WorkerEndpoint {
             Some(unsent) => Back::Unsent(unsent),
             None => {
                 let has_written = record.bytes_written() > written_before;
-                let written = if has_written { Written::Something } else { Written::Nothing };
+                let is_unread = !has_written || !reused && why.refuses_certificate();
+                let written = if is_unread { Written::Nothing } else { Written::Something };
                 put_back(request, sending.upload.as_ref(), record.header_fields(), written)
             }
         };

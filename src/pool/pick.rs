@@ -1,5 +1,6 @@
 //! Which endpoint gets an attempt: the algorithm of the pool chooses among the endpoints that may have it now.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -22,6 +23,17 @@ impl Tried {
             *slot = index as u32;
             self.len += 1;
         }
+    }
+
+    /// The same endpoints by their indices in `next`, which has taken the place of `pool`. Those that have left are
+    /// forgotten.
+    pub fn moved(&self, pool: &Pool, next: &Pool) -> Self {
+        let mut moved = Self::default();
+        let tried = self.indices[..self.len].iter().filter_map(|&index| pool.members.get(index as usize));
+        tried
+            .filter_map(|old| next.members.iter().position(|new| Arc::ptr_eq(&old.endpoint, &new.endpoint)))
+            .for_each(|index| moved.add(index));
+        moved
     }
 
     /// Whether `index` was tried.

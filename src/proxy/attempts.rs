@@ -60,35 +60,35 @@ pub(super) async fn settle(
     call: Option<grpc::Call>,
     upgrade: Upgrade,
 ) -> Result<LinkResponse, Box<GivenUp>> {
-    let (view, client) = (Rc::clone(exchange.view()), Rc::clone(exchange.client()));
-    let pool = &view.snapshot.pools[exchange.pool_index()];
-    let (deadlines, timeouts) = (&*client.deadlines, &view.snapshot.timeouts);
-    if let Some(timeout) = timeouts.request.into_iter().chain(call.and_then(|call| call.timeout)).min() {
+    let client = Rc::clone(exchange.client());
+    let deadlines = &*client.deadlines;
+    let limit = exchange.view().snapshot.timeouts.request;
+    if let Some(timeout) = limit.into_iter().chain(call.and_then(|call| call.timeout)).min() {
         deadlines.arm(Wait::Request, exchange.started + timeout);
     }
     let (mut attempts, mut now) = (Attempts::default(), exchange.started);
     loop {
-        let acquired = match pool.acquire(&attempts.tried) {
-            Some(acquired) => acquired,
-            None => match queue::wait(pool, &attempts.tried, deadlines, now).await {
-                Ok(acquired) => {
+        let endpoint = match exchange.attempt(&mut attempts.tried) {
+            Some(endpoint) => endpoint,
+            None => match queue::wait(exchange, &mut attempts.tried, now).await {
+                Ok(endpoint) => {
                     now = Instant::now();
-                    acquired
+                    endpoint
                 }
                 Err(cause) => return attempts.give_up(exchange, cause, std::mem::take(request.headers_mut())),
             },
         };
-        attempts.tried.add(acquired.index());
-        let endpoint = exchange.attempt_on(acquired);
-        let until = pool.config.retry.attempt_timeout.map(|timeout| now + timeout);
+        let view = Rc::clone(exchange.view());
+        let retry = &view.snapshot.pools[exchange.pool_index()].config.retry;
+        let until = retry.attempt_timeout.map(|timeout| now + timeout);
         let wishes = Wishes { fresh: attempts.fresh, upgrade, client: &|| client.connection.addresses() };
-        let waits = Waits { deadlines, timeouts, began: now, until };
+        let waits = Waits { deadlines, timeouts: &view.snapshot.timeouts, began: now, until };
         let result = endpoint.send(request, wishes, waits).await;
         let ended = Instant::now();
         let next = match result {
             Ok(response) => {
                 endpoint.endpoint.latency().record(ended.saturating_duration_since(now), ended);
-                if !pool.config.retry.on_status.contains(&response.response.status().as_u16()) {
+                if !retry.on_status.contains(&response.response.status().as_u16()) {
                     return Ok(response);
                 }
                 attempts.unwell(exchange, response, endpoint, request, ended)
@@ -101,6 +101,9 @@ pub(super) async fn settle(
         };
         // The endpoint's count must not include this request when the next one is picked.
         exchange.release();
+        if !exchange.renew(&mut attempts.tried) {
+            return attempts.give_up(exchange, Cause::NoEndpoint, std::mem::take(request.headers_mut()));
+        }
         now = ended;
     }
 }
@@ -125,6 +128,7 @@ impl Attempts {
     ) -> Next {
         let status = response.response.status().as_u16();
         let back = response.take_back(request);
+        self.count(exchange, Failure::Unwell);
         let decision = self.decide(exchange, Failure::Unwell, &back, now);
         exchange.endpoint_failed(POINTS);
         let (pool, address) = (&endpoint.endpoint.pool, &endpoint.endpoint.address);
@@ -138,9 +142,16 @@ impl Attempts {
         let Failed { why, back, reused } = failed;
         let (cause, is_connect) = (Cause::from(&why), is_connect(&why, reused));
         let failure = Failure::Unanswered(cause);
+        // A used connection that was closed before anything was sent is no attempt: no endpoint has seen anything. The
+        // next one is made over a fresh connection.
+        let is_void = reused && matches!((&why, &back), (LinkError::Closed(_) | LinkError::Tls(_), Back::Unsent(_)));
+        if !is_void {
+            self.count(exchange, failure);
+        }
         let decision = self.decide(exchange, failure, &back, now);
         let is_repeated = decision == Decision::Again;
-        self.fresh |= is_repeated && reused;
+        // If only the stream was refused, the connection is as good as before.
+        self.fresh |= is_repeated && reused && !why.spares_connection();
         // Endpoints close unused connections as part of keep-alive. A reused connection that was closed is no failure.
         let is_stale = is_repeated && reused && matches!(why, LinkError::Closed(_) | LinkError::Tls(_));
         if failure.blames_endpoint() && !is_stale {
@@ -150,13 +161,17 @@ impl Attempts {
         self.next(exchange, decision, cause, back)
     }
 
-    /// Counts the attempt and decides what follows. A repetition of a request that an endpoint may have seen is paid
+    /// Counts the attempt, unless it was refused and there are endpoints left that may not refuse it.
+    fn count(&mut self, exchange: &Exchange, failure: Failure) {
+        self.counted += usize::from(!failure.is_refusal() || !exchange.pool().has_untried(&self.tried));
+    }
+
+    /// Decides what follows the attempt. A repetition of a request that an endpoint may have seen is paid
     /// from the pool's retry budget.
-    fn decide(&mut self, exchange: &Exchange, failure: Failure, back: &Back, now: Instant) -> Decision {
+    fn decide(&self, exchange: &Exchange, failure: Failure, back: &Back, now: Instant) -> Decision {
         let (pool, left) = (exchange.pool(), Left::from(back));
         let (method, _, headers) = back.head();
-        let key = if headers.contains_key(fields::IDEMPOTENCY_KEY) { Key::Borne } else { Key::None };
-        self.counted += usize::from(!failure.is_refusal() || !pool.has_untried(&self.tried));
+        let key = if bears_key(headers) { Key::Borne } else { Key::None };
         let count = Count { made: self.counted, most: pool.config.retry.attempts.get() };
         let decision = retry::decide(failure, left, method, key, count);
         if decision == Decision::Again && left == Left::Sent && !pool.may_repeat(now) {
@@ -187,6 +202,11 @@ impl Attempts {
         exchange.back_to(endpoint);
         Ok(response)
     }
+}
+
+/// Whether a request bears an `Idempotency-Key` by which the application can recognise it. An empty one is none.
+fn bears_key(headers: &HeaderMap) -> bool {
+    headers.get(fields::IDEMPOTENCY_KEY).is_some_and(|key| !matches!(key.as_bytes(), b"" | b"\"\""))
 }
 
 /// Whether there was no connection, or one over which TLS was never established: in TLS 1.3 an endpoint may say so only

@@ -14,8 +14,8 @@ use crate::link::h1::UpstreamConnection;
 use crate::link::view::View;
 use crate::link::{InFlight, WorkerEndpoint};
 use crate::metrics::{Outcome, PoolCell};
-use crate::pool::Pool;
 use crate::pool::pick::Acquired;
+use crate::pool::{Pool, Tried};
 
 /// The share of the drain time by which everything that drains has been ended. The rest is for the ends to be written
 /// and noticed: a process that stops gives up when all of it has passed, and then says that something was cut.
@@ -79,8 +79,37 @@ impl Exchange {
         &self.view.snapshot.pools[self.pool]
     }
 
-    /// Begins an attempt on the endpoint that [`Pool::acquire`] has picked and counted. The attempt before has ended.
-    pub(super) fn attempt_on(&mut self, acquired: Acquired<'_>) -> Rc<WorkerEndpoint> {
+    /// Goes over to the current snapshot, in which an edit may have changed the pool since the request came. What the
+    /// request was `tried` on is kept. It returns whether the pool is still there.
+    pub(super) fn renew(&mut self, tried: &mut Tried) -> bool {
+        let view = self.proxy.viewer.current();
+        if Rc::ptr_eq(&view, &self.view) {
+            return true;
+        }
+        let pool = self.pool();
+        let Some(next) = view.snapshot.pools.iter().position(|next| next.name == pool.name) else { return false };
+        *tried = tried.moved(pool, &view.snapshot.pools[next]);
+        (self.view, self.pool) = (view, next);
+        true
+    }
+
+    /// Begins an attempt on an endpoint that can take the request now, if there is one, and adds it to what was
+    /// `tried`. The attempt before has ended.
+    pub(super) fn attempt(&mut self, tried: &mut Tried) -> Option<Rc<WorkerEndpoint>> {
+        let view = Rc::clone(&self.view);
+        let acquired = view.snapshot.pools[self.pool].acquire(tried)?;
+        Some(self.attempt_on(acquired, tried))
+    }
+
+    /// As [`Self::attempt`], for a request that has reached the head of the queue.
+    pub(super) fn attempt_in_turn(&mut self, tried: &mut Tried) -> Option<Rc<WorkerEndpoint>> {
+        let view = Rc::clone(&self.view);
+        let acquired = view.snapshot.pools[self.pool].acquire_in_turn(tried)?;
+        Some(self.attempt_on(acquired, tried))
+    }
+
+    fn attempt_on(&mut self, acquired: Acquired<'_>, tried: &mut Tried) -> Rc<WorkerEndpoint> {
+        tried.add(acquired.index());
         let endpoint = Rc::clone(&self.view.endpoints[self.pool][acquired.index()]);
         endpoint.cell().attempts.add(1);
         if self.attempts > 0 {
