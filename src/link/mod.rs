@@ -3,8 +3,8 @@
 //! A connection is a value, not a task: the request that uses it also drives it ([`UpstreamConnection::poll_drive`]),
 //! within the task of its client connection. That saves two task switches and a queue per request, and cancelling needs
 //! no message: when the client leaves, the value is dropped, and the connection is closed. An unused connection lies in
-//! a list and costs nothing. Whether it was closed meanwhile shows when it is driven again, before a byte of a request
-//! is written.
+//! a list and costs nothing. Whether it was closed meanwhile is looked at right before the first byte of a request is
+//! sent.
 //!
 //! The most recently used connection is taken first, so that surplus ones grow old and are closed.
 
@@ -48,10 +48,6 @@ use h1::{Look, Preamble, UpstreamConnection};
 use h2::{Lease, Multiplexed};
 use record::Record;
 use send::Upgrade;
-
-/// A connection that was used this recently is taken without asking the kernel whether it was closed meanwhile: the
-/// runtime would have heard of it by then.
-const KNOWN_SILENT: Duration = Duration::from_millis(1);
 
 /// A connection, or a part of one, that can carry a request to an endpoint.
 #[derive(Debug)]
@@ -120,8 +116,8 @@ impl WorkerEndpoint {
         self.endpoint.cell(self.worker)
     }
 
-    /// The most recently used of the unused connections that is still open and younger than `idle_timeout` and than the
-    /// time the endpoint is known to wait.
+    /// The most recently used of the unused connections, if it is younger than `idle_timeout` and than the time the
+    /// endpoint is known to wait.
     fn checkout(&self, idle_timeout: Duration, now: Instant) -> Option<Box<UpstreamConnection>> {
         self.checkout_from(&mut self.idle.borrow_mut(), idle_timeout, now)
     }
@@ -142,19 +138,15 @@ impl WorkerEndpoint {
         idle_timeout: Duration,
         now: Instant,
     ) -> Option<Box<UpstreamConnection>> {
-        while let Some(connection) = idle.pop() {
-            let age = connection.idle_for(now);
-            if age >= self.endpoint.idle_limit().at_most(idle_timeout, now) {
-                // All others are older.
-                idle.clear();
-                break;
-            }
-            if age < KNOWN_SILENT || connection.record().socket.is_silent() {
-                return Some(connection);
-            }
-            self.endpoint.idle_limit().observed(connection.known_open_for(now), now);
+        let connection = idle.pop()?;
+        if connection.idle_for(now) >= self.endpoint.idle_limit().at_most(idle_timeout, now) {
+            // All others are older.
+            idle.clear();
+            return None;
         }
-        None
+        // Whether it was closed meanwhile is looked at when the request is sent: later is better.
+        connection.record().socket.look_before_sending();
+        Some(connection)
     }
 
     /// Takes back a connection whose exchange is complete, or closes it if it cannot carry another one.

@@ -112,6 +112,8 @@ pub(crate) struct Socket {
     /// Whether the peer has sent anything or has closed.
     was_heard: Cell<bool>,
     is_cancelled: Cell<bool>,
+    /// Whether the next bytes may be sent only if the peer has neither closed nor sent anything.
+    is_unsure: Cell<bool>,
     /// Whether the kernel took only a part of the latest large write, so that its writer still holds the rest.
     is_short: Cell<bool>,
 }
@@ -130,6 +132,7 @@ impl Socket {
             bytes_written: Cell::default(),
             was_heard: Cell::default(),
             is_cancelled: Cell::default(),
+            is_unsure: Cell::default(),
             is_short: Cell::default(),
         })
     }
@@ -152,6 +155,18 @@ impl Socket {
     /// Whether the kernel has not taken everything that was written.
     pub(crate) fn has_unsent(&self) -> bool {
         self.queued.get() > 0 || self.is_short.get() || !self.rest.borrow().is_empty()
+    }
+
+    /// The next bytes are the beginning of a request on a connection that was unused. They are sent only if the peer
+    /// has not closed it meanwhile; otherwise the write fails, and nothing was sent.
+    pub(crate) fn look_before_sending(&self) {
+        self.is_unsure.set(true);
+    }
+
+    /// Whether the peer is found to have closed, when that is to be looked at.
+    #[inline]
+    fn is_stale(&self) -> bool {
+        self.is_unsure.take() && !self.is_silent()
     }
 
     /// Whether the peer has neither closed nor sent anything. It asks the kernel, which knows before the runtime does.
@@ -182,6 +197,11 @@ impl Socket {
     fn send(&self, message: &[u8]) {
         self.queued.set(self.queued.get() - 1);
         if self.is_cancelled.get() || self.failure.get().is_some() {
+            return;
+        }
+        if self.is_stale() {
+            self.failure.set(Some(io::ErrorKind::ConnectionAborted));
+            self.wake();
             return;
         }
         let mut rest = self.rest.borrow_mut();
@@ -284,6 +304,10 @@ impl Socket {
         if len > MESSAGE_BYTES_MAX {
             self.is_short.set(true);
             ready!(self.poll_all(cx))?;
+            if self.is_stale() {
+                self.failure.set(Some(io::ErrorKind::ConnectionAborted));
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
             let written = ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, bufs))?;
             self.is_short.set(written < len);
             self.bytes_written.set(self.bytes_written.get() + written as u64);
@@ -360,6 +384,32 @@ mod tests {
         assert_eq!(socket.bytes_written(), 0);
         drop(socket);
         assert_eq!(peer.read(&mut [0; 9]).await.unwrap(), 0, "only the end of the connection");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_to_a_peer_that_has_closed_meanwhile() {
+        for large in [false, true] {
+            let (socket, outbox, peer) = pair().await;
+            let message = vec![b'x'; if large { 4 * MESSAGE_BYTES_MAX } else { 10 }];
+            assert_eq!(write(&socket, b"an earlier request").await.unwrap(), 18);
+            outbox.flush();
+            socket.look_before_sending();
+            drop(peer);
+            while socket.is_silent() {
+                tokio::task::yield_now().await;
+            }
+            let written = write(&socket, &message).await;
+            outbox.flush();
+            let flushed = poll_fn(|cx| socket.poll_flush(cx)).await;
+            assert_eq!(written.is_err(), large);
+            assert!(flushed.is_err() && socket.bytes_written() == 18);
+        }
+        // One that is still there gets it.
+        let (socket, outbox, _peer) = pair().await;
+        socket.look_before_sending();
+        write(&socket, b"x").await.unwrap();
+        outbox.flush();
+        assert_eq!(socket.bytes_written(), 1);
     }
 
     #[tokio::test]
