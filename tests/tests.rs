@@ -26,6 +26,7 @@ mod moments; // faults at every single byte of an exchange
 mod names; // backends found by DNS
 mod overload; // more requests, connections or descriptors than there is room for
 mod parking; // client connections that wait with nothing but a socket
+mod private; // connections that a client has authenticated
 #[cfg(feature = "prove")]
 mod prove; // `unstick prove`: that it holds, and that it notices
 mod proxy_protocol; // headers that say whose connection it is, taken and sent

@@ -50,6 +50,8 @@ pub struct UpstreamConnection {
     seen_open: Instant,
     is_reused: bool,
     is_last: bool,
+    /// Whether it serves one client only, see [`super::private`].
+    is_private: bool,
     is_done: bool,
 }
 
@@ -70,6 +72,7 @@ impl UpstreamConnection {
             seen_open: idle_since,
             is_reused: false,
             is_last: false,
+            is_private: false,
             is_done: false,
         }))
     }
@@ -107,6 +110,16 @@ impl UpstreamConnection {
     /// Makes the present exchange the last one.
     pub fn set_last(&mut self) {
         self.is_last = true;
+    }
+
+    /// From now on it serves the client of the present exchange only.
+    pub fn set_private(&mut self) {
+        self.is_private = true;
+    }
+
+    /// Whether it serves one client only.
+    pub fn is_private(&self) -> bool {
+        self.is_private
     }
 
     /// How long it has been unused at `now`.

@@ -14,6 +14,8 @@ pub mod h1;
 mod h2;
 mod h2_attempt;
 mod h2_io;
+mod in_flight;
+pub mod private;
 mod quiet;
 pub mod record;
 pub mod request_body;
@@ -21,12 +23,12 @@ pub mod response;
 pub mod send;
 mod sending;
 mod slot;
+mod unused;
 pub mod view;
 pub mod waits;
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,14 +42,17 @@ use crate::config::model::ProxyVersion;
 use crate::net::Stream;
 use crate::net::outbox::{Outbox, Socket};
 use crate::pool::endpoint::{Endpoint, EndpointCell};
-use crate::pool::pick::Acquired;
 use crate::pool::protocol::{Agreed, ClientTls, ConnectSettings, Offer, PoolProtocol};
 use crate::pool::queue::WaitQueue;
 use error::LinkError;
 use h1::{Look, Preamble, UpstreamConnection};
 use h2::{Lease, Multiplexed};
+pub use in_flight::InFlight;
 use record::Record;
-use send::Upgrade;
+use send::{Sharing, Upgrade, Wishes};
+
+/// How an endpoint says in TLS that it speaks none of the protocols that it was offered.
+const NO_PROTOCOL: rustls::Error = rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol);
 
 /// A connection, or a part of one, that can carry a request to an endpoint.
 #[derive(Debug)]
@@ -116,48 +121,6 @@ impl WorkerEndpoint {
         self.endpoint.cell(self.worker)
     }
 
-    /// The most recently used of the unused connections, if it is younger than `idle_timeout` and than the time the
-    /// endpoint is known to wait.
-    fn checkout(&self, idle_timeout: Duration, now: Instant) -> Option<Box<UpstreamConnection>> {
-        self.checkout_from(&mut self.idle.borrow_mut(), idle_timeout, now)
-    }
-
-    /// The same, among the connections that serve this client only.
-    fn checkout_of(&self, client: SocketAddr, idle_timeout: Duration, now: Instant) -> Option<Box<UpstreamConnection>> {
-        let mut idle = self.idle.borrow_mut();
-        let mut own: Vec<_> = idle.extract_if(.., |connection| connection.record().client == Some(client)).collect();
-        let found = self.checkout_from(&mut own, idle_timeout, now);
-        idle.append(&mut own);
-        found
-    }
-
-    #[expect(clippy::vec_box, reason = "see `idle`")]
-    fn checkout_from(
-        &self,
-        idle: &mut Vec<Box<UpstreamConnection>>,
-        idle_timeout: Duration,
-        now: Instant,
-    ) -> Option<Box<UpstreamConnection>> {
-        let connection = idle.pop()?;
-        if connection.idle_for(now) >= self.endpoint.idle_limit().at_most(idle_timeout, now) {
-            // All others are older.
-            idle.clear();
-            return None;
-        }
-        // Whether it was closed meanwhile is looked at when the request is sent: later is better.
-        connection.record().socket.look_before_sending();
-        Some(connection)
-    }
-
-    /// Takes back a connection whose exchange is complete, or closes it if it cannot carry another one.
-    pub fn checkin(&self, mut connection: Box<UpstreamConnection>, now: Instant) {
-        let mut idle = self.idle.borrow_mut();
-        if connection.can_go_on() && connection.record().epoch == self.epoch.get() && idle.len() < self.idle_max.get() {
-            connection.begin_idling(now);
-            idle.push(connection);
-        }
-    }
-
     /// A stream on a connection that other requests use as well, if there is one.
     fn lease(&self) -> Option<Box<Lease>> {
         self.multiplexed.lease()
@@ -216,28 +179,34 @@ impl WorkerEndpoint {
         }
     }
 
-    /// Opens a connection, or gets a stream on one that is being opened. If an `upgrade` is wanted, it is HTTP/1.1;
-    /// with a `preamble`, it begins with that header.
+    /// Opens a connection, or gets a stream on one that is being opened. If an upgrade is wanted, it is HTTP/1.1; with
+    /// a `preamble`, it begins with that header. A private one is HTTP/1.1 unless the endpoint speaks only HTTP/2.
     async fn connect(
         &self,
-        upgrade: Upgrade,
+        wishes: Wishes<'_>,
         h2_ping: Option<Duration>,
         preamble: Option<Box<Preamble>>,
     ) -> Result<Link, LinkError> {
         let ConnectSettings { protocol, backend, .. } = self.settings.borrow().clone();
-        let only_h1 = upgrade == Upgrade::Wanted || preamble.is_some();
+        let (wants_upgrade, sharing) = (wishes.upgrade == Upgrade::Wanted, wishes.sharing);
+        let only_h1 = wants_upgrade || preamble.is_some();
         let link = match protocol {
             PoolProtocol::Http1 => self.open_h1(preamble, None).await,
-            PoolProtocol::H2c if upgrade == Upgrade::Wanted => return Err(LinkError::NoUpgrade),
+            PoolProtocol::H2c if wants_upgrade => return Err(LinkError::NoUpgrade),
+            PoolProtocol::H2c => self.share(None, h2_ping, sharing).await,
             PoolProtocol::Tls(tls) if only_h1 => self.open_h1(preamble, Some((&tls, &backend))).await,
-            PoolProtocol::H2c => self.share(None, h2_ping).await,
-            PoolProtocol::Tls(tls) => self.share(Some((&tls, &backend)), h2_ping).await,
+            PoolProtocol::Tls(tls) => {
+                let tls = (&*tls, &*backend);
+                let own = if sharing == Sharing::Private { Some(self.open_h1(None, Some(tls)).await) } else { None };
+                match own {
+                    Some(Err(error)) if !speaks_only_h2(&error) => Err(error),
+                    Some(Ok(link)) => Ok(link),
+                    _ => self.share(Some(tls), h2_ping, sharing).await,
+                }
+            }
         };
         link.map_err(|error| match LinkError::opening(error) {
-            // It speaks none of the protocols that it was offered, and only HTTP/1.1 was.
-            LinkError::Tls(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) if only_h1 => {
-                LinkError::NoUpgrade
-            }
+            LinkError::Tls(NO_PROTOCOL) if only_h1 => LinkError::NoUpgrade,
             why => why,
         })
     }
@@ -254,13 +223,20 @@ impl WorkerEndpoint {
 
     /// Opens a connection that requests can share, or waits for one being opened. In TLS the endpoint may choose
     /// HTTP/1.1.
-    async fn share(&self, tls: Option<(&ClientTls, &str)>, h2_ping: Option<Duration>) -> io::Result<Link> {
-        while !self.prefers_h1.get() && self.multiplexed.wait_for_other().await {
+    async fn share(
+        &self,
+        tls: Option<(&ClientTls, &str)>,
+        h2_ping: Option<Duration>,
+        sharing: Sharing,
+    ) -> io::Result<Link> {
+        let is_private = sharing == Sharing::Private;
+        while !is_private && !self.prefers_h1.get() && self.multiplexed.wait_for_other().await {
             if let Some(lease) = self.lease() {
                 return Ok(Link::Multiplexed(lease));
             }
         }
-        let opening = if self.prefers_h1.get() { None } else { Some(self.multiplexed.begin_opening()) };
+        let opens_alone = is_private || self.prefers_h1.get();
+        let opening = if opens_alone { None } else { Some(self.multiplexed.begin_opening()) };
         let epoch = self.epoch.get();
         let record = self.stream(None).await?;
         let (session, scheme) = match tls {
@@ -275,6 +251,10 @@ impl WorkerEndpoint {
             None => (None, Scheme::HTTP),
         };
         let lease = self.multiplexed.open(record.over(session).await?, scheme, h2_ping).await?;
+        if is_private {
+            // No other request gets a stream on it.
+            lease.suspect();
+        }
         self.prefers_h1.set(false);
         if epoch != self.epoch.get() {
             self.multiplexed.clear();
@@ -309,32 +289,7 @@ impl WorkerEndpoint {
     }
 }
 
-/// A request that is counted on an endpoint. Dropping it ends the count, whatever happened.
-#[derive(Debug)]
-pub struct InFlight(Rc<WorkerEndpoint>);
-
-impl InFlight {
-    /// Takes over what [`crate::pool::Pool::acquire`] has counted on `endpoint`.
-    pub fn adopt(acquired: Acquired<'_>, endpoint: Rc<WorkerEndpoint>) -> Self {
-        acquired.hand_over();
-        Self(endpoint)
-    }
-
-    /// Counts one more request on `endpoint`.
-    pub fn begin(endpoint: Rc<WorkerEndpoint>) -> Self {
-        endpoint.endpoint.begin();
-        Self(endpoint)
-    }
-
-    /// The endpoint on which the request is counted.
-    pub fn endpoint(&self) -> &Rc<WorkerEndpoint> {
-        &self.0
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.endpoint.end();
-        self.0.queue.freed();
-    }
+/// Whether an endpoint that was offered HTTP/1.1 alone has refused it.
+fn speaks_only_h2(error: &io::Error) -> bool {
+    error::tls_error(error) == Some(NO_PROTOCOL)
 }

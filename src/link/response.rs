@@ -204,6 +204,14 @@ impl EndpointBody {
         self.rest.as_ref()
     }
 
+    /// The connection serves the client of this response only, from now on. One that is not handed back by
+    /// [`Self::finish`] is not used again, and over HTTP/2 no response to an ordinary request authenticates anybody.
+    pub fn set_private(&mut self) {
+        if let Over::Inline(connection) = &mut self.over {
+            connection.set_private();
+        }
+    }
+
     /// The body is over, one way or the other. It returns the connection if that could carry another request: the
     /// caller must have read the body to its end.
     pub fn finish(&mut self) -> Option<Box<UpstreamConnection>> {

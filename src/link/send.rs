@@ -15,6 +15,7 @@ use http_body::Body;
 use super::error::{Back, Failed, LinkError, Phase};
 use super::h1::{Preamble, UpstreamConnection};
 use super::h2::Lease;
+use super::private::PrivateConnections;
 use super::request_body::RequestBody;
 use super::response::{LinkResponse, Over, Source, Written, put_back};
 use super::sending::Sending;
@@ -37,6 +38,10 @@ pub struct Wishes<'a> {
     pub fresh: bool,
     /// Whether it must be one that can be upgraded.
     pub upgrade: Upgrade,
+    /// Who else may use it.
+    pub sharing: Sharing,
+    /// The connections that belong to the client.
+    pub private: &'a PrivateConnections,
     /// The client that it is for. It is asked only if connections to the endpoint begin with a PROXY header.
     pub client: &'a dyn Fn() -> ClientAddresses,
 }
@@ -48,6 +53,15 @@ pub enum Upgrade {
     Unwanted,
     /// The request asks for it. The connection must be HTTP/1.1, and 101 is an acceptable response.
     Wanted,
+}
+
+/// Who may use the connection of a request, besides the client that it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Any client.
+    Shared,
+    /// Nobody, see [`super::private`].
+    Private,
 }
 
 impl WorkerEndpoint {
@@ -107,10 +121,14 @@ impl WorkerEndpoint {
             return None;
         }
         let (idle_timeout, now) = (waits.timeouts.upstream_idle, waits.began);
+        if let Some(own) = wishes.private.take(self, now) {
+            return Some(Link::Own(own));
+        }
         if let Some(preamble) = preamble {
             return self.checkout_of(preamble.client, idle_timeout, now).map(Link::Own);
         }
-        let lease = if wishes.upgrade == Upgrade::Wanted { None } else { self.lease() };
+        let needs_own = wishes.upgrade == Upgrade::Wanted || wishes.sharing == Sharing::Private;
+        let lease = if needs_own { None } else { self.lease() };
         lease.map(Link::Multiplexed).or_else(|| self.checkout(idle_timeout, now).map(Link::Own))
     }
 
@@ -122,7 +140,7 @@ impl WorkerEndpoint {
     ) -> Result<Link, LinkError> {
         waits.arm(waits.began + waits.timeouts.connect);
         // Boxed: the future of a handshake is larger than the rest of a request's.
-        let mut connecting = Box::pin(self.connect(wishes.upgrade, waits.timeouts.upstream_h2_ping, preamble));
+        let mut connecting = Box::pin(self.connect(wishes, waits.timeouts.upstream_h2_ping, preamble));
         let result = poll_fn(|cx| match (connecting.as_mut().poll(cx), waits.passed(Phase::Connect)) {
             (Poll::Pending, Some(phase)) => Poll::Ready(Err(LinkError::TimedOut(phase))),
             (polled, _) => polled,
@@ -143,6 +161,9 @@ impl WorkerEndpoint {
         let record = Rc::clone(connection.record());
         let written_before = record.bytes_written();
         let mut sending = Sending { upload: request.body().upload().cloned(), bytes_passed: 0, waits };
+        if wishes.sharing == Sharing::Private {
+            connection.set_private();
+        }
         // The fields can be read back from what is written.
         let fields = std::mem::take(request.headers_mut());
         let mut response = pin!(connection.send(outgoing(request, request.uri().clone(), fields)));

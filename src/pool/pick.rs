@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use tokio::time::Instant;
+
 use super::balance::{Candidates, Dice};
 use super::health::passive::Admission;
 use super::{Mode, Pool};
@@ -34,6 +36,11 @@ impl Tried {
             .filter_map(|old| next.members.iter().position(|new| Arc::ptr_eq(&old.endpoint, &new.endpoint)))
             .for_each(|index| moved.add(index));
         moved
+    }
+
+    /// Whether none was tried yet.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// Whether `index` was tried.
@@ -89,6 +96,14 @@ impl Pool {
             return None;
         }
         self.acquire_in_turn(tried)
+    }
+
+    /// Counts a request on this member, if it may take one now. It is for a client that must come back to where it was,
+    /// so it does not wait in the queue.
+    pub fn acquire_at(&self, index: usize) -> Option<Acquired<'_>> {
+        let member = self.members.get(index)?;
+        let is_wanted = member.is_up(self.mode()) && !member.endpoint.passive().is_ejected(Instant::now());
+        (is_wanted && member.endpoint.begin_below(self.config.max_requests)).then_some(Acquired { pool: self, index })
     }
 
     /// Whether there is an endpoint that the request has not been tried on.

@@ -6,6 +6,7 @@ use http::{HeaderMap, Request};
 use tokio::time::Instant;
 
 use super::cause::Cause;
+use super::client::Client;
 use super::exchange::Exchange;
 use super::retry::{self, Count, Decision, Failure, Key, Left};
 use super::{grpc, queue};
@@ -15,9 +16,10 @@ use crate::link::WorkerEndpoint;
 use crate::link::error::{Back, Failed, LinkError, Phase};
 use crate::link::request_body::RequestBody;
 use crate::link::response::LinkResponse;
-use crate::link::send::{Upgrade, Wishes};
+use crate::link::send::{ClientAddresses, Sharing, Upgrade, Wishes};
 use crate::link::waits::Waits;
-use crate::pool::Tried;
+use crate::pool::pick::Acquired;
+use crate::pool::{Pool, Tried};
 
 /// The points that a failure counts towards an ejection.
 const POINTS: u32 = 1;
@@ -47,6 +49,13 @@ struct Attempts {
     unwell: Option<Box<(LinkResponse, Rc<WorkerEndpoint>)>>,
 }
 
+/// What the connection must be like for the request of any attempt.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Needs {
+    pub(super) upgrade: Upgrade,
+    pub(super) sharing: Sharing,
+}
+
 /// Picks an endpoint and sends the request there, until an attempt settles it.
 ///
 /// # Errors
@@ -58,7 +67,7 @@ pub(super) async fn settle(
     exchange: &mut Exchange,
     request: &mut Request<RequestBody>,
     call: Option<grpc::Call>,
-    upgrade: Upgrade,
+    needs: Needs,
 ) -> Result<LinkResponse, Box<GivenUp>> {
     let client = Rc::clone(exchange.client());
     let deadlines = &*client.deadlines;
@@ -66,6 +75,7 @@ pub(super) async fn settle(
     if let Some(timeout) = limit.into_iter().chain(call.and_then(|call| call.timeout)).min() {
         deadlines.arm(Wait::Request, exchange.started + timeout);
     }
+    let addresses = || client.connection.addresses();
     let (mut attempts, mut now) = (Attempts::default(), exchange.started);
     loop {
         let endpoint = match exchange.attempt(&mut attempts.tried) {
@@ -81,7 +91,7 @@ pub(super) async fn settle(
         let view = Rc::clone(exchange.view());
         let retry = &view.snapshot.pools[exchange.pool_index()].config.retry;
         let until = retry.attempt_timeout.map(|timeout| now + timeout);
-        let wishes = Wishes { fresh: attempts.fresh, upgrade, client: &|| client.connection.addresses() };
+        let wishes = attempts.wishes(needs, &client, &addresses);
         let waits = Waits { deadlines, timeouts: &view.snapshot.timeouts, began: now, until };
         let result = endpoint.send(request, wishes, waits).await;
         let ended = Instant::now();
@@ -117,6 +127,12 @@ enum Next {
 }
 
 impl Attempts {
+    fn wishes<'a>(&self, needs: Needs, client: &'a Client, addresses: &'a dyn Fn() -> ClientAddresses) -> Wishes<'a> {
+        let Needs { upgrade, sharing } = needs;
+        let private = &client.connection.private;
+        Wishes { fresh: self.fresh, upgrade, sharing, private, client: addresses }
+    }
+
     /// The endpoint responded with a status that the pool takes for a failure.
     fn unwell(
         &mut self,

@@ -13,6 +13,7 @@ use super::identity::Proof;
 use super::tunnel::Tunnel;
 use crate::access_log::AccessLog;
 use crate::deadlines::{Deadlines, Wait};
+use crate::link::private::PrivateConnections;
 use crate::link::request_body::{Progress, Upload};
 use crate::link::view::Viewer;
 use crate::metrics::WorkerCell;
@@ -52,6 +53,8 @@ pub struct Connection {
     pub(super) redirect_to_https: Option<u16>,
     /// When its listener began to drain, if it drains.
     draining_since: Rc<Cell<Option<Instant>>>,
+    /// Connections to endpoints that it alone may use.
+    pub(super) private: PrivateConnections,
 }
 
 /// What is known about a client when its connection is ready for the first request.
@@ -79,7 +82,8 @@ impl Connection {
         let Arrival { peer: source, socket, trusted, is_tls, proof, redirect_to_https, draining_since } = arrival;
         let peer = source.ip().to_canonical();
         let forwarding = Forwarding::new(peer, trusted, is_tls, proof);
-        Rc::new(Self { peer, forwarding, source, socket, redirect_to_https, draining_since })
+        let private = PrivateConnections::default();
+        Rc::new(Self { peer, forwarding, source, socket, redirect_to_https, draining_since, private })
     }
 
     /// The client's address, and both ends of the connection where known. A Unix socket has none; only a PROXY header

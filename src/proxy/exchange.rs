@@ -94,10 +94,14 @@ impl Exchange {
     }
 
     /// Begins an attempt on an endpoint that can take the request now, if there is one, and adds it to what was
-    /// `tried`. The attempt before has ended.
+    /// `tried`. The attempt before has ended. A client that has a connection of its own comes back to it with its next
+    /// request: it may be in the middle of authenticating itself.
     pub(super) fn attempt(&mut self, tried: &mut Tried) -> Option<Rc<WorkerEndpoint>> {
         let view = Rc::clone(&self.view);
-        let acquired = view.snapshot.pools[self.pool].acquire(tried)?;
+        let pool = &view.snapshot.pools[self.pool];
+        let private = &self.client.connection.private;
+        let own = if tried.is_empty() { private.endpoint_among(&view.endpoints[self.pool]) } else { None };
+        let acquired = own.and_then(|index| pool.acquire_at(index)).or_else(|| pool.acquire(tried))?;
         Some(self.attempt_on(acquired, tried))
     }
 
@@ -222,10 +226,14 @@ impl Exchange {
         now
     }
 
-    /// Gives the connection back to its endpoint.
+    /// Gives the connection back to its endpoint, or to the client to which it belongs.
     pub(super) fn checkin(&self, connection: Box<UpstreamConnection>, now: Instant) {
-        if let Some(endpoint) = self.endpoint() {
-            endpoint.checkin(connection, now);
+        match self.endpoint() {
+            Some(endpoint) if connection.is_private() => {
+                self.client.connection.private.keep(endpoint, connection, now);
+            }
+            Some(endpoint) => endpoint.checkin(connection, now),
+            None => {}
         }
     }
 

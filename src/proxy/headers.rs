@@ -154,14 +154,22 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Turns the header fields of the replica into those for the client. It returns how long the replica keeps an unused
-/// connection, if the replica says so.
-pub(crate) fn prepare_response(headers: &mut HeaderMap) -> Option<Duration> {
+/// What a response says about its connection.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// How long the replica keeps an unused connection, if it says so.
+    pub(crate) idle_limit: Option<Duration>,
+    /// Whether it asks for credentials, so that they may be those of a connection.
+    pub(crate) is_challenge: bool,
+}
+
+/// Turns the header fields of the replica into those for the client.
+pub(crate) fn prepare_response(headers: &mut HeaderMap) -> Told {
     let seen = FieldsSeen::of(headers);
     let keep_alive = if seen.others { headers.get(KEEP_ALIVE) } else { None };
-    let timeout = keep_alive.and_then(|field| keep_alive_timeout(field.as_bytes()));
+    let idle_limit = keep_alive.and_then(|field| keep_alive_timeout(field.as_bytes()));
     seen.strip(headers);
-    timeout
+    Told { idle_limit, is_challenge: seen.challenge }
 }
 
 /// Which of the fields that mean something here are in a message. They are found in one pass: most messages have few,
@@ -180,6 +188,10 @@ pub(super) struct FieldsSeen {
     forwarding: bool,
     pub(super) content_type: bool,
     request_id: bool,
+    /// `Authorization` or `Proxy-Authorization`.
+    pub(super) credentials: bool,
+    /// `WWW-Authenticate` or `Proxy-Authenticate`.
+    challenge: bool,
 }
 
 impl FieldsSeen {
@@ -192,6 +204,8 @@ impl FieldsSeen {
                 "expect" => seen.expect = true,
                 "x-request-id" => seen.request_id = true,
                 "content-type" => seen.content_type = true,
+                "authorization" | "proxy-authorization" => seen.credentials = true,
+                "www-authenticate" | "proxy-authenticate" => seen.challenge = true,
                 "upgrade" => (seen.upgrade, seen.others) = (true, true),
                 "transfer-encoding" | "keep-alive" | "proxy-connection" | "http2-settings" => seen.others = true,
                 "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" => {}

@@ -9,6 +9,7 @@ pub mod bench;
 pub mod body;
 mod cause;
 pub mod client;
+mod credentials;
 mod error;
 pub(crate) mod exchange;
 mod grpc;
@@ -26,7 +27,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use crate::config::address;
@@ -34,11 +35,11 @@ use crate::deadlines::Wait;
 use crate::link::framing;
 use crate::link::request_body::{Bounds, ClientBody, RequestBody};
 use crate::link::response::EndpointBody;
-use crate::link::send::Upgrade;
+use crate::link::send::{Sharing, Upgrade};
 use crate::link::view::View;
 use crate::snapshot::Snapshot;
 use access::AccessDraft;
-use attempts::{GivenUp, settle};
+use attempts::{GivenUp, Needs, settle};
 use body::{BodyWaits, ResponseBody};
 use cause::Cause;
 use client::{Busy, Client, Connection, Proxy};
@@ -81,11 +82,11 @@ pub async fn handle(
         return Ok(redirect::to_https(exchange, &parts, port, busy));
     }
     let call = if seen.content_type { grpc::Call::of(&parts.headers) } else { None };
-    let upgrade = if wanted.is_some() { Upgrade::Wanted } else { Upgrade::Unwanted };
+    let needs = needs(&parts.headers, seen, wanted.as_deref());
     // The extensions belong to the client's connection; the endpoint's must not see them.
     parts.extensions.clear();
     let mut request = Request::from_parts(parts, body);
-    let settled = settle(&mut exchange, &mut request, call, upgrade).await;
+    let settled = settle(&mut exchange, &mut request, call, needs).await;
     client.deadlines.disarm(Wait::Request);
     if let Some(timeout) = call.and_then(|call| call.timeout) {
         // The deadline of a call covers its response too.
@@ -134,6 +135,15 @@ fn prepare(
     }
 }
 
+/// What the connection to the replica must be like.
+fn needs(headers: &HeaderMap, seen: FieldsSeen, wanted: Option<&Wanted>) -> Needs {
+    let is_private = seen.credentials && credentials::of_request(headers);
+    Needs {
+        upgrade: if wanted.is_some() { Upgrade::Wanted } else { Upgrade::Unwanted },
+        sharing: if is_private { Sharing::Private } else { Sharing::Shared },
+    }
+}
+
 /// Finds the host and the index of the pool.
 ///
 /// # Errors
@@ -170,9 +180,12 @@ fn pass_on(
     busy: Busy,
 ) -> Response<ResponseBody> {
     exchange.answered(response.status());
-    let announced = headers::prepare_response(response.headers_mut());
-    if let (Some(timeout), Some(endpoint)) = (announced, exchange.endpoint()) {
+    let told = headers::prepare_response(response.headers_mut());
+    if let (Some(timeout), Some(endpoint)) = (told.idle_limit, exchange.endpoint()) {
         endpoint.endpoint.idle_limit().announced(timeout);
+    }
+    if told.is_challenge && credentials::of_response(response.status(), response.headers()) {
+        response.body_mut().set_private();
     }
     let timeouts = &exchange.view().snapshot.timeouts;
     let is_conversation = call.is_some();

@@ -116,6 +116,11 @@ impl Backend {
         self.shared.connections.load(Relaxed)
     }
 
+    /// The number of scripts that have ended, including those of probes.
+    pub(crate) fn ended(&self) -> usize {
+        self.shared.ended.load(Relaxed)
+    }
+
     /// Waits until the script of every connection has ended.
     #[track_caller]
     pub(crate) fn wait_for_scripts(&self) {
