@@ -4,6 +4,7 @@ use std::net::Shutdown;
 
 use crate::support::backend::{Backend, answer};
 use crate::support::client::{exchange, field, get};
+use crate::support::h2;
 use crate::support::{App, connect, pause, read_to_close, send, text};
 
 const ONE_ATTEMPT: &str = "eject.failures = 0\n[pool.app.retry]\nattempts = 1";
@@ -172,6 +173,56 @@ fn an_answer_that_is_open_to_doubt_is_a_502_and_its_connection_is_closed() {
             assert_eq!(response.status, 502, "{shown:?}");
             assert!(response.field("x-unstick-error").is_some_and(|cause| cause.starts_with("upstream-")), "{shown:?}");
             assert_eq!(backend.connections(), attempt, "never used again: {shown:?}");
+        }
+    }
+}
+
+/// Readers that take different ones of several lengths would disagree about where a response ends (RFC 9112 section
+/// 6.3), also where none of them reads a body.
+#[test]
+fn a_length_that_is_repeated_goes_out_once_or_not_at_all() {
+    for (lengths, expected) in [
+        ("Content-Length: 5\r\nContent-Length: 5", Some("5")),
+        ("Content-Length: 5, 5", Some("5")),
+        ("Content-Length: 5,5\r\ncontent-length: 5", Some("5")),
+        ("Content-Length: 0\r\nContent-Length: 0", Some("0")),
+        ("Content-Length: 0, 0", Some("0")),
+        ("Content-Length: 5\r\nContent-Length: 6", None),
+        ("Content-Length: 0\r\nContent-Length: 5", None),
+        ("Content-Length: 5, 6", None),
+    ] {
+        let backend = Backend::start(move |peer| {
+            peer.serve(move |seen| {
+                let has_body = !seen.line().starts_with("HEAD") && !lengths.contains('0');
+                let status = if seen.line().contains("/old") { "304 Not Modified" } else { "200 OK" };
+                let body = if has_body && !status.starts_with("304") { "hello" } else { "" };
+                format!("HTTP/1.1 {status}\r\n{lengths}\r\n\r\n{body}").into()
+            });
+        });
+        let app = App::builder(&[backend.address]).pool(ONE_ATTEMPT).workers(1).start();
+        for (method, path) in [("GET", "/"), ("HEAD", "/"), ("GET", "/old"), ("HEAD", "/old")] {
+            let what = format!("{method} {path} {lengths:?}");
+            let response = exchange(&mut connect(app.address), &format!("{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+            let found = response.head.to_lowercase().matches("content-length: ").count();
+            // hyper leaves it out of a 304.
+            assert!(found == 1 || (found == 0 && path == "/old"), "{what}: {}", response.head);
+            let status = expected.map_or(502, |_| if path == "/old" { 304 } else { 200 });
+            assert_eq!(response.status, status, "{what}");
+            let length = response.field("content-length");
+            assert!(expected.is_none() || found == 0 || length == expected, "{what}: {}", response.head);
+            let over_h2 = h2::run(async {
+                let client = h2::client(app.address).await;
+                let request = http::Request::builder().method(method).uri(format!("http://a.test{path}"));
+                let (response, ..) =
+                    h2::whole(h2::begin(&client, request.body(()).unwrap(), true).await.0).await.unwrap();
+                response
+            });
+            let lengths: Vec<_> = over_h2.headers().get_all("content-length").iter().collect();
+            assert_eq!(over_h2.status().as_u16(), status, "{what} over HTTP/2");
+            assert!(
+                expected.is_none_or(|one| lengths == [one] || path == "/old" && lengths.is_empty()),
+                "{what} over HTTP/2: {lengths:?}"
+            );
         }
     }
 }

@@ -25,24 +25,75 @@ fn has_two_framings(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH)
 }
 
-/// Whether `Content-Length` is a single number, or absent (RFC 9110 section 8.6).
-fn has_plain_length(headers: &HeaderMap) -> bool {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
-    let is_number = |length: &[u8]| {
-        length.iter().all(u8::is_ascii_digit)
-            && std::str::from_utf8(length).is_ok_and(|length| length.parse::<u64>().is_ok())
-    };
-    lengths.next().is_none_or(is_number) && lengths.next().is_none()
+/// Whether `Content-Length` is one number, or absent (RFC 9110 section 8.6). Several that are the same number are made
+/// one, as RFC 9112 section 6.3 allows: no two readers may take a different one of them.
+fn has_one_length(headers: &mut HeaderMap) -> bool {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (None, _) => true,
+        (Some(length), None) if is_number(length.as_bytes()) => true,
+        _ => merge_lengths(headers),
+    }
+}
+
+fn is_number(length: &[u8]) -> bool {
+    length.iter().all(u8::is_ascii_digit)
+        && std::str::from_utf8(length).is_ok_and(|length| length.parse::<u64>().is_ok())
+}
+
+#[cold]
+fn merge_lengths(headers: &mut HeaderMap) -> bool {
+    let mut elements = headers.get_all(CONTENT_LENGTH).iter().flat_map(|value| value.as_bytes().split(|&b| b == b','));
+    let first = elements.next().unwrap_or_default().trim_ascii();
+    if !is_number(first) || !elements.all(|other| other.trim_ascii() == first) {
+        return false;
+    }
+    let merged = HeaderValue::from_bytes(first);
+    merged.is_ok_and(|length| headers.insert(CONTENT_LENGTH, length).is_some())
 }
 
 /// Whether the end of the response is open to doubt. hyper has framed a body of known length by its length alone.
 /// Without a body (a response to HEAD, say) the length was never read here, but the client will read it.
-pub(crate) fn is_ambiguous<B: Body>(response: &Response<B>) -> bool {
-    let headers = response.headers();
-    let is_doubtful = || !is_plainly_chunked(headers) || has_two_framings(headers);
-    match response.body().size_hint().exact() {
-        None => is_doubtful(),
-        Some(0) => is_doubtful() || !has_plain_length(headers),
+pub(crate) fn is_ambiguous<B: Body>(response: &mut Response<B>) -> bool {
+    let exact = response.body().size_hint().exact();
+    let headers = response.headers_mut();
+    let is_doubtful = match exact {
+        None | Some(0) => !is_plainly_chunked(headers) || has_two_framings(headers),
         Some(_) => false,
+    };
+    is_doubtful || !has_one_length(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+
+    #[test]
+    fn lengths_that_are_the_same_become_one() {
+        for (lengths, body, expected) in [
+            (&["5"][..], "hello", Some("5")),
+            (&["5", "5"], "hello", Some("5")),
+            (&["5, 5"], "hello", Some("5")),
+            (&["5,5", "5"], "hello", Some("5")),
+            (&["0", "0"], "", Some("0")),
+            (&["5, 5"], "", Some("5")),
+            (&["5", "6"], "hello", None),
+            (&["5, 05"], "hello", None),
+            (&["5,"], "hello", None),
+            (&["", ""], "", None),
+            (&["+5", "+5"], "hello", None),
+            (&["99999999999999999999"], "", None),
+        ] {
+            let mut response = Response::new(Full::<&[u8]>::from(body.as_bytes()));
+            lengths
+                .iter()
+                .for_each(|length| _ = response.headers_mut().append(CONTENT_LENGTH, length.parse().unwrap()));
+            let is_ambiguous = is_ambiguous(&mut response);
+            let values: Vec<_> = response.headers().get_all(CONTENT_LENGTH).iter().collect();
+            assert_eq!(is_ambiguous, expected.is_none(), "{lengths:?}");
+            assert!(expected.is_none_or(|one| values == [one]), "{lengths:?}: {values:?}");
+        }
     }
 }

@@ -198,7 +198,7 @@ impl WorkerEndpoint {
         record.answered();
         let mut unsent = None;
         let why = match (result, connection) {
-            (Some(Ok(response)), connection) => match (refusal_of(&response, wishes.upgrade), connection) {
+            (Some(Ok(mut response)), connection) => match (refusal_of(&mut response, wishes.upgrade), connection) {
                 (Some(why), _) => LinkError::Unacceptable(why),
                 (None, None) => LinkError::Closed(None),
                 (None, Some(mut connection)) => {
@@ -264,7 +264,7 @@ impl WorkerEndpoint {
         .await;
         sending.end_waits();
         let why = match result {
-            Some(Ok(response)) => match refusal_of(&response, Upgrade::Unwanted) {
+            Some(Ok(mut response)) => match refusal_of(&mut response, Upgrade::Unwanted) {
                 Some(why) => LinkError::Unacceptable(why),
                 None => {
                     if !reused {
@@ -290,7 +290,7 @@ impl WorkerEndpoint {
 }
 
 /// Why this response must not be passed on, if it must not.
-fn refusal_of<B: Body>(response: &Response<B>, upgrade: Upgrade) -> Option<&'static str> {
+fn refusal_of<B: Body>(response: &mut Response<B>, upgrade: Upgrade) -> Option<&'static str> {
     let status = response.status();
     // `Upgrade` is passed on only if the client wants it.
     let is_agreed = upgrade == Upgrade::Wanted && status == StatusCode::SWITCHING_PROTOCOLS;
