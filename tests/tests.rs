@@ -13,6 +13,7 @@ mod documents; // that the documents say what the program does
 mod drain; // endpoints and listeners that go while answers are on their way
 mod ejection; // what failures in live traffic do to an endpoint
 mod fuzz; // mutated messages from both sides, judged by a strict reader
+mod gate; // what is a request: one table for every version
 mod grpc; // calls of all kinds, deadlines, errors, health checks
 mod h2; // HTTP/2 from clients: translation, flow control, hostile frames
 mod h2_ends; // where a response over HTTP/2 ends, and who waits for whom

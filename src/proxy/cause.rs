@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use super::malformed::Malformed;
 use crate::link::error::{LinkError, Phase};
 use crate::link::request_body::BodyFailure;
 
@@ -9,7 +10,7 @@ use crate::link::request_body::BodyFailure;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
     /// The request breaks a rule; the text says which.
-    BadRequest(&'static str),
+    BadRequest(Malformed),
     /// The body has a transfer coding besides `chunked`.
     UnknownCoding,
     /// `CONNECT` or `TRACE`.
@@ -101,7 +102,7 @@ impl Cause {
     /// A sentence for the person who made the request.
     pub(super) fn explanation(self) -> &'static str {
         match self {
-            Self::BadRequest(rule) => rule,
+            Self::BadRequest(rule) => rule.explanation(),
             Self::UnknownCoding => "the only transfer coding that this proxy accepts is a single chunked",
             Self::MethodNotAllowed => "this proxy does not accept CONNECT and TRACE",
             Self::NoRoute => "no route of this proxy fits the host and path of the request",
@@ -132,7 +133,7 @@ impl From<&LinkError> for Cause {
             LinkError::Refused(_) => Self::ConnectFailed,
             LinkError::Tls(_) => Self::TlsFailed,
             LinkError::NoUpgrade => Self::NoUpgrade,
-            LinkError::InvalidHost => Self::BadRequest("the request's host is not a valid host"),
+            LinkError::InvalidHost => Self::BadRequest(Malformed::HostInvalid),
             LinkError::TimedOut(Phase::Connect) => Self::ConnectTimeout,
             LinkError::TimedOut(Phase::Response) => Self::UpstreamTimeout,
             LinkError::TimedOut(Phase::Request) => Self::RequestTimeout,
@@ -147,7 +148,7 @@ impl From<&LinkError> for Cause {
 impl From<BodyFailure> for Cause {
     fn from(failure: BodyFailure) -> Self {
         match failure {
-            BodyFailure::Client => Self::BadRequest("the request body broke off or is not framed correctly"),
+            BodyFailure::Client => Self::BadRequest(Malformed::Body),
             BodyFailure::Timeout => Self::BodyTimeout,
             BodyFailure::TooLarge => Self::BodyTooLarge,
         }

@@ -89,6 +89,7 @@ fn grpc_status(cause: Cause) -> &'static str {
 mod tests {
     use super::*;
     use crate::proxy::client::Client;
+    use crate::proxy::malformed::Malformed;
 
     fn busy() -> Busy {
         Busy::begin(&std::rc::Rc::new(Client::test()))
@@ -117,7 +118,7 @@ mod tests {
     fn a_json_answer_is_json() {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        for cause in [Cause::BadRequest("the Host field is missing"), Cause::NoRoute, Cause::UpstreamTimeout] {
+        for cause in [Cause::BadRequest(Malformed::HostMissing), Cause::NoRoute, Cause::UpstreamTimeout] {
             let body = answer(cause, &headers, busy()).into_body().into_local().unwrap();
             let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(value["error"], cause.name());

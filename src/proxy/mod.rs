@@ -15,6 +15,7 @@ pub(crate) mod exchange;
 mod grpc;
 mod headers;
 mod identity;
+mod malformed;
 mod queue;
 mod redirect;
 mod retry;

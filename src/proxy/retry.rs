@@ -140,6 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::proxy::malformed::Malformed;
 
     #[test]
     fn decisions() {
@@ -193,7 +194,7 @@ mod tests {
             (Cause::UpstreamClosed, true),
             (Cause::UpstreamInvalid, true),
             (Cause::UpstreamTimeout, true),
-            (Cause::BadRequest(""), false),
+            (Cause::BadRequest(Malformed::HostMissing), false),
             (Cause::NoUpgrade, false),
             (Cause::BodyTooLarge, false),
             (Cause::BodyTimeout, false),

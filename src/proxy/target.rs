@@ -1,11 +1,17 @@
 //! Where a request goes: its target and its host.
 
-use http::header::{HOST, HeaderValue};
+use std::net::Ipv6Addr;
+
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use http::request::Parts;
-use http::uri::{PathAndQuery, Uri};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Version};
 
 use super::cause::Cause;
+use super::malformed::Malformed;
+
+/// The most digits of a port.
+const PORT_DIGITS_MAX: usize = 5;
 
 /// The host of a request.
 #[derive(Debug)]
@@ -18,7 +24,7 @@ pub(super) struct Host {
 /// Checks what hyper does not, finds the host, and brings the target into origin form.
 ///
 /// The host is that of an absolute-form target, else that of the `Host` field (RFC 9112 section 3.2.2). It is `None`
-/// only for HTTP/1.0 clients that sent none.
+/// only for HTTP/1.0 clients that named none.
 ///
 /// # Errors
 /// The cause of a 400 or 405.
@@ -26,63 +32,112 @@ pub(super) fn take_target(parts: &mut Parts) -> Result<Option<Host>, Cause> {
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Cause::MethodNotAllowed);
     }
-    if parts.version == Version::HTTP_2 {
-        return take_h2_target(parts).map(|value| Some(Host { value, is_field: false }));
+    let host = if parts.version == Version::HTTP_2 { h2_host(parts) } else { h1_host(parts) };
+    let host = host.map_err(Cause::BadRequest)?;
+    if parts.uri.path() == "*" && parts.method != Method::OPTIONS {
+        return Err(Cause::BadRequest(Malformed::Asterisk));
     }
+    Ok(host)
+}
+
+/// The host of a request over HTTP/1.
+fn h1_host(parts: &mut Parts) -> Result<Option<Host>, Malformed> {
     let host = parts.headers.get(HOST).cloned();
     // Looking for a second value costs as much as the first look-up, so it is done only if some field has several.
     let any_repeated = parts.headers.len() > parts.headers.keys_len();
     if any_repeated && parts.headers.get_all(HOST).iter().nth(1).is_some() {
-        return Err(Cause::BadRequest("the request has more than one Host field"));
+        return Err(Malformed::HostRepeated);
     }
-    if host.is_none() && parts.version >= Version::HTTP_11 {
-        return Err(Cause::BadRequest("the request has no Host field"));
-    }
-    if host.as_ref().is_some_and(|host| !is_host(host.as_bytes())) {
-        return Err(Cause::BadRequest("the Host field is not a valid host"));
+    let is_old = parts.version < Version::HTTP_11;
+    let host = host.filter(|host| !is_old || !host.is_empty());
+    match &host {
+        None if !is_old => return Err(Malformed::HostMissing),
+        Some(host) if !is_host(host.as_bytes()) => return Err(Malformed::HostInvalid),
+        _ => {}
     }
     let Some(authority) = parts.uri.authority() else {
         return Ok(host.map(|value| Host { value, is_field: true }));
     };
-    if authority.as_str().contains('@') {
-        return Err(Cause::BadRequest("the request target must not contain a user name"));
-    }
-    let value = HeaderValue::try_from(authority.as_str())
-        .map_err(|_| Cause::BadRequest("the target's host is not a valid host"))?;
-    let origin = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    parts.uri = Uri::from(origin);
+    // Without a scheme it would be the target of CONNECT.
+    check_scheme(parts.uri.scheme().ok_or(Malformed::TargetForm)?)?;
+    let value = host_of(authority)?;
+    take_origin(parts)?;
     Ok(Some(Host { value, is_field: false }))
 }
 
-/// The same for HTTP/2, which names the host in `:authority`. A `Host` field must name the same host, or replaces a
-/// missing `:authority` (RFC 9113 section 8.3.1).
-fn take_h2_target(parts: &mut Parts) -> Result<HeaderValue, Cause> {
-    let mut fields = parts.headers.get_all(HOST).iter();
-    let (field, more) = (fields.next(), fields.next());
-    let host = match (parts.uri.authority(), field) {
-        _ if more.is_some() => return Err(Cause::BadRequest("the request has more than one Host field")),
-        (Some(authority), Some(field)) if !authority.as_str().as_bytes().eq_ignore_ascii_case(field.as_bytes()) => {
-            return Err(Cause::BadRequest("the request has two different hosts"));
+/// The host of a request over HTTP/2, which names it in `:authority`. A `Host` field must name the same host, or
+/// replaces a missing `:authority` (RFC 9113 section 8.3.1).
+fn h2_host(parts: &mut Parts) -> Result<Option<Host>, Malformed> {
+    let is_space = |byte: Option<&u8>| byte.is_some_and(|byte| b" \t".contains(byte));
+    if parts.headers.values().any(|value| is_space(value.as_bytes().first()) || is_space(value.as_bytes().last())) {
+        return Err(Malformed::FieldSpace);
+    }
+    let is_repeated = |name| parts.headers.get_all(name).iter().nth(1).is_some();
+    if parts.headers.len() > parts.headers.keys_len() {
+        if is_repeated(CONTENT_LENGTH) {
+            return Err(Malformed::LengthRepeated);
         }
-        (Some(authority), _) => HeaderValue::try_from(authority.as_str()).ok(),
-        (None, field) => field.cloned(),
+        if is_repeated(HOST) {
+            return Err(Malformed::HostRepeated);
+        }
+    }
+    if let Some(scheme) = parts.uri.scheme() {
+        check_scheme(scheme)?;
+    }
+    let value = match (parts.uri.authority(), parts.headers.get(HOST)) {
+        (Some(authority), Some(field)) if !authority.as_str().as_bytes().eq_ignore_ascii_case(field.as_bytes()) => {
+            return Err(Malformed::HostsDiffer);
+        }
+        (Some(authority), _) => host_of(authority)?,
+        (None, Some(field)) if is_host(field.as_bytes()) => field.clone(),
+        (None, Some(_)) => return Err(Malformed::HostInvalid),
+        (None, None) => return Err(Malformed::HostMissing),
     };
-    let host = host.ok_or(Cause::BadRequest("the request names no host"))?;
-    if host.is_empty() || !is_host(host.as_bytes()) {
-        return Err(Cause::BadRequest("the request's host is not a valid host"));
-    }
-    let origin = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let is_origin_form = origin.as_str().starts_with('/') || (origin == "*" && parts.method == Method::OPTIONS);
-    if !is_origin_form {
-        return Err(Cause::BadRequest("the request's path does not begin with a slash"));
-    }
-    parts.uri = Uri::from(origin);
-    Ok(host)
+    take_origin(parts)?;
+    Ok(Some(Host { value, is_field: false }))
 }
 
-/// `uri-host [":" port]` of RFC 3986, loosely: it admits no byte that ends a host in a URL, a list or a quoted string.
+fn check_scheme(scheme: &Scheme) -> Result<(), Malformed> {
+    if *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS { Ok(()) } else { Err(Malformed::Scheme) }
+}
+
+/// The host that a target names.
+fn host_of(authority: &Authority) -> Result<HeaderValue, Malformed> {
+    if authority.as_str().contains('@') {
+        return Err(Malformed::UserName);
+    }
+    if !is_host(authority.as_str().as_bytes()) {
+        return Err(Malformed::HostInvalid);
+    }
+    HeaderValue::try_from(authority.as_str()).map_err(|_| Malformed::HostInvalid)
+}
+
+/// Reduces the target to its path and query.
+fn take_origin(parts: &mut Parts) -> Result<(), Malformed> {
+    let origin = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    if !origin.as_str().starts_with('/') && origin != "*" {
+        return Err(Malformed::TargetForm);
+    }
+    parts.uri = Uri::from(origin);
+    Ok(())
+}
+
+/// A name of letters, digits and `-._~`, or an IP address, with or without a port. RFC 3986 has more, which no host has
+/// that a route could be for.
 fn is_host(host: &[u8]) -> bool {
-    host.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(b))
+    let is_port = |port: &[u8]| port.len() <= PORT_DIGITS_MAX && port.iter().all(u8::is_ascii_digit);
+    if let Some(rest) = host.strip_prefix(b"[") {
+        let Some(end) = rest.iter().position(|&byte| byte == b']') else { return false };
+        let (address, port) = rest.split_at(end);
+        let is_address = std::str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
+        return is_address && (port == b"]" || port.strip_prefix(b"]:").is_some_and(is_port));
+    }
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+    match host.iter().position(|byte| !is_of_name(byte)) {
+        None => !host.is_empty(),
+        Some(0) => false,
+        Some(end) => host.get(end..).and_then(|port| port.strip_prefix(b":")).is_some_and(is_port),
+    }
 }
 
 #[cfg(test)]
@@ -107,6 +162,15 @@ mod tests {
             ("GET", "http://u@y/", Version::HTTP_11, &["x"], Err(400)),
             ("TRACE", "/", Version::HTTP_11, &["x"], Err(405)),
             ("CONNECT", "x:1", Version::HTTP_11, &["x"], Err(405)),
+            ("GET", "/", Version::HTTP_10, &[""], Ok((None, "/"))),
+            ("GET", "/", Version::HTTP_11, &[""], Err(400)),
+            ("GET", "*", Version::HTTP_11, &["x"], Err(400)),
+            ("GET", "ftp://y/", Version::HTTP_11, &["x"], Err(400)),
+            ("GET", "http://evil,good/", Version::HTTP_11, &["x"], Err(400)),
+            ("GET", "y:80", Version::HTTP_11, &["x"], Err(400)),
+            ("GET", "https://y/?q", Version::HTTP_2, &[], Ok((Some("y"), "/?q"))),
+            ("GET", "ftp://y/", Version::HTTP_2, &[], Err(400)),
+            ("GET", "https://y/", Version::HTTP_2, &["z"], Err(400)),
         ] {
             let mut request = Request::builder().method(method).uri(uri).version(version);
             for host in hosts {
@@ -118,6 +182,42 @@ mod tests {
             let uri = parts.uri.to_string();
             let found = host.as_ref().map(|host| (host.as_ref().map(|h| h.to_str().unwrap()), uri.as_str()));
             assert_eq!(found.map_err(|status| *status), expected, "{method} {uri} {hosts:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_host_is() {
+        for host in ["a", "a.example.com", "A-1_b~c.", "a:80", "a:", "127.0.0.1:3000", "[::1]", "[2001:db8::1]:443"] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in [
+            "",
+            ":80",
+            "a,b",
+            "a b",
+            "a/b",
+            "a?b",
+            "a#b",
+            "a@b",
+            "a%41",
+            "a;b",
+            "a:b",
+            "a:80:90",
+            "a:123456",
+            "::1",
+            "[::1",
+            "[::1]80",
+            "[::1]:x",
+            "[a]",
+            "[]",
+            "[::1%25eth0]",
+            "a\"b",
+            "a=b",
+            "a&b",
+            "a*",
+            "\u{e9}",
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! HTTP/2 clients: a real one, and one that writes any frames a test wants.
 
 use std::future::Future;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 use bytes::Bytes;
@@ -107,7 +107,7 @@ pub(crate) fn raw(address: SocketAddr) -> TcpStream {
 }
 
 /// Reads the next frame: its kind, flags, stream and payload. `None` when the peer has closed.
-pub(crate) fn next_frame(stream: &mut TcpStream) -> Option<(u8, u8, u32, Vec<u8>)> {
+pub(crate) fn next_frame(stream: &mut impl Read) -> Option<(u8, u8, u32, Vec<u8>)> {
     let mut head = [0; 9];
     stream.read_exact(&mut head).ok()?;
     let [a, b, c, kind, flags, id @ ..] = head;

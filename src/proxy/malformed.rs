@@ -1,0 +1,46 @@
+//! The rules that a request must keep to be one: what is refused with 400, for every version of HTTP.
+
+/// A rule of HTTP, or one of this proxy, that a request has broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Malformed {
+    /// RFC 9112 section 3.2.
+    HostMissing,
+    HostRepeated,
+    /// Stricter than RFC 3986 on purpose: a host that needs escapes or lists is a way to deceive somebody.
+    HostInvalid,
+    /// RFC 9113 section 8.3.1.
+    HostsDiffer,
+    /// RFC 9110 section 4.2.4.
+    UserName,
+    /// Only requests for `http` and `https` can be passed on.
+    Scheme,
+    /// RFC 9112 section 3.2.
+    TargetForm,
+    /// RFC 9112 section 3.2.4.
+    Asterisk,
+    /// RFC 9110 section 8.6, and stricter: also lengths that are the same.
+    LengthRepeated,
+    /// RFC 9113 section 8.2.1. HTTP/1.1 strips it.
+    FieldSpace,
+    /// RFC 9112 section 8.
+    Body,
+}
+
+impl Malformed {
+    /// A sentence for the person who made the request.
+    pub(super) fn explanation(self) -> &'static str {
+        match self {
+            Self::HostMissing => "the request names no host",
+            Self::HostRepeated => "the request has more than one Host field",
+            Self::HostInvalid => "the request's host is neither a name nor an IP address, with or without a port",
+            Self::HostsDiffer => "the request has two different hosts",
+            Self::UserName => "the request target must not contain a user name",
+            Self::Scheme => "the request target is neither http nor https",
+            Self::TargetForm => "the request's path does not begin with a slash",
+            Self::Asterisk => "the request target * is for OPTIONS only",
+            Self::LengthRepeated => "the request has more than one Content-Length",
+            Self::FieldSpace => "a field value of the request begins or ends with white space",
+            Self::Body => "the request body broke off or is not framed correctly",
+        }
+    }
+}
