@@ -266,3 +266,25 @@ fn pseudo_fields_in_trailers_reach_no_replica() {
         assert!(!text(&seen.body).contains("path") && !text(&seen.body).contains("other"), "{seen:?}");
     }
 }
+
+/// Cookies come in as many fields as a client likes (RFC 9113 section 8.2.3), and are one for the replica.
+#[test]
+fn fields_are_counted_when_the_cookies_are_joined() {
+    let backend = Backend::named("one");
+    let app = App::builder(&[backend.address]).limits("request_fields = 20").start();
+    for (cookies, others, status) in [(300, 10, 200), (300, 25, 431), (0, 25, 431)] {
+        let found = crate::support::h2::run(async {
+            let client = crate::support::h2::client(app.address).await;
+            let request = http::Request::get("http://a.test/");
+            let request = (0..cookies).fold(request, |request, nth| request.header("cookie", format!("c{nth}=1")));
+            let request = (0..others).fold(request, |request, nth| request.header(format!("x-{nth}"), "1"));
+            let (response, _) = crate::support::h2::begin(&client, request.body(()).unwrap(), true).await;
+            response.await.unwrap().status().as_u16()
+        });
+        assert_eq!(found, status, "{cookies} cookies, {others} others");
+    }
+    let seen = backend.seen();
+    assert_eq!(seen.len(), 1);
+    let cookie = seen[0].field("cookie").unwrap();
+    assert_eq!((cookie.split("; ").count(), cookie.split("; ").last()), (300, Some("c299=1")));
+}

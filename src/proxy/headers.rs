@@ -116,9 +116,6 @@ pub(super) fn prepare_request(
         identity.tell(headers);
     }
     let is_h2 = version == Version::HTTP_2;
-    if is_h2 {
-        join_cookies(headers);
-    }
     headers.append(VIA, HeaderValue::from_static(if is_h2 { "2.0 unstick" } else { "1.1 unstick" }));
     let Host { value: host, is_field } = host;
     let element = forwarding.element(&host);
@@ -142,8 +139,9 @@ pub(super) fn prepare_request(
     }
 }
 
-/// An HTTP/2 client may send its cookies in several fields; HTTP/1.1 allows one (RFC 9113 section 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
+/// An HTTP/2 client may send its cookies in several fields; HTTP/1.1 allows one (RFC 9113 section 8.2.3), and it counts
+/// as one.
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
     let any_repeated = headers.len() > headers.keys_len();
     if !any_repeated || headers.get_all(COOKIE).iter().nth(1).is_none() {
         return;

@@ -151,6 +151,9 @@ fn needs(headers: &HeaderMap, seen: FieldsSeen, wanted: Option<&Wanted>) -> Need
 /// Why the request is refused.
 fn route(parts: &mut Parts, body: &RequestBody, view: &View) -> Result<(Host, usize), Cause> {
     let host = target::take_target(parts)?;
+    if parts.version == Version::HTTP_2 {
+        headers::join_cookies(&mut parts.headers);
+    }
     if parts.headers.len() > view.snapshot.limits.request_fields {
         return Err(Cause::HeadTooLarge);
     }
