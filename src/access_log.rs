@@ -29,10 +29,12 @@ pub struct AccessRecord {
     pub finished: SystemTime,
     /// The address of the client.
     pub peer: IpAddr,
-    /// The method of the request.
-    pub method: Method,
+    /// The method of the request; `None` if its head could not be read.
+    pub method: Option<Method>,
     /// Path and query; `None` for `OPTIONS *`.
     pub target: Option<PathAndQuery>,
+    /// The first line of a head that could not be read, if it is known.
+    pub line: Option<Box<str>>,
     /// The HTTP version that the client speaks.
     pub version: Version,
     /// `Host` as the replica received it.
@@ -43,14 +45,22 @@ pub struct AccessRecord {
     pub user_agent: Option<HeaderValue>,
     /// The `Referer` field of the request.
     pub referer: Option<HeaderValue>,
-    /// The pool it was routed to.
-    pub pool: Arc<str>,
+    /// The pool it was routed to; `None` if it was refused before.
+    pub pool: Option<Arc<str>>,
     /// The endpoint that responded, or the last one that was tried.
     pub endpoint: Option<Address>,
     /// The status of the response; `None` if the client closed before the response was whole.
     pub status: Option<u16>,
     /// `answered`, `cut` or `client-gone`.
     pub outcome: &'static str,
+    /// Who made the response, `replica` or `unstick`; `None` if there was none.
+    pub origin: Option<&'static str>,
+    /// Why the proxy responded in place of the application.
+    pub cause: Option<&'static str>,
+    /// The rule that the request breaks, if it was not valid.
+    pub rule: Option<&'static str>,
+    /// What the system, or a library, says of the failure.
+    pub error: Option<Box<str>>,
     /// Bytes of the response body.
     pub bytes: u64,
     /// The time from the request head to the end of the response.
@@ -206,14 +216,24 @@ struct JsonLine<'a> {
     client: IpAddr,
     method: &'a str,
     target: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<&'a str>,
     version: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<String>,
     status: Option<u16>,
     outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
     bytes: u64,
     duration_ms: f64,
-    pool: &'a str,
+    pool: Option<&'a str>,
     endpoint: Option<Address>,
     attempts: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -230,15 +250,20 @@ impl<'a> JsonLine<'a> {
         Self {
             time: rfc3339(record.finished),
             client: record.peer,
-            method: record.method.as_str(),
+            method: method(record),
             target: target(record),
+            line: record.line.as_deref(),
             version: version(record),
             host: text(&record.host),
             status: record.status,
             outcome: record.outcome,
+            origin: record.origin,
+            cause: record.cause,
+            rule: record.rule,
+            error: record.error.as_deref(),
             bytes: record.bytes,
             duration_ms: (record.duration.as_secs_f64() * 1e6).round() / 1e3,
-            pool: &record.pool,
+            pool: record.pool.as_deref(),
             endpoint: record.endpoint.clone(),
             attempts: record.attempts,
             request_id: text(&record.request_id),
@@ -253,7 +278,7 @@ fn common(record: &AccessRecord) -> String {
     let at = utc(record.finished);
     let (day, month, year, time) = (at.day(), at.month(), at.year(), at.to_hms());
     let time = format!("{day:02}/{month:.3}/{year:04}:{:02}:{:02}:{:02} +0000", time.0, time.1, time.2);
-    let mut line = format!("{} - - [{time}] \"{} ", record.peer, record.method);
+    let mut line = format!("{} - - [{time}] \"{} ", record.peer, method(record));
     for c in target(record).chars() {
         // hyper refuses quotes and control bytes in targets, but readers of the log must not have to rely on it.
         if matches!(c, '"' | '\\') || c.is_control() {
@@ -280,8 +305,14 @@ fn utc(at: SystemTime) -> OffsetDateTime {
     OffsetDateTime::UNIX_EPOCH.checked_add(since).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
+/// `-` if the head could not be read.
+fn method(record: &AccessRecord) -> &str {
+    record.method.as_ref().map_or("-", Method::as_str)
+}
+
 fn target(record: &AccessRecord) -> &str {
-    record.target.as_ref().map_or("*", PathAndQuery::as_str)
+    let without = if record.method.is_some() { "*" } else { "-" };
+    record.target.as_ref().map_or(without, PathAndQuery::as_str)
 }
 
 fn version(record: &AccessRecord) -> &'static str {
@@ -300,17 +331,22 @@ mod tests {
         AccessRecord {
             finished: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
             peer: [192, 0, 2, 7].into(),
-            method: Method::GET,
+            method: Some(Method::GET),
             target: Some(PathAndQuery::from_static("/cart?a=1")),
+            line: None,
             version: Version::HTTP_11,
             host: Some(HeaderValue::from_static("shop.example.com")),
             request_id: Some(HeaderValue::from_static("abc")),
             user_agent: Some(HeaderValue::from_bytes(b"a\"b\xff").unwrap()),
             referer: None,
-            pool: "app".into(),
+            pool: Some("app".into()),
             endpoint: Some(([10, 0, 0, 1], 3000).into()),
             status,
             outcome: "answered",
+            origin: Some("replica"),
+            cause: None,
+            rule: None,
+            error: None,
             bytes: 129,
             duration: Duration::from_micros(1234),
             attempts: 1,
@@ -323,6 +359,7 @@ mod tests {
         let expected = serde_json::json!({
             "time": "2023-11-14T22:13:20.123Z", "client": "192.0.2.7", "method": "GET", "target": "/cart?a=1",
             "version": "HTTP/1.1", "host": "shop.example.com", "status": 200, "outcome": "answered", "bytes": 129,
+            "origin": "replica",
             "duration_ms": 1.234, "pool": "app", "endpoint": "10.0.0.1:3000", "attempts": 1, "request_id": "abc",
             "user_agent": "a\"b\u{fffd}",
         });

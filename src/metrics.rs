@@ -155,6 +155,9 @@ impl PoolCell {
     }
 }
 
+/// The number of causes for which the proxy responds in place of the application.
+pub const OWN_RESPONSES: usize = 30;
+
 /// What one worker has counted apart from pools.
 #[derive(Debug, Default)]
 pub struct WorkerCell {
@@ -168,12 +171,23 @@ pub struct WorkerCell {
     pub connections_refused: Counter,
     /// Requests that reached no pool, because they had no route or were not valid. The proxy responded itself.
     pub refused: Counter,
+    /// Responses that the proxy made itself, by their cause.
+    pub own_responses: [Counter; OWN_RESPONSES],
     /// Access-log lines that were dropped because the queue was full.
     pub access_log_dropped: Counter,
     /// Failed `accept` calls.
     pub accept_errors: Counter,
     /// Connections that ended in a panic. Each is a bug.
     pub panics: Counter,
+}
+
+impl WorkerCell {
+    /// Counts a response that the proxy made itself, for the cause with this number.
+    pub fn own_response(&self, cause: usize) {
+        if let Some(counter) = self.own_responses.get(cause) {
+            counter.add(1);
+        }
+    }
 }
 
 /// One cell per worker, each on cache lines of its own.

@@ -31,6 +31,7 @@ mod private; // connections that a client has authenticated
 #[cfg(feature = "prove")]
 mod prove; // `unstick prove`: that it holds, and that it notices
 mod proxy_protocol; // headers that say whose connection it is, taken and sent
+mod refusals; // responses in place of the application: named, logged, counted
 mod reload; // every way of editing, and what an edit leaves untouched
 mod retries; // what is sent again, what never is, and how often
 mod stop; // draining, and ending at once

@@ -131,6 +131,12 @@ impl std::fmt::Display for Phase {
 pub(super) struct InterimFlood;
 
 impl LinkError {
+    /// What lies at the bottom of it: mostly what the system says.
+    pub fn root(&self) -> String {
+        let first: &dyn std::error::Error = self;
+        std::iter::successors(Some(first), |error| error.source()).last().unwrap_or(first).to_string()
+    }
+
     /// Classifies an error that occurred while a connection was being opened.
     pub(super) fn opening(error: io::Error) -> Self {
         let own = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];

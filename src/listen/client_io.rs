@@ -13,6 +13,7 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio_rustls::server::TlsStream;
 
+use super::request_line;
 use crate::deadlines::Wait;
 use crate::net::socket_io::SocketIo;
 use crate::proxy::client::Client;
@@ -37,6 +38,8 @@ pub(super) struct ClientIo {
     /// of their own.
     head_timeout: Option<Duration>,
     write_timeout: Duration,
+    /// Whether the first line of a head has begun and has not ended.
+    is_in_line: bool,
     /// Whether our half of the connection has been closed.
     is_shut: bool,
     /// Bytes discarded since our half was closed.
@@ -52,20 +55,40 @@ impl ClientIo {
         write_timeout: Duration,
     ) -> Self {
         client.deadlines.arm_in(Wait::Client, head_timeout);
-        let head_timeout = Some(head_timeout);
-        let ahead = Bytes::new();
-        Self { transport, ahead, client, head_timeout, write_timeout, is_shut: false, discarded: 0 }
+        Self::new(transport, client, Some(head_timeout), write_timeout)
+    }
+
+    fn new(
+        transport: ClientTransport,
+        client: Rc<Client>,
+        head_timeout: Option<Duration>,
+        write_timeout: Duration,
+    ) -> Self {
+        Self {
+            transport,
+            ahead: Bytes::new(),
+            client,
+            head_timeout,
+            write_timeout,
+            is_in_line: false,
+            is_shut: false,
+            discarded: 0,
+        }
     }
 
     /// For HTTP/2.
     pub(super) fn h2(transport: ClientTransport, client: Rc<Client>, write_timeout: Duration) -> Self {
-        let ahead = Bytes::new();
-        Self { transport, ahead, client, head_timeout: None, write_timeout, is_shut: false, discarded: 0 }
+        Self::new(transport, client, None, write_timeout)
     }
 
     /// The address of the client.
     pub(super) fn peer(&self) -> IpAddr {
         self.client.connection.peer
+    }
+
+    /// Reads this next, in the place of a head that was refused.
+    pub(super) fn go_on_with(&mut self, head: &'static [u8]) {
+        self.ahead = Bytes::from_static(head);
     }
 
     /// Gives back bytes that were read. They are copied, so that the buffer they were read into can be freed.
@@ -137,11 +160,15 @@ impl ClientIo {
 impl Read for ClientIo {
     #[inline(always)]
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let result = if self.ahead.is_empty() {
-            self.transport.poll_read(cx, buf)
-        } else {
+        let begins_head = !self.client.is_busy() && (self.is_in_line || !self.client.is_in_head());
+        let result = if !self.ahead.is_empty() {
             self.read_ahead(&mut buf);
             Poll::Ready(Ok(()))
+        } else if begins_head && self.head_timeout.is_some() {
+            let Self { transport, is_in_line, ahead, .. } = &mut *self;
+            request_line::poll_read(transport, is_in_line, ahead, cx, buf)
+        } else {
+            self.transport.poll_read(cx, buf)
         };
         if result.is_ready() {
             self.heard();
@@ -162,6 +189,9 @@ impl Write for ClientIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.head_timeout.is_some() && self.client.is_refused_below() {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
         let result = self.transport.poll_write(cx, bufs);
         self.wrote(result)
     }
@@ -173,10 +203,15 @@ impl Write for ClientIo {
     #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = self.transport.poll_flush(cx);
+        // hyper flushes when it has nothing left to write.
+        self.client.has_flushed();
         self.wrote(result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.client.was_refused_below() {
+            return Poll::Ready(Ok(()));
+        }
         if !self.is_shut {
             let result = self.transport.poll_shutdown(cx);
             ready!(self.wrote(result))?;

@@ -15,9 +15,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 
-use super::ListenerState;
 use super::client_io::{ClientIo, ClientTransport};
 use super::conn::{Accepted, FIRST_REQUEST_WHEN_DRAINING};
+use super::{ListenerState, refused};
 use crate::config::model::{Limits, Timeouts};
 use crate::deadlines::{Alarm, Wait};
 use crate::link::request_body::ClientBody;
@@ -63,8 +63,14 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
             lifecycle.poll(Pin::new(&mut *connection), &client, cx)
         })
         .await;
-        if !matches!(end, End::Idle) {
-            break end;
+        match end {
+            End::Over(Err(error)) if client.was_refused_below() => {
+                let (io, service) = refused::substitute(connection, &error, &client);
+                connection = Box::new(builder.serve_connection(io, service));
+                continue;
+            }
+            End::Idle => {}
+            end => break end,
         }
         let (io, service) = take_apart(connection);
         let parked = Parked::begin(&worker);

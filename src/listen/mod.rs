@@ -10,6 +10,8 @@ mod h2_io;
 mod h2_stream;
 mod h2_tunnel;
 pub(crate) mod permits;
+mod refused;
+mod request_line;
 pub(crate) mod serve;
 pub(crate) mod socket;
 pub(crate) mod tls;

@@ -18,8 +18,7 @@ use crate::link::request_body::RequestBody;
 use crate::link::response::LinkResponse;
 use crate::link::send::{ClientAddresses, Sharing, Upgrade, Wishes};
 use crate::link::waits::Waits;
-use crate::pool::pick::Acquired;
-use crate::pool::{Pool, Tried};
+use crate::pool::Tried;
 
 /// The points that a failure counts towards an ejection.
 const POINTS: u32 = 1;
@@ -32,6 +31,8 @@ const POINTS_NO_CONNECTION: u32 = 2;
 pub(super) struct GivenUp {
     /// Why the last attempt failed, or why none was made.
     pub(super) cause: Cause,
+    /// What the system, or a library, says of it.
+    pub(super) error: Option<Box<str>>,
     /// The header fields of the request, as far as they are still known.
     pub(super) headers: HeaderMap,
 }
@@ -85,7 +86,7 @@ pub(super) async fn settle(
                     now = Instant::now();
                     endpoint
                 }
-                Err(cause) => return attempts.give_up(exchange, cause, std::mem::take(request.headers_mut())),
+                Err(cause) => return attempts.give_up(exchange, cause, None, std::mem::take(request.headers_mut())),
             },
         };
         let view = Rc::clone(exchange.view());
@@ -150,7 +151,7 @@ impl Attempts {
         let (pool, address) = (&endpoint.endpoint.pool, &endpoint.endpoint.address);
         tracing::debug!(%pool, endpoint = %address, status, ?decision, "the endpoint is unwell");
         self.unwell = Some(Box::new((response, endpoint)));
-        self.next(exchange, decision, Cause::UpstreamClosed, back)
+        self.next(exchange, decision, Cause::UpstreamClosed, None, back)
     }
 
     /// The attempt ended without a response.
@@ -174,7 +175,7 @@ impl Attempts {
             exchange.endpoint_failed(if is_connect { POINTS_NO_CONNECTION } else { POINTS });
         }
         log_failure(exchange, failure, cause, &back, decision);
-        self.next(exchange, decision, cause, back)
+        self.next(exchange, decision, cause, Some(&why), back)
     }
 
     /// Counts the attempt, unless it was refused and there are endpoints left that may not refuse it.
@@ -198,10 +199,20 @@ impl Attempts {
         decision
     }
 
-    fn next(&mut self, exchange: &mut Exchange, decision: Decision, cause: Cause, back: Back) -> Next {
+    fn next(
+        &mut self,
+        exchange: &mut Exchange,
+        decision: Decision,
+        cause: Cause,
+        why: Option<&LinkError>,
+        back: Back,
+    ) -> Next {
         match (decision, back) {
             (Decision::Again, Back::Unsent(request) | Back::Sent(request)) => Next::Again(request),
-            (_, back) => Next::Settled(self.give_up(exchange, cause, back.into_headers())),
+            (_, back) => {
+                let error = why.map(|why| why.root().into());
+                Next::Settled(self.give_up(exchange, cause, error, back.into_headers()))
+            }
         }
     }
 
@@ -211,9 +222,10 @@ impl Attempts {
         &mut self,
         exchange: &mut Exchange,
         cause: Cause,
+        error: Option<Box<str>>,
         headers: HeaderMap,
     ) -> Result<LinkResponse, Box<GivenUp>> {
-        let Some(unwell) = self.unwell.take() else { return Err(Box::new(GivenUp { cause, headers })) };
+        let Some(unwell) = self.unwell.take() else { return Err(Box::new(GivenUp { cause, error, headers })) };
         let (response, endpoint) = *unwell;
         exchange.back_to(endpoint);
         Ok(response)

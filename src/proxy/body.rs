@@ -164,6 +164,7 @@ impl Streaming {
 
     #[cold]
     fn end_drained(&mut self) -> Cut {
+        self.exchange.breaks_off(&"the time to drain is over");
         self.end_early();
         self.exchange.log_drained();
         Cut
@@ -185,6 +186,7 @@ impl Streaming {
 
     #[cold]
     fn cut(&mut self, blame: Blame, why: &dyn std::fmt::Display) -> Cut {
+        self.exchange.breaks_off(why);
         self.end_early();
         if blame == Blame::Endpoint {
             self.exchange.endpoint_failed(1);

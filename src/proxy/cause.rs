@@ -5,17 +5,18 @@ use http::StatusCode;
 use super::malformed::Malformed;
 use crate::link::error::{LinkError, Phase};
 use crate::link::request_body::BodyFailure;
+use crate::metrics::OWN_RESPONSES;
 
 /// Why the proxy responds in place of the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(crate) enum Cause {
     /// The request breaks a rule; the text says which.
     BadRequest(Malformed),
     /// The body has a transfer coding besides `chunked`.
     UnknownCoding,
     /// `CONNECT` or `TRACE`.
     MethodNotAllowed,
-    /// The request has more fields than `limits.request_fields`.
+    /// The head is larger than `limits.request_head`, or has more fields than `limits.request_fields`.
     HeadTooLarge,
     /// The client asks, by extended CONNECT, for a protocol that the proxy does not tunnel.
     UnknownProtocol,
@@ -52,6 +53,21 @@ pub(super) enum Cause {
 }
 
 impl Cause {
+    /// Every cause, in the order of their counters.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Malformed::ALL.into_iter().map(Self::BadRequest).chain(OTHERS)
+    }
+
+    /// Its place in [`Self::all`].
+    pub(super) fn index(self) -> usize {
+        Self::all().position(|cause| cause == self).unwrap_or_default()
+    }
+
+    /// The rule that the request breaks, if it is not valid.
+    pub(crate) fn rule(self) -> Option<&'static str> {
+        if let Self::BadRequest(rule) = self { Some(rule.name()) } else { None }
+    }
+
     /// The status of the response.
     pub(super) fn status(self) -> StatusCode {
         match self {
@@ -74,7 +90,7 @@ impl Cause {
     }
 
     /// The value of [`ERROR_FIELD`](super::error::ERROR_FIELD), and the word in logs.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad-request",
             Self::UnknownCoding => "unknown-transfer-coding",
@@ -109,7 +125,7 @@ impl Cause {
             Self::BodyTooLarge => "the request body is larger than this proxy allows",
             Self::UnknownProtocol => "the only protocol that this proxy accepts in a CONNECT is websocket",
             Self::NoUpgrade => "the replicas speak only HTTP/2, which has no upgrades",
-            Self::HeadTooLarge => "the request has more header fields than this proxy allows",
+            Self::HeadTooLarge => "the head of the request is larger, or has more fields, than this proxy allows",
             Self::BodyTimeout => "the rest of the request body did not arrive in time",
             Self::NoEndpoint => "no replica is ready to take this request; try again in a moment",
             Self::OutOfSockets => "this proxy has no descriptor or port left for a connection; try again in a moment",
@@ -125,6 +141,30 @@ impl Cause {
         }
     }
 }
+
+/// Every cause besides the requests that are not valid.
+const OTHERS: [Cause; 18] = [
+    Cause::UnknownCoding,
+    Cause::MethodNotAllowed,
+    Cause::HeadTooLarge,
+    Cause::UnknownProtocol,
+    Cause::NoUpgrade,
+    Cause::NoRoute,
+    Cause::BodyTooLarge,
+    Cause::BodyTimeout,
+    Cause::NoEndpoint,
+    Cause::Overloaded,
+    Cause::OutOfSockets,
+    Cause::ConnectFailed,
+    Cause::TlsFailed,
+    Cause::ConnectTimeout,
+    Cause::UpstreamClosed,
+    Cause::UpstreamInvalid,
+    Cause::UpstreamTimeout,
+    Cause::RequestTimeout,
+];
+
+const _: () = assert!(Malformed::ALL.len() + OTHERS.len() == OWN_RESPONSES, "each cause has its counter");
 
 impl From<&LinkError> for Cause {
     fn from(error: &LinkError) -> Self {
@@ -151,6 +191,20 @@ impl From<BodyFailure> for Cause {
             BodyFailure::Client => Self::BadRequest(Malformed::Body),
             BodyFailure::Timeout => Self::BodyTimeout,
             BodyFailure::TooLarge => Self::BodyTooLarge,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_has_a_counter_of_its_own() {
+        let names: std::collections::BTreeSet<_> = Cause::all().map(|cause| (cause.name(), cause.rule())).collect();
+        assert_eq!(names.len(), OWN_RESPONSES);
+        for (place, cause) in Cause::all().enumerate() {
+            assert_eq!(cause.index(), place, "{cause:?}");
         }
     }
 }

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::headers::Forwarding;
 use super::identity::Proof;
+use super::refusal::RefusedHead;
 use super::tunnel::Tunnel;
-use crate::access_log::AccessLog;
+use crate::access_log::{AccessLog, AccessRecord};
 use crate::deadlines::{Deadlines, Wait};
 use crate::link::private::PrivateConnections;
 use crate::link::request_body::{Progress, Upload};
@@ -35,6 +36,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// Writes a line of the access log, if there is one.
+    pub(super) fn log_access(&self, record: AccessRecord) {
+        if self.access_log.as_ref().is_some_and(|log| !log.submit(record)) {
+            self.cell().access_log_dropped.add(1);
+        }
+    }
+
     /// This worker's counters.
     pub fn cell(&self) -> &WorkerCell {
         &self.cells[self.worker]
@@ -123,6 +131,20 @@ pub struct Client {
     rest: RefCell<Option<Rc<Upload>>>,
     /// The tunnel that follows the response being sent, if one does.
     tunnel: RefCell<Option<Box<Tunnel>>>,
+    /// What hyper may be writing.
+    writing: Cell<Writing>,
+    /// The next request stands for this head, which hyper has refused.
+    refused_head: RefCell<Option<Box<RefusedHead>>>,
+}
+
+/// What hyper may be writing to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writing {
+    Nothing,
+    /// A response of ours, or what is left of it.
+    Response,
+    /// A refusal that it has made itself.
+    Refusal,
 }
 
 impl Client {
@@ -140,6 +162,8 @@ impl Client {
             is_stream: false,
             rest: RefCell::default(),
             tunnel: RefCell::default(),
+            writing: Cell::new(Writing::Nothing),
+            refused_head: RefCell::default(),
         }
     }
 
@@ -194,6 +218,41 @@ impl Client {
     /// Takes the tunnel that follows when HTTP has ended, if there is one.
     pub fn take_tunnel(&self) -> Option<Box<Tunnel>> {
         self.tunnel.take()
+    }
+
+    /// Whether what hyper is about to write is a refusal of its own: nobody has told it to write anything.
+    #[inline]
+    pub fn is_refused_below(&self) -> bool {
+        let is_own = self.writing.get() == Writing::Nothing && !self.is_busy.get();
+        if is_own {
+            self.writing.set(Writing::Refusal);
+        }
+        is_own || self.was_refused_below()
+    }
+
+    /// Whether hyper has refused a head by itself.
+    pub fn was_refused_below(&self) -> bool {
+        self.writing.get() == Writing::Refusal
+    }
+
+    /// hyper has nothing left to write.
+    #[inline]
+    pub fn has_flushed(&self) {
+        if !self.is_busy.get() && self.writing.get() == Writing::Response {
+            self.writing.set(Writing::Nothing);
+        }
+    }
+
+    /// The next request stands for this head.
+    pub fn refuse_head(&self, head: Box<RefusedHead>) {
+        self.writing.set(Writing::Nothing);
+        *self.refused_head.borrow_mut() = Some(head);
+    }
+
+    /// The head for which the present request stands, if it was refused.
+    #[inline]
+    pub(super) fn take_refused_head(&self) -> Option<Box<RefusedHead>> {
+        self.refused_head.take()
     }
 
     /// Whether a request is being served. Otherwise the next one is awaited.
@@ -256,6 +315,7 @@ impl Busy {
     pub(super) fn begin(client: &Rc<Client>) -> Self {
         client.is_busy.set(true);
         client.in_head.set(false);
+        client.writing.set(Writing::Response);
         // If the guard ends without an exchange, dropping it sets the time.
         client.idle_since.set(None);
         // The request before may have ended while some wait was still under way. Its deadlines mean nothing to this

@@ -4,11 +4,13 @@
 //! body. Dropping it unfinished means that the client left.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::StatusCode;
 use tokio::time::Instant;
 
-use super::access::AccessDraft;
+use super::access::{AccessDraft, Ending, Origin};
+use super::cause::Cause;
 use super::client::{Client, Proxy};
 use crate::link::h1::UpstreamConnection;
 use crate::link::view::View;
@@ -31,6 +33,8 @@ pub(crate) struct Exchange {
     pub(super) started: Instant,
     in_flight: Option<InFlight>,
     status: StatusCode,
+    origin: Option<Origin>,
+    error: Option<Box<str>>,
     bytes: u64,
     attempts: u32,
     is_open: bool,
@@ -55,11 +59,17 @@ impl Exchange {
             started,
             in_flight: None,
             status: StatusCode::OK,
+            origin: None,
+            error: None,
             bytes: 0,
             attempts: 0,
             is_open: true,
             access,
         }
+    }
+
+    pub(super) fn proxy(&self) -> &Proxy {
+        &self.proxy
     }
 
     pub(super) fn client(&self) -> &Rc<Client> {
@@ -164,9 +174,24 @@ impl Exchange {
         }
     }
 
-    /// Notes the status that the client gets.
+    /// Notes the status that the client gets from the endpoint.
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = status;
+        self.origin = Some(Origin::Replica);
+    }
+
+    /// Notes the status that the client gets from the proxy, and why.
+    pub(super) fn answered_here(&mut self, status: StatusCode, cause: Option<Cause>, error: Option<Box<str>>) {
+        self.status = status;
+        self.origin = Some(Origin::Unstick(cause));
+        self.error = error;
+    }
+
+    /// Notes why the response breaks off, for the access log.
+    pub(super) fn breaks_off(&mut self, why: &dyn std::fmt::Display) {
+        if self.access.is_some() {
+            self.error = Some(why.to_string().into());
+        }
     }
 
     /// Counts bytes of the response body.
@@ -214,14 +239,14 @@ impl Exchange {
         }
         let duration = now.saturating_duration_since(self.started);
         self.pool_cell().finished(outcome, duration);
-        if let (Some(draft), Some(log)) = (self.access.take(), &self.proxy.access_log) {
+        if let Some(draft) = self.access.take() {
             let endpoint = self.endpoint().map(|endpoint| endpoint.endpoint.address.clone());
             let status = if outcome == Outcome::ClientGone { None } else { Some(self.status) };
-            let pool = &self.view.snapshot.pools[self.pool];
-            let record = draft.finish(pool, endpoint, status, outcome, self.bytes, duration, self.attempts);
-            if !log.submit(record) {
-                self.proxy.cell().access_log_dropped.add(1);
-            }
+            let pool = Some(Arc::clone(&self.view.snapshot.pools[self.pool].name));
+            let Self { bytes, attempts, origin, .. } = *self;
+            let error = self.error.take();
+            let ending = Ending { pool, endpoint, status, outcome, bytes, duration, attempts, origin, error };
+            self.proxy.log_access(draft.finish(ending));
         }
         now
     }

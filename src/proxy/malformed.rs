@@ -24,9 +24,45 @@ pub(crate) enum Malformed {
     FieldSpace,
     /// RFC 9112 section 8.
     Body,
+    /// hyper could not read the head (RFC 9112 sections 2 to 6).
+    Head,
 }
 
 impl Malformed {
+    /// All rules, in the order of their counters.
+    pub(crate) const ALL: [Self; 12] = [
+        Self::HostMissing,
+        Self::HostRepeated,
+        Self::HostInvalid,
+        Self::HostsDiffer,
+        Self::UserName,
+        Self::Scheme,
+        Self::TargetForm,
+        Self::Asterisk,
+        Self::LengthRepeated,
+        Self::FieldSpace,
+        Self::Body,
+        Self::Head,
+    ];
+
+    /// The word in logs and metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::HostMissing => "host-missing",
+            Self::HostRepeated => "host-repeated",
+            Self::HostInvalid => "host-invalid",
+            Self::HostsDiffer => "hosts-differ",
+            Self::UserName => "user-name",
+            Self::Scheme => "scheme",
+            Self::TargetForm => "target-form",
+            Self::Asterisk => "asterisk",
+            Self::LengthRepeated => "length-repeated",
+            Self::FieldSpace => "field-space",
+            Self::Body => "body",
+            Self::Head => "head",
+        }
+    }
+
     /// A sentence for the person who made the request.
     pub(super) fn explanation(self) -> &'static str {
         match self {
@@ -41,6 +77,19 @@ impl Malformed {
             Self::LengthRepeated => "the request has more than one Content-Length",
             Self::FieldSpace => "a field value of the request begins or ends with white space",
             Self::Body => "the request body broke off or is not framed correctly",
+            Self::Head => "the head of the request is not valid HTTP",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_has_its_place_in_the_list() {
+        for (place, rule) in Malformed::ALL.into_iter().enumerate() {
+            assert_eq!(rule as usize, place, "{rule:?}");
         }
     }
 }

@@ -7,7 +7,7 @@ mod attempts;
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod body;
-mod cause;
+pub(crate) mod cause;
 pub mod client;
 mod credentials;
 mod error;
@@ -18,6 +18,7 @@ mod identity;
 mod malformed;
 mod queue;
 mod redirect;
+pub mod refusal;
 mod retry;
 mod target;
 pub mod tunnel;
@@ -61,6 +62,9 @@ pub async fn handle(
 ) -> Result<Response<ResponseBody>, Infallible> {
     let started = Instant::now();
     let busy = Busy::begin(&client);
+    if let Some(head) = client.take_refused_head() {
+        return Ok(refusal::refuse_head(&proxy, &client, *head, started, busy));
+    }
     let view = proxy.viewer.current();
     let seen = FieldsSeen::of(request.headers());
     let wanted = Wanted::of(&mut request, seen);
@@ -71,9 +75,7 @@ pub async fn handle(
     let (wanted, (host, pool)) = match routed {
         Ok(routed) => routed,
         Err(cause) => {
-            proxy.cell().refused.add(1);
-            tracing::debug!(client = %client.connection.peer, cause = cause.name(), "{}", cause.explanation());
-            return Ok(error::answer(cause, &parts.headers, busy));
+            return Ok(refusal::refuse(&proxy, &client, &parts, cause, started, busy));
         }
     };
     prepare(&mut parts, &body, seen, host, wanted.as_deref(), &client.connection);
@@ -96,11 +98,8 @@ pub async fn handle(
     let response = match settled {
         Ok(settled) => settled.response,
         Err(given_up) => {
-            let GivenUp { cause, headers } = *given_up;
-            let response = error::answer(cause, &headers, busy);
-            exchange.answered(cause.status());
-            exchange.finish_answered();
-            return Ok(response);
+            let GivenUp { cause, error, headers } = *given_up;
+            return Ok(refusal::fail(&mut exchange, cause, error, &headers, busy));
         }
     };
     let status = response.status();

@@ -23,7 +23,7 @@ pub(super) fn to_https(mut exchange: Exchange, parts: &Parts, port: u16, busy: B
         }
         None => *response.status_mut() = StatusCode::BAD_REQUEST,
     }
-    exchange.answered(response.status());
+    exchange.answered_here(response.status(), None, None);
     exchange.finish_answered();
     response
 }

@@ -148,11 +148,8 @@ pub(super) fn accept(
 
 /// The endpoint's response to the upgrade is not acceptable: it counts as a failure of the endpoint.
 pub(super) fn refuse(mut exchange: Exchange, busy: Busy) -> Response<ResponseBody> {
-    let answer = super::error::answer(Cause::UpstreamInvalid, &HeaderMap::new(), busy);
     exchange.endpoint_failed(1);
-    exchange.answered(answer.status());
-    exchange.finish_answered();
-    answer
+    super::refusal::fail(&mut exchange, Cause::UpstreamInvalid, None, &HeaderMap::new(), busy)
 }
 
 #[cfg(test)]

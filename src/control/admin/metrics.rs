@@ -15,6 +15,7 @@ use crate::metrics::{Counter, HistogramSum, OUTCOMES, PoolCell, WorkerCell, buck
 use crate::pool::endpoint::EndpointCell;
 use crate::pool::health::Health;
 use crate::pool::{Member, Mode, Pool};
+use crate::proxy::cause::Cause;
 
 /// The content type of OpenMetrics text, as Prometheus expects it.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -85,6 +86,7 @@ impl Collector for Exposition {
                 .encode_descriptor(name, help, None, MetricType::Counter)?
                 .encode_counter::<NoLabelSet, _, u64>(&total, None)?;
         }
+        own_responses(status, encoder)?;
         certificates(status, encoder)?;
         requests(&snapshot.pools, encoder)?;
         durations(&snapshot.pools, encoder)?;
@@ -115,6 +117,17 @@ fn process(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), f
     for (result, counter) in [("applied", &status.reloads_applied), ("refused", &status.reloads_refused)] {
         let labels = [("result", result)];
         family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&counter.load(Relaxed), None)?;
+    }
+    Ok(())
+}
+
+fn own_responses(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let help = "Responses that unstick made itself, by cause and, of a request that is not valid, by rule";
+    let mut family = encoder.encode_descriptor("own_responses", help, None, MetricType::Counter)?;
+    for (index, cause) in Cause::all().enumerate() {
+        let labels = [("cause", cause.name()), ("rule", cause.rule().unwrap_or_default())];
+        let total = status.total(|cell| &cell.own_responses[index]);
+        family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&total, None)?;
     }
     Ok(())
 }

@@ -1,0 +1,132 @@
+//! Targets with bytes that no URL may contain, but that clients send all the same: `"`, `<`, `>`, `` ` ``, and what is
+//! no UTF-8. hyper would refuse them. They are percent-encoded (RFC 3986 section 2.1) before it reads them.
+//!
+//! Only the first line of a head is looked at, where it lies in hyper's own buffer: requests without such bytes pay for
+//! a look at some dozen bytes, and nothing is copied. A head that comes right behind another one, in the same read, is
+//! not looked at.
+
+use std::io::{self, BufRead as _};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::rt::{Read, ReadBufCursor};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::client_io::ClientTransport;
+
+const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+
+/// Reads the beginning of a head, or more of its first line. What does not fit into `buf` any more is put into `ahead`.
+/// `is_in_line` tells whether the first line has begun, and then whether it is still to go on.
+pub(super) fn poll_read(
+    transport: &mut ClientTransport,
+    is_in_line: &mut bool,
+    ahead: &mut Bytes,
+    cx: &mut Context<'_>,
+    buf: ReadBufCursor<'_>,
+) -> Poll<io::Result<()>> {
+    Pin::new(&mut TokioIo::new(Watched { transport, is_in_line, ahead })).poll_read(cx, buf)
+}
+
+/// A transport whose bytes are looked at as they come.
+struct Watched<'a> {
+    transport: &'a mut ClientTransport,
+    is_in_line: &'a mut bool,
+    ahead: &'a mut Bytes,
+}
+
+/// The same transport, for hyper's traits.
+struct Plain<'a>(&'a mut ClientTransport);
+
+impl Read for Plain<'_> {
+    #[inline(always)]
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_read(cx, buf)
+    }
+}
+
+impl AsyncRead for Watched<'_> {
+    #[inline(always)]
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut TokioIo::new(Plain(self.transport))).poll_read(cx, buf))?;
+        let read = buf.filled().get(before..).unwrap_or_default();
+        let line = first_line(read);
+        let has_begun = std::mem::replace(self.is_in_line, line.len() == read.len());
+        if needs_encoding(line) {
+            let encoded = encode(read, line, has_begun);
+            buf.set_filled(before);
+            let (now, later) = encoded.split_at(encoded.len().min(buf.remaining()));
+            buf.put_slice(now);
+            *self.ahead = Bytes::copy_from_slice(later);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The first line with something in it, as far as it has come, without its end.
+#[inline]
+fn first_line(bytes: &[u8]) -> &[u8] {
+    let blank = bytes.iter().take_while(|byte| b"\r\n".contains(byte)).count();
+    let mut rest = bytes.get(blank..).unwrap_or_default();
+    // Several bytes are looked at in one step. Reading from memory does not fail.
+    let line = rest.skip_until(b'\n').unwrap_or_default();
+    let end = if rest.is_empty() { line } else { line.saturating_sub(1) };
+    // Together with the blank lines before it, so that what was read is as long as its line if that has not ended.
+    bytes.get(..blank + end).unwrap_or_default()
+}
+
+/// Without a branch per byte, so that several bytes are looked at in one step.
+#[inline]
+fn needs_encoding(line: &[u8]) -> bool {
+    let (mut is_odd, mut is_high) = (false, false);
+    for &byte in line {
+        is_odd |= matches!(byte, b'"' | b'<' | b'>' | b'`');
+        is_high |= byte >= 0x80;
+    }
+    is_odd || (is_high && std::str::from_utf8(line).is_err())
+}
+
+/// What was read, with the target encoded. The method, which is the first word of a line, may contain a backtick.
+#[cold]
+fn encode(read: &[u8], line: &[u8], has_begun: bool) -> Vec<u8> {
+    let is_utf8 = std::str::from_utf8(line).is_ok();
+    let method = if has_begun { 0 } else { line.iter().position(|&byte| byte == b' ').unwrap_or(line.len()) };
+    let mut encoded = Vec::with_capacity(read.len() + 16);
+    for (at, &byte) in read.iter().enumerate() {
+        let is_in_target = (method..line.len()).contains(&at);
+        if is_in_target && (matches!(byte, b'"' | b'<' | b'>' | b'`') || (byte >= 0x80 && !is_utf8)) {
+            let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or(b'0');
+            encoded.extend([b'%', digit(byte >> 4), digit(byte & 15)]);
+        } else {
+            encoded.push(byte);
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_target_is_encoded() {
+        for (read, expected) in [
+            (&b"GET /a HTTP/1.1\r\nX: \"<>`\r\n\r\n"[..], None),
+            (b"GET /\"<>` HTTP/1.1\r\nX: \"\r\n\r\n", Some(&b"GET /%22%3C%3E%60 HTTP/1.1\r\nX: \"\r\n\r\n"[..])),
+            (b"\r\n\r\nGET /<", Some(b"\r\n\r\nGET /%3C")),
+            (b"G`T /<", Some(b"G`T /%3C")),
+            (b"GET /\xc3\xa9", None),
+            (b"GET /\xe9\xff", Some(b"GET /%E9%FF")),
+            (b"", None),
+            (b"\r\n", None),
+        ] {
+            let line = first_line(read);
+            let found = needs_encoding(line).then(|| encode(read, line, false));
+            assert_eq!(found.as_deref(), expected, "{:?}", String::from_utf8_lossy(read));
+        }
+        assert_eq!(encode(b"a`b HTTP", b"a`b HTTP", true), b"a%60b HTTP");
+    }
+}

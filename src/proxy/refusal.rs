@@ -1,0 +1,125 @@
+//! Responses in place of the application: each gets its name, its line in the access log and its counter.
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response};
+use http_body::Body as _;
+use tokio::time::Instant;
+
+use super::access::{AccessDraft, Ending, Origin};
+use super::body::ResponseBody;
+use super::cause::Cause;
+use super::client::{Busy, Client, Proxy};
+use super::error;
+use super::exchange::Exchange;
+use super::malformed::Malformed;
+use crate::metrics::Outcome;
+
+/// The most bytes of a refused head that are noted.
+const LINE_BYTES_MAX: usize = 256;
+
+/// A head that hyper has refused.
+#[derive(Debug)]
+pub struct RefusedHead {
+    cause: Cause,
+    /// Its first line, if that is known.
+    line: Option<Box<str>>,
+    /// What hyper says of it.
+    error: Box<str>,
+}
+
+impl RefusedHead {
+    /// The head that hyper has refused with `error`. `rest` is what it has read and not used.
+    pub fn of(error: &hyper::Error, rest: &[u8]) -> Self {
+        let cause = if error.is_parse_too_large() { Cause::HeadTooLarge } else { Cause::BadRequest(Malformed::Head) };
+        // When hyper stumbles over what a head means, it has used it up, and the rest belongs to the next one.
+        let is_head =
+            error.is_parse_too_large() || httparse::Request::new(&mut []).parse(rest).is_err_and(is_malformed);
+        let line = rest.split(|&byte| byte == b'\n').next().unwrap_or_default().trim_ascii();
+        let line = line.get(..LINE_BYTES_MAX).unwrap_or(line);
+        let line = is_head.then(|| String::from_utf8_lossy(line).into());
+        Self { cause, line, error: error.to_string().into() }
+    }
+}
+
+fn is_malformed(error: httparse::Error) -> bool {
+    // No field has a place here.
+    error != httparse::Error::TooManyHeaders
+}
+
+/// Responds to a head that hyper has refused. Nothing that follows it can be understood, so the connection ends.
+pub(super) fn refuse_head(
+    proxy: &Proxy,
+    client: &Client,
+    head: RefusedHead,
+    started: Instant,
+    busy: Busy,
+) -> Response<ResponseBody> {
+    let RefusedHead { cause, line, error } = head;
+    let mut response = error::answer(cause, &HeaderMap::new(), busy);
+    response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    // The client may go on sending, see [`Client::may_still_send`].
+    client.set_in_head(true);
+    let draft = || AccessDraft::of_line(client.connection.peer, line);
+    note(proxy, client, draft, &response, cause, Some(error), started);
+    response
+}
+
+/// Responds to a request that has no pool.
+pub(super) fn refuse(
+    proxy: &Proxy,
+    client: &Client,
+    parts: &Parts,
+    cause: Cause,
+    started: Instant,
+    busy: Busy,
+) -> Response<ResponseBody> {
+    let response = error::answer(cause, &parts.headers, busy);
+    note(proxy, client, || AccessDraft::new(client.connection.peer, parts), &response, cause, None, started);
+    response
+}
+
+fn note(
+    proxy: &Proxy,
+    client: &Client,
+    draft: impl FnOnce() -> Box<AccessDraft>,
+    response: &Response<ResponseBody>,
+    cause: Cause,
+    error: Option<Box<str>>,
+    started: Instant,
+) {
+    let peer = client.connection.peer;
+    tracing::debug!(client = %peer, cause = cause.name(), error, "{}", cause.explanation());
+    proxy.cell().refused.add(1);
+    proxy.cell().own_response(cause.index());
+    if proxy.access_log.is_none() {
+        return;
+    }
+    let ending = Ending {
+        pool: None,
+        endpoint: None,
+        status: Some(cause.status()),
+        outcome: Outcome::Answered(cause.status().as_u16()),
+        bytes: response.body().size_hint().lower(),
+        duration: started.elapsed(),
+        attempts: 0,
+        origin: Some(Origin::Unstick(Some(cause))),
+        error,
+    };
+    proxy.log_access(draft().finish(ending));
+}
+
+/// Responds to a request that no endpoint has answered, and closes its books.
+pub(super) fn fail(
+    exchange: &mut Exchange,
+    cause: Cause,
+    error: Option<Box<str>>,
+    headers: &HeaderMap,
+    busy: Busy,
+) -> Response<ResponseBody> {
+    let response = error::answer(cause, headers, busy);
+    exchange.proxy().cell().own_response(cause.index());
+    exchange.answered_here(cause.status(), Some(cause), error);
+    exchange.passed_on(usize::try_from(response.body().size_hint().lower()).unwrap_or_default());
+    exchange.finish_answered();
+    response
+}

@@ -1,0 +1,242 @@
+//! Responses in place of the application: each has its name, its line in the access log and its counter.
+
+use std::net::{Shutdown, SocketAddr};
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::support::backend::{Backend, answer};
+use crate::support::client::{Response, exchange, read_response};
+use crate::support::h2_backend::H2Backend;
+use crate::support::{App, connect, eventually, free_address, pause, read_to_close, send, text};
+
+/// An application that writes an access log, which is this file.
+fn logging(backends: &[SocketAddr], pool: &str, more: &str) -> (App, PathBuf, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.log");
+    let log = format!("[log]\naccess = \"{}\"\n{more}", file.display());
+    (App::builder(backends).pool(pool).more(&log).workers(1).start(), file, folder)
+}
+
+/// The lines of the access log, when there are as many as there should be.
+#[track_caller]
+fn lines(file: &PathBuf, count: usize) -> Vec<Value> {
+    let read = || std::fs::read_to_string(file).unwrap_or_default();
+    eventually("the access log is written", || read().lines().count() >= count);
+    let lines: Vec<Value> = read().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), count, "{lines:#?}");
+    lines
+}
+
+fn ask(app: &App, request: &str) -> Response {
+    exchange(&mut connect(app.address), request)
+}
+
+/// hyper would refuse them. HAProxy and nginx pass them on, and there are clients that send them.
+#[test]
+fn targets_with_bytes_that_no_url_may_contain_are_encoded() {
+    let backend = Backend::named("a");
+    let app = App::builder(&[backend.address]).workers(1).start();
+    for (target, expected) in [
+        (&b"/?q=\"a\""[..], "/?q=%22a%22"),
+        (b"/a\"b", "/a%22b"),
+        (b"/<script>?<>", "/%3Cscript%3E?%3C%3E"),
+        (b"/`?`", "/%60?%60"),
+        (b"/caf\xe9?\xff", "/caf%E9?%FF"),
+        ("/café".as_bytes(), "/café"),
+        (b"http://x/<", "/%3C"),
+        (b"/%22?{}|\\^", "/%22?{}|\\^"),
+    ] {
+        let mut client = connect(app.address);
+        let head =
+            [b"POST ", target, b" HTTP/1.1\r\nHost: x\r\nX-A: \"<`>\"\r\nContent-Length: 4\r\n\r\n\"<`>"].concat();
+        for is_slow in [false, true, false] {
+            // In one piece, and byte by byte; and twice on one connection, the second time after a pause.
+            if is_slow {
+                head.iter().for_each(|byte| send(&mut client, [*byte]));
+            } else {
+                send(&mut client, &head);
+            }
+            let response = read_response(&mut client, false);
+            assert_eq!(response.status, 200, "{}: {}", text(target), response.head);
+            let seen = backend.seen().pop().unwrap();
+            assert_eq!(seen.line(), format!("POST {expected} HTTP/1.1"));
+            assert_eq!((seen.field("x-a"), text(&seen.body).as_str()), (Some("\"<`>\""), "\"<`>"));
+        }
+    }
+}
+
+/// A large head fills the buffer of the library, so that the encoded target does not fit beside it.
+#[test]
+fn an_encoded_target_may_be_longer_than_what_was_read() {
+    let backend = Backend::named("a");
+    let app = App::builder(&[backend.address]).workers(1).start();
+    let (many, filler) = ("<".repeat(3000), "f".repeat(12_000));
+    let request = format!("GET /{many} HTTP/1.1\r\nHost: x\r\nX-A: {filler}\r\n\r\n");
+    let mut client = connect(app.address);
+    for _ in 0..3 {
+        assert_eq!(exchange(&mut client, &request).status, 200);
+        let seen = backend.seen().pop().unwrap();
+        assert_eq!(seen.line(), format!("GET /{} HTTP/1.1", "%3C".repeat(3000)));
+        assert_eq!(seen.field("x-a").map(str::len), Some(12_000));
+    }
+}
+
+#[test]
+fn what_the_library_refuses_is_named_logged_and_counted() {
+    let backend = Backend::named("a");
+    let (app, file, _folder) = logging(&[backend.address], "", "");
+    let good = "GET /good HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut expected = Vec::new();
+    for (head, status, line) in [
+        ("GET /a b HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 400, Some("GET /a b HTTP/1.1")),
+        ("G\0T / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 400, Some("G\0T / HTTP/1.1")),
+        ("GET / HTTP/9\r\nHost: x\r\n\r\n".to_owned(), 400, Some("GET / HTTP/9")),
+        ("GET / HTTP/1.1\r\nHost : x\r\n\r\n".to_owned(), 400, Some("GET / HTTP/1.1")),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n".to_owned(), 400, None),
+        (format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "a".repeat(70_000)), 431, Some("GET / HTTP/1.1")),
+        (format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: a\r\n".repeat(101)), 431, Some("GET / HTTP/1.1")),
+    ] {
+        // Alone, after another request, and in the same piece as another request.
+        for before in [None, Some(true), Some(false)] {
+            let mut client = connect(app.address);
+            if before == Some(true) {
+                assert_eq!(exchange(&mut client, good).status, 200);
+            }
+            let ahead = if before == Some(false) { good } else { "" };
+            send(&mut client, format!("{ahead}{head}"));
+            let (answers, was_orderly) = read_to_close(&mut client);
+            let answers = text(&answers);
+            let last = answers.rsplit("HTTP/1.1 ").next().unwrap();
+            let name = if status == 400 { "bad-request" } else { "request-head-too-large" };
+            assert!(was_orderly && last.starts_with(&status.to_string()), "{head:.40?} {before:?}: {answers}");
+            assert!(last.contains(&format!("x-unstick-error: {name}")), "{head:.40?} {before:?}: {answers}");
+            assert!(last.contains("connection: close") && last.contains(&format!("{name}: ")), "{answers}");
+            let count = answers.matches("HTTP/1.1 ").count();
+            assert_eq!(count, 1 + usize::from(before == Some(false)), "{answers}");
+            if before.is_some() {
+                expected.push((200, None, None));
+            }
+            expected.push((status, Some(name), line));
+        }
+    }
+    let lines = lines(&file, expected.len());
+    for (line, (status, name, text)) in lines.iter().zip(&expected) {
+        assert_eq!((&line["status"], line["cause"].as_str()), (&Value::from(*status), *name), "{line}");
+        assert_eq!(line["origin"], if name.is_some() { "unstick" } else { "replica" }, "{line}");
+        if name.is_some() {
+            assert!(line["error"].as_str().is_some_and(|error| !error.is_empty()), "{line}");
+            assert_eq!((line["line"].as_str(), &line["pool"], &line["method"]), (*text, &Value::Null, &"-".into()));
+        }
+    }
+    let own = |labels: &str| app.metric(&format!("unstick_own_responses_total{{{labels}}}"));
+    assert_eq!(own("cause=\"bad-request\",rule=\"head\""), 15.0);
+    assert_eq!(own("cause=\"request-head-too-large\",rule=\"\""), 6.0);
+    assert_eq!(backend.seen().len(), 14);
+}
+
+/// A client that reads nothing meanwhile still gets all its responses, and the refusal behind them.
+#[test]
+fn a_refusal_comes_behind_the_responses_before_it() {
+    let big = "x".repeat(3 << 20);
+    let backend = Backend::start(move |peer| peer.serve(|_| answer(&big)));
+    let app = App::builder(&[backend.address]).workers(1).start();
+    let mut client = connect(app.address);
+    send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /a b HTTP/1.1\r\nHost: x\r\n\r\n");
+    pause("the response fills every buffer", 300);
+    assert_eq!(read_response(&mut client, false).body.len(), 3 << 20);
+    let (refusal, _) = read_to_close(&mut client);
+    assert!(text(&refusal).starts_with("HTTP/1.1 400 "), "{}", text(&refusal));
+}
+
+#[test]
+fn each_response_says_in_the_log_who_made_it_and_why() {
+    let backend = Backend::start(|peer| {
+        while let Some(seen) = peer.next() {
+            let bytes = match seen.line().split(' ').nth(1).unwrap() {
+                "/502" => b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n".to_vec(),
+                "/close" => return drop(peer.stream.shutdown(Shutdown::Both)),
+                "/cut" => {
+                    send(&mut peer.stream, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
+                    pause("the beginning is passed on", 100);
+                    return drop(peer.stream.shutdown(Shutdown::Both));
+                }
+                _ => answer("fine"),
+            };
+            send(&mut peer.stream, bytes);
+        }
+    });
+    let routes = "[[route]]\nhost = \"x\"\npath = \"/nobody\"\npool = \"nobody\"\n[[route]]\nhost = \"x\"\npool = \"app\"\n\
+                  [limits]\nrequest_body = \"10B\"\n";
+    let nobody = format!("[pool.nobody]\nbackends = [\"{}\"]\n", free_address());
+    let pool = "eject.failures = 0\n[pool.app.retry]\nattempts = 1";
+    let (app, file, _folder) = logging(&[backend.address], pool, &format!("{routes}{nobody}"));
+    let get = |target: &str, host: &str| format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let cases = [
+        (get("/fine", "x"), 200, "replica", None, None, None),
+        (get("/502", "x"), 502, "replica", None, None, None),
+        (get("/close", "x"), 502, "unstick", Some("upstream-closed"), None, Some("")),
+        (get("/nobody", "x"), 502, "unstick", Some("connect-failed"), None, Some("Connection refused (os error 111)")),
+        (get("/", "other"), 404, "unstick", Some("no-route"), None, None),
+        (get("/", "a,b"), 400, "unstick", Some("bad-request"), Some("host-invalid"), None),
+        (get("/", "x").replace("GET", "TRACE"), 405, "unstick", Some("method-not-allowed"), None, None),
+        (
+            get("/", "x").replace("\r\n\r\n", "\r\nContent-Length: 11\r\n\r\nhello world"),
+            413,
+            "unstick",
+            Some("request-body-too-large"),
+            None,
+            None,
+        ),
+        (
+            get("/", "x").replace("\r\n\r\n", "\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+            501,
+            "unstick",
+            Some("unknown-transfer-coding"),
+            None,
+            None,
+        ),
+    ];
+    for (request, status, ..) in &cases {
+        assert_eq!(ask(&app, request).status, *status, "{request}");
+    }
+    let mut client = connect(app.address);
+    send(&mut client, get("/cut", "x"));
+    read_to_close(&mut client);
+    let lines = lines(&file, cases.len() + 1);
+    for (line, (request, status, origin, cause, rule, error)) in lines.iter().zip(cases) {
+        let field = |name: &str| line[name].as_str();
+        assert_eq!(line["status"], status, "{request} {line}");
+        assert_eq!((field("origin"), field("cause"), field("rule")), (Some(origin), cause, rule), "{request} {line}");
+        match error {
+            Some("") => assert!(field("error").is_some_and(|error| !error.is_empty()), "{line}"),
+            error => assert_eq!(field("error"), error, "{line}"),
+        }
+        if let Some(cause) = cause {
+            let labels = format!("cause=\"{cause}\",rule=\"{}\"", rule.unwrap_or_default());
+            assert_eq!(app.metric(&format!("unstick_own_responses_total{{{labels}}}")), 1.0, "{cause}");
+        }
+    }
+    let cut = lines.last().unwrap();
+    assert_eq!((&cut["outcome"], &cut["origin"], &cut["status"]), (&"cut".into(), &"replica".into(), &200.into()));
+    assert!(cut["error"].as_str().is_some_and(|error| error.contains("broke off")), "{cut}");
+}
+
+/// Over HTTP/2, and for a pool without endpoints, in the same way.
+#[test]
+fn refusals_over_http2_are_logged_too() {
+    let backend = H2Backend::named("one");
+    let route = "[[route]]\nhost = \"a.test\"\npool = \"app\"\n";
+    let (app, file, _folder) = logging(&[backend.address], "protocol = \"h2c\"", route);
+    crate::support::h2::run(async {
+        let client = crate::support::h2::client(app.address).await;
+        assert_eq!(crate::support::h2::get(&client, "/").await.unwrap().0, 200);
+        let request = http::Request::get("http://b.test/").body(()).unwrap();
+        let (response, ..) =
+            crate::support::h2::whole(crate::support::h2::begin(&client, request, true).await.0).await.unwrap();
+        assert_eq!(response.status().as_u16(), 404);
+    });
+    let lines = lines(&file, 2);
+    assert_eq!((&lines[0]["origin"], &lines[1]["origin"]), (&"replica".into(), &"unstick".into()));
+    assert_eq!((&lines[1]["cause"], &lines[1]["version"]), (&"no-route".into(), &"HTTP/2.0".into()));
+}
