@@ -7,7 +7,7 @@ use unstick::config::Algorithm;
 
 use crate::support::backend::{Backend, answer, signal};
 use crate::support::client::{exchange, get, read_response};
-use crate::support::{App, connect, eventually, send};
+use crate::support::{App, connect, eventually, pause, send};
 
 const WORKERS: usize = 4;
 
@@ -129,4 +129,18 @@ fn a_backend_set_to_drain_or_down_gets_nothing_new() {
     );
     let app = App::start(&config);
     assert!((0..6).all(|_| get(app.address, "/").text() == "a"));
+}
+
+/// The time that a client takes for its upload is not the replica's.
+#[test]
+fn a_slow_upload_makes_no_replica_look_slow() {
+    let backend = Backend::named("a");
+    let app = App::builder(&[backend.address]).pool("balance = \"peak-ewma\"").workers(1).start();
+    let mut client = connect(app.address);
+    send(&mut client, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na");
+    pause("a slow client", 1000);
+    send(&mut client, "b");
+    assert_eq!(read_response(&mut client, false).status, 200);
+    let latency = app.endpoint(backend.address).unwrap()["latency_ms"].as_f64().unwrap();
+    assert!(latency < 500.0, "{latency} ms");
 }

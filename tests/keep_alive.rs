@@ -95,6 +95,43 @@ fn an_observed_keep_alive_time_is_learned() {
     });
 }
 
+#[test]
+fn an_announcement_holds_until_the_next_response() {
+    let backend = Backend::start(|peer| {
+        if peer.next().is_some() {
+            send(&mut peer.stream, "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 1\r\n\r\na");
+        }
+        peer.serve(|_| answer("b"));
+    });
+    let app = App::builder(&[backend.address]).more(FOR_EVER).workers(1).start();
+    let mut client = connect(app.address);
+    assert_eq!(exchange(&mut client, POST).text(), "a");
+    assert_eq!(exchange(&mut client, POST).text(), "b", "on the same connection, and without an announcement");
+    pause("longer than what was announced before", 1500);
+    assert_eq!(exchange(&mut client, POST).text(), "b");
+    assert_eq!(backend.connections(), 1);
+}
+
+/// A replica that ends closes all connections, and their ages say nothing about its successor.
+#[test]
+fn what_closes_have_taught_is_forgotten_when_connections_are_refused() {
+    let backend = Backend::start(|peer| {
+        if peer.next().is_some() {
+            send(&mut peer.stream, answer("a"));
+            pause("the age at which it ends", 300);
+            peer.stream.shutdown(Shutdown::Both).ok();
+        }
+    });
+    let address = backend.address;
+    let app = App::builder(&[address]).more(FOR_EVER).workers(1).start();
+    let limit = || app.endpoint(address).unwrap()["idle_limit_ms"].as_f64().unwrap();
+    assert_eq!(exchange(&mut connect(app.address), POST).text(), "a");
+    crate::support::eventually("the close is noticed", || limit() < 1000.0);
+    backend.kill();
+    assert_eq!(exchange(&mut connect(app.address), POST).field("x-unstick-error"), Some("connect-failed"));
+    assert_eq!(limit(), 3_600_000.0);
+}
+
 /// A crash in the middle of a request says nothing about how long the replica keeps an unused connection.
 #[test]
 fn a_crash_teaches_nothing() {

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::quiet::QuietWaker;
 use super::record::{BUFFER_BYTES_MAX, Record, UpstreamIo};
 use super::request_body::RequestBody;
+use crate::pool::idle;
 use crate::pool::protocol::Session;
 
 /// The PROXY header with which a connection begins that serves one client only.
@@ -49,6 +50,8 @@ pub struct UpstreamConnection {
     /// When it was last known to be open.
     seen_open: Instant,
     is_reused: bool,
+    /// How long the endpoint keeps it when it is unused, less a margin, as its latest response says.
+    idle_limit: Duration,
     is_last: bool,
     /// Whether it serves one client only, see [`super::private`].
     is_private: bool,
@@ -71,6 +74,7 @@ impl UpstreamConnection {
             idle_since,
             seen_open: idle_since,
             is_reused: false,
+            idle_limit: Duration::MAX,
             is_last: false,
             is_private: false,
             is_done: false,
@@ -120,6 +124,16 @@ impl UpstreamConnection {
     /// Whether it serves one client only.
     pub fn is_private(&self) -> bool {
         self.is_private
+    }
+
+    /// Notes how long the endpoint keeps it, if its latest response says so. An earlier announcement is void.
+    pub fn set_idle_limit(&mut self, announced: Option<Duration>) {
+        self.idle_limit = announced.map_or(Duration::MAX, idle::relied_on);
+    }
+
+    /// Whether it has been unused for as long as the endpoint keeps it, according to the endpoint itself.
+    pub(super) fn is_spent(&self, age: Duration) -> bool {
+        age >= self.idle_limit
     }
 
     /// How long it has been unused at `now`.

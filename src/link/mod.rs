@@ -148,7 +148,10 @@ impl WorkerEndpoint {
         let idle_timeout = idle_limit.at_most(idle_timeout, now);
         self.multiplexed.reap(idle_timeout, self.idle_max.get(), now);
         self.idle.borrow_mut().retain_mut(|connection| match connection.look(now) {
-            Look::Open => connection.idle_for(now) < idle_timeout,
+            Look::Open => {
+                let age = connection.idle_for(now);
+                age < idle_timeout && !connection.is_spent(age)
+            }
             Look::Closed { known_open_for } => {
                 idle_limit.observed(known_open_for, now);
                 false

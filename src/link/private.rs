@@ -53,7 +53,8 @@ impl PrivateConnections {
         let mut kept = self.kept.borrow_mut();
         while let Some(at) = kept.iter().rposition(|private| std::ptr::eq(&*private.endpoint, endpoint)) {
             let Private { connection, .. } = kept.remove(at);
-            if connection.idle_for(now) < endpoint.endpoint.idle_limit().at_most(Duration::MAX, now) {
+            let age = connection.idle_for(now);
+            if age < endpoint.endpoint.idle_limit().at_most(Duration::MAX, now) && !connection.is_spent(age) {
                 connection.record().socket.look_before_sending();
                 return Some(connection);
             }

@@ -123,8 +123,17 @@ pub struct Progress {
     pub bytes: Cell<u64>,
     /// Whether the whole body has come.
     pub ended: Cell<bool>,
+    /// When the whole body had come.
+    pub ended_at: Cell<Option<Instant>>,
     /// Why it broke off, if it did.
     pub failure: Cell<Option<BodyFailure>>,
+}
+
+impl Progress {
+    fn end(&self) {
+        self.ended.set(true);
+        self.ended_at.set(Some(Instant::now()));
+    }
 }
 
 /// Why a request body broke off.
@@ -245,13 +254,15 @@ impl Upload {
                 if progress.bytes.get() > self.bounds.bytes_max {
                     return self.fail(BodyFailure::TooLarge);
                 }
-                progress.ended.set(frame.is_trailers() || incoming.is_end_stream());
+                if frame.is_trailers() || incoming.is_end_stream() {
+                    progress.end();
+                }
                 self.kept.borrow_mut().keep(&frame, self.bounds.replay_max);
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(failure)) => self.fail(failure),
             None => {
-                progress.ended.set(true);
+                progress.end();
                 Poll::Ready(None)
             }
         }

@@ -4,12 +4,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::Instant;
 
 use super::error::{Back, WireError};
 use super::h1::UpstreamConnection;
@@ -24,9 +26,21 @@ pub struct LinkResponse {
     /// The head, and the body to be read.
     pub response: Response<EndpointBody>,
     pub(super) upload: Option<Rc<Upload>>,
+    /// When its connection was opened, if it was opened for this request.
+    pub(super) connected_at: Option<Instant>,
 }
 
 impl LinkResponse {
+    /// When the whole request had been sent, so that the endpoint alone was waited for. The request was begun at
+    /// `began`. It is `None` if the response came before the end of the request.
+    pub fn waited_since(&self, began: Instant) -> Option<Instant> {
+        let connected = self.connected_at.map_or(began, |at| at.max(began));
+        match &self.upload {
+            Some(upload) => upload.progress().ended_at.get().map(|at| at.max(connected)),
+            None => Some(connected),
+        }
+    }
+
     /// Takes back `request` although there is a response to it. It is lost if the client is still sending it.
     pub fn take_back(&mut self, request: &mut Request<RequestBody>) -> Back {
         let fields = match &self.response.body().over {
@@ -202,6 +216,13 @@ impl EndpointBody {
     /// The request body, if the client was still sending it when the response began.
     pub fn rest(&self) -> Option<&Rc<Upload>> {
         self.rest.as_ref()
+    }
+
+    /// Notes how long the endpoint keeps the connection when it is unused, if it says so.
+    pub fn set_idle_limit(&mut self, announced: Option<Duration>) {
+        if let Over::Inline(connection) = &mut self.over {
+            connection.set_idle_limit(announced);
+        }
     }
 
     /// The connection serves the client of this response only, from now on. One that is not handed back by

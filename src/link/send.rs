@@ -11,6 +11,7 @@ use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http::uri::Scheme;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
+use tokio::time::Instant;
 
 use super::error::{Back, Failed, LinkError, Phase};
 use super::h1::{Preamble, UpstreamConnection};
@@ -83,18 +84,24 @@ impl WorkerEndpoint {
         waits: Waits<'_>,
     ) -> Result<LinkResponse, Box<Failed>> {
         let preamble = self.preamble(wishes);
+        let mut connected_at = None;
         let link = match self.reusable(wishes, preamble.as_deref(), waits) {
             Some(link) => link,
             None => match self.connect_within(wishes, preamble, waits).await {
-                Ok(link) => link,
+                Ok(link) => {
+                    connected_at = Some(Instant::now());
+                    link
+                }
                 Err(why) => return Err(self.failed(why, Back::Unsent(std::mem::take(request)), false)),
             },
         };
-        match link {
-            Link::Own(connection) => self.send_h1(connection, request, wishes, waits).await,
+        let mut response = match link {
+            Link::Own(connection) => self.send_h1(connection, request, wishes, waits).await?,
             // Boxed: what most requests do not need must not make the future of every request larger.
-            Link::Multiplexed(lease) => Box::pin(self.send_h2(lease, request, waits)).await,
-        }
+            Link::Multiplexed(lease) => Box::pin(self.send_h2(lease, request, waits)).await?,
+        };
+        response.connected_at = connected_at;
+        Ok(response)
     }
 
     fn failed(&self, why: LinkError, back: Back, reused: bool) -> Box<Failed> {

@@ -68,6 +68,6 @@ impl Sending<'_> {
         rest: Option<Rc<Upload>>,
     ) -> LinkResponse {
         let response = response.map(|source| EndpointBody::new(source, over, rest));
-        LinkResponse { response, upload: self.upload }
+        LinkResponse { response, upload: self.upload, connected_at: None }
     }
 }

@@ -36,15 +36,20 @@ impl WorkerEndpoint {
         idle_timeout: Duration,
         now: Instant,
     ) -> Option<Box<UpstreamConnection>> {
-        let connection = idle.pop()?;
-        if connection.idle_for(now) >= self.endpoint.idle_limit().at_most(idle_timeout, now) {
-            // All others are older.
-            idle.clear();
-            return None;
+        while let Some(connection) = idle.pop() {
+            let age = connection.idle_for(now);
+            if age >= self.endpoint.idle_limit().at_most(idle_timeout, now) {
+                // All others are older.
+                idle.clear();
+                break;
+            }
+            if !connection.is_spent(age) {
+                // Whether it was closed meanwhile is looked at when the request is sent: later is better.
+                connection.record().socket.look_before_sending();
+                return Some(connection);
+            }
         }
-        // Whether it was closed meanwhile is looked at when the request is sent: later is better.
-        connection.record().socket.look_before_sending();
-        Some(connection)
+        None
     }
 
     /// Whether new requests may use this connection: the endpoint is not draining, and is spoken to in the same way.

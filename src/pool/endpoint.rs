@@ -127,7 +127,7 @@ impl Endpoint {
         self.in_flight.fetch_sub(1, SeqCst);
     }
 
-    /// Recent time from the start of an attempt to the response head.
+    /// Recent time from the end of a request to the response head.
     pub fn latency(&self) -> &Latency {
         &self.latency
     }
@@ -156,7 +156,8 @@ impl Endpoint {
     }
 }
 
-/// Time to the response head: a moving average that rises at once and falls exponentially.
+/// Time from the end of a request to the response head: a moving average that rises at once and falls exponentially,
+/// with time alone too. An endpoint that gets no requests because it was slow could not show otherwise that it is well.
 ///
 /// This is the peak-sensitive average of "peak EWMA" in Finagle (`com.twitter.finagle.loadbalancer.PeakEwma`) and in
 /// Linkerd. A replica that stalls must look expensive after its first slow response, and for long enough that it can
@@ -180,17 +181,22 @@ impl Latency {
         let next = if sample_ns >= average_ns {
             sample_ns
         } else {
-            let age = Duration::from_nanos(now_ns.saturating_sub(self.sampled_ns.load(Relaxed)));
-            let kept = (-age.as_secs_f64() / LATENCY_DECAY.as_secs_f64()).exp();
-            sample_ns + ((average_ns - sample_ns) as f64 * kept) as u64
+            sample_ns + ((average_ns - sample_ns) as f64 * self.kept(now_ns)) as u64
         };
         self.average_ns.store(next, Relaxed);
         self.sampled_ns.store(now_ns, Relaxed);
     }
 
-    /// The average; zero before the first sample.
-    pub fn average(&self) -> Duration {
-        Duration::from_nanos(self.average_ns.load(Relaxed))
+    /// The average at `now`. It is zero before the first sample, and falls to zero when there are no more.
+    pub fn average(&self, now: Instant) -> Duration {
+        let average_ns = self.average_ns.load(Relaxed);
+        Duration::from_nanos((average_ns as f64 * self.kept(since_epoch_ns(now))) as u64)
+    }
+
+    /// The weight that the last sample still has.
+    fn kept(&self, now_ns: u64) -> f64 {
+        let age = Duration::from_nanos(now_ns.saturating_sub(self.sampled_ns.load(Relaxed)));
+        (-age.as_secs_f64() / LATENCY_DECAY.as_secs_f64()).exp()
     }
 }
 
@@ -203,13 +209,15 @@ mod tests {
         let latency = Latency::default();
         let start = Instant::now();
         latency.record(Duration::from_millis(10), start);
-        assert_eq!(latency.average(), Duration::from_millis(10));
+        assert_eq!(latency.average(start), Duration::from_millis(10));
         latency.record(Duration::from_millis(500), start);
-        assert_eq!(latency.average(), Duration::from_millis(500), "a slow answer counts at once");
+        assert_eq!(latency.average(start), Duration::from_millis(500), "a slow answer counts at once");
         latency.record(Duration::from_millis(10), start);
-        assert!(latency.average() > Duration::from_millis(490), "one fast answer does not clear its name");
-        latency.record(Duration::from_millis(10), start + 5 * LATENCY_DECAY);
-        assert!(latency.average() < Duration::from_millis(20), "time does: {:?}", latency.average());
+        assert!(latency.average(start) > Duration::from_millis(490), "one fast answer does not clear its name");
+        let later = start + 5 * LATENCY_DECAY;
+        assert!(latency.average(later) < Duration::from_millis(5), "time does: {:?}", latency.average(later));
+        latency.record(Duration::from_millis(10), later);
+        assert!(latency.average(later) < Duration::from_millis(20), "{:?}", latency.average(later));
     }
 
     #[test]

@@ -329,6 +329,25 @@ mod tests {
         assert_eq!(loads, [1000, 1000, 1000]);
     }
 
+    /// It gets no requests because it looks slow, and without requests it cannot show that it is not.
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_was_slow_once_is_tried_again() {
+        let pool = pool(Algorithm::PeakEwma, &[(Health::Healthy, MemberState::Ready); 2]);
+        let latency = |index: usize| pool.members[index].endpoint.latency();
+        latency(0).record(Duration::from_secs(1), Instant::now());
+        let mut waited = 0;
+        loop {
+            latency(1).record(Duration::from_millis(10), Instant::now());
+            if pool.acquire(&Tried::default()).is_some_and(|acquired| acquired.index() == 0) {
+                break;
+            }
+            assert!(waited < 120, "never again");
+            waited += 1;
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert!(waited > 20, "not at once either: after {waited} s");
+    }
+
     #[test]
     fn round_robin_is_exact_over_threads() {
         let pool = pool(Algorithm::RoundRobin, &[(Health::Healthy, MemberState::Ready); 3]);

@@ -229,7 +229,8 @@ impl Candidates for PoolCandidates<'_> {
     }
 
     fn latency_ns(&self, index: usize) -> u64 {
-        u64::try_from(self.pool.members[index].endpoint.latency().average().as_nanos()).unwrap_or(u64::MAX)
+        let latency = self.pool.members[index].endpoint.latency().average(Instant::now());
+        u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

@@ -98,7 +98,9 @@ pub(super) async fn settle(
         let ended = Instant::now();
         let next = match result {
             Ok(response) => {
-                endpoint.endpoint.latency().record(ended.saturating_duration_since(now), ended);
+                if let Some(since) = response.waited_since(now) {
+                    endpoint.endpoint.latency().record(ended.saturating_duration_since(since), ended);
+                }
                 if !retry.on_status.contains(&response.response.status().as_u16()) {
                     return Ok(response);
                 }
@@ -112,9 +114,6 @@ pub(super) async fn settle(
         };
         // The endpoint's count must not include this request when the next one is picked.
         exchange.release();
-        if !exchange.renew(&mut attempts.tried) {
-            return attempts.give_up(exchange, Cause::NoEndpoint, std::mem::take(request.headers_mut()));
-        }
         now = ended;
     }
 }
@@ -171,6 +170,10 @@ impl Attempts {
         self.fresh |= is_repeated && reused && !why.spares_connection();
         // Endpoints close unused connections as part of keep-alive. A reused connection that was closed is no failure.
         let is_stale = is_repeated && reused && matches!(why, LinkError::Closed(_) | LinkError::Tls(_));
+        if is_connect && let Some(endpoint) = exchange.endpoint() {
+            // What its closes have taught was perhaps its end, and what comes back may have other limits.
+            endpoint.endpoint.idle_limit().forget();
+        }
         if failure.blames_endpoint() && !is_stale {
             exchange.endpoint_failed(if is_connect { POINTS_NO_CONNECTION } else { POINTS });
         }

@@ -107,6 +107,9 @@ impl Exchange {
     /// `tried`. The attempt before has ended. A client that has a connection of its own comes back to it with its next
     /// request: it may be in the middle of authenticating itself.
     pub(super) fn attempt(&mut self, tried: &mut Tried) -> Option<Rc<WorkerEndpoint>> {
+        if !tried.is_empty() && !self.renew(tried) {
+            return None;
+        }
         let view = Rc::clone(&self.view);
         let pool = &view.snapshot.pools[self.pool];
         let private = &self.client.connection.private;

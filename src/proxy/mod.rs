@@ -184,9 +184,7 @@ fn pass_on(
 ) -> Response<ResponseBody> {
     exchange.answered(response.status());
     let told = headers::prepare_response(response.headers_mut());
-    if let (Some(timeout), Some(endpoint)) = (told.idle_limit, exchange.endpoint()) {
-        endpoint.endpoint.idle_limit().announced(timeout);
-    }
+    response.body_mut().set_idle_limit(told.idle_limit);
     if told.is_challenge && credentials::of_response(response.status(), response.headers()) {
         response.body_mut().set_private();
     }
