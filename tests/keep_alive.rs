@@ -112,6 +112,27 @@ fn an_announcement_holds_until_the_next_response() {
     assert_eq!(backend.connections(), 1);
 }
 
+/// A kept connection that the replica was about to close says nothing about the replica.
+#[test]
+fn a_single_attempt_is_not_used_up_by_a_kept_connection_that_was_closed() {
+    let backend = Backend::start(|peer| {
+        // Each connection brings one response, and ends when the next request comes.
+        if peer.next().is_some() {
+            send(&mut peer.stream, answer("a"));
+            peer.next();
+            peer.stream.shutdown(Shutdown::Both).ok();
+        }
+    });
+    let pool = "[pool.app.retry]\nattempts = 1";
+    let app = App::builder(&[backend.address]).pool(pool).more(FOR_EVER).workers(1).start();
+    let mut client = connect(app.address);
+    for _ in 0..5 {
+        assert_eq!(exchange(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").text(), "a");
+    }
+    assert_eq!((backend.connections(), backend.seen().len()), (5, 9));
+    assert_eq!(exchange(&mut client, POST).field("x-unstick-error"), Some("upstream-closed"), "it may have arrived");
+}
+
 /// A replica that ends closes all connections, and their ages say nothing about its successor.
 #[test]
 fn what_closes_have_taught_is_forgotten_when_connections_are_refused() {

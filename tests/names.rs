@@ -147,11 +147,11 @@ fn a_name_is_one_endpoint_per_address_and_follows_its_records() {
     assert_eq!(app.status()["pools"][0]["endpoints"][0]["backend"], format!("app.test:{port}"));
     assert_eq!(who(app.address, "/", 10), counts([("one", 5), ("two", 5)]), "from the first request on");
     let kept = (TWO, port).into();
-    let before = app.endpoint(kept).unwrap();
+    let before = app.lasting(kept).unwrap();
 
     server.set_addresses(&[TWO, THREE]);
     eventually("the endpoints follow", || endpoints(&app) == at(port, &[TWO, THREE]));
-    assert_eq!(app.endpoint(kept).unwrap(), before, "an address that stays keeps what it had");
+    assert_eq!(app.lasting(kept).unwrap(), before, "an address that stays keeps what it had");
     let last = &app.status()["reloads"]["last"];
     assert_eq!((&last["trigger"], &last["ok"]), (&"name resolution".into(), &true.into()));
     assert_eq!(who(app.address, "/", 10), counts([("three", 5), ("two", 5)]));

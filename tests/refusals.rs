@@ -166,7 +166,8 @@ fn each_response_says_in_the_log_who_made_it_and_why() {
             send(&mut peer.stream, bytes);
         }
     });
-    let routes = "[[route]]\nhost = \"x\"\npath = \"/nobody\"\npool = \"nobody\"\n[[route]]\nhost = \"x\"\npool = \"app\"\n\
+    let routes = "[[route]]\nhost = \"x\"\npath = \"/nobody\"\npool = \"nobody\"\n\
+        [[route]]\nhost = \"x\"\npool = \"app\"\n\
                   [limits]\nrequest_body = \"10B\"\n";
     let nobody = format!("[pool.nobody]\nbackends = [\"{}\"]\n", free_address());
     let pool = "eject.failures = 0\n[pool.app.retry]\nattempts = 1";

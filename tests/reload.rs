@@ -346,7 +346,7 @@ fn a_change_of_one_pool_touches_nothing_of_another() {
         assert_eq!(exchange(&mut client, GET).text(), expected);
     }
     let connections = y.each_ref().map(|holding| holding.backend.connections());
-    let describe = || others.map(|address| app.endpoint(address).unwrap());
+    let describe = || others.map(|address| app.lasting(address).unwrap());
     let before = describe();
     let more = Backend::named("x");
     for x_backends in [

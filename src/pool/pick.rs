@@ -27,6 +27,11 @@ impl Tried {
         }
     }
 
+    /// Forgets the one that was added last.
+    pub fn forget_last(&mut self) {
+        self.len = self.len.saturating_sub(1);
+    }
+
     /// The same endpoints by their indices in `next`, which has taken the place of `pool`. Those that have left are
     /// forgotten.
     pub fn moved(&self, pool: &Pool, next: &Pool) -> Self {

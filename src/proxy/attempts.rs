@@ -46,6 +46,8 @@ struct Attempts {
     /// Whether only a connection will do that has not carried a request before: a used one was stale, and others may be
     /// too.
     fresh: bool,
+    /// The endpoint whose unused connection was closed before anything was sent: it gets the request again.
+    same: Option<Rc<WorkerEndpoint>>,
     /// A response whose status the pool takes for a failure. It is still better than a response of the proxy.
     unwell: Option<Box<(LinkResponse, Rc<WorkerEndpoint>)>>,
 }
@@ -79,7 +81,7 @@ pub(super) async fn settle(
     let addresses = || client.connection.addresses();
     let (mut attempts, mut now) = (Attempts::default(), exchange.started);
     loop {
-        let endpoint = match exchange.attempt(&mut attempts.tried) {
+        let endpoint = match exchange.attempt(&mut attempts.tried, attempts.same.take()) {
             Some(endpoint) => endpoint,
             None => match queue::wait(exchange, &mut attempts.tried, now).await {
                 Ok(endpoint) => {
@@ -158,18 +160,20 @@ impl Attempts {
         let Failed { why, back, reused } = failed;
         let (cause, is_connect) = (Cause::from(&why), is_connect(&why, reused));
         let failure = Failure::Unanswered(cause);
-        // A used connection that was closed before anything was sent is no attempt: no endpoint has seen anything. The
-        // next one is made over a fresh connection.
-        let is_void = reused && matches!((&why, &back), (LinkError::Closed(_) | LinkError::Tls(_), Back::Unsent(_)));
-        if !is_void {
+        let was_closed = reused && matches!(why, LinkError::Closed(_) | LinkError::Tls(_));
+        if self.fresh || !was_closed || why.spares_connection() {
             self.count(exchange, failure);
+        } else if matches!(back, Back::Unsent(_)) {
+            // The first time, it says nothing about the endpoint, and nobody has seen anything of the request.
+            self.same = exchange.endpoint().cloned();
+            self.tried.forget_last();
         }
         let decision = self.decide(exchange, failure, &back, now);
         let is_repeated = decision == Decision::Again;
         // If only the stream was refused, the connection is as good as before.
         self.fresh |= is_repeated && reused && !why.spares_connection();
         // Endpoints close unused connections as part of keep-alive. A reused connection that was closed is no failure.
-        let is_stale = is_repeated && reused && matches!(why, LinkError::Closed(_) | LinkError::Tls(_));
+        let is_stale = is_repeated && was_closed;
         if is_connect && let Some(endpoint) = exchange.endpoint() {
             // What its closes have taught was perhaps its end, and what comes back may have other limits.
             endpoint.endpoint.idle_limit().forget();

@@ -105,15 +105,24 @@ impl Exchange {
 
     /// Begins an attempt on an endpoint that can take the request now, if there is one, and adds it to what was
     /// `tried`. The attempt before has ended. A client that has a connection of its own comes back to it with its next
-    /// request: it may be in the middle of authenticating itself.
-    pub(super) fn attempt(&mut self, tried: &mut Tried) -> Option<Rc<WorkerEndpoint>> {
-        if !tried.is_empty() && !self.renew(tried) {
+    /// request: it may be in the middle of authenticating itself. A repetition may be meant for the `same` endpoint.
+    pub(super) fn attempt(
+        &mut self,
+        tried: &mut Tried,
+        same: Option<Rc<WorkerEndpoint>>,
+    ) -> Option<Rc<WorkerEndpoint>> {
+        if self.attempts > 0 && !self.renew(tried) {
             return None;
         }
         let view = Rc::clone(&self.view);
         let pool = &view.snapshot.pools[self.pool];
         let private = &self.client.connection.private;
-        let own = if tried.is_empty() { private.endpoint_among(&view.endpoints[self.pool]) } else { None };
+        let endpoints = &view.endpoints[self.pool];
+        let own = match same {
+            Some(same) => endpoints.iter().position(|endpoint| Rc::ptr_eq(endpoint, &same)),
+            None if tried.is_empty() => private.endpoint_among(endpoints),
+            None => None,
+        };
         let acquired = own.and_then(|index| pool.acquire_at(index)).or_else(|| pool.acquire(tried))?;
         Some(self.attempt_on(acquired, tried))
     }

@@ -175,6 +175,13 @@ impl App {
         endpoints.find(|endpoint| endpoint["address"] == address.to_string()).cloned()
     }
 
+    /// As [`Self::endpoint`], without its latency, which fades while nothing happens.
+    pub(crate) fn lasting(&self, address: SocketAddr) -> Option<serde_json::Value> {
+        let mut endpoint = self.endpoint(address)?;
+        endpoint.as_object_mut()?.remove("latency_ms")?;
+        Some(endpoint)
+    }
+
     /// Waits until the endpoint at `address` is in this state.
     #[track_caller]
     pub(crate) fn wait_for(&self, address: SocketAddr, state: &str) {
