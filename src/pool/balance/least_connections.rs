@@ -1,17 +1,38 @@
 //! Least connections: picks the endpoint with the fewest requests in flight per weight, counted over all workers.
 //!
-//! The search starts at a random index and keeps the first of equals. So ties are spread evenly, and the endpoint that
-//! is first in the config has no advantage. Recent failures count as requests in flight.
+//! The search starts at an index that is drawn by weight, and keeps the first of equals. So ties are spread by weight:
+//! when all are idle, a light endpoint gets its share and no more. Recent failures count as requests in flight.
 
 use super::{Candidates, Dice, Pick};
 
+/// The weights of all candidates, added up.
+#[derive(Debug)]
+pub struct Shares(Box<[u64]>);
+
+impl Shares {
+    pub(super) fn new(weights: &[u32]) -> Self {
+        let add_up = |sum: &mut u64, weight: &u32| {
+            *sum += u64::from(*weight);
+            Some(*sum)
+        };
+        Self(weights.iter().scan(0, add_up).collect())
+    }
+
+    /// An index, drawn by weight.
+    fn draw(&self, dice: &mut impl Dice) -> usize {
+        let all = self.0.last().copied().unwrap_or_default().max(1);
+        let drawn = dice.below(all);
+        self.0.partition_point(|sum| *sum <= drawn)
+    }
+}
+
 /// The least loaded eligible candidate. The pick contains the load it was based on; it is void if the load has changed.
-pub(super) fn pick(candidates: &impl Candidates, dice: &mut impl Dice) -> Option<Pick> {
+pub(super) fn pick(shares: &Shares, candidates: &impl Candidates, dice: &mut impl Dice) -> Option<Pick> {
     let len = candidates.count();
     if len == 0 {
         return None;
     }
-    let start = dice.below(len as u64) as usize;
+    let start = shares.draw(dice).min(len);
     let mut best: Option<(usize, u64, u32)> = None;
     for index in (start..len).chain(0..start).filter(|&index| candidates.eligible(index)) {
         let in_flight = candidates.in_flight(index);
@@ -34,7 +55,8 @@ mod tests {
     /// Without the load, another worker's request in between would go unnoticed.
     #[test]
     fn a_pick_says_the_load_that_it_is_based_on() {
-        let picked = pick(&Table(vec![(true, 1, 9, 0), (true, 1, 4, 0)]), &mut Loaded::rolls(&[0])).unwrap();
+        let table = Table(vec![(true, 1, 9, 0), (true, 1, 4, 0)]);
+        let picked = pick(&Shares::new(&[1, 1]), &table, &mut Loaded::rolls(&[0])).unwrap();
         assert_eq!((picked.index, picked.if_load), (1, Some(4)));
     }
 
@@ -52,9 +74,18 @@ mod tests {
             (vec![(false, 1, 0, 0)], 0, None),
             (vec![], 0, None),
         ] {
+            let shares = Shares::new(&rows.iter().map(|row| row.1).collect::<Vec<_>>());
             let table = Table(rows);
-            let picked = pick(&table, &mut Loaded::rolls(&[roll])).map(|pick| pick.index);
+            let picked = pick(&shares, &table, &mut Loaded::rolls(&[roll])).map(|pick| pick.index);
             assert_eq!(picked, expected, "{:?} roll {roll}", table.0);
         }
+    }
+
+    /// A canary of weight 1 in 100 gets one of 100 requests when nothing else is under way, not half of them.
+    #[test]
+    fn idle_candidates_have_shares_by_weight() {
+        let (table, shares) = (Table(vec![(true, 1, 0, 0), (true, 99, 0, 0)]), Shares::new(&[1, 99]));
+        let picks = (0..100).map(|roll| pick(&shares, &table, &mut Loaded::rolls(&[roll])).unwrap().index);
+        assert_eq!(picks.filter(|index| *index == 0).count(), 1);
     }
 }

@@ -5,13 +5,15 @@
 //!
 //! To add an algorithm, add a file here, its lines in [`Balance`] and an entry in `config::algorithm`.
 
-mod least_connections;
+pub(crate) mod least_connections;
 mod p2c;
-mod peak_ewma;
+pub(crate) mod peak_ewma;
 mod random;
 pub(crate) mod round_robin;
 
 use crate::config::model::Algorithm;
+use least_connections::Shares;
+use peak_ewma::Evenness;
 use round_robin::Rotation;
 
 /// The endpoints of a pool at one moment, by index.
@@ -44,11 +46,11 @@ pub enum Balance {
     /// See [`round_robin`].
     RoundRobin(Rotation),
     /// See [`least_connections`].
-    LeastConnections,
+    LeastConnections(Shares),
     /// See [`p2c`].
     P2c,
     /// See [`peak_ewma`].
-    PeakEwma,
+    PeakEwma(Evenness),
     /// See [`random`].
     Random,
 }
@@ -58,9 +60,9 @@ impl Balance {
     pub fn new(algorithm: Algorithm, weights: &[u32]) -> Self {
         match algorithm {
             Algorithm::RoundRobin => Self::RoundRobin(Rotation::new(weights)),
-            Algorithm::LeastConnections => Self::LeastConnections,
+            Algorithm::LeastConnections => Self::LeastConnections(Shares::new(weights)),
             Algorithm::P2c => Self::P2c,
-            Algorithm::PeakEwma => Self::PeakEwma,
+            Algorithm::PeakEwma => Self::PeakEwma(Evenness::of(weights)),
             Algorithm::Random => Self::Random,
         }
     }
@@ -68,7 +70,7 @@ impl Balance {
     /// Whether the algorithm picks by load. It would then send all traffic to a new endpoint, which is idle.
     pub fn goes_by_load(&self) -> bool {
         match self {
-            Self::LeastConnections | Self::P2c | Self::PeakEwma => true,
+            Self::LeastConnections(_) | Self::P2c | Self::PeakEwma(_) => true,
             Self::RoundRobin(_) | Self::Random => false,
         }
     }
@@ -76,10 +78,10 @@ impl Balance {
     /// An eligible candidate, or `None` if there is none.
     pub fn pick(&self, candidates: &impl Candidates, dice: &mut impl Dice) -> Option<Pick> {
         let index = match self {
-            Self::LeastConnections => return least_connections::pick(candidates, dice),
+            Self::LeastConnections(shares) => return least_connections::pick(shares, candidates, dice),
             Self::RoundRobin(rotation) => rotation.pick(candidates, dice),
             Self::P2c => p2c::pick(candidates, dice),
-            Self::PeakEwma => peak_ewma::pick(candidates, dice),
+            Self::PeakEwma(evenness) => peak_ewma::pick(*evenness, candidates, dice),
             Self::Random => random::pick(candidates, dice),
         };
         index.map(|index| Pick { index, if_load: None })
@@ -101,6 +103,13 @@ fn less_loaded(candidates: &impl Candidates, a: usize, b: usize) -> bool {
     let load = |index| u64::from(candidates.in_flight(index)) + u64::from(candidates.failure_load(index));
     let (load_a, load_b) = (load(a), load(b));
     load_a * u64::from(candidates.weight(b)) < load_b * u64::from(candidates.weight(a))
+}
+
+/// Draws two eligible candidates by weight, each of all of them: a light one is rarely among the two, however good it
+/// looks.
+fn draw_two_of_all(candidates: &impl Candidates, dice: &mut impl Dice) -> Option<(usize, usize)> {
+    let first = random::pick(candidates, dice)?;
+    Some((first, random::pick(candidates, dice).unwrap_or(first)))
 }
 
 /// Draws two different eligible candidates by weight. If there is only one, it is both of them.
