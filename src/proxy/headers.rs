@@ -3,7 +3,8 @@
 //! Hop-by-hop fields end here (RFC 9110 section 7.6.1). The request to the replica gets `Via`, `X-Forwarded-For`,
 //! `X-Forwarded-Proto`, `X-Forwarded-Host`, `Forwarded` (RFC 7239) and `X-Request-Id`. What the client wrote into the
 //! forwarding fields is replaced, unless the client is one of the listener's `trusted_proxies`: then the lists are
-//! appended to, and the rest is kept. A usable `X-Request-Id` is kept from any client.
+//! appended to, and the rest is kept. So is a usable `X-Request-Id`: with an identifier of its choice a stranger could
+//! hide among the log lines of somebody else.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -120,8 +121,8 @@ pub(super) fn prepare_request(
     let Host { value: host, is_field } = host;
     let element = forwarding.element(&host);
     if forwarding.trusted {
-        headers.append(X_FORWARDED_FOR, forwarding.peer.clone());
-        headers.append(FORWARDED, element);
+        add_to_list(headers, X_FORWARDED_FOR, forwarding.peer.clone());
+        add_to_list(headers, FORWARDED, element);
         headers.entry(X_FORWARDED_PROTO).or_insert_with(|| forwarding.proto.clone());
         headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
     } else {
@@ -130,13 +131,27 @@ pub(super) fn prepare_request(
         headers.insert(X_FORWARDED_PROTO, forwarding.proto.clone());
         headers.insert(X_FORWARDED_HOST, host.clone());
     }
-    let is_good = |id: &HeaderValue| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX;
-    if !seen.request_id || !headers.get(X_REQUEST_ID).is_some_and(is_good) {
-        headers.insert(X_REQUEST_ID, request_id());
-    }
+    let is_good = |id: &&HeaderValue| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX;
+    let known = if seen.request_id && forwarding.trusted { headers.get(X_REQUEST_ID).filter(is_good) } else { None };
+    // Also in the place of several.
+    let id = known.cloned().unwrap_or_else(request_id);
+    headers.insert(X_REQUEST_ID, id);
     if !is_field {
         headers.insert(HOST, host);
     }
+}
+
+/// Adds to a list field. The field is one line then: some applications read only the first, others only the last of
+/// several.
+fn add_to_list(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
+    let before: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
+    let list = match before.is_empty() {
+        true => value,
+        false => {
+            HeaderValue::from_bytes(&[&before[..], &[value.as_bytes()]].concat().join(&b", "[..])).unwrap_or(value)
+        }
+    };
+    headers.insert(name, list);
 }
 
 /// An HTTP/2 client may send its cookies in several fields; HTTP/1.1 allows one (RFC 9113 section 8.2.3), and it counts
@@ -322,6 +337,8 @@ mod tests {
         let fields = [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4"), ("x-forwarded-proto", "https")];
         let map = prepared(&fields, true);
         assert_eq!(all(&map, "x-forwarded-for"), "1.2.3.4, 192.0.2.7");
+        let twice = prepared(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")], true);
+        assert_eq!(twice.get_all("x-forwarded-for").iter().collect::<Vec<_>>(), ["1.1.1.1, 2.2.2.2, 192.0.2.7"]);
         assert_eq!(all(&map, "forwarded"), "for=1.2.3.4, for=192.0.2.7;proto=http;host=shop.example.com");
         assert_eq!(all(&map, "x-forwarded-proto"), "https");
     }
@@ -374,9 +391,10 @@ mod tests {
 
     #[test]
     fn a_request_id_is_kept_or_made() {
-        assert_eq!(all(&prepared(&[("x-request-id", "abc")], false), "x-request-id"), "abc");
-        for bad in ["", &"x".repeat(REQUEST_ID_BYTES_MAX + 1)] {
-            assert_eq!(all(&prepared(&[("x-request-id", bad)], false), "x-request-id").len(), 32);
+        assert_eq!(all(&prepared(&[("x-request-id", "abc")], true), "x-request-id"), "abc");
+        assert_eq!(all(&prepared(&[("x-request-id", "a"), ("x-request-id", "b")], true), "x-request-id"), "a");
+        for (id, trusted) in [("", true), (&*"x".repeat(REQUEST_ID_BYTES_MAX + 1), true), ("abc", false)] {
+            assert_eq!(all(&prepared(&[("x-request-id", id)], trusted), "x-request-id").len(), 32, "{id} {trusted}");
         }
         assert_ne!(request_id(), request_id());
     }
