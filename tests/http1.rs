@@ -489,3 +489,23 @@ fn a_replica_of_http_1_0_gets_whole_bodies_over_fresh_connections() {
     }
     assert_eq!(backend.connections(), 3);
 }
+
+/// Without `Upgrade`, a 426 says nothing (RFC 9110 section 15.5.22).
+#[test]
+fn a_426_says_what_to_upgrade_to() {
+    let backend = Backend::start(|peer| {
+        peer.serve(|_| {
+            "HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade, x-hop\r\nUpgrade: foo/2\r\nX-Hop: 1\r\n\
+             Content-Length: 0\r\n\r\n"
+                .into()
+        });
+    });
+    let app = App::over(&[backend.address]);
+    let response = get(app.address, "/");
+    assert_eq!((response.status, response.field("upgrade"), response.field("x-hop")), (426, Some("foo/2"), None));
+    assert!(response.head.to_lowercase().contains("connection: upgrade"), "{}", response.head);
+    crate::support::h2::run(async {
+        let client = crate::support::h2::client(app.address).await;
+        assert_eq!(crate::support::h2::get(&client, "/").await.unwrap().0, 426);
+    });
+}

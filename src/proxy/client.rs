@@ -255,6 +255,11 @@ impl Client {
         self.refused_head.take()
     }
 
+    /// Whether it is a stream of HTTP/2, not a connection.
+    pub(super) fn is_stream(&self) -> bool {
+        self.is_stream
+    }
+
     /// Whether a request is being served. Otherwise the next one is awaited.
     pub fn is_busy(&self) -> bool {
         self.is_busy.get()

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::Version;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, VIA,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE, VIA,
 };
 
 use super::identity::{self, Identity, Proof};
@@ -174,6 +174,19 @@ pub(crate) struct Told {
     pub(crate) idle_limit: Option<Duration>,
     /// Whether it asks for credentials, so that they may be those of a connection.
     pub(crate) is_challenge: bool,
+}
+
+/// As [`prepare_response`], for a 426 to a client of HTTP/1.1: without `Upgrade` it would say nothing (RFC 9110 section
+/// 15.5.22).
+#[cold]
+pub(super) fn prepare_upgrade_required(headers: &mut HeaderMap) -> Told {
+    let upgrade = headers.get(UPGRADE).cloned();
+    let told = prepare_response(headers);
+    if let Some(upgrade) = upgrade {
+        headers.insert(UPGRADE, upgrade);
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    told
 }
 
 /// Turns the header fields of the replica into those for the client.

@@ -183,7 +183,12 @@ fn pass_on(
     busy: Busy,
 ) -> Response<ResponseBody> {
     exchange.answered(response.status());
-    let told = headers::prepare_response(response.headers_mut());
+    let told = match response.status() {
+        StatusCode::UPGRADE_REQUIRED if !exchange.client().is_stream() => {
+            headers::prepare_upgrade_required(response.headers_mut())
+        }
+        _ => headers::prepare_response(response.headers_mut()),
+    };
     response.body_mut().set_idle_limit(told.idle_limit);
     if told.is_challenge && credentials::of_response(response.status(), response.headers()) {
         response.body_mut().set_private();
