@@ -218,6 +218,8 @@ fn each_response_says_in_the_log_who_made_it_and_why() {
             assert_eq!(app.metric(&format!("unstick_own_responses_total{{{labels}}}")), 1.0, "{cause}");
         }
     }
+    let errors = format!("unstick_endpoint_5xx_total{{pool=\"app\",endpoint=\"{}\"}}", backend.address);
+    assert_eq!(app.metric(&errors), 1.0, "those of the proxy do not count");
     let cut = lines.last().unwrap();
     assert_eq!((&cut["outcome"], &cut["origin"], &cut["status"]), (&"cut".into(), &"replica".into(), &200.into()));
     assert!(cut["error"].as_str().is_some_and(|error| error.contains("broke off")), "{cut}");

@@ -45,6 +45,8 @@ pub struct EndpointCell {
     pub attempts: Counter,
     /// Attempts that ended without a whole response through the fault of the endpoint.
     pub failures: Counter,
+    /// Responses with a status of 500 or more.
+    pub errors: Counter,
     /// Connections opened.
     pub connects: Counter,
 }

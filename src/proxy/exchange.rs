@@ -190,6 +190,11 @@ impl Exchange {
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = status;
         self.origin = Some(Origin::Replica);
+        if status.is_server_error()
+            && let Some(endpoint) = self.endpoint()
+        {
+            endpoint.cell().errors.add(1);
+        }
     }
 
     /// Notes the status that the client gets from the proxy, and why.

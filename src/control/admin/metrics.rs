@@ -60,9 +60,10 @@ const WORKER_METRICS: [WorkerMetric; 7] = [
     ("panics", "Connections that ended in a panic; each is a bug", |cell| &cell.panics),
 ];
 
-const ENDPOINT_METRICS: [EndpointMetric; 3] = [
+const ENDPOINT_METRICS: [EndpointMetric; 4] = [
     ("endpoint_attempts", "Attempts begun on an endpoint", |cell| &cell.attempts),
     ("endpoint_failures", "Attempts that failed by the endpoint's fault", |cell| &cell.failures),
+    ("endpoint_5xx", "Responses of an endpoint with a status of 500 or more", |cell| &cell.errors),
     ("endpoint_connects", "Connections opened to an endpoint", |cell| &cell.connects),
 ];
 
