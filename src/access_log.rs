@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime};
 
@@ -78,6 +78,8 @@ pub struct AccessLog {
     queue: SyncSender<Message>,
     /// Whether the writer must open the file again before the next line.
     wants_reopening: Arc<AtomicBool>,
+    /// Lines that could not be written.
+    lost: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -96,10 +98,23 @@ impl AccessLog {
     pub fn open(config: &model::AccessLog) -> io::Result<Self> {
         let wants_reopening = Arc::new(AtomicBool::default());
         let (sink, target) = (Sink::open(&config.to)?, config.to.clone());
-        let writer = Writer { sink, target, format: config.format, wants_reopening: Arc::clone(&wants_reopening) };
+        let lost = Arc::<AtomicU64>::default();
+        let writer = Writer {
+            sink,
+            target,
+            format: config.format,
+            wants_reopening: Arc::clone(&wants_reopening),
+            lost: Arc::clone(&lost),
+            unflushed: 0,
+        };
         let (queue, receiver) = sync_channel(config.queue);
         std::thread::Builder::new().name("unstick-access".into()).spawn(move || writer.run(&receiver))?;
-        Ok(Self { queue, wants_reopening })
+        Ok(Self { queue, wants_reopening, lost })
+    }
+
+    /// The number of lines that could not be written, because the disk was full, say.
+    pub fn lost(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.lost)
     }
 
     /// Queues a record. Returns `false` if the queue was full and the record was dropped. It never blocks.
@@ -163,6 +178,9 @@ struct Writer {
     target: AccessLogTarget,
     format: AccessLogFormat,
     wants_reopening: Arc<AtomicBool>,
+    lost: Arc<AtomicU64>,
+    /// Lines that wait in the buffer.
+    unflushed: u64,
 }
 
 impl Writer {
@@ -171,10 +189,12 @@ impl Writer {
         let mut failing = false;
         while let Ok(first) = messages.recv() {
             let mut result = self.take(first);
-            while let (Ok(()), Ok(next)) = (&result, messages.try_recv()) {
+            while result.is_ok()
+                && let Ok(next) = messages.try_recv()
+            {
                 result = self.take(next);
             }
-            let result = result.and_then(|()| self.sink.writer().flush());
+            let result = result.and_then(|()| self.flush());
             if let (Err(error), false) = (&result, failing) {
                 let to = match &self.target {
                     AccessLogTarget::Stdout => "standard output".to_owned(),
@@ -186,23 +206,43 @@ impl Writer {
         }
     }
 
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.writer().flush()?;
+        self.unflushed = 0;
+        Ok(())
+    }
+
+    /// Opens the file again. What the old one does not take is lost: it must not keep the new one from being used.
+    fn reopen(&mut self) -> io::Result<()> {
+        let flushed = self.flush();
+        self.lost.fetch_add(std::mem::take(&mut self.unflushed), Relaxed);
+        self.sink = Sink::open(&self.target).inspect_err(|_| self.wants_reopening.store(true, Relaxed))?;
+        flushed
+    }
+
+    fn write(&mut self, record: &AccessRecord) -> io::Result<()> {
+        let mut line = match self.format {
+            AccessLogFormat::Json => serde_json::to_string(&JsonLine::of(record)).map_err(io::Error::other)?,
+            AccessLogFormat::Common => common(record),
+        };
+        line.push('\n');
+        self.sink.writer().write_all(line.as_bytes())
+    }
+
     fn take(&mut self, message: Message) -> io::Result<()> {
-        if self.wants_reopening.swap(false, Relaxed) {
-            self.sink.writer().flush()?;
-            self.sink = Sink::open(&self.target)?;
-        }
+        let reopened = if self.wants_reopening.swap(false, Relaxed) { self.reopen() } else { Ok(()) };
         match message {
             Message::Line(record) => {
-                let mut line = match self.format {
-                    AccessLogFormat::Json => serde_json::to_string(&JsonLine::of(&record)).map_err(io::Error::other)?,
-                    AccessLogFormat::Common => common(&record),
-                };
-                line.push('\n');
-                self.sink.writer().write_all(line.as_bytes())
+                let result = reopened.and_then(|()| self.write(&record));
+                match result {
+                    Ok(()) => self.unflushed += 1,
+                    Err(_) => _ = self.lost.fetch_add(1, Relaxed),
+                }
+                result
             }
-            Message::Wake => Ok(()),
+            Message::Wake => reopened,
             Message::Flush(done) => {
-                let result = self.sink.writer().flush();
+                let result = self.flush();
                 done.send(()).ok();
                 result
             }
@@ -400,6 +440,27 @@ mod tests {
         assert!(log.submit(record(Some(404))));
         log.flush(Duration::from_secs(5));
         assert!(std::fs::read_to_string(&moved).unwrap().ends_with("200 129\n"));
+        assert!(std::fs::read_to_string(&path).unwrap().ends_with("404 129\n"));
+    }
+
+    #[test]
+    fn lines_that_a_full_disk_does_not_take_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("access.log");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let to = AccessLogTarget::File(path.clone());
+        let log = AccessLog::open(&model::AccessLog { to, format: AccessLogFormat::Common, queue: 1000 }).unwrap();
+        for _ in 0..500 {
+            assert!(log.submit(record(Some(200))));
+        }
+        log.flush(Duration::from_secs(5));
+        let lost = log.lost().load(Relaxed);
+        assert!(lost > 300 && lost < 500, "all but what is in the buffer: {lost}");
+        std::fs::remove_file(&path).unwrap();
+        log.reopen();
+        assert!(log.submit(record(Some(404))));
+        log.flush(Duration::from_secs(5));
+        assert_eq!(log.lost().load(Relaxed), 500, "the rest was in the buffer of the old file");
         assert!(std::fs::read_to_string(&path).unwrap().ends_with("404 129\n"));
     }
 }

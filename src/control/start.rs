@@ -58,8 +58,9 @@ impl Control {
             accepting: Arc::default(),
         };
         warn_of_few_descriptors(&instance.config, shares.connections_possible);
+        let lost = access_log.as_ref().map(AccessLog::lost).unwrap_or_default();
         let status =
-            Arc::new(Status::new(Arc::clone(&instance.shared), shares.loads.clone(), Arc::clone(&shares.cells)));
+            Arc::new(Status::new(Arc::clone(&instance.shared), shares.loads.clone(), Arc::clone(&shares.cells), lost));
         let admin = match instance.config.admin {
             Some(address) => Some(
                 Admin::serve(address, Arc::clone(&status))

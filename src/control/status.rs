@@ -23,6 +23,8 @@ pub(crate) struct Status {
     pub loads: Loads,
     /// Counters per worker.
     pub cells: Arc<[CachePadded<WorkerCell>]>,
+    /// Access-log lines that could not be written.
+    pub access_log_lost: Arc<AtomicU64>,
     /// False before the first verdicts, and from the first stop signal on.
     pub is_ready: AtomicBool,
     /// Reloads that were applied.
@@ -56,12 +58,18 @@ pub(crate) struct LastReload {
 
 impl Status {
     /// The status of an instance that has just started.
-    pub(crate) fn new(shared: Arc<SharedSnapshot>, loads: Loads, cells: Arc<[CachePadded<WorkerCell>]>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<SharedSnapshot>,
+        loads: Loads,
+        cells: Arc<[CachePadded<WorkerCell>]>,
+        access_log_lost: Arc<AtomicU64>,
+    ) -> Self {
         Self {
             started: SystemTime::now(),
             shared,
             loads,
             cells,
+            access_log_lost,
             is_ready: AtomicBool::new(false),
             reloads_applied: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),

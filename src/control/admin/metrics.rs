@@ -89,6 +89,10 @@ impl Collector for Exposition {
                 .encode_counter::<NoLabelSet, _, u64>(&total, None)?;
         }
         own_responses(status, encoder)?;
+        let help = "Access-log lines that could not be written, because the disk was full, say";
+        encoder
+            .encode_descriptor("access_log_lost", help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, u64>(&status.access_log_lost.load(Relaxed), None)?;
         certificates(status, encoder)?;
         requests(&snapshot.pools, encoder)?;
         durations(&snapshot.pools, encoder)?;
