@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use unstick::config::Algorithm;
 
 use crate::support::backend::{Backend, signal};
@@ -259,6 +259,34 @@ fn a_signal_during_the_start_is_heard() {
         assert_eq!(running.exit_code(), Some(0), "{name:?}: nobody was served, so nobody was cut off");
         assert!(!socket.exists(), "what was bound is taken back");
     }
+}
+
+#[test]
+fn lack_of_descriptors_at_probes_is_not_blamed_on_replicas() {
+    let backend = Backend::named("a");
+    let check = "[pool.app.health]\npath = \"/healthz\"\ninterval = \"20ms\"\nfall = 1";
+    let (_dir, file) = config(&serving(&backend, check));
+    let mut running = Running::start(&["-c", &file, "--workers", "1"]);
+    let address = running.address();
+    let mut kept = connect(address);
+    let request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    send(&mut kept, request);
+    assert_eq!(read_response(&mut kept, false).text(), "a");
+    let pid = Pid::from_raw(running.child.id().cast_signed());
+    let none = Rlimit { current: Some(3), maximum: Some(4096) };
+    let before = prlimit(pid, Resource::Nofile, none).unwrap();
+    running.line("cannot probe, the last verdict stays");
+    support::pause("several probes would have failed", 300);
+    send(&mut kept, request);
+    assert_eq!(read_response(&mut kept, false).text(), "a", "it is as well as before");
+    let restored = Rlimit { current: before.current.map(|now| now.min(4096)), maximum: Some(4096) };
+    prlimit(pid, Resource::Nofile, restored).unwrap();
+    let connections = backend.connections();
+    eventually("probes go on", || backend.connections() > connections);
+    running.signal(Signal::TERM);
+    drop(kept);
+    running.line("stopped");
+    assert!(!running.seen.iter().any(|line| line.contains("unhealthy")), "{:?}", running.seen);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use tokio::time::Instant;
 use crate::support::backend::{Backend, Seen, answer};
 use crate::support::client::{exchange, get, read_response, who};
 use crate::support::probed::Probed;
-use crate::support::{App, connect, eventually, free_address, pool_of, send};
+use crate::support::{App, connect, eventually, free_address, pause, pool_of, send};
 
 /// Frequent enough that a test need not wait.
 const CHECK: &str = "[pool.app.health]\npath = \"/healthz\"\ninterval = \"20ms\"\n";
@@ -361,4 +363,28 @@ fn the_metrics_page_is_what_prometheus_reads() {
     let attempts =
         |address| app.metric(&format!("unstick_endpoint_attempts_total{{pool=\"app\",endpoint=\"{address}\"}}"));
     assert_eq!([attempts(a.address), attempts(b.address)], [5.0, 5.0]);
+}
+
+#[test]
+fn the_first_probes_do_not_all_start_at_once() {
+    const ENDPOINTS: usize = 400;
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (count, peak) = (Arc::clone(&now), Arc::clone(&most));
+    let port = free_address().port();
+    let _backend = Backend::start_at(([0, 0, 0, 0], port).into(), move |peer| {
+        if peer.next_head().is_some() {
+            peak.fetch_max(count.fetch_add(1, Relaxed) + 1, Relaxed);
+            pause("all that start together meet", 300);
+            count.fetch_sub(1, Relaxed);
+            send(&mut peer.stream, answer("a"));
+        }
+    });
+    let ip = |nth: usize| [127, 1, (nth / 200) as u8, (nth % 200 + 1) as u8];
+    let endpoints: Vec<SocketAddr> = (0..ENDPOINTS).map(|nth| (ip(nth), port).into()).collect();
+    let check = "[pool.app.health]\npath = \"/\"\ninterval = \"1h\"\ntimeout = \"20s\"\n";
+    let app = App::builder(&endpoints).pool(check).start();
+    let status = app.status();
+    let states = status["pools"][0]["endpoints"].as_array().unwrap().iter();
+    assert_eq!(states.filter(|endpoint| endpoint["state"] == "healthy").count(), ENDPOINTS, "all before it serves");
+    assert!((32..=256).contains(&most.load(Relaxed)), "{most:?} at one time");
 }

@@ -17,13 +17,14 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use crate::config::address::{self, Address};
 use crate::config::model::{HealthCheck, Probe, StatusRanges};
-use crate::net::Stream;
 use crate::net::proxy_protocol;
+use crate::net::{Stream, is_own_lack};
 use crate::pool::endpoint::Endpoint;
 use crate::pool::health::{Health, ProbeResult};
 use crate::pool::protocol::{Agreed, ConnectSettings, Offer, PoolProtocol};
@@ -38,10 +39,31 @@ const USER_AGENT_SENT: &str = "unstick-health";
 /// Called for every verdict, with the endpoint, and with its new health if that has changed.
 pub(crate) type OnVerdict = Rc<dyn Fn(&Endpoint, Option<Health>)>;
 
+/// The most probes at one time, over all pools. Each needs a descriptor.
+pub(crate) const PROBES_MAX: usize = 256;
+/// The pause after a probe that could not be sent, for lack of descriptors for example.
+const OWN_TROUBLE_PAUSE: Duration = Duration::from_secs(1);
+
 /// The probing tasks of all pools.
 pub(crate) struct Probers {
     tasks: HashMap<(Arc<str>, Address), Prober>,
     on_verdict: OnVerdict,
+    places: Rc<Semaphore>,
+}
+
+/// Why there is no verdict, or a bad one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The endpoint is not well; why.
+    Unwell(String),
+    /// This process could not ask, which says nothing about the endpoint.
+    Own(String),
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self::Unwell(why)
+    }
 }
 
 struct Prober {
@@ -60,7 +82,7 @@ impl Drop for Prober {
 impl Probers {
     /// Starts without tasks.
     pub(crate) fn new(on_verdict: OnVerdict) -> Self {
-        Self { tasks: HashMap::new(), on_verdict }
+        Self { tasks: HashMap::new(), on_verdict, places: Rc::new(Semaphore::new(PROBES_MAX)) }
     }
 
     /// Probes the endpoints of these pools from now on, as their checks say. A new endpoint is probed at once; an
@@ -84,19 +106,42 @@ impl Probers {
 
     fn start(&self, endpoint: &Arc<Endpoint>, check: &HealthCheck, settings: ConnectSettings) -> Prober {
         let (endpoint, check) = (Arc::clone(endpoint), check.clone());
-        let on_verdict = Rc::clone(&self.on_verdict);
-        let task = spawn_local(watch(Arc::clone(&endpoint), check.clone(), settings.clone(), on_verdict));
+        let (on_verdict, places) = (Rc::clone(&self.on_verdict), Rc::clone(&self.places));
+        let task = spawn_local(watch(Arc::clone(&endpoint), check.clone(), settings.clone(), on_verdict, places));
         Prober { endpoint, check, settings, task }
     }
 }
 
 /// Probes one endpoint until the task is aborted.
-async fn watch(endpoint: Arc<Endpoint>, check: HealthCheck, settings: ConnectSettings, on_verdict: OnVerdict) {
+async fn watch(
+    endpoint: Arc<Endpoint>,
+    check: HealthCheck,
+    settings: ConnectSettings,
+    on_verdict: OnVerdict,
+    places: Rc<Semaphore>,
+) {
+    let mut was_own_trouble = false;
     loop {
+        // The semaphore is never closed. Its time begins when it is sent.
+        let Ok(place) = places.acquire().await else { return };
         let verdict = match timeout(check.timeout, probe(&endpoint.address, &check.probe, &settings)).await {
             Ok(verdict) => verdict,
-            Err(_) => Err(format!("no response within {:?}", check.timeout)),
+            Err(_) => Err(Failure::Unwell(format!("no response within {:?}", check.timeout))),
         };
+        drop(place);
+        let verdict = match verdict {
+            Ok(()) => Ok(()),
+            Err(Failure::Unwell(why)) => Err(why),
+            Err(Failure::Own(why)) => {
+                if !std::mem::replace(&mut was_own_trouble, true) {
+                    let (pool, endpoint) = (&endpoint.pool, &endpoint.address);
+                    tracing::error!(%pool, %endpoint, "cannot probe, the last verdict stays: {why}");
+                }
+                sleep(OWN_TROUBLE_PAUSE.min(check.interval)).await;
+                continue;
+            }
+        };
+        was_own_trouble = false;
         let jitter = fastrand::f64() * 2.0 - 1.0;
         let (changed, pause) =
             endpoint.update_health(|machine| (machine.observe(verdict, &check), machine.next_probe_in(&check, jitter)));
@@ -109,9 +154,12 @@ async fn watch(endpoint: Arc<Endpoint>, check: HealthCheck, settings: ConnectSet
 ///
 /// # Errors
 /// The reason why the probe failed, in a few words.
-pub(crate) async fn probe(address: &Address, probe: &Probe, settings: &ConnectSettings) -> ProbeResult {
+pub(crate) async fn probe(address: &Address, probe: &Probe, settings: &ConnectSettings) -> Result<(), Failure> {
     let ConnectSettings { protocol, proxy_protocol, backend } = settings;
-    let mut stream = Stream::connect(address).await.map_err(|error| format!("connect: {}", plain(&error)))?;
+    let mut stream = Stream::connect(address).await.map_err(|error| {
+        let why = format!("connect: {}", plain(&error));
+        if is_own_lack(&error) { Failure::Own(why) } else { Failure::Unwell(why) }
+    })?;
     if let Some(version) = proxy_protocol {
         let header = proxy_protocol::header(*version, None);
         stream.write_all(&header).await.map_err(|error| format!("connection: {error}"))?;
@@ -136,13 +184,15 @@ pub(crate) async fn probe(address: &Address, probe: &Probe, settings: &ConnectSe
             exchange(io, agreed, scheme, request, async |response| {
                 http_verdict(response, status, body.as_deref()).await
             })
-            .await
+            .await?;
+            Ok(())
         }
-        Probe::Grpc { .. } if agreed != Agreed::H2 => Err("the replica does not speak HTTP/2".to_owned()),
+        Probe::Grpc { .. } if agreed != Agreed::H2 => Err("the replica does not speak HTTP/2".to_owned())?,
         Probe::Grpc { service } => {
             let request = grpc_check().header(HOST, address::host_field(backend)).header(USER_AGENT, USER_AGENT_SENT);
             let request = request.body(grpc_message(service)).map_err(|error| format!("cannot ask: {error}"))?;
-            exchange(io, agreed, scheme, request, grpc_verdict).await
+            exchange(io, agreed, scheme, request, grpc_verdict).await?;
+            Ok(())
         }
     }
 }
@@ -283,7 +333,8 @@ fn plain(error: &io::Error) -> String {
     }
 }
 
-/// The longest time in which the first verdicts of a pool arrive.
-pub(crate) fn first_verdict_within(check: &HealthCheck) -> Duration {
-    check.timeout + Duration::from_millis(250)
+/// The longest time in which the first verdicts of so many endpoints arrive.
+pub(crate) fn first_verdicts_within(check: &HealthCheck, endpoints: usize) -> Duration {
+    let rounds = u32::try_from(endpoints.div_ceil(PROBES_MAX)).unwrap_or(u32::MAX);
+    check.timeout.saturating_mul(rounds) + Duration::from_millis(250)
 }

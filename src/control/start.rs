@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::Control;
 use super::admin::Admin;
 use super::outcome::{Ended, Options, StartError};
-use super::probes::{OnVerdict, Probers, first_verdict_within};
+use super::probes::{OnVerdict, Probers, first_verdicts_within};
 use super::reload::{Instance, names};
 use super::signals::{Order, Signals};
 use super::status::Status;
@@ -156,15 +156,16 @@ impl Control {
         self.instance.rebuild();
     }
 
-    /// Waits until every endpoint has been probed once, at most for [`first_verdict_within`].
+    /// Waits until every endpoint has been probed once, at most for [`first_verdicts_within`].
     async fn first_verdicts(&self) {
         let snapshot = self.instance.shared.load();
-        let checks = snapshot.pools.iter().filter_map(|pool| pool.config.health.as_ref());
-        let Some(bound) = checks.map(first_verdict_within).max() else { return };
+        let checked = || snapshot.pools.iter().filter(|pool| pool.config.health.is_some());
+        let endpoints = checked().map(|pool| pool.members.len()).sum();
+        let checks = checked().filter_map(|pool| pool.config.health.as_ref());
+        let Some(bound) = checks.map(|check| first_verdicts_within(check, endpoints)).max() else { return };
         let any_unchecked = || {
-            let members =
-                snapshot.pools.iter().filter(|pool| pool.config.health.is_some()).flat_map(|pool| &pool.members);
-            let mut ready = members.filter(|member| member.state == MemberState::Ready);
+            let mut ready =
+                checked().flat_map(|pool| &pool.members).filter(|member| member.state == MemberState::Ready);
             ready.any(|member| member.endpoint.health() == Health::Unchecked)
         };
         let all_checked = async {

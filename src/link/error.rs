@@ -5,10 +5,10 @@ use std::io;
 use h2::Reason;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Uri};
-use rustix::io::Errno;
 use rustls::AlertDescription;
 
 use super::request_body::{BodyFailure, RequestBody};
+use crate::net::is_own_lack;
 
 /// An attempt that ended without a response.
 #[derive(Debug)]
@@ -139,11 +139,10 @@ impl LinkError {
 
     /// Classifies an error that occurred while a connection was being opened.
     pub(super) fn opening(error: io::Error) -> Self {
-        let own = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
-        match error.raw_os_error() {
-            Some(code) if own.iter().any(|errno| errno.raw_os_error() == code) => Self::OutOfSockets(error),
-            _ => tls_error(&error).map_or_else(|| Self::Refused(error), Self::Tls),
+        if is_own_lack(&error) {
+            return Self::OutOfSockets(error);
         }
+        tls_error(&error).map_or_else(|| Self::Refused(error), Self::Tls)
     }
 
     /// Classifies an error that occurred while a response was awaited. `tls_failure` says why TLS ended, if it did: in
@@ -208,6 +207,8 @@ pub(super) fn tls_error(error: &io::Error) -> Option<rustls::Error> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     #[test]

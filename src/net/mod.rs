@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -33,6 +34,13 @@ const KEEPALIVE_PROBES: u32 = 3;
 /// How long what was sent to an endpoint may be unacknowledged. It is long because it counts too while an endpoint
 /// lives but takes nothing; the deadlines of the config end that earlier.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(120);
+
+/// Whether a connection could not be opened for lack of descriptors, ports or memory of this process or machine: the
+/// other side is not to blame.
+pub(crate) fn is_own_lack(error: &io::Error) -> bool {
+    let own = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
+    error.raw_os_error().is_some_and(|code| own.iter().any(|errno| errno.raw_os_error() == code))
+}
 
 /// A connected socket.
 #[derive(Debug)]
