@@ -137,8 +137,8 @@ fn zero_means_none_only_where_it_may() {
 
 #[test]
 fn the_admin_port_is_on_unless_it_is_switched_off() {
-    assert_eq!(valid("smallest").admin, Some(SocketAddr::from(([127, 0, 0, 1], 9900))));
-    assert_eq!(valid("logs").admin, None);
+    assert_eq!(valid("smallest").admin.address, Some(SocketAddr::from(([127, 0, 0, 1], 9900))));
+    assert_eq!(valid("logs").admin.address, None);
 }
 
 #[test]

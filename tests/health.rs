@@ -279,7 +279,8 @@ fn the_admin_port_answers_get_only() {
         assert_eq!(response.field("cache-control"), Some("no-store"));
     }
     for method in ["POST", "PUT", "DELETE"] {
-        let response = exchange(&mut connect(app.admin), &format!("{method} /status HTTP/1.1\r\nHost: x\r\n\r\n"));
+        let response =
+            exchange(&mut connect(app.admin), &format!("{method} /status HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         assert_eq!((response.status, response.field("allow")), (405, Some("GET, HEAD")), "{method}");
     }
     let head = exchange(&mut connect(app.admin), "HEAD /readyz HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -387,4 +388,52 @@ fn the_first_probes_do_not_all_start_at_once() {
     let states = status["pools"][0]["endpoints"].as_array().unwrap().iter();
     assert_eq!(states.filter(|endpoint| endpoint["state"] == "healthy").count(), ENDPOINTS, "all before it serves");
     assert!((32..=256).contains(&most.load(Relaxed)), "{most:?} at one time");
+}
+
+#[test]
+fn lazy_peers_do_not_silence_the_admin_port() {
+    let backend = Backend::named("a");
+    let app = App::over(&[backend.address]);
+    let lazy: Vec<_> = (0..200).map(|_| connect(app.admin)).collect();
+    let began = Instant::now();
+    for _ in 0..10 {
+        assert_eq!(app.admin_get("/healthz").status, 200);
+    }
+    assert!(began.elapsed() < Duration::from_secs(4), "not until the lazy ones give up: {:?}", began.elapsed());
+    let mut kept = connect(app.admin);
+    let mut lazy_too = Vec::new();
+    for _ in 0..5 {
+        let response = exchange(&mut kept, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(response.status, 200, "who asks is not the one to make room");
+        lazy_too.extend((0..30).map(|_| connect(app.admin)));
+        app.admin_get("/healthz");
+    }
+    drop((lazy, lazy_too));
+}
+
+#[test]
+fn the_admin_port_answers_to_its_own_names_only() {
+    let backend = Backend::named("a");
+    let config = |hosts: &str| pool_of(&[backend.address], "", &format!("[admin]\naddress = \"127.0.0.1:0\"\n{hosts}"));
+    let app = App::start(&config(""));
+    let ask = |path: &str, host: &str| {
+        exchange(&mut connect(app.admin), &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")).status
+    };
+    let port = app.admin.port();
+    for host in
+        ["127.0.0.1", &format!("127.0.0.1:{port}"), "localhost", &format!("LocalHost.:{port}"), "[::1]", "10.0.0.1"]
+    {
+        assert_eq!(ask("/status", host), 200, "{host}");
+    }
+    for path in ["/status", "/metrics", "/"] {
+        for host in ["evil.test", "127.0.0.1.evil.test", "localhost.evil.test:9900", "a.admin.test"] {
+            assert_eq!(ask(path, host), 421, "{path} {host}");
+        }
+    }
+    let absolute = "GET http://evil.test/status HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(exchange(&mut connect(app.admin), absolute).status, 421);
+    assert_eq!([ask("/healthz", "evil.test"), ask("/readyz", "pod.cluster")], [200, 200], "probes use any name");
+    assert_eq!(ask("/status", "admin.test"), 421);
+    app.apply(&config("hosts = [\"Admin.Test\"]\n"));
+    assert_eq!([ask("/status", "admin.test"), ask("/status", &format!("ADMIN.test:{port}"))], [200, 200]);
 }

@@ -1,18 +1,17 @@
 //! The file from top to bottom: text to [`Config`], or everything that is wrong with it.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 
 use toml::de::{DeTable, Error};
 
-use super::key::{self, Change, Key, Kind, Shown, keys};
-use super::kinds::{List, Number, Table, Within, quoted};
+use super::key::{self, Change, Key, keys};
+use super::kinds::{List, Number, Table, Within};
 use super::limits::{LIMITS, TIMEOUTS};
 use super::model::Config;
 use super::problem::{Problems, Sink};
 use super::route::Pools;
 use super::section::Section;
-use super::{listener, log, pool, route, values};
+use super::{admin, listener, log, pool, route, values};
 
 /// Every key that is neither of a listener nor of a route nor of a pool.
 const KEYS: &[Key<Config>] = keys!(Config {
@@ -20,7 +19,7 @@ const KEYS: &[Key<Config>] = keys!(Config {
     timeouts: Table(TIMEOUTS),
     limits: Table(LIMITS),
     log: Table(log::KEYS),
-    admin: Within("address", AdminAddress),
+    admin: Table(admin::KEYS),
     dns_servers = "dns": Within("servers", List(values::dns_server)),
 });
 
@@ -82,19 +81,6 @@ fn config(top: &Section<'_>) -> Option<Config> {
     (config.listeners, config.routes) = (listeners, routes);
     config.pools = pools.into_iter().map(|(name, (pool, _))| Some((name, pool?))).collect::<Option<_>>()?;
     Some(config)
-}
-
-/// The address of the admin port, or `off`.
-struct AdminAddress;
-
-impl Kind<Option<SocketAddr>> for AdminAddress {
-    fn read(&self, section: &Section<'_>, key: &'static str) -> Option<Option<SocketAddr>> {
-        section.parsed(key, |text| if text == "off" { Ok(None) } else { values::listen_address(text).map(Some) })
-    }
-
-    fn show(&self, key: &str, value: &Option<SocketAddr>, shown: &mut Shown) {
-        shown.add(key, quoted(&value.map_or_else(|| "off".to_owned(), |address| address.to_string())));
-    }
 }
 
 impl Config {

@@ -4,6 +4,7 @@
 //! them, each with its place. `check`, start and reload all come through here.
 
 pub mod address;
+mod admin;
 mod algorithm;
 mod backend;
 mod file;

@@ -211,6 +211,7 @@ mod tests {
         ("log.access_format", ACCESS, "", "'common'", "log.access_format json -> common"),
         ("log.access_queue", ACCESS, "", "10", "log.access_queue 8192 -> 10"),
         ("admin.address", "", "", "'off'", "admin.address \"127.0.0.1:9900\" -> \"off\""),
+        ("admin.hosts", "", "", "['Admin.Test']", "admin.hosts [] -> [\"admin.test\"]"),
         ("dns.servers", "", "", "['10.0.0.2']", "dns.servers [] -> [\"10.0.0.2:53\"]"),
     ];
 

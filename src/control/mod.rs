@@ -272,6 +272,7 @@ impl Control {
     fn publish_listeners(&self) {
         let tls = self.instance.listeners.tls().map(|(name, tls)| (name.to_owned(), Arc::clone(tls))).collect();
         let mut state = self.status.state();
+        state.admin_hosts.clone_from(&self.instance.config.admin.hosts);
         (state.listeners, state.tls) = (self.instance.listeners.addresses(), tls);
     }
 

@@ -61,7 +61,7 @@ impl Control {
         let lost = access_log.as_ref().map(AccessLog::lost).unwrap_or_default();
         let status =
             Arc::new(Status::new(Arc::clone(&instance.shared), shares.loads.clone(), Arc::clone(&shares.cells), lost));
-        let admin = match instance.config.admin {
+        let admin = match instance.config.admin.address {
             Some(address) => Some(
                 Admin::serve(address, Arc::clone(&status))
                     .await

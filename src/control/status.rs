@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub listeners: Vec<(String, Address)>,
     /// The name and the certificates of every listener with TLS.
     pub tls: Vec<(String, Arc<ServerTls>)>,
+    /// The names to which the admin port answers.
+    pub admin_hosts: Vec<String>,
     /// The last reload; `None` before the first.
     pub last_reload: Option<LastReload>,
 }

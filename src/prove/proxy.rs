@@ -137,7 +137,7 @@ impl Proxy {
             let stream = TcpStream::connect(self.admin).await?;
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
             tokio::spawn(connection);
-            let request = Request::get("/status").header("host", "admin").body(Empty::<Bytes>::new())?;
+            let request = Request::get("/status").header("host", "localhost").body(Empty::<Bytes>::new())?;
             let body = sender.send_request(request).await?.into_body().collect().await?.to_bytes();
             anyhow::Ok(serde_json::from_slice(&body)?)
         };

@@ -164,7 +164,8 @@ impl App {
 
     /// Sends a GET to the admin port.
     pub(crate) fn admin_get(&self, path: &str) -> client::Response {
-        client::get(self.admin, path)
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
+        client::exchange(&mut connect(self.admin), &head)
     }
 
     /// The endpoint at `address`, as `/status` shows it.

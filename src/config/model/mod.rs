@@ -4,6 +4,7 @@
 //! [`super::load`], [`super::parse`] or [`super::from_flags`], so no other code checks anything again. The default of a
 //! key is beside its field; `config/reference.toml` shows all of them with their reasons, and a test compares the two.
 
+mod admin;
 mod backend;
 mod health;
 mod limits;
@@ -13,9 +14,10 @@ mod pool;
 mod route;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
+pub use admin::*;
 pub use backend::*;
 pub use health::*;
 pub use limits::*;
@@ -41,8 +43,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is logged, where, in which form.
     pub log: Log,
-    /// Address of the admin port; `None` when switched off. Cannot change live.
-    pub admin: Option<SocketAddr>,
+    /// The admin port.
+    pub admin: Admin,
     /// Name servers asked for backend names; empty means those of the system.
     pub dns_servers: Vec<SocketAddr>,
 }
@@ -58,7 +60,7 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             log: Log::default(),
-            admin: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9900))),
+            admin: Admin::default(),
             dns_servers: Vec::new(),
         }
     }

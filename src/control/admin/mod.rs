@@ -5,16 +5,18 @@
 mod metrics;
 mod view;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -22,14 +24,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::status::Status;
 
-/// The most connections at one time. Further ones wait in the kernel.
+/// The most connections at one time. For a further one the most silent one is closed.
 const CONNECTIONS_MAX: usize = 64;
+/// The pause after a failed `accept`.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// How long a connection may take for a request head, and how long it may last in all.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
@@ -76,28 +80,52 @@ impl Admin {
 }
 
 async fn accept(listener: TcpListener, status: Arc<Status>, closing: watch::Receiver<()>) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = Connections::default();
     loop {
-        // The semaphore is never closed.
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let (status, closing) = (Arc::clone(&status), closing.clone());
-                spawn_local(async move {
-                    let _permit = permit;
-                    timeout(CONNECTION_AGE_MAX, connection(stream, status, closing)).await.ok();
-                });
-            }
+            Ok((stream, _)) => connections.add(stream, &status, &closing),
             Err(error) => {
                 tracing::warn!(%error, "admin port: cannot accept, trying again");
-                sleep(Duration::from_secs(1)).await;
+                sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-async fn connection(stream: TcpStream, status: Arc<Status>, mut closing: watch::Receiver<()>) {
+/// The connections that are open. When there are too many, the one that has been silent for longest makes room: peers
+/// that only hold connections must not keep a probe from its answer.
+#[derive(Default)]
+struct Connections(Vec<Connection>);
+
+struct Connection {
+    task: JoinHandle<()>,
+    /// When it was accepted, or its last request came.
+    heard_at: Rc<Cell<Instant>>,
+}
+
+impl Connections {
+    fn add(&mut self, stream: TcpStream, status: &Arc<Status>, closing: &watch::Receiver<()>) {
+        self.0.retain(|connection| !connection.task.is_finished());
+        if self.0.len() >= CONNECTIONS_MAX
+            && let Some(silent) = (0..self.0.len()).min_by_key(|at| self.0[*at].heard_at.get())
+        {
+            self.0.swap_remove(silent).task.abort();
+        }
+        let heard_at = Rc::new(Cell::new(Instant::now()));
+        let served = connection(stream, Arc::clone(status), closing.clone(), Rc::clone(&heard_at));
+        let task = spawn_local(async move { _ = timeout(CONNECTION_AGE_MAX, served).await });
+        self.0.push(Connection { task, heard_at });
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    status: Arc<Status>,
+    mut closing: watch::Receiver<()>,
+    heard_at: Rc<Cell<Instant>>,
+) {
     let service = service_fn(move |request: Request<Incoming>| {
+        heard_at.set(Instant::now());
         let response = answer(&request, &status);
         async move { Ok::<_, Infallible>(response) }
     });
@@ -121,6 +149,13 @@ fn answer(request: &Request<Incoming>, status: &Arc<Status>) -> Response<Full<By
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
+    let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
+    if let (false, Some(host)) = (is_probe, host(request))
+        && !is_own_name(&host, &status.state().admin_hosts)
+    {
+        let why = format!("the admin port is not called `{host}`: use its address, or add this name to admin.hosts\n");
+        return respond(StatusCode::MISDIRECTED_REQUEST, TEXT, why);
+    }
     match request.uri().path() {
         "/" => respond(StatusCode::OK, TEXT, INDEX.into()),
         "/healthz" => respond(StatusCode::OK, TEXT, "ok\n".into()),
@@ -138,10 +173,52 @@ fn answer(request: &Request<Incoming>, status: &Arc<Status>) -> Response<Full<By
     }
 }
 
+/// The host that a request is for, in lower case, without its port.
+fn host(request: &Request<Incoming>) -> Option<String> {
+    let field = || String::from_utf8_lossy(request.headers().get(HOST).map_or(b"", HeaderValue::as_bytes)).into_owned();
+    let host = request.uri().authority().map_or_else(field, |authority| authority.as_str().to_owned());
+    let host = host.to_ascii_lowercase();
+    let bare = match host.rsplit_once(':') {
+        Some((bare, port)) if !port.contains(']') => bare,
+        _ => &host,
+    };
+    Some(bare.trim_end_matches('.').to_owned()).filter(|host| !host.is_empty())
+}
+
+/// Whether the admin port answers to this host. A web page can have a name of its own point here (DNS rebinding), but
+/// it cannot make a browser send an address or `localhost` for it.
+fn is_own_name(host: &str, names: &[String]) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok() || names.iter().any(|name| name == host)
+}
+
 fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_admin_port_answers_to_addresses_localhost_and_its_names() {
+        let names = ["admin.test".to_owned()];
+        for (host, expected) in [
+            ("127.0.0.1", true),
+            ("[::1]", true),
+            ("192.168.1.7", true),
+            ("localhost", true),
+            ("admin.test", true),
+            ("evil.test", false),
+            ("admin.test.evil.test", false),
+            ("127.0.0.1.evil.test", false),
+            ("localhost.evil.test", false),
+        ] {
+            assert_eq!(is_own_name(host, &names), expected, "{host}");
+        }
+    }
 }
