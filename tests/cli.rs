@@ -58,7 +58,7 @@ impl Running {
 
     /// The address on which it listens, according to the log.
     #[track_caller]
-    fn address(&mut self) -> SocketAddr {
+    pub(crate) fn address(&mut self) -> SocketAddr {
         let line = self.line("serving web on http://");
         let after = line.split("http://").nth(1).unwrap();
         let end = after.find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit()).unwrap();

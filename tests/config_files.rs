@@ -75,7 +75,7 @@ fn backends_of_both_forms_keep_their_order() {
         ("10.0.0.1:3000", 1, BackendState::Ready),
         ("10.0.0.2:3000", 256, BackendState::Ready),
         ("10.0.0.3:3000", 1, BackendState::Down),
-        ("app.internal:3000", 1, BackendState::Ready),
+        ("app.internal.:3000", 1, BackendState::Ready),
         ("[::1]:3000", 2, BackendState::Drain),
     ];
     assert_eq!(found, expected.map(|(address, weight, state)| (address.to_owned(), weight, state)));

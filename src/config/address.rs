@@ -1,5 +1,6 @@
 //! Where something listens: an IP address with a port, or the file of a Unix socket.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,9 +11,14 @@ use serde::{Serialize, Serializer};
 /// How the address of a Unix socket begins.
 pub const UNIX: &str = "unix:";
 
-/// What a backend, as written, is called in a `Host` field: a file is no host.
-pub fn host_field(backend: &str) -> &str {
-    if backend.starts_with(UNIX) { "localhost" } else { backend }
+/// What a backend, as written, is called in a `Host` field: a file is no host, and the final dot of an absolute name is
+/// for name servers only.
+pub fn host_field(backend: &str) -> Cow<'_, str> {
+    match backend.rsplit_once(".:") {
+        _ if backend.starts_with(UNIX) => "localhost".into(),
+        Some((host, port)) => format!("{host}:{port}").into(),
+        None => backend.into(),
+    }
 }
 
 /// Where something listens.

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use toml::de::{DeTable, Error};
 
 use super::key::{self, Change, Key, keys};
-use super::kinds::{List, Number, Table, Within};
+use super::kinds::{Number, Table};
 use super::limits::{LIMITS, TIMEOUTS};
 use super::model::Config;
 use super::problem::{Problems, Sink};
 use super::route::Pools;
 use super::section::Section;
-use super::{admin, listener, log, pool, route, values};
+use super::{admin, dns, listener, log, pool, route};
 
 /// Every key that is neither of a listener nor of a route nor of a pool.
 const KEYS: &[Key<Config>] = keys!(Config {
@@ -20,7 +20,7 @@ const KEYS: &[Key<Config>] = keys!(Config {
     limits: Table(LIMITS),
     log: Table(log::KEYS),
     admin: Table(admin::KEYS),
-    dns_servers = "dns": Within("servers", List(values::dns_server)),
+    dns: Table(dns::KEYS),
 });
 
 /// Reads a text; also tells every key that there is, for the test of the reference file.

@@ -47,9 +47,6 @@ pub(super) struct Optional<K>(pub(super) K);
 /// A table of keys, each with a default.
 pub(super) struct Table<T: 'static>(pub(super) &'static [Key<T>]);
 
-/// A table of which only one key has a place in the model.
-pub(super) struct Within<K>(pub(super) &'static str, pub(super) K);
-
 impl Kind<Duration> for Time {
     fn read(&self, section: &Section<'_>, key: &'static str) -> Option<Duration> {
         section.duration(key, self.0.clone())
@@ -190,19 +187,6 @@ impl<T: Default + 'static> Kind<T> for Table<T> {
 
     fn show(&self, key: &str, value: &T, shown: &mut Shown) {
         shown.within(key, |shown| key::show(self.0, value, shown));
-    }
-}
-
-impl<V, K: Kind<V>> Kind<V> for Within<K> {
-    fn read(&self, section: &Section<'_>, key: &'static str) -> Option<V> {
-        let section = section.section(key)?;
-        let value = self.1.read(&section, self.0);
-        section.finish();
-        value
-    }
-
-    fn show(&self, key: &str, value: &V, shown: &mut Shown) {
-        shown.within(key, |shown| self.1.show(self.0, value, shown));
     }
 }
 

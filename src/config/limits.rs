@@ -10,7 +10,7 @@ use super::model::{Limits, Timeouts};
 /// No wait lasts longer than a day.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
 const SOME_TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=DURATION_MAX;
-const ANY_TIME: RangeInclusive<Duration> = Duration::ZERO..=DURATION_MAX;
+pub(super) const ANY_TIME: RangeInclusive<Duration> = Duration::ZERO..=DURATION_MAX;
 
 /// Every key of `[timeouts]`.
 pub(super) const TIMEOUTS: &[Key<Timeouts>] = keys!(Timeouts {

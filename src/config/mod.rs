@@ -7,6 +7,7 @@ pub mod address;
 mod admin;
 mod algorithm;
 mod backend;
+mod dns;
 mod file;
 mod health;
 mod key;

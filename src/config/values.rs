@@ -106,7 +106,8 @@ pub(super) fn backend_address(text: &str) -> Result<BackendAddress, String> {
     let (host, port) = text.rsplit_once(':').ok_or_else(needs_port)?;
     let port =
         port.parse().ok().filter(|&port| port != 0).ok_or_else(|| format!("`{text}`: `{port}` is not a port"))?;
-    Ok(BackendAddress::Name { host: dns_name(host)?, port })
+    let (name, dot) = (dns_name(host)?, if host.ends_with('.') { "." } else { "" });
+    Ok(BackendAddress::Name { host: name + dot, port })
 }
 
 /// What a certificate is for: a DNS name, or an IP address.
@@ -230,7 +231,10 @@ mod tests {
         for (text, expected) in [
             ("10.0.0.1:80", Ok("10.0.0.1:80")),
             ("[::1]:80", Ok("[::1]:80")),
-            ("App.Internal.:3000", Ok("app.internal:3000")),
+            ("App.Internal:3000", Ok("app.internal:3000")),
+            ("App.Internal.:3000", Ok("app.internal.:3000")),
+            ("my_app._x:3000", Ok("my_app._x:3000")),
+            ("app..:3000", Err("not a valid host name")),
             ("10.0.0.1", Err("needs a port")),
             ("app", Err("needs a port")),
             ("http://10.0.0.1:80/", Err("write \"10.0.0.1:80\"")),

@@ -1,11 +1,12 @@
 //! Config and previous snapshot to next snapshot. Pure but for the atomics it carries over.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::names::Names;
 use crate::config::address::Address;
 use crate::config::model::{self, BackendAddress, BackendState, Config};
 use crate::pool::endpoint::Endpoint;
@@ -14,9 +15,6 @@ use crate::pool::protocol::PoolProtocol;
 use crate::pool::{Member, MemberState, Pool, PoolShared};
 use crate::snapshot::Snapshot;
 use crate::snapshot::routes::Routes;
-
-/// Addresses of backend names, as last resolved.
-pub(crate) type Resolved = BTreeMap<String, Vec<IpAddr>>;
 
 /// The protocol and TLS settings of each pool's endpoints.
 pub(crate) type Protocols = BTreeMap<String, PoolProtocol>;
@@ -36,7 +34,7 @@ pub(crate) fn protocols(config: &Config, before: &Protocols) -> Result<Protocols
 /// Builds the snapshot for `config`. Endpoints that `previous` knows by (pool, address) are carried over as they are.
 pub(crate) fn build(
     config: &Config,
-    resolved: &Resolved,
+    names: &Names,
     protocols: &Protocols,
     previous: Option<&Snapshot>,
     workers: usize,
@@ -47,7 +45,7 @@ pub(crate) fn build(
         .map(|(name, pool)| {
             let before = previous.and_then(|snapshot| snapshot.pool(name));
             let protocol = protocols.get(name).cloned().unwrap_or(PoolProtocol::Http1);
-            Arc::new(build_pool(name, pool, protocol, resolved, before, workers))
+            Arc::new(build_pool(name, pool, protocol, names, before, workers))
         })
         .collect();
     // The names are sorted in the map, and every route names one of them.
@@ -66,7 +64,7 @@ fn build_pool(
     name: &str,
     config: &model::Pool,
     protocol: PoolProtocol,
-    resolved: &Resolved,
+    names: &Names,
     before: Option<&Arc<Pool>>,
     workers: usize,
 ) -> Pool {
@@ -75,7 +73,7 @@ fn build_pool(
     let mut members: Vec<Member> = Vec::new();
     for backend in &config.backends {
         let backend_name: Arc<str> = backend.address.to_string().into();
-        for address in addresses(&backend.address, resolved) {
+        for address in addresses(&backend.address, names) {
             if members.iter().any(|member| member.endpoint.address == address) {
                 continue;
             }
@@ -87,7 +85,7 @@ fn build_pool(
         }
     }
     if config.reload_guard {
-        members.extend(held(config, &members, before));
+        members.extend(held(config, &members, names, before));
     }
     for member in before.iter().flat_map(|pool| pool.members.iter()) {
         if !members.iter().any(|kept| Arc::ptr_eq(&kept.endpoint, &member.endpoint)) {
@@ -138,12 +136,12 @@ fn new_endpoint(
     endpoint
 }
 
-fn addresses(address: &BackendAddress, resolved: &Resolved) -> Vec<Address> {
+fn addresses(address: &BackendAddress, names: &Names) -> Vec<Address> {
     match address {
         BackendAddress::Socket(address) => vec![Address::Tcp(*address)],
         BackendAddress::Unix(file) => vec![Address::Unix(Arc::clone(file))],
         BackendAddress::Name { host, port } => {
-            resolved.get(host).into_iter().flatten().map(|ip| SocketAddr::new(*ip, *port).into()).collect()
+            names.addresses(host).map(|ip| SocketAddr::new(ip, *port).into()).collect()
         }
     }
 }
@@ -152,8 +150,9 @@ fn addresses(address: &BackendAddress, resolved: &Resolved) -> Vec<Address> {
 ///
 /// If no new member is known to be healthy, the healthy members that the edit removes go on serving until one new
 /// member has passed its check. The same holds while a name has no addresses yet, with or without a check. An edit that
-/// stops the whole pool (all drained or down) is obeyed.
-fn held(config: &model::Pool, members: &[Member], before: Option<&Arc<Pool>>) -> Vec<Member> {
+/// stops the whole pool (all drained or down) is obeyed. An address that its name has given up is not held: it may be
+/// somebody else's by now.
+fn held(config: &model::Pool, members: &[Member], names: &Names, before: Option<&Arc<Pool>>) -> Vec<Member> {
     let wants_any = config.backends.iter().any(|backend| backend.state == BackendState::Ready);
     let any_healthy = members.iter().any(|m| m.state == MemberState::Ready && m.endpoint.health() == Health::Healthy);
     if !wants_any || any_healthy {
@@ -163,21 +162,29 @@ fn held(config: &model::Pool, members: &[Member], before: Option<&Arc<Pool>>) ->
     let serving = |member: &&Member| {
         matches!(member.state, MemberState::Ready | MemberState::Held) && member.endpoint.health() == Health::Healthy
     };
+    let given_up = |member: &&Member| {
+        let host = member.backend.rsplit_once(':').map_or(&*member.backend, |(host, _)| host);
+        member.endpoint.address.tcp().is_some_and(|address| names.has_given_up(host, address.ip()))
+    };
     let hold = |member: &Member| Member {
         endpoint: Arc::clone(&member.endpoint),
         backend: Arc::clone(&member.backend),
         weight: member.weight,
         state: MemberState::Held,
     };
-    before.iter().flat_map(|pool| pool.members.iter()).filter(removed).filter(serving).map(hold).collect()
+    let former = before.iter().flat_map(|pool| pool.members.iter());
+    former.filter(removed).filter(serving).filter(|member| !given_up(member)).map(hold).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::names::{Family, Finding, News, Resolution};
     use super::*;
 
-    fn build(config: &Config, resolved: &Resolved, previous: Option<&Snapshot>, workers: usize) -> Snapshot {
-        super::build(config, resolved, &Protocols::new(), previous, workers)
+    fn build(config: &Config, names: &Names, previous: Option<&Snapshot>, workers: usize) -> Snapshot {
+        super::build(config, names, &Protocols::new(), previous, workers)
     }
 
     fn config(backends: &str) -> Config {
@@ -200,10 +207,10 @@ mod tests {
 
     #[test]
     fn an_endpoint_keeps_its_identity() {
-        let first = build(&config(r#""127.0.0.1:1", "127.0.0.1:2""#), &Resolved::new(), None, 1);
+        let first = build(&config(r#""127.0.0.1:1", "127.0.0.1:2""#), &Names::default(), None, 1);
         first.pools[0].members[1].endpoint.begin();
         pass(&first, 2);
-        let second = build(&config(r#""127.0.0.1:2", "127.0.0.1:3""#), &Resolved::new(), Some(&first), 1);
+        let second = build(&config(r#""127.0.0.1:2", "127.0.0.1:3""#), &Names::default(), Some(&first), 1);
         let kept = &second.pools[0].members[0].endpoint;
         assert!(Arc::ptr_eq(kept, &first.pools[0].members[1].endpoint));
         assert_eq!((kept.in_flight(), kept.health()), (1, Health::Healthy));
@@ -213,24 +220,24 @@ mod tests {
 
     #[test]
     fn the_guard_holds_what_served_until_a_new_one_passes() {
-        let first = build(&config(r#""127.0.0.1:1", "127.0.0.1:2""#), &Resolved::new(), None, 1);
+        let first = build(&config(r#""127.0.0.1:1", "127.0.0.1:2""#), &Names::default(), None, 1);
         pass(&first, 1);
         pass(&first, 2);
         let next = config(r#""127.0.0.1:3", "127.0.0.1:4""#);
-        let second = build(&next, &Resolved::new(), Some(&first), 1);
+        let second = build(&next, &Names::default(), Some(&first), 1);
         assert_eq!(states(&second), [(3, "ready"), (4, "ready"), (1, "held"), (2, "held")]);
         assert!(!second.pools[0].can_release_held());
-        let again = build(&next, &Resolved::new(), Some(&second), 1);
+        let again = build(&next, &Names::default(), Some(&second), 1);
         assert_eq!(states(&again).len(), 4, "building again changes nothing while none has passed");
         pass(&second, 4);
         assert!(second.pools[0].can_release_held());
-        let third = build(&next, &Resolved::new(), Some(&second), 1);
+        let third = build(&next, &Names::default(), Some(&second), 1);
         assert_eq!(states(&third), [(3, "ready"), (4, "ready")]);
     }
 
     #[test]
     fn the_guard_holds_only_what_is_healthy() {
-        let first = build(&config(r#""127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3""#), &Resolved::new(), None, 1);
+        let first = build(&config(r#""127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3""#), &Names::default(), None, 1);
         pass(&first, 1);
         pass(&first, 2);
         let check = first.pools[0].config.health.clone().unwrap();
@@ -238,53 +245,68 @@ mod tests {
         (0..check.fall)
             .for_each(|_| _ = failing.update_health(|machine| machine.observe(Err("gone".to_owned()), &check)));
         assert_eq!(failing.health(), Health::Unhealthy);
-        let second = build(&config(r#""127.0.0.1:9""#), &Resolved::new(), Some(&first), 1);
+        let second = build(&config(r#""127.0.0.1:9""#), &Names::default(), Some(&first), 1);
         assert_eq!(states(&second), [(9, "ready"), (1, "held")]);
     }
 
     #[test]
     fn the_guard_lets_go_when_told_to() {
-        let first = build(&config(r#""127.0.0.1:1""#), &Resolved::new(), None, 1);
+        let first = build(&config(r#""127.0.0.1:1""#), &Names::default(), None, 1);
         pass(&first, 1);
-        let partly = build(&config(r#""127.0.0.1:1", "127.0.0.1:2""#), &Resolved::new(), Some(&first), 1);
+        let partly = build(&config(r#""127.0.0.1:1", "127.0.0.1:2""#), &Names::default(), Some(&first), 1);
         assert_eq!(states(&partly), [(1, "ready"), (2, "ready")], "a healthy one is left: nothing to guard");
         let drained =
-            build(&config(r#"{ address = "127.0.0.1:9", state = "down" }"#), &Resolved::new(), Some(&first), 1);
+            build(&config(r#"{ address = "127.0.0.1:9", state = "down" }"#), &Names::default(), Some(&first), 1);
         assert_eq!(states(&drained), [(9, "down")]);
         let mut unguarded = config(r#""127.0.0.1:2""#);
         unguarded.pools.get_mut("app").unwrap().reload_guard = false;
-        assert_eq!(states(&build(&unguarded, &Resolved::new(), Some(&first), 1)), [(2, "ready")]);
+        assert_eq!(states(&build(&unguarded, &Names::default(), Some(&first), 1)), [(2, "ready")]);
     }
 
     #[test]
     fn the_guard_holds_until_a_name_has_addresses() {
-        let first = build(&config(r#""127.0.0.1:1""#), &Resolved::new(), None, 1);
+        let first = build(&config(r#""127.0.0.1:1""#), &Names::default(), None, 1);
         pass(&first, 1);
         let mut next = config(r#""app.internal:80""#);
-        assert_eq!(states(&build(&next, &Resolved::new(), Some(&first), 1)), [(1, "held")]);
+        assert_eq!(states(&build(&next, &Names::default(), Some(&first), 1)), [(1, "held")]);
         next.pools.get_mut("app").unwrap().health = None;
-        let second = build(&next, &Resolved::new(), Some(&first), 1);
+        let second = build(&next, &Names::default(), Some(&first), 1);
         assert_eq!(states(&second), [(1, "held")]);
-        let resolved = Resolved::from([("app.internal".into(), vec![[10, 0, 0, 1].into()])]);
-        assert_eq!(states(&build(&next, &resolved, Some(&second), 1)), [(80, "ready")]);
+        let names = Names::of("app.internal", &[[10, 0, 0, 1].into()]);
+        assert_eq!(states(&build(&next, &names, Some(&second), 1)), [(80, "ready")]);
+    }
+
+    #[test]
+    fn the_guard_does_not_hold_what_its_name_has_given_up() {
+        let config = config(r#""app.internal:80""#);
+        let mut names = Names::of("app.internal", &[[10, 0, 0, 1].into()]);
+        let first = build(&config, &names, None, 1);
+        pass(&first, 80);
+        let mut denied = || {
+            let (host, finding) = ("app.internal".to_owned(), Finding::Denied);
+            let resolution = Resolution { host, family: Family::V4, finding };
+            names.learn(resolution, Instant::now(), Duration::ZERO, |_, _| false)
+        };
+        assert_eq!(denied(), News::GivenUp(vec![[10, 0, 0, 1].into()]));
+        assert_eq!(states(&build(&config, &names, Some(&first), 1)), []);
     }
 
     #[test]
     fn an_endpoint_that_was_down_must_pass_again() {
         let up = config(r#""127.0.0.1:1""#);
-        let first = build(&up, &Resolved::new(), None, 1);
+        let first = build(&up, &Names::default(), None, 1);
         pass(&first, 1);
         let down = config(r#"{ address = "127.0.0.1:1", state = "down" }"#);
-        let second = build(&down, &Resolved::new(), Some(&first), 1);
+        let second = build(&down, &Names::default(), Some(&first), 1);
         assert_eq!(second.pools[0].members[0].endpoint.health(), Health::Healthy);
-        let third = build(&up, &Resolved::new(), Some(&second), 1);
+        let third = build(&up, &Names::default(), Some(&second), 1);
         assert_eq!(third.pools[0].members[0].endpoint.health(), Health::Unchecked);
     }
 
     #[test]
     fn a_name_becomes_one_endpoint_per_address() {
-        let resolved = Resolved::from([("app.internal".into(), vec![[10, 0, 0, 1].into(), [10, 0, 0, 2].into()])]);
-        let snapshot = build(&config(r#""app.internal:80", "10.0.0.2:80""#), &resolved, None, 1);
+        let names = Names::of("app.internal", &[[10, 0, 0, 1].into(), [10, 0, 0, 2].into()]);
+        let snapshot = build(&config(r#""app.internal:80", "10.0.0.2:80""#), &names, None, 1);
         let addresses: Vec<String> = snapshot.pools[0].members.iter().map(|m| m.endpoint.address.to_string()).collect();
         assert_eq!(addresses, ["10.0.0.1:80", "10.0.0.2:80"], "an address that is named twice counts once");
     }

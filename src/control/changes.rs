@@ -94,7 +94,8 @@ mod tests {
 
     use super::*;
     use crate::config::{self, known_keys};
-    use crate::control::build::{Protocols, Resolved, build};
+    use crate::control::build::{Protocols, build};
+    use crate::control::names::Names;
 
     /// A key, what else both files say, its value in each (empty: the key is absent), and the words for the edit.
     type Edit = (&'static str, &'static str, &'static str, &'static str, &'static str);
@@ -213,6 +214,8 @@ mod tests {
         ("admin.address", "", "", "'off'", "admin.address \"127.0.0.1:9900\" -> \"off\""),
         ("admin.hosts", "", "", "['Admin.Test']", "admin.hosts [] -> [\"admin.test\"]"),
         ("dns.servers", "", "", "['10.0.0.2']", "dns.servers [] -> [\"10.0.0.2:53\"]"),
+        ("dns.families", "", "", "'ipv4'", "dns.families both -> ipv4"),
+        ("dns.give_up", "", "", "'1m'", "dns.give_up 30s -> 1m"),
     ];
 
     /// The routes before and after; two pools are there.
@@ -235,7 +238,7 @@ mod tests {
             }
             config::parse("test.toml", &text).unwrap_or_else(|problems| panic!("{problems}"))
         });
-        let [old, new] = [&before, &after].map(|config| build(config, &Resolved::new(), &Protocols::new(), None, 1));
+        let [old, new] = [&before, &after].map(|config| build(config, &Names::default(), &Protocols::new(), None, 1));
         let mut changes = differences(&old, &new);
         changes.extend(settings(&before, &after));
         changes.extend(before.listeners.iter().zip(&after.listeners).filter_map(|(old, new)| listener(old, new)));

@@ -7,10 +7,13 @@ mod admin;
 mod build;
 mod changes;
 mod discover;
+mod files;
 mod listeners;
+mod names;
 pub(crate) mod outcome;
 mod probes;
 pub(crate) mod reload;
+mod resolver;
 pub(crate) mod signals;
 mod start;
 mod status;
@@ -37,7 +40,9 @@ use crate::pool::MemberState;
 use crate::telemetry::Telemetry;
 use crate::worker::Worker;
 use admin::Admin;
-use discover::{Discovery, Resolution};
+use discover::Discovery;
+use files::Files;
+use names::{News, Resolution};
 use outcome::Ended;
 use probes::Probers;
 use reload::{Instance, Source, names};
@@ -117,7 +122,12 @@ impl Control {
                 }
             };
             match order {
-                Order::Reload => self.reload("signal").await,
+                Order::Reload => {
+                    if let Some((discovery, _)) = &self.discovery {
+                        discovery.renew();
+                    }
+                    self.reload("signal").await;
+                }
                 Order::ReopenLogs => self.reopen_logs(),
                 Order::Stop(order) => match self.stop(order) {
                     Next::Wait => {}
@@ -203,12 +213,8 @@ impl Control {
 
     /// Applies `next`, or leaves everything as it was. Returns a list of the changes, or the reason of the refusal.
     async fn apply(&mut self, next: Config) -> Result<String, String> {
-        self.follow_names(&next)?;
         let applied = self.instance.apply(next, &self.workers).await;
-        if applied.is_err() {
-            let now = self.instance.config.clone();
-            self.follow_names(&now).inspect_err(|why| tracing::error!("{why}")).ok();
-        }
+        self.follow_names();
         applied
     }
 
@@ -229,25 +235,27 @@ impl Control {
         }
     }
 
-    /// Starts and ends the resolution of names as `config` needs it.
-    fn follow_names(&mut self, config: &Config) -> Result<(), String> {
-        let (names, servers) = (names(config), &config.dns_servers);
+    /// Starts and ends the resolution of names as the config needs it.
+    fn follow_names(&mut self) {
+        let (names, dns) = (names(&self.instance.config), &self.instance.config.dns);
         if names.is_empty() {
             self.discovery = None;
-            return Ok(());
+            return;
         }
-        if self.discovery.is_none() {
-            self.discovery = Some(Discovery::new(servers)?);
-        }
-        match &mut self.discovery {
-            Some((discovery, _)) => discovery.sync(&names, servers),
-            None => Ok(()),
-        }
+        let (discovery, _) = self.discovery.get_or_insert_with(|| Discovery::new(Files::default()));
+        discovery.sync(&names, dns);
     }
 
-    fn resolved(&mut self, answer: Resolution) {
-        let Resolution { host, addresses } = answer;
-        self.instance.resolved.insert(host.clone(), addresses);
+    /// Takes in findings, all that are there.
+    fn resolved(&mut self, first: Resolution) {
+        let host = first.host.clone();
+        let mut is_changed = self.learn(first);
+        while let Some(Ok(next)) = self.discovery.as_mut().map(|(_, answers)| answers.try_recv()) {
+            is_changed |= self.learn(next);
+        }
+        if !is_changed {
+            return;
+        }
         let changes = self.instance.rebuild();
         self.probers.sync(self.instance.shared.load().pools.iter());
         if !changes.is_empty() {
@@ -255,6 +263,29 @@ impl Control {
             self.status.reloaded("name resolution", Ok(changes.join("; ")));
             self.report_held();
         }
+    }
+
+    /// Takes in a finding. Returns whether the addresses in use have changed.
+    fn learn(&mut self, resolution: Resolution) -> bool {
+        let (host, give_up) = (resolution.host.clone(), self.instance.config.dns.give_up);
+        let news = self.instance.learn(resolution);
+        match &news {
+            News::None | News::Changed => {}
+            News::Unknown { why, kept } => {
+                tracing::warn!(%host, "cannot resolve a backend; its last {kept} addresses stay in use: {why}");
+            }
+            News::Denied { kept: 0 } if self.instance.is_nowhere(&host) => {
+                tracing::warn!(%host, "the name of a backend does not exist, or has no addresses");
+            }
+            News::Denied { kept: 0 } => {}
+            News::Denied { kept } => tracing::warn!(%host, "the name of a backend has no addresses any more; the last \
+                {kept} stay in use for {give_up:?}, but for those that fail their check"),
+            News::GivenUp(addresses) => {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                tracing::warn!(%host, "addresses are given up, their name denies them: {}", addresses.join(", "));
+            }
+        }
+        matches!(news, News::Changed | News::GivenUp(_))
     }
 
     fn let_go(&mut self) {

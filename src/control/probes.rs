@@ -1,5 +1,6 @@
 //! Probes of endpoints. Each probed endpoint has one task on the control thread.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
@@ -178,8 +179,8 @@ pub(crate) async fn probe(address: &Address, probe: &Probe, settings: &ConnectSe
     match probe {
         Probe::Tcp => Ok(()),
         Probe::Http { path, host, status, body } => {
-            let host = host.as_deref().unwrap_or(address::host_field(backend));
-            let request = Request::get(path).header(HOST, host).header(USER_AGENT, USER_AGENT_SENT);
+            let host = host.as_deref().map_or_else(|| address::host_field(backend), Cow::from);
+            let request = Request::get(path).header(HOST, &*host).header(USER_AGENT, USER_AGENT_SENT);
             let request = request.body(Full::default()).map_err(|error| format!("cannot ask for {path}: {error}"))?;
             exchange(io, agreed, scheme, request, async |response| {
                 http_verdict(response, status, body.as_deref()).await
@@ -189,7 +190,7 @@ pub(crate) async fn probe(address: &Address, probe: &Probe, settings: &ConnectSe
         }
         Probe::Grpc { .. } if agreed != Agreed::H2 => Err("the replica does not speak HTTP/2".to_owned())?,
         Probe::Grpc { service } => {
-            let request = grpc_check().header(HOST, address::host_field(backend)).header(USER_AGENT, USER_AGENT_SENT);
+            let request = grpc_check().header(HOST, &*address::host_field(backend)).header(USER_AGENT, USER_AGENT_SENT);
             let request = request.body(grpc_message(service)).map_err(|error| format!("cannot ask: {error}"))?;
             exchange(io, agreed, scheme, request, grpc_verdict).await?;
             Ok(())

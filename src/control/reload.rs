@@ -5,17 +5,21 @@
 //! nothing needs to be undone.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::build::{Protocols, Resolved, build, protocols};
+use super::build::{Protocols, build, protocols};
 use super::changes::{differences, settings as settings_changes};
 use super::listeners::{Listeners, settings};
+use super::names::{Names, News, Resolution};
 use crate::config::{self, Algorithm, BackendAddress, Change, Config, Loaded, Problems};
 use crate::net::pem::Stamps;
+use crate::pool::Member;
+use crate::pool::health::Health;
 use crate::snapshot::SharedSnapshot;
 use crate::worker::Worker;
 
@@ -67,7 +71,7 @@ pub(crate) fn check_files(config: &Config) -> Result<(), Vec<String>> {
 #[derive(Debug)]
 pub(crate) struct Instance {
     pub(crate) config: Config,
-    pub(crate) resolved: Resolved,
+    pub(crate) names: Names,
     protocols: Protocols,
     pub(crate) shared: Arc<SharedSnapshot>,
     workers: usize,
@@ -80,9 +84,9 @@ impl Instance {
     /// # Errors
     /// A file of a pool that is not usable.
     pub(crate) fn new(config: Config, workers: usize) -> Result<Self, String> {
-        let (resolved, protocols) = (Resolved::new(), protocols(&config, &Protocols::new())?);
-        let shared = Arc::new(SharedSnapshot::new(Arc::new(build(&config, &resolved, &protocols, None, workers))));
-        Ok(Self { config, resolved, protocols, shared, workers, listeners: Listeners::new(workers) })
+        let (names, protocols) = (Names::default(), protocols(&config, &Protocols::new())?);
+        let shared = Arc::new(SharedSnapshot::new(Arc::new(build(&config, &names, &protocols, None, workers))));
+        Ok(Self { config, names, protocols, shared, workers, listeners: Listeners::new(workers) })
     }
 
     /// Makes `next` the config.
@@ -96,6 +100,7 @@ impl Instance {
         let edit = self.listeners.prepare(&next.listeners)?;
         let before = std::mem::replace(&mut self.config, next);
         self.protocols = protocols;
+        self.names.keep(&names(&self.config), self.config.dns.families);
         let mut changes = self.rebuild();
         changes.extend(settings_changes(&before, &self.config));
         changes.extend(self.listeners.commit(edit, &self.config.listeners, workers).await);
@@ -111,10 +116,31 @@ impl Instance {
     /// Builds and swaps the snapshot for the present config; says what is different.
     pub(crate) fn rebuild(&mut self) -> Vec<String> {
         let before = self.shared.load();
-        let next = Arc::new(build(&self.config, &self.resolved, &self.protocols, Some(&before), self.workers));
+        let next = Arc::new(build(&self.config, &self.names, &self.protocols, Some(&before), self.workers));
         let changes = differences(&before, &next);
         self.shared.swap(next);
         changes
+    }
+
+    /// Whether everybody who was asked for a name has said that it has no addresses.
+    pub(crate) fn is_nowhere(&self, host: &str) -> bool {
+        let wait = self.names.awaited_until(host, self.config.dns.families);
+        wait.is_none() && self.names.addresses(host).next().is_none()
+    }
+
+    /// Takes in what asking for a name has brought.
+    pub(crate) fn learn(&mut self, resolution: Resolution) -> News {
+        let snapshot = self.shared.load();
+        let is_failing = |host: &str, address: IpAddr| {
+            let is_meant = |member: &&Member| {
+                let name = member.backend.rsplit_once(':').map(|(name, _)| name);
+                name == Some(host) && member.endpoint.address.tcp().is_some_and(|tcp| tcp.ip() == address)
+            };
+            let checked = snapshot.pools.iter().filter(|pool| pool.config.health.is_some());
+            let mut verdicts = checked.flat_map(|pool| pool.members.iter().filter(is_meant)).peekable();
+            verdicts.peek().is_some() && verdicts.all(|member| member.endpoint.health() == Health::Unhealthy)
+        };
+        self.names.learn(resolution, Instant::now(), self.config.dns.give_up, is_failing)
     }
 
     fn refuse_what_cannot_change(&self, next: &Config) -> Result<(), String> {

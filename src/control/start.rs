@@ -7,15 +7,16 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Control;
 use super::admin::Admin;
+use super::names::Wait;
 use super::outcome::{Ended, Options, StartError};
 use super::probes::{OnVerdict, Probers, first_verdicts_within};
 use super::reload::{Instance, names};
 use super::signals::{Order, Signals};
 use super::status::Status;
+use super::{Control, next_resolution};
 use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::listen::Loads;
@@ -116,8 +117,7 @@ impl Control {
     /// Resolves names, binds sockets, and waits for the first verdicts. Only then may the workers accept. The first
     /// requests wait in the queue of the kernel meanwhile.
     async fn begin(&mut self) -> Result<(), StartError> {
-        let config = self.instance.config.clone();
-        self.follow_names(&config).map_err(StartError)?;
+        self.follow_names();
         self.first_names().await;
         self.probers.sync(self.instance.shared.load().pools.iter());
         let bound = self.instance.listeners.prepare(&self.instance.config.listeners).map_err(StartError)?;
@@ -140,17 +140,20 @@ impl Control {
         Ok(())
     }
 
-    /// Waits until every name is resolved, at most for [`RESOLVE_MAX`].
+    /// Waits until every name that may exist is resolved, at most for [`RESOLVE_MAX`].
     async fn first_names(&mut self) {
         let deadline = Instant::now() + RESOLVE_MAX;
-        let names = names(&self.instance.config);
-        while names.iter().any(|name| !self.instance.resolved.contains_key(name)) {
-            let Some((_, answers)) = &mut self.discovery else { return };
-            match tokio::time::timeout_at(deadline, answers.recv()).await {
-                Ok(Some(answer)) => {
-                    self.instance.resolved.insert(answer.host, answer.addresses);
-                }
-                Ok(None) | Err(_) => break,
+        let (names, families) = (names(&self.instance.config), self.instance.config.dns.families);
+        loop {
+            let waits = names.iter().filter_map(|name| self.instance.names.awaited_until(name, families));
+            let until = waits.map(|wait| match wait {
+                Wait::Open => deadline,
+                Wait::Until(until) => until.min(deadline),
+            });
+            let Some(until) = until.max() else { break };
+            match timeout_at(until, next_resolution(self.discovery.as_mut())).await {
+                Ok(answer) => _ = self.learn(answer),
+                Err(_) => break,
             }
         }
         self.instance.rebuild();

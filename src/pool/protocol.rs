@@ -194,8 +194,12 @@ fn system_roots() -> Result<RootCertStore, String> {
 
 /// The host of `host:port`, without the brackets of an IPv6 address.
 fn host_of(backend: &str) -> &str {
-    let backend = address::host_field(backend);
+    if backend.starts_with(address::UNIX) {
+        return "localhost";
+    }
     let host = backend.rsplit_once(':').map_or(backend, |(host, _)| host);
+    // The final dot of an absolute name is for name servers only (RFC 6066 section 3).
+    let host = host.trim_end_matches('.');
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     if bare.parse::<IpAddr>().is_ok() { bare } else { host }
 }
@@ -206,7 +210,13 @@ mod tests {
 
     #[test]
     fn the_host_of_a_backend() {
-        for (backend, host) in [("a.test:80", "a.test"), ("10.0.0.1:80", "10.0.0.1"), ("[::1]:80", "::1")] {
+        for (backend, host) in [
+            ("a.test:80", "a.test"),
+            ("a.test.:80", "a.test"),
+            ("unix:/a.:b", "localhost"),
+            ("10.0.0.1:80", "10.0.0.1"),
+            ("[::1]:80", "::1"),
+        ] {
             assert_eq!(host_of(backend), host);
         }
     }

@@ -169,7 +169,7 @@ fn route(parts: &mut Parts, body: &RequestBody, view: &View) -> Result<(Host, us
     // Only an HTTP/1.0 client may leave out the host. The replica is sent HTTP/1.1, which needs one.
     let host = host.unwrap_or_else(|| {
         let first = view.snapshot.pools[pool].members.first();
-        let value = first.and_then(|first| HeaderValue::try_from(address::host_field(&first.backend)).ok());
+        let value = first.and_then(|first| HeaderValue::try_from(&*address::host_field(&first.backend)).ok());
         Host { value: value.unwrap_or_else(|| HeaderValue::from_static("")), is_field: false }
     });
     Ok((host, pool))

@@ -37,7 +37,7 @@ pub enum BackendAddress {
     Unix(Arc<Path>),
     /// A name: one endpoint per A/AAAA record.
     Name {
-        /// DNS name, lower case.
+        /// DNS name, lower case. With a final dot it is absolute: nothing is searched for behind it.
         host: String,
         /// TCP port.
         port: u16,

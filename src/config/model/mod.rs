@@ -6,6 +6,7 @@
 
 mod admin;
 mod backend;
+mod dns;
 mod health;
 mod limits;
 mod listener;
@@ -14,11 +15,11 @@ mod pool;
 mod route;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 pub use admin::*;
 pub use backend::*;
+pub use dns::*;
 pub use health::*;
 pub use limits::*;
 pub use listener::*;
@@ -45,8 +46,8 @@ pub struct Config {
     pub log: Log,
     /// The admin port.
     pub admin: Admin,
-    /// Name servers asked for backend names; empty means those of the system.
-    pub dns_servers: Vec<SocketAddr>,
+    /// How the names among the backends become addresses.
+    pub dns: Dns,
 }
 
 /// A config that has no listeners, routes and pools yet.
@@ -61,7 +62,7 @@ impl Default for Config {
             limits: Limits::default(),
             log: Log::default(),
             admin: Admin::default(),
-            dns_servers: Vec::new(),
+            dns: Dns::default(),
         }
     }
 }
