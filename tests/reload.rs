@@ -1,16 +1,20 @@
 //! Edits of the config file while requests run: what they change, and what they must not change.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
+use tokio::time::Instant;
+use unstick::app::Ended;
+
 use crate::support::backend::{Backend, Signal, answer, signal};
 use crate::support::client::{exchange, get, read_response, who};
 use crate::support::probed::Probed;
-use crate::support::{App, SOON, complete, connect, eventually, free_address, pool_of, read_to_close, send};
+use crate::support::{App, SOON, complete, connect, eventually, free_address, pause, pool_of, read_to_close, send};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 const HOLD: &str = "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -603,4 +607,100 @@ fn fifty_edits_under_load_lose_nothing() {
     let reached: usize = [&a, &b, &c, &d].map(|backend| backend.seen().len()).iter().sum();
     assert_eq!(reached as u64, answered, "each was executed once");
     assert!(answered > 200, "there was load: {answered}");
+}
+
+#[test]
+fn half_a_file_does_not_go_live_while_its_writer_pauses() {
+    let [a, b] = [Backend::named("a"), Backend::named("b")];
+    let half = complete(&pool_of(&[b.address], "", ""));
+    let whole = format!("{half}[limits]\nconnections = 7\n");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let linked = elsewhere.path().join("unstick.toml");
+    std::fs::write(&linked, complete(&pool_of(&[a.address], "", ""))).unwrap();
+    for in_place in [true, false] {
+        let app = if in_place {
+            App::over(&[a.address])
+        } else {
+            // No events: the file is in a folder that nobody watches.
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("unstick.toml");
+            symlink(&linked, &file).unwrap();
+            App::start_file(dir, file, 2)
+        };
+        let mut writer = std::fs::File::create(&app.file).unwrap();
+        writer.write_all(half.as_bytes()).unwrap();
+        let pauses = if in_place { 30 } else { 9 };
+        for _ in 0..pauses {
+            pause("the writer pauses, and half of what it writes is valid", 100);
+            assert_eq!((app.reloads(), get(app.address, "/").text().as_str()), ((0, 0), "a"), "{in_place}");
+        }
+        writer.write_all(&whole.as_bytes()[half.len()..]).unwrap();
+        drop(writer);
+        eventually("the whole file is in force", || app.reloads() == (1, 0));
+        let last = app.status()["reloads"]["last"].clone();
+        assert!(last["message"].as_str().unwrap().contains("limits.connections 50000 -> 7"), "{last}");
+    }
+}
+
+#[test]
+fn a_file_that_hangs_stops_nothing_but_its_reload() {
+    let a = Backend::named("a");
+    let app = App::over(&[a.address]);
+    let fifo = app.dir.path().join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let with_tls = format!(
+        "[listen.web]\naddress = \"127.0.0.1:0\"\n[listen.web.tls]\ncert = \"{0}\"\nkey = \"{0}\"\n{1}",
+        fifo.display(),
+        pool_of(&[a.address], "", "")
+    );
+    let edits: [&dyn Fn(); 2] = [&|| app.edit(&with_tls), &|| {
+        std::fs::rename(&fifo, &app.file).unwrap();
+        app.reload();
+    }];
+    for (nth, edit) in edits.into_iter().enumerate() {
+        edit();
+        let began = Instant::now();
+        while app.reloads().1 == nth as u64 {
+            assert_eq!(app.admin_get("/healthz").status, 200);
+            assert_eq!(get(app.address, "/").text(), "a");
+            assert!(began.elapsed() < SOON, "the reload is refused");
+        }
+        let last = app.status()["reloads"]["last"].clone();
+        let why = last["message"].as_str().unwrap();
+        assert!(why.contains("took longer than") || why.contains("nothing came within"), "{why}");
+    }
+    app.stop();
+    assert_eq!(app.wait(), Ended::Drained);
+}
+
+#[test]
+fn the_time_of_a_check_grows_with_the_file_and_not_with_its_square() {
+    let config = |routes: usize| {
+        let mut text = String::from("listen.web.address = ':1'\n");
+        for nth in 0..routes {
+            let (host, path) = (format!("h{nth}.test"), format!("/p{nth}"));
+            text.push_str(&format!("[[route]]\nhost = \"{host}\"\npath = \"{path}\"\npool = \"p{}\"\n", nth / 4));
+        }
+        for pool in 0..routes.div_ceil(4) {
+            let address = |nth: usize| format!("\"10.{}.{}.{nth}:80\"", pool / 200, pool % 200);
+            text.push_str(&format!("[pool.p{pool}]\nbackends = [{}, {}]\n", address(1), address(2)));
+        }
+        let many: Vec<_> = (0..routes).map(|nth| format!("\"10.200.{}.{}:80\"", nth / 200, nth % 200)).collect();
+        text.push_str(&format!("[[route]]\npool = \"many\"\n[pool.many]\nbackends = [{}]\n", many.join(", ")));
+        text
+    };
+    let time = |routes: usize| {
+        let text = config(routes);
+        let once = || {
+            let began = Instant::now();
+            let config = unstick::config::parse("test.toml", &text).unwrap();
+            assert_eq!(config.routes.len(), routes + 1);
+            began.elapsed()
+        };
+        (0..3).map(|_| once()).min().unwrap()
+    };
+    let (small, large) = (time(500), time(8000));
+    let ratio = large.as_secs_f64() / small.as_secs_f64();
+    assert!(ratio < 64.0, "16 times the routes take {ratio:.0} times as long: {small:?}, {large:?}");
 }

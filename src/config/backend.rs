@@ -1,5 +1,7 @@
 //! The replicas of a pool: `backends = [...]` and `[[pool.NAME.backend]]`.
 
+use std::collections::BTreeMap;
+
 use toml::de::DeValue;
 
 use super::key::{self, Key, Kind, Shown, keys};
@@ -19,18 +21,20 @@ const KEYS: &[Key<Backend>] = keys!(Backend { weight: Number(1..=256), state: Wo
 
 impl Kind<Vec<Backend>> for Backends {
     fn read(&self, section: &Section<'_>, _: &'static str) -> Option<Vec<Backend>> {
-        let mut backends: Vec<(Backend, usize)> = Vec::new();
+        let mut backends: Vec<Backend> = Vec::new();
+        let mut lines: BTreeMap<BackendAddress, usize> = BTreeMap::new();
         let arrays = ["backends", "backend"].map(|key| section.get(key).and_then(|value| value.array()));
         for value in arrays.into_iter().flatten().flatten() {
             let backend = backend(&value);
             let line = value.sink.place(value.span.start).0;
-            if let Some((_, first)) = backends.iter().find(|(other, _)| other.address == backend.address) {
+            if let Some(first) = lines.get(&backend.address) {
                 let help = "remove one of the two; weight = 2 gives a backend twice the traffic".to_owned();
                 value.report(format!("{} is in this pool already, in line {first}", backend.address), Some(help));
             }
-            backends.push((backend, line));
+            lines.entry(backend.address.clone()).or_insert(line);
+            backends.push(backend);
         }
-        Some(backends.into_iter().map(|(backend, _)| backend).collect())
+        Some(backends)
     }
 
     fn show(&self, key: &str, value: &Vec<Backend>, shown: &mut Shown) {

@@ -24,14 +24,23 @@ mod units;
 mod values;
 
 use std::collections::hash_map::DefaultHasher;
+use std::fs::File;
 use std::hash::Hasher;
+use std::io::{self, Read as _};
 use std::path::Path;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 pub(crate) use key::Change;
 use kinds::quoted;
 pub use model::*;
 pub use problem::{Problem, Problems};
 pub use units::duration;
+
+/// How long reading the file may take.
+const READ_MAX: Duration = Duration::from_secs(5);
+/// The most bytes of the file.
+const BYTES_MAX: u64 = 64 << 20;
 
 /// A config and what identifies the text it came from.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +57,7 @@ pub struct Loaded {
 /// Everything that is wrong with it.
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| {
+    let bytes = read(path).map_err(|error| {
         Problems::of_file(&name, format!("cannot read the file: {error}"), "give the path of a TOML file with -c")
     })?;
     let text_hash = hash(&bytes);
@@ -57,6 +66,24 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
         Problems::of_file(&name, format!("the file is not UTF-8 (byte {at})"), "TOML files are UTF-8: save it as such")
     })?;
     parse(&name, &text).map(|config| Loaded { config, text_hash })
+}
+
+/// Reads a file within [`READ_MAX`]: it may be a FIFO that nobody writes to, or on a mount that hangs.
+///
+/// # Errors
+/// The error of the system; a file that hangs or has more than [`BYTES_MAX`].
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let (done, result) = sync_channel(1);
+    let path = path.to_owned();
+    std::thread::Builder::new().name("unstick-config".into()).spawn(move || {
+        let mut text = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut text));
+        done.send(read.map(|_| text)).ok();
+    })?;
+    let text = result.recv_timeout(READ_MAX).unwrap_or_else(|_| {
+        Err(io::Error::new(io::ErrorKind::TimedOut, format!("nothing came within {READ_MAX:?}")))
+    })?;
+    if text.len() as u64 > BYTES_MAX { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
 }
 
 /// Tells whether the contents of a file have changed within the life of a process.

@@ -95,6 +95,8 @@ impl std::error::Error for Problems {}
 pub(super) struct Sink<'t> {
     file: &'t str,
     text: &'t str,
+    /// Where each line begins.
+    lines: Vec<usize>,
     list: RefCell<Vec<Problem>>,
     /// Every key that was looked for, as `section.key`, whether it was there or not.
     pub(super) known: RefCell<BTreeSet<String>>,
@@ -102,7 +104,8 @@ pub(super) struct Sink<'t> {
 
 impl<'t> Sink<'t> {
     pub(super) fn new(file: &'t str, text: &'t str) -> Self {
-        Self { file, text, list: RefCell::default(), known: RefCell::default() }
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { file, text, lines, list: RefCell::default(), known: RefCell::default() }
     }
 
     /// Reports what is wrong with the text at `span`.
@@ -117,9 +120,10 @@ impl<'t> Sink<'t> {
 
     /// Line and column of a byte offset, both counted from 1.
     pub(super) fn place(&self, offset: usize) -> (usize, usize) {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        let offset = if self.text.is_char_boundary(offset) { offset } else { self.text.len() };
+        let line = self.lines.partition_point(|start| *start <= offset);
+        let line_start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
+        (line, self.text[line_start..offset].chars().count() + 1)
     }
 
     /// The folder of the file: where relative paths in it begin.

@@ -1,6 +1,6 @@
 //! The `[[route]]`s of the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::model::{HostPattern, PathPattern, Pool, Route};
@@ -20,24 +20,27 @@ pub(super) fn read_all(top: &Section<'_>, pools: &Pools) -> Vec<Route> {
             |pool: &String| Route { host: HostPattern::Any, path: PathPattern::Prefix("/".into()), pool: pool.clone() };
         return only_pool.into_iter().map(route).collect();
     }
-    let mut routes: Vec<(Route, usize)> = Vec::new();
+    let mut routes: Vec<Route> = Vec::new();
+    let mut lines: BTreeMap<(HostPattern, PathPattern), usize> = BTreeMap::new();
     for section in sections {
         let Some(route) = route(&section, pools, only_pool) else { continue };
         let line = section.sink.place(section.span.start).0;
-        if let Some((_, first)) = routes.iter().find(|(other, _)| other.host == route.host && other.path == route.path)
-        {
+        let place = (route.host.clone(), route.path.clone());
+        if let Some(first) = lines.get(&place) {
             let message = format!("this route is for the same host and path as the one in line {first}");
             section.sink.report(section.span.clone(), message, None);
         }
-        routes.push((route, line));
+        lines.entry(place).or_insert(line);
+        routes.push(route);
     }
+    let used: BTreeSet<&str> = routes.iter().map(|route| &*route.pool).collect();
     for (name, (_, span)) in pools {
-        if top.sink.is_clean() && !routes.iter().any(|(route, _)| route.pool == *name) {
+        if top.sink.is_clean() && !used.contains(&**name) {
             let help = "name it in a [[route]], or remove it".to_owned();
             top.sink.report(span.clone(), format!("no route leads to pool `{name}`"), Some(help));
         }
     }
-    routes.into_iter().map(|(route, _)| route).collect()
+    routes
 }
 
 fn route(section: &Section<'_>, pools: &Pools, only_pool: Option<&String>) -> Option<Route> {

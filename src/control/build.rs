@@ -1,6 +1,6 @@
 //! Config and previous snapshot to next snapshot. Pure but for the atomics it carries over.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -39,11 +39,13 @@ pub(crate) fn build(
     previous: Option<&Snapshot>,
     workers: usize,
 ) -> Snapshot {
+    let former: HashMap<&str, &Arc<Pool>> =
+        previous.iter().flat_map(|snapshot| snapshot.pools.iter().map(|pool| (&*pool.name, pool))).collect();
     let pools: Box<[Arc<Pool>]> = config
         .pools
         .iter()
         .map(|(name, pool)| {
-            let before = previous.and_then(|snapshot| snapshot.pool(name));
+            let before = former.get(name.as_str()).copied();
             let protocol = protocols.get(name).cloned().unwrap_or(PoolProtocol::Http1);
             Arc::new(build_pool(name, pool, protocol, names, before, workers))
         })
@@ -70,15 +72,17 @@ fn build_pool(
 ) -> Pool {
     let name: Arc<str> = before.map_or_else(|| name.into(), |pool| Arc::clone(&pool.name));
     let shared = before.map_or_else(|| Arc::new(PoolShared::new(workers)), |pool| Arc::clone(&pool.shared));
+    let known = before.map(|pool| Known::of(&pool.members)).unwrap_or_default();
     let mut members: Vec<Member> = Vec::new();
+    let mut taken: HashSet<Address> = HashSet::new();
     for backend in &config.backends {
         let backend_name: Arc<str> = backend.address.to_string().into();
         for address in addresses(&backend.address, names) {
-            if members.iter().any(|member| member.endpoint.address == address) {
+            if !taken.insert(address.clone()) {
                 continue;
             }
             let state = MemberState::from(backend.state);
-            let endpoint = known_endpoint(config, before, &address, state)
+            let endpoint = known_endpoint(config, &known, &address, state)
                 .unwrap_or_else(|| new_endpoint(config, before, &name, &shared, address, workers));
             let (backend, weight) = (Arc::clone(&backend_name), u32::from(backend.weight));
             members.push(Member { endpoint, backend, weight, state });
@@ -87,12 +91,27 @@ fn build_pool(
     if config.reload_guard {
         members.extend(held(config, &members, names, before));
     }
-    for member in before.iter().flat_map(|pool| pool.members.iter()) {
-        if !members.iter().any(|kept| Arc::ptr_eq(&kept.endpoint, &member.endpoint)) {
-            shared.remove(&member.endpoint);
-        }
+    let kept = Known::of(&members);
+    for member in before.iter().flat_map(|pool| pool.members.iter()).filter(|member| !kept.has(member)) {
+        shared.remove(&member.endpoint);
     }
     Pool::new(name, config, protocol, members, shared)
+}
+
+/// The members of a pool by their address.
+#[derive(Default)]
+struct Known<'a>(HashMap<&'a Address, &'a Member>);
+
+impl<'a> Known<'a> {
+    fn of(members: &'a [Member]) -> Self {
+        Self(members.iter().map(|member| (&member.endpoint.address, member)).collect())
+    }
+
+    /// Whether the same endpoint is among them.
+    fn has(&self, member: &Member) -> bool {
+        let found = self.0.get(&member.endpoint.address);
+        found.is_some_and(|found| Arc::ptr_eq(&found.endpoint, &member.endpoint))
+    }
 }
 
 /// The health of an endpoint until its first probe.
@@ -103,11 +122,11 @@ fn unprobed(config: &model::Pool) -> Health {
 /// The endpoint of this address, if the pool has it already.
 fn known_endpoint(
     config: &model::Pool,
-    before: Option<&Arc<Pool>>,
+    known: &Known<'_>,
     address: &Address,
     state: MemberState,
 ) -> Option<Arc<Endpoint>> {
-    let member = before?.members.iter().find(|member| member.endpoint.address == *address)?;
+    let member = known.0.get(address)?;
     // An endpoint that was down was not probed: what was known of it then says nothing now.
     let was_left_alone = member.state == MemberState::Down && state != MemberState::Down;
     if config.health.is_none() || was_left_alone {
@@ -158,7 +177,8 @@ fn held(config: &model::Pool, members: &[Member], names: &Names, before: Option<
     if !wants_any || any_healthy {
         return Vec::new();
     }
-    let removed = |member: &&Member| !members.iter().any(|kept| Arc::ptr_eq(&kept.endpoint, &member.endpoint));
+    let kept = Known::of(members);
+    let removed = |member: &&Member| !kept.has(member);
     let serving = |member: &&Member| {
         matches!(member.state, MemberState::Ready | MemberState::Held) && member.endpoint.health() == Health::Healthy
     };

@@ -1,7 +1,11 @@
 //! What an edit has changed, in words: as the file would say it before and after.
 
-use crate::config::{Change, Config, Listener, Route};
-use crate::pool::{Member, Pool};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::config::address::Address;
+use crate::config::{Change, Config, HostPattern, Listener, PathPattern, Route};
+use crate::pool::{Member, MemberState, Pool};
 use crate::snapshot::Snapshot;
 
 /// The keys that hold for the whole process.
@@ -12,8 +16,12 @@ pub(super) fn settings(before: &Config, next: &Config) -> Vec<String> {
 /// What is different between two snapshots: pools, their endpoints and keys, and routes.
 pub(super) fn differences(before: &Snapshot, next: &Snapshot) -> Vec<String> {
     let mut changes = Vec::new();
+    let by_name = |pools: &[Arc<Pool>]| -> HashMap<Arc<str>, Arc<Pool>> {
+        pools.iter().map(|pool| (Arc::clone(&pool.name), Arc::clone(pool))).collect()
+    };
+    let (former, present) = (by_name(&before.pools), by_name(&next.pools));
     for pool in &next.pools {
-        match before.pool(&pool.name) {
+        match former.get(&pool.name) {
             Some(old) => {
                 let parts = pool_changes(old, pool);
                 changes.extend((!parts.is_empty()).then(|| format!("pool {}: {}", pool.name, parts.join(", "))));
@@ -21,7 +29,7 @@ pub(super) fn differences(before: &Snapshot, next: &Snapshot) -> Vec<String> {
             None => changes.push(format!("pool {} is new with {} endpoints", pool.name, pool.members.len())),
         }
     }
-    let gone = before.pools.iter().filter(|pool| next.pool(&pool.name).is_none());
+    let gone = before.pools.iter().filter(|pool| !present.contains_key(&pool.name));
     changes.extend(gone.map(|pool| format!("pool {} is gone", pool.name)));
     changes.extend(route_changes(&before.route_list, &next.route_list));
     changes
@@ -48,21 +56,23 @@ fn pool_changes(before: &Pool, next: &Pool) -> Vec<String> {
 }
 
 fn member_changes(before: &[Member], next: &[Member]) -> Vec<String> {
-    let find = |members: &[Member], wanted: &Member| {
-        members.iter().position(|member| member.endpoint.address == wanted.endpoint.address)
+    let by_address = |members: &'_ [Member]| -> HashMap<Address, (MemberState, u32)> {
+        let each = members.iter().map(|member| (member.endpoint.address.clone(), (member.state, member.weight)));
+        each.collect()
     };
-    let missing = |from: &[Member], to: &[Member]| -> Vec<String> {
-        let missing = from.iter().filter(|member| find(to, member).is_none());
+    let (former, present) = (by_address(before), by_address(next));
+    let missing = |from: &[Member], to: &HashMap<Address, _>| -> Vec<String> {
+        let missing = from.iter().filter(|member| !to.contains_key(&member.endpoint.address));
         missing.map(|member| member.endpoint.address.to_string()).collect()
     };
-    let (added, removed) = (missing(next, before), missing(before, next));
+    let (added, removed) = (missing(next, &former), missing(before, &present));
     let mut parts = Vec::new();
     parts.extend((!added.is_empty()).then(|| format!("added {}", added.join(", "))));
     parts.extend((!removed.is_empty()).then(|| format!("removed {}", removed.join(", "))));
     for member in next {
-        let Some(old) = find(before, member).map(|at| &before[at]) else { continue };
         let address = &member.endpoint.address;
-        let (state, weight) = ((old.state, member.state), (old.weight, member.weight));
+        let Some((old_state, old_weight)) = former.get(address) else { continue };
+        let (state, weight) = ((*old_state, member.state), (*old_weight, member.weight));
         parts.extend((state.0 != state.1).then(|| format!("{address} state {} -> {}", state.0.name(), state.1.name())));
         parts.extend((weight.0 != weight.1).then(|| format!("{address} weight {} -> {}", weight.0, weight.1)));
     }
@@ -70,22 +80,23 @@ fn member_changes(before: &[Member], next: &[Member]) -> Vec<String> {
 }
 
 fn route_changes(before: &[Route], next: &[Route]) -> Vec<String> {
-    let find = |routes: &[Route], wanted: &Route| -> Option<String> {
-        let Route { host, path, pool: _ } = wanted;
-        let found = routes.iter().find(|route| (&route.host, &route.path) == (host, path));
-        found.map(|route| route.pool.clone())
-    };
+    let (former, present) = (by_place(before), by_place(next));
     let mut changes = Vec::new();
     for route in next {
         let Route { host, path, pool } = route;
-        match find(before, route) {
-            Some(old) => changes.extend((old != *pool).then(|| format!("route {host} {path}: pool {old} -> {pool}"))),
+        match former.get(&(host, path)) {
+            Some(old) => changes.extend((*old != pool).then(|| format!("route {host} {path}: pool {old} -> {pool}"))),
             None => changes.push(format!("route {host} {path} is new, to pool {pool}")),
         }
     }
-    let gone = before.iter().filter(|route| find(next, route).is_none());
+    let gone = before.iter().filter(|route| !present.contains_key(&(&route.host, &route.path)));
     changes.extend(gone.map(|Route { host, path, pool: _ }| format!("route {host} {path} is gone")));
     changes
+}
+
+/// The pool of each host and path.
+fn by_place(routes: &[Route]) -> BTreeMap<(&HostPattern, &PathPattern), &str> {
+    routes.iter().map(|Route { host, path, pool }| ((host, path), &**pool)).collect()
 }
 
 #[cfg(test)]

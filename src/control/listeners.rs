@@ -3,9 +3,11 @@
 //! A listener whose settings change keeps its sockets, since closing a `SO_REUSEPORT` socket resets the connections
 //! that the kernel has queued on it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::changes::listener;
+use super::reading::ListenerTls;
 use crate::config;
 use crate::config::address::Address;
 use crate::listen::Settings;
@@ -21,16 +23,13 @@ struct Bound {
     address: Address,
 }
 
-/// What a listener needs besides its socket.
-///
-/// # Errors
-/// The file that is not usable.
-pub(super) fn settings(config: &config::Listener) -> Result<Settings, String> {
-    let load = |tls| ServerTls::load(tls, config.protocols).map(Arc::new);
-    let tls = config.tls.as_ref().map(load).transpose();
-    let tls = tls.map_err(|why| format!("listener {}: {why}", config.name))?;
-    Ok(Settings { config: Arc::new(config.clone()), tls })
+/// What a listener needs besides its socket. `tls` has what its files contain.
+fn settings(config: &config::Listener, tls: &Tls) -> Settings {
+    Settings { config: Arc::new(config.clone()), tls: tls.get(&config.name).map(Arc::clone) }
 }
+
+/// The TLS settings of listeners, by name.
+type Tls = HashMap<String, Arc<ServerTls>>;
 
 impl Bound {
     /// Whether this is the socket that `config` asks for. Port 0 is a different one for each listener.
@@ -92,13 +91,12 @@ impl Listeners {
         })
     }
 
-    /// Binds the listeners of `wanted` that are new and reads the files of the others. Clients can connect to the new
-    /// ones, but no worker accepts yet.
+    /// Binds the listeners of `wanted` that are new. Clients can connect to them, but no worker accepts yet.
     ///
     /// # Errors
-    /// The address that cannot be bound or the file that is not usable; everything is as before.
-    pub(super) fn prepare(&self, wanted: &[config::Listener]) -> Result<Edit, String> {
-        Ok(Edit { updates: self.updates(wanted)?, fresh: self.bind_fresh(wanted)? })
+    /// The address that cannot be bound; everything is as before.
+    pub(super) fn prepare(&self, wanted: &[config::Listener], tls: &Tls) -> Result<Edit, String> {
+        Ok(Edit { updates: self.updates(wanted, tls), fresh: self.bind_fresh(wanted, tls)? })
     }
 
     /// Makes `wanted` the table, of which `edit` was prepared, and tells the workers; says what has changed.
@@ -142,17 +140,16 @@ impl Listeners {
     }
 
     /// Binds the listeners that are new; if one cannot be, none of them stays.
-    fn bind_fresh(&self, wanted: &[config::Listener]) -> Result<Vec<Fresh>, String> {
+    fn bind_fresh(&self, wanted: &[config::Listener], tls: &Tls) -> Result<Vec<Fresh>, String> {
         let is_bound = |config: &&config::Listener| self.bound.iter().any(|bound| bound.serves(config));
         let mut fresh = Vec::new();
         for (nth, config) in wanted.iter().filter(|config| !is_bound(config)).enumerate() {
-            fresh.push(self.bind(config, self.next_id + nth as u64)?);
+            fresh.push(self.bind(config, settings(config, tls), self.next_id + nth as u64)?);
         }
         Ok(fresh)
     }
 
-    fn bind(&self, config: &config::Listener, id: u64) -> Result<Fresh, String> {
-        let settings = settings(config)?;
+    fn bind(&self, config: &config::Listener, settings: Settings, id: u64) -> Result<Fresh, String> {
         let exclusive = !self.bound.iter().any(|bound| overlap(&bound.address, &config.address));
         let (address, sockets) = socket::bind(&config.address, config.unix_mode, self.workers, exclusive)
             .map_err(|error| format!("cannot listen on {} (listener {}): {error}", config.address, config.name))?;
@@ -168,7 +165,7 @@ impl Listeners {
     }
 
     /// New settings for the listeners whose settings differ.
-    fn updates(&self, wanted: &[config::Listener]) -> Result<Vec<(u64, Settings)>, String> {
+    fn updates(&self, wanted: &[config::Listener], tls: &Tls) -> Vec<(u64, Settings)> {
         let mut updates = Vec::new();
         for bound in &self.bound {
             let Some(config) = wanted.iter().find(|config| bound.serves(config)) else { continue };
@@ -177,16 +174,9 @@ impl Listeners {
             if *bound.settings.config == same_mode {
                 continue;
             }
-            let kept = bound.settings.tls.as_ref().zip(config.tls.as_ref());
-            let kept = kept.filter(|(tls, wanted)| tls.serves(wanted, config.protocols));
-            // Certificates that stay keep their tickets.
-            let settings = match kept {
-                Some((tls, _)) => Settings { config: Arc::new(config.clone()), tls: Some(Arc::clone(tls)) },
-                None => settings(config)?,
-            };
-            updates.push((bound.id, settings));
+            updates.push((bound.id, settings(config, tls)));
         }
-        Ok(updates)
+        updates
     }
 
     /// Gives the files of Unix sockets their new permissions.
@@ -209,6 +199,15 @@ impl Listeners {
             let bound = self.bound.iter_mut().find(|bound| bound.id == *id);
             bound.into_iter().for_each(|bound| bound.settings = settings.clone());
         }
+    }
+
+    /// What the TLS files of the listeners contain.
+    pub(super) fn tls_in_use(&self) -> ListenerTls {
+        let in_use = self.bound.iter().filter_map(|Bound { settings, .. }| {
+            let tls = Arc::clone(settings.tls.as_ref()?);
+            Some((settings.config.name.clone(), ((*settings.config).clone(), tls)))
+        });
+        in_use.collect()
     }
 
     /// Every listener that speaks TLS, by name.

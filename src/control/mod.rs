@@ -5,6 +5,7 @@
 
 mod admin;
 mod build;
+mod certificates;
 mod changes;
 mod discover;
 mod files;
@@ -12,6 +13,7 @@ mod listeners;
 mod names;
 pub(crate) mod outcome;
 mod probes;
+mod reading;
 pub(crate) mod reload;
 mod resolver;
 pub(crate) mod signals;
@@ -26,43 +28,36 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::Instant;
 
 use crate::access_log::AccessLog;
+use crate::config::Config;
 use crate::config::address::Address;
-use crate::config::{Config, Loaded};
-use crate::net::pem::Watched;
 use crate::pool::MemberState;
 use crate::telemetry::Telemetry;
 use crate::worker::Worker;
 use admin::Admin;
+use certificates::{PoolFiles, look_after_listeners, look_after_pools};
 use discover::Discovery;
 use files::Files;
 use names::{News, Resolution};
 use outcome::Ended;
 use probes::Probers;
+use reading::{Contents, Read, Reader, Trigger};
 use reload::{Instance, Source, names};
 use signals::{Order, Signals};
 use status::Status;
 use stop::Next;
-use watch::Watch;
-
-/// How often the certificate files are checked for changes.
-const CERTIFICATES_LOOK: Duration = Duration::from_millis(500);
-/// How often the log warns of certificates that expire soon.
-const EXPIRY_LOOK: Duration = Duration::from_secs(24 * 3600);
-/// How long a broken file may take to become complete before it is reported.
-const HALF_WRITTEN: Duration = Duration::from_millis(150);
+use watch::{Look, Watch};
 
 /// The state of the control thread.
 pub(crate) struct Control {
     instance: Instance,
     source: Source,
-    text_hash: u64,
+    reader: Reader,
     workers: Vec<Worker>,
     workers_flag: Option<NonZeroUsize>,
     status: Arc<Status>,
@@ -77,8 +72,7 @@ pub(crate) struct Control {
     verdicts: Rc<Notify>,
     signals: Option<Signals>,
     telemetry: Option<Telemetry>,
-    /// The TLS files of the pools.
-    tls_files: Watched,
+    pool_files: PoolFiles,
     access_log: Option<AccessLog>,
     _orders: mpsc::Sender<Order>,
 }
@@ -97,106 +91,80 @@ impl Control {
     /// Runs until the instance has stopped.
     pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
         let mut watch = self.source.file.as_deref().map(Watch::new);
-        spawn_local(look_after_certificates(Arc::clone(&self.status)));
-        let mut files_are_due = interval(CERTIFICATES_LOOK);
+        let replaced = Rc::new(Notify::new());
+        spawn_local(look_after_listeners(Arc::clone(&self.status)));
+        spawn_local(look_after_pools(self.pool_files.clone(), Rc::clone(&replaced)));
         loop {
-            let order = tokio::select! {
-                order = Signals::next(self.signals.as_mut()) => order,
-                Some(order) = orders.recv() => order,
-                () = due(watch.as_mut()) => {
-                    self.look_at_file().await;
-                    continue;
-                }
-                _ = files_are_due.tick() => {
-                    self.look_at_tls_files().await;
-                    continue;
-                }
-                answer = next_resolution(self.discovery.as_mut()) => {
-                    self.resolved(answer);
-                    continue;
-                }
-                () = stop::drain_is_due(self.drains_at) => return self.drain(orders).await,
-                () = self.release.notified() => {
-                    self.let_go();
-                    continue;
-                }
-            };
-            match order {
-                Order::Reload => {
-                    if let Some((discovery, _)) = &self.discovery {
-                        discovery.renew();
-                    }
-                    self.reload("signal").await;
-                }
-                Order::ReopenLogs => self.reopen_logs(),
-                Order::Stop(order) => match self.stop(order) {
+            tokio::select! {
+                order = Signals::next(self.signals.as_mut()) => match self.obey(order) {
                     Next::Wait => {}
                     Next::Drain => return self.drain(orders).await,
                     Next::Cut => return self.cut().await,
                 },
+                Some(order) = orders.recv() => match self.obey(order) {
+                    Next::Wait => {}
+                    Next::Drain => return self.drain(orders).await,
+                    Next::Cut => return self.cut().await,
+                },
+                () = stop::drain_is_due(self.drains_at) => return self.drain(orders).await,
+                look = due(watch.as_mut()) => self.read(Trigger::File(look)),
+                () = replaced.notified() => self.read(Trigger::Certificates),
+                read = self.reader.next() => self.has_read(read).await,
+                answer = next_resolution(self.discovery.as_mut()) => self.resolved(answer),
+                () = self.release.notified() => self.let_go(),
             }
         }
     }
 
-    /// Reloads if the contents of the file differ from those that were last read.
-    async fn look_at_file(&mut self) {
-        let Some(file) = &self.source.file else { return };
-        // A file that is missing for a moment is being replaced. SIGHUP would report a missing file.
-        let Ok(text) = std::fs::read(file) else { return };
-        let hash = crate::config::hash(&text);
-        if hash == self.text_hash || (self.is_broken() && !self.is_settled(hash).await) {
-            return;
-        }
-        self.text_hash = hash;
-        self.reload("file change").await;
-    }
-
-    /// Reloads if a TLS file of a pool was replaced.
-    async fn look_at_tls_files(&mut self) {
-        let (now, _) = self.instance.tls_stamps();
-        if self.tls_files.look(now).is_some() {
-            // The present config is applied again. The file is not read, because an unfinished edit in it must not
-            // interfere.
-            let config = self.instance.config.clone();
-            let result = self.apply(config).await;
-            self.report("certificate change", result);
-        }
-    }
-
-    fn is_broken(&self) -> bool {
-        self.source.load().is_some_and(|loaded| loaded.is_err())
-    }
-
-    /// Whether the contents stay the same for [`HALF_WRITTEN`]. An editor that writes in place truncates the file
-    /// first, so a file may be broken because it is only half there. Then it is checked again, not reported.
-    async fn is_settled(&self, hash: u64) -> bool {
-        sleep(HALF_WRITTEN).await;
-        let text = self.source.file.as_deref().and_then(|file| std::fs::read(file).ok());
-        text.is_some_and(|text| crate::config::hash(&text) == hash)
-    }
-
-    async fn reload(&mut self, trigger: &'static str) {
-        let Some(loaded) = self.source.load() else {
-            tracing::warn!("nothing to reload: unstick was started without a config file");
-            return;
-        };
-        let result = match loaded {
-            Ok(Loaded { mut config, text_hash }) => {
-                self.text_hash = text_hash;
-                config.workers =
-                    if self.workers_flag.is_some() { self.instance.config.workers } else { config.workers };
-                self.apply(config).await
+    fn obey(&mut self, order: Order) -> Next {
+        match order {
+            Order::Reload => {
+                if let Some((discovery, _)) = &self.discovery {
+                    discovery.renew();
+                }
+                if self.source.file.is_some() {
+                    self.read(Trigger::Signal);
+                } else {
+                    tracing::warn!("nothing to reload: unstick was started without a config file");
+                }
+                Next::Wait
             }
-            Err(problems) => Err(problems.one_line()),
-        };
-        self.report(trigger, result);
+            Order::ReopenLogs => {
+                self.reopen_logs();
+                Next::Wait
+            }
+            Order::Stop(order) => self.stop(order),
+        }
+    }
+
+    fn read(&mut self, trigger: Trigger) {
+        let instance = &self.instance;
+        self.reader.begin(trigger, || instance.present());
+    }
+
+    async fn has_read(&mut self, read: Read) {
+        if let Read::Config { trigger, result } = read {
+            let result = match result {
+                Ok((mut config, contents)) => {
+                    if self.workers_flag.is_some() {
+                        config.workers = self.instance.config.workers;
+                    }
+                    self.apply(config, contents).await
+                }
+                Err(why) => Err(why),
+            };
+            self.report(trigger.name(), result);
+        }
+        if let Some(trigger) = self.reader.take_waiting() {
+            self.read(trigger);
+        }
     }
 
     /// Does what follows after a config was applied or refused.
     fn report(&mut self, trigger: &'static str, result: Result<String, String>) {
         match &result {
             Ok(what) => {
-                self.tls_files = Watched::new(self.instance.tls_stamps().1);
+                self.publish_tls_files();
                 self.probers.sync(self.instance.shared.load().pools.iter());
                 if let Some(telemetry) = &self.telemetry {
                     telemetry.set_level(self.instance.config.log.level);
@@ -212,8 +180,8 @@ impl Control {
     }
 
     /// Applies `next`, or leaves everything as it was. Returns a list of the changes, or the reason of the refusal.
-    async fn apply(&mut self, next: Config) -> Result<String, String> {
-        let applied = self.instance.apply(next, &self.workers).await;
+    async fn apply(&mut self, next: Config, contents: Contents) -> Result<String, String> {
+        let applied = self.instance.apply(next, contents, &self.workers).await;
         self.follow_names();
         applied
     }
@@ -299,6 +267,12 @@ impl Control {
         }
     }
 
+    /// Says which TLS files of pools are in use.
+    fn publish_tls_files(&self) {
+        let (files, seen) = self.instance.tls_files();
+        self.pool_files.set(files, seen);
+    }
+
     /// Publishes the listeners to the admin port.
     fn publish_listeners(&self) {
         let tls = self.instance.listeners.tls().map(|(name, tls)| (name.to_owned(), Arc::clone(tls))).collect();
@@ -315,7 +289,7 @@ impl Control {
     }
 }
 
-async fn due(watch: Option<&mut Watch>) {
+async fn due(watch: Option<&mut Watch>) -> Look {
     match watch {
         Some(watch) => watch.due().await,
         None => std::future::pending().await,
@@ -329,19 +303,5 @@ async fn next_resolution(discovery: Option<&mut (Discovery, mpsc::Receiver<Resol
             None => std::future::pending().await,
         },
         None => std::future::pending().await,
-    }
-}
-
-/// Puts new certificates to use, and warns of those that expire soon.
-async fn look_after_certificates(status: Arc<Status>) {
-    let mut warned = Instant::now();
-    loop {
-        sleep(CERTIFICATES_LOOK).await;
-        let listeners = status.state().tls.clone();
-        listeners.iter().for_each(|(listener, tls)| tls.look(listener));
-        if warned.elapsed() >= EXPIRY_LOOK {
-            warned = Instant::now();
-            listeners.iter().for_each(|(_, tls)| tls.warn_of_expiry());
-        }
     }
 }

@@ -12,14 +12,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::build::{Protocols, build, protocols};
+use super::build::{Protocols, build};
 use super::changes::{differences, settings as settings_changes};
-use super::listeners::{Listeners, settings};
+use super::listeners::Listeners;
 use super::names::{Names, News, Resolution};
+use super::reading::{Contents, ListenerTls, Present};
 use crate::config::{self, Algorithm, BackendAddress, Change, Config, Loaded, Problems};
 use crate::net::pem::Stamps;
 use crate::pool::Member;
 use crate::pool::health::Health;
+use crate::pool::protocol::PoolProtocol;
 use crate::snapshot::SharedSnapshot;
 use crate::worker::Worker;
 
@@ -62,9 +64,7 @@ impl Source {
 /// # Errors
 /// Each that is not, and why.
 pub(crate) fn check_files(config: &Config) -> Result<(), Vec<String>> {
-    let mut problems: Vec<String> = config.listeners.iter().filter_map(|listener| settings(listener).err()).collect();
-    problems.extend(protocols(config, &Protocols::new()).err());
-    if problems.is_empty() { Ok(()) } else { Err(problems) }
+    Contents::read(config, &Protocols::new(), &ListenerTls::new()).map(|_| ())
 }
 
 /// The parts that a reload changes.
@@ -80,24 +80,26 @@ pub(crate) struct Instance {
 
 impl Instance {
     /// The first snapshot, nothing bound yet.
-    ///
-    /// # Errors
-    /// A file of a pool that is not usable.
-    pub(crate) fn new(config: Config, workers: usize) -> Result<Self, String> {
-        let (names, protocols) = (Names::default(), protocols(&config, &Protocols::new())?);
+    pub(crate) fn new(config: Config, protocols: Protocols, workers: usize) -> Self {
+        let names = Names::default();
         let shared = Arc::new(SharedSnapshot::new(Arc::new(build(&config, &names, &protocols, None, workers))));
-        Ok(Self { config, names, protocols, shared, workers, listeners: Listeners::new(workers) })
+        Self { config, names, protocols, shared, workers, listeners: Listeners::new(workers) }
     }
 
-    /// Makes `next` the config.
+    /// Makes `next` the config, whose files have these contents.
     ///
     /// # Errors
     /// Why it was refused; everything is as before.
-    pub(crate) async fn apply(&mut self, next: Config, workers: &[Worker]) -> Result<String, String> {
+    pub(super) async fn apply(
+        &mut self,
+        next: Config,
+        contents: Contents,
+        workers: &[Worker],
+    ) -> Result<String, String> {
         let began = Instant::now();
         self.refuse_what_cannot_change(&next)?;
-        let protocols = protocols(&next, &self.protocols)?;
-        let edit = self.listeners.prepare(&next.listeners)?;
+        let Contents { protocols, tls } = contents;
+        let edit = self.listeners.prepare(&next.listeners, &tls)?;
         let before = std::mem::replace(&mut self.config, next);
         self.protocols = protocols;
         self.names.keep(&names(&self.config), self.config.dns.families);
@@ -153,10 +155,16 @@ impl Instance {
         }
     }
 
-    /// The stamps of the pools' TLS files, now and when they were read.
-    pub(crate) fn tls_stamps(&self) -> (Stamps, Stamps) {
-        let (now, then): (Vec<_>, Vec<_>) = self.protocols.values().map(|protocol| protocol.stamps()).unzip();
-        (now.concat(), then.concat())
+    /// The TLS files of the pools, and their stamps when they were read.
+    pub(crate) fn tls_files(&self) -> (Vec<PathBuf>, Stamps) {
+        let (files, seen): (Vec<_>, Vec<_>) = self.protocols.values().map(PoolProtocol::files).unzip();
+        (files.concat(), seen.concat())
+    }
+
+    /// What reading the files of another config can use.
+    pub(super) fn present(&self) -> Present {
+        let (config, protocols) = (self.config.clone(), self.protocols.clone());
+        Present { config, protocols, in_use: self.listeners.tls_in_use() }
     }
 }
 

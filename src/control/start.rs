@@ -1,5 +1,6 @@
 //! Starts a process from a config: what is bound and started, and in which order.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,9 +11,13 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::admin::Admin;
+use super::build::Protocols;
+use super::certificates::PoolFiles;
+use super::files::Files;
 use super::names::Wait;
 use super::outcome::{Ended, Options, StartError};
 use super::probes::{OnVerdict, Probers, first_verdicts_within};
+use super::reading::{Contents, ListenerTls, Reader};
 use super::reload::{Instance, names};
 use super::signals::{Order, Signals};
 use super::status::Status;
@@ -21,8 +26,8 @@ use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::listen::Loads;
 use crate::listen::permits::{self, Peers};
+use crate::listen::tls::ServerTls;
 use crate::metrics;
-use crate::net::pem::Watched;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::health::Health;
 use crate::pool::{MemberState, Mode};
@@ -42,13 +47,55 @@ impl Control {
     /// Binds and starts everything. When it returns, clients can connect, unless a signal to stop came first.
     pub(crate) async fn start(
         config: Config,
-        options: Options,
+        mut options: Options,
         orders: mpsc::Sender<Order>,
     ) -> Result<Begun, StartError> {
+        let mut signals = options.signals.take();
+        // It writes out what waits when it is dropped, so it must outlive the last line.
+        let telemetry = options.telemetry.take();
+        let assembled = tokio::select! {
+            biased;
+            _ = Signals::stop(signals.as_mut()) => return Ok(stopped()),
+            assembled = Self::assemble(config, options, orders) => assembled?,
+        };
+        let (mut control, tls) = assembled;
+        let begun = tokio::select! {
+            biased;
+            _ = Signals::stop(signals.as_mut()) => Ok(None),
+            begun = control.begin(tls) => begun.map(Some),
+        };
+        control.signals = signals;
+        match begun {
+            Ok(Some(())) => {
+                control.telemetry = telemetry;
+                Ok(Begun::Serving(Box::new(control)))
+            }
+            Ok(None) => {
+                control.end(Ended::Drained).await;
+                Ok(stopped())
+            }
+            Err(error) => {
+                control.end(Ended::Cut).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads files, opens the admin port and starts the workers. Nothing is bound yet for clients. It returns the TLS
+    /// settings of the listeners too.
+    async fn assemble(
+        config: Config,
+        options: Options,
+        orders: mpsc::Sender<Order>,
+    ) -> Result<(Self, HashMap<String, Arc<ServerTls>>), StartError> {
         let count = worker_count(options.workers.or(config.workers));
-        let access_log = open_access_log(&config)?;
-        let instance = Instance::new(config, count).map_err(StartError)?;
-        let tls_files = instance.tls_stamps().1;
+        let files = Files::default();
+        let named = config.clone();
+        let read = move || Contents::read(&named, &Protocols::new(), &ListenerTls::new());
+        let contents = files.read(read).await.and_then(|read| read.map_err(|problems| problems.join("; ")));
+        let Contents { protocols, tls } = contents.map_err(StartError)?;
+        let access_log = open_access_log(&config, &files).await?;
+        let instance = Instance::new(config, protocols, count);
         let shares = Shares {
             shared: Arc::clone(&instance.shared),
             loads: Loads::new(count),
@@ -74,10 +121,11 @@ impl Control {
             worker::spawn_all(count, &shares).map_err(|error| StartError(format!("cannot start a worker: {error}")))?;
         let (release, verdicts) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
         let probers = Probers::new(on_verdict(&instance, &release, &verdicts));
-        let mut control = Self {
+        let reader = Reader::new(files, options.source.clone(), options.text_hash);
+        let control = Self {
             instance,
             source: options.source,
-            text_hash: options.text_hash,
+            reader,
             workers,
             workers_flag: options.workers,
             status,
@@ -88,39 +136,23 @@ impl Control {
             release,
             verdicts,
             signals: None,
-            telemetry: options.telemetry,
-            tls_files: Watched::new(tls_files),
+            telemetry: None,
+            pool_files: PoolFiles::default(),
             access_log,
             _orders: orders,
         };
-        let mut signals = options.signals;
-        let begun = tokio::select! {
-            biased;
-            _ = Signals::stop(signals.as_mut()) => Ok(None),
-            begun = control.begin() => begun.map(Some),
-        };
-        control.signals = signals;
-        match begun {
-            Ok(Some(())) => Ok(Begun::Serving(Box::new(control))),
-            Ok(None) => {
-                tracing::info!("a signal to stop, nothing was served yet");
-                control.end(Ended::Drained).await;
-                Ok(Begun::Stopped)
-            }
-            Err(error) => {
-                control.end(Ended::Cut).await;
-                Err(error)
-            }
-        }
+        control.publish_tls_files();
+        control.publish_listeners();
+        Ok((control, tls))
     }
 
     /// Resolves names, binds sockets, and waits for the first verdicts. Only then may the workers accept. The first
     /// requests wait in the queue of the kernel meanwhile.
-    async fn begin(&mut self) -> Result<(), StartError> {
+    async fn begin(&mut self, tls: HashMap<String, Arc<ServerTls>>) -> Result<(), StartError> {
         self.follow_names();
         self.first_names().await;
         self.probers.sync(self.instance.shared.load().pools.iter());
-        let bound = self.instance.listeners.prepare(&self.instance.config.listeners).map_err(StartError)?;
+        let bound = self.instance.listeners.prepare(&self.instance.config.listeners, &tls).map_err(StartError)?;
         self.first_verdicts().await;
         self.instance.listeners.commit(bound, &self.instance.config.listeners, &self.workers).await;
         self.publish_listeners();
@@ -195,9 +227,16 @@ fn worker_count(wanted: Option<NonZeroUsize>) -> usize {
     wanted.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
 }
 
-fn open_access_log(config: &Config) -> Result<Option<AccessLog>, StartError> {
-    let open = |log| AccessLog::open(log).map_err(|error| StartError(format!("cannot open the access log: {error}")));
-    config.log.access.as_ref().map(open).transpose()
+async fn open_access_log(config: &Config, files: &Files) -> Result<Option<AccessLog>, StartError> {
+    let Some(log) = config.log.access.clone() else { return Ok(None) };
+    let opened = files.read(move || AccessLog::open(&log).map_err(|error| error.to_string())).await;
+    let opened = opened.and_then(|opened| opened);
+    opened.map(Some).map_err(|error| StartError(format!("cannot open the access log: {error}")))
+}
+
+fn stopped() -> Begun {
+    tracing::info!("a signal to stop, nothing was served yet");
+    Begun::Stopped
 }
 
 /// What follows from a verdict: a log line, the mode of the pool, the release of held endpoints.

@@ -1,39 +1,58 @@
-//! Notices that the config file has changed, however it was changed.
+//! Notices that the config file has changed, however it was changed, and whether its writer has finished.
 //!
 //! Editors write in place or rename a new file over the old one. Kubernetes swaps a symbolic link in the same folder.
-//! All of these are events in the *folder*, so the folder is watched and not the file. Some file systems send no events
-//! (network and container mounts), so the file is also checked every two seconds. A reload follows only if the contents
-//! differ.
+//! All of these are events in the *folder*, so the folder is watched and not the file. Half a file can be valid by
+//! itself: a file that is being written is read when its writer has closed it. Some file systems send no events
+//! (network and container mounts), so the file is also looked at every two seconds, and believed when two looks find
+//! the same.
 
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// The file is checked at least this often.
+/// The file is looked at at least this often.
 const POLL: Duration = Duration::from_secs(2);
 /// Editors write in several steps. A change has settled when no event came for this long (see also [`SETTLE_MAX`]).
 const SETTLE: Duration = Duration::from_millis(50);
-
 /// A change has settled at the latest after this time.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
+/// How long a writer that has not closed the file is waited for.
+const WRITER_MAX: Duration = Duration::from_secs(10);
+/// The most files of the folder of which it is remembered that they are being written.
+const WRITTEN_MAX: usize = 1024;
 
 /// The only kind of access after which the contents may be different.
 const AFTER_WRITING: AccessKind = AccessKind::Close(AccessMode::Write);
+
+/// What is known of the contents when it is time to look at the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Look {
+    /// Their writer has closed the file, or put it there in one piece.
+    Whole,
+    /// Nobody says whether they are whole.
+    Unsure,
+}
 
 /// Watches one file.
 #[derive(Debug)]
 pub(crate) struct Watch {
     events: mpsc::Receiver<()>,
-    /// When the file is checked even without an event.
+    folder: Arc<Mutex<Folder>>,
+    /// When the file is looked at even without an event.
     poll_at: Instant,
     /// When the present change will have settled, unless another event comes.
     settled_at: Option<Instant>,
-    /// When the file is checked in any case after a change.
+    /// When the present change counts as settled in any case.
     settles_by: Option<Instant>,
+    /// Until when the present writer is waited for.
+    written_until: Option<Instant>,
     /// `None` where the system offers no events. Then the file is only polled.
     _watcher: Option<RecommendedWatcher>,
 }
@@ -41,41 +60,51 @@ pub(crate) struct Watch {
 impl Watch {
     /// Starts watching the folder of `file`.
     pub(crate) fn new(file: &Path) -> Self {
-        // One waiting event says as much as many.
+        // One waiting event says as much as many: what they have in common is in `folder`.
         let (sender, events) = mpsc::channel(1);
+        let folder = Arc::new(Mutex::new(Folder::of(file)));
+        let heard = Arc::clone(&folder);
         let notify = move |event: notify::Result<notify::Event>| {
-            // Reading the file is an event too, and each event is followed by a read. Without this filter that would
-            // never end.
-            if !event.is_ok_and(|event| matches!(event.kind, EventKind::Access(kind) if kind != AFTER_WRITING)) {
+            if lock(&heard).hear(event.ok().as_ref()) {
                 sender.try_send(()).ok();
             }
         };
         let watcher = notify::recommended_watcher(notify)
             .and_then(|mut watcher| watcher.watch(&folder_of(file), RecursiveMode::NonRecursive).map(|()| watcher))
             .inspect_err(|error| tracing::warn!(%error, "no file events here, looking every {POLL:?} instead"));
-        Self { events, poll_at: Instant::now() + POLL, settled_at: None, settles_by: None, _watcher: watcher.ok() }
+        let poll_at = Instant::now() + POLL;
+        let (settled_at, settles_by, written_until) = (None, None, None);
+        Self { events, folder, poll_at, settled_at, settles_by, written_until, _watcher: watcher.ok() }
     }
 
-    /// Returns when it is time to check the file.
+    /// Returns when it is time to look at the file.
     ///
     /// Cancel safety: it may be dropped and called again at any time without losing an event.
-    pub(crate) async fn due(&mut self) {
-        while let Some(()) = self.heard().await {
-            // Lets the writer finish. Further events belong to the same change.
+    pub(crate) async fn due(&mut self) -> Look {
+        loop {
+            while let Some(()) = self.heard().await {
+                // Further events belong to the same change.
+                let now = Instant::now();
+                let at_the_latest = *self.settles_by.get_or_insert(now + SETTLE_MAX);
+                self.settled_at = Some(at_the_latest.min(now + SETTLE));
+            }
+            (self.settled_at, self.settles_by) = (None, None);
             let now = Instant::now();
-            let at_the_latest = *self.settles_by.get_or_insert(now + SETTLE_MAX);
-            self.settled_at = Some(at_the_latest.min(now + SETTLE));
+            let mut folder = lock(&self.folder);
+            if folder.is_written() && now < *self.written_until.get_or_insert(now + WRITER_MAX) {
+                continue;
+            }
+            let look = folder.take_look();
+            drop(folder);
+            self.written_until = None;
+            self.poll_at = now + POLL;
+            return look;
         }
-        self.settles_by = None;
-        self.settled_at = None;
-        self.poll_at = Instant::now() + POLL;
     }
-}
 
-impl Watch {
-    /// Waits for an event. `None` when it is time to check the file first.
+    /// Waits for an event. `None` when it is time to look at the file first.
     async fn heard(&mut self) -> Option<()> {
-        let until = self.settled_at.unwrap_or(self.poll_at);
+        let until = self.settled_at.or(self.written_until).unwrap_or(self.poll_at);
         match timeout_at(until, self.events.recv()).await {
             Ok(Some(())) => Some(()),
             Ok(None) => {
@@ -85,6 +114,86 @@ impl Watch {
             Err(_) => None,
         }
     }
+}
+
+/// What the events in the folder say about the file.
+#[derive(Debug, Default)]
+struct Folder {
+    file: OsString,
+    /// The files that were written to and not closed.
+    written: HashSet<OsString>,
+    /// A file that is being renamed, and whether it is being written.
+    moving: Option<(Option<usize>, bool)>,
+    /// Whether the last event says that the file is whole.
+    is_whole: bool,
+}
+
+impl Folder {
+    fn of(file: &Path) -> Self {
+        Self { file: file.file_name().unwrap_or_default().to_owned(), ..Self::default() }
+    }
+
+    /// Takes in an event; `None` if some were lost. Returns whether the file may be different now.
+    fn hear(&mut self, event: Option<&notify::Event>) -> bool {
+        let Some(event) = event.filter(|event| !event.need_rescan()) else {
+            (self.is_whole, self.moving) = (false, None);
+            self.written.clear();
+            return true;
+        };
+        let name = event.paths.first().and_then(|path| path.file_name()).unwrap_or_default();
+        match event.kind {
+            EventKind::Access(AFTER_WRITING) => {
+                self.written.remove(name);
+                self.is_whole |= name == self.file;
+            }
+            // Reading the file is an event too, and each event is followed by a read. That would never end.
+            EventKind::Access(_) => return false,
+            EventKind::Modify(ModifyKind::Data(_)) => self.begin(name),
+            EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
+                self.moving = Some((event.tracker(), self.written.remove(name)));
+            }
+            EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
+                // A file may be renamed before its writer closes it.
+                match self.moving.take() {
+                    Some((tracker, true)) if tracker == event.tracker() => self.begin(name),
+                    _ => {
+                        self.written.remove(name);
+                        self.is_whole = !self.is_written();
+                    }
+                }
+            }
+            // It follows the two above.
+            EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => {}
+            EventKind::Create(_) if name == self.file => self.is_whole = false,
+            _ => {}
+        }
+        true
+    }
+
+    /// A file is being written.
+    fn begin(&mut self, name: &OsStr) {
+        if name == self.file {
+            self.is_whole = false;
+        } else if self.written.len() >= WRITTEN_MAX {
+            return;
+        }
+        self.written.insert(name.to_owned());
+    }
+
+    fn is_written(&self) -> bool {
+        self.written.contains(&self.file)
+    }
+
+    /// What is known now. A writer that is still there was waited for long enough, and is forgotten.
+    fn take_look(&mut self) -> Look {
+        let was_written = self.written.remove(&self.file);
+        let is_whole = std::mem::take(&mut self.is_whole);
+        if is_whole && !was_written { Look::Whole } else { Look::Unsure }
+    }
+}
+
+fn lock(folder: &Mutex<Folder>) -> MutexGuard<'_, Folder> {
+    folder.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn folder_of(file: &Path) -> PathBuf {
@@ -107,8 +216,56 @@ mod tests {
         let mut watch = Watch::new(&file);
         for nth in 0..3 {
             std::fs::write(&file, nth.to_string()).unwrap();
-            let noticed = async { while timeout(SETTLE / 5, watch.due()).await.is_err() {} };
-            timeout(POLL * 3 / 4, noticed).await.expect("it is not forgotten");
+            let noticed = async {
+                loop {
+                    if let Ok(look) = timeout(SETTLE / 5, watch.due()).await {
+                        return look;
+                    }
+                }
+            };
+            let look = timeout(POLL * 3 / 4, noticed).await.expect("it is not forgotten");
+            assert_eq!(look, Look::Whole);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_is_whole_when_its_writer_says_so() {
+        use std::io::Write as _;
+        let folder = tempfile::tempdir().unwrap();
+        let [file, other] = ["unstick.toml", "other"].map(|name| folder.path().join(name));
+        std::fs::write(&file, "a").unwrap();
+        let mut watch = Watch::new(&file);
+        let mut writer = std::fs::File::create(&file).unwrap();
+        writer.write_all(b"half").unwrap();
+        assert!(timeout(POLL + SETTLE * 4, watch.due()).await.is_err(), "not at the next look either");
+        writer.write_all(b" and half").unwrap();
+        drop(writer);
+        assert_eq!(timeout(POLL / 2, watch.due()).await, Ok(Look::Whole));
+        assert_eq!(timeout(POLL * 2, watch.due()).await, Ok(Look::Unsure), "a look without an event");
+
+        let mut writer = std::fs::File::create(&other).unwrap();
+        writer.write_all(b"half").unwrap();
+        std::fs::rename(&other, &file).unwrap();
+        assert!(timeout(POLL + SETTLE * 4, watch.due()).await.is_err(), "renamed before it was closed");
+        drop(writer);
+        assert_eq!(timeout(POLL / 2, watch.due()).await, Ok(Look::Whole));
+
+        std::fs::write(&other, "new").unwrap();
+        std::fs::rename(&other, &file).unwrap();
+        assert_eq!(timeout(POLL / 2, watch.due()).await, Ok(Look::Whole), "put there in one piece");
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_never_closes_is_waited_for_but_not_for_ever() {
+        use std::io::Write as _;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("unstick.toml");
+        let mut watch = Watch::new(&file);
+        let mut writer = std::fs::File::create(&file).unwrap();
+        writer.write_all(b"half").unwrap();
+        assert!(timeout(WRITER_MAX * 9 / 10, watch.due()).await.is_err());
+        for _ in 0..2 {
+            assert_eq!(timeout(POLL * 2, watch.due()).await, Ok(Look::Unsure));
         }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct ServerTls {
     tickets: Mutex<Arc<dyn ProducesTickets>>,
     config: ArcSwap<ServerConfig>,
     files: Mutex<Files>,
+    /// Held while the files are looked at.
+    looking: Mutex<()>,
 }
 
 /// What is known about the certificate files.
@@ -121,7 +123,14 @@ impl ServerTls {
         let files = Files { watched: Watched::new(seen), certificates, refused: None };
         files.warn_of_expiry(SystemTime::now());
         let (settings, config) = (settings.clone(), ArcSwap::from_pointee(config));
-        Ok(Self { settings, protocols, tickets: Mutex::new(tickets), config, files: Mutex::new(files) })
+        Ok(Self {
+            settings,
+            protocols,
+            tickets: Mutex::new(tickets),
+            config,
+            files: Mutex::new(files),
+            looking: Mutex::default(),
+        })
     }
 
     /// Whether it was loaded from just these settings.
@@ -141,13 +150,19 @@ impl ServerTls {
 
     /// Reads the files again if they have changed. The control thread calls it a few times a second.
     pub(crate) fn look(&self, listener: &str) {
+        // One look at a time: an earlier one may hang, and must not put older files to use later.
+        let Ok(_looking) = self.looking.try_lock() else { return };
         let now = stamps(&self.settings);
         let ca = now.last().copied();
-        let mut files = self.files();
-        if let Some(before) = files.watched.look(now) {
+        let looked = self.files().watched.look(now);
+        if let Some(before) = looked {
             let has_new_ca = self.settings.client_ca.is_some() && ca.as_ref() != before.last();
-            let (certificates, mut refused) = self.renewed(&files.certificates);
-            match self.reconfigure(&certificates, has_new_ca) {
+            // The files are read without the lock, which the admin port takes.
+            let present = self.files().certificates.clone();
+            let (certificates, mut refused) = self.renewed(&present);
+            let reconfigured = self.reconfigure(&certificates, has_new_ca);
+            let mut files = self.files();
+            match reconfigured {
                 Ok(()) => {
                     files.certificates = certificates;
                     files.warn_of_expiry(SystemTime::now());

@@ -90,17 +90,17 @@ impl PoolProtocol {
     /// # Errors
     /// A file cannot be used. The text names it and says why.
     pub fn load(protocol: Protocol, settings: &UpstreamTls, before: Option<&Self>) -> Result<Self, String> {
+        // Not while the lock of the former stamps is held: the files may be on a mount that hangs.
+        let now = || pem::stamps(files(settings));
         match (protocol, before) {
             (Protocol::Http1, _) => Ok(Self::Http1),
             (Protocol::H2c, _) => Ok(Self::H2c),
-            (Protocol::Https, Some(Self::Tls(tls)))
-                if tls.settings == *settings && *tls.stamps() == pem::stamps(files(settings)) =>
-            {
+            (Protocol::Https, Some(Self::Tls(tls))) if tls.settings == *settings && tls.has_stamps(&now()) => {
                 Ok(Self::Tls(Arc::clone(tls)))
             }
             (Protocol::Https, Some(Self::Tls(tls))) if tls.settings == *settings => {
                 // An edit that does not concern these files must not fail because of them.
-                let stamps = pem::stamps(files(settings));
+                let stamps = now();
                 Ok(Self::Tls(ClientTls::load(settings).map(Arc::new).unwrap_or_else(|why| {
                     tracing::error!("what was read before stays in use: {why}");
                     *tls.stamps() = stamps;
@@ -111,11 +111,11 @@ impl PoolProtocol {
         }
     }
 
-    /// The stamps of its files as they are now, and as they were when they were read.
-    pub(crate) fn stamps(&self) -> (Stamps, Stamps) {
+    /// Its files, and their stamps when they were read.
+    pub(crate) fn files(&self) -> (Vec<PathBuf>, Stamps) {
         match self {
             Self::Http1 | Self::H2c => Default::default(),
-            Self::Tls(tls) => (pem::stamps(files(&tls.settings)), tls.stamps().clone()),
+            Self::Tls(tls) => (files(&tls.settings).cloned().collect(), tls.stamps().clone()),
         }
     }
 
@@ -135,6 +135,10 @@ fn files(settings: &UpstreamTls) -> impl Iterator<Item = &PathBuf> {
 }
 
 impl ClientTls {
+    fn has_stamps(&self, now: &Stamps) -> bool {
+        *self.stamps() == *now
+    }
+
     fn stamps(&self) -> MutexGuard<'_, Stamps> {
         self.stamps.lock().unwrap_or_else(PoisonError::into_inner)
     }

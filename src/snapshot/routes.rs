@@ -29,25 +29,24 @@ impl Routes {
     /// Builds the table from routes, each with the index of its pool.
     pub fn new<'a>(routes: impl Iterator<Item = (&'a HostPattern, &'a PathPattern, usize)>) -> Self {
         let mut table = Self::default();
+        let mut below: HashMap<String, Paths> = HashMap::new();
         for (host, path, pool) in routes {
-            table.paths_of(host).add(path, pool);
+            let paths = match host {
+                HostPattern::Any => &mut table.any,
+                HostPattern::Exact(name) => table.exact.entry(name.clone()).or_default(),
+                HostPattern::Below(domain) => below.entry(domain.clone()).or_default(),
+            };
+            paths.add(path, pool);
         }
-        table.below.sort_by_key(|(domain, _)| std::cmp::Reverse(domain.len()));
+        table.below.extend(below);
+        table.below.sort_by(|(one, _), (other, _)| (other.len(), one).cmp(&(one.len(), other)));
+        table.each_paths().for_each(Paths::sort);
         table
     }
 
-    fn paths_of(&mut self, host: &HostPattern) -> &mut Paths {
-        match host {
-            HostPattern::Any => &mut self.any,
-            HostPattern::Exact(name) => self.exact.entry(name.clone()).or_default(),
-            HostPattern::Below(domain) => {
-                let at = self.below.iter().position(|(known, _)| known == domain).unwrap_or_else(|| {
-                    self.below.push((domain.clone(), Paths::default()));
-                    self.below.len() - 1
-                });
-                &mut self.below[at].1
-            }
-        }
+    fn each_paths(&mut self) -> impl Iterator<Item = &mut Paths> {
+        let below = self.below.iter_mut().map(|(_, paths)| paths);
+        self.exact.values_mut().chain(below).chain([&mut self.any])
     }
 
     /// The index of the pool for a host (as the client wrote it, with its port) and a path. `None` if no route fits.
@@ -79,10 +78,13 @@ impl Paths {
                 self.exact.insert(path.clone(), pool);
             }
             PathPattern::Prefix(prefix) => {
-                let at = self.prefixes.partition_point(|(known, _)| known.len() >= prefix.len());
-                self.prefixes.insert(at, (prefix.clone(), pool));
+                self.prefixes.push((prefix.clone(), pool));
             }
         }
+    }
+
+    fn sort(&mut self) {
+        self.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
     }
 
     fn find(&self, path: &str) -> Option<usize> {

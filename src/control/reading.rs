@@ -1,0 +1,211 @@
+//! Reads the config and every file that it names, away from the control thread, for one reload after the other.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
+
+use super::build::{Protocols, protocols};
+use super::files::Files;
+use super::reload::Source;
+use super::watch::Look;
+use crate::config::{self, Config, Listener, Loaded};
+use crate::listen::tls::ServerTls;
+
+/// Why the config is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Trigger {
+    /// Somebody asks for it.
+    Signal,
+    /// The file may have changed.
+    File(Look),
+    /// A TLS file of a pool was replaced. The config is not read, because an unfinished edit in it must not interfere.
+    Certificates,
+}
+
+impl Trigger {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::File(_) => "file change",
+            Self::Certificates => "certificate change",
+        }
+    }
+}
+
+/// The TLS settings of listeners by name, each with the listener that it was loaded for.
+pub(super) type ListenerTls = HashMap<String, (Listener, Arc<ServerTls>)>;
+
+/// What the files that a config names contain.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub(super) protocols: Protocols,
+    /// The TLS settings of listeners, by name.
+    pub(super) tls: HashMap<String, Arc<ServerTls>>,
+}
+
+impl Contents {
+    /// Reads the files that `config` names, but those that have not changed since `before`. It blocks.
+    ///
+    /// # Errors
+    /// Each file that is not usable, and why.
+    pub(super) fn read(config: &Config, before: &Protocols, in_use: &ListenerTls) -> Result<Self, Vec<String>> {
+        let (mut contents, mut problems) = (Self::default(), Vec::new());
+        for listener in &config.listeners {
+            let Some(wanted) = &listener.tls else { continue };
+            // Certificates that stay keep their tickets.
+            let kept = in_use
+                .values()
+                .find(|(known, tls)| known.address == listener.address && tls.serves(wanted, listener.protocols));
+            let tls = match kept {
+                Some((_, tls)) => Ok(Arc::clone(tls)),
+                None => ServerTls::load(wanted, listener.protocols).map(Arc::new),
+            };
+            match tls {
+                Ok(tls) => _ = contents.tls.insert(listener.name.clone(), tls),
+                Err(why) => problems.push(format!("listener {}: {why}", listener.name)),
+            }
+        }
+        match protocols(config, before) {
+            Ok(protocols) => contents.protocols = protocols,
+            Err(why) => problems.push(why),
+        }
+        problems.extend(config.log.access.as_ref().and_then(|log| unusable_log(&log.to)));
+        if problems.is_empty() { Ok(contents) } else { Err(problems) }
+    }
+}
+
+/// Why an access log cannot be written there. Nothing is created.
+fn unusable_log(target: &config::AccessLogTarget) -> Option<String> {
+    let config::AccessLogTarget::File(path) = target else { return None };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let why = match (std::fs::metadata(path), std::fs::metadata(folder)) {
+        (Ok(found), _) if found.is_dir() => "it is a folder",
+        (Err(_), Ok(folder)) if !folder.is_dir() => "its folder is a file",
+        (Err(_), Err(_)) => "its folder does not exist",
+        _ => return None,
+    };
+    Some(format!("log.access: cannot write to {}: {why}", path.display()))
+}
+
+/// What a read has brought.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// Nothing to do: the file is as it was, or not there.
+    Nothing,
+    /// A config, or why there is none.
+    Config { trigger: Trigger, result: Result<(Config, Contents), String> },
+}
+
+/// What a read needs to know of the present.
+pub(super) struct Present {
+    pub(super) config: Config,
+    pub(super) protocols: Protocols,
+    pub(super) in_use: ListenerTls,
+}
+
+/// Reads for one reload at a time.
+pub(super) struct Reader {
+    files: Files,
+    source: Source,
+    /// The contents that were last read.
+    text_hash: u64,
+    /// Contents that nobody has said to be whole, seen once.
+    seen_once: Option<u64>,
+    /// Whether the last look hung. That is reported once, not at every look.
+    is_hanging: bool,
+    results: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
+    is_busy: bool,
+    waiting: BTreeSet<Trigger>,
+}
+
+/// What a thread has read, and the hash of the file then.
+type Outcome = (Trigger, Result<Option<Fetched>, String>);
+
+struct Fetched {
+    text_hash: u64,
+    is_whole: bool,
+    config: Option<Result<(Config, Contents), String>>,
+}
+
+impl Reader {
+    pub(super) fn new(files: Files, source: Source, text_hash: u64) -> Self {
+        let (results, waiting) = (mpsc::channel(1), BTreeSet::new());
+        Self { files, source, text_hash, seen_once: None, is_hanging: false, results, is_busy: false, waiting }
+    }
+
+    /// Begins to read, or notes that it must be done again after the present read.
+    pub(super) fn begin(&mut self, trigger: Trigger, present: impl FnOnce() -> Present) {
+        if self.is_busy {
+            self.waiting.insert(trigger);
+            return;
+        }
+        self.is_busy = true;
+        let (source, present) = (self.source.clone(), present());
+        let (known, seen_once) = (self.text_hash, self.seen_once);
+        let (files, sender) = (self.files.clone(), self.results.0.clone());
+        spawn_local(async move {
+            let read = files.read(move || fetch(trigger, &source, &present, known, seen_once)).await;
+            sender.send((trigger, read)).await.ok();
+        });
+    }
+
+    /// What the present read has brought; for ever if there is none.
+    pub(super) async fn next(&mut self) -> Read {
+        let Some((trigger, read)) = self.results.1.recv().await else { return std::future::pending().await };
+        self.is_busy = false;
+        let was_hanging = std::mem::replace(&mut self.is_hanging, read.is_err());
+        match read {
+            Ok(None) => Read::Nothing,
+            Ok(Some(Fetched { text_hash, is_whole: false, .. })) => {
+                self.seen_once = Some(text_hash);
+                Read::Nothing
+            }
+            Ok(Some(Fetched { text_hash, config, .. })) => {
+                (self.text_hash, self.seen_once) = (text_hash, None);
+                config.map_or(Read::Nothing, |result| Read::Config { trigger, result })
+            }
+            Err(_) if matches!(trigger, Trigger::File(_)) && was_hanging => Read::Nothing,
+            Err(why) => Read::Config { trigger, result: Err(why) },
+        }
+    }
+
+    /// The next read that was asked for meanwhile.
+    pub(super) fn take_waiting(&mut self) -> Option<Trigger> {
+        self.waiting.pop_first()
+    }
+}
+
+/// Reads what `trigger` is about. It blocks. `None` if there is nothing to read.
+fn fetch(trigger: Trigger, source: &Source, present: &Present, known: u64, seen_once: Option<u64>) -> Option<Fetched> {
+    let contents = |config: Config| {
+        let read = Contents::read(&config, &present.protocols, &present.in_use);
+        read.map(|contents| (config, contents)).map_err(|problems| problems.join("; "))
+    };
+    if let Trigger::File(look) = trigger {
+        let text_hash = hash_of(source.file.as_deref()?)?;
+        // Without the word of the writer, the same contents at two looks are taken for whole.
+        let is_whole = look == Look::Whole || seen_once == Some(text_hash);
+        if text_hash == known || !is_whole {
+            return Some(Fetched { text_hash, is_whole: text_hash == known, config: None });
+        }
+    }
+    if trigger == Trigger::Certificates {
+        let config = Some(contents(present.config.clone()));
+        return Some(Fetched { text_hash: known, is_whole: true, config });
+    }
+    let (text_hash, config) = match source.load()? {
+        Ok(Loaded { config, text_hash }) => (text_hash, contents(config)),
+        Err(problems) => (source.file.as_deref().and_then(hash_of).unwrap_or(known), Err(problems.one_line())),
+    };
+    Some(Fetched { text_hash, is_whole: true, config: Some(config) })
+}
+
+/// The hash of the contents of the config file. A file that is missing for a moment is being replaced; only who asks
+/// for a reload is told. A FIFO is not read without being asked: it gives its contents once.
+fn hash_of(file: &Path) -> Option<u64> {
+    std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
+    config::read(file).ok().map(|text| config::hash(&text))
+}
