@@ -11,10 +11,13 @@ use std::thread;
 use tokio::time::Instant;
 use unstick::app::Ended;
 
+use crate::cli::unstick;
 use crate::support::backend::{Backend, Signal, answer, signal};
 use crate::support::client::{exchange, get, read_response, who};
 use crate::support::probed::Probed;
-use crate::support::{App, SOON, complete, connect, eventually, free_address, pause, pool_of, read_to_close, send};
+use crate::support::{
+    App, SOON, complete, connect, eventually, free_address, pause, pool_of, read_to_close, send, skipped,
+};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 const HOLD: &str = "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -703,4 +706,92 @@ fn the_time_of_a_check_grows_with_the_file_and_not_with_its_square() {
     let (small, large) = (time(500), time(8000));
     let ratio = large.as_secs_f64() / small.as_secs_f64();
     assert!(ratio < 64.0, "16 times the routes take {ratio:.0} times as long: {small:?}, {large:?}");
+}
+
+#[test]
+fn listeners_may_overlap_at_the_start_as_after_a_reload() {
+    let a = Backend::named("a");
+    let has_v6 = TcpListener::bind("[::1]:0").is_ok();
+    if !has_v6 {
+        skipped("this machine has no IPv6: its half is left out");
+    }
+    let (port, pool) = (free_address().port(), pool_of(&[a.address], "", ""));
+    let listen = |addresses: &[&str]| {
+        let tables = addresses.iter().enumerate().map(|(nth, address)| {
+            let peers = format!("trusted_proxies = [\"10.0.0.{nth}\"]");
+            format!("[listen.l{nth}]\naddress = \"{}\"\n{peers}\n", address.replace("PORT", &port.to_string()))
+        });
+        tables.collect::<String>() + &pool
+    };
+    let v4 = ["127.0.0.1", "127.0.0.2"].map(|ip| SocketAddr::new(ip.parse().unwrap(), port));
+    let v6 = SocketAddr::new("::1".parse().unwrap(), port);
+    let combinations = [
+        &["0.0.0.0:PORT", "127.0.0.1:PORT"][..],
+        &["127.0.0.1:PORT", "0.0.0.0:PORT"],
+        &["0.0.0.0:PORT", "[::]:PORT"],
+        &["[::]:PORT", "0.0.0.0:PORT"],
+        &[":PORT", "127.0.0.1:PORT"],
+        &["[::]:PORT"],
+        &[":PORT"],
+    ];
+    for addresses in combinations {
+        let is_served = |how: &str| {
+            let both = has_v6 && addresses.iter().any(|address| address.starts_with(['[', ':']));
+            for address in v4.iter().chain(both.then_some(&v6)) {
+                assert_eq!(get(*address, "/").text(), "a", "{addresses:?} at {address} after a {how}");
+            }
+        };
+        let app = App::start(&listen(addresses));
+        is_served("start");
+        drop(app);
+        let app = App::start(&listen(&["127.0.0.1:0"]));
+        app.apply(&listen(addresses));
+        is_served("reload");
+        for alone in addresses.iter().filter(|_| addresses.len() > 1) {
+            app.apply(&listen(&[alone]));
+            app.apply(&listen(addresses));
+        }
+        is_served("few edits");
+    }
+}
+
+#[test]
+fn an_address_of_another_process_is_not_shared_however_listeners_overlap() {
+    let a = Backend::named("a");
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, pool) = (other.local_addr().unwrap().port(), pool_of(&[a.address], "", ""));
+    let app = App::over(&[a.address]);
+    for address in [format!("127.0.0.1:{port}"), format!("0.0.0.0:{port}"), format!("[::]:{port}")] {
+        let why = app.refuse(&format!("[listen.web]\naddress = \"{address}\"\n{pool}"));
+        assert!(why.contains("Address already in use"), "{address}: {why}");
+    }
+}
+
+#[test]
+fn check_start_and_reload_give_one_answer() {
+    let a = Backend::named("a");
+    let (port, pool) = (free_address().port(), pool_of(&[a.address], "", ""));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display();
+    let admin = |listen: &str, admin: &str| {
+        format!("[listen.web]\naddress = \"{listen}:{port}\"\n[admin]\naddress = \"{admin}:{port}\"\n{pool}")
+    };
+    let log = |to: String| format!("[listen.web]\naddress = \"127.0.0.1:0\"\n[log]\naccess = \"{to}\"\n{pool}");
+    for (text, expected) in [
+        (admin("127.0.0.1", "127.0.0.1"), "and the admin port"),
+        (admin("0.0.0.0", "127.0.0.1"), "and the admin port"),
+        (admin("[::]", "127.0.0.1"), "and the admin port"),
+        (admin("127.0.0.1", "[::ffff:127.0.0.1]"), "and the admin port"),
+        (log(path.to_string()), "it is a folder"),
+        (log(format!("{path}/no/access.log")), "its folder does not exist"),
+    ] {
+        let app = App::over(&[a.address]);
+        let why = app.refuse(&text);
+        assert!(why.contains(expected), "reload: {why}");
+        for command in ["check", "run"] {
+            let output = unstick(&[command, "-c", &app.file.display().to_string()]).output().unwrap();
+            let why = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success() && why.contains(expected), "{command}: {why}");
+        }
+    }
 }

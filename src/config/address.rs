@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,6 +40,25 @@ impl Address {
     }
 }
 
+impl Address {
+    /// Whether some connection could go to a socket at either address. Port 0 is a different port each time.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(one), Self::Tcp(other)) => {
+                one.port() == other.port()
+                    && one.port() != 0
+                    && (takes(one.ip(), other.ip()) || takes(other.ip(), one.ip()))
+            }
+            (one, other) => one == other,
+        }
+    }
+}
+
+/// Whether a socket at `address` takes connections to `wanted`. One at `[::]` takes those of both families.
+fn takes(address: IpAddr, wanted: IpAddr) -> bool {
+    address == wanted || (address.is_unspecified() && (address.is_ipv6() || wanted.is_ipv4()))
+}
+
 impl<T: Into<SocketAddr>> From<T> for Address {
     fn from(address: T) -> Self {
         Self::Tcp(address.into())
@@ -58,5 +77,36 @@ impl fmt::Display for Address {
 impl Serialize for Address {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_overlap_where_a_connection_could_go_to_either() {
+        for (one, other, expected) in [
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("[::]:80", "127.0.0.1:80", true),
+            ("[::]:80", "0.0.0.0:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("0.0.0.0:80", "[::1]:80", false),
+            ("0.0.0.0:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+        ] {
+            let [one, other] = [one, other].map(|text| Address::Tcp(text.parse().unwrap()));
+            assert_eq!((one.overlaps(&other), other.overlaps(&one)), (expected, expected), "{one} {other}");
+        }
+        let [a, b] = ["/a", "/b"].map(|file| Address::Unix(Path::new(file).into()));
+        assert!(a.overlaps(&a) && !a.overlaps(&b));
+    }
+
+    #[test]
+    fn the_final_dot_of_a_name_is_for_name_servers() {
+        for (backend, host) in [("app:80", "app:80"), ("app.:80", "app:80"), ("unix:/a.:b", "localhost")] {
+            assert_eq!(host_field(backend), host);
+        }
     }
 }

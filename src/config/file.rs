@@ -72,6 +72,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
     let mut config = Config::default();
     key::read(top, KEYS, &mut config);
     top.finish();
+    listener::check_admin(top, &listeners, config.admin.address);
     top.missing("listen", 0..0, "there is no listener", "add [listen.web] with address = \"0.0.0.0:8080\"");
     top.missing("pool", 0..0, "there is no pool", "add [pool.app] with backends = [\"127.0.0.1:3000\"]");
     if pools.len() > 1 {

@@ -1,6 +1,6 @@
 //! One `[listen.NAME]` of the file.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::address::Address;
 use super::key::{self, Change, Key, Kind, Shown, keys};
@@ -47,7 +47,23 @@ pub(super) fn read_all(top: &Section<'_>) -> Vec<Listener> {
     listeners
 }
 
-/// Whether two listeners cannot both have what is written. Port 0 is a different port each time.
+/// Reports a listener whose address the admin port has, or would share.
+pub(super) fn check_admin(top: &Section<'_>, listeners: &[Listener], admin: Option<SocketAddr>) {
+    let Some(admin) = admin.map(Address::Tcp) else { return };
+    for (name, section) in top.named("listen") {
+        let listener = listeners.iter().find(|listener| listener.name == name);
+        if let (true, Some(value)) =
+            (listener.is_some_and(|found| found.address.overlaps(&admin)), section.get("address"))
+        {
+            let help = "give one of them another port, or write address = \"off\" in [admin]";
+            value
+                .report(format!("{} and the admin port ({admin}) have the same port", section.name), Some(help.into()));
+        }
+    }
+}
+
+/// Whether two listeners cannot both have what is written. Port 0 is a different port each time. Of others that
+/// overlap, the more specific one gets the connection.
 fn clash(one: &Address, other: &Address) -> bool {
     one == other && one.tcp().is_none_or(|tcp| tcp.port() != 0)
 }

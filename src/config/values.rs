@@ -2,11 +2,10 @@
 //!
 //! An error says what is wrong and, after `; `, what to write instead.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::address::{self, Address};
 use super::model::{AccessLogTarget, BackendAddress, HostPattern, PathPattern, StatusRanges};
@@ -39,15 +38,16 @@ pub(super) fn file_mode(text: &str) -> Result<u32, String> {
     mode.ok_or_else(|| format!("`{text}` is not a file mode; write three octal digits, as in \"660\""))
 }
 
-/// Address of the admin port, or of a listener in TCP: `:8080`, `127.0.0.1:8080`, `[::1]:80`, `localhost:8080`.
+/// Address of the admin port, or of a listener in TCP: `:8080` (all of this machine, both families), `127.0.0.1:8080`,
+/// `[::1]:80`, `localhost:8080`. An IPv4 address in IPv6 clothes is an IPv4 address.
 pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     if let Some(port) = text.strip_prefix(':').and_then(|port| port.parse().ok()) {
-        return Ok(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port));
+        return Ok(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port));
     }
     if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
         return Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
     }
-    text.parse().map_err(|_| {
+    text.parse().map(canonical).map_err(|_| {
         let help = if text.contains("://") {
             "leave out the scheme, as in \"0.0.0.0:8080\""
         } else {
@@ -57,12 +57,17 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// Address of a name server: an IP address, with a port if it is not 53.
 pub(super) fn dns_server(text: &str) -> Result<SocketAddr, String> {
     let bare = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
     bare.or_else(|_| text.parse())
         .ok()
         .filter(|address| address.port() != 0)
+        .map(canonical)
         .ok_or_else(|| format!("`{text}` is not a name server; write \"10.0.0.2\" or \"10.0.0.2:53\""))
 }
 
@@ -70,7 +75,19 @@ pub(super) fn dns_server(text: &str) -> Result<SocketAddr, String> {
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let host = text.parse::<IpAddr>().map(IpNet::from);
     host.or_else(|_| text.parse())
+        .map(canonical_network)
         .map_err(|_| format!("`{text}` is not a network; write \"10.0.0.0/8\" or \"10.0.0.1\""))
+}
+
+/// A network of IPv4 addresses in IPv6 clothes is one of IPv4.
+fn canonical_network(network: IpNet) -> IpNet {
+    let length = network.prefix_len().checked_sub(96);
+    match (network.addr().to_canonical(), length) {
+        (IpAddr::V4(address), Some(length)) if network.addr().is_ipv6() => {
+            Ipv4Net::new(address, length).map_or(network, IpNet::V4)
+        }
+        _ => network,
+    }
 }
 
 /// `host:port` of a backend.
@@ -91,7 +108,7 @@ pub(super) fn backend_address(text: &str) -> Result<BackendAddress, String> {
         return if address.port() == 0 {
             Err(format!("`{text}`: port 0 is not a port"))
         } else {
-            Ok(BackendAddress::Socket(address))
+            Ok(BackendAddress::Socket(canonical(address)))
         };
     }
     let needs_port = || format!("`{text}` needs a port; write \"{text}:80\", with the port of the replica");
@@ -231,6 +248,7 @@ mod tests {
         for (text, expected) in [
             ("10.0.0.1:80", Ok("10.0.0.1:80")),
             ("[::1]:80", Ok("[::1]:80")),
+            ("[::ffff:10.0.0.1]:80", Ok("10.0.0.1:80")),
             ("App.Internal:3000", Ok("app.internal:3000")),
             ("App.Internal.:3000", Ok("app.internal.:3000")),
             ("my_app._x:3000", Ok("my_app._x:3000")),
@@ -259,7 +277,8 @@ mod tests {
     #[test]
     fn listeners() {
         for (text, expected) in [
-            (":8080", "0.0.0.0:8080"),
+            (":8080", "[::]:8080"),
+            ("[::ffff:127.0.0.1]:1", "127.0.0.1:1"),
             ("localhost:1", "127.0.0.1:1"),
             ("[::]:80", "[::]:80"),
             ("1.2.3.4:0", "1.2.3.4:0"),
@@ -301,6 +320,8 @@ mod tests {
     fn networks_and_name_servers() {
         assert_eq!(network("10.0.0.0/8").unwrap().to_string(), "10.0.0.0/8");
         assert_eq!(network("::1").unwrap().to_string(), "::1/128");
+        assert_eq!(network("::ffff:10.0.0.0/104").unwrap().to_string(), "10.0.0.0/8");
+        assert_eq!(network("::ffff:10.0.0.1").unwrap().to_string(), "10.0.0.1/32");
         assert!(network("10.0.0.0/33").is_err());
         assert_eq!(dns_server("10.0.0.2").unwrap().to_string(), "10.0.0.2:53");
         assert_eq!(dns_server("127.0.0.1:5353").unwrap().to_string(), "127.0.0.1:5353");

@@ -4,6 +4,7 @@
 //! that the kernel has queued on it.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 
 use super::changes::listener;
@@ -142,17 +143,23 @@ impl Listeners {
     /// Binds the listeners that are new; if one cannot be, none of them stays.
     fn bind_fresh(&self, wanted: &[config::Listener], tls: &Tls) -> Result<Vec<Fresh>, String> {
         let is_bound = |config: &&config::Listener| self.bound.iter().any(|bound| bound.serves(config));
+        let missing: Vec<_> = wanted.iter().filter(|config| !is_bound(config)).collect();
+        // All before the first is bound: one of ours must not be taken for another process.
+        for config in &missing {
+            if !self.bound.iter().any(|bound| bound.address.overlaps(&config.address)) {
+                socket::probe(&config.address).map_err(|error| cannot_listen(config, &error))?;
+            }
+        }
         let mut fresh = Vec::new();
-        for (nth, config) in wanted.iter().filter(|config| !is_bound(config)).enumerate() {
+        for (nth, config) in missing.into_iter().enumerate() {
             fresh.push(self.bind(config, settings(config, tls), self.next_id + nth as u64)?);
         }
         Ok(fresh)
     }
 
     fn bind(&self, config: &config::Listener, settings: Settings, id: u64) -> Result<Fresh, String> {
-        let exclusive = !self.bound.iter().any(|bound| overlap(&bound.address, &config.address));
-        let (address, sockets) = socket::bind(&config.address, config.unix_mode, self.workers, exclusive)
-            .map_err(|error| format!("cannot listen on {} (listener {}): {error}", config.address, config.name))?;
+        let bound = socket::bind(&config.address, config.unix_mode, self.workers);
+        let (address, sockets) = bound.map_err(|error| cannot_listen(config, &error))?;
         Ok(Fresh { bound: Bound { id, settings, address }, sockets })
     }
 
@@ -236,8 +243,6 @@ impl Listeners {
     }
 }
 
-/// Whether two sockets, one bound to each address, exclude each other.
-fn overlap(a: &Address, b: &Address) -> bool {
-    let (Address::Tcp(a), Address::Tcp(b)) = (a, b) else { return a == b };
-    a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+fn cannot_listen(config: &config::Listener, error: &io::Error) -> String {
+    format!("cannot listen on {} (listener {}): {error}", config.address, config.name)
 }

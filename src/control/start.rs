@@ -112,7 +112,6 @@ impl Control {
         let admin = match instance.config.admin.address {
             Some(address) => Some(
                 Admin::serve(address, Arc::clone(&status))
-                    .await
                     .map_err(|error| StartError(format!("cannot listen on {address} (admin): {error}")))?,
             ),
             None => None,

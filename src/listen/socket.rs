@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::Path;
 
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -43,8 +44,8 @@ pub(crate) enum Listener {
 /// Binds one socket per worker to the same address, and returns the real address too (port 0 asks for any). For TCP
 /// each worker gets a socket of its own (`SO_REUSEPORT`); for a Unix socket all get copies of one.
 ///
-/// With `exclusive`, it fails if another socket listens there already. With `SO_REUSEPORT` the kernel would silently
-/// share the port with another process of the same user, which would get half of the connections.
+/// Several may overlap, as a wildcard and a specific address, or both families: the kernel gives a connection to the
+/// most specific one, and one of IPv4 rather to `0.0.0.0` than to `[::]`.
 ///
 /// # Errors
 /// The error of the kernel.
@@ -52,28 +53,45 @@ pub(crate) fn bind(
     address: &Address,
     unix_mode: Option<u32>,
     workers: usize,
-    exclusive: bool,
 ) -> io::Result<(Address, Vec<StdListener>)> {
     match address {
-        Address::Tcp(address) => bind_tcp(*address, workers, exclusive),
+        Address::Tcp(address) => bind_tcp(*address, workers),
         Address::Unix(file) => bind_unix(file, unix_mode, workers).map(|sockets| (address.clone(), sockets)),
     }
 }
 
-fn bind_tcp(address: SocketAddr, workers: usize, exclusive: bool) -> io::Result<(Address, Vec<StdListener>)> {
-    if exclusive && address.port() != 0 {
-        let probe = socket(address)?;
-        probe.set_reuse_address(true)?;
-        probe.bind(&address.into())?;
-        probe.listen(1)?;
+/// Fails if another socket listens there already. With `SO_REUSEPORT` the kernel would silently share the port with
+/// another process of the same user, which would get half of the connections.
+///
+/// # Errors
+/// The error of the kernel.
+pub(crate) fn probe(address: &Address) -> io::Result<()> {
+    match address {
+        Address::Tcp(address) if address.port() != 0 => bind_alone(*address, 1).map(drop),
+        Address::Tcp(_) | Address::Unix(_) => Ok(()),
     }
+}
+
+/// Binds one socket that shares its port with no other, with a queue of this length.
+///
+/// # Errors
+/// The error of the kernel.
+pub(crate) fn bind_alone(address: SocketAddr, backlog: i32) -> io::Result<StdTcpListener> {
+    let (socket, address) = socket(address)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}
+
+fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<(Address, Vec<StdListener>)> {
     let mut sockets = Vec::with_capacity(workers);
     let mut real = address;
     for _ in 0..workers {
-        let socket = socket(address)?;
+        let (socket, wanted) = socket(real)?;
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
-        socket.bind(&real.into())?;
+        socket.bind(&wanted.into())?;
         socket.listen(BACKLOG)?;
         let listener = StdTcpListener::from(socket);
         real = listener.local_addr()?;
@@ -82,10 +100,31 @@ fn bind_tcp(address: SocketAddr, workers: usize, exclusive: bool) -> io::Result<
     Ok((real.into(), sockets))
 }
 
-fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+/// A socket for this address, or for `0.0.0.0` in place of `[::]` where the system has no IPv6.
+fn socket(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
+    let made = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP));
+    let (socket, address) = match without_v6(address, &made) {
+        Some(address) => (Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?, address),
+        None => (made?, address),
+    };
+    if address.is_ipv6() {
+        // Both families, whatever `net.ipv6.bindv6only` says.
+        socket.set_only_v6(false)?;
+    }
     socket.set_nonblocking(true)?;
-    Ok(socket)
+    Ok((socket, address))
+}
+
+/// The address that stands in for `address` if the kernel knows no IPv6.
+fn without_v6<T>(address: SocketAddr, made: &io::Result<T>) -> Option<SocketAddr> {
+    let is_unknown = made.as_ref().is_err_and(|error| error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()));
+    let is_for_all = address.is_ipv6() && address.ip().is_unspecified();
+    (is_unknown && is_for_all).then(|| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
+}
+
+/// The address of a peer. A socket for both families shows IPv4 addresses in IPv6 clothes.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 fn bind_unix(file: &Path, mode: Option<u32>, workers: usize) -> io::Result<Vec<StdListener>> {
@@ -137,7 +176,7 @@ impl Listener {
     /// The next connection, and the address of its peer.
     pub(crate) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         match self {
-            Self::Tcp(listener) => listener.accept().await.map(|(stream, peer)| (Stream::Tcp(stream), peer)),
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, peer)| (Stream::Tcp(stream), canonical(peer))),
             Self::Unix(listener) => listener.accept().await.map(|(stream, _)| (Stream::Unix(stream), LOCAL)),
         }
     }
@@ -149,7 +188,8 @@ impl Listener {
             Self::Tcp(listener) => {
                 if let Ok(listener) = listener.into_std() {
                     while let Ok((stream, peer)) = listener.accept() {
-                        rest.extend(stream.set_nonblocking(true).ok().map(|()| (StdStream::Tcp(stream), peer)));
+                        let fresh = stream.set_nonblocking(true).ok();
+                        rest.extend(fresh.map(|()| (StdStream::Tcp(stream), canonical(peer))));
                     }
                 }
             }
@@ -188,10 +228,22 @@ mod tests {
     #[test]
     fn a_port_that_is_taken_is_not_shared() {
         let any = Address::Tcp(([127, 0, 0, 1], 0).into());
-        let (address, sockets) = bind(&any, None, 2, true).unwrap();
+        let (address, sockets) = bind(&any, None, 2).unwrap();
         assert_eq!(sockets.len(), 2);
-        assert_eq!(bind(&address, None, 1, true).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        assert!(bind(&address, None, 1, false).is_ok(), "our own listener may be replaced by one at the same address");
+        assert_eq!(probe(&address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(bind(&address, None, 1).is_ok(), "our own listener may be replaced by one at the same address");
+        drop(sockets);
+        assert!(probe(&address).is_ok());
+    }
+
+    #[test]
+    fn without_ipv6_all_addresses_are_those_of_ipv4() {
+        let unknown: io::Result<()> = Err(Errno::AFNOSUPPORT.into());
+        let stands_in = |text: &str, made| without_v6(text.parse().unwrap(), made).map(|address| address.to_string());
+        assert_eq!(stands_in("[::]:80", &unknown), Some("0.0.0.0:80".to_owned()));
+        assert_eq!(stands_in("[::1]:80", &unknown), None);
+        assert_eq!(stands_in("[::]:80", &Ok(())), None);
+        assert_eq!(stands_in("[::]:80", &Err(Errno::MFILE.into())), None);
     }
 
     #[test]
@@ -199,13 +251,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.sock");
         let address = Address::Unix(file.as_path().into());
-        let (_, sockets) = bind(&address, None, 2, true).unwrap();
-        assert_eq!(bind(&address, None, 1, true).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let (_, sockets) = bind(&address, None, 2).unwrap();
+        assert_eq!(bind(&address, None, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(sockets);
-        assert!(bind(&address, None, 1, true).is_ok());
+        assert!(bind(&address, None, 1).is_ok());
         remove(&address);
         fs::write(&file, "precious").unwrap();
-        assert_eq!(bind(&address, None, 1, true).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(bind(&address, None, 1).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
     }
 }

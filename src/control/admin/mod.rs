@@ -29,9 +29,12 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::status::Status;
+use crate::listen::socket;
 
 /// The most connections at one time. For a further one the most silent one is closed.
 const CONNECTIONS_MAX: usize = 64;
+/// Connections that the kernel queues until they are accepted.
+const BACKLOG: i32 = 1024;
 /// The pause after a failed `accept`.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// How long a connection may take for a request head, and how long it may last in all.
@@ -58,8 +61,8 @@ impl Admin {
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub(crate) async fn serve(address: SocketAddr, status: Arc<Status>) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+    pub(crate) fn serve(address: SocketAddr, status: Arc<Status>) -> io::Result<Self> {
+        let listener = TcpListener::from_std(socket::bind_alone(address, BACKLOG)?)?;
         let address = listener.local_addr()?;
         let (closing, closed) = watch::channel(());
         Ok(Self { address, accepting: spawn_local(accept(listener, status, closed)), closing })
