@@ -53,8 +53,9 @@ impl AsyncRead for Watched<'_> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut TokioIo::new(Plain(self.transport))).poll_read(cx, buf))?;
         let read = buf.filled().get(before..).unwrap_or_default();
-        let line = first_line(read);
-        let has_begun = std::mem::replace(self.is_in_line, line.len() == read.len());
+        let has_begun = *self.is_in_line;
+        let line = first_line(read, has_begun);
+        *self.is_in_line = line.len() == read.len();
         if needs_encoding(line) {
             let encoded = encode(read, line, has_begun);
             buf.set_filled(before);
@@ -68,8 +69,8 @@ impl AsyncRead for Watched<'_> {
 
 /// The first line with something in it, as far as it has come, without its end.
 #[inline]
-fn first_line(bytes: &[u8]) -> &[u8] {
-    let blank = bytes.iter().take_while(|byte| b"\r\n".contains(byte)).count();
+fn first_line(bytes: &[u8], has_begun: bool) -> &[u8] {
+    let blank = if has_begun { 0 } else { bytes.iter().take_while(|byte| b"\r\n".contains(byte)).count() };
     let mut rest = bytes.get(blank..).unwrap_or_default();
     // Several bytes are looked at in one step. Reading from memory does not fail.
     let line = rest.skip_until(b'\n').unwrap_or_default();
@@ -123,10 +124,12 @@ mod tests {
             (b"", None),
             (b"\r\n", None),
         ] {
-            let line = first_line(read);
+            let line = first_line(read, false);
             let found = needs_encoding(line).then(|| encode(read, line, false));
             assert_eq!(found.as_deref(), expected, "{:?}", String::from_utf8_lossy(read));
         }
+        assert_eq!(first_line(b"\nX: \"", true), b"", "the end of a line that has begun");
+        assert_eq!(first_line(b"\r\nX: \"", true), b"\r");
         assert_eq!(encode(b"a`b HTTP", b"a`b HTTP", true), b"a%60b HTTP");
     }
 }
