@@ -195,6 +195,11 @@ impl Latency {
         Duration::from_nanos((average_ns as f64 * self.kept(since_epoch_ns(now))) as u64)
     }
 
+    /// The average when the last sample was recorded, for people to read.
+    pub fn recorded(&self) -> Duration {
+        Duration::from_nanos(self.average_ns.load(Relaxed))
+    }
+
     /// The weight that the last sample still has.
     fn kept(&self, now_ns: u64) -> f64 {
         let age = Duration::from_nanos(now_ns.saturating_sub(self.sampled_ns.load(Relaxed)));

@@ -9,7 +9,6 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use tokio::time::Instant;
 
 use crate::control::status::Status;
 use crate::metrics::{Counter, HistogramSum, OUTCOMES, PoolCell, WorkerCell, bucket_bound};
@@ -73,7 +72,7 @@ const ENDPOINT_GAUGES: [EndpointGauge; 3] = [
         f64::from(u8::from(member.endpoint.health() == Health::Healthy))
     }),
     ("endpoint_latency_seconds", "Recent time to the response head", |member| {
-        member.endpoint.latency().average(Instant::now()).as_secs_f64()
+        member.endpoint.latency().recorded().as_secs_f64()
     }),
 ];
 

@@ -186,7 +186,7 @@ impl EndpointView {
             failures: endpoint.total(|cell| &cell.failures),
             connects: endpoint.total(|cell| &cell.connects),
             idle_limit_ms: endpoint.idle_limit().at_most(upstream_idle, Instant::now()).as_secs_f64() * 1e3,
-            latency_ms: (endpoint.latency().average(Instant::now()).as_secs_f64() * 1e6).round() / 1e3,
+            latency_ms: (endpoint.latency().recorded().as_secs_f64() * 1e6).round() / 1e3,
         }
     }
 }
