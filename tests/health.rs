@@ -325,6 +325,7 @@ fn the_metrics_page_is_what_prometheus_reads() {
         "unstick_connections",
         "unstick_connections_parked",
         "unstick_ejections_total",
+        "unstick_endpoint_5xx_total",
         "unstick_endpoint_attempts_total",
         "unstick_endpoint_connects_total",
         "unstick_endpoint_failures_total",
