@@ -142,8 +142,8 @@ impl Control {
         self.reader.begin(trigger, || instance.present());
     }
 
-    async fn has_read(&mut self, read: Read) {
-        if let Read::Config { trigger, result } = read {
+    async fn has_read(&mut self, read: Option<Read>) {
+        if let Some(Read { trigger, result }) = read {
             let result = match result {
                 Ok((mut config, contents)) => {
                     if self.workers_flag.is_some() {

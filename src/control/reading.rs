@@ -90,13 +90,11 @@ fn unusable_log(target: &config::AccessLogTarget) -> Option<String> {
     Some(format!("log.access: cannot write to {}: {why}", path.display()))
 }
 
-/// What a read has brought.
+/// What a read has brought: a config, or why there is none.
 #[derive(Debug)]
-pub(super) enum Read {
-    /// Nothing to do: the file is as it was, or not there.
-    Nothing,
-    /// A config, or why there is none.
-    Config { trigger: Trigger, result: Result<(Config, Contents), String> },
+pub(super) struct Read {
+    pub(super) trigger: Trigger,
+    pub(super) result: Result<(Config, Contents), String>,
 }
 
 /// What a read needs to know of the present.
@@ -152,23 +150,23 @@ impl Reader {
         });
     }
 
-    /// What the present read has brought; for ever if there is none.
-    pub(super) async fn next(&mut self) -> Read {
+    /// What the present read has brought; for ever if there is none. `None` if the file is as it was, or not there.
+    pub(super) async fn next(&mut self) -> Option<Read> {
         let Some((trigger, read)) = self.results.1.recv().await else { return std::future::pending().await };
         self.is_busy = false;
         let was_hanging = std::mem::replace(&mut self.is_hanging, read.is_err());
         match read {
-            Ok(None) => Read::Nothing,
+            Ok(None) => None,
             Ok(Some(Fetched { text_hash, is_whole: false, .. })) => {
                 self.seen_once = Some(text_hash);
-                Read::Nothing
+                None
             }
             Ok(Some(Fetched { text_hash, config, .. })) => {
                 (self.text_hash, self.seen_once) = (text_hash, None);
-                config.map_or(Read::Nothing, |result| Read::Config { trigger, result })
+                config.map(|result| Read { trigger, result })
             }
-            Err(_) if matches!(trigger, Trigger::File(_)) && was_hanging => Read::Nothing,
-            Err(why) => Read::Config { trigger, result: Err(why) },
+            Err(_) if matches!(trigger, Trigger::File(_)) && was_hanging => None,
+            Err(why) => Some(Read { trigger, result: Err(why) }),
         }
     }
 
