@@ -377,7 +377,7 @@ fn the_first_probes_do_not_all_start_at_once() {
     let _backend = Backend::start_at(([0, 0, 0, 0], port).into(), move |peer| {
         if peer.next_head().is_some() {
             peak.fetch_max(count.fetch_add(1, Relaxed) + 1, Relaxed);
-            pause("all that start together meet", 300);
+            pause("all that start together meet", 1500);
             count.fetch_sub(1, Relaxed);
             send(&mut peer.stream, answer("a"));
         }
