@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, Request};
 use unstick::app::Ended;
 
-use crate::support::backend::{Backend, answer};
+use crate::support::backend::{Backend, answer, signal};
 use crate::support::h2::{
     DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, begin, client, frame, get,
     get_list, next_frame, raw, run, whole,
@@ -126,7 +126,6 @@ fn what_has_no_content_ends_with_its_head() {
             match (seen.line().starts_with("HEAD"), status.as_str()) {
                 (_, "204" | "304") => format!("HTTP/1.1 {status} X\r\nETag: \"a\"\r\n\r\n"),
                 (true, _) => format!("HTTP/1.1 {status} X\r\nContent-Length: 7\r\n\r\n"),
-                (false, "205") => "HTTP/1.1 205 X\r\nContent-Length: 0\r\n\r\n".into(),
                 (false, _) => format!("HTTP/1.1 {status} X\r\nContent-Length: 7\r\n\r\ncontent"),
             }
             .into()
@@ -139,6 +138,7 @@ fn what_has_no_content_ends_with_its_head() {
         (Method::GET, "/200", 200, Some(7), false),
         (Method::HEAD, "/200", 200, Some(7), true),
         (Method::GET, "/204", 204, None, true),
+        // A replica may err, but this has no content.
         (Method::GET, "/205", 205, Some(0), true),
         (Method::GET, "/304", 304, None, true),
         (Method::HEAD, "/nowhere", 404, Some(71), true),
@@ -157,4 +157,41 @@ fn what_has_no_content_ends_with_its_head() {
             assert_eq!(again.0, 200, "the connection goes on");
         });
     }
+}
+
+/// A response that is not over, of which the client lets out nothing, and then the end of the process.
+#[test]
+fn a_response_that_nobody_reads_ends_with_the_time_to_drain() {
+    let backend = Backend::start(|peer| peer.serve(|_| answer(&"x".repeat(1 << 20))));
+    let app = App::builder(&[backend.address]).timeouts("client_write = \"1m\"\ndrain = \"3s\"").start();
+    let mut stream = raw(app.address);
+    stream.write_all(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1])).unwrap();
+    stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &get_list())).unwrap();
+    while next_frame(&mut stream).expect("the response begins").0 != DATA {}
+    app.stop();
+    while next_frame(&mut stream).expect("the stream is reset").0 != RST_STREAM {}
+    drop(stream);
+    assert_eq!(app.wait(), Ended::Drained);
+}
+
+#[test]
+fn a_client_that_stays_after_its_last_response_does_not_hold_up_the_end() {
+    let ((asked, was_asked), (go, going)) = (signal(), signal());
+    let going = std::sync::Mutex::new(going);
+    let backend = Backend::start(move |peer| {
+        peer.serve(|_| {
+            asked.lock().unwrap().send(()).unwrap();
+            going.lock().unwrap().wait("the test lets it go on");
+            answer("late")
+        });
+    });
+    let app = App::builder(&[backend.address]).timeouts("drain = \"3s\"\nh2_ping = \"1m\"").start();
+    let mut stream = raw(app.address);
+    stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &get_list())).unwrap();
+    was_asked.wait("the request arrives");
+    app.stop();
+    go.lock().unwrap().send(()).unwrap();
+    while next_frame(&mut stream).expect("the response comes").2 != 1 {}
+    assert_eq!(app.wait(), Ended::Drained, "the client says nothing and keeps its socket");
+    drop(stream);
 }

@@ -39,6 +39,35 @@ fn many_cancels_at_once_leave_the_connection_alone() {
 }
 
 #[test]
+fn requests_that_are_cancelled_at_once_open_no_connections() {
+    let backend = Backend::named("one");
+    let app = App::builder(&[backend.address]).workers(1).start();
+    let mut stream = raw(app.address);
+    let cancelled = |id: u32| {
+        [frame(HEADERS, END_HEADERS | END_STREAM, id, &get_list()), frame(RST_STREAM, 0, id, &8u32.to_be_bytes())]
+    };
+    let burst: Vec<u8> = (0..40).flat_map(|nth| cancelled(nth * 2 + 1).concat()).collect();
+    stream.write_all(&[burst, frame(HEADERS, END_HEADERS | END_STREAM, 81, &get_list())].concat()).unwrap();
+    while next_frame(&mut stream).expect("the connection lives").2 != 81 {}
+    assert_eq!((backend.connections(), backend.seen().len()), (1, 1));
+}
+
+#[test]
+fn many_malformed_requests_leave_the_connection_alone() {
+    let backend = Backend::named("one");
+    let app = App::over(&[backend.address]);
+    let mut stream = raw(app.address);
+    // `content-length: 5`, and no body.
+    let bad = [get_list(), vec![0x0f, 0x0d, 1, b'5']].concat();
+    for nth in 0..1_100 {
+        stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, nth * 2 + 1, &bad)).unwrap();
+        while next_frame(&mut stream).expect("the connection lives").0 != RST_STREAM {}
+    }
+    stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 2 * 1_100 + 1, &get_list())).unwrap();
+    while next_frame(&mut stream).expect("the connection lives").0 != HEADERS {}
+}
+
+#[test]
 fn small_parts_that_no_replica_takes_leave_the_connection_alone() {
     let (done, is_done) = signal();
     let is_done = std::sync::Mutex::new(is_done);

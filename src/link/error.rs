@@ -169,6 +169,13 @@ impl LinkError {
         matches!(self, Self::Closed(Some(WireError::Http2(error))) if error.is_reset())
     }
 
+    /// Whether the endpoint says that it has not begun the request, because it goes or has enough to do (RFC 9113
+    /// section 8.7). That is no failure.
+    pub fn is_declined(&self) -> bool {
+        let Self::Closed(Some(WireError::Http2(error))) = self else { return false };
+        error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
+    }
+
     /// Whether the endpoint has refused our certificate, or the lack of one. It says so before it reads any request: in
     /// TLS 1.3 its alert may come after we have sent one (RFC 8446 section 4.4.2.4).
     pub(super) fn refuses_certificate(&self) -> bool {
@@ -193,11 +200,16 @@ impl LinkError {
     /// What h2 ends by itself is either not valid HTTP/2, or more than h2 puts up with.
     fn awaiting_h2(error: h2::Error) -> Self {
         match error.reason() {
-            Some(Reason::ENHANCE_YOUR_CALM) if error.is_library() => Self::Curbed(error),
+            Some(_) if is_curb(&error) => Self::Curbed(error),
             Some(_) if error.is_library() => Self::Malformed(error.into()),
             _ => Self::Closed(Some(error.into())),
         }
     }
+}
+
+/// Whether h2 has ended a connection because of a limit of its own.
+pub(super) fn is_curb(error: &h2::Error) -> bool {
+    error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
 }
 
 /// The TLS error within an I/O error, if it was TLS that failed.

@@ -109,10 +109,13 @@ impl Attempt {
     /// Notes whether the endpoint may have seen the request, and classifies the error.
     fn failed(&mut self, error: h2::Error) -> LinkError {
         let record = &self.lease.shared.record;
-        if was_refused(&error) || record.bytes_written() == self.written_before {
+        // If h2 ends the connection itself, it may still be sending what it has.
+        let is_unwritten = record.bytes_written() == self.written_before && !error.is_library();
+        let why = LinkError::awaiting(error.into(), record.tls_failure());
+        if is_unwritten || why.is_declined() {
             self.written = Written::Nothing;
         }
-        LinkError::awaiting(error.into(), record.tls_failure())
+        why
     }
 
     /// Whether the endpoint may have seen the request.
@@ -138,10 +141,4 @@ impl Attempt {
         };
         Over::Stream(lease, Some(Driver::spawn(rest)))
     }
-}
-
-/// Whether the endpoint says that it has not begun this request: by REFUSED_STREAM, or by GOAWAY with an earlier last
-/// stream (RFC 9113 section 8.7).
-fn was_refused(error: &h2::Error) -> bool {
-    error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
 }

@@ -19,7 +19,12 @@ const HEAD_BYTES: usize = 9;
 
 /// The head of an empty DATA frame, up to its flags (RFC 9113 section 6.1): no length, type 0.
 const EMPTY_DATA: [u8; 4] = [0; 4];
+const DATA: u8 = 0x0;
 const END_STREAM: u8 = 0x1;
+const PADDED: u8 = 0x8;
+
+/// The most bytes of a frame that holds only padding: its length, and the padding.
+const PADDING_MAX: u32 = 256;
 
 /// How many empty frames may have reached h2 until a connection gets no new streams.
 const EMPTY_MAX: u32 = 50;
@@ -77,7 +82,9 @@ impl Filter {
         while read < bytes.len() {
             if self.payload > 0 {
                 let part = self.payload.min(bytes.len() - read);
-                bytes.copy_within(read..read + part, kept);
+                if kept < read {
+                    bytes.copy_within(read..read + part, kept);
+                }
                 (read, kept, self.payload) = (read + part, kept + part, self.payload - part);
                 continue;
             }
@@ -88,7 +95,7 @@ impl Filter {
             if is_empty && part == HEAD_BYTES {
                 read += part;
             } else {
-                stayed += u32::from(is_empty);
+                stayed += u32::from(is_empty || self.head_len == HEAD_BYTES && self.may_be_padding());
                 bytes.copy_within(read..read + part, kept);
                 (read, kept) = (read + part, kept + part);
             }
@@ -99,6 +106,13 @@ impl Filter {
             }
         }
         (kept, stayed)
+    }
+
+    /// Whether it may be a DATA frame of nothing but padding, which h2 counts as empty too.
+    fn may_be_padding(&self) -> bool {
+        let [high, middle, low, kind, flags, ..] = self.head;
+        let length = u32::from_be_bytes([0, high, middle, low]);
+        kind == DATA && flags & PADDED != 0 && flags & END_STREAM == 0 && length <= PADDING_MAX
     }
 
     fn is_empty_data(&self) -> bool {

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::Instant;
 
-use super::error::{Back, WireError};
+use super::error::{Back, WireError, is_curb};
 use super::h1::UpstreamConnection;
 use super::h2::Lease;
 use super::record::UpstreamIo;
@@ -182,6 +182,9 @@ pub enum BrokenBody {
     /// The endpoint closed the connection, or broke the framing.
     #[error("the endpoint broke off its response: {0}")]
     Endpoint(#[source] WireError),
+    /// This proxy ended the connection: what passed over it exceeded a limit of its own.
+    #[error("the connection was ended by this proxy: {0}")]
+    Curbed(#[source] h2::Error),
 }
 
 impl EndpointBody {
@@ -208,7 +211,10 @@ impl EndpointBody {
             None => None,
             Some(Err(error)) => Some(Err(match self.rest.as_ref().and_then(|rest| rest.progress().failure.get()) {
                 Some(failure) => BrokenBody::Request(failure),
-                None => BrokenBody::Endpoint(error),
+                None => match error {
+                    WireError::Http2(error) if is_curb(&error) => BrokenBody::Curbed(error),
+                    error => BrokenBody::Endpoint(error),
+                },
             })),
         })
     }

@@ -4,11 +4,11 @@
 //! client may do, and the end when the listener drains: the client gets GOAWAY, every open stream is finished, and the
 //! connection is closed when the client has read everything. `h2_stream.rs` has the life of one stream.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future as _, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -55,6 +55,10 @@ pub(super) struct Shared {
     pub(super) write_timeout: Duration,
     /// The number of open streams.
     pub(super) open: Cell<usize>,
+    /// The task of the connection.
+    pub(super) waker: RefCell<Option<Waker>>,
+    /// When the latest part of a response went out.
+    pub(super) sent_at: Cell<Option<Instant>>,
 }
 
 /// Serves requests until either side closes.
@@ -71,6 +75,8 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
         connections: registration.connections(),
         write_timeout: timeouts.client_write,
         open: Cell::new(0),
+        waker: RefCell::default(),
+        sent_at: Cell::default(),
     });
     let io = ClientIo::h2(transport, client, timeouts.client_write);
     let handshake = builder(limits).handshake(WatchedIo::new(io, Rc::clone(&shared.watch)));
@@ -119,7 +125,9 @@ fn builder(limits: &Limits) -> server::Builder {
         .reset_stream_duration(RESET_KEPT)
         .data_frame_budget(SMALL_FRAMES)
         // The guard has seen every reset before h2, and bounds them over time instead of over the connection's life.
-        .max_pending_accept_reset_streams(usize::MAX);
+        .max_pending_accept_reset_streams(usize::MAX)
+        // What is malformed costs no more than a request, and a proxy in front may share the connection among many.
+        .max_local_error_reset_streams(None);
     builder
 }
 
@@ -165,6 +173,7 @@ impl Lifecycle {
     }
 
     fn poll(&mut self, connection: &mut H2Connection, pings: &mut Option<Pings>, cx: &mut Context<'_>) -> Poll<Ended> {
+        self.shared.waker.borrow_mut().get_or_insert_with(|| cx.waker().clone());
         if self.is_silent(connection, pings, cx) {
             return Poll::Ready(Ended::Silent);
         }
@@ -200,7 +209,11 @@ impl Lifecycle {
             connection.graceful_shutdown();
         }
         let reads = watch.reads.get();
-        let is_quiet = || std::mem::replace(&mut self.reads_at_ping, reads) == reads;
+        // A client that reads slowly acknowledges a ping only after all that was sent before. `client_write` bounds
+        // that.
+        let is_reading = deadlines.is_armed(Wait::ClientWrite)
+            || self.shared.sent_at.get().is_some_and(|at| at.elapsed() < self.timeouts.client_write);
+        let is_quiet = || std::mem::replace(&mut self.reads_at_ping, reads) == reads && !is_reading;
         pings.as_mut().is_some_and(|pings| pings.poll(cx, deadlines, is_quiet).is_err())
     }
 

@@ -14,9 +14,9 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, Request, Response, StatusCode};
-use http_body::{Body as _, Frame};
+use http_body::Body as _;
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::client_io::{LINGER, LINGER_BYTES_MAX};
 use super::h2::Shared;
@@ -51,6 +51,10 @@ impl Drop for Open {
         if open.get() == 0 {
             client.set_busy(false);
             client.begin_idling();
+            // The connection waits for its client from now on.
+            if let Some(waker) = &*self.0.waker.borrow() {
+                waker.wake_by_ref();
+            }
         }
     }
 }
@@ -72,9 +76,11 @@ pub(super) async fn serve(request: Request<RecvStream>, respond: SendResponse<By
         // Boxed: most streams never become a tunnel, and their tasks need no room for one.
         Box::pin(tunnel.run(io, Bytes::new(), &client)).await;
     }
-    // If another task reads the request body, it stops at the end of the response or goes on reading; one turn lets it
-    // decide.
-    yield_now().await;
+    if client.may_still_send() {
+        // If another task reads the request body, it stops at the end of the response or goes on reading; one turn lets
+        // it decide.
+        yield_now().await;
+    }
     if let Some(rest) = client.take_rest() {
         // The rest of the body is discarded instead of resetting the stream: some clients forget the response on a
         // reset, even with NO_ERROR.
@@ -108,17 +114,20 @@ async fn exchange(
     let response = {
         let mut handled = pin!(handled);
         poll_fn(|cx| {
+            // A client that resets the stream wants no response, and perhaps has done so before the request was begun.
+            if respond.poll_reset(cx).is_ready() {
+                return Poll::Ready(None);
+            }
             if let Poll::Ready(Ok(response)) = handled.as_mut().poll(cx) {
                 return Poll::Ready(Some(response));
             }
             if holds_back.take() {
                 let mut head = Response::new(());
                 *head.status_mut() = StatusCode::CONTINUE;
-                // It is refused only if the stream is over, which shows below.
+                // It is refused only if the stream is over, and then the stream is woken.
                 respond.send_informational(head).ok();
             }
-            // A client that resets the stream wants no response.
-            respond.poll_reset(cx).map(|_| None)
+            Poll::Pending
         })
         .await?
     };
@@ -130,7 +139,7 @@ async fn exchange(
     let stream = respond.send_response(head, is_over).ok()?;
     match (tunnel, tunnelled) {
         (Some(tunnel), Some(tunnelled)) => return Some((tunnel, StreamIo::new(stream, tunnelled))),
-        _ if is_over => discard(body).await,
+        _ if is_over => _ = timeout(LINGER, discard(body)).await,
         _ => send_body(stream, body, client, shared).await,
     }
     if client.was_answered() {
@@ -160,7 +169,9 @@ fn complete_head(head: &mut Response<()>, body: &ResponseBody) {
     }
     match status {
         StatusCode::NO_CONTENT => _ = headers.remove(CONTENT_LENGTH),
-        StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => {}
+        // Of these two it is the length of what the stream brings (RFC 9113 section 8.1.1), and of what is not sent.
+        StatusCode::RESET_CONTENT => _ = headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0")),
+        StatusCode::NOT_MODIFIED => {}
         _ => announce_length(headers, body),
     }
     // RFC 9110 section 6.6.1: whoever has a clock adds the time to a response that has none.
@@ -175,10 +186,15 @@ fn announce_length(headers: &mut HeaderMap, body: &ResponseBody) {
     }
 }
 
-/// Takes a body to its end that the client must not get, so that its books are closed.
+/// Takes a body to its end that the client must not get, so that its books are closed. One that is longer than
+/// [`LINGER_BYTES_MAX`] is given up.
 async fn discard(body: ResponseBody) {
-    let mut body = pin!(body);
-    while let Some(Ok(_)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await.map(|frame| frame.map(Frame::into_data)) {}
+    let (mut body, mut bytes) = (pin!(body), 0);
+    while bytes <= LINGER_BYTES_MAX
+        && let Some(Ok(frame)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await
+    {
+        bytes += frame.data_ref().map_or(0, Bytes::len);
+    }
 }
 
 /// Sends a body. A client that does not let out more of it in time has its stream reset, by dropping it.
@@ -192,12 +208,21 @@ async fn send_body(stream: SendStream<Bytes>, body: ResponseBody, client: &Clien
         }
         let polled = sender.poll(cx);
         let has_moved = std::mem::replace(&mut sent, sender.bytes_sent()) != sender.bytes_sent();
+        if has_moved {
+            shared.sent_at.set(Some(Instant::now()));
+        }
         if polled.is_ready() || !sender.is_blocked() {
             deadlines.disarm(Wait::ClientWrite);
-        } else if has_moved || !deadlines.is_armed(Wait::ClientWrite) {
+            return polled;
+        }
+        if has_moved || !deadlines.is_armed(Wait::ClientWrite) {
             deadlines.arm_in(Wait::ClientWrite, shared.write_timeout);
         }
-        polled
+        // Nobody asks for more of the body meanwhile, which may come to the end of its time all the same.
+        match sender.body_mut().end_of_time() {
+            Some(cut) => Poll::Ready(Err(Unsent::Body(cut))),
+            None => Poll::Pending,
+        }
     })
     .await;
     match ended {

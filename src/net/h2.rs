@@ -3,7 +3,8 @@
 //!
 //! h2 would take any number of bytes and hold them until the peer's windows let them out. [`BodySender`] gives it only
 //! what the windows let out now. So every byte that waits for the peer lies with the one who also has a deadline for
-//! it, and a body that h2 has been given whole needs nothing of the peer any more but that it reads its socket.
+//! it. A body that h2 has been given whole needs nothing of the peer any more but that it reads its socket, unless the
+//! peer makes its windows smaller afterwards: then h2 holds up to 64 KiB of the stream as long as the connection lives.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -111,6 +112,11 @@ impl<B: Body<Data = Bytes> + Unpin> BodySender<B> {
     /// The bytes that the peer's windows have let out so far.
     pub(crate) fn bytes_sent(&self) -> u64 {
         self.bytes_sent
+    }
+
+    /// The body.
+    pub(crate) fn body_mut(&mut self) -> &mut B {
+        &mut self.body
     }
 
     /// Resets the stream with this code.

@@ -173,7 +173,7 @@ impl Attempts {
         // If only the stream was refused, the connection is as good as before.
         self.fresh |= is_repeated && reused && !why.spares_connection();
         // Endpoints close unused connections as part of keep-alive. A reused connection that was closed is no failure.
-        let is_stale = is_repeated && was_closed;
+        let is_stale = is_repeated && (was_closed || why.is_declined());
         if is_connect && let Some(endpoint) = exchange.endpoint() {
             // What its closes have taught was perhaps its end, and what comes back may have other limits.
             endpoint.endpoint.idle_limit().forget();

@@ -92,6 +92,17 @@ impl ResponseBody {
     }
 }
 
+impl ResponseBody {
+    /// Ends the response if its time is over. It is looked at before each part; whoever sends the parts must ask while
+    /// they wait for the client.
+    pub(crate) fn end_of_time(&mut self) -> Option<Cut> {
+        match &mut self.kind {
+            Kind::Local(_) => None,
+            Kind::Upstream(streaming) => streaming.end_of_time(),
+        }
+    }
+}
+
 impl Streaming {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         if let Some(end) = self.end_of_time() {
@@ -115,7 +126,8 @@ impl Streaming {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                let blame = if matches!(error, BrokenBody::Request(_)) { Blame::Nobody } else { Blame::Endpoint };
+                let is_its_own = matches!(error, BrokenBody::Endpoint(_));
+                let blame = if is_its_own { Blame::Endpoint } else { Blame::Nobody };
                 Poll::Ready(Some(Err(self.cut(blame, &error))))
             }
             Poll::Pending => self.poll_deadline(),

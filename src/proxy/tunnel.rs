@@ -111,6 +111,9 @@ impl Tunnel {
         tracing::debug!(client = %client.connection.peer, bytes = pipes.down.moved, why, "tunnel ended");
         if why != "closed" && !is_websocket {
             client.cut();
+        } else if why != "broken off" {
+            // What was written is still on its way: without an orderly end it would be cancelled. Nobody waits for it.
+            poll_fn(|cx| Poll::Ready(Pin::new(&mut pipes.client).poll_shutdown(cx).is_ready())).await;
         }
         exchange.passed_on(usize::try_from(pipes.down.moved).unwrap_or(usize::MAX));
         exchange.finish_answered();
