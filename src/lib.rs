@@ -58,5 +58,7 @@ pub mod demo;
 #[cfg(feature = "prove")]
 pub mod prove;
 mod replica;
+#[cfg(feature = "sim")]
+pub mod sim;
 #[cfg(feature = "prove")]
 pub mod trial;

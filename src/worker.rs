@@ -4,6 +4,9 @@
 //! spreads new connections over the workers by hash, which is uneven when they are few. A worker that holds clearly
 //! more than the least loaded one hands a fresh connection over before reading from it.
 
+#[cfg(feature = "sim")]
+pub(crate) mod sim;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -169,6 +172,9 @@ impl WorkerThread {
         spawn_local(Rc::clone(&self.proxy.outbox).run());
         loop {
             tokio::select! {
+                // No order that is drawn. The clock comes first: it is due seldom, so commands never wait for long.
+                biased;
+                _ = housekeeping.tick() => self.keep_house(),
                 command = commands.recv() => match command {
                     Some(Command::Drain) => {
                         is_draining = true;
@@ -177,7 +183,6 @@ impl WorkerThread {
                     Some(Command::Stop) | None => break,
                     Some(command) => self.obey(command),
                 },
-                _ = housekeeping.tick() => self.keep_house(),
                 () = self.connections.emptied(&self.shares.accepting), if is_draining => match commands.try_recv() {
                     // A connection that another worker handed over before it stopped accepting.
                     Ok(Command::Stop) | Err(_) => break,
@@ -279,7 +284,7 @@ impl WorkerThread {
         let most = self.proxy.viewer.current().snapshot.limits.connections_per_address;
         // A client behind a trusted proxy is counted later, when the PROXY header has named it.
         let speaks_for_itself = |listening: &Listening| !listening.state.expects_header_of(peer.ip());
-        let most = most.filter(|_| matches!(stream, Stream::Tcp(_)));
+        let most = most.filter(|_| !matches!(stream, Stream::Unix(_)));
         let most = most.filter(|_| self.listeners.borrow().get(&id).is_none_or(speaks_for_itself));
         let permit = most.map(|most| self.shares.peers.admit(peer.ip(), most));
         let permit = match permit {

@@ -162,7 +162,7 @@ impl Names {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "sim"))]
 impl Names {
     /// One name with these addresses of IPv4.
     pub(crate) fn of(host: &str, addresses: &[IpAddr]) -> Self {

@@ -78,6 +78,20 @@ pub(crate) struct Instance {
     pub(crate) listeners: Listeners,
 }
 
+#[cfg(feature = "sim")]
+impl Instance {
+    /// The first snapshot of a simulated worker.
+    pub(crate) fn simulated(config: Config) -> Result<Self, String> {
+        let protocols = super::build::protocols(&config, &Protocols::new())?;
+        Ok(Self::new(config, protocols, 1))
+    }
+
+    /// The addresses of the only name.
+    pub(crate) fn resolve(&mut self, host: &str, addresses: &[std::net::IpAddr]) {
+        self.names = Names::of(host, addresses);
+    }
+}
+
 impl Instance {
     /// The first snapshot, nothing bound yet.
     pub(crate) fn new(config: Config, protocols: Protocols, workers: usize) -> Self {

@@ -48,7 +48,8 @@ impl View {
         };
         let members = |pool: &Arc<Pool>| pool.members.iter().map(|member| take(pool, member)).collect();
         let endpoints = snapshot.pools.iter().map(members).collect();
-        for endpoint in left.values() {
+        // In their old order, not in that of the map, so that the same events lead to the same connections.
+        for endpoint in known().filter(|endpoint| left.contains_key(&Arc::as_ptr(&endpoint.endpoint))) {
             endpoint.limit_idle(0);
             endpoint.set_draining(true, now);
         }

@@ -217,6 +217,8 @@ impl StdStream {
         match stream {
             Stream::Tcp(stream) => stream.into_std().map(Self::Tcp),
             Stream::Unix(stream) => stream.into_std().map(Self::Unix),
+            #[cfg(feature = "sim")]
+            Stream::Sim(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }

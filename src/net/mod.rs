@@ -4,12 +4,14 @@ pub(crate) mod h2;
 pub(crate) mod outbox;
 pub(crate) mod pem;
 pub(crate) mod proxy_protocol;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub(crate) mod socket_io;
 pub(crate) mod transport;
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -47,11 +49,18 @@ pub(crate) fn is_own_lack(error: &io::Error) -> bool {
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// A simulated socket, for tests.
+    #[cfg(feature = "sim")]
+    Sim(Box<dyn sim::Wire>),
 }
 
 impl Stream {
     /// Connects to `address`. Small messages are sent without delay, and a peer that is gone without a word is found.
     pub(crate) async fn connect(address: &Address) -> io::Result<Self> {
+        #[cfg(feature = "sim")]
+        if let Some(connecting) = sim::connect(address) {
+            return connecting.await.map(Self::Sim);
+        }
         let stream = match address {
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
@@ -69,6 +78,8 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.set_nodelay(true),
             Self::Unix(_) => Ok(()),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => Ok(()),
         }
     }
 
@@ -77,7 +88,44 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
+            #[cfg(feature = "sim")]
+            Self::Sim(wire) => wire.try_write(bytes),
         }
+    }
+
+    /// Whether the peer has neither closed nor sent anything that was not read yet. It asks the kernel, which knows
+    /// before the runtime does.
+    pub(crate) fn is_silent(&self) -> bool {
+        let socket = match self {
+            Self::Tcp(stream) => SockRef::from(stream),
+            Self::Unix(stream) => SockRef::from(stream),
+            #[cfg(feature = "sim")]
+            Self::Sim(wire) => return wire.is_silent(),
+        };
+        let peeked = socket.peek(&mut [MaybeUninit::uninit()]);
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Makes closing it send a reset (TCP RST).
+    pub(crate) fn reset_when_closed(&self) {
+        let socket = match self {
+            Self::Tcp(stream) => SockRef::from(stream),
+            Self::Unix(stream) => SockRef::from(stream),
+            #[cfg(feature = "sim")]
+            Self::Sim(wire) => return wire.reset_when_closed(),
+        };
+        socket.set_linger(Some(Duration::ZERO)).ok();
+    }
+
+    /// Shuts down both directions, even if others still hold the socket.
+    pub(crate) fn shut_down(&self) {
+        let socket = match self {
+            Self::Tcp(stream) => SockRef::from(stream),
+            Self::Unix(stream) => SockRef::from(stream),
+            #[cfg(feature = "sim")]
+            Self::Sim(wire) => return wire.shut_down(),
+        };
+        socket.shutdown(std::net::Shutdown::Both).ok();
     }
 
     /// The local address; `None` for a Unix socket.
@@ -85,6 +133,8 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
             Self::Unix(_) => None,
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => None,
         }
     }
 }
@@ -109,21 +159,14 @@ async fn connect_unix(file: &Path) -> io::Result<UnixStream> {
     }
 }
 
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-        }
-    }
-}
-
 impl AsyncRead for Stream {
     #[inline(always)]
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            #[cfg(feature = "sim")]
+            Self::Sim(wire) => wire.poll_read(cx, buf),
         }
     }
 }
@@ -134,6 +177,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            #[cfg(feature = "sim")]
+            Self::Sim(wire) => wire.poll_write(cx, &[io::IoSlice::new(buf)]),
         }
     }
 
@@ -146,6 +191,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            #[cfg(feature = "sim")]
+            Self::Sim(wire) => wire.poll_write(cx, bufs),
         }
     }
 
@@ -158,6 +205,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -166,6 +215,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(feature = "sim")]
+            Self::Sim(wire) => wire.poll_shutdown(cx),
         }
     }
 }

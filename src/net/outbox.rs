@@ -18,11 +18,9 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use socket2::SockRef;
 
 use crate::net::Stream;
 
@@ -171,21 +169,19 @@ impl Socket {
 
     /// Whether the peer has neither closed nor sent anything. It asks the kernel, which knows before the runtime does.
     pub(crate) fn is_silent(&self) -> bool {
-        let stream = self.stream.borrow();
-        let peeked = SockRef::from(stream.inner()).peek(&mut [MaybeUninit::uninit()]);
-        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        self.stream.borrow().inner().is_silent()
     }
 
     /// Makes closing it send a reset (TCP RST). Queued messages are not sent.
     pub(crate) fn reset_when_closed(&self) {
         self.cancel();
-        SockRef::from(self.stream.borrow().inner()).set_linger(Some(Duration::ZERO)).ok();
+        self.stream.borrow().inner().reset_when_closed();
     }
 
     /// Shuts down both directions, even if others still hold the socket. Queued messages are not sent.
     pub(crate) fn shut_down(&self) {
         self.cancel();
-        SockRef::from(self.stream.borrow().inner()).shutdown(std::net::Shutdown::Both).ok();
+        self.stream.borrow().inner().shut_down();
     }
 
     /// Cancels the queued messages: they will not be sent.

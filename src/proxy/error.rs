@@ -40,6 +40,8 @@ pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, busy: Busy) -> R
     let mut response = Response::new(ResponseBody::local(Bytes::from(body), busy));
     *response.status_mut() = cause.status();
     let headers = response.headers_mut();
+    #[cfg(feature = "sim")]
+    headers.extend(crate::net::sim::date().map(|date| (http::header::DATE, date)));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(ERROR_FIELD, HeaderValue::from_static(cause.name()));
