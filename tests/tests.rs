@@ -34,6 +34,7 @@ mod proxy_protocol; // headers that say whose connection it is, taken and sent
 mod refusals; // responses in place of the application: named, logged, counted
 mod reload; // every way of editing, and what an edit leaves untouched
 mod retries; // what is sent again, what never is, and how often
+mod sim; // the data path over simulated sockets, with faults at any call
 mod stop; // draining, and ending at once
 mod strict; // what never crosses the proxy, in either direction
 mod tls; // certificates by name and from disk, tickets, client certificates

@@ -1,0 +1,275 @@
+//! A replica's end of one connection of HTTP/1.1.
+
+use std::rc::Rc;
+
+use super::h1_client::chunks;
+use super::http1::{Head, Piece, Reader, Reads, body, is_pattern};
+use super::net::{Event, Network, Side};
+use super::record::{Execution, Records};
+use super::scenario::{Fate, Framing, Ms, Reply};
+use super::wire::{PeerRead, Queue, Wire};
+use super::world::Peer;
+
+/// See the module.
+pub(crate) struct Replica {
+    number: usize,
+    replica: usize,
+    idle_close: Ms,
+    records: Records,
+    net: Rc<Network>,
+    wire: Rc<Wire>,
+    reader: Reader,
+    doing: Option<Doing>,
+    idle_since: Ms,
+    is_over: bool,
+}
+
+/// The request under way.
+struct Doing {
+    request: usize,
+    execution: usize,
+    reply: Reply,
+    /// When the reply begins, once that is known.
+    replies_at: Option<Ms>,
+    out: Queue,
+    began: bool,
+    /// What follows when `out` is empty.
+    then: Then,
+    request_is_whole: bool,
+    reply_is_whole: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    GoesOn,
+    Closes,
+    Resets,
+    /// Nothing ever.
+    Stalls,
+}
+
+impl Replica {
+    pub(crate) fn new(
+        number: usize,
+        replica: usize,
+        idle_close: Ms,
+        records: &Records,
+        net: &Rc<Network>,
+        wire: Rc<Wire>,
+    ) -> Self {
+        Self {
+            number,
+            replica,
+            idle_close,
+            records: Rc::clone(records),
+            net: Rc::clone(net),
+            wire,
+            reader: Reader::new(Reads::Requests),
+            doing: None,
+            idle_since: net.now(),
+            is_over: false,
+        }
+    }
+
+    fn read(&mut self) {
+        loop {
+            match self.wire.peer_reads(usize::MAX) {
+                PeerRead::Nothing => break,
+                PeerRead::Bytes(bytes) => self.reader.feed(&bytes),
+                PeerRead::End | PeerRead::Reset => {
+                    self.is_over = true;
+                    return self.wire.close(Side::Peer);
+                }
+            }
+        }
+        while !self.is_over && self.doing.as_ref().is_none_or(|doing| !doing.request_is_whole) {
+            let Some(piece) = self.reader.next() else { break };
+            match piece {
+                Piece::Head(head) => self.head(&head),
+                Piece::Body(bytes) => self.body(&bytes),
+                Piece::End => self.end(),
+                Piece::Broken(why) => {
+                    return self.net.violated("a malformed request", format!("wire {}: {why}", self.wire.id));
+                }
+            }
+        }
+    }
+
+    fn head(&mut self, head: &Head) {
+        let now = self.net.now();
+        let Some(request) = head.number("x-id") else {
+            return self.net.violated("another request", format!("{head:?}"));
+        };
+        let mut records = self.records.borrow_mut();
+        let record = &mut records[request];
+        let execution = record.executions.len();
+        record.executions.push(Execution::new(self.replica, self.wire.id, now));
+        self.net.mark("replica has head", request, execution as u64);
+        if execution > 0 {
+            self.net.reached("a request was repeated");
+        }
+        let reply = record.plan.reply(execution);
+        let then = match reply.fate {
+            Fate::Whole if reply.closes || reply.framing == Framing::Close => Then::Closes,
+            Fate::Whole => Then::GoesOn,
+            Fate::Cut { .. } => Then::Resets,
+            Fate::Closed => Then::Closes,
+            Fate::Stalls { .. } | Fate::Silent => Then::Stalls,
+        };
+        record.executions[execution].was_broken = reply.fate != Fate::Whole;
+        let replies_at = reply.early.then(|| now + reply.delay);
+        self.doing = Some(Doing {
+            request,
+            execution,
+            reply,
+            replies_at,
+            out: Queue::default(),
+            began: false,
+            then,
+            request_is_whole: false,
+            reply_is_whole: false,
+        });
+        replies_at.into_iter().for_each(|at| self.net.at(at, Event::Peer(self.number)));
+    }
+
+    fn body(&mut self, bytes: &[u8]) {
+        let Some(doing) = &self.doing else { return };
+        let mut records = self.records.borrow_mut();
+        let execution = &mut records[doing.request].executions[doing.execution];
+        if !is_pattern(doing.request * 2, execution.body, bytes) {
+            self.net.violated("other bytes", format!("the body of request {}", doing.request));
+        }
+        execution.body += bytes.len();
+        self.net.mark("replica has bytes", doing.request, bytes.len() as u64);
+    }
+
+    fn end(&mut self) {
+        let Some(doing) = &mut self.doing else { return };
+        let mut records = self.records.borrow_mut();
+        let record = &mut records[doing.request];
+        let execution = &mut record.executions[doing.execution];
+        execution.is_whole = true;
+        doing.request_is_whole = true;
+        self.net.mark("replica has all", doing.request, execution.body as u64);
+        if execution.body != record.plan.body {
+            let (has, whole) = (execution.body, record.plan.body);
+            self.net.violated("a part passed for the whole", format!("request {}: {has} of {whole}", doing.request));
+        }
+        if doing.replies_at.is_none() {
+            let at = self.net.now() + doing.reply.delay;
+            doing.replies_at = Some(at);
+            self.net.at(at, Event::Peer(self.number));
+        } else if !doing.reply_is_whole {
+            self.net.reached("a reply before the end of its request");
+        }
+    }
+
+    fn reply(&mut self) {
+        let now = self.net.now();
+        let Some(doing) = &mut self.doing else { return };
+        if doing.replies_at.is_none_or(|at| now < at) {
+            return;
+        }
+        if !doing.began {
+            doing.began = true;
+            doing.out.push(&doing.bytes());
+            self.net.mark("replica replies", doing.request, doing.out.len() as u64);
+        }
+        while !doing.out.is_empty() {
+            let Some(len) = self.wire.peer_writes(doing.out.front()) else { return };
+            if len == 0 {
+                return;
+            }
+            doing.out.skip(len);
+        }
+        if doing.reply_is_whole || doing.then == Then::Stalls {
+            return;
+        }
+        doing.reply_is_whole = true;
+        if doing.reply.fate == Fate::Whole {
+            self.records.borrow_mut()[doing.request].executions[doing.execution].answered = Some(now);
+        }
+        match doing.then {
+            Then::Resets => {
+                self.is_over = true;
+                self.wire.peer_resets();
+            }
+            Then::Closes => self.wire.end_writing(Side::Peer),
+            Then::GoesOn | Then::Stalls => {}
+        }
+    }
+
+    /// Goes on to the next request when this one is over in both directions.
+    fn go_on(&mut self) {
+        let now = self.net.now();
+        let is_done = |doing: &Doing| doing.request_is_whole && doing.reply_is_whole;
+        if self.doing.as_ref().is_some_and(is_done) {
+            self.doing = None;
+            self.idle_since = now;
+            if self.idle_close > 0 {
+                self.net.at(now + self.idle_close, Event::Peer(self.number));
+            }
+            self.net.poke(self.number);
+        }
+        if self.doing.is_none()
+            && self.idle_close > 0
+            && now >= self.idle_since + self.idle_close
+            && self.reader.is_between()
+        {
+            self.net.reached("a replica closed an unused connection");
+            self.wire.was_faulty.set(true);
+            self.is_over = true;
+            self.wire.close(Side::Peer);
+        }
+    }
+}
+
+impl Peer for Replica {
+    fn step(&mut self) {
+        if self.is_over {
+            return;
+        }
+        self.read();
+        if !self.is_over {
+            self.reply();
+            self.go_on();
+        }
+    }
+
+    fn wire(&self) -> &Rc<Wire> {
+        &self.wire
+    }
+}
+
+impl Doing {
+    /// The bytes of the reply, as far as they will be sent.
+    fn bytes(&self) -> Vec<u8> {
+        let Reply { status, body: len, framing, part, closes, fate, .. } = self.reply;
+        let (request, execution) = (self.request, self.execution);
+        let sent = match fate {
+            Fate::Closed | Fate::Silent => return Vec::new(),
+            Fate::Whole => len,
+            // A head without a body would be a whole reply.
+            Fate::Cut { .. } | Fate::Stalls { .. } if len == 0 => return Vec::new(),
+            Fate::Cut { at } | Fate::Stalls { at } => at.min(len - 1),
+        };
+        let mut head = format!("HTTP/1.1 {status} Yes\r\ndate: now\r\nx-id: {request}\r\nx-attempt: {execution}\r\n");
+        if closes {
+            head.push_str("connection: close\r\n");
+        }
+        let mut bytes = body(request * 2 + 1, sent);
+        match framing {
+            Framing::Length => head.push_str(&format!("content-length: {len}\r\n")),
+            Framing::Chunked => {
+                head.push_str("transfer-encoding: chunked\r\n");
+                bytes = chunks(&bytes, part);
+                if fate != Fate::Whole {
+                    // Without the end of the body.
+                    bytes.truncate(bytes.len() - 5);
+                }
+            }
+            Framing::Close => {}
+        }
+        [head.as_bytes(), b"\r\n", &bytes].concat()
+    }
+}

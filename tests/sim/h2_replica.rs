@@ -1,0 +1,352 @@
+//! A replica's end of one connection of HTTP/2 in plain text.
+
+use std::rc::Rc;
+
+use super::h2::{Came, Connection, INTERNAL_ERROR, REFUSED_STREAM};
+use super::hpack::Field;
+use super::http1::{body, is_pattern};
+use super::net::{Event, Network, Side};
+use super::record::{Execution, Records};
+use super::scenario::{Fate, Ms, PoolPlan, Reply};
+use super::wire::{PeerRead, Wire};
+use super::world::Peer;
+
+/// See the module.
+pub(crate) struct Replica {
+    number: usize,
+    replica: usize,
+    idle_close: Ms,
+    records: Records,
+    net: Rc<Network>,
+    wire: Rc<Wire>,
+    h2: Connection,
+    streams: Vec<Stream>,
+    last: u32,
+    idle_since: Ms,
+    /// The last stream that it takes, once it has said that it goes.
+    goes_after: Option<u32>,
+    is_over: bool,
+}
+
+/// A request under way.
+struct Stream {
+    id: u32,
+    request: usize,
+    execution: usize,
+    reply: Reply,
+    replies_at: Option<Ms>,
+    /// The body of the reply, once it has begun, and how much of it was sent.
+    body: Option<Vec<u8>>,
+    sent: usize,
+    request_is_whole: bool,
+    reply_is_over: bool,
+    was_reset: bool,
+}
+
+impl Replica {
+    pub(crate) fn new(
+        number: usize,
+        replica: usize,
+        pool: &PoolPlan,
+        records: &Records,
+        net: &Rc<Network>,
+        wire: Rc<Wire>,
+    ) -> Self {
+        net.poke(number);
+        Self {
+            number,
+            replica,
+            idle_close: pool.idle_close,
+            records: Rc::clone(records),
+            net: Rc::clone(net),
+            wire,
+            h2: Connection::server(pool.streams),
+            streams: Vec::new(),
+            last: 0,
+            idle_since: net.now(),
+            goes_after: None,
+            is_over: false,
+        }
+    }
+
+    fn read(&mut self) {
+        loop {
+            match self.wire.peer_reads(usize::MAX) {
+                PeerRead::Nothing => break,
+                PeerRead::Bytes(bytes) => self.h2.feed(&bytes),
+                PeerRead::End | PeerRead::Reset => {
+                    self.is_over = true;
+                    return self.wire.close(Side::Peer);
+                }
+            }
+        }
+        while let Some(came) = self.h2.next() {
+            match came {
+                Came::Headers { stream, fields, ends } => self.headers(stream, &fields, ends),
+                Came::Data { stream, bytes, ends } => self.data(stream, &bytes, ends),
+                Came::Reset { stream, .. } => {
+                    if let Some(stream) = self.streams.iter_mut().find(|known| known.id == stream) {
+                        self.net.mark("replica has reset", stream.request, stream.execution as u64);
+                        stream.was_reset = true;
+                    }
+                }
+                Came::GoAway { code: 0, .. } => {}
+                Came::GoAway { code, .. } => {
+                    let what = format!("replica {} is told error {code}", self.replica);
+                    self.net.violated("a connection was ended with an error", what);
+                }
+                Came::Broken(why) => {
+                    return self.net.violated("a malformed request", format!("wire {}: {why}", self.wire.id));
+                }
+            }
+        }
+    }
+
+    fn headers(&mut self, id: u32, fields: &[Field], ends: bool) {
+        let now = self.net.now();
+        let field = |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let Some(request) = field("x-id").and_then(|value| value.parse::<usize>().ok()) else {
+            // Trailers.
+            return self.request_ended(id);
+        };
+        if self.goes_after.is_some_and(|last| id > last) {
+            return self.net.reached("HTTP/2: a stream was too late for a replica that goes");
+        }
+        self.last = self.last.max(id);
+        let mut records = self.records.borrow_mut();
+        let record = &mut records[request];
+        let execution = record.executions.len();
+        record.executions.push(Execution::new(self.replica, self.wire.id, now));
+        self.net.mark("replica has head", request, execution as u64);
+        if execution > 0 {
+            self.net.reached("a request was repeated");
+        }
+        let reply = record.plan.reply(execution);
+        record.executions[execution].was_broken = reply.fate != Fate::Whole;
+        record.executions[execution].was_refused = reply.fate == Fate::Closed && reply.early && !reply.closes;
+        let mut stream = Stream {
+            id,
+            request,
+            execution,
+            reply,
+            replies_at: reply.early.then(|| now + reply.delay),
+            body: None,
+            sent: 0,
+            request_is_whole: false,
+            reply_is_over: false,
+            was_reset: false,
+        };
+        drop(records);
+        if reply.fate == Fate::Closed && reply.early && !reply.closes {
+            self.net.reached("HTTP/2: a replica refused a stream");
+            self.h2.reset(id, REFUSED_STREAM);
+            (stream.was_reset, stream.reply_is_over) = (true, true);
+        }
+        stream.replies_at.into_iter().for_each(|at| self.net.at(at, Event::Peer(self.number)));
+        self.streams.push(stream);
+        if ends {
+            self.request_ended(id);
+        }
+    }
+
+    fn data(&mut self, id: u32, bytes: &[u8], ends: bool) {
+        let len = bytes.len() as u32;
+        self.h2.allow(0, len);
+        if !ends {
+            self.h2.allow(id, len);
+        }
+        // What comes on a stream that was reset is of no interest.
+        let Some(stream) = self.streams.iter().find(|known| known.id == id) else { return };
+        let mut records = self.records.borrow_mut();
+        let execution = &mut records[stream.request].executions[stream.execution];
+        if !is_pattern(stream.request * 2, execution.body, bytes) {
+            self.net.violated("other bytes", format!("the body of request {}", stream.request));
+        }
+        execution.body += bytes.len();
+        self.net.mark("replica has bytes", stream.request, len.into());
+        drop(records);
+        if ends {
+            self.request_ended(id);
+        }
+    }
+
+    fn request_ended(&mut self, id: u32) {
+        let Some(stream) = self.streams.iter_mut().find(|known| known.id == id) else { return };
+        stream.request_is_whole = true;
+        let mut records = self.records.borrow_mut();
+        let record = &mut records[stream.request];
+        let whole = record.plan.body;
+        let execution = &mut record.executions[stream.execution];
+        execution.is_whole = true;
+        self.net.mark("replica has all", stream.request, execution.body as u64);
+        if execution.body != whole && !stream.was_reset {
+            let what = format!("request {}: {} of {whole}", stream.request, execution.body);
+            self.net.violated("a part passed for the whole", what);
+        }
+        if stream.replies_at.is_none() {
+            let at = self.net.now() + stream.reply.delay;
+            stream.replies_at = Some(at);
+            self.net.at(at, Event::Peer(self.number));
+        } else if !stream.reply_is_over {
+            self.net.reached("a reply before the end of its request");
+        }
+    }
+
+    fn reply(&mut self) {
+        for at in 0..self.streams.len() {
+            if self.is_over {
+                return;
+            }
+            let stream = &self.streams[at];
+            let is_due = stream.replies_at.is_some_and(|at| self.net.now() >= at);
+            if is_due && !stream.reply_is_over && !stream.was_reset {
+                self.reply_on(at);
+            }
+        }
+    }
+
+    fn reply_on(&mut self, at: usize) {
+        let stream = &mut self.streams[at];
+        let Reply { status, body: len, part, closes, fate, framing, .. } = stream.reply;
+        let sends = match fate {
+            Fate::Silent => return,
+            Fate::Closed => return self.break_off(at),
+            Fate::Whole => len,
+            Fate::Cut { at } | Fate::Stalls { at } => at.min(len),
+        };
+        let id = stream.id;
+        if stream.body.is_none() {
+            let (status, request) = (status.to_string(), stream.request.to_string());
+            let (execution, length) = (stream.execution.to_string(), len.to_string());
+            let mut fields = vec![
+                (":status", status.as_str()),
+                ("date", "now"),
+                ("x-id", request.as_str()),
+                ("x-attempt", execution.as_str()),
+            ];
+            if framing == super::scenario::Framing::Length {
+                fields.push(("content-length", length.as_str()));
+            }
+            self.net.mark("replica replies", stream.request, sends as u64);
+            stream.body = Some(body(stream.request * 2 + 1, sends));
+            let ends = fate == Fate::Whole && sends == 0;
+            self.h2.send_headers(id, &fields, ends);
+            if ends {
+                return self.reply_ended(at);
+            }
+        }
+        while let Some(whole) = &self.streams[at].body {
+            let sent = self.streams[at].sent;
+            if sent == sends {
+                break;
+            }
+            let len = self.h2.may_send(id).min(part.max(1)).min(sends - sent);
+            if len == 0 {
+                return;
+            }
+            let bytes = whole[sent..sent + len].to_vec();
+            let ends = fate == Fate::Whole && sent + len == sends;
+            self.streams[at].sent += len;
+            self.h2.send_data(id, &bytes, ends);
+        }
+        match fate {
+            Fate::Whole => {
+                if closes {
+                    self.go_away();
+                }
+                self.reply_ended(at);
+            }
+            Fate::Cut { .. } => self.break_off(at),
+            _ => {}
+        }
+    }
+
+    fn go_away(&mut self) {
+        if self.goes_after.is_none() {
+            self.goes_after = Some(self.last);
+            self.h2.go_away(self.last);
+        }
+    }
+
+    fn reply_ended(&mut self, at: usize) {
+        let stream = &mut self.streams[at];
+        stream.reply_is_over = true;
+        self.records.borrow_mut()[stream.request].executions[stream.execution].answered = Some(self.net.now());
+    }
+
+    /// Ends a stream, or the whole connection, without the rest of the reply.
+    fn break_off(&mut self, at: usize) {
+        let stream = &mut self.streams[at];
+        stream.reply_is_over = true;
+        stream.was_reset = true;
+        if stream.reply.closes {
+            self.net.reached("HTTP/2: a replica broke a connection");
+            self.wire.was_faulty.set(true);
+            self.is_over = true;
+            self.wire.close(Side::Peer);
+        } else {
+            let id = stream.id;
+            self.h2.reset(id, INTERNAL_ERROR);
+        }
+    }
+
+    fn go_on(&mut self) {
+        let now = self.net.now();
+        let was_busy = !self.streams.is_empty();
+        self.streams.retain(|stream| !(stream.was_reset || stream.request_is_whole && stream.reply_is_over));
+        if !self.streams.is_empty() || !self.h2.out().is_empty() {
+            return;
+        }
+        if was_busy {
+            self.idle_since = now;
+            if self.idle_close > 0 {
+                self.net.at(now + self.idle_close, Event::Peer(self.number));
+            }
+        }
+        let is_idle = self.idle_close > 0 && now >= self.idle_since + self.idle_close && self.last > 0;
+        if is_idle && self.goes_after.is_none() {
+            self.net.reached("HTTP/2: a replica ended an unused connection");
+            self.go_away();
+            self.flush();
+        }
+        if self.goes_after.is_some() && self.h2.out().is_empty() {
+            self.wire.end_writing(Side::Peer);
+        }
+    }
+
+    fn flush(&mut self) {
+        loop {
+            let out = self.h2.out();
+            if out.is_empty() {
+                return;
+            }
+            match self.wire.peer_writes(out.front()) {
+                Some(len) if len > 0 => out.skip(len),
+                _ => return,
+            }
+        }
+    }
+}
+
+impl Peer for Replica {
+    fn step(&mut self) {
+        if self.is_over {
+            return;
+        }
+        self.read();
+        if self.is_over {
+            return;
+        }
+        self.reply();
+        if !self.is_over {
+            self.flush();
+            self.reply();
+            self.flush();
+            self.go_on();
+        }
+    }
+
+    fn wire(&self) -> &Rc<Wire> {
+        &self.wire
+    }
+}

@@ -1,0 +1,81 @@
+//! A deterministic simulator of the data path.
+//!
+//! The proxy's own code (one worker, hyper, h2) runs over simulated sockets (`wire`) with paused time, between scripted
+//! clients and replicas. A seed makes a scenario (`generate`), and the dice of that seed make the moments. `judge` has
+//! the rules that hold for every run. A seed that breaks one is made smaller (`shrink`) and printed as a script that
+//! `examples/sim.rs` runs again.
+
+#![allow(dead_code, reason = "tests and `examples/sim.rs` use other parts of it")]
+
+pub(crate) mod command;
+mod dice;
+mod generate;
+mod h1_client;
+mod h1_replica;
+mod h2;
+mod h2_client;
+mod h2_replica;
+mod hpack;
+mod http1;
+mod judge;
+mod net;
+mod record;
+mod run;
+mod scenario;
+mod shrink;
+mod wire;
+mod world;
+
+/// Where the traces of a second process are written to.
+#[cfg(test)]
+const HASHES: &str = "UNSTICK_SIM_HASHES";
+
+#[test]
+fn the_same_seed_is_the_same_run_in_another_process() {
+    let (here, there) = (hashes_of_a_process(), hashes_of_a_process());
+    for (here, there) in here.lines().zip(there.lines()) {
+        assert_eq!(here, there, "the first of the seeds that differ");
+    }
+    assert_eq!(here, there);
+}
+
+/// What a process of its own says.
+#[cfg(test)]
+fn hashes_of_a_process() -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hashes");
+    let mut process = std::process::Command::new(std::env::current_exe().unwrap());
+    process.args(["--exact", "sim::hashes_for_another_process"]).env(HASHES, &file);
+    let output = process.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    std::fs::read_to_string(&file).unwrap()
+}
+
+#[test]
+fn hashes_for_another_process() {
+    let Some(file) = std::env::var_os(HASHES) else {
+        // Only the test above needs them, in processes of their own.
+        return assert_ne!(run::one(0).hash, run::one(1).hash);
+    };
+    std::fs::write(file, hashes()).unwrap();
+}
+
+/// Seeds and the hashes of their traces.
+#[cfg(test)]
+fn hashes() -> String {
+    (0..200).map(|seed| format!("{seed} {:016x}\n", run::one(seed).hash)).collect()
+}
+
+#[test]
+fn no_seed_breaks_a_rule() {
+    let seeds = std::env::var("UNSTICK_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000);
+    let summary = run::seeds(0, seeds, &judge::NOT_YET);
+    let told = summary.failed.first().map(|(seed, violation)| {
+        format!("seed {seed}: {}", shrink::told(&shrink::shrink(generate::scenario(*seed), violation.kind)))
+    });
+    assert!(summary.failed.is_empty(), "{} seeds failed\n{}", summary.failed.len(), told.unwrap_or_default());
+    let reached = summary.coverage();
+    for kind in run::EXPECTED {
+        assert!(summary.coverage.contains_key(kind), "not reached: {kind}\n{reached}");
+    }
+}
