@@ -11,6 +11,7 @@ use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http::uri::Scheme;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
+use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
 use super::error::{Back, Failed, LinkError, Phase};
@@ -173,7 +174,9 @@ impl WorkerEndpoint {
         }
         // The fields can be read back from what is written.
         let fields = std::mem::take(request.headers_mut());
-        let mut response = pin!(connection.send(outgoing(request, request.uri().clone(), fields)));
+        // Outside of the task's budget: when that is spent, a channel says `Pending` although the response is there,
+        // and a connection that has ended would be taken for one that has not responded.
+        let mut response = pin!(unconstrained(connection.send(outgoing(request, request.uri().clone(), fields))));
         waits.arm(waits.began + waits.timeouts.response_head);
         let mut connection = Some(connection);
         let result = poll_fn(|cx| {
