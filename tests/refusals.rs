@@ -48,20 +48,25 @@ fn targets_with_bytes_that_no_url_may_contain_are_encoded() {
         (b"/%22?{}|\\^", "/%22?{}|\\^"),
     ] {
         let mut client = connect(app.address);
-        let head =
-            [b"POST ", target, b" HTTP/1.1\r\nHost: x\r\nX-A: \"<`>\"\r\nContent-Length: 4\r\n\r\n\"<`>"].concat();
-        for is_slow in [false, true, false] {
-            // In one piece, and byte by byte; and twice on one connection, the second time after a pause.
+        let fields = &b" HTTP/1.1\r\nHost: x\r\nX-A: \"<`>\"\r\n"[..];
+        let get = [b"GET ", target, fields, b"\r\n"].concat();
+        let post = [b"POST ", target, fields, b"Content-Length: 4\r\n\r\n\"<`>"].concat();
+        // In one piece, several times on one connection and at last with a body; and byte by byte.
+        for (method, head, is_slow) in
+            [("GET", &get, false), ("GET", &get, false), ("POST", &post, false), ("GET", &get, true)]
+        {
             if is_slow {
+                client = connect(app.address);
                 head.iter().for_each(|byte| send(&mut client, [*byte]));
             } else {
-                send(&mut client, &head);
+                send(&mut client, head);
             }
             let response = read_response(&mut client, false);
             assert_eq!(response.status, 200, "{}: {}", text(target), response.head);
             let seen = backend.seen().pop().unwrap();
-            assert_eq!(seen.line(), format!("POST {expected} HTTP/1.1"));
-            assert_eq!((seen.field("x-a"), text(&seen.body).as_str()), (Some("\"<`>\""), "\"<`>"));
+            assert_eq!(seen.line(), format!("{method} {expected} HTTP/1.1"));
+            let body = if method == "POST" { "\"<`>" } else { "" };
+            assert_eq!((seen.field("x-a"), text(&seen.body).as_str()), (Some("\"<`>\""), body));
         }
     }
 }
@@ -73,9 +78,8 @@ fn an_encoded_target_may_be_longer_than_what_was_read() {
     let app = App::builder(&[backend.address]).workers(1).start();
     let (many, filler) = ("<".repeat(3000), "f".repeat(12_000));
     let request = format!("GET /{many} HTTP/1.1\r\nHost: x\r\nX-A: {filler}\r\n\r\n");
-    let mut client = connect(app.address);
     for _ in 0..3 {
-        assert_eq!(exchange(&mut client, &request).status, 200);
+        assert_eq!(ask(&app, &request).status, 200);
         let seen = backend.seen().pop().unwrap();
         assert_eq!(seen.line(), format!("GET /{} HTTP/1.1", "%3C".repeat(3000)));
         assert_eq!(seen.field("x-a").map(str::len), Some(12_000));

@@ -13,7 +13,7 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio_rustls::server::TlsStream;
 
-use super::request_line;
+use super::request_line::{self, Part};
 use crate::deadlines::Wait;
 use crate::net::socket_io::SocketIo;
 use crate::proxy::client::Client;
@@ -28,6 +28,20 @@ pub(super) const LINGER_BYTES_MAX: usize = 8 << 20;
 /// The transport of a client connection. It has a TLS session if the listener speaks TLS.
 pub(super) type ClientTransport = crate::net::transport::Transport<TlsStream<TokioIo<SocketIo>>>;
 
+/// What hyper has read beyond the requests that it has handed over. Only if it is nothing does the next read begin a
+/// head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    /// Nothing: the connection is new, or was parked with an empty buffer.
+    Nothing,
+    /// Nothing if the latest request had no body: what was read ended with the end of a head.
+    NoHead,
+    /// A part of the first line of a head, whose rest is what comes next.
+    Line,
+    /// Nobody knows.
+    Unknown,
+}
+
 /// The I/O object that hyper is given for one client connection; see the module.
 pub(super) struct ClientIo {
     transport: ClientTransport,
@@ -38,8 +52,10 @@ pub(super) struct ClientIo {
     /// of their own.
     head_timeout: Option<Duration>,
     write_timeout: Duration,
-    /// Whether the first line of a head has begun and has not ended.
-    is_in_line: bool,
+    /// The part of a head that comes next.
+    part: Part,
+    /// What hyper may have in its buffer that belongs to no request yet.
+    behind: Behind,
     /// Whether our half of the connection has been closed.
     is_shut: bool,
     /// Bytes discarded since our half was closed.
@@ -70,7 +86,8 @@ impl ClientIo {
             client,
             head_timeout,
             write_timeout,
-            is_in_line: false,
+            part: Part::Start,
+            behind: Behind::Nothing,
             is_shut: false,
             discarded: 0,
         }
@@ -94,11 +111,30 @@ impl ClientIo {
     /// Gives back bytes that were read. They are copied, so that the buffer they were read into can be freed.
     pub(super) fn unread(&mut self, bytes: &[u8]) {
         self.ahead = Bytes::copy_from_slice(bytes);
+        self.behind = if bytes.is_empty() { Behind::Nothing } else { Behind::Unknown };
+        self.part = Part::Start;
     }
 
     /// Ready when the socket has bytes to read, or its end.
     pub(super) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.transport.socket.poll_heard(cx)
+    }
+
+    /// Whether what is read next begins a head, or goes on with its first line. With requests in a row, or a body
+    /// whose response came before its end, hyper's buffer holds bytes that come before it: then nobody knows.
+    #[inline]
+    fn is_at_head(&mut self) -> bool {
+        if self.client.is_busy() {
+            return false;
+        }
+        match self.behind {
+            Behind::Line | Behind::Nothing => true,
+            Behind::NoHead if !self.client.had_body() && !self.client.is_in_head() => {
+                self.part = Part::Start;
+                true
+            }
+            Behind::NoHead | Behind::Unknown => false,
+        }
     }
 
     #[cold]
@@ -160,15 +196,25 @@ impl ClientIo {
 impl Read for ClientIo {
     #[inline(always)]
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let begins_head = !self.client.is_busy() && (self.is_in_line || !self.client.is_in_head());
         let result = if !self.ahead.is_empty() {
             self.read_ahead(&mut buf);
             Poll::Ready(Ok(()))
-        } else if begins_head && self.head_timeout.is_some() {
-            let Self { transport, is_in_line, ahead, .. } = &mut *self;
-            request_line::poll_read(transport, is_in_line, ahead, cx, buf)
+        } else if self.head_timeout.is_some() && self.is_at_head() {
+            let Self { transport, part, ahead, .. } = &mut *self;
+            let read = request_line::poll_read(transport, part, ahead, cx, buf);
+            read.map_ok(|ends_head| {
+                self.behind = match self.part {
+                    _ if ends_head => Behind::NoHead,
+                    Part::Line => Behind::Line,
+                    Part::Start | Part::Fields => Behind::Unknown,
+                };
+            })
         } else {
-            self.transport.poll_read(cx, buf)
+            let result = self.transport.poll_read(cx, buf);
+            if result.is_ready() {
+                (self.behind, self.part) = (Behind::Unknown, Part::Start);
+            }
+            result
         };
         if result.is_ready() {
             self.heard();

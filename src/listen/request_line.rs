@@ -2,8 +2,8 @@
 //! no UTF-8. hyper would refuse them. They are percent-encoded (RFC 3986 section 2.1) before it reads them.
 //!
 //! Only the first line of a head is looked at, where it lies in hyper's own buffer: requests without such bytes pay for
-//! a look at some dozen bytes, and nothing is copied. A head that comes right behind another one, in the same read, is
-//! not looked at.
+//! a look at some dozen bytes, and nothing is copied. A head that comes right behind another one, in the same read, or
+//! behind a body is not looked at.
 
 use std::io::{self, BufRead as _};
 use std::pin::Pin;
@@ -18,23 +18,37 @@ use super::client_io::ClientTransport;
 
 const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 
-/// Reads the beginning of a head, or more of its first line. What does not fit into `buf` any more is put into `ahead`.
-/// `is_in_line` tells whether the first line has begun, and then whether it is still to go on.
+/// A part of a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Its beginning.
+    Start,
+    /// More of its first line.
+    Line,
+    /// The rest: it is not looked at.
+    Fields,
+}
+
+/// Reads a `part` of a head, and says which part comes next. What does not fit into `buf` any more is put into `ahead`.
+/// It returns whether what was read ends with the end of a head.
 pub(super) fn poll_read(
     transport: &mut ClientTransport,
-    is_in_line: &mut bool,
+    part: &mut Part,
     ahead: &mut Bytes,
     cx: &mut Context<'_>,
     buf: ReadBufCursor<'_>,
-) -> Poll<io::Result<()>> {
-    Pin::new(&mut TokioIo::new(Watched { transport, is_in_line, ahead })).poll_read(cx, buf)
+) -> Poll<io::Result<bool>> {
+    let mut watched = TokioIo::new(Watched { transport, part, ahead, ends_head: false });
+    ready!(Pin::new(&mut watched).poll_read(cx, buf))?;
+    Poll::Ready(Ok(watched.inner().ends_head))
 }
 
 /// A transport whose bytes are looked at as they come.
 struct Watched<'a> {
     transport: &'a mut ClientTransport,
-    is_in_line: &'a mut bool,
+    part: &'a mut Part,
     ahead: &'a mut Bytes,
+    ends_head: bool,
 }
 
 /// The same transport, for hyper's traits.
@@ -53,9 +67,10 @@ impl AsyncRead for Watched<'_> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut TokioIo::new(Plain(self.transport))).poll_read(cx, buf))?;
         let read = buf.filled().get(before..).unwrap_or_default();
-        let has_begun = *self.is_in_line;
+        self.ends_head = read.ends_with(b"\r\n\r\n");
+        let has_begun = *self.part == Part::Line;
         let line = first_line(read, has_begun);
-        *self.is_in_line = line.len() == read.len();
+        let next = if line.len() == read.len() { Part::Line } else { Part::Fields };
         if needs_encoding(line) {
             let encoded = encode(read, line, has_begun);
             buf.set_filled(before);
@@ -63,6 +78,7 @@ impl AsyncRead for Watched<'_> {
             buf.put_slice(now);
             *self.ahead = Bytes::copy_from_slice(later);
         }
+        *self.part = next;
         Poll::Ready(Ok(()))
     }
 }

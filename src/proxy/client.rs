@@ -199,6 +199,11 @@ impl Client {
         }
     }
 
+    /// Whether the latest request had a body.
+    pub fn had_body(&self) -> bool {
+        self.upload.borrow().is_some()
+    }
+
     /// Sets whether a request is being served.
     pub fn set_busy(&self, is_busy: bool) {
         self.is_busy.set(is_busy);
@@ -250,7 +255,6 @@ impl Client {
     }
 
     /// The head for which the present request stands, if it was refused.
-    #[inline]
     pub(super) fn take_refused_head(&self) -> Option<Box<RefusedHead>> {
         self.refused_head.take()
     }
@@ -330,9 +334,7 @@ impl Busy {
         }
         Self(Rc::clone(client))
     }
-}
 
-impl Busy {
     pub(super) fn client(&self) -> &Client {
         &self.0
     }
