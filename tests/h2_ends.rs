@@ -11,7 +11,7 @@ use crate::support::h2::{
     DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, begin, client, frame, get,
     get_list, next_frame, raw, run, whole,
 };
-use crate::support::{App, SOON, eventually, pause};
+use crate::support::{App, SOON, eventually, pause, send};
 
 /// Bytes of a response that the kernel holds whole for a client that does not read.
 const LONG: usize = 2 << 20;
@@ -19,10 +19,8 @@ const LONG: usize = 2 << 20;
 /// How long the client does nothing: longer than a client that has read everything may take to go.
 const PAUSE_MS: u64 = 6_000;
 
-#[test]
-fn a_response_is_read_to_its_end_though_the_process_stops() {
-    let backend = Backend::start(|peer| peer.serve(|_| answer(&"x".repeat(LONG))));
-    let app = App::over(&[backend.address]);
+/// A client whose kernel, and ours, hold a long response whole. It does nothing for `pause_ms`, then it reads.
+fn read_late(app: &App, backend: &Backend, before_pause: impl FnOnce(), pause_ms: u64) {
     let mut stream = raw(app.address);
     // The windows let everything out at once.
     let window = (1_u32 << 30).to_be_bytes();
@@ -31,8 +29,8 @@ fn a_response_is_read_to_its_end_though_the_process_stops() {
     stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &get_list())).unwrap();
     eventually("the replica has answered", || backend.seen().len() == 1);
     eventually("the proxy has sent everything", || app.endpoint(backend.address).unwrap()["in_flight"] == 0);
-    app.stop();
-    pause("the client is busy with something else", PAUSE_MS);
+    before_pause();
+    pause("the client is busy with something else", pause_ms);
     let mut length = 0;
     while length < LONG {
         let (kind, flags, _, payload) = next_frame(&mut stream).unwrap_or_else(|| panic!("cut after {length} bytes"));
@@ -46,8 +44,22 @@ fn a_response_is_read_to_its_end_though_the_process_stops() {
             _ => {}
         }
     }
-    drop(stream);
+}
+
+#[test]
+fn a_response_is_read_to_its_end_though_the_process_stops() {
+    let backend = Backend::start(|peer| peer.serve(|_| answer(&"x".repeat(LONG))));
+    let app = App::over(&[backend.address]);
+    read_late(&app, &backend, || app.stop(), PAUSE_MS);
     assert_eq!(app.wait(), Ended::Drained);
+}
+
+/// Our ping stands behind all that the client has not read yet.
+#[test]
+fn a_client_that_reads_late_is_not_taken_for_gone() {
+    let backend = Backend::start(|peer| peer.serve(|_| answer(&"x".repeat(LONG))));
+    let app = App::builder(&[backend.address]).timeouts("h2_ping = \"200ms\"").start();
+    read_late(&app, &backend, || (), 1_500);
 }
 
 #[test]
@@ -179,19 +191,23 @@ fn a_client_that_stays_after_its_last_response_does_not_hold_up_the_end() {
     let ((asked, was_asked), (go, going)) = (signal(), signal());
     let going = std::sync::Mutex::new(going);
     let backend = Backend::start(move |peer| {
-        peer.serve(|_| {
+        while peer.next_head().is_some() {
             asked.lock().unwrap().send(()).unwrap();
             going.lock().unwrap().wait("the test lets it go on");
-            answer("late")
-        });
+            send(&mut peer.stream, answer("late"));
+        }
     });
-    let app = App::builder(&[backend.address]).timeouts("drain = \"3s\"\nh2_ping = \"1m\"").start();
-    let mut stream = raw(app.address);
-    stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &get_list())).unwrap();
-    was_asked.wait("the request arrives");
-    app.stop();
-    go.lock().unwrap().send(()).unwrap();
-    while next_frame(&mut stream).expect("the response comes").2 != 1 {}
-    assert_eq!(app.wait(), Ended::Drained, "the client says nothing and keeps its socket");
-    drop(stream);
+    let post_list = [&[0x83][..], &get_list()[1..]].concat();
+    // A whole request; and one whose client still owes its body, which is waited for after the response.
+    for (flags, list) in [(END_HEADERS | END_STREAM, get_list()), (END_HEADERS, post_list)] {
+        let app = App::builder(&[backend.address]).timeouts("drain = \"5s\"\nh2_ping = \"1m\"").start();
+        let mut stream = raw(app.address);
+        stream.write_all(&frame(HEADERS, flags, 1, &list)).unwrap();
+        was_asked.wait("the request arrives");
+        app.stop();
+        go.lock().unwrap().send(()).unwrap();
+        while next_frame(&mut stream).expect("the response comes").2 != 1 {}
+        assert_eq!(app.wait(), Ended::Drained, "the client says nothing and keeps its socket");
+        drop(stream);
+    }
 }
