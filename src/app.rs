@@ -99,7 +99,7 @@ impl Running {
         self.orders.blocking_send(Order::Stop(Stop::Announced)).ok();
     }
 
-    /// Stops without `timeouts.shutdown_delay`, as SIGINT does.
+    /// Stops as SIGINT does: without `timeouts.shutdown_delay`, and connections without a request are closed at once.
     ///
     /// # Panics
     /// When it is called within an async runtime, as it may block.

@@ -26,9 +26,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::access_log::AccessLog;
 use crate::link::view::Viewer;
+use crate::listen::listener::{Idle, ListenerState, Settings};
 use crate::listen::permits::{Peers, Permit};
 use crate::listen::socket::{Listener, StdListener, StdStream};
-use crate::listen::{Accepting, Connections, ListenerState, Loads, Settings, serve};
+use crate::listen::{Accepting, Connections, Loads, serve};
 use crate::metrics::WorkerCell;
 use crate::net::Stream;
 use crate::net::outbox::Outbox;
@@ -54,14 +55,15 @@ pub(crate) enum Command {
     Listen { id: u64, socket: StdListener },
     /// Take over a connection that another worker accepted for listener number `id`.
     Adopt { id: u64, stream: StdStream, peer: SocketAddr, permit: Option<Permit> },
-    /// New settings of listener number `id`. They hold for new connections; the present ones finish and are closed.
+    /// New settings of listener number `id`. Present connections have them from their next request on. Those that
+    /// cannot have them drain.
     /// Every worker gets the first settings before any worker may accept, so that it knows the listener of every
     /// connection that is handed over to it.
     Update { id: u64, settings: Settings },
     /// Stop accepting for this listener and let its connections finish.
     Unlisten { id: u64 },
-    /// Do the same for all listeners, then end.
-    Drain,
+    /// Do the same for all listeners, then end. It can be said again, to close idle connections at once.
+    Drain { idle: Idle },
     /// End now.
     Stop,
 }
@@ -176,9 +178,9 @@ impl WorkerThread {
                 biased;
                 _ = housekeeping.tick() => self.keep_house(),
                 command = commands.recv() => match command {
-                    Some(Command::Drain) => {
+                    Some(Command::Drain { idle }) => {
                         is_draining = true;
-                        self.unlisten(None);
+                        self.unlisten(None, idle);
                     }
                     Some(Command::Stop) | None => break,
                     Some(command) => self.obey(command),
@@ -225,27 +227,30 @@ impl WorkerThread {
                 Err(error) => tracing::warn!(%peer, %error, "cannot take over a connection"),
             },
             Command::Update { id, settings } => {
-                let next = Listening { state: ListenerState::new(&settings), closing: Rc::default(), closed_at: None };
                 match self.listeners.borrow_mut().entry(id) {
-                    Entry::Vacant(new) => _ = new.insert(next),
+                    Entry::Vacant(new) => {
+                        let state = ListenerState::new(&settings);
+                        new.insert(Listening { state, closing: Rc::default(), closed_at: None });
+                    }
                     Entry::Occupied(mut known) => {
-                        std::mem::replace(&mut known.get_mut().state, next.state).drain();
+                        let next = known.get().state.renewed(&settings);
+                        known.get_mut().state = next;
                     }
                 }
                 self.connections.wake_all();
             }
-            Command::Unlisten { id } => self.unlisten(Some(id)),
+            Command::Unlisten { id } => self.unlisten(Some(id), Idle::MayAsk),
             // `run` handles these itself.
-            Command::Drain | Command::Stop => {}
+            Command::Drain { .. } | Command::Stop => {}
         }
     }
 
-    fn unlisten(&self, id: Option<u64>) {
+    fn unlisten(&self, id: Option<u64>, idle: Idle) {
         let mut listeners = self.listeners.borrow_mut();
         for (_, listening) in listeners.iter_mut().filter(|(known, _)| id.is_none_or(|id| id == **known)) {
             listening.closed_at.get_or_insert_with(Instant::now);
             listening.closing.notify_one();
-            listening.state.drain();
+            listening.state.drain(idle);
         }
         self.connections.wake_all();
     }

@@ -1,7 +1,7 @@
 //! Client connections that are parked because there was no request for a second. No client may notice.
 
 use std::io::{Read as _, Write as _};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,13 +71,20 @@ fn a_parked_connection_hears_the_end_and_keeps_its_deadline() {
 #[test]
 fn parked_connections_end_when_their_listener_does() {
     let backend = Backend::named("one");
-    let app = App::over(&[backend.address]);
-    let mut stream = connect(app.address);
-    assert_eq!(exchange(&mut stream, GET).text(), "one");
-    until_parked(&app, 1);
+    let app = App::builder(&[backend.address]).timeouts("drain_idle = \"500ms\"").start();
+    let mut streams = [connect(app.address), connect(app.address)];
+    for stream in &mut streams {
+        assert_eq!(exchange(stream, GET).text(), "one");
+    }
+    until_parked(&app, 2);
     let began = Instant::now();
     app.stop();
-    assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
+    eventually("it drains", || TcpStream::connect(app.address).is_err());
+    let [asking, silent] = &mut streams;
+    let response = exchange(asking, GET);
+    assert_eq!((response.text().as_str(), response.field("connection")), ("one", Some("close")), "one more request");
+    assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0);
+    assert!(began.elapsed() >= Duration::from_millis(500));
     assert_eq!(app.wait(), unstick::app::Ended::Drained);
     assert!(began.elapsed() < Duration::from_secs(10));
 }

@@ -392,8 +392,10 @@ fn listeners_come_and_go_while_their_connections_finish() {
 
     app.apply(&one);
     assert_eq!(listener(&app, "extra"), None);
-    assert_eq!(read_to_close(&mut idle), (Vec::new(), true), "an unused connection is closed in order");
     eventually("the port is closed", || TcpStream::connect(extra).is_err());
+    let response = exchange(&mut idle, GET);
+    assert_eq!((response.text().as_str(), response.field("connection")), ("a", Some("close")), "one more request");
+    assert_eq!(read_to_close(&mut idle), (Vec::new(), true));
     a.release();
     let response = read_response(&mut busy, false);
     assert_eq!((response.text().as_str(), response.field("connection")), ("a", Some("close")));

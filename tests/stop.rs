@@ -9,6 +9,8 @@ use crate::support::backend::{Backend, answer, signal};
 use crate::support::client::{exchange, get, read_response};
 use crate::support::{App, connect, eventually, pause, pool_of, read_to_close, send};
 
+const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
 #[test]
 fn what_runs_is_finished_and_nothing_new_begins() {
     let (asked, was_asked) = signal();
@@ -25,14 +27,16 @@ fn what_runs_is_finished_and_nothing_new_begins() {
     });
     let app = App::over(&[backend.address]);
     let mut idle = connect(app.address);
-    assert_eq!(exchange(&mut idle, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+    assert_eq!(exchange(&mut idle, GET).status, 200);
     let mut slow = connect(app.address);
     send(&mut slow, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
     was_asked.wait("the slow request arrives");
 
     app.stop();
-    assert_eq!(read_to_close(&mut idle), (Vec::new(), true), "an idle connection is closed in order");
     eventually("no new connection is taken", || TcpStream::connect(app.address).is_err());
+    let response = exchange(&mut idle, GET);
+    assert_eq!((response.text().as_str(), response.field("connection")), ("done", Some("close")), "one more request");
+    assert_eq!(read_to_close(&mut idle), (Vec::new(), true));
     eventually("the admin port is given up", || TcpListener::bind(app.admin).is_ok());
 
     go.lock().unwrap().send(()).unwrap();

@@ -30,6 +30,7 @@ pub(super) const TIMEOUTS: &[Key<Timeouts>] = keys!(Timeouts {
     request: Time(ANY_TIME),
     shutdown_delay: Time(ANY_TIME),
     drain: Time(ANY_TIME),
+    drain_idle: Time(ANY_TIME),
 });
 
 /// Every key of `[limits]`.

@@ -208,6 +208,7 @@ mod tests {
         ("timeouts.request", "", "", "'5s'", "timeouts.request 0s -> 5s"),
         ("timeouts.shutdown_delay", "", "", "'5s'", "timeouts.shutdown_delay 0s -> 5s"),
         ("timeouts.drain", "", "", "'0s'", "timeouts.drain 25s -> 0s"),
+        ("timeouts.drain_idle", "", "", "'2s'", "timeouts.drain_idle 5s -> 2s"),
         ("limits.connections", "", "", "10", "limits.connections 50000 -> 10"),
         ("limits.connections_per_address", "", "", "10", "limits.connections_per_address 0 -> 10"),
         ("limits.request_head", "", "", "'8KiB'", "limits.request_head 64KiB -> 8KiB"),

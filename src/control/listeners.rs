@@ -11,7 +11,7 @@ use super::changes::listener;
 use super::reading::ListenerTls;
 use crate::config;
 use crate::config::address::Address;
-use crate::listen::Settings;
+use crate::listen::listener::Settings;
 use crate::listen::socket::{self, StdListener};
 use crate::listen::tls::ServerTls;
 use crate::worker::{Command, Worker};

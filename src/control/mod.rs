@@ -36,6 +36,7 @@ use tokio::time::Instant;
 use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::config::address::Address;
+use crate::listen::listener::Idle;
 use crate::pool::MemberState;
 use crate::telemetry::Telemetry;
 use crate::worker::Worker;
@@ -98,15 +99,15 @@ impl Control {
             tokio::select! {
                 order = Signals::next(self.signals.as_mut()) => match self.obey(order) {
                     Next::Wait => {}
-                    Next::Drain => return self.drain(orders).await,
+                    Next::Drain(idle) => return self.drain(idle, orders).await,
                     Next::Cut => return self.cut().await,
                 },
                 Some(order) = orders.recv() => match self.obey(order) {
                     Next::Wait => {}
-                    Next::Drain => return self.drain(orders).await,
+                    Next::Drain(idle) => return self.drain(idle, orders).await,
                     Next::Cut => return self.cut().await,
                 },
-                () = stop::drain_is_due(self.drains_at) => return self.drain(orders).await,
+                () = stop::drain_is_due(self.drains_at) => return self.drain(Idle::MayAsk, orders).await,
                 look = due(watch.as_mut()) => self.read(Trigger::File(look)),
                 () = replaced.notified() => self.read(Trigger::Certificates),
                 read = self.reader.next() => self.has_read(read).await,

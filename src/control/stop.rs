@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::Control;
 use super::outcome::Ended;
 use super::signals::{Order, Signals, Stop};
+use crate::listen::listener::Idle;
 use crate::worker::{Command, Worker};
 
 /// How often a stopping process checks whether its workers have ended.
@@ -20,7 +21,7 @@ const FLUSH_MAX: Duration = Duration::from_secs(2);
 pub(super) enum Next {
     /// Everything goes on until `shutdown_delay` is over.
     Wait,
-    Drain,
+    Drain(Idle),
     /// What runs is cut off.
     Cut,
 }
@@ -38,13 +39,14 @@ impl Control {
                 Next::Wait
             }
             (Some(_), Stop::Announced) => Next::Cut,
-            (None, Stop::Announced) | (_, Stop::Prompt) => Next::Drain,
+            (None, Stop::Announced) => Next::Drain(Idle::MayAsk),
+            (_, Stop::Prompt) => Next::Drain(Idle::IsClosed),
         }
     }
 
     /// Gives up the admin port, accepts no new connections, and waits until open requests are finished. At the end,
     /// what still runs is closed.
-    pub(super) async fn drain(mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
+    pub(super) async fn drain(mut self, idle: Idle, mut orders: mpsc::Receiver<Order>) -> Ended {
         // Whoever takes over may want the address of the admin port.
         if let Some(admin) = self.admin.take() {
             admin.close().await;
@@ -56,7 +58,7 @@ impl Control {
         // accepted.
         self.instance.listeners.remove_sockets();
         for worker in &self.workers {
-            worker.tell(Command::Drain).await;
+            worker.tell(Command::Drain { idle }).await;
         }
         let drained = async {
             while !self.workers.iter().all(Worker::has_ended) {

@@ -14,10 +14,11 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use super::Registration;
 use super::client_io::ClientTransport;
+use super::listener::{ListenerState, Speaks};
 use super::permits::{Peers, Permit};
 use super::tls::ServerTls;
-use super::{ListenerState, Registration};
 use crate::config::model::{AcceptProxy, Protocols};
 use crate::deadlines::{Alarm, Deadlines, Wait};
 use crate::net::outbox::Socket;
@@ -26,9 +27,6 @@ use crate::net::proxy_protocol::{self, Parsed};
 use crate::net::socket_io::SocketIo;
 use crate::proxy::client::Proxy;
 use crate::proxy::{Identity, Proof};
-
-/// How long a connection that has had no request yet may wait for its first one when its listener drains.
-pub(super) const FIRST_REQUEST_WHEN_DRAINING: Duration = Duration::from_secs(1);
 
 /// The client connection preface: every HTTP/2 client sends it first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -83,9 +81,11 @@ impl Accepted {
         let most = view.snapshot.limits.connections_per_address;
         drop(view);
         let mut permit = None;
-        if self.listener.proxy_protocol != AcceptProxy::Off {
+        let config = &*self.listener.settings.config;
+        let (proxy_protocol, protocols) = (config.proxy_protocol, config.protocols);
+        if proxy_protocol != AcceptProxy::Off {
             // A client that speaks for itself was counted when it was accepted.
-            let was_counted = !self.listener.trusts(self.peer.ip());
+            let was_counted = !self.listener.rules.trusts(self.peer.ip());
             match self.within(&socket, request_head, self.client_of(&socket)).await? {
                 Announced::Client(client) => self.peer = client,
                 Announced::Nobody => self.is_anonymous = true,
@@ -96,7 +96,7 @@ impl Accepted {
                 permit = Some(peers.admit(self.peer.ip(), most).ok_or_else(full)?);
             }
         }
-        let opened = match (&self.listener.tls, self.listener.protocols) {
+        let opened = match (&self.listener.settings.tls, protocols) {
             (Some(tls), protocols) => {
                 self.within(&Rc::clone(&socket), tls_handshake, handshake(socket, tls, protocols)).await?
             }
@@ -112,9 +112,9 @@ impl Accepted {
     /// Reads the PROXY header, if the peer may or must send one. It fails if a required header is missing or a header
     /// is malformed.
     async fn client_of(&self, socket: &Socket) -> io::Result<Announced> {
-        let is_required = self.listener.proxy_protocol == AcceptProxy::Require;
+        let is_required = self.listener.settings.config.proxy_protocol == AcceptProxy::Require;
         let refuse = |why| Err(io::Error::new(io::ErrorKind::InvalidData, why));
-        if !self.listener.trusts(self.peer.ip()) {
+        if !self.listener.rules.trusts(self.peer.ip()) {
             return match is_required {
                 true => refuse("a PROXY header is required of a trusted proxy"),
                 false => Ok(Announced::Nothing),
@@ -140,14 +140,14 @@ impl Accepted {
     }
 
     /// Waits for one step before the first request, for `timeout` at most. Once the listener drains, a client that has
-    /// sent nothing yet gets only [`FIRST_REQUEST_WHEN_DRAINING`]; one in the middle of a step may finish it.
+    /// sent nothing yet gets only as long as one that has no request; one in the middle of a step may finish it.
     async fn within<T>(
         &self,
         socket: &Socket,
         timeout: Duration,
         step: impl Future<Output = io::Result<T>>,
     ) -> io::Result<T> {
-        let (deadlines, until, mut hurried_until) = (Deadlines::default(), Instant::now() + timeout, None);
+        let (deadlines, began) = (Deadlines::default(), Instant::now());
         let (mut step, mut alarm) = (pin!(step), Alarm::default());
         poll_fn(|cx| {
             self.registration.follow(cx);
@@ -158,16 +158,22 @@ impl Accepted {
                 if let Poll::Ready(result) = step.as_mut().poll(cx) {
                     return Poll::Ready(result);
                 }
-                let until = if self.listener.is_draining() && !socket.was_heard() {
-                    until.min(*hurried_until.get_or_insert_with(|| Instant::now() + FIRST_REQUEST_WHEN_DRAINING))
-                } else {
-                    until
-                };
-                deadlines.arm(Wait::Client, until);
+                let until = if socket.was_heard() { None } else { self.draining_until(began) };
+                deadlines.arm(Wait::Client, until.map_or(began + timeout, |until| until.min(began + timeout)));
                 Poll::Pending
             })
         })
         .await
+    }
+
+    /// How long a connection may wait that was accepted at `began` and has sent nothing, if its listener drains.
+    fn draining_until(&self, began: Instant) -> Option<Instant> {
+        // Which version it will speak is not known yet.
+        let speaks = if self.listener.settings.config.protocols.h1 { Speaks::Http1 } else { Speaks::Http2 };
+        if !self.listener.is_draining(speaks) {
+            return None;
+        }
+        self.listener.idle_until(speaks, began, true, &self.proxy.viewer.current().snapshot.timeouts)
     }
 }
 

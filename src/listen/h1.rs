@@ -14,10 +14,12 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
+use tokio::time::Instant;
 
 use super::client_io::{ClientIo, ClientTransport};
-use super::conn::{Accepted, FIRST_REQUEST_WHEN_DRAINING};
-use super::{ListenerState, refused};
+use super::conn::Accepted;
+use super::listener::{ListenerState, Speaks};
+use super::refused;
 use crate::config::model::{Limits, Timeouts};
 use crate::deadlines::{Alarm, Wait};
 use crate::link::request_body::ClientBody;
@@ -54,13 +56,21 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
     let mut connection = Box::new(builder.serve_connection(io, service));
     // Dropped before the connection, whose drop ends the request under way. So the guard still sees whether there is
     // one.
-    let guard = ResetUnlessWhole { socket, client: Rc::clone(&client) };
-    let mut lifecycle =
-        Lifecycle { listener, client_idle, is_draining: false, is_hurried: false, alarm: Alarm::default() };
+    let guard = ResetUnlessWhole { socket: Rc::clone(&socket), client: Rc::clone(&client) };
+    let lifecycle = Lifecycle {
+        listener,
+        worker: Rc::clone(&worker),
+        client: Rc::clone(&client),
+        socket: Rc::clone(&socket),
+        began: Instant::now(),
+        client_idle,
+        request_head,
+    };
+    let mut alarm = Alarm::default();
     let end = loop {
         let end = poll_fn(|cx| {
             registration.follow(cx);
-            lifecycle.poll(Pin::new(&mut *connection), &client, cx)
+            lifecycle.poll(&mut alarm, Pin::new(&mut *connection), cx)
         })
         .await;
         match end {
@@ -74,7 +84,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
         }
         let (io, service) = take_apart(connection);
         let parked = Parked::begin(&worker);
-        let end = poll_fn(|cx| lifecycle.poll_parked(&io, &client, cx)).await;
+        let end = poll_fn(|cx| lifecycle.poll_parked(&mut alarm, &io, cx)).await;
         drop(parked);
         match end {
             ParkedEnd::Heard => connection = Box::new(builder.serve_connection(io, service)),
@@ -112,7 +122,7 @@ enum End {
 
 /// Why a parked connection is parked no more.
 enum ParkedEnd {
-    /// There is something to read, or its listener drains.
+    /// There is something to read.
     Heard,
     /// The client was silent until its deadline passed.
     Silent,
@@ -121,73 +131,95 @@ enum ParkedEnd {
 /// The state of a connection that outlives its parking.
 struct Lifecycle {
     listener: Rc<ListenerState>,
+    worker: Rc<Proxy>,
+    client: Rc<Client>,
+    socket: Rc<Socket>,
+    began: Instant,
     client_idle: Duration,
-    is_draining: bool,
-    is_hurried: bool,
-    alarm: Alarm,
+    request_head: Duration,
 }
 
 impl Lifecycle {
     fn poll<S>(
-        &mut self,
+        &self,
+        alarm: &mut Alarm,
         mut connection: Pin<&mut http1::Connection<ClientIo, S>>,
-        client: &Client,
         cx: &mut Context<'_>,
     ) -> Poll<End>
     where
         S: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
     {
-        let Self { listener, client_idle, is_draining, is_hurried, alarm } = self;
+        let client = &*self.client;
         let deadlines = &client.deadlines;
         alarm.poll_step(deadlines, cx, |cx| {
             if deadlines.expired(Wait::ClientWrite) {
                 client.cut();
                 return Poll::Ready(End::Silent);
             }
-            if deadlines.expired(Wait::Client) {
+            if deadlines.expired(Wait::Client) && !self.is_heard_now() {
                 return Poll::Ready(End::Silent);
             }
             if deadlines.expired(Wait::Park) {
                 deadlines.disarm(Wait::Park);
                 let is_writing = deadlines.is_armed(Wait::ClientWrite);
-                if !client.is_busy() && !is_writing && !client.is_in_head() && !*is_draining {
+                if !client.is_busy() && !is_writing && !client.is_in_head() {
                     return Poll::Ready(End::Idle);
                 }
             }
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(End::Over(result));
             }
-            if listener.is_draining() && !*is_draining {
-                // hyper would close a connection that has not had its first request. That request may be on its way
-                // already.
-                if !client.is_fresh() {
-                    *is_draining = true;
-                    connection.as_mut().graceful_shutdown();
-                    if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-                        return Poll::Ready(End::Over(result));
-                    }
-                } else if !std::mem::replace(is_hurried, true) {
-                    deadlines.arm_in(Wait::Client, FIRST_REQUEST_WHEN_DRAINING);
-                }
-            }
-            let is_writing = deadlines.is_armed(Wait::ClientWrite);
-            if !client.is_busy() && !is_writing && !deadlines.is_armed(Wait::Client) {
-                deadlines.arm(Wait::Client, client.idle_since() + *client_idle);
-                deadlines.arm(Wait::Park, client.idle_since() + PARK_AFTER);
+            if !client.is_busy() && !deadlines.is_armed(Wait::ClientWrite) {
+                self.wait_for_request();
             }
             Poll::Pending
         })
     }
 
     /// Waits for the next request of a parked connection, with nothing but the socket.
-    fn poll_parked(&mut self, io: &ClientIo, client: &Client, cx: &mut Context<'_>) -> Poll<ParkedEnd> {
-        let Self { listener, alarm, .. } = self;
-        alarm.poll_step(&client.deadlines, cx, |cx| {
-            if io.poll_heard(cx).is_ready() || listener.is_draining() {
+    fn poll_parked(&self, alarm: &mut Alarm, io: &ClientIo, cx: &mut Context<'_>) -> Poll<ParkedEnd> {
+        let deadlines = &self.client.deadlines;
+        alarm.poll_step(deadlines, cx, |cx| {
+            if io.poll_heard(cx).is_ready() {
                 return Poll::Ready(ParkedEnd::Heard);
             }
-            if client.deadlines.expired(Wait::Client) { Poll::Ready(ParkedEnd::Silent) } else { Poll::Pending }
+            if deadlines.expired(Wait::Client) && !self.is_heard_now() {
+                return Poll::Ready(ParkedEnd::Silent);
+            }
+            self.wait_for_request();
+            Poll::Pending
         })
+    }
+
+    /// Sets the deadlines of a connection that waits for its next request. When its listener drains, it may still bring
+    /// that: the request may be on its way, and if we closed now, it would be lost.
+    fn wait_for_request(&self) {
+        let client = &self.client;
+        let deadlines = &client.deadlines;
+        if !deadlines.is_armed(Wait::Client) {
+            deadlines.arm(Wait::Client, client.idle_since() + self.client_idle);
+            deadlines.arm(Wait::Park, client.idle_since() + PARK_AFTER);
+        }
+        if self.listener.is_draining(Speaks::Http1) && !client.is_in_head() {
+            let is_fresh = client.is_fresh();
+            let since = if is_fresh { self.began } else { client.idle_since() };
+            let patience = if is_fresh { self.request_head } else { self.client_idle };
+            let timeouts = &self.worker.viewer.current().snapshot.timeouts;
+            if let Some(until) = self.listener.idle_until(Speaks::Http1, since, is_fresh, timeouts) {
+                deadlines.arm(Wait::Client, until.min(since + patience));
+            }
+        }
+    }
+
+    /// Whether a client whose time is over has sent something in this very moment, of which the runtime has not heard
+    /// yet. Then its request is served.
+    fn is_heard_now(&self) -> bool {
+        let client = &self.client;
+        let is_heard = !client.is_busy() && !client.is_in_head() && !self.socket.is_silent();
+        if is_heard {
+            client.deadlines.arm_in(Wait::Client, self.request_head);
+        }
+        is_heard
     }
 }
 

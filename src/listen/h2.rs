@@ -16,11 +16,12 @@ use h2::server::{self, Handshake};
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
+use super::Connections;
 use super::client_io::{ClientIo, ClientTransport};
 use super::conn::Accepted;
 use super::h2_io::{Watch, WatchedIo};
 use super::h2_stream::{self, Open};
-use super::{Connections, ListenerState};
+use super::listener::{ListenerState, Speaks};
 use crate::config::model::{Limits, Timeouts};
 use crate::deadlines::{Alarm, Wait};
 use crate::net::h2::Pings;
@@ -201,7 +202,7 @@ impl Lifecycle {
         if deadlines.expired(Wait::ClientWrite) || is_late && (self.is_broken || self.going_since.is_some()) {
             return true;
         }
-        if (is_late || self.listener.is_draining()) && self.going_since.is_none() {
+        if (is_late || self.listener.is_draining(Speaks::Http2)) && self.going_since.is_none() {
             // Requests that are on their way still get their response, or are told that they were not begun. Earlier
             // waits are void: from now on the client has as long as it takes to acknowledge GOAWAY.
             deadlines.disarm(Wait::Client);

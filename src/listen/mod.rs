@@ -9,6 +9,7 @@ mod h2_guard;
 mod h2_io;
 mod h2_stream;
 mod h2_tunnel;
+pub(crate) mod listener;
 pub(crate) mod permits;
 mod refused;
 mod request_line;
@@ -24,12 +25,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::task::{Context, Waker};
 
 use crossbeam_utils::CachePadded;
-use ipnet::IpNet;
 use slab::Slab;
-use tokio::time::Instant;
-
-use crate::config::model;
-use tls::ServerTls;
 
 /// How often a draining worker looks whether its connections have ended.
 const EMPTIED_POLL: std::time::Duration = std::time::Duration::from_millis(10);
@@ -83,63 +79,6 @@ pub(crate) struct LoadGuard {
 impl Drop for LoadGuard {
     fn drop(&mut self) {
         self.loads.0[self.worker].fetch_sub(1, Relaxed);
-    }
-}
-
-/// The settings of a listener, as the control thread sends them to the workers.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) config: Arc<model::Listener>,
-    /// Its certificates and TLS settings, shared by all workers; `None` for plain text.
-    pub(crate) tls: Option<Arc<ServerTls>>,
-}
-
-/// What the connections of one listener need to know about it, on one worker.
-#[derive(Debug)]
-pub(crate) struct ListenerState {
-    pub(crate) trusted_proxies: Vec<IpNet>,
-    pub(crate) protocols: model::Protocols,
-    pub(crate) tls: Option<Arc<ServerTls>>,
-    pub(crate) redirect_to_https: Option<u16>,
-    pub(crate) proxy_protocol: model::AcceptProxy,
-    /// When it began to drain: it was removed or replaced, or the process stops. Its connections finish what is under
-    /// way, then close.
-    pub(crate) draining_since: Rc<Cell<Option<Instant>>>,
-}
-
-impl ListenerState {
-    pub(crate) fn new(settings: &Settings) -> Rc<Self> {
-        let Settings { config, tls } = settings;
-        Rc::new(Self {
-            trusted_proxies: config.trusted_proxies.clone(),
-            protocols: config.protocols,
-            tls: tls.clone(),
-            redirect_to_https: config.redirect_to_https,
-            proxy_protocol: config.proxy_protocol,
-            draining_since: Rc::default(),
-        })
-    }
-
-    /// Begins to drain: its connections finish what they have. A second call changes nothing.
-    pub(crate) fn drain(&self) {
-        self.draining_since.set(Some(self.draining_since.get().unwrap_or_else(Instant::now)));
-    }
-
-    /// Whether it is draining.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining_since.get().is_some()
-    }
-
-    /// Whether a connection of this peer may begin with a PROXY header.
-    pub(crate) fn expects_header_of(&self, peer: std::net::IpAddr) -> bool {
-        self.proxy_protocol != model::AcceptProxy::Off && self.trusts(peer)
-    }
-
-    /// Whether this peer is one of the `trusted_proxies`, so that what it says about its clients is believed.
-    pub(crate) fn trusts(&self, peer: std::net::IpAddr) -> bool {
-        // On an IPv6 socket, IPv4 peers appear as mapped addresses.
-        let peer = peer.to_canonical();
-        self.trusted_proxies.iter().any(|network| network.contains(&peer))
     }
 }
 

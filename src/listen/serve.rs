@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::conn::{Accepted, Opened};
+use super::listener::{ListenerState, Speaks};
 use super::permits::Peers;
-use super::{ListenerState, Registration, h1, h2};
+use super::{Registration, h1, h2};
 use crate::net::Stream;
 use crate::net::outbox::Socket;
 use crate::proxy::client::{Arrival, Connection, Proxy};
@@ -28,11 +29,11 @@ pub(crate) async fn serve(
     let connection = Connection::new(Arrival {
         peer: accepted.peer,
         socket: Rc::downgrade(&transport.socket),
-        trusted: !accepted.is_anonymous && listener.trusts(accepted.peer.ip()),
-        is_tls: listener.tls.is_some(),
+        is_anonymous: accepted.is_anonymous,
+        is_tls: listener.settings.tls.is_some(),
         proof,
-        redirect_to_https: listener.redirect_to_https,
-        draining_since: Rc::clone(&listener.draining_since),
+        rules: Rc::clone(&listener.rules),
+        draining_since: Rc::clone(listener.since(if is_h2 { Speaks::Http2 } else { Speaks::Http1 })),
     });
     if is_h2 {
         Box::pin(h2::serve(accepted, transport, connection)).await;

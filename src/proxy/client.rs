@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::headers::Forwarding;
 use super::identity::Proof;
 use super::refusal::RefusedHead;
+use super::rules::Rules;
 use super::tunnel::Tunnel;
 use crate::access_log::{AccessLog, AccessRecord};
 use crate::deadlines::{Deadlines, Wait};
@@ -57,8 +58,11 @@ pub struct Connection {
     pub(super) forwarding: Forwarding,
     source: SocketAddr,
     socket: Weak<Socket>,
-    /// If set, every request is redirected to this port by `https`.
-    pub(super) redirect_to_https: Option<u16>,
+    /// Whether a PROXY header of a trusted proxy named no client address. Such a client is never trusted.
+    is_anonymous: bool,
+    pub(super) rules: Rc<Rules>,
+    /// Which renewal of the rules `forwarding` follows.
+    renewal: Cell<u64>,
     /// When its listener began to drain, if it drains.
     draining_since: Rc<Cell<Option<Instant>>>,
     /// Connections to endpoints that it alone may use.
@@ -72,14 +76,15 @@ pub struct Arrival {
     pub peer: SocketAddr,
     /// Its socket. The reference is weak, so that the socket closes when it is no longer served.
     pub(crate) socket: Weak<Socket>,
-    /// Whether it is one of the listener's `trusted_proxies`, so that its forwarding fields are believed.
-    pub trusted: bool,
+    /// Whether a PROXY header of a trusted proxy named no client address. Such a client is not trusted, though its peer
+    /// is.
+    pub is_anonymous: bool,
     /// Whether the connection is TLS.
     pub is_tls: bool,
     /// The certificate it has presented, if it was asked for one.
     pub proof: Proof,
-    /// The port of `https` to which its listener redirects everything, if it does.
-    pub redirect_to_https: Option<u16>,
+    /// The settings of its listener that hold for each request.
+    pub rules: Rc<Rules>,
     /// When its listener began to drain, if it drains.
     pub draining_since: Rc<Cell<Option<Instant>>>,
 }
@@ -87,11 +92,21 @@ pub struct Arrival {
 impl Connection {
     /// Prepares what is the same for all requests of the connection.
     pub fn new(arrival: Arrival) -> Rc<Self> {
-        let Arrival { peer: source, socket, trusted, is_tls, proof, redirect_to_https, draining_since } = arrival;
+        let Arrival { peer: source, socket, is_anonymous, is_tls, proof, rules, draining_since } = arrival;
         let peer = source.ip().to_canonical();
-        let forwarding = Forwarding::new(peer, trusted, is_tls, proof);
+        let forwarding = Forwarding::new(peer, !is_anonymous && rules.trusts(peer), is_tls, proof);
+        let renewal = Cell::new(rules.renewals());
         let private = PrivateConnections::default();
-        Rc::new(Self { peer, forwarding, source, socket, redirect_to_https, draining_since, private })
+        Rc::new(Self { peer, forwarding, source, socket, is_anonymous, rules, renewal, draining_since, private })
+    }
+
+    /// Follows an edit of the listener, if there was one since the last request.
+    #[inline]
+    pub(super) fn follow_rules(&self) {
+        if self.renewal.get() != self.rules.renewals() {
+            self.renewal.set(self.rules.renewals());
+            self.forwarding.trusted.set(!self.is_anonymous && self.rules.trusts(self.peer));
+        }
     }
 
     /// The client's address, and both ends of the connection where known. A Unix socket has none; only a PROXY header
@@ -173,10 +188,10 @@ impl Client {
         Self::new(Connection::new(Arrival {
             peer: ([127, 0, 0, 1], 1).into(),
             socket: Weak::new(),
-            trusted: false,
+            is_anonymous: false,
             is_tls: false,
             proof: Proof::NotAskedFor,
-            redirect_to_https: None,
+            rules: Rc::default(),
             draining_since: Rc::default(),
         }))
     }

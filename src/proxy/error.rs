@@ -3,14 +3,13 @@
 //! Each of them carries `x-unstick-error: <name>`, so that it cannot be mistaken for a response of the application.
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
-};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 
 use super::body::ResponseBody;
 use super::cause::Cause;
 use super::client::Busy;
+use super::closing;
 use super::grpc::{self, GRPC_MESSAGE, GRPC_STATUS};
 
 /// The header field that names the cause.
@@ -20,12 +19,25 @@ pub(crate) const ERROR_FIELD: HeaderName = HeaderName::from_static("x-unstick-er
 /// otherwise.
 pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, busy: Busy) -> Response<ResponseBody> {
     busy.client().was_answered.set(true);
-    if grpc::is_call(request_headers) {
-        let mut response = grpc_response(cause, busy);
-        response.headers_mut().insert(ERROR_FIELD, HeaderValue::from_static(cause.name()));
-        close_after(cause, response.headers_mut());
-        return response;
+    let is_last = closes_after(cause) || closing::is_last(busy.client());
+    let mut response = match grpc::is_call(request_headers) {
+        true => grpc_response(cause, busy),
+        false => plain_response(cause, request_headers, busy),
+    };
+    response.headers_mut().insert(ERROR_FIELD, HeaderValue::from_static(cause.name()));
+    if is_last {
+        closing::close(response.headers_mut());
     }
+    response
+}
+
+/// After a malformed message we cannot know where it ends, so the connection is closed.
+fn closes_after(cause: Cause) -> bool {
+    matches!(cause, Cause::BadRequest(_) | Cause::UnknownCoding)
+}
+
+/// As JSON if the client asks for it, as text otherwise.
+fn plain_response(cause: Cause, request_headers: &HeaderMap, busy: Busy) -> Response<ResponseBody> {
     let wants_json = request_headers
         .get(ACCEPT)
         .and_then(|accept| accept.to_str().ok())
@@ -44,8 +56,6 @@ pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, busy: Busy) -> R
     headers.extend(crate::net::sim::date().map(|date| (http::header::DATE, date)));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(ERROR_FIELD, HeaderValue::from_static(cause.name()));
-    close_after(cause, headers);
     match cause {
         Cause::MethodNotAllowed => {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
@@ -56,13 +66,6 @@ pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, busy: Busy) -> R
         _ => {}
     }
     response
-}
-
-/// After a malformed message we cannot know where it ends, so the connection is closed.
-fn close_after(cause: Cause, headers: &mut HeaderMap) {
-    if matches!(cause, Cause::BadRequest(_) | Cause::UnknownCoding) {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
 }
 
 /// Tells a gRPC client what went wrong. The status is in the head, and nothing follows ("Trailers-Only").

@@ -6,7 +6,7 @@
 //! appended to, and the rest is kept. So is a usable `X-Request-Id`: with an identifier of its choice a stranger could
 //! hide among the log lines of somebody else.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -28,7 +28,7 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 #[derive(Debug)]
 pub(super) struct Forwarding {
     /// Whether the peer is one of the listener's `trusted_proxies`.
-    pub trusted: bool,
+    pub trusted: Cell<bool>,
     /// Whether the listener asks its clients for certificates. Then not even a trusted proxy may name the client by
     /// header field.
     verifies: bool,
@@ -48,7 +48,7 @@ impl Forwarding {
         let peer = peer.to_canonical();
         let node = if peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_string() };
         Self {
-            trusted,
+            trusted: Cell::new(trusted),
             verifies: !matches!(proof, Proof::NotAskedFor),
             peer: own_text(peer.to_string()),
             proto: HeaderValue::from_static(proto),
@@ -107,10 +107,11 @@ pub(super) fn prepare_request(
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    if seen.identity && (!forwarding.trusted || forwarding.verifies) {
+    let is_trusted = forwarding.trusted.get();
+    if seen.identity && (!is_trusted || forwarding.verifies) {
         identity::strip(headers, fields::is_identity);
     }
-    if seen.forwarding && !forwarding.trusted {
+    if seen.forwarding && !is_trusted {
         identity::strip(headers, fields::is_forwarding);
     }
     if let Some(identity) = &forwarding.identity {
@@ -120,7 +121,7 @@ pub(super) fn prepare_request(
     headers.append(VIA, HeaderValue::from_static(if is_h2 { "2.0 unstick" } else { "1.1 unstick" }));
     let Host { value: host, is_field } = host;
     let element = forwarding.element(&host);
-    if forwarding.trusted {
+    if is_trusted {
         add_to_list(headers, X_FORWARDED_FOR, forwarding.peer.clone());
         add_to_list(headers, FORWARDED, element);
         headers.entry(X_FORWARDED_PROTO).or_insert_with(|| forwarding.proto.clone());
@@ -132,7 +133,7 @@ pub(super) fn prepare_request(
         headers.insert(X_FORWARDED_HOST, host.clone());
     }
     let is_good = |id: &&HeaderValue| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX;
-    let known = if seen.request_id && forwarding.trusted { headers.get(X_REQUEST_ID).filter(is_good) } else { None };
+    let known = if seen.request_id && is_trusted { headers.get(X_REQUEST_ID).filter(is_good) } else { None };
     // Also in the place of several.
     let id = known.cloned().unwrap_or_else(request_id);
     headers.insert(X_REQUEST_ID, id);

@@ -9,6 +9,7 @@ pub mod bench;
 pub mod body;
 pub(crate) mod cause;
 pub mod client;
+mod closing;
 mod credentials;
 mod error;
 pub(crate) mod exchange;
@@ -20,6 +21,7 @@ mod queue;
 mod redirect;
 pub mod refusal;
 mod retry;
+pub mod rules;
 mod target;
 pub mod tunnel;
 mod upgrade;
@@ -65,6 +67,7 @@ pub async fn handle(
     if let Some(head) = client.take_refused_head() {
         return Ok(refusal::refuse_head(&proxy, &client, *head, started, busy));
     }
+    client.connection.follow_rules();
     let view = proxy.viewer.current();
     let seen = FieldsSeen::of(request.headers());
     let wanted = Wanted::of(&mut request, seen);
@@ -81,7 +84,7 @@ pub async fn handle(
     prepare(&mut parts, &body, seen, host, wanted.as_deref(), &client.connection);
     let access = proxy.access_log.is_some().then(|| AccessDraft::new(client.connection.peer, &parts));
     let mut exchange = Exchange::open(&proxy, &client, view, pool, started, access);
-    if let Some(port) = client.connection.redirect_to_https {
+    if let Some(port) = client.connection.rules.redirect_to_https() {
         return Ok(redirect::to_https(exchange, &parts, port, busy));
     }
     let call = if seen.content_type { grpc::Call::of(&parts.headers) } else { None };
@@ -189,6 +192,9 @@ fn pass_on(
         }
         _ => headers::prepare_response(response.headers_mut()),
     };
+    if closing::is_last(exchange.client()) {
+        closing::close(response.headers_mut());
+    }
     response.body_mut().set_idle_limit(told.idle_limit);
     if told.is_challenge && credentials::of_response(response.status(), response.headers()) {
         response.body_mut().set_private();

@@ -8,9 +8,10 @@ use std::sync::{Arc, Weak};
 
 use crate::config::{self, Config};
 use crate::control::reload;
+use crate::listen::Loads;
+use crate::listen::listener::{Idle, Settings};
 use crate::listen::permits::Peers;
 use crate::listen::tls::ServerTls;
-use crate::listen::{Loads, Settings};
 use crate::metrics;
 use crate::net::Stream;
 pub use crate::net::sim::{Connecting, Network, Wire, install};
@@ -108,7 +109,7 @@ impl Instance {
 
     /// Begins to drain, as SIGTERM does.
     pub fn drain(&self) {
-        self.worker.tell(Command::Drain);
+        self.worker.tell(Command::Drain { idle: Idle::MayAsk });
     }
 
     /// Ends what is left, as the end of the time to drain does.

@@ -147,7 +147,7 @@ impl App {
         self.running.as_ref().unwrap().stop();
     }
 
-    /// Starts to drain without `shutdown_delay`.
+    /// Starts to drain as SIGINT does: without `shutdown_delay`, and idle connections are closed at once.
     pub(crate) fn interrupt(&self) {
         self.running.as_ref().unwrap().interrupt();
     }

@@ -38,6 +38,8 @@ pub struct Timeouts {
     pub shutdown_delay: Duration,
     /// How long a stop, or a draining endpoint or listener, waits for requests under way.
     pub drain: Duration,
+    /// How long a client connection without a request may bring its next one when its listener drains.
+    pub drain_idle: Duration,
 }
 
 impl Default for Timeouts {
@@ -59,6 +61,7 @@ impl Default for Timeouts {
             request: None,
             shutdown_delay: Duration::ZERO,
             drain: Duration::from_secs(25),
+            drain_idle: Duration::from_secs(5),
         }
     }
 }

@@ -1,0 +1,42 @@
+//! The settings of a listener that an edit can change for connections that are already established: they hold from the
+//! next request on.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// The settings of one listener that are looked at for each request. Its connections share them; see the module.
+#[derive(Debug, Default)]
+pub struct Rules {
+    trusted_proxies: RefCell<Vec<IpNet>>,
+    redirect_to_https: Cell<Option<u16>>,
+    /// How often they have been renewed. A connection that has seen the same number knows the present rules.
+    renewals: Cell<u64>,
+}
+
+impl Rules {
+    /// Puts other settings in force.
+    pub fn renew(&self, trusted_proxies: &[IpNet], redirect_to_https: Option<u16>) {
+        trusted_proxies.clone_into(&mut self.trusted_proxies.borrow_mut());
+        self.redirect_to_https.set(redirect_to_https);
+        self.renewals.set(self.renewals.get() + 1);
+    }
+
+    /// How often they have been renewed.
+    pub(super) fn renewals(&self) -> u64 {
+        self.renewals.get()
+    }
+
+    /// Whether this peer is one of the `trusted_proxies`, so that what it says about its clients is believed.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        // On an IPv6 socket, IPv4 peers appear as mapped addresses.
+        let peer = peer.to_canonical();
+        self.trusted_proxies.borrow().iter().any(|network| network.contains(&peer))
+    }
+
+    /// If set, every request is redirected to this port by `https`.
+    pub(super) fn redirect_to_https(&self) -> Option<u16> {
+        self.redirect_to_https.get()
+    }
+}
