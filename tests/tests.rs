@@ -19,6 +19,7 @@ mod h2; // HTTP/2 from clients: translation, flow control, hostile frames
 mod h2_ends; // where a response over HTTP/2 ends, and who waits for whom
 mod h2_shared; // what one request over HTTP/2 must not cost the others of its connection
 mod h2_upstream; // replicas that speak HTTP/2 or TLS
+mod half_closed; // clients that close their half of the connection, and clients that have gone
 mod health; // probes, verdicts, the admin port
 mod house; // walls between rooms, and that the architecture names what exists
 mod http1; // framing, header fields, streaming

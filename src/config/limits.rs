@@ -17,6 +17,7 @@ pub(super) const TIMEOUTS: &[Key<Timeouts>] = keys!(Timeouts {
     tls_handshake: Time(SOME_TIME),
     request_head: Time(SOME_TIME),
     request_body: Time(SOME_TIME),
+    half_closed: Time(ANY_TIME),
     connect: Time(SOME_TIME),
     response_head: Time(SOME_TIME),
     response_body: Time(SOME_TIME),

@@ -195,6 +195,7 @@ mod tests {
         ("timeouts.tls_handshake", "", "", "'5s'", "timeouts.tls_handshake 10s -> 5s"),
         ("timeouts.request_head", "", "", "'5s'", "timeouts.request_head 10s -> 5s"),
         ("timeouts.request_body", "", "", "'5s'", "timeouts.request_body 30s -> 5s"),
+        ("timeouts.half_closed", "", "", "'1s'", "timeouts.half_closed 5s -> 1s"),
         ("timeouts.connect", "", "", "'500ms'", "timeouts.connect 2s -> 500ms"),
         ("timeouts.response_head", "", "", "'5s'", "timeouts.response_head 1m -> 5s"),
         ("timeouts.response_body", "", "", "'5s'", "timeouts.response_body 1m -> 5s"),

@@ -2,6 +2,7 @@
 //! their deadlines are set here.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -24,6 +25,9 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// How many bytes are discarded at most. A client that still sends after this will not read our response.
 pub(super) const LINGER_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes per read while the client's end is watched for.
+const WATCHED_AT_ONCE: usize = 1024;
 
 /// The transport of a client connection. It has a TLS session if the listener speaks TLS.
 pub(super) type ClientTransport = crate::net::transport::Transport<TlsStream<TokioIo<SocketIo>>>;
@@ -103,21 +107,42 @@ impl ClientIo {
         self.client.connection.peer
     }
 
+    /// Gives back bytes that were read. They are copied, so that the buffer they were read into can be freed.
+    pub(super) fn unread(&mut self, bytes: &[u8]) {
+        self.ahead = [bytes, &self.ahead].concat().into();
+        self.behind = if self.ahead.is_empty() { Behind::Nothing } else { Behind::Unknown };
+        self.part = Part::Start;
+    }
+
     /// Reads this next, in the place of a head that was refused.
     pub(super) fn go_on_with(&mut self, head: &'static [u8]) {
         self.ahead = Bytes::from_static(head);
     }
 
-    /// Gives back bytes that were read. They are copied, so that the buffer they were read into can be freed.
-    pub(super) fn unread(&mut self, bytes: &[u8]) {
-        self.ahead = Bytes::copy_from_slice(bytes);
-        self.behind = if bytes.is_empty() { Behind::Nothing } else { Behind::Unknown };
-        self.part = Part::Start;
-    }
-
     /// Ready when the socket has bytes to read, or its end.
     pub(super) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.transport.socket.poll_heard(cx)
+    }
+
+    /// Watches for the client's end while hyper reads nothing: ready when the client has closed its half, or with the
+    /// error that ended the connection. What the client sends instead is kept; the end behind it is not seen until that
+    /// is read.
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            return Poll::Pending;
+        }
+        let mut space = [MaybeUninit::uninit(); WATCHED_AT_ONCE];
+        let mut read = ReadBuf::uninit(&mut space);
+        match ready!(self.transport.poll_read(cx, read.unfilled())) {
+            // TCP has ended without a `close_notify` of TLS.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(error)),
+            Ok(()) if read.filled().is_empty() => Poll::Ready(Ok(())),
+            Ok(()) => {
+                self.unread(read.filled());
+                Poll::Pending
+            }
+        }
     }
 
     /// Whether what is read next begins a head, or goes on with its first line. With requests in a row, or a body

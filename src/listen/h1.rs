@@ -3,11 +3,13 @@
 //! hyper speaks the protocol. This file adds what it leaves out: the deadlines (see [`crate::deadlines`]), the end when
 //! the listener drains, and a close that does not destroy a response the client has not read yet.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::Request;
@@ -20,6 +22,7 @@ use super::client_io::{ClientIo, ClientTransport};
 use super::conn::Accepted;
 use super::listener::{ListenerState, Speaks};
 use super::refused;
+use super::shared_io::SharedIo;
 use crate::config::model::{Limits, Timeouts};
 use crate::deadlines::{Alarm, Wait};
 use crate::link::request_body::ClientBody;
@@ -44,7 +47,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
     drop(view);
     let client = Rc::new(Client::new(connection));
     let socket = Rc::clone(&transport.socket);
-    let io = ClientIo::h1(transport, Rc::clone(&client), request_head, client_write);
+    let io = SharedIo::new(ClientIo::h1(transport, Rc::clone(&client), request_head, client_write));
     let worker = Rc::clone(&proxy);
     let service = service_fn({
         let client = Rc::clone(&client);
@@ -53,7 +56,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
         }
     });
     // Boxed, so that a parked connection does not even keep room for it.
-    let mut connection = Box::new(builder.serve_connection(io, service));
+    let mut connection = Box::new(builder.serve_connection(io.clone(), service));
     // Dropped before the connection, whose drop ends the request under way. So the guard still sees whether there is
     // one.
     let guard = ResetUnlessWhole { socket: Rc::clone(&socket), client: Rc::clone(&client) };
@@ -62,6 +65,8 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
         worker: Rc::clone(&worker),
         client: Rc::clone(&client),
         socket: Rc::clone(&socket),
+        io,
+        written: Cell::default(),
         began: Instant::now(),
         client_idle,
         request_head,
@@ -84,7 +89,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
         }
         let (io, service) = take_apart(connection);
         let parked = Parked::begin(&worker);
-        let end = poll_fn(|cx| lifecycle.poll_parked(&mut alarm, &io, cx)).await;
+        let end = poll_fn(|cx| lifecycle.poll_parked(&mut alarm, cx)).await;
         drop(parked);
         match end {
             ParkedEnd::Heard => connection = Box::new(builder.serve_connection(io, service)),
@@ -103,6 +108,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
                 Box::pin(tunnel.run(parts.io, parts.read_buf, &client)).await;
             }
         }
+        End::Gone(error) => tracing::debug!(%peer, %error, "client connection ended"),
         End::Silent | End::Idle => {
             tracing::debug!(%peer, "client connection closed: the client was silent for too long");
         }
@@ -116,6 +122,8 @@ enum End {
     Over(hyper::Result<()>),
     /// The client was silent until its deadline passed.
     Silent,
+    /// The client has gone while it had a request under way.
+    Gone(io::Error),
     /// There was no request for [`PARK_AFTER`]: the connection is to be parked.
     Idle,
 }
@@ -134,6 +142,9 @@ struct Lifecycle {
     worker: Rc<Proxy>,
     client: Rc<Client>,
     socket: Rc<Socket>,
+    io: SharedIo,
+    /// Bytes written to the client when a client that has closed its half was last looked at.
+    written: Cell<u64>,
     began: Instant,
     client_idle: Duration,
     request_head: Duration,
@@ -143,7 +154,7 @@ impl Lifecycle {
     fn poll<S>(
         &self,
         alarm: &mut Alarm,
-        mut connection: Pin<&mut http1::Connection<ClientIo, S>>,
+        mut connection: Pin<&mut http1::Connection<SharedIo, S>>,
         cx: &mut Context<'_>,
     ) -> Poll<End>
     where
@@ -156,7 +167,7 @@ impl Lifecycle {
                 client.cut();
                 return Poll::Ready(End::Silent);
             }
-            if deadlines.expired(Wait::Client) && !self.is_heard_now() {
+            if deadlines.expired(Wait::Client) && !self.is_alive_now() {
                 return Poll::Ready(End::Silent);
             }
             if deadlines.expired(Wait::Park) {
@@ -169,21 +180,54 @@ impl Lifecycle {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(End::Over(result));
             }
-            if !client.is_busy() && !deadlines.is_armed(Wait::ClientWrite) {
+            if client.is_busy() {
+                return self.watch_for_end(cx);
+            }
+            if !deadlines.is_armed(Wait::ClientWrite) {
                 self.wait_for_request();
             }
             Poll::Pending
         })
     }
 
+    /// Looks whether a client that waits for its response has gone. One that has closed only its half cannot be told
+    /// from one that has closed the connection, so it may wait for `timeouts.half_closed` each time.
+    fn watch_for_end(&self, cx: &mut Context<'_>) -> Poll<End> {
+        let client = &self.client;
+        if client.may_still_send() {
+            // hyper reads, and takes an end within the request for what it is.
+            return Poll::Pending;
+        }
+        if !client.is_half_closed() {
+            if let Err(error) = ready!(self.io.poll_end(cx)) {
+                return Poll::Ready(End::Gone(error));
+            }
+            client.set_half_closed();
+        }
+        if client.deadlines.is_armed(Wait::ClientWrite) {
+            // It has a deadline for its reading.
+            client.deadlines.disarm(Wait::Client);
+        } else if self.has_written() || !client.deadlines.is_armed(Wait::Client) {
+            let patience = self.worker.viewer.current().snapshot.timeouts.half_closed;
+            client.deadlines.arm_in(Wait::Client, patience);
+        }
+        Poll::Pending
+    }
+
+    /// Whether something was written to the client since the last call.
+    fn has_written(&self) -> bool {
+        let written = self.socket.bytes_written();
+        self.written.replace(written) != written
+    }
+
     /// Waits for the next request of a parked connection, with nothing but the socket.
-    fn poll_parked(&self, alarm: &mut Alarm, io: &ClientIo, cx: &mut Context<'_>) -> Poll<ParkedEnd> {
+    fn poll_parked(&self, alarm: &mut Alarm, cx: &mut Context<'_>) -> Poll<ParkedEnd> {
         let deadlines = &self.client.deadlines;
         alarm.poll_step(deadlines, cx, |cx| {
-            if io.poll_heard(cx).is_ready() {
+            if self.io.poll_heard(cx).is_ready() {
                 return Poll::Ready(ParkedEnd::Heard);
             }
-            if deadlines.expired(Wait::Client) && !self.is_heard_now() {
+            if deadlines.expired(Wait::Client) && !self.is_alive_now() {
                 return Poll::Ready(ParkedEnd::Silent);
             }
             self.wait_for_request();
@@ -212,10 +256,13 @@ impl Lifecycle {
     }
 
     /// Whether a client whose time is over has sent something in this very moment, of which the runtime has not heard
-    /// yet. Then its request is served.
-    fn is_heard_now(&self) -> bool {
+    /// yet; then its request is served. Or whether one that has closed its half was sent something meanwhile.
+    fn is_alive_now(&self) -> bool {
         let client = &self.client;
-        let is_heard = !client.is_busy() && !client.is_in_head() && !self.socket.is_silent();
+        if client.is_busy() {
+            return self.has_written();
+        }
+        let is_heard = !client.may_still_send() && !self.socket.is_silent();
         if is_heard {
             client.deadlines.arm_in(Wait::Client, self.request_head);
         }
@@ -226,11 +273,11 @@ impl Lifecycle {
 /// Reduces a connection to what is needed to make it again. This is a function of its own because a future would keep
 /// room for its variables across every await.
 #[expect(clippy::boxed_local, reason = "the box shall go too")]
-fn take_apart<S>(connection: Box<http1::Connection<ClientIo, S>>) -> (ClientIo, S)
+fn take_apart<S>(connection: Box<http1::Connection<SharedIo, S>>) -> (SharedIo, S)
 where
     S: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
 {
-    let http1::Parts { mut io, read_buf, service, .. } = connection.into_parts();
+    let http1::Parts { io, read_buf, service, .. } = connection.into_parts();
     io.unread(&read_buf);
     (io, service)
 }
@@ -277,7 +324,8 @@ fn builder(limits: &Limits) -> http1::Builder {
     if limits.request_fields != FIELDS_INLINE {
         builder.max_headers(limits.request_fields);
     }
-    // Deadlines are kept outside of hyper, see [`crate::deadlines`].
-    builder.header_read_timeout(None::<Duration>);
+    // Deadlines are kept outside of hyper, see [`crate::deadlines`]. So is the watch for a client that leaves: hyper
+    // would take one that has closed only its half for gone.
+    builder.header_read_timeout(None::<Duration>).half_close(true);
     builder
 }

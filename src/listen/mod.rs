@@ -14,6 +14,7 @@ pub(crate) mod permits;
 mod refused;
 mod request_line;
 pub(crate) mod serve;
+mod shared_io;
 pub(crate) mod socket;
 pub(crate) mod tls;
 

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::HttpService;
 
-use super::client_io::ClientIo;
+use super::shared_io::SharedIo;
 use crate::proxy::body::ResponseBody;
 use crate::proxy::client::Client;
 use crate::proxy::refusal::RefusedHead;
@@ -19,14 +19,14 @@ const SUBSTITUTE: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\n\r\n";
 /// Takes apart a connection whose next head was refused, so that it can be made again.
 #[expect(clippy::boxed_local, reason = "the box shall go too")]
 pub(super) fn substitute<S>(
-    connection: Box<http1::Connection<ClientIo, S>>,
+    connection: Box<http1::Connection<SharedIo, S>>,
     error: &hyper::Error,
     client: &Client,
-) -> (ClientIo, S)
+) -> (SharedIo, S)
 where
     S: HttpService<Incoming, ResBody = ResponseBody, Error = std::convert::Infallible>,
 {
-    let http1::Parts { mut io, read_buf, service, .. } = connection.into_parts();
+    let http1::Parts { io, read_buf, service, .. } = connection.into_parts();
     client.refuse_head(Box::new(RefusedHead::of(error, &read_buf)));
     io.go_on_with(SUBSTITUTE);
     (io, service)

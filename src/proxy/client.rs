@@ -140,6 +140,8 @@ pub struct Client {
     pub(super) was_answered: Cell<bool>,
     /// Whether the client has sent the beginning of a head and still owes the rest.
     pub(super) in_head: Cell<bool>,
+    /// Whether the client has closed its half of the connection.
+    is_half_closed: Cell<bool>,
     /// Whether it is a stream of HTTP/2.
     is_stream: bool,
     /// For a stream, the body of its request: a client that gets an early response may go on sending.
@@ -174,6 +176,7 @@ impl Client {
             was_cut: Cell::new(false),
             was_answered: Cell::new(false),
             in_head: Cell::new(false),
+            is_half_closed: Cell::new(false),
             is_stream: false,
             rest: RefCell::default(),
             tunnel: RefCell::default(),
@@ -277,6 +280,16 @@ impl Client {
     /// Whether it is a stream of HTTP/2, not a connection.
     pub(super) fn is_stream(&self) -> bool {
         self.is_stream
+    }
+
+    /// The client has closed its half of the connection.
+    pub fn set_half_closed(&self) {
+        self.is_half_closed.set(true);
+    }
+
+    /// Whether the client has closed its half of the connection.
+    pub fn is_half_closed(&self) -> bool {
+        self.is_half_closed.get()
     }
 
     /// Whether a request is being served. Otherwise the next one is awaited.

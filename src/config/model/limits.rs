@@ -12,6 +12,8 @@ pub struct Timeouts {
     pub request_head: Duration,
     /// Between two reads of a request body.
     pub request_body: Duration,
+    /// How long a client that has closed its half of the connection waits for its response to begin or to go on.
+    pub half_closed: Duration,
     /// Until a connection to an endpoint is established.
     pub connect: Duration,
     /// From the last byte of the request to the end of the response head.
@@ -48,6 +50,7 @@ impl Default for Timeouts {
             tls_handshake: Duration::from_secs(10),
             request_head: Duration::from_secs(10),
             request_body: Duration::from_secs(30),
+            half_closed: Duration::from_secs(5),
             connect: Duration::from_secs(2),
             response_head: Duration::from_secs(60),
             response_body: Duration::from_secs(60),

@@ -1,0 +1,78 @@
+//! The I/O object of an HTTP/1.1 client, in the hands of two: hyper reads and writes, and the lifecycle of the
+//! connection watches for the end of the client meanwhile. Both belong to one task, so neither waits for the other.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+
+use super::client_io::ClientIo;
+
+/// See the module.
+#[derive(Clone)]
+pub(super) struct SharedIo(Rc<RefCell<ClientIo>>);
+
+impl SharedIo {
+    pub(super) fn new(io: ClientIo) -> Self {
+        Self(Rc::new(RefCell::new(io)))
+    }
+
+    /// See [`ClientIo::unread`].
+    pub(super) fn unread(&self, bytes: &[u8]) {
+        self.0.borrow_mut().unread(bytes);
+    }
+
+    /// See [`ClientIo::go_on_with`].
+    pub(super) fn go_on_with(&self, head: &'static [u8]) {
+        self.0.borrow_mut().go_on_with(head);
+    }
+
+    /// See [`ClientIo::poll_heard`].
+    pub(super) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.borrow().poll_heard(cx)
+    }
+
+    /// See [`ClientIo::poll_end`].
+    pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().poll_end(cx)
+    }
+}
+
+impl Read for SharedIo {
+    #[inline(always)]
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buf)
+    }
+}
+
+impl Write for SharedIo {
+    #[inline]
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
+    }
+
+    #[inline]
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    #[inline]
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
+    }
+}
