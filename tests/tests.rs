@@ -11,6 +11,7 @@ mod config_files; // config files, good and bad, and what is said of the bad one
 mod demo; // `unstick demo` as a user sees it
 mod documents; // that the documents say what the program does
 mod drain; // endpoints and listeners that go while answers are on their way
+mod early; // responses that come before the request body has come whole
 mod ejection; // what failures in live traffic do to an endpoint
 mod fuzz; // mutated messages from both sides, judged by a strict reader
 mod gate; // what is a request: one table for every version

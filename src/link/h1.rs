@@ -61,7 +61,8 @@ pub struct UpstreamConnection {
 impl UpstreamConnection {
     /// Starts HTTP/1.1 over the socket of `record`, in TLS if `session` holds a finished handshake.
     pub(super) async fn open(record: Rc<Record>, session: Option<Session>) -> io::Result<Box<Self>> {
-        let io = record.over(session).await?;
+        let mut io = record.over(session).await?;
+        io.read_on_after_failed_writes();
         let handshake = http1::Builder::new().max_buf_size(BUFFER_BYTES_MAX).handshake(io).await;
         let (sender, driver) = handshake.map_err(io::Error::other)?;
         let idle_since = Instant::now();
@@ -207,15 +208,16 @@ impl UpstreamConnection {
         if !self.drive_unwatched() {
             return None;
         }
-        let parts = self.driver.into_parts();
+        let mut parts = self.driver.into_parts();
+        parts.io.report_failed_writes();
         Some((parts.io, parts.read_buf))
     }
 
-    /// The half that drives, for an exchange that must go on while its response is not read.
+    /// The half that drives, for an exchange that must go on while its response is not read. It ends with the exchange:
+    /// without a sender, there is no next one.
     pub(super) fn into_driver(self) -> impl Future<Output = ()> + 'static {
-        let Self { driver, sender, is_done, .. } = self;
+        let Self { driver, is_done, .. } = self;
         async move {
-            let _sender = sender;
             if !is_done {
                 // The response body tells how it ended.
                 driver.await.ok();

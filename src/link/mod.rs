@@ -18,6 +18,7 @@ mod in_flight;
 pub mod private;
 mod quiet;
 pub mod record;
+mod replay;
 pub mod request_body;
 pub mod response;
 pub mod send;

@@ -61,6 +61,7 @@ impl Record {
             record: Rc::clone(self),
             transport: Transport::new(Rc::clone(&self.socket), session),
             failed_write: None,
+            reads_on: false,
         })
     }
 
@@ -142,12 +143,26 @@ pub struct UpstreamIo {
     transport: Transport<Session>,
     /// A write that failed, until it is known why.
     failed_write: Option<io::Error>,
+    /// Whether a failed write is not reported, because reading tells more; see [`Self::read_on_after_failed_writes`].
+    reads_on: bool,
 }
 
 impl UpstreamIo {
     /// The record. It stays readable when this is gone.
     pub(super) fn record(&self) -> &Rc<Record> {
         &self.record
+    }
+
+    /// From now on a failed write looks as if it were blocked. What the endpoint sent before it closed, a 413 for
+    /// example, is still to be read, and then comes the end. hyper would give up reading. The deadline for the response
+    /// bounds the wait.
+    pub(super) fn read_on_after_failed_writes(&mut self) {
+        self.reads_on = true;
+    }
+
+    /// From now on a failed write is reported.
+    pub(super) fn report_failed_writes(&mut self) {
+        self.reads_on = false;
     }
 
     /// Notes why TLS ended, if it was TLS that failed.
@@ -186,11 +201,15 @@ impl UpstreamIo {
     ) -> Poll<io::Result<T>> {
         if self.failed_write.is_none() {
             match write(&mut self.transport, cx) {
-                Poll::Ready(Err(error)) => self.failed_write = Some(error),
+                Poll::Ready(Err(error)) => {
+                    self.failed_write = Some(self.note(error));
+                    // What there is to read may not have been looked for yet.
+                    cx.waker().wake_by_ref();
+                }
                 polled => return polled,
             }
         }
-        self.poll_reason(cx).map(Err)
+        if self.reads_on { Poll::Pending } else { self.poll_reason(cx).map(Err) }
     }
 }
 

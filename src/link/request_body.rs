@@ -11,21 +11,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::replay::{Part, Replay};
 use crate::deadlines::{Deadlines, Wait};
 use crate::fields;
 use crate::net::h2::ReceivedBody;
-
-/// The most parts of a body that are kept.
-const PARTS_MAX: usize = 256;
-
-/// Parts smaller than this many bytes are copied, except the first. Each reference keeps the buffer that it was read
-/// into (8 KiB), so a client that sends byte by byte would make us hold a thousand times what it sent.
-const COPIED_BELOW: usize = 2048;
 
 /// The body of one request as one attempt reads it. Most requests have no body; they carry only a null pointer.
 #[derive(Debug, Default)]
@@ -100,20 +93,6 @@ pub struct Upload {
     bounds: Bounds,
     /// When the present wait for the client began, if it is awaited.
     waiting_since: Cell<Option<Instant>>,
-}
-
-#[derive(Debug, Default)]
-struct Replay {
-    parts: Vec<Part>,
-    bytes: usize,
-    /// Whether the beginning was larger than may be kept, and was dropped.
-    is_too_much: bool,
-}
-
-#[derive(Debug, Clone)]
-enum Part {
-    Data(Bytes),
-    Trailers(HeaderMap),
 }
 
 /// How far a body has come. It stays readable when the body itself is gone.
@@ -222,20 +201,38 @@ impl Upload {
         Poll::Ready(Some(Err(BrokenOff)))
     }
 
-    /// Reads and discards the body. Ready when it has ended, or when `enough` bytes have come, counted from its
-    /// beginning.
+    /// Whether somebody has asked for a part of it. hyper sends 100 (Continue) then, if the client waits for that.
+    pub fn was_asked_for(&self) -> bool {
+        self.is_awaited() || self.progress.bytes.get() > 0 || self.progress.ended.get()
+    }
+
+    /// How many bytes are still to come, if that is known.
+    pub fn bytes_left(&self) -> Option<u64> {
+        self.incoming.borrow().size_hint().exact()
+    }
+
+    /// Reads and discards the body, even if it is larger than allowed. Ready when it has ended, or when `enough` bytes
+    /// have come, counted from its beginning.
     pub fn poll_discard(&self, cx: &mut Context<'_>, enough: u64) -> Poll<()> {
-        while let Some(Ok(_)) = ready!(self.poll_frame(cx)) {
-            if self.progress.bytes.get() >= enough {
-                break;
+        loop {
+            let is_over = match ready!(self.poll_frame(cx)) {
+                Some(Ok(_)) => false,
+                Some(Err(_)) => self.progress.failure.get() != Some(BodyFailure::TooLarge),
+                None => true,
+            };
+            if is_over || self.progress.bytes.get() >= enough {
+                return Poll::Ready(());
             }
         }
-        Poll::Ready(())
     }
 
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         if self.progress.ended.get() {
             return Poll::Ready(None);
+        }
+        if self.progress.failure.get() == Some(BodyFailure::Client) {
+            // After an error hyper reports the end.
+            return self.fail(BodyFailure::Client);
         }
         let mut incoming = self.incoming.borrow_mut();
         let Poll::Ready(polled) = Pin::new(&mut *incoming).poll_frame(cx) else {
@@ -251,11 +248,11 @@ impl Upload {
                     fields::strip_trailers(trailers);
                 }
                 progress.bytes.set(progress.bytes.get() + frame.data_ref().map_or(0, |data| data.len() as u64));
-                if progress.bytes.get() > self.bounds.bytes_max {
-                    return self.fail(BodyFailure::TooLarge);
-                }
                 if frame.is_trailers() || incoming.is_end_stream() {
                     progress.end();
+                }
+                if progress.bytes.get() > self.bounds.bytes_max {
+                    return self.fail(BodyFailure::TooLarge);
                 }
                 self.kept.borrow_mut().keep(&frame, self.bounds.replay_max);
                 Poll::Ready(Some(Ok(frame)))
@@ -265,28 +262,6 @@ impl Upload {
                 progress.end();
                 Poll::Ready(None)
             }
-        }
-    }
-}
-
-impl Replay {
-    fn keep(&mut self, frame: &Frame<Bytes>, bytes_max: usize) {
-        if self.is_too_much {
-            return;
-        }
-        let part = match (frame.data_ref(), frame.trailers_ref()) {
-            (Some(data), _) if data.len() < COPIED_BELOW && !self.parts.is_empty() => {
-                Part::Data(Bytes::copy_from_slice(data))
-            }
-            (Some(data), _) => Part::Data(data.clone()),
-            (_, Some(trailers)) => Part::Trailers(trailers.clone()),
-            _ => return,
-        };
-        self.bytes = self.bytes.saturating_add(frame.data_ref().map_or(0, Bytes::len));
-        if self.bytes > bytes_max || self.parts.len() == PARTS_MAX {
-            *self = Self { is_too_much: true, ..Self::default() };
-        } else {
-            self.parts.push(part);
         }
     }
 }
@@ -339,34 +314,5 @@ impl Body for RequestBody {
         }
         hint.set_lower(coming.lower().saturating_add(replay));
         hint
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn small_parts_do_not_pin_the_buffers_they_came_in() {
-        let mut kept = Replay::default();
-        let buffers: Vec<Bytes> = [8192, 8192, 8192].map(|size| Bytes::from(vec![b'x'; size])).into();
-        for (buffer, len) in buffers.iter().zip([10, 1, 4096]) {
-            kept.keep(&Frame::data(buffer.slice(..len)), 64 * 1024);
-        }
-        assert_eq!(kept.parts.len(), 3);
-        let is_pinned: Vec<bool> = buffers.iter().map(|buffer| !buffer.is_unique()).collect();
-        assert_eq!(is_pinned, [true, false, true], "the first, and large ones, are kept as they are");
-    }
-
-    #[test]
-    fn what_is_kept_has_bounds() {
-        for (len, replay_max, kept_parts) in [(1, 1000, PARTS_MAX), (100, 1000, 10), (1001, 1000, 0)] {
-            let mut kept = Replay::default();
-            let part = Bytes::from(vec![b'x'; len]);
-            (0..kept_parts).for_each(|_| kept.keep(&Frame::data(part.clone()), replay_max));
-            assert_eq!((kept.parts.len(), kept.is_too_much), (kept_parts, false), "{len}");
-            kept.keep(&Frame::data(part), replay_max);
-            assert!(kept.is_too_much && kept.parts.is_empty(), "{len}: too much is nothing");
-        }
     }
 }

@@ -136,7 +136,6 @@ pub(super) enum Over {
     /// The reader of the response.
     Inline(Box<UpstreamConnection>),
     /// A task of its own. The response began before the request body had ended, and neither may wait for the other.
-    #[expect(dead_code, reason = "held to be dropped")]
     Task(Driver),
     /// The connection's own task, which serves other requests too. If the client is still sending its request body, a
     /// task sends that.
@@ -158,12 +157,17 @@ impl Over {
 
 /// A task that drives a connection, or sends a request body. Dropping this ends the task.
 #[derive(Debug)]
-pub(super) struct Driver(JoinHandle<()>);
+pub struct Driver(JoinHandle<()>);
 
 impl Driver {
     /// Starts the task.
     pub(super) fn spawn(task: impl Future<Output = ()> + 'static) -> Self {
         Self(spawn_local(task))
+    }
+
+    /// Ready when the connection is over: the endpoint has the whole request, or takes no more of it.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(cx).map(|_| ())
     }
 }
 
@@ -236,6 +240,20 @@ impl EndpointBody {
     pub fn set_private(&mut self) {
         if let Over::Inline(connection) = &mut self.over {
             connection.set_private();
+        }
+    }
+
+    /// Whether the endpoint can go on reading the request after its response.
+    pub fn can_read_on(&self) -> bool {
+        matches!(self.over, Over::Task(_))
+    }
+
+    /// The response is over, but not the request: its body, and what still passes it on, if anything does.
+    pub fn take_rest(&mut self) -> Option<(Rc<Upload>, Option<Driver>)> {
+        let rest = self.rest.take()?;
+        match std::mem::replace(&mut self.over, Over::Nothing) {
+            Over::Task(driver) => Some((rest, Some(driver))),
+            Over::Inline(_) | Over::Stream(..) | Over::Nothing => Some((rest, None)),
         }
     }
 

@@ -172,6 +172,7 @@ impl ClientIo {
     fn heard(&self) {
         if let Some(timeout) = self.head_timeout
             && !self.client.is_busy()
+            && !self.client.owes_body()
             && !self.client.set_in_head(true)
         {
             self.client.deadlines.arm_in(Wait::Client, timeout);

@@ -180,10 +180,11 @@ impl Lifecycle {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(End::Over(result));
             }
+            client.poll_rests(cx);
             if client.is_busy() {
                 return self.watch_for_end(cx);
             }
-            if !deadlines.is_armed(Wait::ClientWrite) {
+            if !client.has_rest() && !deadlines.is_armed(Wait::ClientWrite) {
                 self.wait_for_request();
             }
             Poll::Pending

@@ -6,14 +6,16 @@
 //! client's connection is reset too: a truncated response is never presented as complete.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::client::Busy;
+use super::busy::Busy;
 use super::exchange::{ENDED_BY, Exchange};
+use super::rest::Rest;
 use crate::deadlines::Wait;
 use crate::fields;
 use crate::link::request_body::BodyFailure;
@@ -212,10 +214,29 @@ impl Streaming {
         self.end_waits();
         self.exchange.answered_whole();
         let now = self.exchange.finish_answered();
-        if let Some(connection) = self.incoming.finish() {
+        if self.incoming.rest().is_some() {
+            self.leave_rest();
+        } else if let Some(connection) = self.incoming.finish() {
             self.exchange.checkin(connection, now);
         }
         self.exchange.release();
+    }
+
+    /// The response is over before the request is.
+    #[cold]
+    fn leave_rest(&mut self) {
+        let client = Rc::clone(self.exchange.client());
+        let Some((upload, driver)) = self.incoming.take_rest() else { return };
+        if client.is_stream() {
+            // Its task discards the rest of the body.
+            return;
+        }
+        let view = Rc::clone(self.exchange.view());
+        let timeouts = &view.snapshot.timeouts;
+        client.leave_rest(match driver {
+            Some(driver) => Rest::passed_on(upload, driver, self.exchange.take_in_flight(), timeouts),
+            None => Rest::discarded(upload, timeouts),
+        });
     }
 }
 

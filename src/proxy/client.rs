@@ -11,10 +11,11 @@ use tokio::time::Instant;
 use super::headers::Forwarding;
 use super::identity::Proof;
 use super::refusal::RefusedHead;
+use super::rest::Rest;
 use super::rules::Rules;
 use super::tunnel::Tunnel;
 use crate::access_log::{AccessLog, AccessRecord};
-use crate::deadlines::{Deadlines, Wait};
+use crate::deadlines::Deadlines;
 use crate::link::private::PrivateConnections;
 use crate::link::request_body::{Progress, Upload};
 use crate::link::view::Viewer;
@@ -144,19 +145,24 @@ pub struct Client {
     is_half_closed: Cell<bool>,
     /// Whether it is a stream of HTTP/2.
     is_stream: bool,
-    /// For a stream, the body of its request: a client that gets an early response may go on sending.
-    rest: RefCell<Option<Rc<Upload>>>,
+    /// The body of the present request: a client that gets an early response may go on sending. A connection forgets it
+    /// when its response begins, and decides what becomes of it.
+    pub(super) body: RefCell<Option<Rc<Upload>>>,
+    /// Whether the client sends the body of the present request when it is told to continue.
+    pub(super) awaits_continue: Cell<bool>,
+    /// The rests of bodies whose responses are over.
+    pub(super) rests: RefCell<Vec<Rest>>,
     /// The tunnel that follows the response being sent, if one does.
     tunnel: RefCell<Option<Box<Tunnel>>>,
     /// What hyper may be writing.
-    writing: Cell<Writing>,
+    pub(super) writing: Cell<Writing>,
     /// The next request stands for this head, which hyper has refused.
     refused_head: RefCell<Option<Box<RefusedHead>>>,
 }
 
 /// What hyper may be writing to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Writing {
+pub(super) enum Writing {
     Nothing,
     /// A response of ours, or what is left of it.
     Response,
@@ -178,7 +184,9 @@ impl Client {
             in_head: Cell::new(false),
             is_half_closed: Cell::new(false),
             is_stream: false,
-            rest: RefCell::default(),
+            body: RefCell::default(),
+            awaits_continue: Cell::new(false),
+            rests: RefCell::default(),
             tunnel: RefCell::default(),
             writing: Cell::new(Writing::Nothing),
             refused_head: RefCell::default(),
@@ -210,11 +218,10 @@ impl Client {
     }
 
     /// A request has begun, with this body if it has one.
-    pub(super) fn begin_upload(&self, upload: Option<&Rc<Upload>>) {
+    pub(super) fn begin_upload(&self, upload: Option<&Rc<Upload>>, awaits_continue: bool) {
         *self.upload.borrow_mut() = upload.map(|upload| Rc::clone(upload.progress()));
-        if self.is_stream {
-            *self.rest.borrow_mut() = upload.cloned();
-        }
+        *self.body.borrow_mut() = upload.cloned();
+        self.awaits_continue.set(awaits_continue);
     }
 
     /// Whether the latest request had a body.
@@ -230,7 +237,7 @@ impl Client {
     /// The rest of the request body, if the client of a stream is still sending it after its response and no other
     /// reader is left.
     pub(crate) fn take_rest(&self) -> Option<Rc<Upload>> {
-        let rest = self.rest.take()?;
+        let rest = self.body.take()?;
         (self.was_answered() && self.may_still_send() && Rc::strong_count(&rest) == 1).then_some(rest)
     }
 
@@ -340,39 +347,11 @@ impl Client {
     /// Whether the client is in the middle of a request: the latest one got its response before its body had arrived
     /// whole, or its head was refused.
     pub fn may_still_send(&self) -> bool {
-        self.in_head.get() || self.upload.borrow().as_ref().is_some_and(|progress| !progress.ended.get())
-    }
-}
-
-/// Marks a client as busy until it is dropped. It travels with the request and its response.
-#[derive(Debug)]
-pub(crate) struct Busy(Rc<Client>);
-
-impl Busy {
-    pub(super) fn begin(client: &Rc<Client>) -> Self {
-        client.is_busy.set(true);
-        client.in_head.set(false);
-        client.writing.set(Writing::Response);
-        // If the guard ends without an exchange, dropping it sets the time.
-        client.idle_since.set(None);
-        // The request before may have ended while some wait was still under way. Its deadlines mean nothing to this
-        // one.
-        for wait in [Wait::Client, Wait::RequestBody, Wait::Upstream, Wait::Request, Wait::Drain, Wait::Park] {
-            client.deadlines.disarm(wait);
-        }
-        Self(Rc::clone(client))
+        self.in_head.get() || self.owes_body()
     }
 
-    pub(super) fn client(&self) -> &Client {
-        &self.0
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.is_busy.set(false);
-        if self.0.idle_since.get().is_none() {
-            self.0.idle_since.set(Some(Instant::now()));
-        }
+    /// Whether the body of the latest request has not arrived whole.
+    pub fn owes_body(&self) -> bool {
+        self.upload.borrow().as_ref().is_some_and(|progress| !progress.ended.get())
     }
 }

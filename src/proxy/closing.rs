@@ -2,14 +2,48 @@
 //! that is not told sends its next request into the close, and that request is lost.
 
 use http::header::{CONNECTION, HeaderMap, HeaderValue};
+use http::{Response, Version};
 
 use super::client::Client;
+use super::headers::has_token;
+use super::rest::Rest;
+use crate::config::model::Timeouts;
+use crate::link::response::EndpointBody;
 
-/// Whether the connection of this client ends after the response that is being made.
+/// Whether the connection of this client ends after a response of the proxy. If the client is still sending the body of
+/// its request, the connection stays if the rest can be read and discarded.
+pub(super) fn is_last(client: &Client, timeouts: &Timeouts) -> bool {
+    if client.is_stream() {
+        // A stream of HTTP/2 is told by GOAWAY.
+        return false;
+    }
+    let is_draining = client.draining_since().is_some();
+    match client.take_unread() {
+        Some(upload) if client.ends_soon(&upload) => client.leave_rest(Rest::discarded(upload, timeouts)),
+        Some(_) => return true,
+        None => {}
+    }
+    is_draining
+}
+
+/// Whether the connection of this client ends after this response of an endpoint. An endpoint that does not close its
+/// connection goes on reading the body.
 #[inline]
-pub(super) fn is_last(client: &Client) -> bool {
-    // A stream of HTTP/2 is told by GOAWAY.
-    client.draining_since().is_some() && !client.is_stream()
+pub(super) fn is_last_of(client: &Client, response: &Response<EndpointBody>) -> bool {
+    if client.is_stream() {
+        return false;
+    }
+    let is_draining = client.draining_since().is_some();
+    match client.take_unread() {
+        Some(upload) => is_draining || !reads_on(response) && !client.ends_soon(&upload),
+        None => is_draining,
+    }
+}
+
+/// Whether the endpoint goes on reading the body of a request to which it has responded already.
+fn reads_on(response: &Response<EndpointBody>) -> bool {
+    let says_close = response.headers().get_all(CONNECTION).iter().any(|value| has_token(value, "close"));
+    response.version() == Version::HTTP_11 && !says_close && response.body().can_read_on()
 }
 
 /// Says in the head of a response that the connection ends after it.

@@ -7,19 +7,25 @@ use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, Header
 use http::{Response, StatusCode};
 
 use super::body::ResponseBody;
+use super::busy::Busy;
 use super::cause::Cause;
-use super::client::Busy;
 use super::closing;
 use super::grpc::{self, GRPC_MESSAGE, GRPC_STATUS};
+use crate::config::model::Timeouts;
 
 /// The header field that names the cause.
 pub(crate) const ERROR_FIELD: HeaderName = HeaderName::from_static("x-unstick-error");
 
 /// Builds the response for `cause`: as gRPC status for a call of gRPC, as JSON if the client asks for it, as text
 /// otherwise.
-pub(crate) fn answer(cause: Cause, request_headers: &HeaderMap, busy: Busy) -> Response<ResponseBody> {
+pub(crate) fn answer(
+    cause: Cause,
+    request_headers: &HeaderMap,
+    timeouts: &Timeouts,
+    busy: Busy,
+) -> Response<ResponseBody> {
     busy.client().was_answered.set(true);
-    let is_last = closes_after(cause) || closing::is_last(busy.client());
+    let is_last = closing::is_last(busy.client(), timeouts) || closes_after(cause);
     let mut response = match grpc::is_call(request_headers) {
         true => grpc_response(cause, busy),
         false => plain_response(cause, request_headers, busy),
@@ -112,7 +118,7 @@ mod tests {
             if let Some(accept) = accept {
                 headers.insert(ACCEPT, HeaderValue::from_static(accept));
             }
-            let response = answer(Cause::NoEndpoint, &headers, busy());
+            let response = answer(Cause::NoEndpoint, &headers, &Timeouts::default(), busy());
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
             assert_eq!(response.headers()[CONTENT_TYPE], content_type);
             assert_eq!(response.headers()[ERROR_FIELD], "no-endpoint");
@@ -124,7 +130,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         for cause in [Cause::BadRequest(Malformed::HostMissing), Cause::NoRoute, Cause::UpstreamTimeout] {
-            let body = answer(cause, &headers, busy()).into_body().into_local().unwrap();
+            let body = answer(cause, &headers, &Timeouts::default(), busy()).into_body().into_local().unwrap();
             let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(value["error"], cause.name());
         }

@@ -279,6 +279,11 @@ impl Exchange {
         }
     }
 
+    /// The count of the request on its endpoint, which still works on it although the response is over.
+    pub(super) fn take_in_flight(&mut self) -> Option<InFlight> {
+        self.in_flight.take()
+    }
+
     /// The endpoint no longer works on this request, so it is no longer counted there.
     pub(super) fn release(&mut self) {
         self.in_flight = None;

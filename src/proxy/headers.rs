@@ -205,7 +205,7 @@ pub(crate) fn prepare_response(headers: &mut HeaderMap) -> Told {
 pub(super) struct FieldsSeen {
     connection: bool,
     te: bool,
-    expect: bool,
+    pub(super) expect: bool,
     pub(super) upgrade: bool,
     /// Any of [`fields::OTHER_HOP_BY_HOP`].
     others: bool,

@@ -7,6 +7,7 @@ mod attempts;
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod body;
+mod busy;
 pub(crate) mod cause;
 pub mod client;
 mod closing;
@@ -20,6 +21,7 @@ mod malformed;
 mod queue;
 mod redirect;
 pub mod refusal;
+mod rest;
 mod retry;
 pub mod rules;
 mod target;
@@ -45,8 +47,9 @@ use crate::snapshot::Snapshot;
 use access::AccessDraft;
 use attempts::{GivenUp, Needs, settle};
 use body::{BodyWaits, ResponseBody};
+use busy::Busy;
 use cause::Cause;
-use client::{Busy, Client, Connection, Proxy};
+use client::{Client, Connection, Proxy};
 use exchange::Exchange;
 use headers::FieldsSeen;
 pub use identity::{Identity, Proof};
@@ -73,18 +76,20 @@ pub async fn handle(
     let wanted = Wanted::of(&mut request, seen);
     let (mut parts, incoming) = request.into_parts();
     let body = RequestBody::new(incoming, bounds(&view));
-    client.begin_upload(body.upload());
+    client.begin_upload(body.upload(), seen.expect);
     let routed = wanted.and_then(|wanted| Ok((wanted, route(&mut parts, &body, &view)?)));
     let (wanted, (host, pool)) = match routed {
         Ok(routed) => routed,
         Err(cause) => {
-            return Ok(refusal::refuse(&proxy, &client, &parts, cause, started, busy));
+            Box::pin(client.look_through_body()).await;
+            return Ok(refusal::refuse(&proxy, &client, &parts, cause, &view.snapshot.timeouts, started, busy));
         }
     };
     prepare(&mut parts, &body, seen, host, wanted.as_deref(), &client.connection);
     let access = proxy.access_log.is_some().then(|| AccessDraft::new(client.connection.peer, &parts));
     let mut exchange = Exchange::open(&proxy, &client, view, pool, started, access);
     if let Some(port) = client.connection.rules.redirect_to_https() {
+        Box::pin(client.look_through_body()).await;
         return Ok(redirect::to_https(exchange, &parts, port, busy));
     }
     let call = if seen.content_type { grpc::Call::of(&parts.headers) } else { None };
@@ -102,6 +107,7 @@ pub async fn handle(
         Ok(settled) => settled.response,
         Err(given_up) => {
             let GivenUp { cause, error, headers } = *given_up;
+            Box::pin(client.look_through_body()).await;
             return Ok(refusal::fail(&mut exchange, cause, error, &headers, busy));
         }
     };
@@ -186,13 +192,14 @@ fn pass_on(
     busy: Busy,
 ) -> Response<ResponseBody> {
     exchange.answered(response.status());
+    let is_last = closing::is_last_of(exchange.client(), &response);
     let told = match response.status() {
         StatusCode::UPGRADE_REQUIRED if !exchange.client().is_stream() => {
             headers::prepare_upgrade_required(response.headers_mut())
         }
         _ => headers::prepare_response(response.headers_mut()),
     };
-    if closing::is_last(exchange.client()) {
+    if is_last {
         closing::close(response.headers_mut());
     }
     response.body_mut().set_idle_limit(told.idle_limit);

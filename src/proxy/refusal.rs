@@ -7,11 +7,13 @@ use tokio::time::Instant;
 
 use super::access::{AccessDraft, Ending, Origin};
 use super::body::ResponseBody;
+use super::busy::Busy;
 use super::cause::Cause;
-use super::client::{Busy, Client, Proxy};
+use super::client::{Client, Proxy};
 use super::error;
 use super::exchange::Exchange;
 use super::malformed::Malformed;
+use crate::config::model::Timeouts;
 use crate::metrics::Outcome;
 
 /// The most bytes of a refused head that are noted.
@@ -55,7 +57,8 @@ pub(super) fn refuse_head(
     busy: Busy,
 ) -> Response<ResponseBody> {
     let RefusedHead { cause, line, error } = head;
-    let mut response = error::answer(cause, &HeaderMap::new(), busy);
+    let view = proxy.viewer.current();
+    let mut response = error::answer(cause, &HeaderMap::new(), &view.snapshot.timeouts, busy);
     response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     // The client may go on sending, see [`Client::may_still_send`].
     client.set_in_head(true);
@@ -70,10 +73,11 @@ pub(super) fn refuse(
     client: &Client,
     parts: &Parts,
     cause: Cause,
+    timeouts: &Timeouts,
     started: Instant,
     busy: Busy,
 ) -> Response<ResponseBody> {
-    let response = error::answer(cause, &parts.headers, busy);
+    let response = error::answer(cause, &parts.headers, timeouts, busy);
     note(proxy, client, || AccessDraft::new(client.connection.peer, parts), &response, cause, None, started);
     response
 }
@@ -116,7 +120,7 @@ pub(super) fn fail(
     headers: &HeaderMap,
     busy: Busy,
 ) -> Response<ResponseBody> {
-    let response = error::answer(cause, headers, busy);
+    let response = error::answer(cause, headers, &exchange.view().snapshot.timeouts, busy);
     exchange.proxy().cell().own_response(cause.index());
     exchange.answered_here(cause.status(), Some(cause), error);
     exchange.passed_on(usize::try_from(response.body().size_hint().lower()).unwrap_or_default());

@@ -14,8 +14,8 @@ use http::header::{
 use http::{Method, Request, Response, StatusCode, Version};
 
 use super::body::ResponseBody;
+use super::busy::Busy;
 use super::cause::Cause;
-use super::client::Busy;
 use super::exchange::Exchange;
 use super::headers::{self, FieldsSeen};
 use super::tunnel::Tunnel;

@@ -1,0 +1,206 @@
+//! The rest of a request body whose response is over already.
+//!
+//! The end of the response is not the end of the exchange. A replica may answer `202` and go on reading, so its
+//! connection is driven on until the body has ended, the replica closes, or a deadline has passed. What nobody wants is
+//! read and discarded, within bounds, so that the client's connection can carry the next request.
+
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::client::Client;
+use super::exchange::ENDED_BY;
+use crate::config::model::Timeouts;
+use crate::link::InFlight;
+use crate::link::request_body::{BodyFailure, Upload};
+use crate::link::response::Driver;
+
+/// The most bytes that are discarded, counted from the moment when nobody wanted them any more.
+const DISCARDED_MAX: u64 = 8 << 20;
+
+/// The most bytes that are read to see whether a body without a length has come whole.
+const LOOKED_THROUGH_MAX: u64 = 64 << 10;
+
+/// The rests of bodies that one client may have: of one that it is still sending, and of those that have come whole but
+/// that their endpoints have not read. The oldest is given up first.
+const RESTS_MAX: usize = 4;
+
+/// Looks in a row that find nothing, after which the rest of a body is still on its way. hyper decodes one part for
+/// each look.
+const LOOKS_IN_VAIN_MAX: u32 = 3;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    upload: Rc<Upload>,
+    /// The endpoint that still reads the body, if one does.
+    passing: Option<Passing>,
+    /// How far the body is read and discarded.
+    enough: u64,
+    bytes_seen: u64,
+    progress_at: Instant,
+    timer: Pin<Box<Sleep>>,
+    waits: RestWaits,
+}
+
+#[derive(Debug)]
+struct Passing {
+    driver: Driver,
+    in_flight: Option<InFlight>,
+}
+
+/// How long the rest of a body may take.
+#[derive(Debug, Clone, Copy)]
+struct RestWaits {
+    /// Between two parts of it, while the client is awaited.
+    by_client: Duration,
+    /// Between two parts of it, while the endpoint is.
+    by_endpoint: Duration,
+    drain: Duration,
+}
+
+impl Rest {
+    /// A body that nobody wants.
+    pub(super) fn discarded(upload: Rc<Upload>, timeouts: &Timeouts) -> Self {
+        Self::new(upload, None, timeouts)
+    }
+
+    /// A body that an endpoint still reads, which `driver` serves; the request stays counted on it.
+    pub(super) fn passed_on(
+        upload: Rc<Upload>,
+        driver: Driver,
+        in_flight: Option<InFlight>,
+        timeouts: &Timeouts,
+    ) -> Self {
+        Self::new(upload, Some(Passing { driver, in_flight }), timeouts)
+    }
+
+    fn new(upload: Rc<Upload>, passing: Option<Passing>, timeouts: &Timeouts) -> Self {
+        let (now, bytes) = (Instant::now(), upload.progress().bytes.get());
+        let waits =
+            RestWaits { by_client: timeouts.request_body, by_endpoint: timeouts.response_body, drain: timeouts.drain };
+        Self {
+            upload,
+            passing,
+            enough: bytes.saturating_add(DISCARDED_MAX),
+            bytes_seen: bytes,
+            progress_at: now,
+            timer: Box::pin(sleep_until(now + waits.by_client)),
+            waits,
+        }
+    }
+
+    /// Ready when nothing more is to be done: the body has ended, or too much of it was discarded, or a deadline has
+    /// passed. hyper closes the connection of a client whose body has not ended and is no longer read.
+    fn poll(&mut self, client: &Client, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if let Some(passing) = &mut self.passing
+                && passing.driver.poll(cx).is_ready()
+            {
+                self.stop_passing();
+            }
+            if self.passing.is_none() && self.upload.poll_discard(cx, self.enough).is_ready() {
+                return Poll::Ready(());
+            }
+            ready!(self.poll_timer(client, cx));
+            if self.passing.is_none() || self.upload.is_awaited() {
+                return Poll::Ready(());
+            }
+            self.stop_passing();
+        }
+    }
+
+    /// The endpoint has everything, or takes no more.
+    fn stop_passing(&mut self) {
+        self.passing = None;
+        self.enough = self.upload.progress().bytes.get().saturating_add(DISCARDED_MAX);
+    }
+
+    /// Ready when there was no progress for too long, or the time to drain is over.
+    fn poll_timer(&mut self, client: &Client, cx: &mut Context<'_>) -> Poll<()> {
+        let bytes = self.upload.progress().bytes.get();
+        if bytes != self.bytes_seen {
+            (self.bytes_seen, self.progress_at) = (bytes, Instant::now());
+        }
+        let waits_for_client = self.passing.is_none() || self.upload.is_awaited();
+        let patience = if waits_for_client { self.waits.by_client } else { self.waits.by_endpoint };
+        let endpoint = self.passing.as_ref().and_then(|passing| passing.in_flight.as_ref()).map(InFlight::endpoint);
+        let by_endpoint = endpoint.and_then(|endpoint| endpoint.draining_since());
+        let draining_since = by_endpoint.into_iter().chain(client.draining_since()).min();
+        let drained_at = draining_since.map(|since| since + self.waits.drain.mul_f64(ENDED_BY));
+        let until = drained_at.into_iter().fold(self.progress_at + patience, Instant::min);
+        if until != self.timer.deadline() {
+            self.timer.as_mut().reset(until);
+        }
+        self.timer.as_mut().poll(cx)
+    }
+}
+
+impl Client {
+    /// Takes the body of the present request, if it has not ended.
+    pub(super) fn take_unread(&self) -> Option<Rc<Upload>> {
+        self.body.take().filter(|upload| !upload.progress().ended.get())
+    }
+
+    /// What follows the response that is being sent.
+    pub(super) fn leave_rest(&self, rest: Rest) {
+        let mut rests = self.rests.borrow_mut();
+        if rests.len() == RESTS_MAX {
+            rests.remove(0);
+        }
+        rests.push(rest);
+    }
+
+    /// Goes on with what is left of the bodies of earlier requests.
+    pub(crate) fn poll_rests(&self, cx: &mut Context<'_>) {
+        let mut rests = self.rests.borrow_mut();
+        if rests.is_empty() {
+            return;
+        }
+        rests.retain_mut(|rest| rest.poll(self, cx).is_pending());
+        if rests.is_empty() && !self.is_busy() {
+            self.begin_idling();
+        }
+    }
+
+    /// Whether something is left of the body of an earlier request: the client still sends it, or an endpoint has not
+    /// read all of it.
+    pub(crate) fn has_rest(&self) -> bool {
+        !self.rests.borrow().is_empty()
+    }
+
+    /// Whether the rest of this body will end soon enough to be waited for. A client that waits for 100 (Continue) may
+    /// send the body or leave it out, so what comes next is not known (RFC 9110 section 10.1.1).
+    pub(super) fn ends_soon(&self, upload: &Upload) -> bool {
+        let is_readable = !matches!(upload.progress().failure.get(), Some(BodyFailure::Client | BodyFailure::Timeout));
+        let is_coming = !self.awaits_continue.get() || upload.was_asked_for();
+        is_readable && is_coming && upload.bytes_left().is_some_and(|left| left <= DISCARDED_MAX)
+    }
+
+    /// Reads what has come of a body without a length, so that it is known to have ended if it has. Waits for nothing.
+    pub(super) async fn look_through_body(&self) {
+        let Some(upload) = self.body.borrow().clone().filter(|upload| upload.bytes_left().is_none()) else { return };
+        if self.is_stream() || self.awaits_continue.get() && !upload.was_asked_for() {
+            return;
+        }
+        let progress = upload.progress();
+        let (enough, mut looks) = (progress.bytes.get() + LOOKED_THROUGH_MAX, 0);
+        poll_fn(|cx| {
+            let before = progress.bytes.get();
+            if upload.poll_discard(cx, enough).is_ready() {
+                return Poll::Ready(());
+            }
+            looks = if progress.bytes.get() > before { 0 } else { looks + 1 };
+            if looks == LOOKS_IN_VAIN_MAX {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+}

@@ -1,0 +1,256 @@
+//! Responses that come before the request body has come whole: what becomes of the rest of it, and of the next request
+//! on the same connection.
+
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::support::backend::{Backend, answer, signal};
+use crate::support::client::{Response, exchange, read_response};
+use crate::support::{App, connect, eventually, free_address, pause, read_to_close, send};
+
+const GET: &str = "GET /ok HTTP/1.1\r\nHost: a.test\r\n\r\n";
+
+/// One pool for each way of refusing a request early. Requests to `/ok` are served.
+fn refusing(ok: SocketAddr, rest: &str) -> App {
+    let mute = Backend::start(|peer| peer.wait_for_close());
+    let (mute_at, nobody) = (mute.address, free_address());
+    let config = format!(
+        "[pool.app]\nbackends = [\"{ok}\"]\n[pool.none]\nbackend = [{{ address = \"{ok}\", state = \"drain\" }}]\n\
+         [pool.nobody]\nbackends = [\"{nobody}\"]\n[pool.mute]\nbackends = [\"{mute_at}\"]\n\
+         [pool.mute.retry]\nattempt_timeout = \"300ms\"\n\
+         [[route]]\nhost = \"a.test\"\npool = \"app\"\n\
+         [[route]]\nhost = \"a.test\"\npath = \"/none\"\npool = \"none\"\n\
+         [[route]]\nhost = \"a.test\"\npath = \"/nobody\"\npool = \"nobody\"\n\
+         [[route]]\nhost = \"a.test\"\npath = \"/mute\"\npool = \"mute\"\n\
+         [limits]\nrequest_body = \"20B\"\n[timeouts]\n{rest}"
+    );
+    // It lives as long as the test binary.
+    std::mem::forget(mute);
+    App::start(&config)
+}
+
+/// The start of a request, and the status that it gets before its body has come.
+const REFUSED: &[(&str, u16)] = &[
+    ("POST / HTTP/1.1\r\nHost: b.test", 404),
+    ("TRACE / HTTP/1.1\r\nHost: a.test", 405),
+    ("POST /none HTTP/1.1\r\nHost: a.test", 503),
+    ("POST /nobody HTTP/1.1\r\nHost: a.test", 502),
+    ("POST /mute HTTP/1.1\r\nHost: a.test", 504),
+];
+
+/// Sends the rest of a body and the next request in one go, as a client may that was not told of a close.
+#[track_caller]
+fn goes_on(stream: &mut TcpStream, refused: &Response, rest: &[u8]) {
+    assert_eq!(refused.field("connection"), None, "{}", refused.head);
+    send(stream, [rest, GET.as_bytes()].concat());
+    assert_eq!(read_response(stream, false).text(), "ok", "after {}", refused.head);
+    assert_eq!(exchange(stream, GET).text(), "ok");
+}
+
+#[track_caller]
+fn ends(mut stream: TcpStream, refused: &Response) {
+    assert_eq!(refused.field("connection"), Some("close"), "{}", refused.head);
+    assert_eq!(read_to_close(&mut stream), (Vec::new(), true));
+}
+
+#[test]
+fn the_next_request_is_served_after_an_early_refusal_whose_body_ends() {
+    let backend = Backend::named("ok");
+    let app = refusing(backend.address, "");
+    for &(head, status) in REFUSED {
+        let mut stream = connect(app.address);
+        let refused = exchange(&mut stream, &format!("{head}\r\nContent-Length: 10\r\n\r\nabc"));
+        assert_eq!(refused.status, status);
+        goes_on(&mut stream, &refused, b"defghij");
+        // A body without a length that has come with its head.
+        let chunked = format!("{head}\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
+        let refused = exchange(&mut stream, &chunked);
+        assert_eq!(refused.status, status);
+        goes_on(&mut stream, &refused, b"");
+        let refused = exchange(&mut stream, &format!("{head}\r\nContent-Length: 3\r\n\r\nabc"));
+        goes_on(&mut stream, &refused, b"");
+    }
+    let mut stream = connect(app.address);
+    let refused = exchange(&mut stream, "POST /ok HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000\r\n\r\nabc");
+    assert_eq!(refused.status, 413);
+    goes_on(&mut stream, &refused, &[b'x'; 99_997]);
+    let chunked = "POST /ok HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   c\r\n123456789012\r\nc\r\n123456789012\r\nc\r\n123456789012\r\n0\r\n\r\n";
+    let refused = exchange(&mut stream, chunked);
+    assert_eq!(refused.status, 413);
+    goes_on(&mut stream, &refused, b"");
+}
+
+#[test]
+fn a_close_after_an_early_refusal_is_announced() {
+    let backend = Backend::named("ok");
+    let app = refusing(backend.address, "");
+    for &(head, status) in REFUSED {
+        for fields in ["Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "Content-Length: 100000000\r\n\r\nabc"] {
+            let mut stream = connect(app.address);
+            let refused = exchange(&mut stream, &format!("{head}\r\n{fields}"));
+            assert_eq!(refused.status, if status > 500 && fields.starts_with("Content") { 413 } else { status });
+            ends(stream, &refused);
+        }
+    }
+    // A client that waits for 100 may leave the body out.
+    let mut stream = connect(app.address);
+    let expecting = "POST / HTTP/1.1\r\nHost: b.test\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+    let refused = exchange(&mut stream, expecting);
+    assert_eq!(refused.status, 404, "no 100 for a body that nobody wants");
+    ends(stream, &refused);
+}
+
+#[test]
+fn a_body_that_does_not_come_is_not_waited_for_any_longer_than_others() {
+    let backend = Backend::named("ok");
+    let app = refusing(backend.address, "request_body = \"500ms\"");
+    let (head, _) = REFUSED[0];
+    let mut stream = connect(app.address);
+    let refused = exchange(&mut stream, &format!("{head}\r\nContent-Length: 10\r\n\r\nabc"));
+    assert_eq!((refused.status, refused.field("connection")), (404, None));
+    let began = Instant::now();
+    assert!(read_to_close(&mut stream).0.is_empty());
+    assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
+    // The same for a replica that waits.
+    let mut stream = connect(app.address);
+    let refused = exchange(&mut stream, "POST /ok HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nabc");
+    assert_eq!(refused.status, 408);
+    ends(stream, &refused);
+}
+
+/// A replica that responds as soon as it has a head, then reads the body and says how long it was.
+fn hasty(head: &'static str) -> (Backend, std::sync::mpsc::Receiver<usize>) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let sender = std::sync::Mutex::new(sender);
+    let backend = Backend::start(move |peer| {
+        while let Some(request) = peer.next_head() {
+            if request.starts_with("GET") {
+                send(&mut peer.stream, answer("ok"));
+                continue;
+            }
+            send(&mut peer.stream, head);
+            let length: usize = crate::support::client::field(&request, "content-length").unwrap().parse().unwrap();
+            while peer.ahead.len() < length && peer.fill().is_some() {}
+            let came = peer.ahead.len().min(length);
+            peer.ahead.drain(..came);
+            sender.lock().unwrap().send(came).unwrap();
+        }
+    });
+    (backend, receiver)
+}
+
+const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\nContent-Length: 3\r\n\r\nyes";
+
+#[test]
+fn an_upload_goes_on_after_the_response_of_a_replica_that_reads_it() {
+    for head in [ACCEPTED, "HTTP/1.1 401 Who\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 204 Fine\r\n\r\n"] {
+        let (backend, came) = hasty(head);
+        let app = App::over(&[backend.address]);
+        let mut stream = connect(app.address);
+        for length in [10, 1_000_000, 20_000_000] {
+            let request = format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {length}\r\n\r\n");
+            let early = exchange(&mut stream, &request);
+            assert!([202, 401, 204].contains(&early.status) && early.field("connection").is_none(), "{}", early.head);
+            assert_eq!(app.endpoint(backend.address).unwrap()["in_flight"], 1, "the request is not over");
+            pause("the response is over for a while", 50);
+            stream.write_all(&vec![b'x'; length]).unwrap();
+            assert_eq!(came.recv_timeout(crate::support::SOON).unwrap(), length);
+            assert_eq!(exchange(&mut stream, GET).text(), "ok");
+            eventually("the request is over", || app.endpoint(backend.address).unwrap()["in_flight"] == 0);
+        }
+        assert_eq!(app.endpoint(backend.address).unwrap()["failures"], 0);
+    }
+}
+
+#[test]
+fn the_next_request_is_served_when_the_replica_does_not_read_on() {
+    let backend = Backend::start(|peer| {
+        while let Some(request) = peer.next_head() {
+            if !request.starts_with("GET") {
+                send(&mut peer.stream, "HTTP/1.1 401 Who\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+                return peer.own();
+            }
+            send(&mut peer.stream, answer("ok"));
+        }
+    });
+    let app = App::over(&[backend.address]);
+    let mut stream = connect(app.address);
+    let refused = exchange(&mut stream, "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nabc");
+    assert_eq!(refused.status, 401);
+    goes_on(&mut stream, &refused, b"defghij");
+    let chunked = "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+    let refused = exchange(&mut stream, chunked);
+    assert_eq!(refused.status, 401);
+    ends(stream, &refused);
+}
+
+#[test]
+fn an_upload_that_stops_after_its_response_ends_in_time_and_frees_the_replica() {
+    let (backend, came) = hasty(ACCEPTED);
+    let app = App::builder(&[backend.address]).timeouts("request_body = \"400ms\"").start();
+    let mut stream = connect(app.address);
+    let early = exchange(&mut stream, "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9\r\n\r\nabc");
+    assert_eq!(early.status, 202);
+    assert!(read_to_close(&mut stream).0.is_empty());
+    assert_eq!(came.recv_timeout(crate::support::SOON).unwrap(), 3);
+    eventually("it is freed", || app.endpoint(backend.address).unwrap()["in_flight"] == 0);
+}
+
+#[test]
+fn an_upload_that_the_replica_takes_no_more_of_is_discarded_in_time() {
+    let (begun, has_begun) = signal();
+    let backend = Backend::start(move |peer| {
+        while let Some(request) = peer.next_head() {
+            if request.starts_with("GET") {
+                send(&mut peer.stream, answer("ok"));
+                continue;
+            }
+            send(&mut peer.stream, ACCEPTED);
+            begun.lock().unwrap().send(()).unwrap();
+            // It keeps its connection and reads nothing.
+            while std::io::Read::read(&mut &peer.stream, &mut []).is_ok() {
+                pause("the replica hangs", 100);
+            }
+        }
+    });
+    let app = App::builder(&[backend.address]).timeouts("response_body = \"500ms\"").start();
+    let mut stream = connect(app.address);
+    let length = 7_000_000;
+    let head = format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {length}\r\n\r\n");
+    assert_eq!(exchange(&mut stream, &head).status, 202);
+    has_begun.wait("the replica has responded");
+    stream.write_all(&vec![b'x'; length]).unwrap();
+    assert_eq!(exchange(&mut stream, GET).text(), "ok");
+    eventually("it is freed", || app.endpoint(backend.address).unwrap()["in_flight"] == 0);
+}
+
+#[test]
+fn what_a_replica_said_before_it_closed_is_heard_although_writing_failed() {
+    let backend = Backend::start(|peer| {
+        if peer.next_head().is_some() {
+            send(&mut peer.stream, "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 4\r\n\r\nhuge");
+            // What was not read makes the kernel send a reset behind that.
+            peer.own();
+        }
+    });
+    let app = App::builder(&[backend.address]).pool("eject = { failures = 0 }").start();
+    for round in 0..60 {
+        let mut stream = connect(app.address);
+        let mut writer = stream.try_clone().unwrap();
+        let sender = std::thread::spawn(move || {
+            let head = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4000000\r\n\r\n";
+            writer.write_all(head.as_bytes()).ok();
+            let part = [b'x'; 16 * 1024];
+            while writer.write_all(&part).is_ok() {}
+        });
+        let response = read_response(&mut stream, false);
+        assert_eq!((response.status, response.text().as_str()), (413, "huge"), "round {round}: {}", response.head);
+        stream.shutdown(std::net::Shutdown::Both).ok();
+        sender.join().unwrap();
+    }
+    assert_eq!(app.endpoint(backend.address).unwrap()["failures"], 0);
+}
