@@ -254,3 +254,16 @@ fn what_a_replica_said_before_it_closed_is_heard_although_writing_failed() {
     }
     assert_eq!(app.endpoint(backend.address).unwrap()["failures"], 0);
 }
+
+#[test]
+fn requests_behind_the_last_one_do_not_destroy_its_response() {
+    let backend = Backend::start(|peer| peer.serve(|_| answer(&"x".repeat(8 << 20))));
+    let app = App::builder(&[backend.address]).workers(1).start();
+    let mut stream = connect(app.address);
+    let last = "GET /last HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    // More than the proxy reads together with the head, so that some of it waits in the kernel when the proxy closes.
+    send(&mut stream, [last, &GET.repeat(4_000)].concat());
+    let (bytes, is_orderly) = read_to_close(&mut stream);
+    assert!(is_orderly && bytes.len() > 8 << 20, "{} bytes, in order: {is_orderly}", bytes.len());
+    assert_eq!(backend.seen().len(), 1, "nothing behind the last request is served");
+}

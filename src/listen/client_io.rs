@@ -203,6 +203,17 @@ impl ClientIo {
         result
     }
 
+    /// Whether our half of the connection has been closed.
+    pub(super) fn is_shut(&self) -> bool {
+        self.is_shut
+    }
+
+    /// Whether the client may send something after our half is closed: the rest of a body, or over HTTP/1.1 the next
+    /// requests, which it has sent before it was told of the end (RFC 9112 section 9.6).
+    fn lingers(&self) -> bool {
+        self.client.may_still_send() || (self.head_timeout.is_some() && !self.client.is_half_closed())
+    }
+
     /// Discards what the client still sends, until it closes its half or [`LINGER_BYTES_MAX`] is exceeded. `heard` is
     /// called for each part.
     pub(super) fn poll_linger(&mut self, cx: &mut Context<'_>, heard: impl Fn()) -> Poll<io::Result<()>> {
@@ -288,10 +299,10 @@ impl Write for ClientIo {
             let result = self.transport.poll_shutdown(cx);
             ready!(self.wrote(result))?;
             self.is_shut = true;
-            if self.client.may_still_send() {
+            if self.lingers() {
                 self.client.deadlines.arm_in(Wait::Client, LINGER);
             }
         }
-        if self.client.may_still_send() { self.poll_linger(cx, || ()) } else { Poll::Ready(Ok(())) }
+        if self.lingers() { self.poll_linger(cx, || ()) } else { Poll::Ready(Ok(())) }
     }
 }

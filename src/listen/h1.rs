@@ -260,6 +260,9 @@ impl Lifecycle {
     /// yet; then its request is served. Or whether one that has closed its half was sent something meanwhile.
     fn is_alive_now(&self) -> bool {
         let client = &self.client;
+        if self.io.is_shut() {
+            return false;
+        }
         if client.is_busy() {
             return self.has_written();
         }

@@ -30,6 +30,11 @@ impl SharedIo {
         self.0.borrow_mut().go_on_with(head);
     }
 
+    /// See [`ClientIo::is_shut`].
+    pub(super) fn is_shut(&self) -> bool {
+        self.0.borrow().is_shut()
+    }
+
     /// See [`ClientIo::poll_heard`].
     pub(super) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.0.borrow().poll_heard(cx)
