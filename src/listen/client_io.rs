@@ -1,6 +1,7 @@
 //! The client's connection as hyper reads and writes it, in plain text or TLS. Only the socket sees some of the waits;
 //! their deadlines are set here.
 
+use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
@@ -60,6 +61,8 @@ pub(super) struct ClientIo {
     part: Part,
     /// What hyper may have in its buffer that belongs to no request yet.
     behind: Behind,
+    /// Bytes that the socket had taken when a write was last found to wait.
+    written: Cell<u64>,
     /// Whether our half of the connection has been closed.
     is_shut: bool,
     /// Bytes discarded since our half was closed.
@@ -92,6 +95,7 @@ impl ClientIo {
             write_timeout,
             part: Part::Start,
             behind: Behind::Nothing,
+            written: Cell::new(0),
             is_shut: false,
             discarded: 0,
         }
@@ -183,7 +187,7 @@ impl ClientIo {
     fn wrote<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         let deadlines = &self.client.deadlines;
         match &result {
-            Poll::Pending if !deadlines.is_armed(Wait::ClientWrite) => {
+            Poll::Pending if self.has_written() || !deadlines.is_armed(Wait::ClientWrite) => {
                 if !self.client.is_busy() {
                     // The proxy has written the whole response, but the client has not read it yet: the connection is
                     // not idle.
@@ -201,6 +205,12 @@ impl ClientIo {
             Poll::Ready(_) => {}
         }
         result
+    }
+
+    /// Whether the socket has taken something since the last call: what waits is being read, though not as a whole.
+    fn has_written(&self) -> bool {
+        let written = self.transport.socket.bytes_written();
+        self.written.replace(written) != written
     }
 
     /// Whether our half of the connection has been closed.
