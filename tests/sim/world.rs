@@ -31,6 +31,7 @@ drain = \"10s\"\n";
 const QUIET: Ms = 20_000;
 /// No run takes longer, in simulated time and in turns.
 const RUN_MAX: Ms = 400_000;
+const DRAINS_AT_LATEST: Ms = 300_000;
 const TURNS_MAX: u64 = 300_000;
 
 /// A client, or a replica's end of one connection.
@@ -254,6 +255,10 @@ impl<'a> World<'a> {
             let is_quiet = now >= self.net.active_at.get() + QUIET && self.facts.drained_at.is_none();
             if is_quiet {
                 judge::at_rest(&self.net, self.instance.gauges());
+                self.drain();
+            }
+            if now > DRAINS_AT_LATEST && self.facts.drained_at.is_none() {
+                // Somebody reads very slowly.
                 self.drain();
             }
             if now > RUN_MAX {
