@@ -184,7 +184,7 @@ impl Lifecycle {
             if client.is_busy() {
                 return self.watch_for_end(cx);
             }
-            if !client.has_rest() && !deadlines.is_armed(Wait::ClientWrite) {
+            if !client.has_rest() && !deadlines.is_armed(Wait::ClientWrite) && !self.io.is_shut() {
                 self.wait_for_request();
             }
             Poll::Pending
