@@ -76,10 +76,19 @@ pub(super) async fn serve(request: Request<RecvStream>, respond: SendResponse<By
         // Boxed: most streams never become a tunnel, and their tasks need no room for one.
         Box::pin(tunnel.run(io, Bytes::new(), &client)).await;
     }
-    if client.may_still_send() {
+    if client.may_still_send() && !client.has_rest() {
         // If another task reads the request body, it stops at the end of the response or goes on reading; one turn lets
         // it decide.
         yield_now().await;
+    }
+    if client.has_rest() {
+        // The endpoint reads on after its response.
+        poll_fn(|cx| {
+            registration.follow(cx);
+            client.poll_rests(cx);
+            if client.has_rest() { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
     }
     if let Some(rest) = client.take_rest() {
         // The rest of the body is discarded instead of resetting the stream: some clients forget the response on a

@@ -222,12 +222,13 @@ impl Streaming {
         self.exchange.release();
     }
 
-    /// The response is over before the request is.
+    /// The response is over before the request is. With a call of gRPC the request is over too: its status ends it.
     #[cold]
     fn leave_rest(&mut self) {
         let client = Rc::clone(self.exchange.client());
         let Some((upload, driver)) = self.incoming.take_rest() else { return };
-        if client.is_stream() {
+        let driver = driver.filter(|_| !self.waits.is_conversation);
+        if client.is_stream() && driver.is_none() {
             // Its task discards the rest of the body.
             return;
         }

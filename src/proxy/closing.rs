@@ -42,8 +42,12 @@ pub(super) fn is_last_of(client: &Client, response: &Response<EndpointBody>) -> 
 
 /// Whether the endpoint goes on reading the body of a request to which it has responded already.
 fn reads_on(response: &Response<EndpointBody>) -> bool {
-    let says_close = response.headers().get_all(CONNECTION).iter().any(|value| has_token(value, "close"));
-    response.version() == Version::HTTP_11 && !says_close && response.body().can_read_on()
+    let says_close = || response.headers().get_all(CONNECTION).iter().any(|value| has_token(value, "close"));
+    let keeps_connection = match response.version() {
+        Version::HTTP_2 => true,
+        version => version == Version::HTTP_11 && !says_close(),
+    };
+    keeps_connection && response.body().can_read_on()
 }
 
 /// Says in the head of a response that the connection ends after it.

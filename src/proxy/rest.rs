@@ -103,6 +103,10 @@ impl Rest {
             {
                 self.stop_passing();
             }
+            if self.passing.is_none() && client.is_stream() {
+                // The task of the stream decides what becomes of the rest.
+                return Poll::Ready(());
+            }
             if self.passing.is_none() && self.upload.poll_discard(cx, self.enough).is_ready() {
                 return Poll::Ready(());
             }
