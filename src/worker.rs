@@ -142,8 +142,7 @@ struct Listening {
     closed_at: Option<Instant>,
 }
 
-/// Bytes of an allocation that makes the allocator return memory to the system: it is large enough to get pages of its
-/// own.
+/// Bytes of an allocation that makes the allocator return memory to the system: it gets pages of its own.
 const GIVEN_BACK_BY: usize = 256 * 1024;
 
 impl WorkerThread {

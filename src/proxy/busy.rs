@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use tokio::time::Instant;
 
-use super::client::{Client, Writing};
+use super::client::Client;
+use super::refusal::Writing;
 use crate::deadlines::Wait;
 
 /// Marks a client as busy until it is dropped. It travels with the request and its response.

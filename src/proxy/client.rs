@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::headers::Forwarding;
 use super::identity::Proof;
-use super::refusal::RefusedHead;
+use super::refusal::{RefusedHead, Writing};
 use super::rest::Rest;
 use super::rules::Rules;
 use super::tunnel::Tunnel;
@@ -157,17 +157,7 @@ pub struct Client {
     /// What hyper may be writing.
     pub(super) writing: Cell<Writing>,
     /// The next request stands for this head, which hyper has refused.
-    refused_head: RefCell<Option<Box<RefusedHead>>>,
-}
-
-/// What hyper may be writing to a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Writing {
-    Nothing,
-    /// A response of ours, or what is left of it.
-    Response,
-    /// A refusal that it has made itself.
-    Refusal,
+    pub(super) refused_head: RefCell<Option<Box<RefusedHead>>>,
 }
 
 impl Client {
@@ -248,40 +238,6 @@ impl Client {
     /// Takes the tunnel that follows when HTTP has ended, if there is one.
     pub fn take_tunnel(&self) -> Option<Box<Tunnel>> {
         self.tunnel.take()
-    }
-
-    /// Whether what hyper is about to write is a refusal of its own: nobody has told it to write anything.
-    #[inline]
-    pub fn is_refused_below(&self) -> bool {
-        let is_own = self.writing.get() == Writing::Nothing && !self.is_busy.get();
-        if is_own {
-            self.writing.set(Writing::Refusal);
-        }
-        is_own || self.was_refused_below()
-    }
-
-    /// Whether hyper has refused a head by itself.
-    pub fn was_refused_below(&self) -> bool {
-        self.writing.get() == Writing::Refusal
-    }
-
-    /// hyper has nothing left to write.
-    #[inline]
-    pub fn has_flushed(&self) {
-        if !self.is_busy.get() && self.writing.get() == Writing::Response {
-            self.writing.set(Writing::Nothing);
-        }
-    }
-
-    /// The next request stands for this head.
-    pub fn refuse_head(&self, head: Box<RefusedHead>) {
-        self.writing.set(Writing::Nothing);
-        *self.refused_head.borrow_mut() = Some(head);
-    }
-
-    /// The head for which the present request stands, if it was refused.
-    pub(super) fn take_refused_head(&self) -> Option<Box<RefusedHead>> {
-        self.refused_head.take()
     }
 
     /// Whether it is a stream of HTTP/2, not a connection.

@@ -48,6 +48,52 @@ fn is_malformed(error: httparse::Error) -> bool {
     error != httparse::Error::TooManyHeaders
 }
 
+/// What hyper may be writing to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writing {
+    Nothing,
+    /// A response of ours, or what is left of it.
+    Response,
+    /// A refusal that it has made itself.
+    Refusal,
+}
+
+impl Client {
+    /// Whether what hyper is about to write is a refusal of its own: nobody has told it to write anything.
+    #[inline]
+    pub fn is_refused_below(&self) -> bool {
+        let is_own = self.writing.get() == Writing::Nothing && !self.is_busy.get();
+        if is_own {
+            self.writing.set(Writing::Refusal);
+        }
+        is_own || self.was_refused_below()
+    }
+
+    /// Whether hyper has refused a head by itself.
+    pub fn was_refused_below(&self) -> bool {
+        self.writing.get() == Writing::Refusal
+    }
+
+    /// hyper has nothing left to write.
+    #[inline]
+    pub fn has_flushed(&self) {
+        if !self.is_busy.get() && self.writing.get() == Writing::Response {
+            self.writing.set(Writing::Nothing);
+        }
+    }
+
+    /// The next request stands for this head.
+    pub fn refuse_head(&self, head: Box<RefusedHead>) {
+        self.writing.set(Writing::Nothing);
+        *self.refused_head.borrow_mut() = Some(head);
+    }
+
+    /// The head for which the present request stands, if it was refused.
+    pub(super) fn take_refused_head(&self) -> Option<Box<RefusedHead>> {
+        self.refused_head.take()
+    }
+}
+
 /// Responds to a head that hyper has refused. Nothing that follows it can be understood, so the connection ends.
 pub(super) fn refuse_head(
     proxy: &Proxy,
