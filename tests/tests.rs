@@ -30,6 +30,7 @@ mod moments; // faults at every single byte of an exchange
 mod names; // backends found by DNS
 mod overload; // more requests, connections or descriptors than there is room for
 mod parking; // client connections that wait with nothing but a socket
+mod pem_files; // certificates and keys on disk: what is wrong with them, where, and what to do
 mod private; // connections that a client has authenticated
 #[cfg(feature = "prove")]
 mod prove; // `unstick prove`: that it holds, and that it notices
@@ -41,6 +42,7 @@ mod sim; // the data path over simulated sockets, with faults at any call
 mod stop; // draining, and ending at once
 mod strict; // what never crosses the proxy, in either direction
 mod tls; // certificates by name and from disk, tickets, client certificates
+mod trust; // certificates of replicas and clients that are trusted themselves
 mod unix; // Unix sockets as listeners and backends
 mod uploads; // request bodies in pieces, early responses, trailers
 mod websocket; // tunnels: both versions, reloads, draining, limits

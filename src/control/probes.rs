@@ -25,6 +25,7 @@ use tokio::time::{sleep, timeout};
 use crate::config::address::{self, Address};
 use crate::config::model::{HealthCheck, Probe, StatusRanges};
 use crate::net::proxy_protocol;
+use crate::net::trust::explained_io;
 use crate::net::{Stream, is_own_lack};
 use crate::pool::endpoint::Endpoint;
 use crate::pool::health::{Health, ProbeResult};
@@ -170,8 +171,8 @@ pub(crate) async fn probe(address: &Address, probe: &Probe, settings: &ConnectSe
         (_, PoolProtocol::Http1) => (Box::new(stream), Agreed::Http1),
         (_, PoolProtocol::H2c) => (Box::new(stream), Agreed::H2),
         (_, PoolProtocol::Tls(tls)) => {
-            let (session, agreed) =
-                tls.connect(stream, backend, Offer::Any).await.map_err(|error| format!("TLS: {error}"))?;
+            let session = tls.connect(stream, backend, Offer::Any).await;
+            let (session, agreed) = session.map_err(|error| format!("TLS: {}", explained_io(&error)))?;
             (Box::new(session), agreed)
         }
     };

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, Request, Uri};
 use rustls::AlertDescription;
 
 use super::request_body::{BodyFailure, RequestBody};
-use crate::net::is_own_lack;
+use crate::net::{is_own_lack, trust};
 
 /// An attempt that ended without a response.
 #[derive(Debug)]
@@ -131,10 +131,12 @@ impl std::fmt::Display for Phase {
 pub(super) struct InterimFlood;
 
 impl LinkError {
-    /// What lies at the bottom of it: mostly what the system says.
+    /// What lies at the bottom of it: mostly what the system says. What to do, if that says too little.
     pub fn root(&self) -> String {
         let first: &dyn std::error::Error = self;
-        std::iter::successors(Some(first), |error| error.source()).last().unwrap_or(first).to_string()
+        let root = std::iter::successors(Some(first), |error| error.source()).last().unwrap_or(first);
+        let Self::Tls(error) = self else { return root.to_string() };
+        trust::explained(error)
     }
 
     /// Classifies an error that occurred while a connection was being opened.

@@ -108,8 +108,9 @@ impl WorkerEndpoint {
     fn failed(&self, why: LinkError, back: Back, reused: bool) -> Box<Failed> {
         let (pool, address) = (&self.endpoint.pool, &self.endpoint.address);
         tracing::debug!(%pool, endpoint = %address, error = %Chain(&why), "no response");
-        if let LinkError::Tls(error) = &why
-            && self.is_news(&error.to_string())
+        if let LinkError::Tls(_) = &why
+            && let error = why.root()
+            && self.is_news(&error)
         {
             tracing::warn!(%pool, endpoint = %address, "cannot establish TLS with an endpoint: {error}");
         }

@@ -10,15 +10,15 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::{
-    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ServerConfig, WebPkiClientVerifier,
-};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ServerConfig};
 use rustls::sign::CertifiedKey;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::config::model::{CertificateFiles, ClientCa, Protocols, Tls};
 use crate::net::pem::{self, Stamps, Watched};
+use crate::net::trust::{Ask, Trusted};
 
 /// A certificate that expires this soon is logged as a warning.
 const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -275,13 +275,9 @@ fn configure(
     Ok(config)
 }
 
-fn verifier(
-    ca: &ClientCa,
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, String> {
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(pem::read_roots(&ca.file)?), provider);
-    let builder = if ca.required { builder } else { builder.allow_unauthenticated() };
-    builder.build().map_err(|error| pem::at(&ca.file, error))
+fn verifier(ca: &ClientCa, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let ask = if ca.required { Ask::Required } else { Ask::Optional };
+    Trusted::read(&ca.file)?.clients(ask, provider).map_err(|error| pem::at(&ca.file, error))
 }
 
 /// Chooses the certificate that a client gets.

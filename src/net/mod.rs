@@ -8,6 +8,7 @@ pub(crate) mod proxy_protocol;
 pub mod sim;
 pub(crate) mod socket_io;
 pub(crate) mod transport;
+pub(crate) mod trust;
 
 use std::io;
 use std::mem::MaybeUninit;

@@ -1,11 +1,15 @@
 //! Reads certificates and keys from PEM files (RFC 7468), and notices when the files change.
 
-use std::fs::Metadata;
+mod section;
+
+use std::fs::{File, Metadata};
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::RootCertStore;
+use rustls::InconsistentKeys;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -13,11 +17,18 @@ use rustls::sign::CertifiedKey;
 use x509_cert::certificate::{CertificateInner, Raw};
 use x509_cert::der::{self, Decode as _};
 
+use self::section::{Section, sections};
 use crate::config::model::CertificateFiles;
 
 /// ALPN protocol identifiers (RFC 7301, RFC 9113 section 3.1).
 pub(crate) const ALPN_H2: &[u8] = b"h2";
 pub(crate) const ALPN_H1: &[u8] = b"http/1.1";
+
+/// The most bytes of a file. The bundle of all public authorities has a quarter of a megabyte.
+const FILE_MAX: u64 = 16 << 20;
+
+/// The private keys that are read.
+const KEYS: [&[u8]; 3] = [b"PRIVATE KEY", b"RSA PRIVATE KEY", b"EC PRIVATE KEY"];
 
 /// Inode, length, time of modification, time of change (seconds, nanoseconds). It differs when a file was replaced,
 /// written to, or given other permissions.
@@ -65,13 +76,39 @@ impl Watched {
 /// Reads a certificate chain with its private key.
 ///
 /// # Errors
-/// The text names the file and says what is wrong with it.
+/// The text names the file, and says what is wrong with it and what to do.
 pub(crate) fn certified_key(files: &CertificateFiles, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
-    let chain = read_certificates(&files.cert)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| key_problem(&files.key, error))?;
-    CertifiedKey::from_der(chain, key, provider).map_err(|error| {
-        format!("{} and {} cannot be used together: {error}", files.cert.display(), files.key.display())
-    })
+    let (chain, key) = (read_certificates(&files.cert)?, read_key(&files.key)?);
+    let key = provider.key_provider.load_private_key(key).map_err(|_| {
+        let kinds = "RSA of 2048 to 8192 bits, ECDSA over P-256, P-384 or P-521, or Ed25519";
+        at(&files.key, format!("the private key cannot be used: it must be {kinds}"))
+    })?;
+    let key = CertifiedKey::new(chain, key);
+    match key.keys_match() {
+        // Some keys cannot tell.
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(key),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(mismatch(files, &key)),
+        Err(error) => Err(at(&files.cert, format!("the first certificate cannot be used: {}", plain(&error)))),
+    }
+}
+
+/// Why a key and a chain do not belong together, and what to do.
+fn mismatch(files: &CertificateFiles, pair: &CertifiedKey) -> String {
+    let (cert, key) = (files.cert.display(), files.key.display());
+    let fits = |other: &CertificateDer<'static>| {
+        CertifiedKey::new(vec![other.clone()], Arc::clone(&pair.key)).keys_match().is_ok()
+    };
+    let advice = match pair.cert.iter().position(fits) {
+        Some(place) => {
+            let number = place + 1;
+            format!("it is that of certificate {number} there, which must come first, before those that signed it")
+        }
+        None => format!(
+            "name the files that were made together (`openssl x509 -noout -pubkey -in {cert}` and `openssl pkey \
+             -pubout -in {key}` print the same then)"
+        ),
+    };
+    format!("{key}: the key is not that of the first certificate in {cert}: {advice}")
 }
 
 /// A parsed certificate. It need not follow RFC 5280 in every respect.
@@ -88,43 +125,101 @@ pub(crate) fn parse(certificate: &[u8]) -> der::Result<Certificate> {
 /// Reads the certificates of a PEM file. There is at least one.
 ///
 /// # Errors
-/// The text names the file and says what is wrong with it.
+/// The text names the file, and says what is wrong with it and what to do.
 pub(crate) fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let problem = |error| pem_problem(file, "certificate", error);
-    let certificates = CertificateDer::pem_file_iter(file).map_err(problem)?.collect::<Result<Vec<_>, _>>();
-    let certificates = certificates.map_err(problem)?;
+    Ok(numbered_certificates(file)?.into_iter().map(|(_, certificate)| certificate).collect())
+}
+
+/// The certificates of a PEM file, each with the number of its first line. There is at least one.
+///
+/// # Errors
+/// The text names the file, and says what is wrong with it and what to do.
+pub(super) fn numbered_certificates(file: &Path) -> Result<Vec<(usize, CertificateDer<'static>)>, String> {
+    let text = read(file)?;
+    let sections = sections(&text).map_err(|problem| in_line(file, problem.line, problem.what))?;
+    let mut certificates = Vec::new();
+    for section in &sections {
+        match section.label {
+            b"CERTIFICATE" => {
+                let certificate = CertificateDer::from_pem_slice(section.text);
+                certificates.push((section.line, certificate.map_err(|error| broken(file, section, &error))?));
+            }
+            b"TRUSTED CERTIFICATE" | b"X509 CERTIFICATE" => {
+                let label = section.label.escape_ascii();
+                let advice = "`openssl x509 -in OLD -out NEW` writes it as CERTIFICATE";
+                return Err(in_line(file, section.line, format!("{label} is not read: {advice}")));
+            }
+            _ => {}
+        }
+    }
     if certificates.is_empty() {
-        return Err(format!("{}: there is no certificate in it (BEGIN CERTIFICATE)", file.display()));
+        let convert = "openssl x509 -inform der -in OLD -out NEW";
+        return Err(at(file, nothing("certificate (BEGIN CERTIFICATE)", &text, &sections, convert)));
     }
     Ok(certificates)
 }
 
-/// Reads the certificates of a PEM file as roots of trust.
-///
-/// # Errors
-/// The text names the file and says what is wrong with it.
-pub(crate) fn read_roots(file: &Path) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in read_certificates(file)? {
-        roots.add(certificate).map_err(|error| at(file, error))?;
+/// Reads the first private key of a PEM file.
+fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let text = read(file)?;
+    let sections = sections(&text).map_err(|problem| in_line(file, problem.line, problem.what))?;
+    let is_key = |section: &&Section<'_>| section.label.ends_with(b"PRIVATE KEY");
+    let is_read = |section: &&Section<'_>| KEYS.contains(&section.label);
+    let Some(section) = sections.iter().find(is_read).or(sections.iter().find(is_key)) else {
+        let convert = "openssl pkey -inform der -in OLD -out NEW";
+        return Err(at(file, nothing("private key (BEGIN PRIVATE KEY)", &text, &sections, convert)));
+    };
+    let advice = "openssl pkey -in OLD -out NEW";
+    if section.text.windows(9).any(|word| word == b"ENCRYPTED") {
+        let what = format!("the key is encrypted: write it without a passphrase ({advice})");
+        return Err(in_line(file, section.line, what));
     }
-    Ok(roots)
+    if !is_read(&section) {
+        let what = format!("{} is not read: write it as PRIVATE KEY ({advice})", section.label.escape_ascii());
+        return Err(in_line(file, section.line, what));
+    }
+    PrivateKeyDer::from_pem_slice(section.text).map_err(|error| broken(file, section, &error))
 }
 
-fn key_problem(file: &Path, error: rustls::pki_types::pem::Error) -> String {
-    let is_encrypted = std::fs::read(file).is_ok_and(|text| text.windows(9).any(|word| word == b"ENCRYPTED"));
-    if is_encrypted {
-        return at(file, "the key is encrypted: write it without a passphrase (openssl pkey -in OLD -out NEW)");
+/// Reads a file.
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    let mut text = Vec::new();
+    let read = File::open(file).and_then(|open| open.take(FILE_MAX + 1).read_to_end(&mut text));
+    read.map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    if text.len() as u64 > FILE_MAX {
+        return Err(at(file, format!("it is larger than {} MiB: these are not certificates", FILE_MAX >> 20)));
     }
-    pem_problem(file, "private key", error)
+    Ok(text)
 }
 
-fn pem_problem(file: &Path, what: &str, error: rustls::pki_types::pem::Error) -> String {
+/// Says what is there instead of what was looked for.
+fn nothing(what: &str, text: &[u8], sections: &[Section<'_>], convert: &str) -> String {
+    // The outermost value in DER is a sequence.
+    let is_der = text.starts_with(&[0x30]) && !text.is_ascii();
+    let labels: Vec<_> = sections.iter().map(|section| section.label.escape_ascii().to_string()).collect();
+    match (is_der, labels.as_slice()) {
+        (true, _) => format!("there is no {what} in it: it is in DER, convert it into PEM ({convert})"),
+        (false, []) => format!("there is no {what} in it"),
+        (false, labels) => format!("there is no {what} in it, only {}", labels.join(", ")),
+    }
+}
+
+fn broken(file: &Path, section: &Section<'_>, error: &rustls::pki_types::pem::Error) -> String {
+    let label = section.label.escape_ascii();
+    in_line(file, section.line, format!("{label} is damaged, write the file again: {error}"))
+}
+
+/// An error about a certificate in a file; rustls speaks of the certificates of peers only.
+pub(super) fn plain(error: &rustls::Error) -> String {
     match error {
-        rustls::pki_types::pem::Error::Io(error) => format!("cannot read {}: {error}", file.display()),
-        rustls::pki_types::pem::Error::NoItemsFound => format!("{}: there is no {what} in it", file.display()),
-        error => at(file, error),
+        rustls::Error::InvalidCertificate(why) => format!("this is no valid certificate ({why:?})"),
+        error => error.to_string(),
     }
+}
+
+/// An error message that begins with its file and line.
+pub(super) fn in_line(file: &Path, line: usize, error: impl std::fmt::Display) -> String {
+    format!("{}:{line}: {error}", file.display())
 }
 
 /// An error message that begins with its file.

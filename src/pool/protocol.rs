@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -19,6 +19,7 @@ use crate::config::address;
 use crate::config::model::{Protocol, ProxyVersion, UpstreamTls};
 use crate::net::pem::{self, Stamps};
 use crate::net::socket_io::SocketIo;
+use crate::net::trust::Trusted;
 
 /// The protocol that is spoken to endpoints.
 #[derive(Debug, Clone)]
@@ -146,14 +147,15 @@ impl ClientTls {
     fn load(settings: &UpstreamTls) -> Result<Self, String> {
         let stamps = Mutex::new(pem::stamps(files(settings)));
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let roots = match &settings.ca {
-            Some(file) => pem::read_roots(file)?,
-            None => system_roots()?,
+        let trusted = match &settings.ca {
+            Some(file) => Trusted::read(file)?,
+            None => Trusted::of_system()?,
         };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
-            .with_root_certificates(roots);
+            .dangerous()
+            .with_custom_certificate_verifier(trusted.servers(Arc::clone(&provider))?);
         let mut any = match &settings.certificate {
             Some(files) => {
                 let key = Arc::new(pem::certified_key(files, &provider)?);
@@ -185,15 +187,6 @@ impl ClientTls {
         let is_h2 = session.get_ref().1.alpn_protocol() == Some(pem::ALPN_H2);
         Ok((session, if is_h2 { Agreed::H2 } else { Agreed::Http1 }))
     }
-}
-
-fn system_roots() -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        return Err("the system has no root certificates (install ca-certificates, or set tls.ca)".to_owned());
-    }
-    Ok(roots)
 }
 
 /// The host of `host:port`, without the brackets of an IPv6 address.

@@ -104,6 +104,24 @@ impl Authority {
     }
 }
 
+/// Writes a certificate that has signed itself, and its key. As `openssl req -x509` makes them, it may sign others too.
+pub(crate) fn self_signed(
+    folder: &Path,
+    stem: &str,
+    names: &[&str],
+    more: impl FnOnce(&mut CertificateParams),
+) -> Pair {
+    let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, stem);
+    more(&mut params);
+    let key = KeyPair::generate().unwrap();
+    let pair = Pair { cert: folder.join(format!("{stem}.pem")), key: folder.join(format!("{stem}.key")) };
+    std::fs::write(&pair.cert, params.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(&pair.key, key.serialize_pem()).unwrap();
+    pair
+}
+
 impl Authority {
     fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
