@@ -236,7 +236,7 @@ type Metrics = BTreeMap<String, (String, BTreeSet<String>)>;
 fn scraped(page: &str) -> Metrics {
     let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let metric = |(name, kind): (&str, &str)| {
-        let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+        let name = name.to_owned();
         let sample = if kind == "histogram" { format!("{name}_sum") } else { name.clone() };
         let line = page.lines().find_map(|line| line.strip_prefix(&sample).filter(|rest| rest.starts_with(['{', ' '])));
         let line = line.unwrap_or_else(|| panic!("no sample of {name}"));

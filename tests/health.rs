@@ -311,10 +311,21 @@ fn the_metrics_page_is_what_prometheus_reads() {
     let app = App::builder(&[a.address, b.address]).more(CHECK).start();
     who(app.address, "/", 10);
     eventually("all are counted", || app.metric("unstick_requests_total{pool=\"app\",outcome=\"2xx\"}") == 10.0);
-    let response = app.admin_get("/metrics");
-    let content_type = response.field("content-type").unwrap();
-    assert!(content_type.starts_with("application/openmetrics-text; version=1.0.0"), "{content_type}");
-    let page = response.text();
+    let ask = |accept: &str| {
+        let head = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{accept}\r\n", app.admin);
+        let response = exchange(&mut connect(app.admin), &head);
+        (response.field("content-type").unwrap().to_owned(), response.text())
+    };
+    let (content_type, page) = ask("Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n");
+    assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    // Who cannot read OpenMetrics gets the same samples in the older format.
+    for accept in ["", "Accept: */*\r\n", "Accept: text/plain\r\n"] {
+        let (content_type, plain) = ask(accept);
+        assert_eq!(content_type, "text/plain; version=0.0.4; charset=utf-8", "{accept}");
+        assert!(!plain.contains("# EOF") && plain.contains("\n# TYPE unstick_requests_total counter\n"), "{plain}");
+        let samples = |page: &str| page.lines().filter(|line| !line.starts_with('#')).count();
+        assert_eq!(samples(&plain), samples(&page));
+    }
     let lines = page.strip_suffix("# EOF\n").expect("the page ends with # EOF");
     let samples: Vec<_> = lines.lines().filter(|line| !line.starts_with("# ")).map(sample).collect();
     let names: BTreeSet<&str> = samples.iter().map(|(name, ..)| *name).collect();

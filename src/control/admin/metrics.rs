@@ -1,4 +1,4 @@
-//! `/metrics`: every metric, declared once with its help text, in OpenMetrics text as Prometheus reads it.
+//! `/metrics`: every metric, declared once with its help text, in OpenMetrics text.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,10 +17,7 @@ use crate::pool::health::Health;
 use crate::pool::{Member, Mode, Pool};
 use crate::proxy::cause::Cause;
 
-/// The content type of OpenMetrics text, as Prometheus expects it.
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Renders the text of one scrape.
+/// Renders the text of one scrape, in OpenMetrics.
 pub(super) fn render(status: &Arc<Status>) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("unstick");
     registry.register_collector(Box::new(Exposition(Arc::clone(status))));

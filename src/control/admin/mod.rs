@@ -2,6 +2,7 @@
 //!
 //! It runs on the control thread, apart from all traffic. It reads what the workers publish and changes nothing.
 
+mod format;
 mod metrics;
 mod view;
 
@@ -16,7 +17,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, VARY};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
+use self::format::Format;
 use super::status::Status;
 use crate::listen::socket;
 
@@ -169,7 +171,12 @@ fn answer(request: &Request<Incoming>, status: &Arc<Status>) -> Response<Full<By
             Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
         },
         "/metrics" => match metrics::render(status) {
-            Ok(text) => respond(StatusCode::OK, metrics::CONTENT_TYPE, text),
+            Ok(page) => {
+                let format = Format::of(request.headers());
+                let mut response = respond(StatusCode::OK, format.content_type(), format.written(page));
+                response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+                response
+            }
             Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
         },
         _ => respond(StatusCode::NOT_FOUND, TEXT, INDEX.into()),
