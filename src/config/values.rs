@@ -180,7 +180,21 @@ pub(super) fn path_pattern(text: &str) -> Result<PathPattern, String> {
     if path.contains('?') {
         return Err(format!("the path of a route has no query: `{text}`"));
     }
+    if !is_exact {
+        no_pattern(path)?;
+    }
     Ok(if is_exact { PathPattern::Exact(path.to_owned()) } else { PathPattern::Prefix(path.to_owned()) })
+}
+
+/// Other proxies have patterns in paths. Here each would be taken literally, and hardly any request would fit.
+fn no_pattern(path: &str) -> Result<(), String> {
+    let Some(at) = path.find(['*', '{']) else { return Ok(()) };
+    let (before, pattern) = path.split_at(at);
+    // `/api*` may mean `/api`, but what is before the pattern in `/api/v{n}/x` is only a part of a segment.
+    let whole = if pattern == "*" { before } else { before.rfind('/').map_or("", |slash| &before[..slash]) };
+    let plain = whole.trim_end_matches('/');
+    let plain = if plain.is_empty() { "/" } else { plain };
+    Err(format!("a path has no patterns, it is for all paths below it too: `{path}`; write \"{plain}\""))
 }
 
 /// A path, with a query if need be, that can stand in a request line.
