@@ -679,6 +679,38 @@ fn a_file_that_hangs_stops_nothing_but_its_reload() {
     assert_eq!(app.wait(), Ended::Drained);
 }
 
+/// It was found out at the next restart, when nothing started.
+#[test]
+fn a_file_that_can_no_longer_be_read_is_told_once_and_again_when_it_can_be() {
+    let backend = Backend::named("a");
+    let app = App::over(&[backend.address]);
+    let away = app.dir.path().join("away");
+    let last = || app.status()["reloads"]["last"].clone();
+    // For a moment: it is being replaced.
+    std::fs::rename(&app.file, &away).unwrap();
+    std::fs::rename(&away, &app.file).unwrap();
+    for (nth, (what, why)) in [("gone", "No such file"), ("a folder", "Is a directory")].into_iter().enumerate() {
+        std::fs::rename(&app.file, &away).unwrap();
+        if what == "a folder" {
+            std::fs::create_dir(&app.file).unwrap();
+        }
+        let told = nth as u64 + 1;
+        eventually("it is told", || app.reloads().1 == told);
+        let message = last()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("cannot read") && message.contains(why), "{what}: {message}");
+        assert_eq!(app.metric("unstick_reload_last_success"), 0.0);
+        pause("it would be told at the next look, or at an event in the folder", 2500);
+        std::fs::write(app.dir.path().join("other"), "").unwrap();
+        if what == "a folder" {
+            std::fs::remove_dir(&app.file).unwrap();
+        }
+        std::fs::rename(&away, &app.file).unwrap();
+        eventually("it is as it was", || last()["ok"] == true);
+        assert_eq!(app.reloads(), (told, told), "{what}");
+        assert_eq!(get(app.address, "/").text(), "a");
+    }
+}
+
 #[test]
 fn the_time_of_a_check_grows_with_the_file_and_not_with_its_square() {
     let config = |routes: usize| {

@@ -1,11 +1,14 @@
 //! Reads the config and every file that it names, away from the control thread, for one reload after the other.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 use super::build::{Protocols, protocols};
 use super::files::Files;
@@ -13,6 +16,9 @@ use super::reload::Source;
 use super::watch::Look;
 use crate::config::{self, Config, Listener, Loaded};
 use crate::listen::tls::ServerTls;
+
+/// A file that cannot be read for no longer than this is being replaced.
+const REPLACED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why the config is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,24 +120,56 @@ pub(super) struct Reader {
     seen_once: Option<u64>,
     /// Whether the last look hung. That is reported once, not at every look.
     is_hanging: bool,
+    trouble: Option<Trouble>,
     results: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
     is_busy: bool,
     waiting: BTreeSet<Trigger>,
 }
 
-/// What a thread has read, and the hash of the file then.
-type Outcome = (Trigger, Result<Option<Fetched>, String>);
+/// What a thread has read.
+type Outcome = (Trigger, Result<Found, String>);
+
+enum Found {
+    /// There is nothing to read.
+    Nothing,
+    /// The file cannot be read, for this reason.
+    Unreadable(String),
+    Fetched(Box<Fetched>),
+}
 
 struct Fetched {
-    text_hash: u64,
+    /// The hash of the file, if it was read.
+    text_hash: Option<u64>,
     is_whole: bool,
     config: Option<Result<(Config, Contents), String>>,
+}
+
+impl From<Fetched> for Found {
+    fn from(fetched: Fetched) -> Self {
+        Self::Fetched(Box::new(fetched))
+    }
+}
+
+/// The file cannot be read.
+struct Trouble {
+    since: Instant,
+    is_told: bool,
 }
 
 impl Reader {
     pub(super) fn new(files: Files, source: Source, text_hash: u64) -> Self {
         let (results, waiting) = (mpsc::channel(1), BTreeSet::new());
-        Self { files, source, text_hash, seen_once: None, is_hanging: false, results, is_busy: false, waiting }
+        Self {
+            files,
+            source,
+            text_hash,
+            seen_once: None,
+            is_hanging: false,
+            trouble: None,
+            results,
+            is_busy: false,
+            waiting,
+        }
     }
 
     /// Begins to read, or notes that it must be done again after the present read.
@@ -142,7 +180,9 @@ impl Reader {
         }
         self.is_busy = true;
         let (source, present) = (self.source.clone(), present());
-        let (known, seen_once) = (self.text_hash, self.seen_once);
+        // After it was said that the file is unreadable, it is also said that it is readable.
+        let is_told = self.trouble.as_ref().is_some_and(|trouble| trouble.is_told);
+        let (known, seen_once) = ((!is_told).then_some(self.text_hash), self.seen_once);
         let (files, sender) = (self.files.clone(), self.results.0.clone());
         spawn_local(async move {
             let read = files.read(move || fetch(trigger, &source, &present, known, seen_once)).await;
@@ -150,24 +190,38 @@ impl Reader {
         });
     }
 
-    /// What the present read has brought; for ever if there is none. `None` if the file is as it was, or not there.
+    /// What the present read has brought; for ever if there is none. `None` if the file is as it was.
     pub(super) async fn next(&mut self) -> Option<Read> {
         let Some((trigger, read)) = self.results.1.recv().await else { return std::future::pending().await };
         self.is_busy = false;
         let was_hanging = std::mem::replace(&mut self.is_hanging, read.is_err());
         match read {
-            Ok(None) => None,
-            Ok(Some(Fetched { text_hash, is_whole: false, .. })) => {
-                self.seen_once = Some(text_hash);
+            Ok(Found::Nothing) => None,
+            Ok(Found::Unreadable(why)) => self.unreadable().then_some(Read { trigger, result: Err(why) }),
+            Ok(Found::Fetched(fetched)) if !fetched.is_whole => {
+                self.seen_once = fetched.text_hash;
                 None
             }
-            Ok(Some(Fetched { text_hash, config, .. })) => {
-                (self.text_hash, self.seen_once) = (text_hash, None);
+            Ok(Found::Fetched(fetched)) => {
+                let Fetched { text_hash, config, is_whole: _ } = *fetched;
+                if let Some(text_hash) = text_hash {
+                    (self.text_hash, self.seen_once, self.trouble) = (text_hash, None, None);
+                }
                 config.map(|result| Read { trigger, result })
             }
             Err(_) if matches!(trigger, Trigger::File(_)) && was_hanging => None,
             Err(why) => Some(Read { trigger, result: Err(why) }),
         }
+    }
+
+    /// Notes that the file could not be read. Returns whether that is to be told: once, and not while it may be being
+    /// replaced.
+    fn unreadable(&mut self) -> bool {
+        let now = Instant::now();
+        let trouble = self.trouble.get_or_insert(Trouble { since: now, is_told: false });
+        let is_news = !trouble.is_told && now.duration_since(trouble.since) >= REPLACED_WITHIN;
+        trouble.is_told |= is_news;
+        is_news
     }
 
     /// The next read that was asked for meanwhile.
@@ -176,34 +230,43 @@ impl Reader {
     }
 }
 
-/// Reads what `trigger` is about. It blocks. `None` if there is nothing to read.
-fn fetch(trigger: Trigger, source: &Source, present: &Present, known: u64, seen_once: Option<u64>) -> Option<Fetched> {
+/// Reads what `trigger` is about. It blocks.
+fn fetch(trigger: Trigger, source: &Source, present: &Present, known: Option<u64>, seen_once: Option<u64>) -> Found {
     let contents = |config: Config| {
         let read = Contents::read(&config, &present.protocols, &present.in_use);
         read.map(|contents| (config, contents)).map_err(|problems| problems.join("; "))
     };
+    let Some(file) = source.file.as_deref() else { return Found::Nothing };
     if let Trigger::File(look) = trigger {
-        let text_hash = hash_of(source.file.as_deref()?)?;
+        let text_hash = match hash_of(file) {
+            Ok(Some(text_hash)) => Some(text_hash),
+            Ok(None) => return Found::Nothing,
+            Err(error) => return Found::Unreadable(format!("cannot read {}: {error}", file.display())),
+        };
         // Without the word of the writer, the same contents at two looks are taken for whole.
-        let is_whole = look == Look::Whole || seen_once == Some(text_hash);
+        let is_whole = look == Look::Whole || seen_once == text_hash;
         if text_hash == known || !is_whole {
-            return Some(Fetched { text_hash, is_whole: text_hash == known, config: None });
+            return Fetched { text_hash, is_whole: text_hash == known, config: None }.into();
         }
     }
     if trigger == Trigger::Certificates {
         let config = Some(contents(present.config.clone()));
-        return Some(Fetched { text_hash: known, is_whole: true, config });
+        return Fetched { text_hash: None, is_whole: true, config }.into();
     }
-    let (text_hash, config) = match source.load()? {
-        Ok(Loaded { config, text_hash }) => (text_hash, contents(config)),
-        Err(problems) => (source.file.as_deref().and_then(hash_of).unwrap_or(known), Err(problems.one_line())),
+    let (text_hash, config) = match source.load() {
+        None => return Found::Nothing,
+        Some(Ok(Loaded { config, text_hash })) => (Some(text_hash), contents(config)),
+        Some(Err(problems)) => (hash_of(file).ok().flatten(), Err(problems.one_line())),
     };
-    Some(Fetched { text_hash, is_whole: true, config: Some(config) })
+    Fetched { text_hash, is_whole: true, config: Some(config) }.into()
 }
 
-/// The hash of the contents of the config file. A file that is missing for a moment is being replaced; only who asks
-/// for a reload is told. A FIFO is not read without being asked: it gives its contents once.
-fn hash_of(file: &Path) -> Option<u64> {
-    std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
-    config::read(file).ok().map(|text| config::hash(&text))
+/// The hash of the contents of the config file. `None` for a FIFO and its like, which are not read without being asked:
+/// they give their contents once.
+fn hash_of(file: &Path) -> io::Result<Option<u64>> {
+    let found = std::fs::metadata(file)?;
+    if !found.is_file() && !found.is_dir() {
+        return Ok(None);
+    }
+    config::read(file).map(|text| Some(config::hash(&text)))
 }
