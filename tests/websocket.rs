@@ -375,6 +375,68 @@ fn a_request_that_only_looks_like_an_upgrade_is_served_without() {
     assert!(backend.seen().iter().all(|seen| seen.field("upgrade").is_none()));
 }
 
+/// What docker exec (tcp, with a body) and kubectl exec (SPDY, without) send. RFC 9110 section 7.8 names no method.
+#[test]
+fn any_method_may_ask_for_another_protocol_also_with_a_body() {
+    let backend = Backend::start(|peer| {
+        let seen = peer.next().unwrap();
+        let protocol = seen.field("upgrade").unwrap_or("none").to_owned();
+        let head = format!("HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n");
+        send(&mut peer.stream, format!("{head}{}:{}:", seen.line(), text(&seen.body)));
+        let mut all = std::mem::take(&mut peer.ahead);
+        peer.stream.read_to_end(&mut all).unwrap();
+        all.make_ascii_uppercase();
+        send(&mut peer.stream, all);
+        peer.stream.shutdown(Shutdown::Both).ok();
+    });
+    let app = App::over(&[backend.address]);
+    let large = "x".repeat(300_000);
+    let expecting = "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}";
+    for (method, protocol, rest, body) in [
+        ("POST", "tcp", "Content-Length: 2\r\n\r\n{}".to_owned(), "{}"),
+        ("POST", "tcp", "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".to_owned(), "2\r\n{}\r\n0\r\n\r\n"),
+        ("POST", "tcp", format!("Content-Length: 300000\r\n\r\n{large}"), &large),
+        ("POST", "tcp", expecting.to_owned(), "{}"),
+        ("POST", "SPDY/3.1", "X-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n".to_owned(), ""),
+        ("PUT", "x", "Content-Length: 0\r\n\r\n".to_owned(), ""),
+        ("HEAD", "x", "\r\n".to_owned(), ""),
+    ] {
+        for is_early in [true, false] {
+            let mut stream = connect(app.address);
+            let head =
+                format!("{method} /exec HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n{rest}");
+            send(&mut stream, head + if is_early { "early " } else { "" });
+            let mut head = text(&read_until(&mut stream, b"\r\n\r\n"));
+            if head.starts_with("HTTP/1.1 100") {
+                head = text(&read_until(&mut stream, b"\r\n\r\n"));
+            }
+            assert!(head.starts_with("HTTP/1.1 101"), "{method} {protocol} {is_early}: {head}");
+            assert_eq!(client::field(&head, "upgrade"), Some(protocol));
+            send(&mut stream, "bird");
+            stream.shutdown(Shutdown::Write).unwrap();
+            let (all, is_orderly) = read_to_close(&mut stream);
+            let said = if is_early { "EARLY BIRD" } else { "BIRD" };
+            assert_eq!(text(&all), format!("{method} /exec HTTP/1.1:{body}:{said}"), "{rest:.30}");
+            assert!(is_orderly);
+        }
+    }
+}
+
+/// The client cannot speak the new protocol while it is still sending its request (RFC 9110 section 7.8).
+#[test]
+fn an_endpoint_that_switches_before_it_has_the_request_is_not_believed() {
+    let backend = Backend::start(|peer| {
+        read_until(&mut peer.stream, b"\r\n\r\n");
+        send(&mut peer.stream, "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+        peer.wait_for_close();
+    });
+    let app = App::over(&[backend.address]);
+    let mut stream = connect(app.address);
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 9\r\n\r\nhalf";
+    let response = exchange(&mut stream, head);
+    assert_eq!((response.status, response.field("x-unstick-error")), (502, Some("upstream-invalid")));
+}
+
 #[test]
 fn nobody_switches_to_another_version_of_http() {
     // It would be a way around routes, limits and the fields that a client cannot forge.

@@ -50,12 +50,14 @@ impl Wanted {
         let headers = request.headers();
         let asks = seen.upgrade
             && request.version() == Version::HTTP_11
-            && request.method() == Method::GET
-            && request.body().is_end_stream()
             && headers.get_all(CONNECTION).iter().any(|value| headers::has_token(value, "upgrade"));
         let protocol = if asks { headers.get(UPGRADE).cloned() } else { None };
-        let protocol = protocol.filter(|protocol| is_tunnelled(protocol.as_bytes()) && !has_more(headers));
-        Ok(protocol.map(|protocol| Box::new(Self { protocol, stream: None })))
+        let wanted = protocol.filter(|protocol| is_tunnelled(protocol.as_bytes()) && !has_more(headers));
+        let wanted = wanted.map(|protocol| Box::new(Self { protocol, stream: None }));
+        // Others may be asked for by any method, and with a body (docker exec). A handshake of WebSocket is a GET (RFC
+        // 6455 section 4.1).
+        let is_handshake = request.method() == Method::GET && request.body().is_end_stream();
+        Ok(wanted.filter(|wanted| is_handshake || !wanted.is_websocket()))
     }
 
     /// Whether it asks for a WebSocket.
@@ -172,6 +174,9 @@ mod tests {
             ("GET", Version::HTTP_11, &[("connection", "upgrade")], None),
             ("GET", Version::HTTP_10, &[("connection", "upgrade"), ("upgrade", "websocket")], None),
             ("POST", Version::HTTP_11, &[("connection", "upgrade"), ("upgrade", "websocket")], None),
+            ("POST", Version::HTTP_11, &[("connection", "Upgrade"), ("upgrade", "tcp")], Some("tcp")),
+            ("POST", Version::HTTP_11, &[("connection", "Upgrade"), ("upgrade", "SPDY/3.1")], Some("SPDY/3.1")),
+            ("POST", Version::HTTP_11, &[("connection", "Upgrade"), ("upgrade", "h2c")], None),
             ("GET", Version::HTTP_2, &[("connection", "upgrade"), ("upgrade", "websocket")], None),
         ] {
             let mut request = Request::builder().method(method).version(version);
