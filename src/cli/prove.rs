@@ -7,7 +7,9 @@ use clap::Args;
 
 use unstick::prove::arm::{ARMS, Arm};
 use unstick::prove::event::{EVENTS, Event};
-use unstick::prove::options::{Sabotage, names};
+use unstick::prove::options::names;
+#[cfg(feature = "sabotage")]
+use unstick::prove::sabotage::Sabotage;
 
 /// Lists the arms and the events, and shows how they are used.
 pub(crate) fn after_help() -> String {
@@ -33,9 +35,9 @@ pub(crate) struct Prove {
     /// Replicas at the start of most events
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = replicas)]
     pub(crate) replicas: usize,
-    /// How long the chosen events take together, such as 45s or 10m
-    #[arg(long, value_name = "TIME", default_value = "45s", value_parser = duration)]
-    pub(crate) duration: Duration,
+    /// How long the chosen events take together, such as 45s or 10m; by default what they need, 45 s for all
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) duration: Option<Duration>,
     /// How long a user pauses between two steps, on average
     #[arg(long, value_name = "TIME", default_value = "160ms", value_parser = unstick::config::duration)]
     pub(crate) pause: Duration,
@@ -63,8 +65,14 @@ pub(crate) struct Prove {
     /// Keep logs, config files and stores after the run
     #[arg(long)]
     pub(crate) keep: bool,
-    #[arg(long, hide = true)]
+    /// Break this on purpose, to see whether it is noticed
+    #[cfg(feature = "sabotage")]
+    #[arg(long, value_name = "NAME")]
     pub(crate) sabotage: Option<Sabotage>,
+    /// List what can be broken, as JSON: its name, a run that shows it, and the predictions that must not hold
+    #[cfg(feature = "sabotage")]
+    #[arg(long)]
+    pub(crate) sabotages: bool,
 }
 
 #[derive(Debug, Args)]
@@ -77,6 +85,7 @@ pub(crate) struct ProveReplica {
     pub(crate) directory: PathBuf,
     #[arg(long)]
     pub(crate) service_ms: u64,
+    #[cfg(feature = "sabotage")]
     #[arg(long)]
     pub(crate) sabotage: Option<Sabotage>,
 }

@@ -13,6 +13,10 @@ use unstick::prove::event::EVENTS;
 use unstick::prove::options::Options;
 use unstick::prove::replica::{self, Replica};
 use unstick::prove::report::{Conclusion, Report, table};
+#[cfg(not(feature = "sabotage"))]
+use unstick::prove::sabotage::Planted;
+#[cfg(feature = "sabotage")]
+use unstick::prove::sabotage::list;
 
 use super::prove::{Prove, ProveReplica};
 use crate::runtime;
@@ -23,6 +27,11 @@ const EXIT_BROKEN: u8 = 1;
 const EXIT_INCONCLUSIVE: u8 = 3;
 
 pub(crate) fn prove(prove: Prove) -> anyhow::Result<ExitCode> {
+    #[cfg(feature = "sabotage")]
+    if prove.sabotages {
+        writeln!(io::stdout(), "{}", list::as_json()).ok();
+        return Ok(ExitCode::SUCCESS);
+    }
     let options = options(prove);
     // When it is interrupted, everything it started ends with the tasks that hold it.
     let run = async {
@@ -47,11 +56,14 @@ pub(crate) fn prove(prove: Prove) -> anyhow::Result<ExitCode> {
 
 /// What the flags mean. Arms and events come in their own order, and once.
 fn options(prove: Prove) -> Options {
-    let Prove { users, replicas, duration, pause, seed, arms, events, redis, json, history, html, keep, sabotage } =
-        prove;
+    #[cfg(feature = "sabotage")]
+    let planted = prove.sabotage.into();
+    #[cfg(not(feature = "sabotage"))]
+    let planted = Planted::default();
+    let Prove { users, replicas, duration, pause, seed, arms, events, redis, json, history, html, keep, .. } = prove;
     let arms = ARMS.into_iter().filter(|arm| arms.is_empty() || arms.contains(arm)).collect();
     let events = EVENTS.into_iter().filter(|event| events.is_empty() || events.contains(event)).collect();
-    Options { seed, users, replicas, duration, pause, arms, events, redis, json, html, history, keep, sabotage }
+    Options { seed, users, replicas, duration, pause, arms, events, redis, json, html, history, keep, planted }
 }
 
 /// Prints the report as text, bold on a terminal that wants it.
@@ -82,8 +94,12 @@ fn interrupted() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 pub(crate) fn replica(replica: ProveReplica) -> anyhow::Result<ExitCode> {
-    let ProveReplica { name, arm, directory, service_ms, sabotage } = replica;
-    let replica = Replica { name, arm, directory, sabotage, service: Duration::from_millis(service_ms) };
+    #[cfg(feature = "sabotage")]
+    let planted = replica.sabotage.into();
+    #[cfg(not(feature = "sabotage"))]
+    let planted = Planted::default();
+    let ProveReplica { name, arm, directory, service_ms, .. } = replica;
+    let replica = Replica { name, arm, directory, planted, service: Duration::from_millis(service_ms) };
     runtime()?.block_on(replica::run(replica))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -13,11 +13,12 @@ use super::arm::{Arm, Work};
 use super::event::{Event, SCALE_OUT, Schedule};
 use super::fleet::{Fleet, Plan};
 use super::measures::{Measures, crossing, fair_share_after, spread, survivors};
+use super::sabotage::Sabotage;
 use super::shop::{self, Shop};
 use super::theory::Prediction;
 use crate::trial::client::{Crowd, play};
 use crate::trial::fault;
-use crate::trial::history::{Action, History, Recorder, StepOutcome};
+use crate::trial::history::{Action, History, Recorder, Step, StepOutcome};
 use crate::trial::judge::{Findings, judge};
 use crate::trial::scenario::Scenario;
 
@@ -101,7 +102,7 @@ impl Cell {
         };
         let recorder = Recorder::begin();
         let (front, sessions, until) = (fleet.front().await, Counter::new(1), Counter::new(Duration::MAX));
-        let application = Rc::new(Shop);
+        let application = Rc::new(Shop { planted: self.plan.planted });
         let crowd = Rc::new(Crowd { application, front, scenario, until, recorder: recorder.clone(), sessions });
         let mut users = JoinSet::new();
         for user in 0..self.users {
@@ -118,7 +119,13 @@ impl Cell {
             }
         }
         users.shutdown().await;
-        played.map(|()| recorder.into_history())
+        let mut history = played.map(|()| recorder.into_history())?;
+        if self.plan.planted.is(Sabotage::BlindJudge) {
+            let is_last = |step: &Step, later: &[Step]| later.iter().all(|other| other.session != step.session);
+            let seen = (0..history.steps.len()).filter(|at| !is_last(&history.steps[*at], &history.steps[at + 1..]));
+            history.steps = seen.map(|at| history.steps[at].clone()).collect();
+        }
+        Ok(history)
     }
 
     fn report(self, history: History, memory_kib: Vec<(String, u64)>) -> CellReport {

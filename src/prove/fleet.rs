@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::arm::{Arm, Backing, Role};
 use super::front::{Anyone, Keepers};
-use super::options::Sabotage;
 use super::proxy::{Entry, File, Proxy, replace};
 use super::replica::KEY_VARIABLE;
+use super::sabotage::{LATE, Planted, Relays, Sabotage};
 use crate::replica::launch::{Launched, launch};
 use crate::trial::client::Front;
 use crate::trial::fault::{Act, World};
@@ -36,7 +36,7 @@ pub(super) struct Plan {
     pub(super) replicas: usize,
     pub(super) proxies: usize,
     pub(super) balance: &'static str,
-    pub(super) sabotage: Option<Sabotage>,
+    pub(super) planted: Planted,
     /// Milliseconds that each replica takes for a request, one at a time. The last counts for all further replicas.
     /// Empty: replicas take what they take.
     pub(super) service_ms: Vec<u64>,
@@ -59,6 +59,7 @@ struct Parts {
     /// In the order of starting, also those that have ended.
     replicas: Vec<Replica>,
     proxies: Vec<Proxy>,
+    relays: Relays,
 }
 
 struct Replica {
@@ -73,13 +74,14 @@ impl Fleet {
         let toml = File {
             balance: plan.balance,
             entries: Vec::new(),
-            has_single_pools: plan.arm.role() == Role::Sticky,
-            sabotage: plan.sabotage,
+            has_single_pools: plan.arm.role() == Role::Sticky || plan.planted.needs_single_pools(),
+            removed: Vec::new(),
+            planted: plan.planted,
             edit: 0,
         };
         let key = super::store::new_token()?;
         let file = plan.directory.join("unstick.toml");
-        let parts = Mutex::new(Parts { toml, replicas: Vec::new(), proxies: Vec::new() });
+        let parts = Mutex::new(Parts { toml, replicas: Vec::new(), proxies: Vec::new(), relays: Relays::default() });
         let fleet = Self { plan, file, key, parts, entries: Rc::default() };
         {
             let mut parts = fleet.parts.lock().await;
@@ -87,6 +89,8 @@ impl Fleet {
             for number in 0..fleet.plan.proxies {
                 parts.proxies.push(Proxy::start(&fleet.file, number).await?);
             }
+            let addresses: Vec<SocketAddr> = parts.proxies.iter().map(|proxy| proxy.address).collect();
+            parts.relays = Relays::start(fleet.plan.planted, &addresses, fleet.plan.replicas).await?;
             fleet.wait_healthy(&parts).await?;
             fleet.publish(&parts);
         }
@@ -95,7 +99,8 @@ impl Fleet {
 
     /// Where this arm's users send their requests.
     pub(super) async fn front(&self) -> Rc<dyn Front> {
-        let addresses: Vec<SocketAddr> = self.parts.lock().await.proxies.iter().map(|proxy| proxy.address).collect();
+        let parts = self.parts.lock().await;
+        let addresses = parts.relays.addresses(parts.proxies.iter().map(|proxy| proxy.address).collect());
         match self.plan.arm.role() {
             Role::Sticky => Rc::new(Keepers { addresses, entries: Rc::clone(&self.entries) }),
             Role::Stateful | Role::Stateless => Rc::new(Anyone::new(addresses)),
@@ -132,8 +137,8 @@ impl Fleet {
         let (store, directory) = (self.plan.store.name(), self.plan.directory.to_str().context("the path is no text")?);
         let mut arguments = vec!["prove-replica", "--name", &name, "--arm", store, "--directory", directory];
         arguments.extend(["--service-ms", &service]);
-        if let Some(sabotage) = self.plan.sabotage {
-            arguments.extend(["--sabotage", sabotage.name()]);
+        if let Some(name) = self.plan.planted.name() {
+            arguments.extend(["--sabotage", name]);
         }
         let variable = self.plan.backing.variable.as_ref();
         let environment: Vec<(&str, &str)> = variable
@@ -162,6 +167,16 @@ impl Fleet {
     fn write(&self, parts: &mut Parts) -> anyhow::Result<()> {
         parts.toml.edit += 1;
         self.entries.borrow_mut().retain(|known| parts.toml.entries.contains(known));
+        parts.relays.edited(parts.toml.entries.len());
+        if self.plan.planted.is(Sabotage::OldConfig) && !parts.proxies.is_empty() {
+            let (file, text) = (self.file.clone(), parts.toml.to_toml());
+            tokio::task::spawn_local(async move {
+                sleep(LATE).await;
+                // If the run is over by now, nobody misses it.
+                replace(&file, &text).ok();
+            });
+            return Ok(());
+        }
         replace(&self.file, &parts.toml.to_toml())
     }
 
@@ -171,11 +186,14 @@ impl Fleet {
     }
 
     async fn wait_healthy(&self, parts: &Parts) -> anyhow::Result<()> {
-        let count = parts.toml.entries.len();
         let is_ready =
             |endpoint: &serde_json::Value| endpoint["state"] == "healthy" || endpoint["state"] == "unchecked";
         for proxy in &parts.proxies {
-            let all = |endpoints: &[serde_json::Value]| endpoints.len() == count && endpoints.iter().all(is_ready);
+            let all = |endpoints: &[serde_json::Value]| {
+                let ready: Vec<_> = endpoints.iter().filter(|endpoint| is_ready(endpoint)).collect();
+                let is_listed = |entry: &Entry| ready.iter().any(|one| one["address"] == entry.address.to_string());
+                parts.toml.entries.iter().all(is_listed)
+            };
             proxy.wait_for("all replicas are healthy", all).await?;
         }
         Ok(())
@@ -185,10 +203,12 @@ impl Fleet {
     async fn take_out(&self, parts: &mut Parts, numbers: std::ops::Range<usize>) -> anyhow::Result<()> {
         let leaving: Vec<Entry> = parts.replicas[numbers.clone()].iter().map(|replica| replica.entry.clone()).collect();
         parts.toml.entries.retain(|entry| !leaving.iter().any(|gone| gone.address == entry.address));
+        parts.toml.removed.extend(leaving.iter().cloned());
         self.write(parts)?;
         let gone =
             |endpoint: &serde_json::Value| leaving.iter().any(|entry| endpoint["address"] == entry.address.to_string());
-        for proxy in &parts.proxies {
+        let is_kept = self.plan.planted.is(Sabotage::RemovedKept);
+        for proxy in parts.proxies.iter().filter(|_| !is_kept) {
             proxy.wait_for("the replicas are out", |endpoints| !endpoints.iter().any(gone)).await?;
             proxy.wait_drained().await?;
         }

@@ -6,7 +6,8 @@ use super::arm::{Arm, Backing, Role, database, jwt};
 use super::cell::{Cell, CellReport, run_all};
 use super::event::{Event, Schedule};
 use super::fleet::Plan;
-use super::options::{Options, Sabotage};
+use super::options::Options;
+use super::sabotage::{Planted, Sabotage};
 use super::theory::Prediction;
 use super::workspace::Workspace;
 
@@ -33,7 +34,7 @@ impl<'a> Lab<'a> {
     pub(super) async fn prepare(options: &'a Options, workspace: &'a Workspace) -> anyhow::Result<Self> {
         let usual: Duration = options.events.iter().map(|event| event.usual_span()).sum();
         let slow = if has_slow_replica(options) { SLOW_REPLICA } else { Duration::ZERO };
-        let stretch = options.duration.as_secs_f64() / (usual + slow).as_secs_f64();
+        let stretch = options.duration.map_or(1.0, |duration| duration.as_secs_f64() / (usual + slow).as_secs_f64());
         let mut lab = Self { options, workspace, arms: Vec::new(), left_out: Vec::new(), stretch };
         for arm in &options.arms {
             let prepared = arm.prepare(options, workspace).await?;
@@ -52,7 +53,8 @@ impl<'a> Lab<'a> {
 
     fn cell(&self, event: Event, arm: Arm, backing: &Backing) -> Cell {
         let replicas = event.replicas(self.options.replicas);
-        let shares_memory = self.options.sabotage == Some(Sabotage::SharedMemory) && arm.role() == Role::Stateful;
+        let planted = self.options.planted.of_arm(arm);
+        let shares_memory = planted.is(Sabotage::SharedMemory) && arm.role() == Role::Stateful;
         let plan = Plan {
             arm,
             store: if shares_memory { database::ARM } else { arm },
@@ -60,8 +62,7 @@ impl<'a> Lab<'a> {
             replicas,
             proxies: event.proxies(),
             balance: "round-robin",
-            // The control groups are as they are.
-            sabotage: self.options.sabotage.filter(|_| arm.role() == Role::Stateless),
+            planted,
             service_ms: Vec::new(),
             directory: self.workspace.directory(&format!("{event}-{arm}")),
         };
@@ -79,7 +80,7 @@ impl<'a> Lab<'a> {
         let cell = |balance: &'static str| {
             let mut cell = self.cell(Event::Steady, jwt::ARM, &Backing::default());
             cell.plan.balance = balance;
-            cell.plan.sabotage = None;
+            cell.plan.planted = Planted::default();
             cell.plan.service_ms = vec![SLOWNESS * service, service];
             cell.plan.directory = self.workspace.directory(&format!("slow-{balance}"));
             cell.schedule = Schedule { acts: Vec::new(), span: SLOW_REPLICA.mul_f64(self.stretch) };

@@ -18,6 +18,7 @@ mod progress;
 mod proxy;
 pub mod replica;
 pub mod report;
+pub mod sabotage;
 mod shop;
 mod store;
 pub mod theory;

@@ -2,56 +2,11 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use super::arm::Arm;
 use super::event::Event;
-
-/// Ways to make the experiment fail. They show that it notices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sabotage {
-    /// Replicas forget one session in a thousand.
-    Forget,
-    /// Replicas read from a cache that is up to 200 ms old.
-    Stale,
-    /// Replicas execute every write twice, key or not.
-    Double,
-    /// The proxy's file sends all requests for carts to one replica, even when it is dead.
-    DeadReplica,
-    /// The replicas of the memory arm share their sessions after all.
-    SharedMemory,
-}
-
-impl Sabotage {
-    /// All of them.
-    const ALL: [Self; 5] = [Self::Forget, Self::Stale, Self::Double, Self::DeadReplica, Self::SharedMemory];
-
-    /// As it is written on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Forget => "forget",
-            Self::Stale => "stale",
-            Self::Double => "double",
-            Self::DeadReplica => "dead-replica",
-            Self::SharedMemory => "shared-memory",
-        }
-    }
-}
-
-impl FromStr for Sabotage {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        by_name("ways of sabotage", &Self::ALL, text)
-    }
-}
-
-impl fmt::Display for Sabotage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+use super::sabotage::Planted;
 
 /// One of `all` by its name; the error says which ones there are.
 pub(super) fn by_name<T: Copy + fmt::Display>(what: &str, all: &[T], text: &str) -> Result<T, String> {
@@ -72,8 +27,8 @@ pub struct Options {
     pub users: u32,
     /// Replicas at the beginning of most events.
     pub replicas: usize,
-    /// How long all events take together, roughly.
-    pub duration: Duration,
+    /// How long all events take together, roughly; `None`: what they need.
+    pub duration: Option<Duration>,
     /// Mean pause of a user between two steps.
     pub pause: Duration,
     /// Which arms. An arm whose store is missing is left out.
@@ -90,6 +45,6 @@ pub struct Options {
     pub history: bool,
     /// Whether logs, config files and stores are kept.
     pub keep: bool,
-    /// For tests of the experiment itself.
-    pub sabotage: Option<Sabotage>,
+    /// What is broken on purpose.
+    pub planted: Planted,
 }

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::options::Sabotage;
+use super::sabotage::{Planted, Sabotage};
 
 /// How long the proxy may take to start, to apply an edit, or to respond on its admin port.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -41,8 +41,10 @@ pub(super) struct File {
     /// Whether each replica has a pool of its own besides, for users who keep to one. The affinity itself is the
     /// users'.
     pub(super) has_single_pools: bool,
-    /// With `dead-replica` all carts are sent to one replica, dead or not.
-    pub(super) sabotage: Option<Sabotage>,
+    /// What was taken out.
+    pub(super) removed: Vec<Entry>,
+    /// What the file says wrongly.
+    pub(super) planted: Planted,
     /// Counts edits that change nothing else.
     pub(super) edit: usize,
 }
@@ -63,24 +65,42 @@ impl File {
             }
             text.push_str("\n[[route]]\nhost = \"shop.test\"\npool = \"app\"\n");
         }
-        if let (Some(Sabotage::DeadReplica), Some(victim)) = (self.sabotage, self.entries.get(1)) {
+        if let (true, Some(victim)) = (self.planted.is(Sabotage::DeadReplica), self.entries.get(1)) {
             text.push_str("\n[[route]]\npool = \"app\"\n\n[[route]]\npath = \"/cart\"\npool = \"victim\"\n");
             self.pool(&mut text, "victim", std::slice::from_ref(victim));
         }
-        self.pool(&mut text, "app", &self.entries);
+        let kept = self.removed.iter().filter(|_| self.planted.is(Sabotage::RemovedKept));
+        let entries: Vec<Entry> = self.entries.iter().chain(kept).cloned().collect();
+        self.pool(&mut text, "app", &entries);
         text
     }
 
     fn pool(&self, text: &mut String, name: &str, entries: &[Entry]) {
         let backends: Vec<String> = entries
             .iter()
-            .map(|Entry { address, is_draining, .. }| {
-                let state = if *is_draining { "drain" } else { "ready" };
-                format!("    {{ address = \"{address}\", state = \"{state}\" }},\n")
+            .enumerate()
+            .map(|(place, Entry { address, is_draining, .. })| {
+                let (weight, is_used) = self.weight(place, entries.len());
+                let is_draining = *is_draining && !self.planted.is(Sabotage::DrainIgnored);
+                let state = if is_draining || !is_used { "drain" } else { "ready" };
+                format!("    {{ address = \"{address}\", weight = {weight}, state = \"{state}\" }},\n")
             })
             .collect();
         let _ = write!(text, "\n[pool.{name}]\nbalance = \"{}\"\nbackends = [\n{}]\n", self.balance, backends.concat());
-        let _ = write!(text, "\n[pool.{name}.health]\npath = \"/healthz\"\ninterval = \"200ms\"\nrise = 1\n");
+        if !self.planted.is(Sabotage::HealthOff) {
+            let _ = write!(text, "\n[pool.{name}.health]\npath = \"/healthz\"\ninterval = \"200ms\"\nrise = 1\n");
+        }
+    }
+
+    /// The share of the backend at a place, and whether it gets anything.
+    fn weight(&self, place: usize, count: usize) -> (u32, bool) {
+        let (is_first, is_last) = (place == 0, place + 1 == count && count > 1);
+        match self.planted {
+            planted if planted.is(Sabotage::LastUnused) && is_last => (1, false),
+            planted if planted.is(Sabotage::OneStarved) && !is_last => (20, true),
+            planted if planted.is(Sabotage::Skewed) => (if is_first { 11 } else { 10 }, true),
+            _ => (1, true),
+        }
     }
 }
 
@@ -204,14 +224,12 @@ mod tests {
             is_draining,
         };
         for has_single_pools in [false, true] {
-            for sabotage in [None, Some(Sabotage::DeadReplica)] {
-                let entries = vec![entry("r0", 4000, false), entry("r1", 4001, true)];
-                let file = File { balance: "round-robin", entries, has_single_pools, sabotage, edit: 3 };
-                let config = crate::config::parse("unstick.toml", &file.to_toml()).unwrap();
-                let pools = 1 + 2 * usize::from(has_single_pools) + usize::from(sabotage.is_some());
-                assert_eq!(config.pools.len(), pools);
-                assert_eq!(config.pools["app"].backends.len(), 2);
-            }
+            let entries = vec![entry("r0", 4000, false), entry("r1", 4001, true)];
+            let (removed, planted) = (Vec::new(), Planted::default());
+            let file = File { balance: "round-robin", entries, has_single_pools, removed, planted, edit: 3 };
+            let config = crate::config::parse("unstick.toml", &file.to_toml()).unwrap();
+            assert_eq!(config.pools.len(), 1 + 2 * usize::from(has_single_pools));
+            assert_eq!(config.pools["app"].backends.len(), 2);
         }
     }
 

@@ -1,9 +1,7 @@
 //! One replica of the shop that the experiment runs on: the hidden subcommand `prove-replica`. The same code in every
 //! arm; only the session layer differs. See [`crate::replica`].
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,21 +10,16 @@ use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 use super::arm::Arm;
-use super::options::Sabotage;
+use super::sabotage::Planted;
+#[cfg(feature = "sabotage")]
+use super::sabotage::spoilt::Spoilt;
 use super::store::{Reply, Store, Unavailable, Write};
 use crate::replica::serve::{Handler, serve};
-use crate::trial::history::Value;
 
 /// Environment variable with the key of the tokens. Arguments show up in `ps`, the environment only to its owner.
 pub(super) const KEY_VARIABLE: &str = "UNSTICK_PROVE_KEY";
-
-/// How old the responses of a sabotaged cache may be.
-const STALE: Duration = Duration::from_millis(200);
-/// A sabotaged replica forgets one session in so many: those whose number leaves this remainder.
-const FORGOTTEN: (u64, u64) = (1000, 42);
 
 /// What the parent says on the command line.
 #[derive(Debug, Clone)]
@@ -38,7 +31,7 @@ pub struct Replica {
     /// A directory that all replicas of the arm share.
     pub directory: PathBuf,
     /// In which way it misbehaves.
-    pub sabotage: Option<Sabotage>,
+    pub planted: Planted,
     /// How long each request takes at least, one at a time; zero: no such limit.
     pub service: Duration,
 }
@@ -61,21 +54,17 @@ impl Replica {
     /// Serves the shop on a store.
     pub(super) async fn serve(self, store: impl Store) -> anyhow::Result<()> {
         let name = HeaderValue::from_str(&self.name).context("this name cannot stand in a header field")?;
-        let Self { sabotage, service, .. } = self;
-        serve(0, Shop { name, store, sabotage, service, turn: Semaphore::new(1), cache: Mutex::default() }).await
+        #[cfg(feature = "sabotage")]
+        let store = Spoilt::new(store, self.planted);
+        serve(0, Shop { name, store, service: self.service, turn: Semaphore::new(1) }).await
     }
 }
-
-/// What a sabotaged replica shows, by token, and since when.
-type Cache = HashMap<String, (Instant, Vec<Value>)>;
 
 struct Shop<S> {
     name: HeaderValue,
     store: S,
-    sabotage: Option<Sabotage>,
     service: Duration,
     turn: Semaphore,
-    cache: Mutex<Cache>,
 }
 
 impl<S: Store> Handler for Shop<S> {
@@ -99,14 +88,10 @@ impl<S: Store> Shop<S> {
     async fn shop(&self, request: &Request<Bytes>) -> Result<Response<Full<Bytes>>, Unavailable> {
         let token = cookie(request.headers()).unwrap_or_default();
         let body = std::str::from_utf8(request.body()).unwrap_or_default();
-        let is_keyed = request.headers().contains_key("idempotency-key") && self.sabotage != Some(Sabotage::Double);
+        let is_keyed = request.headers().contains_key("idempotency-key");
         match (request.method(), request.uri().path()) {
             (&Method::POST, "/login") => {
                 let Reply { found, trips } = self.store.begin(body).await?;
-                let is_forgotten = body.parse().is_ok_and(|number: u64| number % FORGOTTEN.0 == FORGOTTEN.1);
-                if let (Some(token), Some(Sabotage::Forget), true) = (&found, self.sabotage, is_forgotten) {
-                    self.store.end(token).await?;
-                }
                 Ok(self.done(StatusCode::NO_CONTENT, found.as_deref(), trips))
             }
             (&Method::GET, "/cart") => self.read(token).await,
@@ -124,39 +109,16 @@ impl<S: Store> Shop<S> {
     }
 
     async fn read(&self, token: &str) -> Result<Response<Full<Bytes>>, Unavailable> {
-        let Reply { found, trips } = match self.cached(token) {
-            Some(values) => Reply::new(Some(values), 0),
-            None => self.store.read(token).await?,
-        };
+        let Reply { found, trips } = self.store.read(token).await?;
         let Some(values) = found else { return Ok(self.response(StatusCode::UNAUTHORIZED, String::new(), trips)) };
-        if self.sabotage == Some(Sabotage::Stale) {
-            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-            cache
-                .entry(token.to_owned())
-                .and_modify(|(at, old)| {
-                    if at.elapsed() > STALE {
-                        (*at, *old) = (Instant::now(), values.clone());
-                    }
-                })
-                .or_insert_with(|| (Instant::now(), values.clone()));
-        }
         Ok(self.response(StatusCode::OK, serde_json::json!({ "values": values }).to_string(), trips))
-    }
-
-    fn cached(&self, token: &str) -> Option<Vec<Value>> {
-        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.get(token).filter(|(at, _)| at.elapsed() <= STALE).map(|(_, values)| values.clone())
     }
 
     async fn write(&self, token: &str, write: Write) -> Result<Response<Full<Bytes>>, Unavailable> {
         let Reply { found, trips } = self.store.write(token, write).await?;
-        let Some(mut new_token) = found else {
+        let Some(new_token) = found else {
             return Ok(self.response(StatusCode::UNAUTHORIZED, String::new(), trips));
         };
-        if self.sabotage == Some(Sabotage::Double) {
-            let again = self.store.write(new_token.as_deref().unwrap_or(token), write).await?;
-            new_token = again.found.flatten().or(new_token);
-        }
         Ok(self.done(StatusCode::NO_CONTENT, new_token.as_deref(), trips))
     }
 

@@ -10,6 +10,7 @@ use http::header::{CONTENT_LENGTH, COOKIE, SET_COOKIE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use serde::Deserialize;
 
+use super::sabotage::{Planted, Sabotage};
 use crate::trial::application::{Application, Ask, Reply};
 use crate::trial::history::{Action, Kind, StepOutcome, Value};
 
@@ -22,7 +23,9 @@ const CHECKOUT: Kind = "checks out";
 pub(super) const WRITES: [(Kind, u32); 2] = [(PUT, 45), (CHECKOUT, 10)];
 
 /// See the module.
-pub(super) struct Shop;
+pub(super) struct Shop {
+    pub(super) planted: Planted,
+}
 
 #[derive(Deserialize)]
 struct Cart {
@@ -57,6 +60,7 @@ impl Application for Shop {
                 Err(error) => StepOutcome::Failed(format!("the response is no cart: {error}")),
             },
             StatusCode::NO_CONTENT => StepOutcome::Done,
+            StatusCode::UNAUTHORIZED if self.planted.is(Sabotage::BlindClient) => StepOutcome::Done,
             StatusCode::UNAUTHORIZED => StepOutcome::Forgotten,
             status => {
                 let why = text(headers, "x-unstick-error").unwrap_or("by the replica");
@@ -86,6 +90,8 @@ fn session_in(field: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    const SHOP: Shop = Shop { planted: Planted::NOTHING };
+
     #[test]
     fn responses_are_read() {
         let reply = |status: u16, headers: &[(&str, &str)], body: &'static str| {
@@ -93,7 +99,7 @@ mod tests {
             for (name, value) in headers {
                 response = response.header(*name, *value);
             }
-            Shop.reply(&response.body(Bytes::from(body)).unwrap())
+            SHOP.reply(&response.body(Bytes::from(body)).unwrap())
         };
         let read = reply(200, &[("x-replica", "a"), ("x-store-trips", "2")], r#"{"values":[1,2]}"#);
         assert_eq!((read.outcome, read.store_trips), (StepOutcome::Values([1, 2].into()), 2));
@@ -118,13 +124,13 @@ mod tests {
             (Action::Logout, "POST /logout ", Some("7-/logout-")),
             (Action::Reuse, "GET /cart ", None),
         ] {
-            let request = Shop.request(&Ask { session: 7, action, token: Some("abc") });
+            let request = SHOP.request(&Ask { session: 7, action, token: Some("abc") });
             let body = std::str::from_utf8(request.body()).unwrap();
             assert_eq!(format!("{} {} {body}", request.method(), request.uri()), line);
             assert_eq!(text(request.headers(), "idempotency-key"), key, "{line}");
             assert_eq!(text(request.headers(), "cookie"), Some("session=abc"), "{line}");
         }
-        let request = Shop.request(&Ask { session: 7, action: Action::Read, token: None });
+        let request = SHOP.request(&Ask { session: 7, action: Action::Read, token: None });
         assert!(!request.headers().contains_key(COOKIE));
     }
 }

@@ -13,6 +13,7 @@ use super::predictions::{OldCookie, of_stateless};
 use super::{Arm, Backing, Prepared, Role, Server};
 use crate::prove::NotPossible;
 use crate::prove::options::Options;
+use crate::prove::sabotage::{Planted, Sabotage};
 use crate::prove::store::{Reply, Store, Unavailable, Write, new_token};
 use crate::prove::workspace::Workspace;
 use crate::trial::history::Value;
@@ -25,7 +26,9 @@ pub(super) const ARM: Arm = Arm {
     serve: |replica| {
         Box::pin(async move {
             let url = std::env::var(URL_VARIABLE).with_context(|| format!("{URL_VARIABLE} holds no URL"))?;
-            replica.serve(Redis::connect(&url).await?).await
+            let mut store = Redis::connect(&url).await?;
+            store.planted = replica.planted;
+            replica.serve(store).await
         })
     },
     prepare: Some(|options, workspace| Box::pin(prepare(options, workspace))),
@@ -84,6 +87,7 @@ return 1
 struct Redis {
     connection: ConnectionManager,
     write: Script,
+    planted: Planted,
 }
 
 impl Redis {
@@ -96,7 +100,30 @@ impl Redis {
             .set_min_delay(Duration::from_millis(10))
             .set_max_delay(Duration::from_millis(100));
         let connection = ConnectionManager::new_with_config(client, config).await.map_err(unavailable)?;
-        Ok(Self { connection, write: Script::new(WRITE) })
+        Ok(Self { connection, write: Script::new(WRITE), planted: Planted::default() })
+    }
+}
+
+/// What a store without atomic steps would do.
+impl Redis {
+    /// Reads the whole cart and stores it again with one more value: what was written in between is lost.
+    async fn write_whole(&self, token: &str, write: Write) -> Result<Reply<Option<String>>, Unavailable> {
+        let [session, cart, _] = keys(token);
+        let mut connection = self.connection.clone();
+        let both = redis::pipe().exists(session).zrange(&cart, 0, -1).to_owned();
+        let (is_known, mut members): (bool, Vec<String>) =
+            both.query_async(&mut connection).await.map_err(unavailable)?;
+        if !is_known {
+            return Ok(Reply::new(None, 1));
+        }
+        let member = write.value.to_string();
+        if !members.contains(&member) {
+            members.push(member);
+        }
+        let places: Vec<(usize, String)> = members.into_iter().enumerate().collect();
+        let store = redis::pipe().atomic().del(&cart).ignore().zadd_multiple(&cart, &places).ignore().to_owned();
+        store.query_async::<()>(&mut connection).await.map_err(unavailable)?;
+        Ok(Reply::new(Some(None), 2))
     }
 }
 
@@ -124,6 +151,9 @@ impl Store for Redis {
     }
 
     async fn write(&self, token: &str, write: Write) -> Result<Reply<Option<String>>, Unavailable> {
+        if self.planted.is(Sabotage::LostUpdates) {
+            return self.write_whole(token, write).await;
+        }
         let [session, cart, places] = keys(token);
         let mut connection = self.connection.clone();
         let mut call = self.write.prepare_invoke();

@@ -1,0 +1,124 @@
+//! A store that misbehaves in one way. Its tokens are those of the store within, with the user's number in front.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Planted, Sabotage};
+use crate::prove::store::{Reply, Store, Unavailable, Write};
+use crate::trial::history::Value;
+
+/// How old the responses of a cache may be.
+const STALE: Duration = Duration::from_millis(300);
+/// One session in so many is forgotten: those whose number leaves this remainder.
+const FORGOTTEN: (u64, u64) = (1000, 42);
+/// One write in so many is not stored.
+const LOST_ONE_IN: u64 = 200;
+/// One write in so many goes to the replica's memory.
+const FIELD_ONE_IN: u64 = 10;
+
+/// See the module.
+pub(in crate::prove) struct Spoilt<S> {
+    store: S,
+    planted: Planted,
+    memory: Mutex<Memory>,
+}
+
+/// What one replica keeps to itself.
+#[derive(Default)]
+struct Memory {
+    /// What was read, by token, and when.
+    cache: HashMap<String, (Instant, Vec<Value>)>,
+    /// Writes by user.
+    fields: HashMap<String, Vec<Value>>,
+    /// Writes that bore a key.
+    keyed: HashSet<Value>,
+    writes: u64,
+}
+
+impl<S> Spoilt<S> {
+    pub(in crate::prove) fn new(store: S, planted: Planted) -> Self {
+        Self { store, planted, memory: Mutex::default() }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is(&self, sabotage: Sabotage) -> bool {
+        self.planted.is(sabotage)
+    }
+
+    /// What comes of a write without the store, if anything does.
+    fn swallow(&self, user: &str, write: Write) -> bool {
+        let mut memory = self.memory();
+        memory.writes += 1;
+        let is_chosen = |one_in| memory.writes.is_multiple_of(one_in);
+        if self.is(Sabotage::LostWrites) && is_chosen(LOST_ONE_IN) {
+            return true;
+        }
+        if self.is(Sabotage::FieldInMemory) && is_chosen(FIELD_ONE_IN) {
+            memory.fields.entry(user.to_owned()).or_default().push(write.value);
+            return true;
+        }
+        self.is(Sabotage::KeysInMemory) && write.is_keyed && !memory.keyed.insert(write.value)
+    }
+}
+
+/// The user and the token within.
+fn parts(token: &str) -> (&str, &str) {
+    token.split_once('~').unwrap_or(("", token))
+}
+
+fn whole(user: &str, token: &str) -> String {
+    format!("{user}~{token}")
+}
+
+impl<S: Store> Store for Spoilt<S> {
+    async fn begin(&self, user: &str) -> Result<Reply<String>, Unavailable> {
+        let Reply { found, trips } = self.store.begin(user).await?;
+        let is_forgotten = user.parse().is_ok_and(|number: u64| number % FORGOTTEN.0 == FORGOTTEN.1);
+        if let (Some(token), true, true) = (&found, self.is(Sabotage::Forget), is_forgotten) {
+            self.store.end(token).await?;
+        }
+        Ok(Reply::new(found.map(|token| whole(user, &token)), trips))
+    }
+
+    async fn read(&self, token: &str) -> Result<Reply<Vec<Value>>, Unavailable> {
+        if self.is(Sabotage::Stale) {
+            let cached = self.memory().cache.get(token).filter(|(at, _)| at.elapsed() <= STALE).cloned();
+            if let Some((_, values)) = cached {
+                return Ok(Reply::new(Some(values), 0));
+            }
+        }
+        let (user, inner) = parts(token);
+        let mut reply = self.store.read(inner).await?;
+        if let Some(values) = &mut reply.found {
+            let mut memory = self.memory();
+            values.extend(memory.fields.get(user).into_iter().flatten());
+            memory.cache.insert(token.to_owned(), (Instant::now(), values.clone()));
+        }
+        Ok(reply)
+    }
+
+    async fn write(&self, token: &str, write: Write) -> Result<Reply<Option<String>>, Unavailable> {
+        let (user, inner) = parts(token);
+        if self.swallow(user, write) {
+            return Ok(Reply::new(Some(None), 0));
+        }
+        let takes_all = self.is(Sabotage::Double) || self.is(Sabotage::KeysInMemory);
+        let write = Write { is_keyed: write.is_keyed && !takes_all, ..write };
+        let mut reply = self.store.write(inner, write).await?;
+        if let (Some(new), true) = (&reply.found, self.is(Sabotage::Double)) {
+            reply = self.store.write(new.as_deref().unwrap_or(inner), write).await?;
+        }
+        reply.found = reply.found.map(|new| new.map(|token| whole(user, &token)));
+        Ok(reply)
+    }
+
+    async fn end(&self, token: &str) -> Result<Reply<()>, Unavailable> {
+        self.store.end(parts(token).1).await
+    }
+}
