@@ -12,6 +12,22 @@ fn app(backend: &Backend) -> App {
     App::over(&[backend.address])
 }
 
+/// nginx compresses no response to a request with `Via`, unless it is told to.
+#[test]
+fn via_is_left_out_where_the_pool_says_so() {
+    let backend = Backend::named("one");
+    let app = App::builder(&[backend.address]).pool("via = false").start();
+    let ask = |fields: &str| {
+        let request = format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+        assert_eq!(exchange(&mut connect(app.address), &request).status, 200);
+        backend.seen().pop().unwrap().field("via").map(str::to_owned)
+    };
+    assert_eq!(ask(""), None);
+    assert_eq!(ask("Via: 1.1 front\r\n").as_deref(), Some("1.1 front"), "what others said is theirs");
+    app.apply(&App::builder(&[backend.address]).config());
+    assert_eq!(ask("").as_deref(), Some("1.1 unstick"));
+}
+
 #[test]
 fn a_request_and_its_answer_pass_through() {
     let backend = Backend::start(|peer| {

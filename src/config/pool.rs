@@ -36,6 +36,7 @@ const KEYS: &[Key<Pool>] = keys!(Pool {
     protocol: Word(PROTOCOLS),
     proxy_protocol: Word(PROXY_PROTOCOLS),
     tls: Table(TLS),
+    via: Switch,
     slow_start: Time(Duration::ZERO..=HOUR),
     health: Optional(Table(health::KEYS)),
 });

@@ -154,6 +154,7 @@ mod tests {
         ("eject.share", "", "", "'34%'", "eject.share 50% -> 34%"),
         ("protocol", "", "", "'h2c'", "protocol http1 -> h2c"),
         ("proxy_protocol", "", "'v1'", "'v2'", "proxy_protocol v1 -> v2"),
+        ("via", "", "", "false", "via true -> false"),
         ("tls.ca", SECURE, "", "'ca.pem'", "tls.ca absent -> \"ca.pem\""),
         ("tls.server_name", SECURE, "'a.test'", "'b.test'", "tls.server_name \"a.test\" -> \"b.test\""),
         ("tls.cert", "pool.app.protocol = 'https'\npool.app.tls.key = 'k'", "'a'", "'b'", "tls.cert \"a\" -> \"b\""),

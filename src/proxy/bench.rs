@@ -22,7 +22,8 @@ impl Fields {
     /// What a request to `host` goes through.
     pub fn prepare_request(&self, headers: &mut HeaderMap, host: HeaderValue) {
         let seen = FieldsSeen::of(headers);
-        headers::prepare_request(headers, seen, Version::HTTP_11, Host { value: host, is_field: true }, &self.0);
+        let via = headers::via(Version::HTTP_11);
+        headers::prepare_request(headers, seen, Some(via), Host { value: host, is_field: true }, &self.0);
     }
 
     /// What a response goes through.

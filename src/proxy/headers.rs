@@ -89,11 +89,16 @@ fn own_text(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
-/// Turns the header fields of the client into those for the replica.
+/// What `Via` says of a request that came in this version.
+pub(super) fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(if version == Version::HTTP_2 { "2.0 unstick" } else { "1.1 unstick" })
+}
+
+/// Turns the header fields of the client into those for the replica, with `via` among them if it is there.
 pub(super) fn prepare_request(
     headers: &mut HeaderMap,
     seen: FieldsSeen,
-    version: Version,
+    via: Option<HeaderValue>,
     host: Host,
     forwarding: &Forwarding,
 ) {
@@ -117,8 +122,9 @@ pub(super) fn prepare_request(
     if let Some(identity) = &forwarding.identity {
         identity.tell(headers);
     }
-    let is_h2 = version == Version::HTTP_2;
-    headers.append(VIA, HeaderValue::from_static(if is_h2 { "2.0 unstick" } else { "1.1 unstick" }));
+    if let Some(via) = via {
+        headers.append(VIA, via);
+    }
     let Host { value: host, is_field } = host;
     let element = forwarding.element(&host);
     if is_trusted {
@@ -318,7 +324,7 @@ mod tests {
         let forwarding = Forwarding::new([192, 0, 2, 7].into(), trusted, false, Proof::NotAskedFor);
         let seen = FieldsSeen::of(&map);
         let host = Host { value: HeaderValue::from_static("shop.example.com"), is_field: false };
-        prepare_request(&mut map, seen, Version::HTTP_11, host, &forwarding);
+        prepare_request(&mut map, seen, Some(via(Version::HTTP_11)), host, &forwarding);
         map
     }
 

@@ -85,7 +85,8 @@ pub async fn handle(
             return Ok(refusal::refuse(&proxy, &client, &parts, cause, &view.snapshot.timeouts, started, busy));
         }
     };
-    prepare(&mut parts, &body, seen, host, wanted.as_deref(), &client.connection);
+    let via = view.snapshot.pools[pool].config.via.then(|| headers::via(parts.version));
+    prepare(&mut parts, &body, seen, via, host, wanted.as_deref(), &client.connection);
     let access = proxy.access_log.is_some().then(|| AccessDraft::new(client.connection.peer, &parts));
     let mut exchange = Exchange::open(&proxy, &client, view, pool, started, access);
     if let Some(port) = client.connection.rules.redirect_to_https() {
@@ -131,11 +132,12 @@ fn prepare(
     parts: &mut Parts,
     body: &RequestBody,
     seen: FieldsSeen,
+    via: Option<HeaderValue>,
     host: Host,
     wanted: Option<&Wanted>,
     connection: &Connection,
 ) {
-    headers::prepare_request(&mut parts.headers, seen, parts.version, host, &connection.forwarding);
+    headers::prepare_request(&mut parts.headers, seen, via, host, &connection.forwarding);
     if let Some(wanted) = wanted {
         wanted.ask(&mut parts.headers);
     }

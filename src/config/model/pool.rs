@@ -39,6 +39,8 @@ pub struct Pool {
     pub tls: UpstreamTls,
     /// Header that tells an endpoint the client's address; each connection then serves one client only.
     pub proxy_protocol: Option<ProxyVersion>,
+    /// Whether requests to endpoints name this proxy in `Via`.
+    pub via: bool,
 }
 
 /// A pool that has no backends yet.
@@ -58,6 +60,7 @@ impl Default for Pool {
             protocol: Protocol::default(),
             tls: UpstreamTls::default(),
             proxy_protocol: None,
+            via: true,
         }
     }
 }
