@@ -86,6 +86,26 @@ fn an_encoded_target_may_be_longer_than_what_was_read() {
     }
 }
 
+/// The bound is the library's own. It must not look like a fault of the network or of the protocol.
+#[test]
+fn a_response_with_too_many_fields_is_refused_with_the_reason() {
+    let backend = Backend::start(|peer| {
+        while let Some(seen) = peer.next() {
+            let count: usize = seen.line().split(['/', ' ']).nth(2).unwrap().parse().unwrap();
+            let fields: String = (1..count).map(|nth| format!("X-{nth}: a\r\n")).collect();
+            send(&mut peer.stream, format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nok"));
+        }
+    });
+    let (app, file, _folder) = logging(&[backend.address], "", "");
+    let get = |count: usize| ask(&app, &format!("GET /{count} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    assert_eq!((get(100).status, get(100).text().as_str()), (200, "ok"));
+    let response = get(101);
+    assert_eq!((response.status, response.field("x-unstick-error")), (502, Some("upstream-invalid")));
+    let line = lines(&file, 3).pop().unwrap();
+    assert_eq!(line["error"], "the head of the response has more than 100 fields or 256 KiB", "{line}");
+    assert_eq!(get(100).text(), "ok");
+}
+
 #[test]
 fn what_the_library_refuses_is_named_logged_and_counted() {
     let backend = Backend::named("a");

@@ -7,6 +7,8 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Uri};
 use rustls::AlertDescription;
 
+use super::h1::FIELDS_MAX;
+use super::record::BUFFER_BYTES_MAX;
 use super::request_body::{BodyFailure, RequestBody};
 use crate::net::{is_own_lack, trust};
 
@@ -83,6 +85,9 @@ pub enum LinkError {
     /// What the endpoint sent is not valid HTTP.
     #[error("not HTTP")]
     Malformed(#[source] WireError),
+    /// The head of the response exceeds [`FIELDS_MAX`] or [`BUFFER_BYTES_MAX`].
+    #[error("the head of the response has more than {FIELDS_MAX} fields or {} KiB", BUFFER_BYTES_MAX >> 10)]
+    HeadTooLarge,
     /// The endpoint sends interim responses without end (RFC 9110 section 15.2).
     #[error("{InterimFlood}")]
     InterimFlood,
@@ -161,6 +166,7 @@ impl LinkError {
         let io = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
         match io.and_then(io::Error::get_ref) {
             Some(cause) if cause.is::<InterimFlood>() => Self::InterimFlood,
+            _ if error.is_parse_too_large() => Self::HeadTooLarge,
             _ if error.is_parse() => Self::Malformed(error.into()),
             _ => Self::Closed(Some(error.into())),
         }

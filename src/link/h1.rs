@@ -21,6 +21,10 @@ use super::request_body::RequestBody;
 use crate::pool::idle;
 use crate::pool::protocol::Session;
 
+/// The most header fields of a response. It is what hyper keeps on the stack; any other bound would cost an allocation
+/// for each response.
+pub(super) const FIELDS_MAX: usize = 100;
+
 /// The PROXY header with which a connection begins that serves one client only.
 #[derive(Debug)]
 pub struct Preamble {

@@ -180,7 +180,10 @@ impl From<&LinkError> for Cause {
             LinkError::Body(failure) => Self::from(*failure),
             LinkError::Closed(_) => Self::UpstreamClosed,
             LinkError::Curbed(_) => Self::ConnectionCurbed,
-            LinkError::Malformed(_) | LinkError::InterimFlood | LinkError::Unacceptable(_) => Self::UpstreamInvalid,
+            LinkError::Malformed(_)
+            | LinkError::HeadTooLarge
+            | LinkError::InterimFlood
+            | LinkError::Unacceptable(_) => Self::UpstreamInvalid,
         }
     }
 }
