@@ -41,8 +41,14 @@ fn has_redis() -> bool {
 }
 
 /// These predictions measure time, so a run beside all the other tests cannot promise them.
-const OF_SPEED: [&str; 3] = [
+const OF_SPEED: [&str; 9] = [
+    "longest response in ms",
+    "p99 in ms from the first incident on",
+    "requests to dead replicas",
+    "requests to sick replicas",
     "s to a fair share",
+    "s until a recovered replica gets requests",
+    "s until an edit is in force",
     "its share under least-connections over a fair one",
     "p99 of least-connections over that of round-robin",
 ];
@@ -52,16 +58,17 @@ fn the_claim_holds() {
     let _turn = turn();
     let run = |duration: &str| {
         let directory = tempfile::tempdir().unwrap();
-        let events = "steady,crash,drain,scale-out,scale-in,rolling,two-proxies,store-restart";
+        let events = "steady,crash,drain,sick,scale-out,scale-in,rolling,two-proxies,store-restart,stop";
         let arguments = format!("--users 40 --duration {duration} --events {events} --json all.json");
         let Output { status, stdout, .. } = command(&arguments, directory.path()).output().unwrap();
         let json = std::fs::read(directory.path().join("all.json")).unwrap();
         (status, String::from_utf8(stdout).unwrap(), serde_json::from_slice::<Value>(&json).unwrap())
     };
-    let (mut status, mut text, mut report) = run("28s");
-    if report["inconclusive"].is_string() {
+    let is_inconclusive = |report: &Value| !report["inconclusive"].as_array().unwrap().is_empty();
+    let (mut status, mut text, mut report) = run("32s");
+    if is_inconclusive(&report) {
         // A busy machine completes too few trials in this time.
-        (status, text, report) = run("84s");
+        (status, text, report) = run("96s");
     }
     let cells = report["cells"].as_array().unwrap();
     let of_cells = cells.iter().flat_map(|cell| cell["predictions"].as_array().unwrap());
@@ -69,13 +76,16 @@ fn the_claim_holds() {
     let broken: Vec<&Value> = all.filter(|prediction| prediction["verdict"] == "broken").collect();
     assert!(broken.iter().all(|prediction| OF_SPEED.contains(&prediction["what"].as_str().unwrap())), "{text}");
     assert_eq!(status.code(), Some(i32::from(!broken.is_empty())), "{text}");
-    assert!(report["inconclusive"].is_null(), "{text}");
+    assert!(!is_inconclusive(&report), "{text}");
     assert!(text.contains("Not shown by this: paths that no journey touches"), "{text}");
     if !has_redis() {
         skipped("there is no redis-server, so the redis arm was not played");
     }
     let arms = ARMS.len() - usize::from(!has_redis());
-    assert_eq!(cells.len(), 7 * arms + usize::from(has_redis()), "every arm in every event: {text}");
+    assert_eq!(cells.len(), 9 * arms + usize::from(has_redis()), "every arm in every event: {text}");
+    assert!(text.contains(" requests were under way at replicas that were killed"), "{text}");
+    let in_flight = |cell: &&Value| cell["event"] == "crash" && cell["findings"]["in_flight"].as_u64().unwrap() > 0;
+    assert_eq!(cells.iter().filter(in_flight).count(), arms, "kills meet requests: {text}");
     assert_eq!(text.contains("apt-get install redis-server"), !has_redis(), "{text}");
     let lost = |arm: &str, event: &str| {
         let cell = cells.iter().find(|cell| cell["arm"] == arm && cell["event"] == event).unwrap();
@@ -87,50 +97,43 @@ fn the_claim_holds() {
     assert!(gone * 10 > sessions * 8, "{gone} of {sessions}");
 }
 
+/// What the list says of one sabotage: a run that contains its subject, and the predictions of which one must not hold.
+fn listed(name: &str) -> (String, Vec<String>) {
+    let output = command("--sabotages", Path::new("/tmp")).output().unwrap();
+    let list: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(list.len() >= 30, "{} sabotages", list.len());
+    let entry = list.iter().find(|entry| entry["name"] == name).unwrap();
+    let breaks = entry["breaks"].as_array().unwrap().iter().map(|what| what.as_str().unwrap().to_owned()).collect();
+    (entry["arguments"].as_str().unwrap().to_owned(), breaks)
+}
+
 #[test]
-fn sabotage_is_caught_with_a_counterexample() {
-    // Only a user who comes back to the same replica within 200 ms sees a cache that is 200 ms old.
-    for (sabotage, load, event, findings, step) in [
-        (
-            "forget",
-            "--users 60 --duration 5s",
-            "steady",
-            &["sessions lost: expected 0"][..],
-            "the session is not known",
-        ),
-        // Which of the two it is seen by depends on how fast requests are.
-        (
-            "stale",
-            "--users 40 --pause 40ms --duration 5s",
-            "steady",
-            &["monotonic reads broken: expected 0", "read your writes broken: expected 0"],
-            "gets [",
-        ),
-        ("double", "--users 60 --duration 5s", "steady", &["writes doubled: expected 0"], "writes"),
-        (
-            "dead-replica",
-            "--users 60 --duration 5s",
-            "crash",
-            &["requests failed: expected 0"],
-            // 502 comes from the missing replica, 503 after it has been found out.
-            "failed: 50",
-        ),
+fn sabotage_is_caught_by_its_name_with_a_counterexample() {
+    // One of each subject; tests/kill_matrix.py plants all.
+    for (sabotage, fact) in [
+        ("posts-twice", "is executed by"),
+        ("removed-kept", "is out of the file"),
+        ("last-unused", "0 requests at r2"),
+        ("forget", "the session is not known"),
+        ("keys-in-memory", "again, with the same key"),
+        ("lost-writes", "gets ["),
     ] {
-        let arguments = format!("{load} --arms database --events {event} --sabotage {sabotage}");
-        let (text, code) = prove(&arguments);
+        let (arguments, breaks) = listed(sabotage);
+        let (text, code) = prove(&format!("{arguments} --sabotage {sabotage}"));
         assert_eq!(code, 1, "{sabotage}: {text}");
-        let is_found = |finding: &&str| text.contains(&format!("BROKEN  database, {event}: {finding}"));
-        assert!(findings.iter().any(is_found), "{sabotage}: {text}");
-        assert!(text.contains(step) && text.contains("did NOT hold"), "{sabotage}: {text}");
+        let is_found = |what: &String| text.lines().any(|line| line.starts_with("BROKEN") && line.contains(what));
+        assert!(breaks.iter().any(is_found), "{sabotage}: {text}");
+        assert!(text.contains(fact) && text.contains("did NOT hold"), "{sabotage}: {text}");
     }
 }
 
 #[test]
 fn an_apparatus_that_sees_no_failure_proves_nothing() {
-    let (text, code) = prove("--users 30 --duration 6s --arms memory,jwt --events steady --sabotage shared-memory");
+    let (text, code) =
+        prove("--users 30 --duration 6s --arms memory,jwt --events drain,steady --sabotage shared-memory");
     assert_eq!(code, 3, "{text}");
     assert!(text.contains("INCONCLUSIVE: the memory arm must lose sessions"), "{text}");
-    let (text, code) = prove("--users 10 --duration 5s --arms jwt --events crash");
+    let (text, code) = prove("--users 10 --duration 5s --arms jwt --events drain");
     assert_eq!(code, 3, "{text}");
     assert!(text.contains("10 trials are too few"), "{text}");
     let (text, code) = prove("--users 20 --duration 5s --arms jwt --events store-restart");
@@ -142,12 +145,22 @@ fn an_apparatus_that_sees_no_failure_proves_nothing() {
 }
 
 #[test]
+fn what_is_broken_is_said_though_nothing_can_be_concluded() {
+    // Too few sessions to say that none is lost, and every one of them gets a 502 now and then.
+    let (text, code) = prove("--users 15 --pause 10ms --duration 5s --arms jwt --events steady --sabotage some-502");
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("Besides, INCONCLUSIVE: jwt, steady: sessions lost: 15 trials are too few"), "{text}");
+    assert!(text.contains("BROKEN  jwt, steady: requests failed: expected 0"), "{text}");
+}
+
+#[test]
 fn bad_usage_says_what_there_is() {
     for (arguments, hint) in [
         ("--arms cookies", "the arms are memory, memory+sticky, jwt, "),
         ("--events earthquake", "the events are steady, crash,"),
         ("--replicas 1", "with one replica there is nothing to show"),
         ("--duration 1s", "at least 5s"),
+        ("--sabotage nothing", "the sabotages are posts-twice, "),
     ] {
         let (text, code) = prove(arguments);
         assert_eq!(code, 2, "{text}");
@@ -209,7 +222,8 @@ fn a_seed_makes_the_same_journeys_and_the_same_verdict() {
     };
     let (one, other) = (journeys(&one), journeys(&other));
     assert_eq!(one.len(), 30);
-    for (user, actions) in &one {
+    // Of two tabs either may be the first to get its response.
+    for (user, actions) in one.iter().filter(|(user, _)| **user % 5 != 4) {
         // How far a user gets depends on the clock. The last three steps end the session wherever it is.
         let common = actions.len().min(other[user].len()) - 3;
         assert!(common > 2, "{actions:?}");

@@ -18,14 +18,14 @@ pub(crate) fn after_help() -> String {
 
 const EXAMPLES: &str = "\
 Examples:
-  unstick prove                                           everything, in a minute
+  unstick prove                                           what fits into a minute; it says what does not
   unstick prove --html proof.html --json proof.json       and a page with charts, and every figure
   unstick prove --arms jwt,database --events crash,rolling --users 300
-  unstick prove --users 300 --seed 7                      more sessions, smaller bounds
+  unstick prove --full --users 300 --repeat 10            more events, sessions and kills: smaller bounds
 
-Exit codes: 0 all predictions held, 1 one did not (it is printed with a counterexample), 2 wrong usage, 3 inconclusive:
-the arm that must fail did not, there were too few samples, a store is missing, a process did not do what it was told,
-or the run was interrupted.";
+Exit codes: 0 all predictions held, 1 one did not (it is printed with a counterexample; this comes before 3), 2 wrong
+usage, 3 inconclusive: the arm that must fail did not, there were too few samples, a store is missing, a process did not
+do what it was told, or the run was interrupted.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Prove {
@@ -41,6 +41,12 @@ pub(crate) struct Prove {
     /// How long a user pauses between two steps, on average
     #[arg(long, value_name = "TIME", default_value = "160ms", value_parser = unstick::config::duration)]
     pub(crate) pause: Duration,
+    /// How often each event is played, with one seed after the other: smaller bounds for rare faults
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) repeat: u32,
+    /// Play the events too for which a run of a minute has no time
+    #[arg(long)]
+    pub(crate) full: bool,
     /// Seed of everything that is random
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,

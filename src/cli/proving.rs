@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 use unstick::prove;
 use unstick::prove::arm::ARMS;
-use unstick::prove::event::EVENTS;
+use unstick::prove::event::{EVENTS, Event, FULL_ONLY};
 use unstick::prove::options::Options;
 use unstick::prove::replica::{self, Replica};
 use unstick::prove::report::{Conclusion, Report, table};
@@ -60,10 +60,12 @@ fn options(prove: Prove) -> Options {
     let planted = prove.sabotage.into();
     #[cfg(not(feature = "sabotage"))]
     let planted = Planted::default();
-    let Prove { users, replicas, duration, pause, seed, arms, events, redis, json, history, html, keep, .. } = prove;
+    let Prove { users, replicas, duration, pause, seed, repeat, full, arms, events, redis, .. } = prove;
+    let Prove { json, history, html, keep, .. } = prove;
     let arms = ARMS.into_iter().filter(|arm| arms.is_empty() || arms.contains(arm)).collect();
-    let events = EVENTS.into_iter().filter(|event| events.is_empty() || events.contains(event)).collect();
-    Options { seed, users, replicas, duration, pause, arms, events, redis, json, html, history, keep, planted }
+    let is_default = |event: &Event| events.is_empty() && (full || !FULL_ONLY.contains(event));
+    let events = EVENTS.into_iter().filter(|event| is_default(event) || events.contains(event)).collect();
+    Options { seed, repeat, users, replicas, duration, pause, arms, events, redis, json, html, history, keep, planted }
 }
 
 /// Prints the report as text, bold on a terminal that wants it.

@@ -2,23 +2,26 @@
 
 use std::cell::Cell as Counter;
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::arm::{Arm, Work};
+use super::ask::Line;
 use super::event::{Event, SCALE_OUT, Schedule};
 use super::fleet::{Fleet, Plan};
-use super::measures::{Measures, crossing, fair_share_after, spread, survivors};
+use super::measures::{Measures, crossing, fair_share_after, spread};
 use super::sabotage::Sabotage;
 use super::shop::{self, Shop};
 use super::theory::Prediction;
 use crate::trial::client::{Crowd, play};
 use crate::trial::fault;
-use crate::trial::history::{Action, History, Recorder, Step, StepOutcome};
+use crate::trial::history::{Action, History, Recorder, State, StepOutcome};
 use crate::trial::judge::{Findings, judge};
 use crate::trial::scenario::Scenario;
 
@@ -28,8 +31,11 @@ const AFTER_ACTS: f64 = 0.2;
 const AFTER_SCALE_OUT: Duration = Duration::from_millis(2700);
 /// One user in so many begins after the event, as new users do.
 const LATE_ONE_IN: u32 = 5;
-/// Steps of the journeys whose survival is predicted.
-pub(super) const JOURNEY_STEPS: u32 = 5;
+/// One keyed write in so many is sent again when it has been done; one user in so many has two tabs.
+const AGAIN_ONE_IN: u32 = 4;
+const TABS_ONE_IN: u32 = 5;
+/// Pause between two requests that show what the machine itself costs.
+const BEAT: Duration = Duration::from_millis(20);
 
 /// What an arm was, did and showed in an event.
 #[derive(Debug, Clone, Serialize)]
@@ -38,6 +44,8 @@ pub struct CellReport {
     pub arm: Arm,
     /// Which event.
     pub event: Event,
+    /// Which repetition of it, from 0 on.
+    pub round: u32,
     /// Replicas at the beginning.
     pub replicas: usize,
     /// The algorithm of the proxy.
@@ -46,8 +54,6 @@ pub struct CellReport {
     pub findings: Findings,
     /// Of the sessions that were there before the first incident and used after the last: how many, how many were lost.
     pub crossing: (u64, u64),
-    /// Of the sessions that were lost or got to five steps: how many, how many got there.
-    pub survivors: (u64, u64),
     /// Figures.
     pub measures: Measures,
     /// How long after scaling out every replica carried its fair share.
@@ -73,10 +79,14 @@ pub struct CellReport {
 pub(super) struct Cell {
     pub(super) plan: Plan,
     pub(super) event: Event,
+    /// Which repetition of it.
+    pub(super) round: u32,
     pub(super) schedule: Schedule,
     pub(super) users: u32,
     pub(super) pause: Duration,
     pub(super) seed: u64,
+    /// A replica that no proxy knows.
+    pub(super) control: SocketAddr,
 }
 
 impl Cell {
@@ -95,12 +105,15 @@ impl Cell {
         let scenario = Scenario {
             seed: self.seed,
             writes: &shop::WRITES,
+            again_one_in: AGAIN_ONE_IN,
+            tabs_one_in: TABS_ONE_IN,
             pause: self.pause,
             arrivals: first.mul_f64(0.5).min(Duration::from_millis(500)),
             late_one_in: if acts.is_empty() { 0 } else { LATE_ONE_IN },
             late: (span.mul_f64(0.5), span.mul_f64(0.8)),
         };
         let recorder = Recorder::begin();
+        fleet.introduce(&recorder).await;
         let (front, sessions, until) = (fleet.front().await, Counter::new(1), Counter::new(Duration::MAX));
         let application = Rc::new(Shop { planted: self.plan.planted });
         let crowd = Rc::new(Crowd { application, front, scenario, until, recorder: recorder.clone(), sessions });
@@ -108,6 +121,7 @@ impl Cell {
         for user in 0..self.users {
             users.spawn_local(play(Rc::clone(&crowd), user));
         }
+        let beats = tokio::task::spawn_local(beats(self.control, recorder.clone()));
         let played = fault::play(acts, fleet, &recorder).await;
         // However long the acts took, users go on after the last of them.
         let margin = if self.event == Event::ScaleOut { AFTER_SCALE_OUT } else { span.mul_f64(AFTER_ACTS) };
@@ -119,46 +133,73 @@ impl Cell {
             }
         }
         users.shutdown().await;
+        beats.abort();
+        fleet.tell(&recorder).await;
         let mut history = played.map(|()| recorder.into_history())?;
         if self.plan.planted.is(Sabotage::BlindJudge) {
-            let is_last = |step: &Step, later: &[Step]| later.iter().all(|other| other.session != step.session);
-            let seen = (0..history.steps.len()).filter(|at| !is_last(&history.steps[*at], &history.steps[at + 1..]));
-            history.steps = seen.map(|at| history.steps[at].clone()).collect();
+            let lost = history
+                .steps
+                .iter_mut()
+                .filter(|step| step.outcome == StepOutcome::Forgotten && step.action != Action::Reuse);
+            lost.for_each(|step| step.outcome = StepOutcome::Failed("unseen".into()));
         }
         Ok(history)
     }
 
     fn report(self, history: History, memory_kib: Vec<(String, u64)>) -> CellReport {
+        let Plan { arm, replicas, balance, service_ms, .. } = self.plan;
+        let mut report = CellReport::of((arm, self.event, replicas, balance), history);
+        (report.memory_kib, report.round) = (memory_kib, self.round);
+        if service_ms.is_empty() {
+            report.predictions = arm.predict(&report);
+        }
+        report
+    }
+}
+
+/// Asks a replica that no proxy knows, again and again: what is slow for it is slow because of the machine.
+async fn beats(control: SocketAddr, recorder: Recorder) {
+    let Ok(mut line) = Line::to(control).await else { return };
+    loop {
+        sleep(BEAT).await;
+        let sent = recorder.now();
+        if line.get("/healthz").await.is_err() {
+            return;
+        }
+        recorder.beat(sent);
+    }
+}
+
+impl CellReport {
+    /// What a history shows, without predictions: a pure function.
+    pub(super) fn of((arm, event, replicas, balance): (Arm, Event, usize, &'static str), history: History) -> Self {
         let (from, to) = match (history.incidents.first(), history.incidents.last()) {
             (Some(first), Some(last)) => (first.at, last.done),
             _ => (Duration::MAX, Duration::MAX),
         };
-        let is_scale_out = self.event == Event::ScaleOut;
+        let is_scale_out = event == Event::ScaleOut;
         let end = history.steps.iter().map(|step| step.sent).max().unwrap_or_default();
-        let fair_share = is_scale_out.then(|| fair_share_after(&history, to, end, SCALE_OUT.1)).flatten();
+        let edited = history.of(State::Edited).last().map_or(to, |mark| mark.at);
+        let fair_share = is_scale_out.then(|| fair_share_after(&history, edited, end, SCALE_OUT.1)).flatten();
         let longest = history.steps.iter().map(|step| step.ended - step.sent).max().unwrap_or_default();
-        let mut report = CellReport {
-            arm: self.plan.arm,
-            event: self.event,
-            replicas: self.plan.replicas,
-            balance: self.plan.balance,
+        Self {
+            arm,
+            event,
+            round: 0,
+            replicas,
+            balance,
             findings: judge(&history),
             crossing: crossing(&history, from, to),
-            survivors: survivors(&history, JOURNEY_STEPS as usize),
             measures: Measures::of(&history),
             seconds_to_fair_share: fair_share.map(|time| time.as_secs_f64()),
             newcomers: is_scale_out.then(|| newcomers(&history, to, end)),
-            memory_kib,
+            memory_kib: Vec::new(),
             predictions: Vec::new(),
             failing_seconds: failing_seconds(&history),
             longest_seconds: longest.as_secs_f64(),
             incidents: history.incidents.iter().map(|incident| incident.at.as_secs_f64()).collect(),
             history,
-        };
-        if self.plan.service_ms.is_empty() {
-            report.predictions = report.arm.predict(&report);
         }
-        report
     }
 }
 

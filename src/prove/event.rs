@@ -33,21 +33,30 @@ pub enum Event {
     TwoProxies,
     /// The store is stopped and started again.
     StoreRestart,
+    /// One replica says that it wants no requests, and wants them again later.
+    Sick,
+    /// The process of one replica stands still, and goes on later.
+    Stop,
 }
 
 /// All events in the order in which they are played.
-pub const EVENTS: [Event; 10] = [
+pub const EVENTS: [Event; 12] = [
     Event::Steady,
     Event::Crash,
     Event::CrashAllButOne,
     Event::Drain,
+    Event::Sick,
     Event::ScaleOut,
     Event::ScaleIn,
     Event::Rolling,
     Event::Reloads,
     Event::TwoProxies,
     Event::StoreRestart,
+    Event::Stop,
 ];
+
+/// Events for which a run of a minute has no time: `--full` plays them, or their name.
+pub const FULL_ONLY: [Event; 1] = [Event::Stop];
 
 /// Replicas before and after scaling out.
 pub const SCALE_OUT: (usize, usize) = (2, 20);
@@ -70,6 +79,8 @@ impl Event {
             Self::Reloads => "reloads",
             Self::TwoProxies => "two-proxies",
             Self::StoreRestart => "store-restart",
+            Self::Sick => "sick",
+            Self::Stop => "stop",
         }
     }
 
@@ -77,9 +88,10 @@ impl Event {
     pub(super) fn usual_span(self) -> Duration {
         Duration::from_millis(match self {
             Self::Steady | Self::Rolling => 3500,
+            Self::Sick => 3200,
             Self::ScaleOut => 5000,
-            Self::Reloads => 10_500,
-            Self::StoreRestart => 4000,
+            Self::Reloads => 6500,
+            Self::StoreRestart | Self::Stop => 4000,
             _ => 3000,
         })
     }
@@ -115,10 +127,12 @@ impl Event {
                 .map(|replica| (0.25 + 0.5 * replica as f64 / replicas as f64, Act::Replace(replica)))
                 .collect(),
             Self::Reloads => {
-                (0..EDITS).map(|edit| (0.04 + 0.95 * edit as f64 / EDITS as f64, Act::Edit(edit))).collect()
+                (0..EDITS).map(|edit| (0.12 + 0.87 * edit as f64 / EDITS as f64, Act::Edit(edit))).collect()
             }
             Self::TwoProxies => vec![(0.4, Act::KillProxy(0))],
             Self::StoreRestart => vec![(0.35, Act::RestartStore)],
+            Self::Sick => vec![(0.2, Act::Sicken(1)), (0.75, Act::Heal(1))],
+            Self::Stop => vec![(0.2, Act::Stop(1)), (0.7, Act::Continue(1))],
         };
         let acts = acts.into_iter().map(|(share, act)| Planned { at: at(share), act }).collect();
         Schedule { acts, span }

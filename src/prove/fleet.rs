@@ -1,30 +1,27 @@
 //! The replicas of one arm, the proxies in front of them and the file between: what the faults of the experiment act
-//! upon.
+//! upon (`acts`).
+
+mod acts;
 
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::arm::{Arm, Backing, Role};
 use super::front::{Anyone, Keepers};
+use super::ledger;
 use super::proxy::{Entry, File, Proxy, replace};
 use super::replica::KEY_VARIABLE;
 use super::sabotage::{LATE, Planted, Relays, Sabotage};
+use super::tomb::{Tomb, Visitors};
 use crate::replica::launch::{Launched, launch};
 use crate::trial::client::Front;
-use crate::trial::fault::{Act, World};
-
-/// How long a replica that was asked to end may take.
-const END: Duration = Duration::from_secs(5);
-/// How long a store stays away when it is restarted.
-const STORE_PAUSE: Duration = Duration::from_millis(500);
+use crate::trial::history::Recorder;
 
 /// What a fleet is made of.
 #[derive(Clone)]
@@ -35,6 +32,13 @@ pub(super) struct Plan {
     pub(super) backing: Backing,
     pub(super) replicas: usize,
     pub(super) proxies: usize,
+    pub(super) users: u32,
+    pub(super) seed: u64,
+    /// Whether a replica will stand still: then an attempt has a deadline, so that others are tried.
+    pub(super) has_attempt_timeout: bool,
+    /// Whether somebody listens where a killed replica was. If most are dead, the proxy tries all of them, and a
+    /// request that is sent to one who only listens is lost.
+    pub(super) buries_dead: bool,
     pub(super) balance: &'static str,
     pub(super) planted: Planted,
     /// Milliseconds that each replica takes for a request, one at a time. The last counts for all further replicas.
@@ -52,6 +56,8 @@ pub(super) struct Fleet {
     parts: Mutex<Parts>,
     /// The replicas from which users who keep to one choose.
     entries: Rc<RefCell<Vec<Entry>>>,
+    /// What was sent to replicas that are gone.
+    visitors: Visitors,
 }
 
 struct Parts {
@@ -60,6 +66,7 @@ struct Parts {
     replicas: Vec<Replica>,
     proxies: Vec<Proxy>,
     relays: Relays,
+    tombs: Vec<Tomb>,
 }
 
 struct Replica {
@@ -70,22 +77,28 @@ struct Replica {
 impl Fleet {
     /// Starts everything. It returns when the proxies know that every replica is healthy.
     pub(super) async fn start(plan: Plan) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&plan.directory).with_context(|| plan.directory.display().to_string())?;
         let toml = File {
             balance: plan.balance,
             entries: Vec::new(),
             has_single_pools: plan.arm.role() == Role::Sticky || plan.planted.needs_single_pools(),
             removed: Vec::new(),
+            has_attempt_timeout: plan.has_attempt_timeout,
             planted: plan.planted,
             edit: 0,
         };
         let key = super::store::new_token()?;
-        let file = plan.directory.join("unstick.toml");
-        let parts = Mutex::new(Parts { toml, replicas: Vec::new(), proxies: Vec::new(), relays: Relays::default() });
-        let fleet = Self { plan, file, key, parts, entries: Rc::default() };
+        // A directory of its own: the proxy watches it, and waits until it is quiet.
+        let config = plan.directory.join("config");
+        std::fs::create_dir_all(&config).with_context(|| config.display().to_string())?;
+        let file = config.join("unstick.toml");
+        let relays = Relays::default();
+        let parts = Parts { toml, replicas: Vec::new(), proxies: Vec::new(), relays, tombs: Vec::new() };
+        let (parts, entries, visitors) = (Mutex::new(parts), Rc::default(), Visitors::default());
+        let fleet = Self { plan, file, key, parts, entries, visitors };
         {
             let mut parts = fleet.parts.lock().await;
             fleet.add(&mut parts, fleet.plan.replicas).await?;
+            fleet.write(&mut parts)?;
             for number in 0..fleet.plan.proxies {
                 parts.proxies.push(Proxy::start(&fleet.file, number).await?);
             }
@@ -102,7 +115,7 @@ impl Fleet {
         let parts = self.parts.lock().await;
         let addresses = parts.relays.addresses(parts.proxies.iter().map(|proxy| proxy.address).collect());
         match self.plan.arm.role() {
-            Role::Sticky => Rc::new(Keepers { addresses, entries: Rc::clone(&self.entries) }),
+            Role::Sticky => Rc::new(Keepers { addresses, entries: Rc::clone(&self.entries), seed: self.plan.seed }),
             Role::Stateful | Role::Stateless => Rc::new(Anyone::new(addresses)),
         }
     }
@@ -116,6 +129,20 @@ impl Fleet {
             Some((replica.entry.name.clone(), kib.split_whitespace().next()?.parse().ok()?))
         });
         living.collect()
+    }
+
+    /// Writes down what replicas and graves have seen.
+    pub(super) async fn tell(&self, recorder: &Recorder) {
+        for replica in &self.parts.lock().await.replicas {
+            recorder.seen(ledger::read(&self.plan.directory, &replica.entry.name));
+        }
+        recorder.seen(self.visitors.take());
+    }
+
+    /// Writes down which replicas there are.
+    pub(super) async fn introduce(&self, recorder: &Recorder) {
+        let parts = self.parts.lock().await;
+        recorder.replicas(parts.replicas.iter().map(|replica| replica.entry.name.as_str().into()).collect());
     }
 
     /// Ends all its processes.
@@ -152,7 +179,7 @@ impl Fleet {
         Ok(Replica { entry: Entry { name, address, is_draining: false }, process })
     }
 
-    /// Starts more replicas and enters them in one edit.
+    /// Starts more replicas, and enters them into the file's text.
     async fn add(&self, parts: &mut Parts, count: usize) -> anyhow::Result<()> {
         let first = parts.replicas.len();
         for number in first..first + count {
@@ -160,13 +187,14 @@ impl Fleet {
             parts.toml.entries.push(replica.entry.clone());
             parts.replicas.push(replica);
         }
-        self.write(parts)
+        Ok(())
     }
 
-    /// Puts the file in force. Users who keep to one replica learn at once which replicas leave.
+    /// Replaces the file. Users who keep to one replica learn at once which replicas leave.
     fn write(&self, parts: &mut Parts) -> anyhow::Result<()> {
         parts.toml.edit += 1;
-        self.entries.borrow_mut().retain(|known| parts.toml.entries.contains(known));
+        let is_there = |known: &Entry| parts.toml.entries.iter().any(|entry| entry.address == known.address);
+        self.entries.borrow_mut().retain(is_there);
         parts.relays.edited(parts.toml.entries.len());
         if self.plan.planted.is(Sabotage::OldConfig) && !parts.proxies.is_empty() {
             let (file, text) = (self.file.clone(), parts.toml.to_toml());
@@ -180,9 +208,9 @@ impl Fleet {
         replace(&self.file, &parts.toml.to_toml())
     }
 
-    /// Tells users who keep to one replica about the new ones. The proxies must know these by now.
+    /// Tells users who keep to one replica about the new ones, and which drain. The proxies must know these by now.
     fn publish(&self, parts: &Parts) {
-        *self.entries.borrow_mut() = parts.toml.entries.iter().filter(|entry| !entry.is_draining).cloned().collect();
+        self.entries.borrow_mut().clone_from(&parts.toml.entries);
     }
 
     async fn wait_healthy(&self, parts: &Parts) -> anyhow::Result<()> {
@@ -191,90 +219,12 @@ impl Fleet {
         for proxy in &parts.proxies {
             let all = |endpoints: &[serde_json::Value]| {
                 let ready: Vec<_> = endpoints.iter().filter(|endpoint| is_ready(endpoint)).collect();
-                let is_listed = |entry: &Entry| ready.iter().any(|one| one["address"] == entry.address.to_string());
+                let address = |one: &serde_json::Value| one["address"].as_str().map(str::to_owned);
+                let is_listed = |entry: &Entry| ready.iter().any(|one| address(one) == Some(entry.address.to_string()));
                 parts.toml.entries.iter().all(is_listed)
             };
             proxy.wait_for("all replicas are healthy", all).await?;
         }
         Ok(())
-    }
-
-    /// Takes replicas out in one edit, and ends them when the proxies have no request on them any more.
-    async fn take_out(&self, parts: &mut Parts, numbers: std::ops::Range<usize>) -> anyhow::Result<()> {
-        let leaving: Vec<Entry> = parts.replicas[numbers.clone()].iter().map(|replica| replica.entry.clone()).collect();
-        parts.toml.entries.retain(|entry| !leaving.iter().any(|gone| gone.address == entry.address));
-        parts.toml.removed.extend(leaving.iter().cloned());
-        self.write(parts)?;
-        let gone =
-            |endpoint: &serde_json::Value| leaving.iter().any(|entry| endpoint["address"] == entry.address.to_string());
-        let is_kept = self.plan.planted.is(Sabotage::RemovedKept);
-        for proxy in parts.proxies.iter().filter(|_| !is_kept) {
-            proxy.wait_for("the replicas are out", |endpoints| !endpoints.iter().any(gone)).await?;
-            proxy.wait_drained().await?;
-        }
-        for replica in &mut parts.replicas[numbers] {
-            if let Some(pid) = Pid::from_raw(replica.process.pid.cast_signed()) {
-                kill_process(pid, Signal::TERM).ok();
-            }
-            timeout(END, replica.process.child.wait()).await.context("a replica did not end")??;
-        }
-        Ok(())
-    }
-
-    async fn replace(&self, parts: &mut Parts, old: usize) -> anyhow::Result<()> {
-        let address = parts.replicas[old].entry.address;
-        let new = self.launch(parts.replicas.len()).await?;
-        parts.toml.entries.push(new.entry.clone());
-        parts.replicas.push(new);
-        parts
-            .toml
-            .entries
-            .iter_mut()
-            .filter(|entry| entry.address == address)
-            .for_each(|entry| entry.is_draining = true);
-        self.write(parts)?;
-        self.wait_healthy(parts).await?;
-        self.publish(parts);
-        self.take_out(parts, old..old + 1).await
-    }
-}
-
-impl World for Fleet {
-    async fn carry_out(&self, act: Act) -> anyhow::Result<()> {
-        let mut parts = self.parts.lock().await;
-        let parts = &mut *parts;
-        match act {
-            Act::Kill(replica) => Ok(parts.replicas[replica].process.child.kill().await?),
-            Act::Add(count) => {
-                self.add(parts, count).await?;
-                if self.plan.arm.role() == Role::Sticky {
-                    self.wait_healthy(parts).await?;
-                    self.publish(parts);
-                }
-                Ok(())
-            }
-            Act::Drain(replica) => {
-                let address = parts.replicas[replica].entry.address;
-                let entries = parts.toml.entries.iter_mut().filter(|entry| entry.address == address);
-                entries.for_each(|entry| entry.is_draining = true);
-                self.write(parts)
-            }
-            Act::Remove(count) => self.take_out(parts, parts.replicas.len() - count..parts.replicas.len()).await,
-            Act::Retire(replica) => self.take_out(parts, replica..replica + 1).await,
-            Act::Replace(replica) => self.replace(parts, replica).await,
-            Act::Edit(number) => {
-                parts.toml.balance = if number % 2 == 0 { "p2c" } else { self.plan.balance };
-                self.write(parts)
-            }
-            Act::KillProxy(proxy) => {
-                parts.proxies[proxy].kill().await;
-                parts.proxies.remove(proxy);
-                Ok(())
-            }
-            Act::RestartStore => {
-                let server = self.plan.backing.server.as_ref().context("there is no store to restart")?;
-                server.restart(STORE_PAUSE).await
-            }
-        }
     }
 }

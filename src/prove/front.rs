@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use fastrand::Rng;
 use http::StatusCode;
 
 use super::proxy::Entry;
@@ -34,6 +35,10 @@ impl Front for Anyone {
     fn is_left_for(&self, _: StatusCode) -> bool {
         false
     }
+
+    fn is_unsent(&self, _: StatusCode) -> bool {
+        false
+    }
 }
 
 /// Users who keep to one replica each as long as it responds: the control group. This is all the affinity there is.
@@ -42,19 +47,28 @@ pub(super) struct Keepers {
     pub(super) addresses: Vec<SocketAddr>,
     /// The replicas to choose from.
     pub(super) entries: Rc<RefCell<Vec<Entry>>>,
+    /// Users draw their replica from this, each for itself.
+    pub(super) seed: u64,
 }
 
 impl Front for Keepers {
     fn target(&self, user: u32, left: Option<&Target>) -> Option<Target> {
         let entries = self.entries.borrow();
-        let before = left.and_then(|left| entries.iter().position(|entry| *entry.name == *left.host));
-        let place = before.map_or(user as usize, |place| place + 1);
-        let entry = entries.get(place % entries.len().max(1))?;
+        // Nobody begins on a replica that drains; sessions that are there stay.
+        let open: Vec<&Entry> = entries.iter().filter(|entry| !entry.is_draining).collect();
+        // Seeds that differ by little make first numbers that are related.
+        let salt = Rng::with_seed(self.seed).u64(..);
+        let mut lot = Rng::with_seed(Rng::with_seed(salt ^ u64::from(user)).u64(..));
         let proxies = self.addresses.len();
+        let place = match left.and_then(|left| open.iter().position(|entry| *entry.name == *left.host)) {
+            Some(place) => place + 1,
+            None => lot.usize(..open.len().max(1)),
+        };
+        let entry = open.get(place % open.len().max(1))?;
         let address = match left {
             // With two proxies, one may be what broke off.
             Some(left) => self.addresses.iter().find(|address| **address != left.address || proxies == 1),
-            None => self.addresses.get(user as usize / entries.len().max(1) % proxies),
+            None => self.addresses.get(lot.usize(..proxies.max(1))),
         };
         let same = left.filter(|left| proxies > 1 && entries.iter().any(|entry| *entry.name == *left.host));
         let host = same.map_or_else(|| entry.name.as_str().into(), |left| Rc::clone(&left.host));
@@ -63,6 +77,10 @@ impl Front for Keepers {
 
     fn is_left_for(&self, status: StatusCode) -> bool {
         matches!(status.as_u16(), 404 | 502..=504)
+    }
+
+    fn is_unsent(&self, status: StatusCode) -> bool {
+        matches!(status.as_u16(), 404 | 503)
     }
 }
 
@@ -88,21 +106,45 @@ mod tests {
         assert_eq!(Anyone::new(Vec::new()).target(3, None), None);
     }
 
+    fn keepers(ports: &[u16], entries: &Rc<RefCell<Vec<Entry>>>, seed: u64) -> Keepers {
+        Keepers { addresses: ports.iter().map(|port| address(*port)).collect(), entries: Rc::clone(entries), seed }
+    }
+
     #[test]
     fn users_of_one_replica_leave_it_only_when_it_is_gone() {
         let entries = Rc::new(RefCell::new(vec![entry("r0", 10), entry("r1", 11), entry("r2", 12)]));
-        let keepers = |ports: &[u16]| Keepers {
-            addresses: ports.iter().map(|port| address(*port)).collect(),
-            entries: Rc::clone(&entries),
-        };
-        let (one, two) = (keepers(&[1]), keepers(&[1, 2]));
+        let (one, two) = (keepers(&[1], &entries, 1), keepers(&[1, 2], &entries, 1));
         let target = one.target(4, None).unwrap();
-        assert_eq!((target.address, &*target.host), (address(1), "r1"), "the user's number chooses");
-        assert_eq!(&*one.target(4, Some(&target)).unwrap().host, "r2", "with one proxy it is the replica that is gone");
+        assert_eq!(one.target(4, None).unwrap(), target, "the lot of a user is always the same");
+        let other = one.target(4, Some(&target)).unwrap();
+        assert_ne!(other.host, target.host, "with one proxy it is the replica that is gone");
+        let target = two.target(4, None).unwrap();
         let other = two.target(4, Some(&target)).unwrap();
-        assert_eq!((other.address, &*other.host), (address(2), "r1"), "with two it may be the proxy");
-        entries.borrow_mut().remove(1);
-        assert_eq!(&*two.target(4, Some(&target)).unwrap().host, "r0", "nobody responds for it");
+        assert!(other.address != target.address && other.host == target.host, "with two it may be the proxy");
+        entries.borrow_mut().retain(|entry| *entry.name != *target.host);
+        assert_ne!(two.target(4, Some(&target)).unwrap().host, target.host, "nobody responds for it");
         assert!(one.is_left_for(StatusCode::NOT_FOUND) && !one.is_left_for(StatusCode::UNAUTHORIZED));
+        assert!(one.is_unsent(StatusCode::NOT_FOUND) && !one.is_unsent(StatusCode::BAD_GATEWAY));
+    }
+
+    #[test]
+    fn users_are_dealt_out_by_lot() {
+        let entries = Rc::new(RefCell::new(vec![entry("r0", 10), entry("r1", 11), entry("r2", 12)]));
+        let first = |seed| {
+            let front = keepers(&[1], &entries, seed);
+            (0..300).filter(|user| &*front.target(*user, None).unwrap().host == "r0").count()
+        };
+        let counts: Vec<usize> = (1..101).map(first).collect();
+        // 30,000 draws: 10,000 are expected, with a standard error of 82; of 300 draws it is 8.
+        assert!((9_700..10_300).contains(&counts.iter().sum::<usize>()), "{counts:?}");
+        assert!(counts.iter().all(|count| (65..135).contains(count)), "{counts:?}");
+        assert!(counts.iter().any(|count| *count != counts[0]), "every seed is another draw: {counts:?}");
+    }
+
+    #[test]
+    fn sessions_stay_while_their_replica_drains() {
+        let entries = Rc::new(RefCell::new(vec![entry("r0", 10), Entry { is_draining: true, ..entry("r1", 11) }]));
+        let front = keepers(&[1], &entries, 1);
+        assert!((0..50).all(|user| &*front.target(user, None).unwrap().host == "r0"), "nobody begins there");
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::theory::random_variation;
 use crate::trial::history::{Action, History, SessionId, Step, StepOutcome};
+use crate::trial::judge::dying;
 
 /// Width of a point of the charts.
 const TICK: Duration = Duration::from_millis(100);
@@ -16,16 +17,24 @@ const TICK: Duration = Duration::from_millis(100);
 const WINDOW: Duration = Duration::from_millis(500);
 /// How near to fair a share must be.
 const FAIR: f64 = 0.1;
+/// With less time between two steps of a session, round-robin gives the second to another replica than a lot would.
+pub const APART: Duration = Duration::from_millis(20);
 
 /// Figures of one arm in one event.
 #[derive(Debug, Clone, Serialize)]
 pub struct Measures {
-    /// Requests answered by each replica.
+    /// Requests answered by each replica; those that were there at the beginning are there even if they got none.
     pub spread: BTreeMap<Arc<str>, u64>,
     /// Largest over smallest of them.
     pub largest_over_smallest: f64,
     /// Their coefficient of variation, and what sending by lot would show.
     pub variation: (f64, f64),
+    /// Steps that came at least [`APART`] after the step before: how many, and how many met the same replica again.
+    pub same_replica: (u64, u64),
+    /// Such steps of sessions that were known at the step before: how many, and how many found them forgotten.
+    pub forgotten: (u64, u64),
+    /// How long responses took that no dying replica had.
+    pub waits: Waits,
     /// Milliseconds to the end of an answer: median, and 99 of 100.
     pub latency_ms: (f64, f64),
     /// Bytes of session state that travelled with a request, on average.
@@ -34,6 +43,22 @@ pub struct Measures {
     pub store_trips: f64,
     /// Requests by replica and sessions that are known, over time.
     pub timeline: Timeline,
+}
+
+/// How long responses took, in milliseconds, without those that a dying or stopped replica may have held.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Waits {
+    /// Before the first incident: how many, and 99 of 100.
+    pub quiet: (u64, f64),
+    /// From then on.
+    pub event: (u64, f64),
+    /// The longest.
+    pub longest: f64,
+    /// Of requests that met neither a proxy nor load: 99 of 100, and the longest.
+    pub machine: (f64, f64),
+    /// The longest as a step.
+    #[serde(skip)]
+    pub example: Option<Step>,
 }
 
 /// What charts show.
@@ -59,13 +84,20 @@ impl Measures {
             bytes += u64::from(step.state_bytes);
             trips += u64::from(step.store_trips);
         }
-        let spread = spread(history, Duration::ZERO, Duration::MAX);
+        let mut spread = spread(history, Duration::ZERO, Duration::MAX);
+        history.replicas.iter().for_each(|name| {
+            spread.entry(Arc::clone(name)).or_default();
+        });
+        let (same_replica, forgotten) = placements(history);
         let counts: Vec<u64> = spread.values().copied().collect();
         let requests = history.steps.len().max(1) as f64;
         let ms = |quantile| latency.value_at_quantile(quantile) as f64 / 1000.0;
         Self {
             largest_over_smallest: ratio(&counts),
             variation: (variation(&counts), random_variation(counts.len(), counts.iter().sum())),
+            same_replica,
+            forgotten,
+            waits: Waits::of(history),
             latency_ms: (ms(0.5), ms(0.99)),
             state_bytes: bytes as f64 / requests,
             store_trips: trips as f64 / requests,
@@ -73,6 +105,59 @@ impl Measures {
             spread,
         }
     }
+}
+
+impl Waits {
+    fn of(history: &History) -> Self {
+        let dying = dying(history);
+        let first = history.incidents.first().map_or(Duration::MAX, |incident| incident.at);
+        let is_free = |step: &&Step| !dying.iter().any(|time| step.meets(*time));
+        let took = |step: &Step| step.ended - step.sent;
+        let free: Vec<&Step> = history.steps.iter().filter(is_free).collect();
+        let of = |is: &dyn Fn(&Step) -> bool| {
+            let times: Vec<Duration> = free.iter().filter(|step| is(step)).map(|step| took(step)).collect();
+            (times.len() as u64, quantile_ms(times, 0.99))
+        };
+        let beats: Vec<Duration> = history.beats.iter().map(|(_, took)| *took).collect();
+        let example = free.iter().max_by_key(|step| took(step)).map(|step| (*step).clone());
+        Self {
+            quiet: of(&|step| step.sent < first),
+            event: of(&|step| step.sent >= first),
+            longest: example.as_ref().map_or(0.0, |step| took(step).as_secs_f64() * 1000.0),
+            machine: (quantile_ms(beats.clone(), 0.99), quantile_ms(beats, 1.0)),
+            example,
+        }
+    }
+}
+
+fn quantile_ms(mut times: Vec<Duration>, quantile: f64) -> f64 {
+    times.sort_unstable();
+    let place = (times.len() as f64 * quantile).ceil() as usize;
+    times.get(place.saturating_sub(1)).map_or(0.0, |time| time.as_secs_f64() * 1000.0)
+}
+
+/// See the fields of the same names.
+fn placements(history: &History) -> ((u64, u64), (u64, u64)) {
+    let (mut same, mut forgotten) = ((0, 0), (0, 0));
+    for steps in sessions(history).values() {
+        for pair in steps.windows(2) {
+            let (before, step) = (pair[0], pair[1]);
+            let is_failed = |step: &Step| matches!(step.outcome, StepOutcome::Failed(_));
+            if step.action == Action::Reuse || is_failed(before) || is_failed(step) {
+                continue;
+            }
+            if step.sent >= before.ended + APART {
+                same.0 += 1;
+                same.1 += u64::from(step.replica == before.replica);
+                forgotten.0 += 1;
+                forgotten.1 += u64::from(step.outcome == StepOutcome::Forgotten);
+            }
+            if step.outcome == StepOutcome::Forgotten {
+                break;
+            }
+        }
+    }
+    (same, forgotten)
 }
 
 /// Requests answered by each replica that were sent within a time.
@@ -127,23 +212,11 @@ pub fn crossing(history: &History, from: Duration, to: Duration) -> (u64, u64) {
     (crossing, lost)
 }
 
-/// Of the sessions that were lost or got to `steps` steps: how many there are, how many got there.
-pub fn survivors(history: &History, steps: usize) -> (u64, u64) {
-    let (mut all, mut survivors) = (0, 0);
-    for session in sessions(history).values() {
-        let known = session.iter().take_while(|step| step.outcome != StepOutcome::Forgotten).count();
-        let got_there = known >= steps;
-        all += u64::from(got_there || lost_at(session).is_some());
-        survivors += u64::from(got_there);
-    }
-    (all, survivors)
-}
-
 /// How long after `edit` every one of `count` replicas carried its fair share, give or take a tenth, of a window's
 /// requests or of the whole rest of the time; `None` if that never came.
 pub fn fair_share_after(history: &History, edit: Duration, end: Duration, count: usize) -> Option<Duration> {
     let mut from = edit;
-    while from + WINDOW <= end {
+    while from.saturating_add(WINDOW) <= end {
         if is_fair(&spread(history, from, end), count) {
             return Some(from - edit);
         }
@@ -193,6 +266,8 @@ impl Timeline {
 
 #[cfg(test)]
 mod tests {
+    use crate::trial::history::{Incident, Mark, State};
+
     use super::*;
 
     fn step(session: SessionId, ms: u64, action: Action, outcome: StepOutcome, replica: &str) -> Step {
@@ -200,6 +275,7 @@ mod tests {
         let replica = Some(replica.into());
         Step {
             session,
+            number: 0,
             user: session,
             action,
             sent,
@@ -224,7 +300,7 @@ mod tests {
             step(1, 400, Action::Logout, StepOutcome::Done, "b"),
             step(1, 410, Action::Reuse, StepOutcome::Forgotten, "b"),
         ];
-        History { steps, incidents: Vec::new() }
+        History { steps, ..History::default() }
     }
 
     #[test]
@@ -239,11 +315,41 @@ mod tests {
     }
 
     #[test]
+    fn who_got_nothing_is_counted() {
+        let replicas = ["a", "b", "c"].map(Arc::from).to_vec();
+        let measures = Measures::of(&History { replicas, ..history() });
+        assert_eq!(measures.spread["c"], 0);
+        assert_eq!(measures.largest_over_smallest, 5.0);
+    }
+
+    #[test]
+    fn placements_are_counted_step_by_step() {
+        let measures = Measures::of(&history());
+        // 1: a, a (same), b, b (same); 2: b, a (forgotten).
+        assert_eq!(measures.same_replica, (4, 2));
+        assert_eq!(measures.forgotten, (4, 1));
+    }
+
+    #[test]
+    fn waits_leave_out_what_a_dying_replica_held() {
+        let ms = Duration::from_millis;
+        let mut history = history();
+        history.steps[5].ended = ms(900);
+        let longest = |history: &History| Measures::of(history).waits.longest;
+        assert!((longest(&history) - 600.0).abs() < 1e-9);
+        let mark = |at, state| Mark { at: ms(at), whose: "b".into(), state, in_flight: 1 };
+        history.marks = vec![mark(850, State::Ending), mark(899, State::Killed)];
+        assert!((longest(&history) - 2.0).abs() < 1e-9);
+        history.incidents = vec![Incident { at: ms(200), done: ms(899), what: "kill".into() }];
+        let waits = Measures::of(&history).waits;
+        assert_eq!((waits.quiet.0, waits.event.0), (4, 3));
+    }
+
+    #[test]
     fn sessions_cross_an_incident_or_not() {
         let ms = Duration::from_millis;
         assert_eq!(crossing(&history(), ms(50), ms(60)), (2, 1));
         assert_eq!(crossing(&history(), ms(150), ms(160)), (1, 0), "the third is not used after it");
-        assert_eq!(survivors(&history(), 3), (2, 1));
     }
 
     #[test]
@@ -251,7 +357,7 @@ mod tests {
         let ms = Duration::from_millis;
         let mut steps: Vec<Step> = (0..100).map(|n| step(1, n * 10, Action::Login, StepOutcome::Done, "a")).collect();
         steps.extend((30..100).map(|n| step(2, n * 10 + 1, Action::Login, StepOutcome::Done, "b")));
-        let history = History { steps, incidents: Vec::new() };
+        let history = History { steps, ..History::default() };
         assert_eq!(fair_share_after(&history, ms(100), ms(1000), 2), Some(ms(100)), "give or take a tenth");
         assert_eq!(fair_share_after(&history, ms(100), ms(1000), 3), None);
     }

@@ -7,11 +7,13 @@
 //! measurement ([`theory`]). `docs/proof.md` has it in words for sceptical readers.
 
 pub mod arm;
+mod ask;
 pub mod cell;
 pub mod event;
 mod fleet;
 mod front;
 mod lab;
+mod ledger;
 pub mod measures;
 pub mod options;
 mod progress;
@@ -22,6 +24,7 @@ pub mod sabotage;
 mod shop;
 mod store;
 pub mod theory;
+mod tomb;
 mod workspace;
 
 use std::fs::File;
@@ -31,13 +34,16 @@ use anyhow::Context as _;
 use tokio::time::Instant;
 
 use arm::Role;
-use event::Event;
+use cell::CellReport;
+use event::{Event, FULL_ONLY};
 use lab::Lab;
 use options::Options;
 use progress::Progress;
 use report::Report;
-use theory::{Prediction, Verdict};
+use theory::{Prediction, Subject, Verdict};
 use workspace::Workspace;
+
+use crate::trial::history::State;
 
 /// Why a run could not be made, and nothing can be concluded.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +61,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let html = options.html.as_ref().map(open).transpose()?;
     let workspace = Workspace::create(options.keep)?;
     let mut report = run_in(options, &workspace).await?;
-    report.inconclusive = apparatus_fails(&report).or_else(|| too_little(&report));
+    report.inconclusive = inconclusive(&report);
     if options.history {
         let cells = report.cells.iter_mut().chain(&mut report.slow_replica);
         report.histories = cells.map(|cell| std::mem::take(&mut cell.history)).collect();
@@ -75,11 +81,14 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
 async fn run_in(options: &Options, workspace: &Workspace) -> anyhow::Result<Report> {
     let began = Instant::now();
     let lab = Lab::prepare(options, workspace).await?;
-    let progress = Progress::new(options.events.len() as u64 + 1);
+    let progress = Progress::new(options.events.len() as u64 * u64::from(options.repeat) + 1);
     let mut cells = Vec::new();
-    for event in &options.events {
-        progress.begin(event.name());
-        cells.extend(lab.play(*event).await.with_context(|| format!("event {event}"))?);
+    for round in 0..options.repeat {
+        for event in &options.events {
+            progress.begin(event.name());
+            let played = lab.play(*event, round).await;
+            cells.extend(played.with_context(|| format!("event {event}"))?);
+        }
     }
     progress.begin("slow replica");
     let (slow_replica, slow_predictions) = lab.slow_replica().await?;
@@ -91,26 +100,43 @@ async fn run_in(options: &Options, workspace: &Workspace) -> anyhow::Result<Repo
         replicas: options.replicas,
         seconds: began.elapsed().as_secs_f64(),
         skipped: lab.left_out,
+        not_played: FULL_ONLY.into_iter().filter(|event| !options.events.contains(event)).collect(),
         kept: None,
         cells,
         slow_replica,
         slow_predictions,
-        inconclusive: None,
+        inconclusive: Vec::new(),
         histories: Vec::new(),
     })
 }
 
-/// An arm that must lose sessions says whether the apparatus can see a loss at all.
-fn apparatus_fails(report: &Report) -> Option<String> {
+/// Why nothing can be concluded, if so. What is broken is broken nevertheless.
+fn inconclusive(report: &Report) -> Vec<String> {
+    let mut reasons = Vec::new();
     let is_broken =
-        |prediction: &Prediction| prediction.verdict == Verdict::Broken && prediction.what.ends_with("lost");
-    let cell = report.of_role(Role::Stateful, Event::Steady).find(|cell| cell.predictions.iter().any(is_broken))?;
-    let (all, survived) = cell.survivors;
-    Some(format!(
-        "the {} arm must lose sessions as theory says and did not ({survived} of {all} journeys survived), so the \
-         apparatus is broken",
-        cell.arm
-    ))
+        |prediction: &&Prediction| prediction.subject == Subject::Apparatus && prediction.verdict != Verdict::Held;
+    for cell in report.of_role(Role::Stateful, Event::Steady) {
+        if let Some(prediction) = cell.predictions.iter().find(is_broken) {
+            reasons.push(format!(
+                "the {} arm must lose sessions as theory says, and the apparatus did not see that ({}: expected {}, \
+                 measured {})",
+                cell.arm, prediction.what, prediction.expected, prediction.measured
+            ));
+        }
+    }
+    reasons.extend(nothing_killed(report));
+    reasons.extend(too_little(report));
+    reasons
+}
+
+/// A kill that met no request says nothing about requests under way.
+fn nothing_killed(report: &Report) -> Option<String> {
+    let is_idle = |cell: &&CellReport| {
+        let kills = cell.history.of(State::Killed).filter(|mark| !mark.whose.starts_with("proxy")).count();
+        kills > 0 && cell.findings.in_flight == 0 && cell.arm.role() == Role::Stateless
+    };
+    let cell = report.cells.iter().find(is_idle)?;
+    Some(format!("{}, {}: no request was under way at any replica when it was killed", cell.arm, cell.event))
 }
 
 /// Whether there is too little to conclude anything from.

@@ -23,6 +23,8 @@ pub fn names<T: fmt::Display>(all: &[T]) -> String {
 pub struct Options {
     /// Everything random is drawn from this.
     pub seed: u64,
+    /// How often each event is played, each time with another seed.
+    pub repeat: u32,
     /// Users at one time, in each arm.
     pub users: u32,
     /// Replicas at the beginning of most events.

@@ -9,15 +9,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bytes::Bytes;
-use http::Request;
-use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::ask;
+use super::event::SCALE_OUT;
 use super::sabotage::{Planted, Sabotage};
 
 /// How long the proxy may take to start, to apply an edit, or to respond on its admin port.
@@ -43,6 +39,8 @@ pub(super) struct File {
     pub(super) has_single_pools: bool,
     /// What was taken out.
     pub(super) removed: Vec<Entry>,
+    /// Whether an attempt has a deadline.
+    pub(super) has_attempt_timeout: bool,
     /// What the file says wrongly.
     pub(super) planted: Planted,
     /// Counts edits that change nothing else.
@@ -58,10 +56,11 @@ impl File {
             self.edit
         );
         if self.has_single_pools {
-            // Users who keep to a replica name it as host. No other replica may respond in its place.
+            // Users who keep to a replica name it as host. No other replica may respond in its place. Sessions stay
+            // while their replica drains, as balancers with sticky sessions let them.
             for entry in &self.entries {
                 let _ = write!(text, "\n[[route]]\nhost = \"{0}\"\npool = \"{0}\"\n", entry.name);
-                self.pool(&mut text, &entry.name, std::slice::from_ref(entry));
+                self.pool(&mut text, &entry.name, &[Entry { is_draining: false, ..entry.clone() }]);
             }
             text.push_str("\n[[route]]\nhost = \"shop.test\"\npool = \"app\"\n");
         }
@@ -87,8 +86,17 @@ impl File {
             })
             .collect();
         let _ = write!(text, "\n[pool.{name}]\nbalance = \"{}\"\nbackends = [\n{}]\n", self.balance, backends.concat());
-        if !self.planted.is(Sabotage::HealthOff) {
-            let _ = write!(text, "\n[pool.{name}.health]\npath = \"/healthz\"\ninterval = \"200ms\"\nrise = 1\n");
+        let is_unwatched = self.planted.is(Sabotage::NobodyWatched);
+        if is_unwatched {
+            let _ = write!(text, "\n[pool.{name}.eject]\nfailures = 0\n");
+        }
+        if !is_unwatched && !self.planted.is(Sabotage::HealthOff) {
+            let rise = if self.planted.is(Sabotage::NeverBack) { 100 } else { 1 };
+            let _ = write!(text, "\n[pool.{name}.health]\npath = \"/healthz\"\ninterval = \"200ms\"\nrise = {rise}\n");
+            text.push_str("timeout = \"300ms\"\n");
+        }
+        if self.has_attempt_timeout {
+            let _ = write!(text, "\n[pool.{name}.retry]\nattempt_timeout = \"500ms\"\n");
         }
     }
 
@@ -98,6 +106,7 @@ impl File {
         match self.planted {
             planted if planted.is(Sabotage::LastUnused) && is_last => (1, false),
             planted if planted.is(Sabotage::OneStarved) && !is_last => (20, true),
+            planted if planted.is(Sabotage::NewcomersStarved) => (if place < SCALE_OUT.0 { 20 } else { 1 }, true),
             planted if planted.is(Sabotage::Skewed) => (if is_first { 11 } else { 10 }, true),
             _ => (1, true),
         }
@@ -153,15 +162,7 @@ impl Proxy {
 
     /// Asks the admin port for `/status`.
     pub(super) async fn status(&self) -> anyhow::Result<serde_json::Value> {
-        let get = async {
-            let stream = TcpStream::connect(self.admin).await?;
-            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            tokio::spawn(connection);
-            let request = Request::get("/status").header("host", "localhost").body(Empty::<Bytes>::new())?;
-            let body = sender.send_request(request).await?.into_body().collect().await?.to_bytes();
-            anyhow::Ok(serde_json::from_slice(&body)?)
-        };
-        timeout(DEADLINE, get).await.context("the proxy's admin port does not answer")?
+        Ok(serde_json::from_slice(&ask::get(self.admin, "/status").await?)?)
     }
 
     /// Waits until no replica that was taken out has anything under way.
@@ -226,7 +227,8 @@ mod tests {
         for has_single_pools in [false, true] {
             let entries = vec![entry("r0", 4000, false), entry("r1", 4001, true)];
             let (removed, planted) = (Vec::new(), Planted::default());
-            let file = File { balance: "round-robin", entries, has_single_pools, removed, planted, edit: 3 };
+            let (balance, has_attempt_timeout, edit) = ("round-robin", has_single_pools, 3);
+            let file = File { balance, entries, has_single_pools, removed, has_attempt_timeout, planted, edit };
             let config = crate::config::parse("unstick.toml", &file.to_toml()).unwrap();
             assert_eq!(config.pools.len(), 1 + 2 * usize::from(has_single_pools));
             assert_eq!(config.pools["app"].backends.len(), 2);

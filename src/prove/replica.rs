@@ -1,7 +1,11 @@
 //! One replica of the shop that the experiment runs on: the hidden subcommand `prove-replica`. The same code in every
 //! arm; only the session layer differs. See [`crate::replica`].
+//!
+//! It writes down every request that it sees ([`super::ledger`]), and does what the experiment asks of it under
+//! [`CONTROL`]: hold requests, so that it has some when it is killed, or say that it is not well.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,6 +16,7 @@ use http_body_util::Full;
 use tokio::sync::Semaphore;
 
 use super::arm::Arm;
+use super::ledger::{KEY, Ledger};
 use super::sabotage::Planted;
 #[cfg(feature = "sabotage")]
 use super::sabotage::spoilt::Spoilt;
@@ -20,6 +25,9 @@ use crate::replica::serve::{Handler, serve};
 
 /// Environment variable with the key of the tokens. Arguments show up in `ps`, the environment only to its owner.
 pub(super) const KEY_VARIABLE: &str = "UNSTICK_PROVE_KEY";
+
+/// What the experiment asks of a replica: `hold`, `held`, `sick`, `well`.
+pub(super) const CONTROL: &str = "/control/";
 
 /// What the parent says on the command line.
 #[derive(Debug, Clone)]
@@ -56,7 +64,11 @@ impl Replica {
         let name = HeaderValue::from_str(&self.name).context("this name cannot stand in a header field")?;
         #[cfg(feature = "sabotage")]
         let store = Spoilt::new(store, self.planted);
-        serve(0, Shop { name, store, service: self.service, turn: Semaphore::new(1) }).await
+        let ledger = Ledger::open(&self.directory, &self.name)?;
+        let (service, turn) = (self.service, Semaphore::new(1));
+        let shop =
+            Shop { name, store, service, turn, ledger, holds: false.into(), held: 0.into(), is_sick: false.into() };
+        serve(0, shop).await
     }
 }
 
@@ -65,18 +77,39 @@ struct Shop<S> {
     store: S,
     service: Duration,
     turn: Semaphore,
+    ledger: Ledger,
+    /// Whether requests that come are held until the end, and how many are.
+    holds: AtomicBool,
+    held: AtomicU32,
+    is_sick: AtomicBool,
 }
 
 impl<S: Store> Handler for Shop<S> {
     async fn respond(&self, request: Request<Bytes>) -> Response<Full<Bytes>> {
-        if request.uri().path() == "/healthz" {
-            return self.text(StatusCode::OK, "ok");
+        let path = request.uri().path();
+        if path == "/healthz" {
+            let is_sick = self.is_sick.load(Relaxed);
+            return self.text(if is_sick { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }, "so it is");
+        }
+        if let Some(order) = path.strip_prefix(CONTROL) {
+            return self.obey(order);
+        }
+        self.ledger.arrived(request.headers());
+        let place = if self.holds.load(Relaxed) { Some(self.held.fetch_add(1, Relaxed)) } else { None };
+        // Of the requests that are held half are done and lack a response, the others are not done.
+        if place.is_some_and(|place| place % 2 == 0) {
+            return std::future::pending().await;
         }
         let _turn = if self.service.is_zero() { None } else { self.turn.acquire().await.ok() };
         tokio::time::sleep(self.service).await;
-        self.shop(&request)
-            .await
-            .unwrap_or_else(|unavailable| self.text(StatusCode::SERVICE_UNAVAILABLE, &unavailable.to_string()))
+        let result = self.shop(&request).await;
+        if result.is_ok() {
+            self.ledger.executed(request.headers());
+        }
+        if place.is_some() {
+            return std::future::pending().await;
+        }
+        result.unwrap_or_else(|unavailable| self.text(StatusCode::SERVICE_UNAVAILABLE, &unavailable.to_string()))
     }
 
     fn text(&self, status: StatusCode, message: &str) -> Response<Full<Bytes>> {
@@ -85,10 +118,20 @@ impl<S: Store> Handler for Shop<S> {
 }
 
 impl<S: Store> Shop<S> {
+    fn obey(&self, order: &str) -> Response<Full<Bytes>> {
+        match order {
+            "hold" => self.holds.store(true, Relaxed),
+            "sick" => self.is_sick.store(true, Relaxed),
+            "well" => self.is_sick.store(false, Relaxed),
+            _ => {}
+        }
+        self.text(StatusCode::OK, &self.held.load(Relaxed).to_string())
+    }
+
     async fn shop(&self, request: &Request<Bytes>) -> Result<Response<Full<Bytes>>, Unavailable> {
         let token = cookie(request.headers()).unwrap_or_default();
         let body = std::str::from_utf8(request.body()).unwrap_or_default();
-        let is_keyed = request.headers().contains_key("idempotency-key");
+        let key = request.headers().get(KEY).and_then(|key| key.to_str().ok());
         match (request.method(), request.uri().path()) {
             (&Method::POST, "/login") => {
                 let Reply { found, trips } = self.store.begin(body).await?;
@@ -96,7 +139,7 @@ impl<S: Store> Shop<S> {
             }
             (&Method::GET, "/cart") => self.read(token).await,
             (&Method::POST, "/cart" | "/checkout") => match body.parse() {
-                Ok(value) => self.write(token, Write { value, is_keyed }).await,
+                Ok(value) => self.write(token, Write { value, key }).await,
                 Err(_) => Ok(self.text(StatusCode::BAD_REQUEST, "what is put into the cart is a number")),
             },
             (&Method::POST, "/logout") => {
@@ -114,7 +157,7 @@ impl<S: Store> Shop<S> {
         Ok(self.response(StatusCode::OK, serde_json::json!({ "values": values }).to_string(), trips))
     }
 
-    async fn write(&self, token: &str, write: Write) -> Result<Response<Full<Bytes>>, Unavailable> {
+    async fn write(&self, token: &str, write: Write<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
         let Reply { found, trips } = self.store.write(token, write).await?;
         let Some(new_token) = found else {
             return Ok(self.response(StatusCode::UNAUTHORIZED, String::new(), trips));

@@ -1,7 +1,8 @@
 //! The shop as its users see it: `POST /login`, `GET /cart`, `POST /cart`, `POST /checkout`, `POST /logout`. The other
 //! side is [`super::replica`].
 //!
-//! Every POST bears an `Idempotency-Key`. The session is in the cookie `session`.
+//! Every POST bears an `Idempotency-Key`, but for half of what is put into the cart or ordered. The session is in the
+//! cookie `session`. `X-Step` names the step that a request is made for, so that replicas can write down what they saw.
 
 use std::sync::Arc;
 
@@ -18,6 +19,9 @@ use crate::trial::history::{Action, Kind, StepOutcome, Value};
 const PUT: Kind = "writes";
 /// Orders; this is a write too.
 const CHECKOUT: Kind = "checks out";
+
+/// Names the step: the session, a dash, and the number of the step in it.
+pub(super) const STEP: &str = "x-step";
 
 /// How many of 100 steps are writes of which kind.
 pub(super) const WRITES: [(Kind, u32); 2] = [(PUT, 45), (CHECKOUT, 10)];
@@ -37,17 +41,21 @@ impl Application for Shop {
         let (path, body) = match ask.action {
             Action::Read | Action::Reuse => ("/cart", None),
             Action::Login => ("/login", Some(ask.session.to_string())),
-            Action::Write { kind: CHECKOUT, value } => ("/checkout", Some(value.to_string())),
-            Action::Write { value, .. } => ("/cart", Some(value.to_string())),
+            Action::Write { kind: CHECKOUT, value, .. } | Action::Again { kind: CHECKOUT, value } => {
+                ("/checkout", Some(value.to_string()))
+            }
+            Action::Write { value, .. } | Action::Again { value, .. } => ("/cart", Some(value.to_string())),
             Action::Logout => ("/logout", Some(String::new())),
         };
-        let mut request = Request::builder().uri(path);
+        let mut request = Request::builder().uri(path).header(STEP, format!("{}-{}", ask.session, ask.number));
         if let Some(token) = ask.token {
             request = request.header(COOKIE, format!("session={token}"));
         }
         if let Some(body) = &body {
-            let key = format!("{}-{path}-{body}", ask.session);
-            request = request.method("POST").header("idempotency-key", key).header(CONTENT_LENGTH, body.len());
+            request = request.method("POST").header(CONTENT_LENGTH, body.len());
+            if ask.action.bears_key() {
+                request = request.header("idempotency-key", format!("{}{path}/{body}", ask.session));
+            }
         }
         request.body(Bytes::from(body.unwrap_or_default())).expect("made of valid parts")
     }
@@ -116,21 +124,25 @@ mod tests {
 
     #[test]
     fn steps_become_requests() {
+        let write = |kind, value, is_keyed| Action::Write { kind, value, is_keyed };
         for (action, line, key) in [
-            (Action::Login, "POST /login 7", Some("7-/login-7")),
+            (Action::Login, "POST /login 7", Some("7/login/7")),
             (Action::Read, "GET /cart ", None),
-            (Action::Write { kind: PUT, value: 5 }, "POST /cart 5", Some("7-/cart-5")),
-            (Action::Write { kind: CHECKOUT, value: 6 }, "POST /checkout 6", Some("7-/checkout-6")),
-            (Action::Logout, "POST /logout ", Some("7-/logout-")),
+            (write(PUT, 5, true), "POST /cart 5", Some("7/cart/5")),
+            (write(PUT, 5, false), "POST /cart 5", None),
+            (Action::Again { kind: PUT, value: 5 }, "POST /cart 5", Some("7/cart/5")),
+            (write(CHECKOUT, 6, true), "POST /checkout 6", Some("7/checkout/6")),
+            (Action::Logout, "POST /logout ", Some("7/logout/")),
             (Action::Reuse, "GET /cart ", None),
         ] {
-            let request = SHOP.request(&Ask { session: 7, action, token: Some("abc") });
+            let request = SHOP.request(&Ask { session: 7, number: 3, action, token: Some("abc") });
             let body = std::str::from_utf8(request.body()).unwrap();
             assert_eq!(format!("{} {} {body}", request.method(), request.uri()), line);
             assert_eq!(text(request.headers(), "idempotency-key"), key, "{line}");
             assert_eq!(text(request.headers(), "cookie"), Some("session=abc"), "{line}");
+            assert_eq!(text(request.headers(), STEP), Some("7-3"), "{line}");
         }
-        let request = SHOP.request(&Ask { session: 7, action: Action::Read, token: None });
+        let request = SHOP.request(&Ask { session: 7, number: 0, action: Action::Read, token: None });
         assert!(!request.headers().contains_key(COOKIE));
     }
 }

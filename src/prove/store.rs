@@ -27,11 +27,12 @@ impl<T> Reply<T> {
 
 /// What is written.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Write {
+pub(super) struct Write<'a> {
     /// Different for every write.
     pub(super) value: Value,
-    /// Whether it bears an `Idempotency-Key`: then it takes effect once, however often it comes.
-    pub(super) is_keyed: bool,
+    /// Its `Idempotency-Key`: what has been written under one takes effect once, however often it comes. Without one it
+    /// is appended blindly.
+    pub(super) key: Option<&'a str>,
 }
 
 /// A store of sessions. A token is what the client's cookie holds.
@@ -44,7 +45,7 @@ pub(super) trait Store: Send + Sync + 'static {
     fn write(
         &self,
         token: &str,
-        write: Write,
+        write: Write<'_>,
     ) -> impl Future<Output = Result<Reply<Option<String>>, Unavailable>> + Send;
     /// Ends a session.
     fn end(&self, token: &str) -> impl Future<Output = Result<Reply<()>, Unavailable>> + Send;
@@ -67,20 +68,22 @@ pub(super) mod testing {
 
     /// Plays the life of one session.
     pub(in crate::prove) async fn keeps_a_session(store: impl Store) {
-        let keyed = |value| Write { value, is_keyed: true };
+        let keyed = |value, key| Write { value, key: Some(key) };
         let mut token = store.begin("7").await.unwrap().found.unwrap();
         assert_eq!(store.read(&token).await.unwrap().found.unwrap(), Vec::<Value>::new());
         for (write, expected) in [
-            (keyed(10), vec![10]),
-            (keyed(4), vec![10, 4]),
-            (keyed(10), vec![10, 4]),
-            (Write { value: 4, is_keyed: false }, vec![10, 4, 4]),
+            (keyed(10, "a"), vec![10]),
+            (keyed(4, "b"), vec![10, 4]),
+            (keyed(10, "a"), vec![10, 4]),
+            (keyed(10, "c"), vec![10, 4, 10]),
+            (Write { value: 4, key: None }, vec![10, 4, 10, 4]),
+            (Write { value: 4, key: None }, vec![10, 4, 10, 4, 4]),
         ] {
             token = store.write(&token, write).await.unwrap().found.unwrap().unwrap_or(token);
             assert_eq!(store.read(&token).await.unwrap().found.unwrap(), expected);
         }
         assert!(store.read("unknown").await.unwrap().found.is_none());
-        assert!(store.write("unknown", keyed(1)).await.unwrap().found.is_none());
+        assert!(store.write("unknown", keyed(1, "d")).await.unwrap().found.is_none());
         assert!(store.end(&token).await.unwrap().found.is_some());
     }
 }

@@ -14,6 +14,8 @@ use super::history::{Action, SessionId, StepOutcome};
 pub struct Ask<'a> {
     /// The session it belongs to.
     pub session: SessionId,
+    /// Which step of the session it is. The request must say so.
+    pub number: u32,
     /// What the user does.
     pub action: Action,
     /// What the client keeps of the session, if anything.
@@ -42,7 +44,8 @@ impl Reply {
 
 /// An application whose users play journeys.
 pub trait Application {
-    /// The request of a step, without `Host`. It may be sent more than once: its method or its key must allow that.
+    /// The request of a step, without `Host`. It may be sent more than once, its method or its
+    /// key must allow that, unless the action is bare.
     fn request(&self, ask: &Ask<'_>) -> Request<Bytes>;
     /// What a response to such a request means.
     fn reply(&self, response: &Response<Bytes>) -> Reply;

@@ -1,6 +1,7 @@
-//! Users: they play journeys over real connections, one session at a time, and write down what happened.
+//! Users: they play journeys over real connections, one session at a time, and write down what happened. Some have two
+//! tabs, which share what the client keeps of the session, and do two things at once now and then.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use super::application::{Application, Ask, Reply};
 use super::history::{Action, Recorder, SessionId, Step, StepOutcome};
-use super::scenario::Scenario;
+use super::scenario::{Next, Scenario};
 
 /// A response that takes longer has failed.
 const RESPONSE_DEADLINE: Duration = Duration::from_secs(5);
@@ -42,6 +43,8 @@ pub trait Front {
     fn target(&self, user: u32, left: Option<&Target>) -> Option<Target>;
     /// Whether a user leaves a target because of a response with this status.
     fn is_left_for(&self, status: StatusCode) -> bool;
+    /// Whether such a response says that no replica got the request.
+    fn is_unsent(&self, status: StatusCode) -> bool;
 }
 
 /// What all users of a trial share.
@@ -63,10 +66,12 @@ pub struct Crowd {
 /// Plays one user's journeys, one after the other, until the time is over.
 pub async fn play(crowd: Rc<Crowd>, user: u32) {
     sleep_until(crowd.recorder.at(crowd.scenario.arrival(user))).await;
-    let mut user = User { crowd, number: user, token: None, session: 0, at: None, connection: None };
+    let (token, session, steps, at) = (RefCell::default(), Cell::new(0), Cell::new(0), RefCell::default());
+    let user = User { crowd, number: user, token, session, steps, at };
+    let mut tabs = [Tab::default(), Tab::default()];
     let mut nth = 0;
     while !user.is_over() {
-        user.session(nth).await;
+        user.session(&mut tabs, nth).await;
         nth += 1;
     }
 }
@@ -75,10 +80,19 @@ struct User {
     crowd: Rc<Crowd>,
     number: u32,
     /// What the client keeps of the session.
-    token: Option<String>,
-    session: SessionId,
-    at: Option<Target>,
-    connection: Option<SendRequest<Full<Bytes>>>,
+    token: RefCell<Option<String>>,
+    session: Cell<SessionId>,
+    /// Steps of the session so far.
+    steps: Cell<u32>,
+    /// Where all tabs send their requests.
+    at: RefCell<Option<Target>>,
+}
+
+/// One place where a user does one thing after the other.
+#[derive(Default)]
+struct Tab {
+    /// A connection, and where it leads.
+    connection: Option<(Target, SendRequest<Full<Bytes>>)>,
 }
 
 impl User {
@@ -87,47 +101,65 @@ impl User {
     }
 
     /// One session: until it is lost, or the time is over.
-    async fn session(&mut self, nth: u32) {
-        self.session = self.crowd.sessions.get();
-        self.crowd.sessions.set(self.session + 1);
-        self.token = None;
-        if self.step(Action::Login).await != StepOutcome::Done {
+    async fn session(&self, tabs: &mut [Tab; 2], nth: u32) {
+        self.session.set(self.crowd.sessions.get());
+        self.crowd.sessions.set(self.session.get() + 1);
+        self.steps.set(0);
+        self.token.replace(None);
+        if self.step(&mut tabs[0], Action::Login).await != StepOutcome::Done {
             sleep(LOGIN_PAUSE).await;
             return;
         }
         let mut journey = self.crowd.scenario.journey(self.number, nth);
         loop {
-            let (pause, action) = journey.next_step();
+            let (pause, next) = journey.next_step();
             sleep(pause).await;
             if self.is_over() {
                 break;
             }
-            if self.step(action).await == StepOutcome::Forgotten {
+            if self.next(tabs, next).await == StepOutcome::Forgotten {
                 return;
             }
         }
-        if self.step(Action::Read).await == StepOutcome::Forgotten {
+        let [tab, _] = tabs;
+        if self.step(tab, Action::Read).await == StepOutcome::Forgotten {
             return;
         }
-        let token = self.token.clone();
-        if self.step(Action::Logout).await == StepOutcome::Done {
-            self.token = token;
-            self.step(Action::Reuse).await;
+        let token = self.token.borrow().clone();
+        if self.step(tab, Action::Logout).await == StepOutcome::Done {
+            self.token.replace(token);
+            self.step(tab, Action::Reuse).await;
+        }
+    }
+
+    /// Does one thing, or two at once; what came of it, or of the one that found the session forgotten.
+    async fn next(&self, [tab, other_tab]: &mut [Tab; 2], next: Next) -> StepOutcome {
+        match next {
+            Next::One(action) => self.step(tab, action).await,
+            Next::Both(one, other) => {
+                let (one, other) = tokio::join!(self.step(tab, one), self.step(other_tab, other));
+                if other == StepOutcome::Forgotten { other } else { one }
+            }
         }
     }
 
     /// Takes one step and writes down what came of it.
-    async fn step(&mut self, action: Action) -> StepOutcome {
+    async fn step(&self, tab: &mut Tab, action: Action) -> StepOutcome {
         let recorder = self.crowd.recorder.clone();
+        let number = self.steps.replace(self.steps.get() + 1);
         let sent = recorder.now();
-        let sent_bytes = self.token.as_ref().map_or(0, String::len);
-        let (reply, tries) = self.send(action).await;
+        let token = self.token.borrow().clone();
+        let sent_bytes = token.as_ref().map_or(0, String::len);
+        let session = self.session.get();
+        let ask = Ask { session, number, action, token: token.as_deref() };
+        let (reply, tries) = self.send(tab, &ask).await;
         let set_bytes = reply.token.as_ref().map_or(0, String::len);
         if let Some(token) = reply.token {
-            self.token = Some(token).filter(|token| !token.is_empty());
+            self.token.replace(Some(token).filter(|token| !token.is_empty()));
         }
         recorder.step(Step {
-            session: self.session,
+            session,
+            number,
             user: self.number,
             action,
             sent,
@@ -142,57 +174,85 @@ impl User {
     }
 
     /// Sends the request of a step. It is sent again on a new connection if the kept one turns out to be closed, and
-    /// over another front if the first breaks off and there is another: the application's requests may be repeated.
-    async fn send(&mut self, action: Action) -> (Reply, u32) {
+    /// over another front if the first breaks off and there is another. A bare write is sent again only if it cannot
+    /// have arrived.
+    async fn send(&self, tab: &mut Tab, ask: &Ask<'_>) -> (Reply, u32) {
         for tries in 1.. {
-            let was_connected = self.connection.is_some();
-            let target = self.at.clone().or_else(|| self.crowd.front.target(self.number, None));
-            let Some(target) = target else { return (Reply::failed("there is no front".into()), tries) };
-            self.at = Some(target.clone());
-            let result = timeout(RESPONSE_DEADLINE, self.exchange(&target, action)).await;
-            let result =
-                result.unwrap_or_else(|_| Err(Broken { why: "no response in time".into(), was_closed: false }));
-            let reply = match result {
+            let Some(target) = self.target() else { return (Reply::failed("there is no front".into()), tries) };
+            tab.connection.take_if(|(at, _)| *at != target);
+            let was_connected = tab.connection.is_some();
+            let result = timeout(RESPONSE_DEADLINE, self.exchange(tab, &target, ask)).await;
+            let (reply, may_have_arrived) = match result.unwrap_or_else(|_| Err(Broken::late())) {
                 Ok((status, reply)) if !self.crowd.front.is_left_for(status) => return (reply, tries),
-                Ok((_, reply)) => reply,
-                Err(Broken { why, was_closed }) => {
-                    self.connection = None;
+                Ok((status, reply)) => (reply, !self.crowd.front.is_unsent(status)),
+                Err(Broken { why, how }) => {
+                    tab.connection = None;
+                    let may_be_repeated = how == How::Unsent || !ask.action.is_bare();
                     // The replica or proxy may have closed a kept connection by now; a new one shows whether it is
                     // there.
-                    if was_connected && was_closed && tries < TRIES_MAX {
+                    if was_connected && how != How::Late && may_be_repeated && tries < TRIES_MAX {
                         continue;
                     }
-                    Reply::failed(why)
+                    (Reply::failed(why), how != How::Unsent)
                 }
             };
-            let other = self.crowd.front.target(self.number, Some(&target)).filter(|other| *other != target);
-            let Some(other) = other else { return (reply, tries) };
-            (self.at, self.connection) = (Some(other), None);
-            if tries == TRIES_MAX {
+            if !self.leave(&target) {
+                return (reply, tries);
+            }
+            if tries == TRIES_MAX || ask.action.is_bare() && may_have_arrived {
                 return (reply, tries);
             }
         }
         unreachable!("the last try returns")
     }
 
-    async fn exchange(&mut self, target: &Target, action: Action) -> Result<(StatusCode, Reply), Broken> {
-        let application = Rc::clone(&self.crowd.application);
-        let ask = Ask { session: self.session, action, token: self.token.as_deref() };
-        let mut request = application.request(&ask).map(Full::from);
-        let host = HeaderValue::from_str(&target.host);
-        request.headers_mut().insert(HOST, host.map_err(|error| Broken { why: error.to_string(), was_closed: false })?);
-        let connection = match &mut self.connection {
+    /// Where the user sends requests.
+    fn target(&self) -> Option<Target> {
+        let mut at = self.at.borrow_mut();
+        *at = at.take().or_else(|| self.crowd.front.target(self.number, None));
+        at.clone()
+    }
+
+    /// Leaves a target, unless the other tab has left it already. Returns whether there is another one.
+    fn leave(&self, target: &Target) -> bool {
+        let mut at = self.at.borrow_mut();
+        if at.as_ref() == Some(target) {
+            let other = self.crowd.front.target(self.number, Some(target)).filter(|other| other != target);
+            *at = other.or_else(|| at.take());
+        }
+        at.as_ref() != Some(target)
+    }
+
+    async fn exchange(&self, tab: &mut Tab, target: &Target, ask: &Ask<'_>) -> Result<(StatusCode, Reply), Broken> {
+        let application = &self.crowd.application;
+        let mut request = application.request(ask).map(Full::from);
+        let host = HeaderValue::from_str(&target.host).map_err(|error| Broken::unsent(&error))?;
+        request.headers_mut().insert(HOST, host);
+        let (_, connection) = match &mut tab.connection {
             Some(connection) => connection,
-            None => self.connection.insert(connect(target.address).await?),
+            None => tab.connection.insert((target.clone(), connect(target.address).await?)),
         };
-        connection.ready().await?;
-        let (head, body) = connection.send_request(request).await?.into_parts();
+        connection.ready().await.map_err(|error| Broken::unsent(&error))?;
+        let sent = connection.try_send_request(request).await;
+        let (head, body) = sent
+            .map_err(|mut error| {
+                let (is_unsent, error) = (error.take_message().is_some(), error.into_error());
+                let is_closed = error.is_canceled() || error.is_closed() || error.is_incomplete_message();
+                let how = if is_unsent {
+                    How::Unsent
+                } else if is_closed {
+                    How::Closed
+                } else {
+                    How::Late
+                };
+                Broken { why: error.to_string(), how }
+            })?
+            .into_parts();
         if head.headers.get(http::header::CONNECTION).is_some_and(|value| value == "close") {
-            self.connection = None;
+            tab.connection = None;
         }
         let body = Limited::new(body, RESPONSE_MAX).collect().await;
-        let body =
-            body.map_err(|error| Broken { why: format!("the response broke off: {error}"), was_closed: false })?;
+        let body = body.map_err(|error| Broken { why: format!("the response broke off: {error}"), how: How::Late })?;
         let response = Response::from_parts(head, body.to_bytes());
         Ok((response.status(), application.reply(&response)))
     }
@@ -201,22 +261,35 @@ impl User {
 /// No response, or half of one.
 struct Broken {
     why: String,
-    /// Whether the connection was closed before anything of a response came.
-    was_closed: bool,
+    how: How,
 }
 
-impl From<hyper::Error> for Broken {
-    fn from(error: hyper::Error) -> Self {
-        let was_closed = error.is_canceled() || error.is_closed() || error.is_incomplete_message();
-        Self { why: error.to_string(), was_closed }
+/// How it broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// The request was not sent.
+    Unsent,
+    /// The connection was closed before anything of a response came.
+    Closed,
+    /// In any other way.
+    Late,
+}
+
+impl Broken {
+    fn unsent(error: &dyn std::error::Error) -> Self {
+        Self { why: error.to_string(), how: How::Unsent }
+    }
+
+    fn late() -> Self {
+        Self { why: "no response in time".into(), how: How::Late }
     }
 }
 
 async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, Broken> {
     let stream = TcpStream::connect(address).await;
-    let stream = stream.map_err(|error| Broken { why: format!("cannot connect: {error}"), was_closed: false })?;
+    let stream = stream.map_err(|error| Broken { why: format!("cannot connect: {error}"), how: How::Unsent })?;
     stream.set_nodelay(true).ok();
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| Broken::unsent(&error))?;
     tokio::spawn(connection);
     Ok(sender)
 }

@@ -11,7 +11,7 @@ use super::history::{Incident, Recorder};
 /// One thing that is done to the replicas or what stands around them. Numbers count from 0, in the order of starting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// A replica gets SIGKILL and stays in the file.
+    /// A replica gets SIGKILL while it has requests, and stays in the file.
     Kill(usize),
     /// So many replicas are started and added to the file in one edit.
     Add(usize),
@@ -30,6 +30,14 @@ pub enum Act {
     KillProxy(usize),
     /// The store is stopped and started again.
     RestartStore,
+    /// A replica says that it wants no requests, though it would do them.
+    Sicken(usize),
+    /// It wants them again.
+    Heal(usize),
+    /// The process of a replica stands still.
+    Stop(usize),
+    /// It goes on.
+    Continue(usize),
 }
 
 impl fmt::Display for Act {
@@ -44,6 +52,10 @@ impl fmt::Display for Act {
             Self::Edit(number) => write!(f, "edit {number}"),
             Self::KillProxy(proxy) => write!(f, "kill -9 of proxy {proxy}"),
             Self::RestartStore => write!(f, "store restarted"),
+            Self::Sicken(replica) => write!(f, "replica {replica} says that it is not well"),
+            Self::Heal(replica) => write!(f, "replica {replica} says that it is well"),
+            Self::Stop(replica) => write!(f, "replica {replica} stands still"),
+            Self::Continue(replica) => write!(f, "replica {replica} goes on"),
         }
     }
 }
@@ -59,11 +71,11 @@ pub struct Planned {
 
 /// Something that can carry out acts.
 pub trait World {
-    /// Carries out an act, and returns when it is complete.
+    /// Carries out an act, writes down what it makes of replicas and proxies, and returns when it is complete.
     ///
     /// # Errors
     /// The reason why it was not possible. The experiment then says nothing.
-    fn carry_out(&self, act: Act) -> impl Future<Output = anyhow::Result<()>>;
+    fn carry_out(&self, act: Act, recorder: &Recorder) -> impl Future<Output = anyhow::Result<()>>;
 }
 
 /// Plays a schedule to its end.
@@ -74,7 +86,7 @@ pub async fn play(schedule: &[Planned], world: &impl World, recorder: &Recorder)
     for planned in schedule {
         sleep_until(recorder.at(planned.at)).await;
         let at = recorder.now();
-        world.carry_out(planned.act).await?;
+        world.carry_out(planned.act, recorder).await?;
         recorder.incident(Incident { at, done: recorder.now(), what: planned.act.to_string() });
     }
     Ok(())

@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::time::Instant;
 
 /// What a write puts down: different for every write of a run.
@@ -17,8 +17,13 @@ pub type Kind = &'static str;
 /// Number of a session: of one user from one login on.
 pub type SessionId = u32;
 
+/// A kind that was written down: those of an old run live as long as the process.
+fn kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Kind, D::Error> {
+    String::deserialize(deserializer).map(|text| &*text.leak())
+}
+
 /// What a user did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Begins a session.
@@ -28,6 +33,17 @@ pub enum Action {
     /// Adds a value to what the session has written.
     Write {
         /// The kind of write.
+        #[serde(deserialize_with = "kind")]
+        kind: Kind,
+        /// The value.
+        value: Value,
+        /// Whether it bears a key, so that it may be sent again.
+        is_keyed: bool,
+    },
+    /// Sends a keyed write that was acknowledged once more, as it was.
+    Again {
+        /// The kind of write.
+        #[serde(deserialize_with = "kind")]
         kind: Kind,
         /// The value.
         value: Value,
@@ -43,13 +59,23 @@ impl Action {
     pub fn value(self) -> Option<Value> {
         match self {
             Self::Write { value, .. } => Some(value),
-            Self::Login | Self::Read | Self::Logout | Self::Reuse => None,
+            Self::Login | Self::Read | Self::Again { .. } | Self::Logout | Self::Reuse => None,
         }
+    }
+
+    /// Whether it must not be sent again once it may have arrived.
+    pub fn is_bare(self) -> bool {
+        matches!(self, Self::Write { is_keyed: false, .. })
+    }
+
+    /// Whether its request bears a key.
+    pub fn bears_key(self) -> bool {
+        !matches!(self, Self::Read | Self::Reuse) && !self.is_bare()
     }
 }
 
 /// What came of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepOutcome {
     /// The replica did it.
@@ -63,10 +89,12 @@ pub enum StepOutcome {
 }
 
 /// One step of a session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// The session it belongs to.
     pub session: SessionId,
+    /// Which step of the session it is; replicas are told.
+    pub number: u32,
     /// The user who did it.
     pub user: u32,
     /// What was done.
@@ -87,8 +115,84 @@ pub struct Step {
     pub store_trips: u32,
 }
 
+impl Step {
+    /// Whether it was over before the other one was begun.
+    pub fn precedes(&self, other: &Self) -> bool {
+        self.ended <= other.sent
+    }
+
+    /// Whether it was under way at any moment of a time.
+    pub fn meets(&self, (from, to): (Duration, Duration)) -> bool {
+        self.sent <= to && self.ended >= from
+    }
+}
+
+/// How far a request got at a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// It arrived whole.
+    Arrived,
+    /// What it asks for was done.
+    Executed,
+}
+
+/// What a replica wrote down of a request. It is on disk before the replica goes on, so a kill loses none of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// When, since the beginning.
+    pub at: Duration,
+    /// Which replica.
+    pub replica: Arc<str>,
+    /// How far the request got.
+    pub stage: Stage,
+    /// The session and the number of the step, as the request says.
+    pub step: (SessionId, u32),
+    /// Whether it bore a key.
+    pub has_key: bool,
+}
+
+/// What a replica, a proxy or the file between has become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The file says something new.
+    Edited,
+    /// The proxies say that the latest edit is in force.
+    InForce,
+    /// It gets no new request, as the proxies say.
+    Draining,
+    /// It is not in the file any more, as the proxies say.
+    Out,
+    /// Its end begins: it holds responses back, or is about to be killed.
+    Ending,
+    /// It is dead.
+    Killed,
+    /// It says that it wants no requests.
+    Sick,
+    /// It wants requests again.
+    Well,
+    /// Its process stands still.
+    Stopped,
+    /// Its process goes on.
+    Continued,
+}
+
+/// A change of state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// When it was complete, since the beginning.
+    pub at: Duration,
+    /// The replica or proxy; empty: the file.
+    pub whose: Arc<str>,
+    /// What it has become.
+    pub state: State,
+    /// Requests that it had under way, where that was counted.
+    pub in_flight: u32,
+}
+
 /// Something that happened to the replicas.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
     /// When it began, since the beginning.
     pub at: Duration,
@@ -99,25 +203,47 @@ pub struct Incident {
 }
 
 /// Everything that happened in one experiment.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// What users did, by the end of the response.
     pub steps: Vec<Step>,
     /// What happened to the replicas.
     pub incidents: Vec<Incident>,
+    /// What became of replicas, proxies and the file.
+    pub marks: Vec<Mark>,
+    /// What replicas saw, by time.
+    pub seen: Vec<Seen>,
+    /// The replicas that were there at the beginning.
+    pub replicas: Vec<Arc<str>>,
+    /// How long a request took that met neither a proxy nor load, and when it was sent: what the machine itself costs.
+    pub beats: Vec<(Duration, Duration)>,
+}
+
+impl History {
+    /// When a replica got into a state for the first time.
+    pub fn first(&self, whose: &str, state: State) -> Option<Duration> {
+        self.of(state).find(|mark| *mark.whose == *whose).map(|mark| mark.at)
+    }
+
+    /// All changes to a state.
+    pub fn of(&self, state: State) -> impl Iterator<Item = &Mark> {
+        self.marks.iter().filter(move |mark| mark.state == state)
+    }
 }
 
 /// A history that is being written, and its clock.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     began: Instant,
+    /// The same moment as other processes know it.
+    began_at: SystemTime,
     history: Rc<RefCell<History>>,
 }
 
 impl Recorder {
     /// An empty history that begins now.
     pub fn begin() -> Self {
-        Self { began: Instant::now(), history: Rc::default() }
+        Self { began: Instant::now(), began_at: SystemTime::now(), history: Rc::default() }
     }
 
     /// Time since the beginning.
@@ -138,6 +264,32 @@ impl Recorder {
     /// Writes an incident down.
     pub fn incident(&self, incident: Incident) {
         self.history.borrow_mut().incidents.push(incident);
+    }
+
+    /// Writes down what something has become, now.
+    pub fn mark(&self, whose: &str, state: State, in_flight: u32) {
+        let mark = Mark { at: self.now(), whose: whose.into(), state, in_flight };
+        self.history.borrow_mut().marks.push(mark);
+    }
+
+    /// Writes down what replicas saw. Their times are those of the system's clock.
+    pub fn seen(&self, seen: impl IntoIterator<Item = (SystemTime, Seen)>) {
+        let mut history = self.history.borrow_mut();
+        for (at, seen) in seen {
+            let at = at.duration_since(self.began_at).unwrap_or_default();
+            history.seen.push(Seen { at, ..seen });
+        }
+        history.seen.sort_by_key(|seen| seen.at);
+    }
+
+    /// Writes down how long a request took that met neither a proxy nor load.
+    pub fn beat(&self, sent: Duration) {
+        self.history.borrow_mut().beats.push((sent, self.now() - sent));
+    }
+
+    /// Writes down the replicas that are there at the beginning.
+    pub fn replicas(&self, names: Vec<Arc<str>>) {
+        self.history.borrow_mut().replicas = names;
     }
 
     /// How many steps were written down.

@@ -13,6 +13,10 @@ pub struct Scenario {
     pub seed: u64,
     /// How many of 100 steps are writes of which kind; the others are reads.
     pub writes: &'static [(Kind, u32)],
+    /// One keyed write in so many is sent again as the next step.
+    pub again_one_in: u32,
+    /// One user in so many has two tabs, and writes in both at once now and then; 0: nobody.
+    pub tabs_one_in: u32,
     /// Mean pause between two steps of a user.
     pub pause: Duration,
     /// How long after the first user the last one begins.
@@ -37,7 +41,8 @@ impl Scenario {
 
     /// The journey of a user's nth session.
     pub fn journey(&self, user: u32, nth: u32) -> Journey {
-        Journey { dice: self.dice(user, nth), scenario: *self, user, nth, writes: 0 }
+        let has_tabs = self.tabs_one_in > 0 && user % self.tabs_one_in == self.tabs_one_in - 1;
+        Journey { dice: self.dice(user, nth), scenario: *self, user, nth, writes: 0, again: None, has_tabs }
     }
 
     fn dice(&self, user: u32, nth: u32) -> Rng {
@@ -55,6 +60,21 @@ pub struct Journey {
     user: u32,
     nth: u32,
     writes: u64,
+    /// A keyed write that is to be sent again.
+    again: Option<Action>,
+    has_tabs: bool,
+}
+
+/// One time in so many a user with two tabs writes in both.
+const BOTH_ONE_IN: u32 = 3;
+
+/// What a user does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// One thing.
+    One(Action),
+    /// Two things at the same time, in two tabs.
+    Both(Action, Action),
 }
 
 /// Writes of one session at most; then it only reads.
@@ -62,17 +82,34 @@ const WRITES_MAX: u64 = 256;
 
 impl Journey {
     /// The next step, and the pause before it: drawn evenly from half the mean pause to one and a half of it.
-    pub fn next_step(&mut self) -> (Duration, Action) {
+    pub fn next_step(&mut self) -> (Duration, Next) {
         let pause = self.scenario.pause.mul_f64(0.5 + self.dice.f64());
+        if let Some(again) = self.again.take() {
+            return (pause, Next::One(again));
+        }
         // The highest numbers stand for the last kind of write, the lowest for reads.
         let mut left = 100 - self.dice.u32(..100);
         for (kind, share) in self.scenario.writes.iter().rev() {
             if left <= *share {
-                return (pause, self.write(kind));
+                return (pause, self.writes(kind));
             }
             left -= share;
         }
-        (pause, Action::Read)
+        (pause, Next::One(Action::Read))
+    }
+
+    /// A write, in two tabs two; some are sent again afterwards.
+    fn writes(&mut self, kind: Kind) -> Next {
+        let write = self.write(kind);
+        if self.has_tabs && self.dice.u32(..BOTH_ONE_IN) == 0 {
+            return Next::Both(write, self.write(kind));
+        }
+        if let Action::Write { kind, value, is_keyed: true } = write
+            && self.dice.u32(..self.scenario.again_one_in) == 0
+        {
+            self.again = Some(Action::Again { kind, value });
+        }
+        Next::One(write)
     }
 
     /// The value is made of user, session and number, so no other write has the same.
@@ -82,7 +119,7 @@ impl Journey {
         }
         self.writes += 1;
         let value = u64::from(self.user) << 32 | u64::from(self.nth) << 16 | self.writes;
-        Action::Write { kind, value }
+        Action::Write { kind, value, is_keyed: self.dice.bool() }
     }
 }
 
@@ -100,6 +137,8 @@ mod tests {
         Scenario {
             seed,
             writes: &WRITES,
+            again_one_in: 4,
+            tabs_one_in: 5,
             pause: ms(100),
             arrivals: ms(300),
             late_one_in: 4,
@@ -107,9 +146,19 @@ mod tests {
         }
     }
 
-    fn steps(seed: u64, user: u32, nth: u32) -> Vec<(Duration, Action)> {
+    fn steps(seed: u64, user: u32, nth: u32) -> Vec<(Duration, Next)> {
         let mut journey = scenario(seed).journey(user, nth);
         (0..50).map(|_| journey.next_step()).collect()
+    }
+
+    fn actions(users: std::ops::Range<u32>, nth: u32) -> Vec<Action> {
+        let steps = users.flat_map(|user| steps(1, user, nth));
+        steps
+            .flat_map(|(_, next)| match next {
+                Next::One(action) => vec![action],
+                Next::Both(one, other) => vec![one, other],
+            })
+            .collect()
     }
 
     #[test]
@@ -123,18 +172,31 @@ mod tests {
 
     #[test]
     fn steps_are_of_the_kinds_that_were_asked_for() {
-        let all: Vec<Action> = (0..200).flat_map(|user| steps(1, user, 0)).map(|(_, action)| action).collect();
+        let all: Vec<Action> = actions(0..200, 0);
         let share = |is: fn(&Action) -> bool| all.iter().filter(|action| is(action)).count() * 100 / all.len();
-        assert!((42..=48).contains(&share(|action| *action == Action::Read)));
-        assert!((42..=48).contains(&share(|action| matches!(action, Action::Write { kind: "puts", .. }))));
-        assert!((8..=12).contains(&share(|action| matches!(action, Action::Write { kind: "orders", .. }))));
+        assert!((38..=46).contains(&share(|action| *action == Action::Read)));
+        assert!((40..=48).contains(&share(|action| matches!(action, Action::Write { kind: "puts", .. }))));
+        assert!((7..=12).contains(&share(|action| matches!(action, Action::Write { kind: "orders", .. }))));
+        assert!((22..=32).contains(&share(|action| action.is_bare())), "half of the writes bear no key");
+        assert!((4..=9).contains(&share(|action| matches!(action, Action::Again { .. }))));
+        let has_both = |user| steps(1, user, 0).iter().any(|(_, next)| matches!(next, Next::Both(..)));
+        assert!(has_both(4) && has_both(9) && !(0..4).any(has_both), "one user in five has two tabs");
+    }
+
+    #[test]
+    fn what_is_sent_again_was_just_written() {
+        for pair in steps(1, 1, 0).windows(2) {
+            if let Next::One(Action::Again { value, .. }) = pair[1].1 {
+                let Next::One(Action::Write { value: before, is_keyed, .. }) = pair[0].1 else { panic!("{pair:?}") };
+                assert!(before == value && is_keyed, "{pair:?}");
+            }
+        }
     }
 
     #[test]
     fn no_value_is_written_twice() {
-        let sessions = (0..20).flat_map(|user| (0..5).map(move |nth| (user, nth)));
-        let values: Vec<Value> =
-            sessions.flat_map(|(user, nth)| steps(1, user, nth)).filter_map(|(_, action)| action.value()).collect();
+        let sessions = (0..5).flat_map(|nth| actions(0..20, nth));
+        let values: Vec<Value> = sessions.filter_map(Action::value).collect();
         assert!(values.len() > 1000);
         assert_eq!(values.iter().collect::<HashSet<_>>().len(), values.len());
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
-use super::predictions::{OldCookie, of_stateless};
+use super::predictions::{Keeps, of_stateless};
 use super::{Arm, Role};
 use crate::prove::store::{Reply, Store, Unavailable, Write, new_token};
 use crate::trial::history::Value;
@@ -24,7 +24,7 @@ pub(in crate::prove) const ARM: Arm = Arm {
         })
     },
     prepare: None,
-    predict: |report| of_stateless(report, OldCookie::Refused),
+    predict: |report| of_stateless(report, Keeps::InAStore),
 };
 
 /// How long a replica waits for another one's transaction.
@@ -32,8 +32,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS sessions (token TEXT PRIMARY KEY, user TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS lines (place INTEGER PRIMARY KEY, token TEXT NOT NULL, value INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS lines_by_token ON lines (token, value);
+CREATE TABLE IF NOT EXISTS lines (place INTEGER PRIMARY KEY, token TEXT NOT NULL, value INTEGER NOT NULL, key TEXT);
+CREATE UNIQUE INDEX IF NOT EXISTS lines_by_key ON lines (token, key);
 ";
 
 /// One replica's connection.
@@ -103,21 +103,16 @@ impl Store for Database {
         .await
     }
 
-    async fn write(&self, token: &str, write: Write) -> Result<Reply<Option<String>>, Unavailable> {
-        let token = token.to_owned();
+    async fn write(&self, token: &str, write: Write<'_>) -> Result<Reply<Option<String>>, Unavailable> {
+        let (token, value, key) = (token.to_owned(), write.value.cast_signed(), write.key.map(str::to_owned));
         self.with(move |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             if !is_known(&transaction, &token)? {
                 return Ok(Reply::new(None, 1));
             }
-            let value = write.value.cast_signed();
-            let sql = if write.is_keyed {
-                "INSERT INTO lines (token, value) SELECT ?1, ?2
-                 WHERE NOT EXISTS (SELECT 1 FROM lines WHERE token = ?1 AND value = ?2)"
-            } else {
-                "INSERT INTO lines (token, value) VALUES (?1, ?2)"
-            };
-            transaction.prepare_cached(sql)?.execute(params![token, value])?;
+            // No two keys of a session are the same. No key at all is never the same as another.
+            let sql = "INSERT INTO lines (token, value, key) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+            transaction.prepare_cached(sql)?.execute(params![token, value, key])?;
             transaction.commit()?;
             Ok(Reply::new(Some(None), 2))
         })

@@ -1,12 +1,13 @@
 //! Sessions at the client, in a signed token (RFC 7519, HMAC with SHA-256): replicas share a key and nothing else.
 //!
-//! What that costs is measured, not hidden: the cart travels with every request, and a token that was copied before the
-//! logout is good until it expires, since nobody keeps a list of those that ended.
+//! What that costs is measured, not hidden: the cart travels with every request; of two writes at the same time the
+//! later response overwrites the other's token, so one is lost; and a token that was copied before the logout is good
+//! until it expires, since nobody keeps a list of those that ended.
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode, get_current_timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::predictions::{OldCookie, of_stateless};
+use super::predictions::{Keeps, of_stateless};
 use super::{Arm, Role};
 use crate::prove::store::{Reply, Store, Unavailable, Write};
 use crate::trial::history::Value;
@@ -22,7 +23,7 @@ pub(in crate::prove) const ARM: Arm = Arm {
         })
     },
     prepare: None,
-    predict: |report| of_stateless(report, OldCookie::StillGood),
+    predict: |report| of_stateless(report, Keeps::AtTheClient),
 };
 
 /// How long a token is good.
@@ -40,6 +41,8 @@ struct Claims {
     sub: String,
     exp: u64,
     cart: Vec<Value>,
+    /// Of the writes that bore one.
+    keys: Vec<String>,
 }
 
 impl Jwt {
@@ -60,7 +63,8 @@ impl Jwt {
 
 impl Store for Jwt {
     async fn begin(&self, user: &str) -> Result<Reply<String>, Unavailable> {
-        let claims = Claims { sub: user.to_owned(), exp: get_current_timestamp() + LIFETIME_SECONDS, cart: Vec::new() };
+        let exp = get_current_timestamp() + LIFETIME_SECONDS;
+        let claims = Claims { sub: user.to_owned(), exp, cart: Vec::new(), keys: Vec::new() };
         Ok(Reply::new(Some(self.seal(&claims)?), 0))
     }
 
@@ -68,10 +72,12 @@ impl Store for Jwt {
         Ok(Reply::new(self.open(token).map(|claims| claims.cart), 0))
     }
 
-    async fn write(&self, token: &str, write: Write) -> Result<Reply<Option<String>>, Unavailable> {
+    async fn write(&self, token: &str, write: Write<'_>) -> Result<Reply<Option<String>>, Unavailable> {
         let Some(mut claims) = self.open(token) else { return Ok(Reply::new(None, 0)) };
-        if !write.is_keyed || !claims.cart.contains(&write.value) {
+        let is_new = write.key.is_none_or(|key| !claims.keys.iter().any(|known| known == key));
+        if is_new {
             claims.cart.push(write.value);
+            claims.keys.extend(write.key.map(str::to_owned));
         }
         Ok(Reply::new(Some(Some(self.seal(&claims)?)), 0))
     }

@@ -1,14 +1,14 @@
 //! Sessions in the replica's own memory: what most applications begin with, and what makes them need sticky sessions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::predictions::even_spread;
+use super::predictions::placement;
 use super::{Arm, Role};
-use crate::prove::cell::{CellReport, JOURNEY_STEPS};
+use crate::prove::cell::CellReport;
 use crate::prove::event::Event;
 use crate::prove::store::{Reply, Store, Unavailable, Write, new_token};
-use crate::prove::theory::{Prediction, survival};
+use crate::prove::theory::Prediction;
 use crate::trial::history::Value;
 
 /// See the module.
@@ -20,26 +20,34 @@ pub(super) const ARM: Arm = Arm {
     predict,
 };
 
-/// Each step goes to any replica, and only the first one's knows the session.
+/// Each step goes to any replica, and only that of the login knows the session. This is judged step by step: journeys
+/// that were under way at the end would distort a share of journeys.
 fn predict(report: &CellReport) -> Vec<Prediction> {
     if report.event != Event::Steady {
         return Vec::new();
     }
-    let (all, survivors) = report.survivors;
-    let predicted = 1.0 - survival(report.replicas, JOURNEY_STEPS);
-    let mut predictions = vec![Prediction::share("journeys of 5 steps lost", all - survivors, all, predicted)];
-    predictions.extend(even_spread(report));
+    let (steps, forgotten) = report.measures.forgotten;
+    let predicted = 1.0 - 1.0 / report.replicas as f64;
+    let share = Prediction::share("steps that find the session forgotten", forgotten, steps, predicted);
+    let mut predictions = vec![share.of_apparatus()];
+    predictions.extend(placement(report));
     predictions
 }
 
 /// Sessions by token.
 #[derive(Debug, Default)]
 struct Memory {
-    sessions: Mutex<HashMap<String, Vec<Value>>>,
+    sessions: Mutex<HashMap<String, Cart>>,
+}
+
+#[derive(Debug, Default)]
+struct Cart {
+    values: Vec<Value>,
+    keys: HashSet<String>,
 }
 
 impl Memory {
-    fn sessions(&self) -> MutexGuard<'_, HashMap<String, Vec<Value>>> {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<String, Cart>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -47,19 +55,19 @@ impl Memory {
 impl Store for Memory {
     async fn begin(&self, _user: &str) -> Result<Reply<String>, Unavailable> {
         let token = new_token()?;
-        self.sessions().insert(token.clone(), Vec::new());
+        self.sessions().insert(token.clone(), Cart::default());
         Ok(Reply::new(Some(token), 0))
     }
 
     async fn read(&self, token: &str) -> Result<Reply<Vec<Value>>, Unavailable> {
-        Ok(Reply::new(self.sessions().get(token).cloned(), 0))
+        Ok(Reply::new(self.sessions().get(token).map(|cart| cart.values.clone()), 0))
     }
 
-    async fn write(&self, token: &str, write: Write) -> Result<Reply<Option<String>>, Unavailable> {
+    async fn write(&self, token: &str, write: Write<'_>) -> Result<Reply<Option<String>>, Unavailable> {
         let mut sessions = self.sessions();
-        let Some(values) = sessions.get_mut(token) else { return Ok(Reply::new(None, 0)) };
-        if !write.is_keyed || !values.contains(&write.value) {
-            values.push(write.value);
+        let Some(cart) = sessions.get_mut(token) else { return Ok(Reply::new(None, 0)) };
+        if write.key.is_none_or(|key| cart.keys.insert(key.to_owned())) {
+            cart.values.push(write.value);
         }
         Ok(Reply::new(Some(None), 0))
     }

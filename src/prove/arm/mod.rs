@@ -140,7 +140,93 @@ impl Serialize for Arm {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::prove::event::{EVENTS, Event};
+    use crate::prove::theory::SAMPLED_MAX;
+    use crate::trial::history::{History, Mark, State};
+
+    /// The names of what is predicted.
+    fn predicted(arm: Arm, event: Event) -> Vec<String> {
+        let mark = |state| Mark { at: Duration::ZERO, whose: "r1".into(), state, in_flight: 0 };
+        let marks = match event {
+            Event::Crash | Event::CrashAllButOne | Event::TwoProxies => vec![mark(State::Ending)],
+            Event::Sick => vec![mark(State::Sick), mark(State::Well)],
+            Event::Stop => vec![mark(State::Stopped)],
+            _ => Vec::new(),
+        };
+        let report = CellReport::of((arm, event, 3, "round-robin"), History { marks, ..History::default() });
+        arm.predict(&report).into_iter().map(|prediction| prediction.what).collect()
+    }
+
+    const ALWAYS: [&str; 10] = [
+        "sessions lost",
+        "writes doubled",
+        "requests without a key executed twice",
+        "requests changed on the way",
+        "read your writes broken",
+        "monotonic reads broken",
+        "monotonic writes broken",
+        "writes follow reads broken",
+        "responses wrong",
+        "requests failed",
+    ];
+    const ONCE: &str = "requests with a key executed twice";
+    const AGAIN: &str = "requests sent again";
+    const WAITS: [&str; 2] = ["longest response in ms", "p99 in ms from the first incident on"];
+    const PLACES: [&str; 2] = ["spread", "steps on the replica of the step before"];
+    const DESIGN: [&str; 2] = ["good after logout", "pairs of writes at once that lose one"];
+    const IN_FORCE: &str = "s until an edit is in force";
+    const OUT: &str = "requests to removed replicas";
+
+    #[test]
+    fn every_arm_predicts_what_it_should_in_every_event() {
+        for event in EVENTS {
+            let special: &[&str] = match event {
+                Event::Steady => &[ONCE, AGAIN, WAITS[0], PLACES[0], PLACES[1], DESIGN[0], DESIGN[1]],
+                Event::Crash => &[AGAIN, WAITS[0], WAITS[1], "requests to dead replicas"],
+                Event::CrashAllButOne => &[AGAIN, WAITS[0], WAITS[1]],
+                Event::Drain => &[ONCE, AGAIN, WAITS[0], WAITS[1], "requests to draining replicas", OUT, IN_FORCE],
+                Event::Sick => {
+                    let back = "s until a recovered replica gets requests";
+                    &[ONCE, AGAIN, WAITS[0], WAITS[1], "requests to sick replicas", back]
+                }
+                Event::ScaleOut => &[ONCE, AGAIN, WAITS[0], WAITS[1], IN_FORCE, "s to a fair share"],
+                Event::ScaleIn | Event::Rolling => &[ONCE, AGAIN, WAITS[0], WAITS[1], OUT, IN_FORCE],
+                Event::Reloads => &[ONCE, AGAIN, WAITS[0], WAITS[1]],
+                Event::TwoProxies => &[WAITS[0], WAITS[1]],
+                Event::StoreRestart => &[ONCE, AGAIN],
+                Event::Stop => &[AGAIN, WAITS[0], WAITS[1]],
+            };
+            let is_common = |what: &&&str| event != Event::StoreRestart || **what != "requests failed";
+            let mut expected: Vec<&str> = ALWAYS.iter().filter(is_common).chain(special).copied().collect();
+            expected.sort_unstable();
+            for arm in ARMS {
+                let mut names = predicted(arm, event);
+                names.sort_unstable();
+                match (arm.role(), event) {
+                    (Role::Stateless, _) => assert_eq!(names, expected, "{arm}, {event}"),
+                    (Role::Stateful, Event::Steady) => {
+                        assert_eq!(names, [PLACES[0], "steps on the replica of the step before", FORGOTTEN]);
+                    }
+                    (Role::Stateful, _) | (Role::Sticky, Event::Stop) => assert!(names.is_empty(), "{arm}, {event}"),
+                    (Role::Sticky, _) => assert_eq!(names, ["sessions lost"], "{arm}, {event}"),
+                }
+            }
+        }
+    }
+
+    const FORGOTTEN: &str = "steps that find the session forgotten";
+
+    #[test]
+    fn no_run_has_more_predictions_with_a_sampling_error_than_their_level_allows() {
+        let report = |arm, event| CellReport::of((arm, event, 3, "round-robin"), History::default());
+        let all = ARMS.into_iter().flat_map(|arm| EVENTS.map(|event| arm.predict(&report(arm, event)))).flatten();
+        let sampled = all.filter(|prediction| prediction.predicted > 0.0 && prediction.predicted < 1.0);
+        let count = sampled.filter(|prediction| prediction.expected.ends_with('%')).count();
+        assert!(count <= SAMPLED_MAX as usize && count > 5, "{count}");
+    }
 
     #[test]
     fn arms_are_known_by_their_names() {

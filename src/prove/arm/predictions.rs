@@ -3,82 +3,221 @@
 use crate::prove::cell::CellReport;
 use crate::prove::event::Event;
 use crate::prove::theory::Prediction;
-use crate::trial::history::Step;
-use crate::trial::judge::{Findings, GUARANTEES, Tally};
+use crate::trial::history::State;
+use crate::trial::judge::{Fact, Findings, GUARANTEES, Ratio, Tally};
 
 /// How many times more requests than the idlest replica the busiest may have under round-robin.
 const SPREAD_MAX: f64 = 1.01;
 /// With fewer requests per replica a difference of one or two would exceed that.
 const SPREAD_REQUESTS_MIN: u64 = 200;
 /// How soon new replicas must carry their fair share.
-const FAIR_WITHIN_SECONDS: f64 = 2.0;
+const FAIR_WITHIN_SECONDS: f64 = 1.2;
+/// How soon an edit must be in force.
+const IN_FORCE_SECONDS: f64 = 1.0;
+/// How soon a replica that wants requests again must get one.
+const BACK_WITHIN_SECONDS: f64 = 1.2;
+/// How long a response may take, beside twice the longest pause of the machine itself.
+const LONGEST_MS: f64 = 500.0;
+/// How many times longer than in quiet 99 of 100 responses may take in an event; and a time that is always granted.
+const P99_RATIO: f64 = 10.0;
+const P99_MS: f64 = 100.0;
+/// If a request that meets neither a proxy nor load ever takes longer than this, the machine is too busy to say
+/// anything about time.
+const MACHINE_MS: f64 = 250.0;
+/// With fewer responses before or in the event nothing is said about that.
+const P99_RESPONSES_MIN: u64 = 200;
 
-/// What a copy of the old cookie is worth after the logout.
+/// What the arm is predicted to do beside the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OldCookie {
-    /// Nothing.
-    Refused,
-    /// What it was worth before: nobody keeps a list of those that ended.
-    StillGood,
+pub(super) enum Keeps {
+    /// Sessions are at the client: a copy of the old cookie is as good as before the logout, and of two writes at the
+    /// same time one is lost.
+    AtTheClient,
+    /// Sessions are in a store, which forgets them at the logout, and applies one write after the other.
+    InAStore,
 }
 
 /// Of replicas that keep nothing of a session.
-pub(super) fn of_stateless(report: &CellReport, old_cookie: OldCookie) -> Vec<Prediction> {
+pub(super) fn of_stateless(report: &CellReport, keeps: Keeps) -> Vec<Prediction> {
     let findings = &report.findings;
     let mut predictions = vec![no_session_lost(findings)];
-    predictions.extend(guarantees(findings));
-    if report.event != Event::TwoProxies {
-        predictions.push(Prediction::never("requests sent again", findings.moved, findings.requests, None));
-    }
-    if report.event == Event::Steady {
-        let (reused, logouts) = (findings.reused.count, findings.logouts);
-        predictions.push(match old_cookie {
-            OldCookie::StillGood => Prediction::share("good after logout", reused, logouts, 1.0),
-            OldCookie::Refused => Prediction::never("good after logout", reused, logouts, None),
-        });
-    }
     if report.event != Event::StoreRestart {
         predictions.push(never("requests failed", &findings.failed, findings.requests));
     }
-    if report.event == Event::ScaleOut {
-        let seconds = report.seconds_to_fair_share.unwrap_or(f64::INFINITY);
-        predictions.push(Prediction::at_most("s to a fair share", seconds, FAIR_WITHIN_SECONDS, findings.requests));
+    predictions.extend(effects(report));
+    predictions.extend(guarantees(findings, keeps));
+    if report.event != Event::TwoProxies {
+        predictions.push(never("requests sent again", &findings.moved, findings.requests));
     }
-    predictions.extend(even_spread(report));
+    if report.event == Event::Steady {
+        predictions.extend(of_design(findings, keeps));
+    }
+    predictions.extend(of_the_pool(report));
+    if report.event != Event::StoreRestart {
+        predictions.extend(availability(report));
+    }
+    predictions.extend(placement(report));
     predictions
 }
 
-/// Writes take effect once, and every session sees what it has written and read.
-fn guarantees(findings: &Findings) -> Vec<Prediction> {
-    let doubled = findings.doubled.examples.first().map(|doubled| &doubled.counterexample[..]);
-    let mut predictions = vec![Prediction::never("writes doubled", findings.doubled.count, findings.writes, doubled)];
+/// Requests arrive as they were sent, and take effect once.
+fn effects(report: &CellReport) -> Vec<Prediction> {
+    let findings = &report.findings;
+    let mut predictions = vec![
+        never("writes doubled", &findings.doubled, findings.writes),
+        ratio("requests without a key executed twice", &findings.bare),
+        ratio("requests changed on the way", &findings.changed),
+    ];
+    let may_be_repeated = report.history.of(State::Ending).chain(report.history.of(State::Stopped)).next().is_some();
+    if !may_be_repeated {
+        predictions.push(ratio("requests with a key executed twice", &findings.keyed));
+    }
+    predictions
+}
+
+/// Every session sees what it has written and read.
+fn guarantees(findings: &Findings, keeps: Keeps) -> Vec<Prediction> {
+    let mut predictions = Vec::new();
     for guarantee in GUARANTEES {
-        let broken = findings.violations.get(&guarantee);
-        let counterexample =
-            broken.and_then(|tally| tally.examples.first()).map(|violation| &violation.counterexample[..]);
-        let hits = broken.map_or(0, |tally| tally.count);
-        predictions.push(Prediction::never(guarantee.name(), hits, findings.sessions, counterexample));
+        let serial = findings.violations.get(&guarantee);
+        let at_once = findings.violations_at_once.get(&guarantee).filter(|_| keeps == Keeps::InAStore);
+        let sessions = if keeps == Keeps::InAStore { findings.sessions } else { findings.serial_sessions };
+        let hits = serial.into_iter().chain(at_once).map(|tally| tally.count).sum();
+        let example = serial.or(at_once).and_then(Tally::example);
+        predictions.push(Prediction::never(guarantee.name(), hits, sessions, example));
     }
     predictions.push(never("responses wrong", &findings.wrong, findings.requests));
     predictions
 }
 
+/// What follows from where sessions are kept.
+fn of_design(findings: &Findings, keeps: Keeps) -> [Prediction; 2] {
+    let (reused, logouts) = (&findings.reused, findings.logouts);
+    let Ratio { trials: pairs, hits: torn } = &findings.pairs;
+    match keeps {
+        Keeps::AtTheClient => [
+            Prediction::share("good after logout", reused.count, logouts, 1.0),
+            Prediction::share("pairs of writes at once that lose one", torn.count, *pairs, 1.0),
+        ],
+        Keeps::InAStore => [
+            never("good after logout", reused, logouts),
+            never("pairs of writes at once that lose one", torn, *pairs).or_untested(),
+        ],
+    }
+}
+
+/// Who is to get nothing gets nothing, who is to get something gets it, and edits are in force soon.
+fn of_the_pool(report: &CellReport) -> Vec<Prediction> {
+    let (findings, history) = (&report.findings, &report.history);
+    let states: &[(State, &str)] = match report.event {
+        Event::Crash => &[(State::Killed, "requests to dead replicas")],
+        Event::Drain => {
+            &[(State::Draining, "requests to draining replicas"), (State::Out, "requests to removed replicas")]
+        }
+        Event::ScaleIn | Event::Rolling => &[(State::Out, "requests to removed replicas")],
+        Event::Sick => &[(State::Sick, "requests to sick replicas")],
+        _ => &[],
+    };
+    let none = Ratio::default();
+    let of_state = |(state, what): &(State, &str)| {
+        let prediction = ratio(what, findings.unwanted.get(state).unwrap_or(&none)).or_untested();
+        let is_of_time = !matches!(state, State::Draining | State::Out);
+        if is_of_time { unless_busy(report, prediction) } else { prediction }
+    };
+    let mut predictions: Vec<Prediction> = states.iter().map(of_state).collect();
+    if matches!(report.event, Event::Drain | Event::ScaleOut | Event::ScaleIn | Event::Rolling) {
+        let slowest = findings.edits_in_force.iter().copied().fold(0.0, f64::max);
+        let edits = findings.edits_in_force.len() as u64;
+        let what = "s until an edit is in force";
+        let marks = history.marks.iter().filter(|mark| mark.whose.is_empty());
+        let prediction = Prediction::at_most(what, slowest, IN_FORCE_SECONDS, (edits, 1));
+        predictions.push(unless_busy(report, prediction.shown_by(marks.map(Fact::from))));
+    }
+    if report.event == Event::Sick {
+        predictions.extend(back(report));
+    }
+    if report.event == Event::ScaleOut {
+        let seconds = report.seconds_to_fair_share.unwrap_or(f64::INFINITY);
+        let enough = (findings.requests, SPREAD_REQUESTS_MIN * report.measures.spread.len() as u64 / 4);
+        let prediction = Prediction::at_most("s to a fair share", seconds, FAIR_WITHIN_SECONDS, enough);
+        predictions.push(unless_busy(report, prediction.shown_by(extremes(report))));
+    }
+    predictions
+}
+
+/// A replica that is well again gets requests again.
+fn back(report: &CellReport) -> Option<Prediction> {
+    let well = report.history.of(State::Well).next()?;
+    let first = report.history.seen.iter().find(|seen| seen.replica == well.whose && seen.at > well.at);
+    let seconds = first.map_or(f64::INFINITY, |seen| (seen.at - well.at).as_secs_f64());
+    let after = report.history.seen.iter().filter(|seen| seen.at > well.at).count() as u64;
+    let what = "s until a recovered replica gets requests";
+    let prediction = Prediction::at_most(what, seconds, BACK_WITHIN_SECONDS, (after, P99_RESPONSES_MIN));
+    let facts = [Fact::from(well)].into_iter().chain(first.map(Fact::from));
+    Some(unless_busy(report, prediction.shown_by(facts)))
+}
+
+/// Nobody waits long, and in an event not much longer than in quiet. What the machine itself costs is granted.
+fn availability(report: &CellReport) -> Vec<Prediction> {
+    let waits = &report.measures.waits;
+    let (machine_p99, machine_longest) = waits.machine;
+    let (responses, enough) = (waits.quiet.0 + waits.event.0, P99_RESPONSES_MIN);
+    let limit = LONGEST_MS + 2.0 * machine_longest;
+    let longest = Prediction::at_most("longest response in ms", waits.longest, limit.round(), (responses, enough));
+    let mut predictions = vec![longest.shown_by(waits.example.as_ref().map(Fact::from))];
+    if report.event != Event::Steady {
+        let limit = (P99_RATIO * waits.quiet.1).max(P99_MS) + 2.0 * machine_p99;
+        let trials = (waits.event.0.min(waits.quiet.0), P99_RESPONSES_MIN);
+        let p99 = Prediction::at_most("p99 in ms from the first incident on", waits.event.1, limit.round(), trials);
+        predictions.push(p99.shown_by([Fact::Note(format!(
+            "before it {:.1} ms, of {} responses; of the machine itself {machine_p99:.1} ms",
+            waits.quiet.1, waits.quiet.0
+        ))]));
+    }
+    predictions.into_iter().map(|prediction| unless_busy(report, prediction)).collect()
+}
+
+/// A prediction about time, if the machine leaves the processes enough of it.
+fn unless_busy(report: &CellReport, prediction: Prediction) -> Prediction {
+    if report.measures.waits.machine.1 > MACHINE_MS {
+        prediction.untested("the machine is too busy")
+    } else {
+        prediction
+    }
+}
+
+/// In quiet, round-robin gives each replica the same, and no session keeps to one.
+pub(super) fn placement(report: &CellReport) -> Vec<Prediction> {
+    let measures = &report.measures;
+    if report.event != Event::Steady {
+        return Vec::new();
+    }
+    let requests: u64 = measures.spread.values().sum();
+    let enough = SPREAD_REQUESTS_MIN * report.replicas as u64;
+    let spread = Prediction::at_most("spread", measures.largest_over_smallest, SPREAD_MAX, (requests, enough));
+    let (steps, same) = measures.same_replica;
+    let share = Prediction::share("steps on the replica of the step before", same, steps, 1.0 / report.replicas as f64);
+    let notes = extremes(report);
+    vec![spread.shown_by(notes.clone()), share.shown_by(notes)]
+}
+
+/// The replicas with the most and the fewest requests.
+fn extremes(report: &CellReport) -> Vec<Fact> {
+    let mut spread: Vec<_> = report.measures.spread.iter().collect();
+    spread.sort_by_key(|(_, requests)| std::cmp::Reverse(**requests));
+    let ends = spread.first().into_iter().chain(spread.last().filter(|_| spread.len() > 1));
+    ends.map(|(replica, requests)| Fact::Note(format!("{requests} requests at {replica}"))).collect()
+}
+
 /// No session is lost.
 pub(super) fn no_session_lost(findings: &Findings) -> Prediction {
-    let counterexample = findings.lost.examples.first().map(|lost| &lost.counterexample[..]);
-    Prediction::never("sessions lost", findings.lost.count, findings.sessions, counterexample)
+    never("sessions lost", &findings.lost, findings.sessions)
 }
 
-/// In quiet, round-robin gives each replica the same, if there were enough requests to tell.
-pub(super) fn even_spread(report: &CellReport) -> Option<Prediction> {
-    let measures = &report.measures;
-    let tells = |requests: &u64| *requests >= SPREAD_REQUESTS_MIN;
-    (report.event == Event::Steady && measures.spread.values().all(tells)).then(|| {
-        let requests = measures.spread.values().sum();
-        Prediction::at_most("spread", measures.largest_over_smallest, SPREAD_MAX, requests)
-    })
+fn never(what: &str, tally: &Tally, trials: u64) -> Prediction {
+    Prediction::never(what, tally.count, trials, tally.example())
 }
 
-fn never(what: &str, steps: &Tally<Step>, trials: u64) -> Prediction {
-    Prediction::never(what, steps.count, trials, steps.examples.first().map(std::slice::from_ref))
+fn ratio(what: &str, ratio: &Ratio) -> Prediction {
+    never(what, &ratio.hits, ratio.trials)
 }

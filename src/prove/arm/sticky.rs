@@ -18,9 +18,11 @@ fn predict(report: &CellReport) -> Vec<Prediction> {
         Event::CrashAllButOne => (replicas - 1.0) / replicas,
         Event::ScaleIn => (SCALE_IN.0 - SCALE_IN.1) as f64 / SCALE_IN.0 as f64,
         Event::Rolling => 1.0,
-        Event::Steady | Event::ScaleOut | Event::Reloads | Event::TwoProxies | Event::StoreRestart => {
+        Event::Steady | Event::ScaleOut | Event::Reloads | Event::TwoProxies | Event::StoreRestart | Event::Sick => {
             return vec![no_session_lost(&report.findings)];
         }
+        // Who used the session while its replica stood still has moved and lost it.
+        Event::Stop => return Vec::new(),
     };
     let (crossing, lost) = report.crossing;
     vec![Prediction::share("sessions lost", lost, crossing, predicted)]

@@ -1,5 +1,6 @@
 //! What a run showed: the verdict, a table for people, JSON for machines, a page with charts.
 
+mod facts;
 pub mod html;
 pub mod table;
 
@@ -12,18 +13,21 @@ use super::arm::{ARMS, Arm, Role};
 use super::cell::CellReport;
 use super::event::Event;
 use super::options;
-use super::theory::{Prediction, Verdict, percent};
+use super::theory::{Prediction, Subject, Verdict, percent, percent_up, upper_bound};
 use crate::trial::history::History;
 
 /// What no run can show; it is printed every time.
 pub const NOT_SHOWN: [&str; 6] = [
-    "paths that no journey touches, and races between users",
+    "paths that no journey touches, and races between users (two tabs of one user are played)",
     "effects of time beyond the run: expiry, refresh of tokens, scheduled jobs",
     "background jobs and local files that nobody reads back",
     "that the shared store is itself safe or fast enough",
     "other applications than the shop tested here",
     "that no dependence exists: only that none was found, with the bounds given",
 ];
+
+/// Steps of the journeys whose loss is told.
+const JOURNEY_STEPS: i32 = 5;
 
 /// Everything that a run showed.
 #[derive(Debug, Serialize)]
@@ -40,6 +44,8 @@ pub struct Report {
     pub seconds: f64,
     /// What was left out, and what to do to have it measured.
     pub skipped: Vec<String>,
+    /// Events that a run of a minute leaves out.
+    pub not_played: Vec<Event>,
     /// Where logs, config files and stores were kept.
     pub kept: Option<PathBuf>,
     /// One cell for each arm in each event.
@@ -48,8 +54,8 @@ pub struct Report {
     pub slow_replica: Vec<CellReport>,
     /// Predictions about the slow replica.
     pub slow_predictions: Vec<Prediction>,
-    /// Why nothing can be concluded, if so.
-    pub inconclusive: Option<String>,
+    /// Why nothing can be concluded, if so. What is broken is broken nevertheless.
+    pub inconclusive: Vec<String>,
     /// Every step of every cell, if it was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub histories: Vec<History>,
@@ -70,25 +76,33 @@ impl Report {
     /// Every prediction with its arm and event.
     pub fn predictions(&self) -> impl Iterator<Item = (String, &Prediction)> {
         let of_cells = self.cells.iter().flat_map(|cell| {
-            let place = format!("{}, {}", cell.arm, cell.event);
+            let round = if cell.round > 0 { format!(" (round {})", cell.round + 1) } else { String::new() };
+            let place = format!("{}, {}{round}", cell.arm, cell.event);
             cell.predictions.iter().map(move |prediction| (place.clone(), prediction))
         });
         of_cells.chain(self.slow_predictions.iter().map(|prediction| ("slow replica".to_owned(), prediction)))
     }
 
-    /// The predictions that did not hold.
+    /// The claims that did not hold.
     pub fn broken(&self) -> impl Iterator<Item = (String, &Prediction)> {
-        self.predictions().filter(|(_, prediction)| prediction.verdict == Verdict::Broken)
+        let is_broken =
+            |prediction: &Prediction| prediction.verdict == Verdict::Broken && prediction.subject == Subject::Claim;
+        self.predictions().filter(move |(_, prediction)| is_broken(prediction))
     }
 
-    /// How the run ended. The results of a broken apparatus count for nothing.
+    /// The predictions that had no chance to be broken.
+    pub fn untested(&self) -> impl Iterator<Item = (String, &Prediction)> {
+        self.predictions().filter(|(_, prediction)| prediction.verdict == Verdict::Untested)
+    }
+
+    /// How the run ended. One claim that is broken counts, whatever else there was too little of.
     pub fn conclusion(&self) -> Conclusion {
-        if self.inconclusive.is_some() {
-            Conclusion::Inconclusive
-        } else if self.broken().next().is_some() {
+        if self.broken().next().is_some() {
             Conclusion::Broken
-        } else {
+        } else if self.inconclusive.is_empty() {
             Conclusion::Held
+        } else {
+            Conclusion::Inconclusive
         }
     }
 
@@ -121,15 +135,22 @@ impl Report {
             return "Replicas without state of their own: not run.".to_owned();
         }
         let (lost, sessions) = (sum(|cell| cell.findings.lost.count), sum(|cell| cell.findings.sessions));
-        let bound =
-            if lost == 0 { format!(" (below {})", percent(3.0 / sessions.max(1) as f64)) } else { String::new() };
+        let (incidents, losing) = (sum(|cell| cell.findings.incidents.0), sum(|cell| cell.findings.incidents.1));
+        let bound = |hits, trials| match hits {
+            0 if trials > 0 => format!(" (below {})", percent_up(upper_bound(trials))),
+            _ => String::new(),
+        };
         format!(
-            "Replicas without state of their own ({}), without sticky sessions: {lost} of {sessions} sessions \
-             lost{bound}, {} of {} requests failed, {} writes doubled, {} guarantees broken.",
+            "Replicas without state of their own ({}), without sticky sessions: {lost} of {sessions} sessions lost{}, \
+             after {losing} of {incidents} incidents{}; {} requests were under way at replicas that were killed. {} of \
+             {} requests failed, {} writes doubled, {} guarantees broken.",
             options::names(&names),
+            bound(lost, sessions),
+            bound(losing, incidents),
+            sum(|cell| cell.findings.in_flight),
             sum(|cell| cell.findings.failed.count),
             sum(|cell| cell.findings.requests),
-            sum(|cell| cell.findings.doubled.count),
+            sum(|cell| cell.findings.doubled.count + cell.findings.bare.hits.count),
             sum(|cell| cell.findings.violations.values().map(|tally| tally.count).sum()),
         )
     }
@@ -141,11 +162,14 @@ impl Report {
             (all > 0).then(|| percent(lost as f64 / all as f64))
         };
         let without = of_role(Role::Stateful, Event::Steady).map(|cell| {
-            let (all, survivors) = cell.survivors;
-            if all == 0 {
-                return "without stickiness no journey was long enough to tell".to_owned();
-            }
-            format!("without stickiness {} of journeys were lost", percent(1.0 - survivors as f64 / all.max(1) as f64))
+            let (steps, forgotten) = cell.measures.forgotten;
+            let share = forgotten as f64 / steps.max(1) as f64;
+            format!(
+                "without stickiness {} of steps found the session forgotten, so {} of journeys of {JOURNEY_STEPS} \
+                 steps are lost",
+                percent(share),
+                percent(1.0 - (1.0 - share).powi(JOURNEY_STEPS - 1))
+            )
         });
         let steady = of_role(Role::Sticky, Event::Steady)
             .map(|cell| format!("with it {} sessions in quiet", cell.findings.lost.count));
@@ -162,10 +186,21 @@ impl Report {
 
     fn of_predictions(&self) -> String {
         let (all, broken) = (self.predictions().count(), self.broken().count());
-        match (&self.inconclusive, broken) {
-            (Some(why), _) => format!("INCONCLUSIVE: {why}."),
-            (None, 0) => format!("All {all} predictions held, in {:.0} s, seed {}.", self.seconds, self.seed),
-            (None, _) => format!("{broken} of {all} predictions did NOT hold, seed {}.", self.seed),
+        let untested = match self.untested().count() {
+            0 => String::new(),
+            count => format!(" but {count} that were not tested"),
+        };
+        let reasons = self.inconclusive.join("; and ");
+        match (self.inconclusive.is_empty(), broken) {
+            (true, 0) => format!("All {all} predictions held{untested}, in {:.0} s, seed {}.", self.seconds, self.seed),
+            (false, 0) => format!("INCONCLUSIVE: {reasons}."),
+            (true, _) => format!("{broken} of {all} predictions did NOT hold, seed {}.", self.seed),
+            (false, _) => {
+                format!(
+                    "{broken} of {all} predictions did NOT hold, seed {}. Besides, INCONCLUSIVE: {reasons}.",
+                    self.seed
+                )
+            }
         }
     }
 

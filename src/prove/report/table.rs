@@ -1,15 +1,16 @@
 //! The report for people, as text.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
-use super::{NOT_SHOWN, Report};
+use super::{NOT_SHOWN, Report, facts};
 use crate::prove::arm::{Arm, Role};
 use crate::prove::cell::CellReport;
 use crate::prove::event::Event;
+use crate::prove::options;
 use crate::prove::theory::{Prediction, percent};
-use crate::trial::history::{Action, Step, StepOutcome};
 
 /// Columns, if the width of the terminal is not known.
 const WIDTH: u16 = 132;
@@ -33,12 +34,29 @@ pub fn render(report: &Report, width: Option<u16>, bold: impl Fn(&str) -> String
     for (place, prediction) in report.broken() {
         text.push_str(&broken(&place, prediction));
     }
+    text.push_str(&not_tested(report));
     let _ = writeln!(
         text,
         "\nMore: --html FILE draws it, --json FILE has every figure (--history: every step), --keep leaves logs and \
          files."
     );
     let _ = writeln!(text, "Not shown by this: {}.", NOT_SHOWN.join("; "));
+    text
+}
+
+/// What this run left open: predictions that had no chance to be broken, by name, and events that were not played.
+fn not_tested(report: &Report) -> String {
+    let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (place, prediction) in report.untested() {
+        places.entry(&prediction.what).or_default().push(format!("{place} ({} trials)", prediction.trials));
+    }
+    let mut text = String::new();
+    for (what, places) in places {
+        let _ = writeln!(text, "Not tested: {what}: {}", places.join("; "));
+    }
+    if !report.not_played.is_empty() {
+        let _ = writeln!(text, "Not played (see --full): {}", options::names(&report.not_played));
+    }
     text
 }
 
@@ -51,12 +69,13 @@ fn table(report: &Report, width: u16) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     table.set_header(std::iter::once(String::new()).chain(arms.iter().map(|arm| arm.name().to_owned())));
-    let rows: [(&str, Event, Show); 7] = [
+    let rows: [(&str, Event, Show); 8] = [
         ("horizontal scaling\n2 to 20 replicas", Event::ScaleOut, scaling),
         ("failure recovery\none replica killed", Event::Crash, losses),
         ("failure recovery\nall but one killed", Event::CrashAllButOne, losses),
         ("load balancing\nbusiest over idlest", Event::Steady, balance),
         ("deployment\nevery replica replaced", Event::Rolling, losses),
+        ("deployment\none replica drained", Event::Drain, losses),
         ("the store restarted", Event::StoreRestart, store),
         ("cost", Event::Steady, cost),
     ];
@@ -75,11 +94,14 @@ fn table(report: &Report, width: u16) -> Table {
 
 /// Sessions lost beside what was predicted, and what else went wrong.
 fn losses(cell: &CellReport) -> String {
-    let mut text = match cell.predictions.iter().find(|prediction| prediction.what.ends_with("lost")) {
+    let mut text = match cell.predictions.iter().find(|prediction| prediction.what == "sessions lost") {
         Some(prediction) => format!("{} lost\npredicted {}", prediction.measured, prediction.expected),
         None => format!("{} of {} lost", cell.findings.lost.count, cell.findings.sessions),
     };
     let _ = write!(text, "\n{} of {} failed", cell.findings.failed.count, cell.findings.requests);
+    if cell.findings.excused.count > 0 {
+        let _ = write!(text, "\n{} without a key died with it", cell.findings.excused.count);
+    }
     text
 }
 
@@ -114,13 +136,15 @@ fn cost(cell: &CellReport) -> String {
     let mib = memory.iter().sum::<u64>() as f64 / memory.len().max(1) as f64 / 1024.0;
     format!(
         "{:.0} B of state a request\n{:.1} store trips a request\np50 {:.1} ms, p99 {:.1} ms\n{mib:.1} MiB a replica\n\
-         {} of {} sessions still good after logout",
+         {} of {} sessions still good after logout\n{} of {} pairs of writes at once lost one",
         measures.state_bytes,
         measures.store_trips,
         measures.latency_ms.0,
         measures.latency_ms.1,
         if cell.arm.role() == Role::Stateful { "-".to_owned() } else { cell.findings.reused.count.to_string() },
         cell.findings.logouts,
+        cell.findings.pairs.hits.count,
+        cell.findings.pairs.trials,
     )
 }
 
@@ -138,29 +162,8 @@ fn slow_replica(report: &Report) -> Vec<String> {
 fn broken(place: &str, prediction: &Prediction) -> String {
     let Prediction { what, expected, measured, counterexample, .. } = prediction;
     let mut text = format!("\nBROKEN  {place}: {what}: expected {expected}, measured {measured}\n");
-    for step in counterexample {
-        let _ = writeln!(text, "    {}", of_step(step));
+    for fact in counterexample {
+        let _ = writeln!(text, "    {}", facts::line(fact));
     }
     text
-}
-
-/// One step in one line.
-fn of_step(step: &Step) -> String {
-    let action = match step.action {
-        Action::Write { kind, value } => format!("{kind} {value:x}"),
-        Action::Login => "logs in".to_owned(),
-        Action::Read => "reads".to_owned(),
-        Action::Logout => "logs out".to_owned(),
-        Action::Reuse => "reads with the old cookie".to_owned(),
-    };
-    let outcome = match &step.outcome {
-        StepOutcome::Done => "done".to_owned(),
-        StepOutcome::Forgotten => "the session is not known".to_owned(),
-        StepOutcome::Failed(why) => format!("failed: {why}"),
-        StepOutcome::Values(values) => {
-            format!("gets [{}]", values.iter().map(|value| format!("{value:x}")).collect::<Vec<_>>().join(" "))
-        }
-    };
-    let replica = step.replica.as_deref().unwrap_or("nobody");
-    format!("{:8.3} s  session {} {action}: {replica} responds, {outcome}", step.sent.as_secs_f64(), step.session)
 }

@@ -43,17 +43,7 @@ pub struct Entry {
 /// Where a control group is broken, nothing can be concluded.
 const INCONCLUSIVE: &[&str] = &[];
 
-const fn proxy(
-    sabotage: Sabotage,
-    name: &'static str,
-    what: &'static str,
-    arguments: &'static str,
-    breaks: &'static [&'static str],
-) -> Entry {
-    Entry { sabotage, name, subject: Subject::Proxy, what, arguments, breaks }
-}
-
-const fn other(
+const fn entry(
     subject: Subject,
     sabotage: Sabotage,
     [name, what, arguments]: [&'static str; 3],
@@ -63,158 +53,214 @@ const fn other(
 }
 
 /// All of them.
-pub const LIST: [Entry; 28] = [
-    proxy(
+pub const LIST: [Entry; 37] = [
+    entry(
+        Subject::Proxy,
         Sabotage::PostsTwice,
-        "posts-twice",
-        "every POST is sent twice",
-        "--arms database --events steady",
-        &["writes doubled"],
+        ["posts-twice", "every POST is sent twice", "--arms database --events steady"],
+        &["requests without a key executed twice"],
     ),
-    proxy(
+    entry(
+        Subject::Proxy,
         Sabotage::BarePostsRepeated,
-        "bare-posts-repeated",
-        "a POST without a key is sent again after a failure",
-        "--arms database --events crash",
-        &["writes doubled"],
+        ["bare-posts-repeated", "a POST without a key is sent again after a failure", "--arms database --events crash"],
+        &["requests without a key executed twice"],
     ),
-    proxy(
+    entry(
+        Subject::Proxy,
         Sabotage::KeyRemoved,
-        "key-removed",
-        "Idempotency-Key is removed from every request",
-        "--arms database --events steady",
-        &["writes doubled"],
+        ["key-removed", "Idempotency-Key is removed from every request", "--arms database --events steady"],
+        &["requests changed on the way"],
     ),
-    proxy(
+    entry(
+        Subject::Proxy,
         Sabotage::DrainIgnored,
-        "drain-ignored",
-        "draining replicas get requests like the others",
-        "--arms jwt --events drain",
-        &["requests to replicas that drain"],
+        ["drain-ignored", "draining replicas get requests like the others", "--arms jwt --events drain"],
+        &["requests to draining replicas"],
     ),
-    proxy(
+    entry(
+        Subject::Proxy,
         Sabotage::RemovedKept,
-        "removed-kept",
-        "backends that are taken out of the file get requests like the others",
-        "--arms jwt --events scale-in",
-        &["requests to replicas that are out"],
+        [
+            "removed-kept",
+            "backends that are taken out of the file get requests like the others",
+            "--arms jwt --events scale-in",
+        ],
+        &["requests to removed replicas"],
     ),
-    proxy(
+    entry(
+        Subject::Proxy,
         Sabotage::OldConfig,
-        "old-config",
-        "an edit is in force 1.5 s late",
-        "--arms jwt --events drain",
+        ["old-config", "an edit is in force 1.5 s late", "--arms jwt --events drain"],
         &["s until an edit is in force"],
     ),
-    proxy(
+    entry(
+        Subject::Proxy,
         Sabotage::AddressSticks,
-        "address-sticks",
-        "a client address keeps to one replica",
-        "--arms jwt --events steady",
-        &["spread"],
+        ["address-sticks", "a client address keeps to one replica", "--arms jwt --events steady"],
+        &["spread", "steps on the replica of the step before"],
     ),
-    proxy(
+    entry(
+        Subject::Proxy,
         Sabotage::CookieSticks,
-        "cookie-sticks",
-        "a session keeps to one replica",
-        "--arms jwt --events steady",
-        &["spread"],
+        ["cookie-sticks", "a session keeps to one replica", "--arms jwt --events steady"],
+        &["steps on the replica of the step before"],
     ),
-    proxy(
+    entry(
+        Subject::Proxy,
         Sabotage::LastUnused,
-        "last-unused",
-        "the last replica of the file gets nothing",
-        "--arms jwt --events steady",
+        ["last-unused", "the last replica of the file gets nothing", "--arms jwt --events steady"],
         &["spread"],
     ),
-    proxy(
+    entry(
+        Subject::Proxy,
         Sabotage::OneStarved,
-        "one-starved",
-        "the last replica gets a twentieth of its share",
-        "--arms jwt --events steady",
+        ["one-starved", "the last replica gets a twentieth of its share", "--arms jwt --events steady"],
         &["spread"],
     ),
-    proxy(
+    entry(
+        Subject::Proxy,
         Sabotage::Skewed,
-        "skewed",
-        "the first replica gets 10 % more than the others",
-        "--arms jwt --events steady",
+        ["skewed", "the first replica gets 10 % more than the others", "--arms jwt --events steady"],
         &["spread"],
     ),
-    proxy(
+    entry(
+        Subject::Proxy,
         Sabotage::SomeRefused,
-        "some-502",
-        "one request in 500 gets a 502",
-        "--arms jwt --events steady",
+        ["some-502", "one request in 500 gets a 502", "--arms jwt --events steady"],
         &["requests failed"],
     ),
-    proxy(
+    entry(
+        Subject::Proxy,
         Sabotage::BodiesCut,
-        "bodies-cut",
-        "one response with a body in 300 breaks off in the middle of it",
-        "--arms jwt --events steady",
+        ["bodies-cut", "one response with a body in 300 breaks off in the middle of it", "--arms jwt --events steady"],
         &["requests failed"],
     ),
-    proxy(
+    entry(
+        Subject::Proxy,
         Sabotage::Stalls,
-        "stalls",
-        "one request in 200 waits for 3 s",
-        "--arms jwt --events steady",
-        &["longest response"],
+        ["stalls", "one request in 200 waits for 3 s", "--arms jwt --events steady"],
+        &["longest response in ms"],
     ),
-    proxy(
+    entry(
+        Subject::Proxy,
         Sabotage::WorldStops,
-        "world-stops",
-        "nothing moves for 1 s after an edit",
-        "--arms jwt --events drain",
-        &["longest response"],
+        ["world-stops", "nothing moves for 1 s after an edit", "--arms jwt --events drain"],
+        &["longest response in ms"],
     ),
-    proxy(
+    entry(
+        Subject::Proxy,
         Sabotage::HealthOff,
-        "health-off",
-        "health checks are off",
-        "--arms jwt --events crash",
-        &["requests to replicas that are sick"],
+        ["health-off", "health checks are off", "--arms jwt --events sick"],
+        &["requests to sick replicas"],
     ),
-    proxy(
+    entry(
+        Subject::Proxy,
         Sabotage::DeadReplica,
-        "dead-replica",
-        "requests for carts go to one replica, even when it is dead",
-        "--arms database --events crash",
+        [
+            "dead-replica",
+            "requests for carts go to one replica, even when it is dead",
+            "--arms database --events crash",
+        ],
         &["requests failed"],
     ),
-    proxy(
+    entry(
+        Subject::Proxy,
         Sabotage::ResponsesSwapped,
-        "responses-swapped",
-        "one GET in 300 gets the response to another one",
-        "--arms database --events steady",
+        ["responses-swapped", "one GET in 300 gets the response to another one", "--arms database --events steady"],
         &["responses wrong"],
     ),
-    other(
+    entry(
+        Subject::Proxy,
+        Sabotage::HangsUp,
+        [
+            "hangs-up",
+            "one connection in 50 responses is closed before the next request, unannounced",
+            "--arms jwt --events steady",
+        ],
+        &["requests sent again"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::SlowAfterEdit,
+        ["slow-after-edit", "after an edit every request takes 200 ms longer", "--arms jwt --events drain"],
+        &["p99 in ms from the first incident on"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::NewcomersStarved,
+        [
+            "newcomers-starved",
+            "backends that were not there from the beginning get a twentieth of their share",
+            "--arms jwt --events scale-out",
+        ],
+        &["s to a fair share"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::NeverBack,
+        [
+            "never-back",
+            "a replica that has failed its health check never gets requests again",
+            "--arms jwt --events sick",
+        ],
+        &["s until a recovered replica gets requests"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::NobodyWatched,
+        ["nobody-watched", "health checks and ejection are off", "--arms jwt --events crash"],
+        &["requests to dead replicas"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::NobodyWatched,
+        ["nobody-watched-still", "the same, with a replica that stands still", "--arms jwt --events stop"],
+        &["requests failed"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::BalanceIgnored,
+        ["balance-ignored", "least-connections is round-robin", "--arms jwt --events steady"],
+        &["its share under least-connections over a fair one"],
+    ),
+    entry(
+        Subject::Replica,
+        Sabotage::LogoutIgnored,
+        ["logout-ignored", "a logout is acknowledged, and the session stays", "--arms database --events steady"],
+        &["good after logout"],
+    ),
+    entry(
+        Subject::Replica,
+        Sabotage::Reordered,
+        ["reordered", "one read in 50 shows the last two writes in the other order", "--arms database --events steady"],
+        &["monotonic writes broken"],
+    ),
+    entry(
         Subject::Replica,
         Sabotage::Forget,
         ["forget", "replicas forget one session in a thousand", "--arms database --events steady"],
         &["sessions lost"],
     ),
-    other(
+    entry(
         Subject::Replica,
         Sabotage::Stale,
         ["stale", "reads come from a cache in the replica, up to 300 ms old", "--arms database --events steady"],
         &["read your writes broken", "monotonic reads broken"],
     ),
-    other(
+    entry(
         Subject::Replica,
         Sabotage::Double,
         ["double", "every write takes effect twice, key or not", "--arms database --events steady"],
         &["writes doubled"],
     ),
-    other(
+    entry(
         Subject::Replica,
         Sabotage::FieldInMemory,
         ["field-in-memory", "one write in ten is kept in the replica's memory", "--arms jwt --events steady"],
         &["read your writes broken"],
     ),
-    other(
+    entry(
         Subject::Replica,
         Sabotage::KeysInMemory,
         [
@@ -224,34 +270,38 @@ pub const LIST: [Entry; 28] = [
         ],
         &["writes doubled"],
     ),
-    other(
+    entry(
         Subject::Store,
         Sabotage::LostUpdates,
         ["lost-updates", "a write reads the whole cart and stores it again", "--arms redis --events steady"],
-        &["read your writes broken"],
+        &["pairs of writes at once that lose one"],
     ),
-    other(
+    entry(
         Subject::Store,
         Sabotage::LostWrites,
         ["lost-writes", "one write in 200 is acknowledged and not stored", "--arms database --events steady"],
         &["read your writes broken"],
     ),
-    other(
+    entry(
         Subject::Control,
         Sabotage::SharedMemory,
         ["shared-memory", "replicas of the memory arms share their sessions", "--arms memory,jwt --events steady"],
         INCONCLUSIVE,
     ),
-    other(
+    entry(
         Subject::Client,
         Sabotage::BlindClient,
         ["blind-client", "users take every response for a good one", "--arms memory,jwt --events steady"],
         INCONCLUSIVE,
     ),
-    other(
+    entry(
         Subject::Judge,
         Sabotage::BlindJudge,
-        ["blind-judge", "the judge does not see the last step of a session", "--arms memory,jwt --events steady"],
+        [
+            "blind-judge",
+            "the judge takes a forgotten session for a failed request",
+            "--arms memory,jwt --events steady",
+        ],
         INCONCLUSIVE,
     ),
 ];
@@ -266,8 +316,18 @@ pub fn as_json() -> serde_json::Value {
     LIST.iter().map(line).collect()
 }
 
+/// An entry that is shown by its name.
+#[derive(Clone, Copy)]
+struct Name(Entry);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name)
+    }
+}
+
 impl Sabotage {
-    /// Its line of the list.
+    /// Its first line of the list.
     pub fn entry(self) -> &'static Entry {
         LIST.iter().find(|entry| entry.sabotage == self).expect("every sabotage is listed")
     }
@@ -277,7 +337,7 @@ impl FromStr for Sabotage {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        by_name("sabotages", &LIST.map(|entry| entry.sabotage), text)
+        by_name("sabotages", &LIST.map(Name), text).map(|Name(entry)| entry.sabotage)
     }
 }
 

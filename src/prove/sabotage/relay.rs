@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::{Planted, Sabotage};
 
@@ -28,9 +28,15 @@ const REFUSED_ONE_IN: u64 = 500;
 const CUT_ONE_IN: u64 = 300;
 const STALLED_ONE_IN: u64 = 200;
 const SWAPPED_ONE_IN: u64 = 300;
+const HUNG_UP_ONE_IN: u64 = 50;
 /// How long a request is stalled, or the world stops.
 const STALL: Duration = Duration::from_secs(3);
 const STOP: Duration = Duration::from_secs(1);
+/// How much longer everything takes after an edit.
+const SLOWNESS: Duration = Duration::from_millis(200);
+
+/// How long half of a body may take to go out.
+const FLUSHED: Duration = Duration::from_millis(20);
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -47,6 +53,8 @@ pub(in crate::prove) fn is_needed(planted: Planted) -> bool {
         Sabotage::Stalls,
         Sabotage::WorldStops,
         Sabotage::ResponsesSwapped,
+        Sabotage::HangsUp,
+        Sabotage::SlowAfterEdit,
     ]
     .into_iter()
     .any(|sabotage| planted.is(sabotage))
@@ -72,6 +80,7 @@ struct Shared {
     connections: Cell<usize>,
     /// When the world goes on.
     stopped_until: Cell<Instant>,
+    is_edited: Cell<bool>,
     /// The latest response to a GET.
     kept: Mutex<Option<Response<Bytes>>>,
 }
@@ -94,6 +103,7 @@ impl Relay {
             requests: Cell::default(),
             connections: Cell::default(),
             stopped_until: Cell::new(Instant::now()),
+            is_edited: Cell::default(),
             kept: Mutex::default(),
         });
         let task = spawn_local(accept(listener, Rc::clone(&shared))).abort_handle();
@@ -103,6 +113,7 @@ impl Relay {
     /// The file was edited.
     pub(in crate::prove) fn edited(&self, replicas: usize) {
         self.shared.replicas.set(replicas);
+        self.shared.is_edited.set(true);
         if self.shared.planted.is(Sabotage::WorldStops) {
             self.shared.stopped_until.set(Instant::now() + STOP);
         }
@@ -153,6 +164,11 @@ impl Shared {
         if is_chosen(Sabotage::Stalls, STALLED_ONE_IN) {
             sleep(STALL).await;
         }
+        if self.planted.is(Sabotage::SlowAfterEdit) && self.is_edited.get() {
+            sleep(SLOWNESS).await;
+        }
+        // The error ends the connection: the client finds it closed.
+        anyhow::ensure!(!is_chosen(Sabotage::HangsUp, HUNG_UP_ONE_IN), "closed");
         if is_chosen(Sabotage::SomeRefused, REFUSED_ONE_IN) {
             return Ok(refusal());
         }
@@ -212,14 +228,15 @@ async fn send(upstream: &mut Upstream, request: Request<Bytes>) -> anyhow::Resul
 struct Part {
     data: Option<Bytes>,
     length: u64,
-    is_cut: bool,
+    /// What is sent arrives before the error.
+    cut_after: Option<Pin<Box<Sleep>>>,
 }
 
 impl Part {
     fn new(whole: Bytes, is_cut: bool) -> Self {
         let length = whole.len() as u64;
         let data = if is_cut { whole.slice(..whole.len() / 2) } else { whole };
-        Self { data: Some(data), length, is_cut }
+        Self { data: Some(data), length, cut_after: is_cut.then(|| Box::pin(sleep(FLUSHED))) }
     }
 }
 
@@ -227,12 +244,13 @@ impl Body for Part {
     type Data = Bytes;
     type Error = anyhow::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Poll::Ready(match self.data.take() {
-            Some(data) if !data.is_empty() => Some(Ok(Frame::data(data))),
-            _ if self.is_cut => Some(Err(anyhow::anyhow!("cut"))),
-            _ => None,
-        })
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Some(data) = self.data.take().filter(|data| !data.is_empty()) {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        let Some(cut_after) = &mut self.cut_after else { return Poll::Ready(None) };
+        std::task::ready!(cut_after.as_mut().poll(cx));
+        Poll::Ready(Some(Err(anyhow::anyhow!("cut"))))
     }
 
     fn is_end_stream(&self) -> bool {

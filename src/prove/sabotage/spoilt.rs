@@ -19,6 +19,9 @@ const LOST_ONE_IN: u64 = 200;
 /// One write in so many goes to the replica's memory.
 const FIELD_ONE_IN: u64 = 10;
 
+/// One read in so many is in another order.
+const REORDERED_ONE_IN: u64 = 50;
+
 /// See the module.
 pub(in crate::prove) struct Spoilt<S> {
     store: S,
@@ -33,9 +36,10 @@ struct Memory {
     cache: HashMap<String, (Instant, Vec<Value>)>,
     /// Writes by user.
     fields: HashMap<String, Vec<Value>>,
-    /// Writes that bore a key.
-    keyed: HashSet<Value>,
+    /// Keys that were used.
+    keyed: HashSet<String>,
     writes: u64,
+    reads: u64,
 }
 
 impl<S> Spoilt<S> {
@@ -52,7 +56,7 @@ impl<S> Spoilt<S> {
     }
 
     /// What comes of a write without the store, if anything does.
-    fn swallow(&self, user: &str, write: Write) -> bool {
+    fn swallow(&self, user: &str, write: Write<'_>) -> bool {
         let mut memory = self.memory();
         memory.writes += 1;
         let is_chosen = |one_in| memory.writes.is_multiple_of(one_in);
@@ -63,7 +67,7 @@ impl<S> Spoilt<S> {
             memory.fields.entry(user.to_owned()).or_default().push(write.value);
             return true;
         }
-        self.is(Sabotage::KeysInMemory) && write.is_keyed && !memory.keyed.insert(write.value)
+        self.is(Sabotage::KeysInMemory) && write.key.is_some_and(|key| !memory.keyed.insert(key.to_owned()))
     }
 }
 
@@ -97,19 +101,24 @@ impl<S: Store> Store for Spoilt<S> {
         let mut reply = self.store.read(inner).await?;
         if let Some(values) = &mut reply.found {
             let mut memory = self.memory();
+            memory.reads += 1;
+            let count = values.len();
+            if self.is(Sabotage::Reordered) && memory.reads.is_multiple_of(REORDERED_ONE_IN) && count > 1 {
+                values.swap(count - 2, count - 1);
+            }
             values.extend(memory.fields.get(user).into_iter().flatten());
             memory.cache.insert(token.to_owned(), (Instant::now(), values.clone()));
         }
         Ok(reply)
     }
 
-    async fn write(&self, token: &str, write: Write) -> Result<Reply<Option<String>>, Unavailable> {
+    async fn write(&self, token: &str, write: Write<'_>) -> Result<Reply<Option<String>>, Unavailable> {
         let (user, inner) = parts(token);
         if self.swallow(user, write) {
             return Ok(Reply::new(Some(None), 0));
         }
         let takes_all = self.is(Sabotage::Double) || self.is(Sabotage::KeysInMemory);
-        let write = Write { is_keyed: write.is_keyed && !takes_all, ..write };
+        let write = Write { key: write.key.filter(|_| !takes_all), ..write };
         let mut reply = self.store.write(inner, write).await?;
         if let (Some(new), true) = (&reply.found, self.is(Sabotage::Double)) {
             reply = self.store.write(new.as_deref().unwrap_or(inner), write).await?;
@@ -119,6 +128,9 @@ impl<S: Store> Store for Spoilt<S> {
     }
 
     async fn end(&self, token: &str) -> Result<Reply<()>, Unavailable> {
+        if self.is(Sabotage::LogoutIgnored) {
+            return Ok(Reply::new(Some(()), 0));
+        }
         self.store.end(parts(token).1).await
     }
 }

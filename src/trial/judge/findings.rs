@@ -1,11 +1,10 @@
 //! What can be said of a history.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::trial::history::{SessionId, Step, Value};
+use crate::trial::history::{Mark, Seen, State, Step};
 
 /// A session guarantee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -37,85 +36,125 @@ impl Guarantee {
 pub const GUARANTEES: [Guarantee; 4] =
     [Guarantee::ReadYourWrites, Guarantee::MonotonicReads, Guarantee::MonotonicWrites, Guarantee::WritesFollowReads];
 
-/// A broken guarantee and the steps that show it: two to four of one session.
+/// One line of a counterexample.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Violation {
-    /// The guarantee.
-    pub guarantee: Guarantee,
-    /// The fewest steps that show it, in order.
-    pub counterexample: Vec<Step>,
+#[serde(untagged)]
+pub enum Fact {
+    /// What a user did.
+    Step(Step),
+    /// What a replica saw.
+    Seen(Seen),
+    /// What became of a replica, a proxy or the file.
+    Mark(Mark),
+    /// A figure in words.
+    Note(String),
 }
 
-/// A session that a replica did not know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Lost {
-    /// The session.
-    pub session: SessionId,
-    /// The last step at which it was known, and the first at which it was not.
-    pub counterexample: Vec<Step>,
-    /// When that was noticed.
-    pub at: Duration,
+/// Facts in a counterexample at most.
+pub const FACTS_MAX: usize = 4;
+
+impl From<&Step> for Fact {
+    fn from(step: &Step) -> Self {
+        Self::Step(step.clone())
+    }
 }
 
-/// A write that took effect more than once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Doubled {
-    /// What was written.
-    pub value: Value,
-    /// The write and the read that shows it twice.
-    pub counterexample: Vec<Step>,
+impl From<&Seen> for Fact {
+    fn from(seen: &Seen) -> Self {
+        Self::Seen(seen.clone())
+    }
 }
 
-/// How often something was found, and the first few of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Tally<T> {
+impl From<&Mark> for Fact {
+    fn from(mark: &Mark) -> Self {
+        Self::Mark(mark.clone())
+    }
+}
+
+/// How often something was found, and the facts that show the first few: at most [`FACTS_MAX`] each, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
     /// How often it was found.
     pub count: u64,
     /// At most [`EXAMPLES_MAX`].
-    pub examples: Vec<T>,
+    pub examples: Vec<Vec<Fact>>,
 }
 
 /// What a [`Tally`] keeps.
 pub const EXAMPLES_MAX: usize = 5;
 
-impl<T> Default for Tally<T> {
-    fn default() -> Self {
-        Self { count: 0, examples: Vec::new() }
+impl Tally {
+    pub(super) fn add(&mut self, facts: impl IntoIterator<Item = Fact>) {
+        self.count += 1;
+        if self.examples.len() < EXAMPLES_MAX {
+            self.examples.push(facts.into_iter().take(FACTS_MAX).collect());
+        }
+    }
+
+    /// The first example.
+    pub fn example(&self) -> Option<&[Fact]> {
+        self.examples.first().map(Vec::as_slice)
     }
 }
 
-impl<T> Tally<T> {
-    pub(super) fn add(&mut self, found: T) {
-        self.count += 1;
-        if self.examples.len() < EXAMPLES_MAX {
-            self.examples.push(found);
-        }
-    }
+/// How often something happened that must not, and how often it could have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Ratio {
+    /// How often it could have happened.
+    pub trials: u64,
+    /// How often it did.
+    pub hits: Tally,
 }
 
 /// What can be said of a history.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Findings {
     /// Sessions that were begun.
     pub sessions: u64,
-    /// Sessions that a replica no longer knew, once each.
-    pub lost: Tally<Lost>,
+    /// Sessions that a replica no longer knew, once each: the last step at which it was known, and the first at which
+    /// it was not.
+    pub lost: Tally,
+    /// Incidents, and those within or after which a session was lost, until the next.
+    pub incidents: (u64, u64),
     /// Requests in all.
     pub requests: u64,
     /// Requests that failed for the client.
-    pub failed: Tally<Step>,
+    pub failed: Tally,
+    /// Bare writes that failed while the replica or proxy that may have had them ended: whether they took effect nobody
+    /// knows, so nobody may send them again.
+    pub excused: Tally,
+    /// Requests that replicas or proxies had under way when they were killed.
+    pub in_flight: u64,
     /// Writes that were acknowledged.
     pub writes: u64,
-    /// Writes that took effect more than once.
-    pub doubled: Tally<Doubled>,
-    /// Broken guarantees, each at most once a session.
-    pub violations: BTreeMap<Guarantee, Tally<Violation>>,
+    /// Writes that took effect more than once: the write, and the read that shows it twice.
+    pub doubled: Tally,
+    /// Keyed writes that were sent again when they had been done, and those of them that met another replica.
+    pub sent_again: (u64, u64),
+    /// Requests without a key that must not be executed twice, and those that were.
+    pub bare: Ratio,
+    /// Requests with a key, and those that were executed more than once. That may happen where a replica dies.
+    pub keyed: Ratio,
+    /// Requests that arrived at a replica, and those that came with a key they had not, or without the one they had.
+    pub changed: Ratio,
+    /// Requests sent while a replica was in a state in which it must get none, and those of them that it got.
+    pub unwanted: BTreeMap<State, Ratio>,
+    /// Seconds from an edit of the file until it was in force.
+    pub edits_in_force: Vec<f64>,
+    /// Broken guarantees, each at most once a session, in sessions that did one thing after the other.
+    pub violations: BTreeMap<Guarantee, Tally>,
+    /// Sessions that did one thing after the other.
+    pub serial_sessions: u64,
+    /// Broken guarantees in sessions that did two things at once.
+    pub violations_at_once: BTreeMap<Guarantee, Tally>,
+    /// Pairs of acknowledged writes of one session at the same time, and those of which the next read lacks one.
+    pub pairs: Ratio,
     /// Responses of the wrong kind, or with values that the session never wrote.
-    pub wrong: Tally<Step>,
+    pub wrong: Tally,
     /// Sessions that were ended by their user.
     pub logouts: u64,
     /// Uses of a session after its logout that succeeded.
-    pub reused: Tally<Step>,
+    pub reused: Tally,
     /// Requests that were sent again: on a new connection, or over another front.
-    pub moved: u64,
+    pub moved: Tally,
 }

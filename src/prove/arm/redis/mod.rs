@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{RedisError, Script};
 
-use super::predictions::{OldCookie, of_stateless};
+use super::predictions::{Keeps, of_stateless};
 use super::{Arm, Backing, Prepared, Role, Server};
 use crate::prove::NotPossible;
 use crate::prove::options::Options;
@@ -32,7 +32,7 @@ pub(super) const ARM: Arm = Arm {
         })
     },
     prepare: Some(|options, workspace| Box::pin(prepare(options, workspace))),
-    predict: |report| of_stateless(report, OldCookie::Refused),
+    predict: |report| of_stateless(report, Keeps::InAStore),
 };
 
 /// Environment variable with the URL, which may hold a password.
@@ -67,17 +67,14 @@ const LIFETIME_SECONDS: u64 = 3600;
 
 /// The session's keys share a hash tag, so that this works on a cluster too.
 fn keys(token: &str) -> [String; 3] {
-    [format!("unstick:{{{token}}}:user"), format!("unstick:{{{token}}}:cart"), format!("unstick:{{{token}}}:places")]
+    [format!("unstick:{{{token}}}:user"), format!("unstick:{{{token}}}:cart"), format!("unstick:{{{token}}}:keys")]
 }
 
-/// Adds a value under the next place. A member of a sorted set is there once: that is what a key means. Without one,
-/// the place makes the member another.
+/// Appends a value. What bears a key that was used is not appended.
 const WRITE: &str = "
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-local member = ARGV[1]
-local place = redis.call('INCR', KEYS[3])
-if ARGV[2] == '0' then member = member .. ':' .. place end
-redis.call('ZADD', KEYS[2], 'NX', place, member)
+if ARGV[2] ~= '' and redis.call('SADD', KEYS[3], ARGV[2]) == 0 then return 1 end
+redis.call('RPUSH', KEYS[2], ARGV[1])
 redis.call('EXPIRE', KEYS[2], ARGV[3])
 redis.call('EXPIRE', KEYS[3], ARGV[3])
 return 1
@@ -107,21 +104,19 @@ impl Redis {
 /// What a store without atomic steps would do.
 impl Redis {
     /// Reads the whole cart and stores it again with one more value: what was written in between is lost.
-    async fn write_whole(&self, token: &str, write: Write) -> Result<Reply<Option<String>>, Unavailable> {
+    async fn write_whole(&self, token: &str, write: Write<'_>) -> Result<Reply<Option<String>>, Unavailable> {
         let [session, cart, _] = keys(token);
         let mut connection = self.connection.clone();
-        let both = redis::pipe().exists(session).zrange(&cart, 0, -1).to_owned();
-        let (is_known, mut members): (bool, Vec<String>) =
+        let both = redis::pipe().exists(session).lrange(&cart, 0, -1).to_owned();
+        let (is_known, mut values): (bool, Vec<Value>) =
             both.query_async(&mut connection).await.map_err(unavailable)?;
         if !is_known {
             return Ok(Reply::new(None, 1));
         }
-        let member = write.value.to_string();
-        if !members.contains(&member) {
-            members.push(member);
+        if write.key.is_none() || !values.contains(&write.value) {
+            values.push(write.value);
         }
-        let places: Vec<(usize, String)> = members.into_iter().enumerate().collect();
-        let store = redis::pipe().atomic().del(&cart).ignore().zadd_multiple(&cart, &places).ignore().to_owned();
+        let store = redis::pipe().atomic().del(&cart).ignore().rpush(&cart, &values).ignore().to_owned();
         store.query_async::<()>(&mut connection).await.map_err(unavailable)?;
         Ok(Reply::new(Some(None), 2))
     }
@@ -144,20 +139,19 @@ impl Store for Redis {
     async fn read(&self, token: &str) -> Result<Reply<Vec<Value>>, Unavailable> {
         let [session, cart, _] = keys(token);
         let mut connection = self.connection.clone();
-        let both = redis::pipe().exists(session).zrange(cart, 0, -1).to_owned();
-        let (is_known, members): (bool, Vec<String>) = both.query_async(&mut connection).await.map_err(unavailable)?;
-        let value = |member: String| member.split(':').next().and_then(|value| value.parse().ok());
-        Ok(Reply::new(is_known.then(|| members.into_iter().filter_map(value).collect()), 1))
+        let both = redis::pipe().exists(session).lrange(cart, 0, -1).to_owned();
+        let (is_known, values): (bool, Vec<Value>) = both.query_async(&mut connection).await.map_err(unavailable)?;
+        Ok(Reply::new(is_known.then_some(values), 1))
     }
 
-    async fn write(&self, token: &str, write: Write) -> Result<Reply<Option<String>>, Unavailable> {
+    async fn write(&self, token: &str, write: Write<'_>) -> Result<Reply<Option<String>>, Unavailable> {
         if self.planted.is(Sabotage::LostUpdates) {
             return self.write_whole(token, write).await;
         }
-        let [session, cart, places] = keys(token);
+        let [session, cart, used] = keys(token);
         let mut connection = self.connection.clone();
         let mut call = self.write.prepare_invoke();
-        call.key(session).key(cart).key(places).arg(write.value).arg(u8::from(write.is_keyed)).arg(LIFETIME_SECONDS);
+        call.key(session).key(cart).key(used).arg(write.value).arg(write.key.unwrap_or_default()).arg(LIFETIME_SECONDS);
         let is_known: bool = call.invoke_async(&mut connection).await.map_err(unavailable)?;
         Ok(Reply::new(is_known.then_some(None), 1))
     }

@@ -1,0 +1,45 @@
+//! A short question to a process of the experiment.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// How long a reply may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A connection for several questions.
+pub(super) struct Line(SendRequest<Empty<Bytes>>);
+
+impl Line {
+    /// Connects.
+    pub(super) async fn to(address: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Self(sender))
+    }
+
+    /// The body of the response.
+    pub(super) async fn get(&mut self, path: &str) -> anyhow::Result<Bytes> {
+        let exchange = async {
+            self.0.ready().await?;
+            let request = Request::get(path).header("host", "localhost").body(Empty::new())?;
+            anyhow::Ok(self.0.send_request(request).await?.into_body().collect().await?.to_bytes())
+        };
+        timeout(DEADLINE, exchange).await.with_context(|| format!("no response to {path}"))?
+    }
+}
+
+/// The body of a response, on a new connection.
+pub(super) async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Bytes> {
+    Line::to(address).await?.get(path).await
+}
