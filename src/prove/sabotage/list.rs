@@ -302,7 +302,7 @@ pub const LIST: [Entry; 37] = [
             "the judge takes a forgotten session for a failed request",
             "--arms memory,jwt --events steady",
         ],
-        INCONCLUSIVE,
+        &["steps on the replica of the step before"],
     ),
 ];
 
