@@ -42,6 +42,7 @@ mod sim; // the data path over simulated sockets, with faults at any call
 mod stop; // draining, and ending at once
 mod strict; // what never crosses the proxy, in either direction
 mod tls; // certificates by name and from disk, tickets, client certificates
+mod trailers; // trailers in every combination of versions
 mod trust; // certificates of replicas and clients that are trusted themselves
 mod unix; // Unix sockets as listeners and backends
 mod uploads; // request bodies in pieces, early responses, trailers
