@@ -194,6 +194,32 @@ fn an_interrupted_run_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_run_that_was_written_down_is_judged_again() {
+    let _turn = turn();
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &str| {
+        let output = command(arguments, directory.path()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        (text, output.status.code().unwrap())
+    };
+    let (first, code) = run("--users 30 --arms database --events steady --history --json all.json --duration 5s");
+    let (again, code_again) = run("--replay all.json");
+    let verdict = |text: &str| text.lines().take(3).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!((verdict(&first), code), (verdict(&again), code_again), "{again}");
+    // One response of another kind, and the judge sees a lost session.
+    let file = directory.path().join("all.json");
+    let mut report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    report["histories"][0]["steps"][200]["outcome"] = "forgotten".into();
+    std::fs::write(&file, report.to_string()).unwrap();
+    let (text, code) = run("--replay all.json");
+    assert!(code == 1 && text.contains("sessions lost: expected 0, measured 1 of "), "{text}");
+    report["histories"] = Value::Array(Vec::new());
+    std::fs::write(&file, report.to_string()).unwrap();
+    let (text, code) = run("--replay all.json");
+    assert!(code == 3 && text.contains("has no history; write it with --history"), "{text}");
+}
+
+#[test]
 fn a_seed_makes_the_same_journeys_and_the_same_verdict() {
     let _turn = turn();
     let run = || {

@@ -68,6 +68,9 @@ pub(crate) struct Prove {
     /// Write a page with charts to this file; it needs no network
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+    /// Judge a run again that was written with --json FILE --history; nothing is played
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "html", "keep", "arms", "events"])]
+    pub(crate) replay: Option<PathBuf>,
     /// Keep logs, config files and stores after the run
     #[arg(long)]
     pub(crate) keep: bool,

@@ -11,6 +11,7 @@ use unstick::prove;
 use unstick::prove::arm::ARMS;
 use unstick::prove::event::{EVENTS, Event, FULL_ONLY};
 use unstick::prove::options::Options;
+use unstick::prove::replay;
 use unstick::prove::replica::{self, Replica};
 use unstick::prove::report::{Conclusion, Report, table};
 #[cfg(not(feature = "sabotage"))]
@@ -32,6 +33,12 @@ pub(crate) fn prove(prove: Prove) -> anyhow::Result<ExitCode> {
         writeln!(io::stdout(), "{}", list::as_json()).ok();
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(file) = &prove.replay {
+        return match replay::judge(file) {
+            Ok(report) => Ok(conclude(&report)),
+            Err(error) => inconclusive(&format!("{error:#}")),
+        };
+    }
     let options = options(prove);
     // When it is interrupted, everything it started ends with the tasks that hold it.
     let run = async {
@@ -46,12 +53,17 @@ pub(crate) fn prove(prove: Prove) -> anyhow::Result<ExitCode> {
         // Whatever went wrong, it says nothing about the claim.
         Err(error) => return inconclusive(&format!("{error:#}")),
     };
-    print(&report);
-    Ok(match report.conclusion() {
+    Ok(conclude(&report))
+}
+
+/// Prints a report, and says how it ended.
+fn conclude(report: &Report) -> ExitCode {
+    print(report);
+    match report.conclusion() {
         Conclusion::Held => ExitCode::SUCCESS,
         Conclusion::Broken => ExitCode::from(EXIT_BROKEN),
         Conclusion::Inconclusive => ExitCode::from(EXIT_INCONCLUSIVE),
-    })
+    }
 }
 
 /// What the flags mean. Arms and events come in their own order, and once.

@@ -134,7 +134,8 @@ fn slow_service(options: &Options) -> f64 {
     0.4 * options.replicas as f64 * options.pause.as_secs_f64() * 1000.0 / f64::from(options.users)
 }
 
-fn slow_predictions(reports: &[CellReport], replicas: usize) -> Vec<Prediction> {
+/// What theory says of one slow replica.
+pub(super) fn slow_predictions(reports: &[CellReport], replicas: usize) -> Vec<Prediction> {
     let [round_robin, least] = reports else { return Vec::new() };
     let requests: u64 = least.measures.spread.values().sum();
     let slow = least.measures.spread.get("r0").copied().unwrap_or_default();

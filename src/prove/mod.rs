@@ -18,6 +18,7 @@ pub mod measures;
 pub mod options;
 mod progress;
 mod proxy;
+pub mod replay;
 pub mod replica;
 pub mod report;
 pub mod sabotage;

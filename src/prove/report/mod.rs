@@ -30,9 +30,9 @@ pub const NOT_SHOWN: [&str; 6] = [
 const JOURNEY_STEPS: i32 = 5;
 
 /// Everything that a run showed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Report {
-    /// Version of unstick.
+    /// Version of unstick that judged it.
     pub version: &'static str,
     /// Everything random was drawn from this.
     pub seed: u64,
