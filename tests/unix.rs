@@ -61,6 +61,11 @@ fn clients_come_over_a_unix_socket_and_its_file_goes_with_it() {
     app.apply(&config(&first).replace("\"600\"", "\"666\""));
     assert_eq!(mode(&first), 0o666);
     assert_eq!(exchange(&mut kept, GET).text(), "one", "connections stay");
+    // Without the key it is what it would be after a start without it.
+    let plain = folder.path().join("plain.sock");
+    let _plain = UnixListener::bind(&plain).unwrap();
+    app.apply(&config(&first).replace("unix_mode = \"600\"\n", ""));
+    assert_eq!(mode(&first), mode(&plain));
     let mut clients: Vec<_> = (0..8).map(|_| connect(&first)).collect();
     for client in &mut clients {
         assert_eq!(exchange(client, GET).text(), "one");
@@ -75,6 +80,31 @@ fn clients_come_over_a_unix_socket_and_its_file_goes_with_it() {
     app.stop();
     assert_eq!(app.wait(), Ended::Drained);
     assert!(!second.exists());
+}
+
+/// A second process has taken over the path, as in an update without a gap.
+#[test]
+fn the_file_of_another_process_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["web.sock", "other.sock"].map(|name| folder.path().join(name));
+    let backend = Backend::named("one");
+    let config = |file: &Path| {
+        let listen = format!("[listen.web]\naddress = \"unix:{}\"\n", file.display());
+        format!("{listen}{}", pool_of(&[backend.address], "", ""))
+    };
+    let app = App::start(&config(&files[0]));
+    let take_over = |file: &Path| {
+        std::fs::remove_file(file).unwrap();
+        UnixListener::bind(file).unwrap()
+    };
+    let _first = take_over(&files[0]);
+    app.apply(&config(&files[1]));
+    let _second = take_over(&files[1]);
+    app.stop();
+    assert_eq!(app.wait(), Ended::Drained);
+    for file in &files {
+        assert!(UnixStream::connect(file).is_ok(), "{}", file.display());
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::reading::ListenerTls;
 use crate::config;
 use crate::config::address::Address;
 use crate::listen::listener::Settings;
-use crate::listen::socket::{self, StdListener};
+use crate::listen::socket::{self, FileId, StdListener};
 use crate::listen::tls::ServerTls;
 use crate::worker::{Command, Worker};
 
@@ -22,6 +22,8 @@ struct Bound {
     id: u64,
     settings: Settings,
     address: Address,
+    /// The file of a Unix socket.
+    file: Option<FileId>,
 }
 
 /// What a listener needs besides its socket. `tls` has what its files contain.
@@ -50,7 +52,7 @@ struct Fresh {
 impl Drop for Fresh {
     fn drop(&mut self) {
         if !self.sockets.is_empty() {
-            socket::remove(&self.bound.address);
+            socket::remove(&self.bound.address, self.bound.file);
         }
     }
 }
@@ -118,7 +120,7 @@ impl Listeners {
         let changes = changes.map(|(what, addresses)| format!("{what} {addresses}")).chain(renewed).collect();
         self.listen(fresh, workers).await;
         // Before the workers hear of it: a client that finds no file goes elsewhere, and the others are still accepted.
-        gone.iter().for_each(|bound| socket::remove(&bound.address));
+        gone.iter().for_each(|bound| socket::remove(&bound.address, bound.file));
         for worker in workers {
             for (id, settings) in &updates {
                 worker.tell(Command::Update { id: *id, settings: settings.clone() }).await;
@@ -160,7 +162,8 @@ impl Listeners {
     fn bind(&self, config: &config::Listener, settings: Settings, id: u64) -> Result<Fresh, String> {
         let bound = socket::bind(&config.address, config.unix_mode, self.workers);
         let (address, sockets) = bound.map_err(|error| cannot_listen(config, &error))?;
-        Ok(Fresh { bound: Bound { id, settings, address }, sockets })
+        let file = socket::file_id(&address);
+        Ok(Fresh { bound: Bound { id, settings, address, file }, sockets })
     }
 
     /// Takes out the listeners that are no longer wanted.
@@ -193,7 +196,8 @@ impl Listeners {
             if let (Address::Unix(file), mode) = (&bound.address, config.unix_mode)
                 && mode != bound.settings.config.unix_mode
             {
-                socket::set_mode(file, mode).inspect_err(|error| tracing::error!("{}: {error}", bound.address)).ok();
+                let is_set = socket::set_mode(file, mode.unwrap_or_else(socket::default_mode));
+                is_set.inspect_err(|error| tracing::error!("{}: {error}", bound.address)).ok();
                 let config = config::Listener { unix_mode: mode, ..(*bound.settings.config).clone() };
                 bound.settings.config = Arc::new(config);
             }
@@ -224,7 +228,7 @@ impl Listeners {
 
     /// Removes the files of the Unix sockets, so that no new client finds them.
     pub(crate) fn remove_sockets(&self) {
-        self.bound.iter().for_each(|bound| socket::remove(&bound.address));
+        self.bound.iter().for_each(|bound| socket::remove(&bound.address, bound.file));
     }
 
     /// Lets the workers accept.

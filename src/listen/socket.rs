@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdTcpListener, TcpStream as StdTcpStream};
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::Path;
 
@@ -16,6 +16,9 @@ use crate::net::Stream;
 
 /// Connections that the kernel queues until they are accepted, per worker. It may allow fewer (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
+
+/// The umask of a process whose own cannot be read.
+const USUAL_UMASK: u32 = 0o022;
 
 /// The peer address of a client over a Unix socket: it has none of its own, and runs on this machine.
 const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -130,14 +133,32 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
 fn bind_unix(file: &Path, mode: Option<u32>, workers: usize) -> io::Result<Vec<StdListener>> {
     remove_if_dead(file)?;
     let listener = StdUnixListener::bind(file)?;
-    set_mode(file, mode).inspect_err(|_| _ = fs::remove_file(file))?;
+    mode.map_or(Ok(()), |mode| set_mode(file, mode)).inspect_err(|_| _ = fs::remove_file(file))?;
     listener.set_nonblocking(true)?;
     (0..workers).map(|_| listener.try_clone().map(StdListener::Unix)).collect()
 }
 
-/// Sets the mode of the file of a Unix socket: whoever may write to the file may connect. `None` leaves it unchanged.
-pub(crate) fn set_mode(file: &Path, mode: Option<u32>) -> io::Result<()> {
-    mode.map_or(Ok(()), |mode| fs::set_permissions(file, fs::Permissions::from_mode(mode)))
+/// Sets the mode of the file of a Unix socket: whoever may write to the file may connect.
+pub(crate) fn set_mode(file: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(file, fs::Permissions::from_mode(mode))
+}
+
+/// The mode that the file of a Unix socket gets if nobody sets one: what the umask of this process leaves.
+pub(crate) fn default_mode() -> u32 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    let umask = umask.and_then(|umask| u32::from_str_radix(umask.trim(), 8).ok()).unwrap_or(USUAL_UMASK);
+    0o777 & !umask
+}
+
+/// Which file is at the path of a Unix socket: device and inode. A socket keeps its inode as long as it is open, also
+/// when its file was removed.
+pub(crate) type FileId = (u64, u64);
+
+/// The file of a Unix socket; `None` for TCP, or if there is none.
+pub(crate) fn file_id(address: &Address) -> Option<FileId> {
+    let Address::Unix(file) = address else { return None };
+    fs::symlink_metadata(file).ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// Removes the file of a Unix socket if no process listens on it any more: one that crashed leaves its file behind.
@@ -158,9 +179,13 @@ fn remove_if_dead(file: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes the file of a Unix socket on which no listener is left.
-pub(crate) fn remove(address: &Address) {
-    if let Address::Unix(file) = address {
+/// Removes the file of a Unix socket on which no listener is left, if it is still `own`: another process may have put
+/// its own file there.
+pub(crate) fn remove(address: &Address, own: Option<FileId>) {
+    if let Address::Unix(file) = address
+        && own.is_some()
+        && file_id(address) == own
+    {
         fs::remove_file(file).ok();
     }
 }
@@ -257,7 +282,9 @@ mod tests {
         assert_eq!(bind(&address, None, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(sockets);
         assert!(bind(&address, None, 1).is_ok());
-        remove(&address);
+        remove(&address, Some((0, 0)));
+        assert!(file.exists(), "it is another one");
+        remove(&address, file_id(&address));
         fs::write(&file, "precious").unwrap();
         assert_eq!(bind(&address, None, 1).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
