@@ -130,3 +130,26 @@ fn again(folder: &Path, stem: &str) -> std::path::PathBuf {
     std::fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
     file
 }
+
+/// A peer that speaks no TLS, or wants none of what is offered, often says nothing. There was a connection.
+#[test]
+fn a_handshake_that_ends_without_an_alert_is_a_failure_of_tls() {
+    for how in ["with the hello unread", "after the hello"] {
+        let backend = Backend::start(move |peer| {
+            if how == "after the hello" {
+                std::io::Read::read(&mut peer.stream, &mut [0; 4096]).unwrap();
+            }
+            peer.stream.shutdown(std::net::Shutdown::Both).ok();
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("access.log");
+        let pool = "protocol = \"https\"\n[pool.app.tls]\nserver_name = \"replica.test\"\n";
+        let rest = format!("[log]\naccess = \"{}\"", log.display());
+        let app = App::start(&pool_of(&[backend.address], pool, &rest));
+        let response = client::get(app.address, "/");
+        drop(app);
+        assert_eq!((response.status, response.field("x-unstick-error")), (502, Some("tls-failed")), "{how}");
+        let line = std::fs::read_to_string(&log).unwrap();
+        assert!(line.contains("\"error\":\"the connection ended during the handshake ("), "{how}: {line}");
+    }
+}

@@ -107,7 +107,12 @@ pub(crate) enum Ask {
 
 /// Why there is no TLS with an endpoint, and what to do if its certificate was refused.
 pub(crate) fn explained(error: &Error) -> String {
-    advice(error).map_or_else(|| error.to_string(), |advice| format!("{error}: {advice}"))
+    match (advice(error), error) {
+        (Some(advice), _) => format!("{error}: {advice}"),
+        // A text of our own.
+        (None, Error::General(text)) => text.clone(),
+        (None, _) => error.to_string(),
+    }
 }
 
 /// As [`explained`], for what the connection reports.

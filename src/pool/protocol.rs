@@ -17,6 +17,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::config::address;
 use crate::config::model::{Protocol, ProxyVersion, UpstreamTls};
+use crate::net::is_own_lack;
 use crate::net::pem::{self, Stamps};
 use crate::net::socket_io::SocketIo;
 use crate::net::trust::Trusted;
@@ -183,10 +184,22 @@ impl ClientTls {
             Offer::Any => &self.any,
             Offer::Http1 => &self.h1,
         };
-        let session = TlsConnector::from(Arc::clone(config)).connect(name, io).await?;
+        let session = TlsConnector::from(Arc::clone(config)).connect(name, io).await.map_err(in_handshake)?;
         let is_h2 = session.get_ref().1.alpn_protocol() == Some(pem::ALPN_H2);
         Ok((session, if is_h2 { Agreed::H2 } else { Agreed::Http1 }))
     }
+}
+
+/// A peer that does not want TLS, or nothing of what is offered, may just close. That is a failure of TLS too: there
+/// was a connection.
+fn in_handshake(error: io::Error) -> io::Error {
+    let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    if is_tls || is_own_lack(&error) {
+        return error;
+    }
+    let kind = error.kind();
+    let why = format!("the connection ended during the handshake ({error})");
+    io::Error::new(kind, rustls::Error::General(why))
 }
 
 /// The host of `host:port`, without the brackets of an IPv6 address.
