@@ -128,3 +128,16 @@ fn the_deadline_and_a_second_signal_end_what_still_runs() {
         read_to_close(&mut client);
     }
 }
+
+/// Nothing runs, so nothing is cut off: the exit code must not say so.
+#[test]
+fn without_time_to_drain_an_idle_process_still_ends_well() {
+    let backend = Backend::named("a");
+    for _ in 0..3 {
+        let app = App::builder(&[backend.address]).timeouts("drain = \"0s\"").start();
+        let mut idle = connect(app.address);
+        assert_eq!(exchange(&mut idle, GET).status, 200);
+        app.stop();
+        assert_eq!(app.wait(), Ended::Drained);
+    }
+}

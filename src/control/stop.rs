@@ -14,6 +14,9 @@ use crate::worker::{Command, Worker};
 
 /// How often a stopping process checks whether its workers have ended.
 const STOP_POLL: Duration = Duration::from_millis(10);
+/// How long the workers may take to end when nothing runs any more. With `drain = "0s"` what does run is cut off after
+/// this time.
+const ENDING_MAX: Duration = Duration::from_millis(250);
 /// How long the access log may take to be written out.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 
@@ -67,7 +70,7 @@ impl Control {
         };
         let ended = tokio::select! {
             () = drained => Ended::Drained,
-            () = sleep(drain) => {
+            () = sleep(drain.max(ENDING_MAX)) => {
                 tracing::warn!(connections = self.status.loads.total(), "the time to drain is over, closing the rest");
                 Ended::Cut
             }
