@@ -272,6 +272,27 @@ fn the_next_request_is_served_when_the_replica_does_not_read_on() {
 }
 
 #[test]
+fn a_connection_that_is_told_to_close_is_not_held_by_a_body_that_trickles() {
+    let backend = Backend::start(|peer| {
+        if peer.next_head().is_some() {
+            send(&mut peer.stream, "HTTP/1.1 401 Who\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let app = App::over(&[backend.address]);
+    let mut stream = connect(app.address);
+    let chunked = "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let refused = exchange(&mut stream, chunked);
+    assert_eq!((refused.status, refused.field("connection")), (401, Some("close")));
+    let began = Instant::now();
+    assert_eq!(read_to_close(&mut stream), (Vec::new(), true));
+    assert!(began.elapsed() < Duration::from_secs(2), "our half is closed at once: {:?}", began.elapsed());
+    while stream.write_all(b"1\r\nx\r\n").is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(10), "what trickles is discarded for two seconds");
+        pause("a client that goes on", 200);
+    }
+}
+
+#[test]
 fn an_upload_that_stops_after_its_response_ends_in_time_and_frees_the_replica() {
     let (backend, came) = hasty(ACCEPTED);
     let app = App::builder(&[backend.address]).timeouts("request_body = \"400ms\"").start();

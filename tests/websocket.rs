@@ -15,7 +15,7 @@ use unstick::app::Ended;
 use crate::support::backend::{Backend, Peer, answer};
 use crate::support::client::{self, exchange, read_response};
 use crate::support::h2::{begin, client as h2_client, run, whole};
-use crate::support::{App, connect, eventually, pause, pool_of, read_to_close, read_until, send, text};
+use crate::support::{App, SOON, connect, eventually, pause, pool_of, read_to_close, read_until, send, text};
 
 const ASK: &str = "GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -165,6 +165,32 @@ fn any_other_protocol_passes_and_each_half_ends_by_itself() {
     let (all, is_orderly) = read_to_close(&mut stream);
     assert_eq!(all.len(), 500_006);
     assert!(all.starts_with(b"EARLY BIRD BIRD") && is_orderly);
+}
+
+#[test]
+fn a_replica_that_closes_its_half_of_a_tunnel_still_gets_what_the_client_sends() {
+    let (sender, came) = std::sync::mpsc::channel();
+    let sender = std::sync::Mutex::new(sender);
+    let backend = Backend::start(move |peer| {
+        peer.next();
+        send(&mut peer.stream, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\nbye");
+        peer.stream.shutdown(Shutdown::Write).unwrap();
+        let mut all = std::mem::take(&mut peer.ahead);
+        peer.stream.read_to_end(&mut all).ok();
+        sender.lock().unwrap().send(all.len()).unwrap();
+    });
+    let app = App::over(&[backend.address]);
+    let mut stream = connect(app.address);
+    send(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n");
+    assert!(read_to_close(&mut stream).0.ends_with(b"bye"));
+    // Longer than a connection that is over is still read.
+    for _ in 0..25 {
+        send(&mut stream, "x".repeat(1000));
+        pause("the client takes its time", 100);
+    }
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(came.recv_timeout(SOON).unwrap(), 25_000);
+    eventually("the tunnel is over", || app.endpoint(backend.address).unwrap()["in_flight"] == 0);
 }
 
 #[test]

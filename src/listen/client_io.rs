@@ -218,10 +218,18 @@ impl ClientIo {
         self.is_shut
     }
 
-    /// Whether the client may send something after our half is closed: the rest of a body, or over HTTP/1.1 the next
-    /// requests, which it has sent before it was told of the end (RFC 9112 section 9.6).
+    /// Whether the client may send something after our half is closed that nobody wants: the rest of a body, or over
+    /// HTTP/1.1 the next requests, which it has sent before it was told of the end (RFC 9112 section 9.6). A tunnel
+    /// still reads; it keeps its client busy.
     fn lingers(&self) -> bool {
-        self.client.may_still_send() || (self.head_timeout.is_some() && !self.client.is_half_closed())
+        let client = &self.client;
+        let is_read = client.is_busy() || client.is_half_closed();
+        client.may_still_send() || (self.head_timeout.is_some() && !is_read)
+    }
+
+    /// Whether something was given back that has not been read again.
+    pub(super) fn has_ahead(&self) -> bool {
+        !self.ahead.is_empty()
     }
 
     /// Discards what the client still sends, until it closes its half or [`LINGER_BYTES_MAX`] is exceeded. `heard` is

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
+use hyper::rt::Write as _;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use tokio::time::Instant;
@@ -22,6 +23,7 @@ use super::client_io::{ClientIo, ClientTransport};
 use super::conn::Accepted;
 use super::listener::{ListenerState, Speaks};
 use super::refused;
+use super::reset::ResetUnlessWhole;
 use super::shared_io::SharedIo;
 use crate::config::model::{Limits, Timeouts};
 use crate::deadlines::{Alarm, Wait};
@@ -59,7 +61,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
     let mut connection = Box::new(builder.serve_connection(io.clone(), service));
     // Dropped before the connection, whose drop ends the request under way. So the guard still sees whether there is
     // one.
-    let guard = ResetUnlessWhole { socket: Rc::clone(&socket), client: Rc::clone(&client) };
+    let guard = ResetUnlessWhole::new(Rc::clone(&socket), Rc::clone(&client));
     let lifecycle = Lifecycle {
         listener,
         worker: Rc::clone(&worker),
@@ -88,6 +90,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
             end => break end,
         }
         let (io, service) = take_apart(connection);
+        lifecycle.begin_parking();
         let parked = Parked::begin(&worker);
         let end = poll_fn(|cx| lifecycle.poll_parked(&mut alarm, cx)).await;
         drop(parked);
@@ -95,7 +98,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
             ParkedEnd::Heard => connection = Box::new(builder.serve_connection(io, service)),
             ParkedEnd::Silent => {
                 tracing::debug!(%peer, "client connection closed: the client was silent for too long");
-                return;
+                return lifecycle.say_goodbye().await;
             }
         }
     };
@@ -111,6 +114,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
         End::Gone(error) => tracing::debug!(%peer, %error, "client connection ended"),
         End::Silent | End::Idle => {
             tracing::debug!(%peer, "client connection closed: the client was silent for too long");
+            lifecycle.say_goodbye().await;
         }
     }
     drop(guard);
@@ -221,6 +225,22 @@ impl Lifecycle {
         self.written.replace(written) != written
     }
 
+    /// A part of the next head may have come together with the latest request. Then its rest is awaited.
+    fn begin_parking(&self) {
+        if self.io.has_ahead() && !self.client.set_in_head(true) {
+            self.client.deadlines.arm_in(Wait::Client, self.request_head);
+        }
+    }
+
+    /// Closes our half of a connection whose client was silent. In TLS it says so (RFC 8446 section 6.1), if there is
+    /// room for that. Nothing is awaited.
+    async fn say_goodbye(&self) {
+        let mut io = self.io.clone();
+        if !self.client.was_cut() {
+            poll_fn(|cx| Poll::Ready(_ = Pin::new(&mut io).poll_shutdown(cx))).await;
+        }
+    }
+
     /// Waits for the next request of a parked connection, with nothing but the socket.
     fn poll_parked(&self, alarm: &mut Alarm, cx: &mut Context<'_>) -> Poll<ParkedEnd> {
         let deadlines = &self.client.deadlines;
@@ -299,25 +319,6 @@ impl<'a> Parked<'a> {
 impl Drop for Parked<'_> {
     fn drop(&mut self) {
         self.0.cell().parked.lower();
-    }
-}
-
-/// Resets a connection that ends in the middle of a response, for whatever reason. With an orderly close, a response
-/// without a length would look complete.
-struct ResetUnlessWhole {
-    socket: Rc<Socket>,
-    client: Rc<Client>,
-}
-
-impl Drop for ResetUnlessWhole {
-    fn drop(&mut self) {
-        let is_answering = self.client.is_busy() || self.client.deadlines.is_armed(Wait::ClientWrite);
-        if is_answering || self.client.was_cut() {
-            self.socket.reset_when_closed();
-        }
-        // A tunnel that never started is dropped. It holds the client, and the client holds it: the cycle must be
-        // broken.
-        drop(self.client.take_tunnel());
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod listener;
 pub(crate) mod permits;
 mod refused;
 mod request_line;
+mod reset;
 pub(crate) mod serve;
 mod shared_io;
 pub(crate) mod socket;

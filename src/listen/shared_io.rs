@@ -30,6 +30,11 @@ impl SharedIo {
         self.0.borrow_mut().go_on_with(head);
     }
 
+    /// See [`ClientIo::has_ahead`].
+    pub(super) fn has_ahead(&self) -> bool {
+        self.0.borrow().has_ahead()
+    }
+
     /// See [`ClientIo::is_shut`].
     pub(super) fn is_shut(&self) -> bool {
         self.0.borrow().is_shut()

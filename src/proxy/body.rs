@@ -236,6 +236,8 @@ impl Streaming {
         let timeouts = &view.snapshot.timeouts;
         client.leave_rest(match driver {
             Some(driver) => Rest::passed_on(upload, driver, self.exchange.take_in_flight(), timeouts),
+            // The connection closes now, and what still comes is discarded as long as it lingers.
+            None if client.is_told_to_close.get() => return,
             None => Rest::discarded(upload, timeouts),
         });
     }

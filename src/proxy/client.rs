@@ -148,6 +148,8 @@ pub struct Client {
     /// The body of the present request: a client that gets an early response may go on sending. A connection forgets it
     /// when its response begins, and decides what becomes of it.
     pub(super) body: RefCell<Option<Rc<Upload>>>,
+    /// Whether the response of an endpoint to the latest request said that the connection ends after it.
+    pub(super) is_told_to_close: Cell<bool>,
     /// Whether the client sends the body of the present request when it is told to continue.
     pub(super) awaits_continue: Cell<bool>,
     /// The rests of bodies whose responses are over.
@@ -175,6 +177,7 @@ impl Client {
             is_half_closed: Cell::new(false),
             is_stream: false,
             body: RefCell::default(),
+            is_told_to_close: Cell::new(false),
             awaits_continue: Cell::new(false),
             rests: RefCell::default(),
             tunnel: RefCell::default(),

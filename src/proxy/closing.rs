@@ -17,13 +17,14 @@ pub(super) fn is_last(client: &Client, timeouts: &Timeouts) -> bool {
         // A stream of HTTP/2 is told by GOAWAY.
         return false;
     }
-    let is_draining = client.draining_since().is_some();
     match client.take_unread() {
-        Some(upload) if client.ends_soon(&upload) => client.leave_rest(Rest::discarded(upload, timeouts)),
-        Some(_) => return true,
-        None => {}
+        None => client.draining_since().is_some(),
+        Some(upload) if client.draining_since().is_none() && client.ends_soon(&upload) => {
+            client.leave_rest(Rest::discarded(upload, timeouts));
+            false
+        }
+        Some(_) => true,
     }
-    is_draining
 }
 
 /// Whether the connection of this client ends after this response of an endpoint. An endpoint that does not close its
@@ -34,10 +35,12 @@ pub(super) fn is_last_of(client: &Client, response: &Response<EndpointBody>) -> 
         return false;
     }
     let is_draining = client.draining_since().is_some();
-    match client.take_unread() {
+    let is_last = match client.take_unread() {
         Some(upload) => is_draining || !reads_on(response) && !client.ends_soon(&upload),
         None => is_draining,
-    }
+    };
+    client.is_told_to_close.set(is_last);
+    is_last
 }
 
 /// Whether the endpoint goes on reading the body of a request to which it has responded already.

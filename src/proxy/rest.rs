@@ -103,8 +103,8 @@ impl Rest {
             {
                 self.stop_passing();
             }
-            if self.passing.is_none() && client.is_stream() {
-                // The task of the stream decides what becomes of the rest.
+            if self.passing.is_none() && (client.is_stream() || client.is_told_to_close.get()) {
+                // The stream, or the connection that ends, lingers for the rest.
                 return Poll::Ready(());
             }
             if self.passing.is_none() && self.upload.poll_discard(cx, self.enough).is_ready() {
