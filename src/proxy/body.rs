@@ -227,7 +227,7 @@ impl Streaming {
     fn leave_rest(&mut self) {
         let client = Rc::clone(self.exchange.client());
         let Some((upload, driver)) = self.incoming.take_rest() else { return };
-        let driver = driver.filter(|_| !self.waits.is_conversation);
+        let driver = driver.filter(|_| !self.waits.is_conversation && client.is_read_on.get());
         if client.is_stream() && driver.is_none() {
             // Its task discards the rest of the body.
             return;

@@ -148,6 +148,8 @@ pub struct Client {
     /// The body of the present request: a client that gets an early response may go on sending. A connection forgets it
     /// when its response begins, and decides what becomes of it.
     pub(super) body: RefCell<Option<Rc<Upload>>>,
+    /// Whether the endpoint that has responded to the latest request goes on reading its body.
+    pub(super) is_read_on: Cell<bool>,
     /// Whether the response of an endpoint to the latest request said that the connection ends after it.
     pub(super) is_told_to_close: Cell<bool>,
     /// Whether the client sends the body of the present request when it is told to continue.
@@ -177,6 +179,7 @@ impl Client {
             is_half_closed: Cell::new(false),
             is_stream: false,
             body: RefCell::default(),
+            is_read_on: Cell::new(false),
             is_told_to_close: Cell::new(false),
             awaits_continue: Cell::new(false),
             rests: RefCell::default(),

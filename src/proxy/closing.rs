@@ -32,11 +32,15 @@ pub(super) fn is_last(client: &Client, timeouts: &Timeouts) -> bool {
 #[inline]
 pub(super) fn is_last_of(client: &Client, response: &Response<EndpointBody>) -> bool {
     if client.is_stream() {
+        client.is_read_on.set(reads_on(response));
         return false;
     }
     let is_draining = client.draining_since().is_some();
     let is_last = match client.take_unread() {
-        Some(upload) => is_draining || !reads_on(response) && !client.ends_soon(&upload),
+        Some(upload) => {
+            client.is_read_on.set(reads_on(response));
+            is_draining || !client.is_read_on.get() && !client.ends_soon(&upload)
+        }
         None => is_draining,
     };
     client.is_told_to_close.set(is_last);
@@ -46,11 +50,11 @@ pub(super) fn is_last_of(client: &Client, response: &Response<EndpointBody>) -> 
 /// Whether the endpoint goes on reading the body of a request to which it has responded already.
 fn reads_on(response: &Response<EndpointBody>) -> bool {
     let says_close = || response.headers().get_all(CONNECTION).iter().any(|value| has_token(value, "close"));
-    let keeps_connection = match response.version() {
-        Version::HTTP_2 => true,
-        version => version == Version::HTTP_11 && !says_close(),
-    };
-    keeps_connection && response.body().can_read_on()
+    response.body().can_read_on()
+        && match response.version() {
+            Version::HTTP_2 => true,
+            version => version == Version::HTTP_11 && !says_close(),
+        }
 }
 
 /// Says in the head of a response that the connection ends after it.
