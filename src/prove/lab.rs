@@ -141,18 +141,12 @@ pub(super) fn slow_predictions(reports: &[CellReport], replicas: usize) -> Vec<P
     let slow = least.measures.spread.get("r0").copied().unwrap_or_default();
     let share = slow as f64 / requests.max(1) as f64 * replicas as f64;
     let p99 = least.measures.latency_ms.1 / round_robin.measures.latency_ms.1.max(f64::MIN_POSITIVE);
+    let is_busy = reports.iter().any(|report| report.measures.waits.is_machine_busy());
+    let at_most = |what, figure, limit| {
+        Prediction::at_most(what, figure, limit, (requests, SLOW_REQUESTS_MIN)).unless_busy(is_busy)
+    };
     vec![
-        Prediction::at_most(
-            "its share under least-connections over a fair one",
-            share,
-            SLOW_SHARE_MAX,
-            (requests, SLOW_REQUESTS_MIN),
-        ),
-        Prediction::at_most(
-            "p99 of least-connections over that of round-robin",
-            p99,
-            SLOW_P99_MAX,
-            (requests, SLOW_REQUESTS_MIN),
-        ),
+        at_most("its share under least-connections over a fair one", share, SLOW_SHARE_MAX),
+        at_most("p99 of least-connections over that of round-robin", p99, SLOW_P99_MAX),
     ]
 }

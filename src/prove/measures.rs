@@ -107,7 +107,16 @@ impl Measures {
     }
 }
 
+/// If a request that meets neither a proxy nor load ever takes longer than this, the machine is too busy to say
+/// anything about time.
+const MACHINE_MS: f64 = 250.0;
+
 impl Waits {
+    /// Whether the machine is too busy to say anything about time.
+    pub fn is_machine_busy(&self) -> bool {
+        self.machine.1 > MACHINE_MS
+    }
+
     fn of(history: &History) -> Self {
         let dying = dying(history);
         let first = history.incidents.first().map_or(Duration::MAX, |incident| incident.at);

@@ -157,9 +157,12 @@ impl Prediction {
         Self { verdict, ..self }
     }
 
-    /// The same, not tested for a reason.
-    pub fn untested(self, why: &str) -> Self {
-        let measured = format!("{} ({why})", self.measured);
+    /// The same, not tested if the machine is too busy to say anything about time.
+    pub fn unless_busy(self, is_busy: bool) -> Self {
+        if !is_busy {
+            return self;
+        }
+        let measured = format!("{} (the machine is too busy)", self.measured);
         Self { verdict: Verdict::Untested, measured, counterexample: Vec::new(), ..self }
     }
 

@@ -16,14 +16,12 @@ const FAIR_WITHIN_SECONDS: f64 = 1.2;
 const IN_FORCE_SECONDS: f64 = 1.0;
 /// How soon a replica that wants requests again must get one.
 const BACK_WITHIN_SECONDS: f64 = 1.2;
-/// How long a response may take, beside twice the longest pause of the machine itself.
+/// How long a response may take, beside four times the longest pause of the machine itself: a request passes four
+/// processes.
 const LONGEST_MS: f64 = 500.0;
 /// How many times longer than in quiet 99 of 100 responses may take in an event; and a time that is always granted.
 const P99_RATIO: f64 = 10.0;
 const P99_MS: f64 = 100.0;
-/// If a request that meets neither a proxy nor load ever takes longer than this, the machine is too busy to say
-/// anything about time.
-const MACHINE_MS: f64 = 250.0;
 /// With fewer responses before or in the event nothing is said about that.
 const P99_RESPONSES_MIN: u64 = 200;
 
@@ -162,7 +160,7 @@ fn availability(report: &CellReport) -> Vec<Prediction> {
     let waits = &report.measures.waits;
     let (machine_p99, machine_longest) = waits.machine;
     let (responses, enough) = (waits.quiet.0 + waits.event.0, P99_RESPONSES_MIN);
-    let limit = LONGEST_MS + 2.0 * machine_longest;
+    let limit = LONGEST_MS + 4.0 * machine_longest;
     let longest = Prediction::at_most("longest response in ms", waits.longest, limit.round(), (responses, enough));
     let mut predictions = vec![longest.shown_by(waits.example.as_ref().map(Fact::from))];
     if report.event != Event::Steady {
@@ -179,11 +177,7 @@ fn availability(report: &CellReport) -> Vec<Prediction> {
 
 /// A prediction about time, if the machine leaves the processes enough of it.
 fn unless_busy(report: &CellReport, prediction: Prediction) -> Prediction {
-    if report.measures.waits.machine.1 > MACHINE_MS {
-        prediction.untested("the machine is too busy")
-    } else {
-        prediction
-    }
+    prediction.unless_busy(report.measures.waits.is_machine_busy())
 }
 
 /// In quiet, round-robin gives each replica the same, and no session keeps to one.

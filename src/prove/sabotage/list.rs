@@ -167,7 +167,7 @@ pub const LIST: [Entry; 37] = [
     entry(
         Subject::Proxy,
         Sabotage::ResponsesSwapped,
-        ["responses-swapped", "one GET in 300 gets the response to another one", "--arms database --events steady"],
+        ["responses-swapped", "one GET in 100 gets the response to another one", "--arms database --events steady"],
         &["responses wrong"],
     ),
     entry(
@@ -175,7 +175,7 @@ pub const LIST: [Entry; 37] = [
         Sabotage::HangsUp,
         [
             "hangs-up",
-            "one connection in 50 responses is closed before the next request, unannounced",
+            "one request in 50 meets a connection that is closed without a response",
             "--arms jwt --events steady",
         ],
         &["requests sent again"],
@@ -183,7 +183,7 @@ pub const LIST: [Entry; 37] = [
     entry(
         Subject::Proxy,
         Sabotage::SlowAfterEdit,
-        ["slow-after-edit", "after an edit every request takes 200 ms longer", "--arms jwt --events drain"],
+        ["slow-after-edit", "after an edit every request takes 450 ms longer", "--arms jwt --events drain"],
         &["p99 in ms from the first incident on"],
     ),
     entry(

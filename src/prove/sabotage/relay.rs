@@ -27,13 +27,13 @@ use super::{Planted, Sabotage};
 const REFUSED_ONE_IN: u64 = 500;
 const CUT_ONE_IN: u64 = 300;
 const STALLED_ONE_IN: u64 = 200;
-const SWAPPED_ONE_IN: u64 = 300;
+const SWAPPED_ONE_IN: u64 = 100;
 const HUNG_UP_ONE_IN: u64 = 50;
 /// How long a request is stalled, or the world stops.
 const STALL: Duration = Duration::from_secs(3);
 const STOP: Duration = Duration::from_secs(1);
 /// How much longer everything takes after an edit.
-const SLOWNESS: Duration = Duration::from_millis(200);
+const SLOWNESS: Duration = Duration::from_millis(450);
 
 /// How long half of a body may take to go out.
 const FLUSHED: Duration = Duration::from_millis(20);
