@@ -88,10 +88,12 @@ impl Event {
     pub(super) fn usual_span(self) -> Duration {
         Duration::from_millis(match self {
             Self::Steady | Self::Rolling => 3500,
-            Self::Sick => 3200,
+            Self::Crash => 3600,
+            Self::Sick => 4400,
             Self::ScaleOut => 5000,
             Self::Reloads => 6500,
-            Self::StoreRestart | Self::Stop => 4000,
+            Self::StoreRestart => 4000,
+            Self::Stop => 6000,
             _ => 3000,
         })
     }
@@ -116,7 +118,7 @@ impl Event {
         let at = |share: f64| span.mul_f64(share);
         let acts: Vec<(f64, Act)> = match self {
             Self::Steady => Vec::new(),
-            Self::Crash => vec![(0.4, Act::Kill(1))],
+            Self::Crash => vec![(0.25, Act::Kill(1))],
             Self::CrashAllButOne => (1..replicas)
                 .map(|replica| (0.3 + 0.3 * replica as f64 / replicas as f64, Act::Kill(replica)))
                 .collect(),
@@ -131,8 +133,8 @@ impl Event {
             }
             Self::TwoProxies => vec![(0.4, Act::KillProxy(0))],
             Self::StoreRestart => vec![(0.35, Act::RestartStore)],
-            Self::Sick => vec![(0.2, Act::Sicken(1)), (0.75, Act::Heal(1))],
-            Self::Stop => vec![(0.2, Act::Stop(1)), (0.7, Act::Continue(1))],
+            Self::Sick => vec![(0.18, Act::Sicken(1)), (0.75, Act::Heal(1))],
+            Self::Stop => vec![(0.15, Act::Stop(1)), (0.75, Act::Continue(1))],
         };
         let acts = acts.into_iter().map(|(share, act)| Planned { at: at(share), act }).collect();
         Schedule { acts, span }

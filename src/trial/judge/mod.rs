@@ -21,7 +21,7 @@ pub use findings::{EXAMPLES_MAX, FACTS_MAX, Fact, Findings, GUARANTEES, Guarante
 use session::Session;
 
 /// How long a proxy may need to find out that a replica is sick, dead or stopped.
-pub const FOUND_OUT: Duration = Duration::from_millis(1200);
+pub const FOUND_OUT: Duration = Duration::from_millis(2000);
 
 /// Judges a history.
 pub fn judge(history: &History) -> Findings {
