@@ -216,7 +216,7 @@ pub const LIST: [Entry; 37] = [
         Subject::Proxy,
         Sabotage::NobodyWatched,
         ["nobody-watched-still", "the same, with a replica that stands still", "--arms jwt --events stop"],
-        &["requests failed"],
+        &["p99 in ms from the first incident on", "requests failed"],
     ),
     entry(
         Subject::Proxy,
