@@ -3,10 +3,13 @@
 //! There is one queue per pool for all workers. Its length and the time in it are bounded. Requests are served in the
 //! order in which they came: a new request goes to the back.
 
+use std::future::{Future, poll_fn};
+use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::Poll;
 
 use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -39,11 +42,48 @@ impl WaitQueue {
 #[derive(Debug)]
 pub struct Place<'a>(&'a WaitQueue);
 
-impl<'a> Place<'a> {
-    /// Completes when an endpoint has finished a request. Only what happens after the first poll or
-    /// [`Notified::enable`] counts.
-    pub fn turn(&self) -> Notified<'a> {
-        self.0.freed.notified()
+/// Whose turn it is, as seen by a request in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It may take what room there is.
+    Own,
+    /// It has just come, and others were there before it.
+    Others,
+}
+
+impl Place<'_> {
+    /// Waits until `look` has found something, and leaves the queue. It looks at once, whenever an endpoint has
+    /// finished a request and this one is next, and whenever `is_due`, which is asked at each poll.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the place, and passes a call that it has not followed on to the next request.
+    pub async fn wait<T>(self, mut look: impl FnMut(Turn) -> ControlFlow<T>, mut is_due: impl FnMut() -> bool) -> T {
+        let queue = self.0;
+        // A request that comes while others wait lets them go first.
+        let mut turn = if queue.waiting() == 1 { Turn::Own } else { Turn::Others };
+        let mut called = pin!(queue.freed.notified());
+        // From here on every end of a request is noticed, also one between the look and the wait.
+        called.as_mut().enable();
+        let found = loop {
+            if let ControlFlow::Break(found) = look(turn) {
+                break found;
+            }
+            let was_called = poll_fn(|cx| match called.as_mut().poll(cx) {
+                Poll::Pending if is_due() => Poll::Ready(false),
+                polled => polled.map(|()| true),
+            })
+            .await;
+            if was_called {
+                // A waiter that was woken and found no room goes to the back; one that only polled keeps its place.
+                called.set(queue.freed.notified());
+                called.as_mut().enable();
+            }
+            turn = Turn::Own;
+        };
+        drop(self);
+        // Several requests may have ended but woken only one waiter, so the next one is woken.
+        queue.freed();
+        found
     }
 }
 
@@ -65,10 +105,15 @@ mod tests {
         assert!(first.is_some() && second.is_some() && queue.enter(2).is_none());
         drop(second);
         assert_eq!(queue.waiting(), 1);
-        let turn = first.as_ref().unwrap().turn();
-        queue.freed();
-        turn.await;
-        drop(first);
+        let mut looks = 0;
+        let look = |turn| {
+            looks += 1;
+            assert_eq!(turn, Turn::Own, "nobody else waits");
+            queue.freed();
+            if looks < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        first.unwrap().wait(look, || false).await;
+        assert_eq!(looks, 3, "each end of a request is a reason to look");
         assert!(queue.enter(0).is_none());
     }
 }

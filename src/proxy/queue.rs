@@ -1,10 +1,8 @@
 //! Waiting for an endpoint that has room for one more request.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::ops::ControlFlow::{Break, Continue};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,6 +12,7 @@ use super::exchange::Exchange;
 use crate::deadlines::Wait;
 use crate::link::WorkerEndpoint;
 use crate::pool::Tried;
+use crate::pool::queue::Turn;
 
 /// How often a waiting request looks for room even if no request has ended: room also appears when an endpoint becomes
 /// healthy.
@@ -39,44 +38,28 @@ pub(super) async fn wait(
     let ends = now + pool.config.queue.timeout;
     let shared = Arc::clone(&pool.shared);
     let Some(place) = shared.queue.enter(pool.config.queue.size) else { return Err(Cause::Overloaded) };
-    // A request that comes while others wait lets them go first.
-    let mut is_my_turn = shared.queue.waiting() == 1;
-    let mut turn = pin!(place.turn());
-    // From here on every end of a request is noticed, also one between the look and the wait.
-    turn.as_mut().enable();
-    let result = loop {
-        if !exchange.renew(tried) {
-            break Err(Cause::NoEndpoint);
+    let look = |turn| {
+        deadlines.disarm(Wait::Upstream);
+        if deadlines.expired(Wait::Request) {
+            return Break(Err(Cause::RequestTimeout));
         }
-        if is_my_turn && let Some(endpoint) = exchange.attempt_in_turn(tried) {
-            break Ok(endpoint);
+        if !exchange.renew(tried) {
+            return Break(Err(Cause::NoEndpoint));
+        }
+        if turn == Turn::Own
+            && let Some(endpoint) = exchange.attempt_in_turn(tried)
+        {
+            return Break(Ok(endpoint));
         }
         let now = Instant::now();
         if now >= ends {
-            break Err(Cause::Overloaded);
+            return Break(Err(Cause::Overloaded));
         }
         deadlines.arm(Wait::Upstream, ends.min(now + LOOK_AGAIN));
-        let was_called = poll_fn(|cx| match turn.as_mut().poll(cx) {
-            Poll::Pending if deadlines.expired(Wait::Upstream) || deadlines.expired(Wait::Request) => {
-                Poll::Ready(false)
-            }
-            polled => polled.map(|()| true),
-        })
-        .await;
-        if was_called {
-            // A waiter that was woken and found no room goes to the back; one that only polled keeps its place.
-            turn.set(place.turn());
-            turn.as_mut().enable();
-        }
-        deadlines.disarm(Wait::Upstream);
-        if deadlines.expired(Wait::Request) {
-            break Err(Cause::RequestTimeout);
-        }
-        is_my_turn = true;
+        Continue(())
     };
-    drop(place);
-    // Several requests may have ended but woken only one waiter, so the next one is woken.
-    shared.queue.freed();
+    let is_due = || deadlines.expired(Wait::Upstream) || deadlines.expired(Wait::Request);
+    let result = place.wait(look, is_due).await;
     deadlines.disarm(Wait::Upstream);
     result
 }
