@@ -22,7 +22,10 @@ impl WaitQueue {
     /// Enters the queue. `None` if `size` requests wait already.
     pub fn enter(&self, size: usize) -> Option<Place<'_>> {
         let one_more = |waiting| (waiting < size).then_some(waiting + 1);
-        self.waiting.fetch_update(SeqCst, SeqCst, one_more).ok().map(|_| Place(self))
+        let before = self.waiting.fetch_update(SeqCst, SeqCst, one_more).ok()?;
+        // A request that comes while others wait lets them go first. A later look at the number could not tell that:
+        // of two that come together each would see both, and wait for the other.
+        Some(Place { queue: self, turn: if before == 0 { Turn::Own } else { Turn::Others } })
     }
 
     /// How many requests wait.
@@ -40,7 +43,10 @@ impl WaitQueue {
 
 /// A place in the queue, from [`WaitQueue::enter`]. Dropping it leaves the queue.
 #[derive(Debug)]
-pub struct Place<'a>(&'a WaitQueue);
+pub struct Place<'a> {
+    queue: &'a WaitQueue,
+    turn: Turn,
+}
 
 /// Whose turn it is, as seen by a request in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +64,7 @@ impl Place<'_> {
     /// # Cancel safety
     /// Dropping the future gives up the place, and passes a call that it has not followed on to the next request.
     pub async fn wait<T>(self, mut look: impl FnMut(Turn) -> ControlFlow<T>, mut is_due: impl FnMut() -> bool) -> T {
-        let queue = self.0;
-        // A request that comes while others wait lets them go first.
-        let mut turn = if queue.waiting() == 1 { Turn::Own } else { Turn::Others };
+        let (queue, mut turn) = (self.queue, self.turn);
         let mut called = pin!(queue.freed.notified());
         // From here on every end of a request is noticed, also one between the look and the wait.
         called.as_mut().enable();
@@ -89,13 +93,22 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, SeqCst);
+        self.queue.waiting.fetch_sub(1, SeqCst);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn of_two_that_come_at_once_the_first_looks_at_once() {
+        let queue = WaitQueue::default();
+        let (first, second) = (queue.enter(2).unwrap(), queue.enter(2).unwrap());
+        for (place, expected) in [(first, Turn::Own), (second, Turn::Others)] {
+            assert_eq!(place.wait(ControlFlow::Break, || false).await, expected);
+        }
+    }
 
     #[tokio::test]
     async fn places_are_bounded_and_given_up() {
