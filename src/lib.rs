@@ -52,6 +52,7 @@ mod access_log;
 pub mod deadlines;
 mod fields;
 pub mod metrics;
+mod sync;
 pub mod telemetry;
 
 pub mod demo;

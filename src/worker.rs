@@ -14,7 +14,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -35,6 +34,7 @@ use crate::net::Stream;
 use crate::net::outbox::Outbox;
 use crate::proxy::client::Proxy;
 use crate::snapshot::SharedSnapshot;
+use crate::sync::AtomicUsize;
 
 /// How many commands and handed-over connections may wait for a worker.
 const COMMANDS_MAX: usize = 1024;

@@ -297,3 +297,6 @@ impl WorkerEndpoint {
 fn speaks_only_h2(error: &io::Error) -> bool {
     error::tls_error(error) == Some(NO_PROTOCOL)
 }
+
+#[cfg(test)]
+mod models;

@@ -22,12 +22,13 @@ pub(crate) mod tls;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::task::{Context, Waker};
 
 use crossbeam_utils::CachePadded;
 use slab::Slab;
+
+use crate::sync::AtomicUsize;
 
 /// How often a draining worker looks whether its connections have ended.
 const EMPTIED_POLL: std::time::Duration = std::time::Duration::from_millis(10);
@@ -159,6 +160,9 @@ impl Drop for Registration {
         self.connections.0.borrow_mut().try_remove(self.key);
     }
 }
+
+#[cfg(test)]
+mod models;
 
 #[cfg(test)]
 mod tests {

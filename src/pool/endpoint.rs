@@ -4,8 +4,8 @@
 //! and counters carry over. A request touches only atomics. Locks are taken by the control thread and by the worker
 //! that ejects an endpoint.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
@@ -17,6 +17,7 @@ use super::health::{Health, Machine};
 use super::idle::IdleLimit;
 use crate::config::address::Address;
 use crate::metrics::Counter;
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex};
 
 /// One address that requests are sent to.
 #[derive(Debug)]

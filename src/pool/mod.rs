@@ -15,13 +15,14 @@ pub mod protocol;
 pub mod queue;
 mod shared;
 
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::config::model;
+use crate::sync::AtomicU8;
 use balance::Balance;
 use endpoint::Endpoint;
 use health::Health;
@@ -246,6 +247,9 @@ impl Pool {
             && has(&|m| m.state == MemberState::Ready && m.endpoint.health() == Health::Healthy)
     }
 }
+
+#[cfg(test)]
+mod models;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,6 @@
 //! Which endpoint gets an attempt: the algorithm of the pool chooses among the endpoints that may have it now.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::time::Instant;
@@ -10,6 +9,7 @@ use super::balance::{Candidates, Dice};
 use super::health::passive::Admission;
 use super::{Mode, Pool};
 use crate::config::model::ATTEMPTS_MAX;
+use crate::sync::AtomicU64;
 
 /// The endpoints that a request has been tried on. A fixed array, so that a request allocates nothing for it.
 #[derive(Debug, Default, Clone, Copy)]

@@ -6,10 +6,10 @@
 use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::task::Poll;
 
-use tokio::sync::Notify;
+use crate::sync::{AtomicUsize, Notify};
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -1,8 +1,7 @@
 //! The state of a pool that outlives its snapshots.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crossbeam_utils::CachePadded;
 
@@ -11,6 +10,7 @@ use super::endpoint::Endpoint;
 use super::queue::WaitQueue;
 use crate::config::address::Address;
 use crate::metrics::{self, PoolCell};
+use crate::sync::{AtomicU64, Mutex, MutexGuard};
 
 /// The most endpoints that are remembered after they have left a pool.
 const REMOVED_MAX: usize = 1024;

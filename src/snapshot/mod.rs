@@ -8,10 +8,11 @@ pub mod routes;
 
 use std::sync::Arc;
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::Guard;
 
 use crate::config::model::{Limits, Route, Timeouts};
 use crate::pool::Pool;
+use crate::sync::ArcSwap;
 use routes::Routes;
 
 /// Everything that a request needs to know about the configuration.

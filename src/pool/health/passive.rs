@@ -6,14 +6,15 @@
 //!
 //! All of this is a few atomics. A request only reads them; they are written when something fails.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::config::model::Eject;
 use crate::pool::clock::since_epoch_ns;
+use crate::sync::{AtomicU32, AtomicU64, Mutex};
 
 /// Nanoseconds for which a failure counts as load. Its weight falls linearly to nothing.
 const LOAD_LASTS_NS: u64 = 5_000_000_000;
