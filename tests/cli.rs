@@ -408,6 +408,36 @@ fn a_certificate_that_ends_soon_is_warned_of() {
     assert_eq!(proxy.exit_code(), Some(0));
 }
 
+/// A drain may take longer than it takes until the next file is due.
+#[test]
+fn the_access_log_is_opened_again_also_during_a_drain() {
+    let (folder, backend) = (tempfile::tempdir().unwrap(), Backend::named("one"));
+    let file = folder.path().join("unstick.toml");
+    let log = folder.path().join("access.log");
+    let rest = format!("[listen.web]\naddress = \"127.0.0.1:0\"\n[log]\naccess = {log:?}\n[admin]\naddress = \"off\"");
+    std::fs::write(&file, pool_of(&[backend.address], "", &rest)).unwrap();
+    let mut child = unstick(&["run", "--config", file.to_str().unwrap()]).stderr(Stdio::piped()).spawn().unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let (sender, lines) = channel();
+    std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let mut proxy = Running { child, lines, seen: Vec::new() };
+    let mut stream = connect(proxy.address());
+    send(&mut stream, "GET /before HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(read_response(&mut stream, false).status, 200);
+    let moved = folder.path().join("access.log.1");
+    crate::support::eventually("it is logged", || std::fs::read_to_string(&log).is_ok_and(|text| !text.is_empty()));
+    proxy.signal(Signal::TERM);
+    proxy.line("stopping");
+    std::fs::rename(&log, &moved).unwrap();
+    proxy.signal(Signal::USR1);
+    proxy.line("access log opened again");
+    send(&mut stream, "GET /after HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(read_response(&mut stream, false).status, 200);
+    assert_eq!(proxy.exit_code(), Some(0));
+    let [log, moved] = [log, moved].map(|file| std::fs::read_to_string(file).unwrap());
+    assert!(log.contains("/after") && moved.contains("/before") && !moved.contains("/after"), "{log} {moved}");
+}
+
 #[test]
 fn an_access_log_that_nobody_takes_stops_neither_the_control_plane_nor_the_end() {
     let (folder, backend) = (tempfile::tempdir().unwrap(), Backend::named("one"));

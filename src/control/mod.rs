@@ -131,7 +131,7 @@ impl Control {
                 Next::Wait
             }
             Order::ReopenLogs => {
-                self.reopen_logs();
+                reopen(self.access_log.as_ref());
                 Next::Wait
             }
             Order::Stop(order) => self.stop(order),
@@ -281,12 +281,13 @@ impl Control {
         state.admin_hosts.clone_from(&self.instance.config.admin.hosts);
         (state.listeners, state.tls) = (self.instance.listeners.addresses(), tls);
     }
+}
 
-    fn reopen_logs(&self) {
-        if let Some(log) = &self.access_log {
-            log.reopen();
-            tracing::info!("access log opened again");
-        }
+/// Opens the file of the access log again.
+fn reopen(log: Option<&AccessLog>) {
+    if let Some(log) = log {
+        log.reopen();
+        tracing::info!("access log opened again");
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::Control;
 use super::outcome::Ended;
 use super::signals::{Order, Signals, Stop};
+use crate::access_log::AccessLog;
 use crate::listen::listener::Idle;
 use crate::worker::{Command, Worker};
 
@@ -74,7 +75,7 @@ impl Control {
                 tracing::warn!(connections = self.status.loads.total(), "the time to drain is over, closing the rest");
                 Ended::Cut
             }
-            () = second_stop(self.signals.as_mut(), &mut orders) => {
+            () = second_stop(self.signals.as_mut(), &mut orders, self.access_log.as_ref()) => {
                 tracing::warn!(connections = self.status.loads.total(), "a second signal, stopping at once");
                 Ended::Cut
             }
@@ -110,14 +111,22 @@ pub(super) async fn drain_is_due(at: Option<Instant>) {
     }
 }
 
-async fn second_stop(mut signals: Option<&mut Signals>, orders: &mut mpsc::Receiver<Order>) {
+/// Waits for another order to stop. The access log is opened again on demand meanwhile: a drain may take longer than
+/// it takes until the next file is due. There is nothing to reload any more.
+async fn second_stop(
+    mut signals: Option<&mut Signals>,
+    orders: &mut mpsc::Receiver<Order>,
+    access_log: Option<&AccessLog>,
+) {
     loop {
         let order = tokio::select! {
             order = Signals::next(signals.as_deref_mut()) => order,
             Some(order) = orders.recv() => order,
         };
-        if matches!(order, Order::Stop(_)) {
-            return;
+        match order {
+            Order::Stop(_) => return,
+            Order::ReopenLogs => super::reopen(access_log),
+            Order::Reload => {}
         }
     }
 }
