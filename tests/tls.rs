@@ -363,6 +363,12 @@ fn a_plain_listener_sends_its_clients_to_the_one_with_tls() {
     let app = App::start(&format!("{listen}{}", pool_of(&[backend.address], "", "")));
     let response = client::get(app.address, "/a?b=c");
     assert_eq!((response.status, response.field("location")), (308, Some("https://test:8443/a?b=c")));
+    let nowhere = exchange(&mut connect(app.address), "GET /a HTTP/1.0\r\n\r\n");
+    assert_eq!(
+        (nowhere.status, nowhere.field("x-unstick-error")),
+        (400, Some("bad-request")),
+        "not to a replica's name"
+    );
     assert!(backend.seen().is_empty());
     eventually("it is counted", || app.metric("unstick_requests_total{pool=\"app\",outcome=\"3xx\"}") == 1.0);
 }

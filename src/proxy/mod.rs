@@ -53,6 +53,8 @@ use client::{Client, Connection, Proxy};
 use exchange::Exchange;
 use headers::FieldsSeen;
 pub use identity::{Identity, Proof};
+use malformed::Malformed;
+use rules::Rules;
 use target::Host;
 use upgrade::Wanted;
 
@@ -77,7 +79,7 @@ pub async fn handle(
     let (mut parts, incoming) = request.into_parts();
     let body = RequestBody::new(incoming, bounds(&view));
     client.begin_upload(body.upload(), seen.expect);
-    let routed = wanted.and_then(|wanted| Ok((wanted, route(&mut parts, &body, &view)?)));
+    let routed = wanted.and_then(|wanted| Ok((wanted, route(&mut parts, &body, &view, &client.connection.rules)?)));
     let (wanted, (host, pool)) = match routed {
         Ok(routed) => routed,
         Err(cause) => {
@@ -159,7 +161,7 @@ fn needs(headers: &HeaderMap, seen: FieldsSeen, wanted: Option<&Wanted>) -> Need
 ///
 /// # Errors
 /// Why the request is refused.
-fn route(parts: &mut Parts, body: &RequestBody, view: &View) -> Result<(Host, usize), Cause> {
+fn route(parts: &mut Parts, body: &RequestBody, view: &View, rules: &Rules) -> Result<(Host, usize), Cause> {
     let host = target::take_target(parts)?;
     if parts.version == Version::HTTP_2 {
         headers::join_cookies(&mut parts.headers);
@@ -176,6 +178,10 @@ fn route(parts: &mut Parts, body: &RequestBody, view: &View) -> Result<(Host, us
     }
     if view.snapshot.limits.request_body.is_some_and(|most| length.lower() > most) {
         return Err(Cause::BodyTooLarge);
+    }
+    if host.is_none() && rules.redirect_to_https().is_some() {
+        // Nobody knows where to send the client.
+        return Err(Cause::BadRequest(Malformed::HostMissing));
     }
     // Only an HTTP/1.0 client may leave out the host. The replica is sent HTTP/1.1, which needs one.
     let host = host.unwrap_or_else(|| {
