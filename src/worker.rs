@@ -4,6 +4,7 @@
 //! spreads new connections over the workers by hash, which is uneven when they are few. A worker that holds clearly
 //! more than the least loaded one hands a fresh connection over before reading from it.
 
+mod panics;
 #[cfg(feature = "sim")]
 pub(crate) mod sim;
 
@@ -22,6 +23,8 @@ use tokio::runtime::{self, LocalOptions};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use panics::PanicCount;
 
 use crate::access_log::AccessLog;
 use crate::link::view::Viewer;
@@ -336,15 +339,4 @@ fn concerns_one_client(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
     )
-}
-
-/// Counts a connection whose task panics. The runtime catches the panic, so other connections go on.
-struct PanicCount(Rc<Proxy>);
-
-impl Drop for PanicCount {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.cell().panics.add(1);
-        }
-    }
 }

@@ -108,3 +108,33 @@ fn a_parked_connection_in_tls_serves_again() {
     stream.flush().unwrap();
     assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0, "with close_notify");
 }
+
+#[test]
+fn a_connection_in_tls_that_is_silent_too_long_ends_with_close_notify() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
+    authority.issue(folder.path(), "a", &["a.test"]);
+    let backend = Backend::named("one");
+    let listen = "[listen.web]\naddress = \"127.0.0.1:0\"\ntls = { cert = \"a.pem\", key = \"a.key\" }\n[admin]\n\
+        address = \"127.0.0.1:0\"\n[timeouts]\nrequest_head = \"300ms\"\nclient_idle = \"1500ms\"\n";
+    let file = folder.path().join("unstick.toml");
+    std::fs::write(&file, format!("{listen}{}", pool_of(&[backend.address], "", ""))).unwrap();
+    let app = App::start_file(folder, file, 1);
+    let connect = || shake_hands(app.address, "a.test", &Arc::new(authority.client(&[]))).unwrap();
+    let (mut fresh, mut parked) = (connect(), connect());
+    assert_eq!(exchange(&mut parked, GET).text(), "one");
+    for stream in [&mut fresh, &mut parked] {
+        // Without it, this is an error of rustls.
+        assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_part_of_a_head_behind_another_request_is_awaited_as_a_head() {
+    let backend = Backend::named("one");
+    let timeouts = "request_head = \"500ms\"\nclient_idle = \"1h\"";
+    let app = App::builder(&[backend.address]).timeouts(timeouts).workers(1).start();
+    let mut stream = connect(app.address);
+    send(&mut stream, format!("{GET}GET /second HT"));
+    assert_eq!(read_response(&mut stream, false).text(), "one");
+    assert!(read_to_close(&mut stream).0.is_empty(), "closed, long before an idle connection would be");
+}

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -102,13 +103,28 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
             }
         }
     };
+    finish(end, connection, &lifecycle, peer, guard).await;
+}
+
+/// What follows when hyper has finished, or was given up: the tunnel, or a goodbye. Then `guard` is dropped, still
+/// before the connection.
+async fn finish<S>(
+    end: End,
+    connection: Box<http1::Connection<SharedIo, S>>,
+    lifecycle: &Lifecycle,
+    peer: SocketAddr,
+    guard: ResetUnlessWhole,
+) where
+    S: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
+{
+    let client = &lifecycle.client;
     match end {
         End::Over(result) => {
             result.inspect_err(|error| tracing::debug!(%peer, %error, "client connection ended")).ok();
             if let Some(tunnel) = client.take_tunnel() {
                 let parts = connection.into_parts();
                 // Boxed: most connections never become a tunnel, and their tasks need no room for one.
-                Box::pin(tunnel.run(parts.io, parts.read_buf, &client)).await;
+                Box::pin(tunnel.run(parts.io, parts.read_buf, client)).await;
             }
         }
         End::Gone(error) => tracing::debug!(%peer, %error, "client connection ended"),
