@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use super::client_io::{ClientIo, ClientTransport};
 use super::conn::Accepted;
 use super::listener::{ListenerState, Speaks};
+use super::parked::Parked;
 use super::refused;
 use super::reset::ResetUnlessWhole;
 use super::shared_io::SharedIo;
@@ -320,22 +321,6 @@ where
     let http1::Parts { io, read_buf, service, .. } = connection.into_parts();
     io.unread(&read_buf);
     (io, service)
-}
-
-/// Counts a connection while it is parked.
-struct Parked<'a>(&'a Proxy);
-
-impl<'a> Parked<'a> {
-    fn begin(worker: &'a Proxy) -> Self {
-        worker.cell().parked.raise();
-        Self(worker)
-    }
-}
-
-impl Drop for Parked<'_> {
-    fn drop(&mut self) {
-        self.0.cell().parked.lower();
-    }
 }
 
 fn builder(limits: &Limits) -> http1::Builder {
