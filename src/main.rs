@@ -113,16 +113,12 @@ fn demo(demo: Demo) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(EXIT_USAGE));
     }
     let options = demo::Options { listen: demo.listen, replicas: demo.replicas, tls: demo.tls };
-    runtime()?.block_on(demo::run(options))?;
+    demo::run(options)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn demo_replica(replica: DemoReplica) -> anyhow::Result<ExitCode> {
     let options = demo::replica::Options { name: replica.name, port: replica.port };
-    runtime()?.block_on(demo::replica::run(options))?;
+    demo::replica::run(options)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")
 }

@@ -4,9 +4,6 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::LocalSet;
 use unstick::prove;
 use unstick::prove::arm::ARMS;
 use unstick::prove::event::{EVENTS, Event, FULL_ONLY};
@@ -20,7 +17,6 @@ use unstick::prove::sabotage::Planted;
 use unstick::prove::sabotage::list;
 
 use super::prove::{Prove, ProveReplica};
-use crate::runtime;
 
 /// A prediction did not hold.
 const EXIT_BROKEN: u8 = 1;
@@ -40,14 +36,7 @@ pub(crate) fn prove(prove: Prove) -> anyhow::Result<ExitCode> {
         };
     }
     let options = options(prove);
-    // When it is interrupted, everything it started ends with the tasks that hold it.
-    let run = async {
-        tokio::select! {
-            report = prove::run(&options) => report.map(Some),
-            () = interrupted()? => Ok(None),
-        }
-    };
-    let report = match LocalSet::new().block_on(&runtime()?, run) {
+    let report = match prove::run(&options) {
         Ok(Some(report)) => report,
         Ok(None) => return inconclusive("interrupted; nothing is left behind"),
         // Whatever went wrong, it says nothing about the claim.
@@ -95,18 +84,6 @@ fn inconclusive(why: &str) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(EXIT_INCONCLUSIVE))
 }
 
-/// Resolves at the first signal that ends programs.
-fn interrupted() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut signals = Vec::new();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::quit(), SignalKind::hangup()] {
-        signals.push(signal(kind).context("cannot listen for signals")?);
-    }
-    Ok(std::future::poll_fn(move |cx| {
-        let is_over = signals.iter_mut().any(|signal| signal.poll_recv(cx).is_ready());
-        if is_over { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    }))
-}
-
 pub(crate) fn replica(replica: ProveReplica) -> anyhow::Result<ExitCode> {
     #[cfg(feature = "sabotage")]
     let planted = replica.sabotage.into();
@@ -114,6 +91,6 @@ pub(crate) fn replica(replica: ProveReplica) -> anyhow::Result<ExitCode> {
     let planted = Planted::default();
     let ProveReplica { name, arm, directory, service_ms, .. } = replica;
     let replica = Replica { name, arm, directory, planted, service: Duration::from_millis(service_ms) };
-    runtime()?.block_on(replica::run(replica))?;
+    replica::run(replica)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -25,6 +25,7 @@ use tokio::time::sleep;
 
 use crate::app::Source;
 use crate::config::Loaded;
+use crate::replica::runtime;
 use crate::{app, telemetry};
 use address::Reserved;
 pub use certificate::{HAS_TLS, HOW_TO_GET_TLS};
@@ -58,7 +59,14 @@ impl Default for Options {
 }
 
 /// Runs the demo until Ctrl-C, SIGTERM or SIGQUIT; then nothing of it is left, neither processes nor files.
-pub async fn run(options: Options) -> anyhow::Result<()> {
+///
+/// # Errors
+/// A process or the proxy could not be started, or the proxy ended by itself.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    runtime::run(run_until_signal(options))
+}
+
+async fn run_until_signal(options: Options) -> anyhow::Result<()> {
     let Options { listen, replicas, tls } = options;
     anyhow::ensure!((1..=REPLICAS_MAX).contains(&replicas), "the demo runs 1 to {REPLICAS_MAX} replicas");
     let mut stop = StopSignals::listen()?;

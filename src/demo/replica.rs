@@ -10,6 +10,7 @@ use http_body_util::Full;
 
 use super::cookie::Key;
 use super::shop::Shop;
+use crate::replica::runtime;
 use crate::replica::serve::{Handler, serve};
 
 /// Environment variable that holds the key, in hex. Arguments show up in `ps`, the environment only to its owner.
@@ -25,11 +26,14 @@ pub struct Options {
 }
 
 /// Serves the shop until SIGTERM or the end of the parent.
-pub async fn run(options: Options) -> anyhow::Result<()> {
+///
+/// # Errors
+/// The environment holds no key, the name is no field value, or the port cannot be used.
+pub fn run(options: Options) -> anyhow::Result<()> {
     let key = std::env::var(KEY_VARIABLE).ok().and_then(|hex| Key::from_hex(&hex));
     let key = key.with_context(|| format!("{KEY_VARIABLE} holds no key; `unstick demo` starts its replicas itself"))?;
     let shop = Shop::new(&options.name, std::process::id(), key).context("this name cannot stand in a header field")?;
-    serve(options.port, shop).await
+    runtime::run(serve(options.port, shop))
 }
 
 impl Handler for Shop {

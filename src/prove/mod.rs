@@ -12,6 +12,7 @@ pub mod cell;
 pub mod event;
 mod fleet;
 mod front;
+mod interrupted;
 mod lab;
 mod ledger;
 pub mod measures;
@@ -37,6 +38,7 @@ use tokio::time::Instant;
 use arm::Role;
 use cell::CellReport;
 use event::{Event, FULL_ONLY};
+use interrupted::interrupted;
 use lab::Lab;
 use options::Options;
 use progress::Progress;
@@ -44,6 +46,7 @@ use report::Report;
 use theory::{Prediction, Subject, Verdict};
 use workspace::Workspace;
 
+use crate::replica::runtime;
 use crate::trial::history::State;
 
 /// Why a run could not be made, and nothing can be concluded.
@@ -51,11 +54,21 @@ use crate::trial::history::State;
 #[error("{0}")]
 pub struct NotPossible(pub String);
 
-/// Runs the experiment and writes the files that were asked for.
+/// Runs the experiment and writes the files that were asked for. `None`: a signal interrupted it, and everything it
+/// started has ended with the tasks that held it.
 ///
 /// # Errors
 /// A process could not be started or did not do what it was told; [`NotPossible`] if a store is not there.
-pub async fn run(options: &Options) -> anyhow::Result<Report> {
+pub fn run(options: &Options) -> anyhow::Result<Option<Report>> {
+    runtime::run(async {
+        tokio::select! {
+            report = play(options) => report.map(Some),
+            () = interrupted()? => Ok(None),
+        }
+    })
+}
+
+async fn play(options: &Options) -> anyhow::Result<Report> {
     // Opened before anything is measured, so that nothing is measured in vain.
     let open = |path: &PathBuf| File::create(path).with_context(|| path.display().to_string());
     let json = options.json.as_ref().map(open).transpose()?;

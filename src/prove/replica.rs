@@ -21,6 +21,7 @@ use super::sabotage::Planted;
 #[cfg(feature = "sabotage")]
 use super::sabotage::spoilt::Spoilt;
 use super::store::{Reply, Store, Unavailable, Write};
+use crate::replica::runtime;
 use crate::replica::serve::{Handler, serve};
 
 /// Environment variable with the key of the tokens. Arguments show up in `ps`, the environment only to its owner.
@@ -48,8 +49,8 @@ pub struct Replica {
 ///
 /// # Errors
 /// The store or the port cannot be used.
-pub async fn run(replica: Replica) -> anyhow::Result<()> {
-    replica.arm.serve(replica).await
+pub fn run(replica: Replica) -> anyhow::Result<()> {
+    runtime::run(replica.arm.serve(replica))
 }
 
 impl Replica {

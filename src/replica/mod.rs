@@ -5,4 +5,5 @@
 //! never writes to it, so the kernel reports the parent's end however it went, `kill -9` included.
 
 pub(crate) mod launch;
+pub(crate) mod runtime;
 pub(crate) mod serve;
