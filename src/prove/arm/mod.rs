@@ -24,8 +24,9 @@ use super::replica::Replica;
 use super::theory::Prediction;
 use super::workspace::Workspace;
 
-/// All arms, in the order in which they are shown.
-pub const ARMS: [Arm; 5] = [memory::ARM, sticky::ARM, jwt::ARM, database::ARM, redis::ARM];
+/// All arms, in the order in which they are shown. A static, because each crate that names a constant compiles what it
+/// holds: here the whole of the replicas.
+pub static ARMS: [Arm; 5] = [memory::ARM, sticky::ARM, jwt::ARM, database::ARM, redis::ARM];
 
 /// One way to keep sessions, with what stands in front of it.
 #[derive(Debug, Clone, Copy)]
