@@ -148,6 +148,9 @@ struct Listening {
 /// Bytes of an allocation that makes the allocator return memory to the system: it gets pages of its own.
 const GIVEN_BACK_BY: usize = 256 * 1024;
 
+/// Bytes of hyper's read buffers.
+const READ_BUFFER: usize = 8192;
+
 impl WorkerThread {
     fn new(number: usize, shares: Shares, peers: Vec<mpsc::Sender<Command>>) -> Rc<Self> {
         let outbox = Rc::<Outbox>::default();
@@ -173,6 +176,8 @@ impl WorkerThread {
         let mut housekeeping = interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_draining = false;
+        // With few connections the allocator would give the page of read buffers back and take it again, all the time.
+        let _kept = std::hint::black_box(Vec::<u8>::with_capacity(READ_BUFFER));
         spawn_local(Rc::clone(&self.proxy.outbox).run());
         loop {
             tokio::select! {
