@@ -33,6 +33,7 @@ http {{
         root {files};
         location = / {{ return 200 "{body}"; }}
         location = /stub {{ stub_status; }}
+        location /paced/ {{ alias {files}/; limit_rate {rate}; }}
     }}
 }}
 """
@@ -172,13 +173,16 @@ def wait_ready(server: Server, seconds: float = 10) -> Server:
     return server
 
 
-def start_nginx(children: Children, tmp: Path, files: Path, core: int | None = None, port: int | None = None) -> Server:
-    """One replica: `/` has 129 bytes, other paths are files, `/stub` counts requests."""
+def start_nginx(
+    children: Children, tmp: Path, files: Path, core: int | None = None, port: int | None = None, rate: int = 0
+) -> Server:
+    """One replica: `/` has 129 bytes, other paths are files, below `/paced/` sent at `rate` bytes per second (0 = as
+    fast as possible); `/stub` counts requests."""
     port = port or free_port()
     home = tmp / f"nginx-{port}"
     home.mkdir(exist_ok=True)
     config = home / "nginx.conf"
-    config.write_text(NGINX.format(dir=home, files=files, port=port, body=SMALL_BODY))
+    config.write_text(NGINX.format(dir=home, files=files, port=port, body=SMALL_BODY, rate=rate))
     log = home / "error.log"
     child = children.start(["nginx", "-p", home, "-e", log, "-c", config], core, log)
     return wait_ready(Server("nginx", child, port, log))
