@@ -16,6 +16,7 @@ use super::ask::Line;
 use super::event::{Event, SCALE_OUT, Schedule};
 use super::fleet::{Fleet, Plan};
 use super::measures::{Measures, crossing, fair_share_after, spread};
+use super::pairs;
 use super::sabotage::Sabotage;
 use super::shop::{self, Shop};
 use super::theory::Prediction;
@@ -23,6 +24,7 @@ use crate::trial::client::{Crowd, play};
 use crate::trial::fault;
 use crate::trial::history::{Action, History, Recorder, State, StepOutcome};
 use crate::trial::judge::{Findings, judge};
+use crate::trial::pairs::judge::{PairFindings, judge as judge_pairs};
 use crate::trial::scenario::Scenario;
 
 /// How long users go on after the last act at least, as a share of the event's time.
@@ -52,6 +54,8 @@ pub struct CellReport {
     pub balance: &'static str,
     /// What was found.
     pub findings: Findings,
+    /// What was found in journeys that were played in several placements.
+    pub pairs: Option<PairFindings>,
     /// Of the sessions that were there before the first incident and used after the last: how many, how many were lost.
     pub crossing: (u64, u64),
     /// Figures.
@@ -100,6 +104,16 @@ impl Cell {
     }
 
     async fn play(&self, fleet: &Fleet) -> anyhow::Result<History> {
+        if self.event == Event::Pairs {
+            let recorder = Recorder::begin();
+            fleet.introduce(&recorder).await;
+            pairs::play(self, fleet, &recorder).await?;
+            return Ok(recorder.into_history());
+        }
+        self.play_users(fleet).await
+    }
+
+    async fn play_users(&self, fleet: &Fleet) -> anyhow::Result<History> {
         let Schedule { acts, span } = &self.schedule;
         let first = acts.first().map_or(*span, |planned| planned.at);
         let scenario = Scenario {
@@ -189,6 +203,7 @@ impl CellReport {
             replicas,
             balance,
             findings: judge(&history),
+            pairs: (event == Event::Pairs).then(|| judge_pairs(&history.pairs)),
             crossing: crossing(&history, from, to),
             measures: Measures::of(&history),
             seconds_to_fair_share: fair_share.map(|time| time.as_secs_f64()),

@@ -37,11 +37,14 @@ pub enum Event {
     Sick,
     /// The process of one replica stands still, and goes on later.
     Stop,
+    /// Nothing happens, and there are no users: journeys are played in several placements, and compared.
+    Pairs,
 }
 
 /// All events in the order in which they are played.
-pub const EVENTS: [Event; 12] = [
+pub const EVENTS: [Event; 13] = [
     Event::Steady,
+    Event::Pairs,
     Event::Crash,
     Event::CrashAllButOne,
     Event::Drain,
@@ -81,6 +84,7 @@ impl Event {
             Self::StoreRestart => "store-restart",
             Self::Sick => "sick",
             Self::Stop => "stop",
+            Self::Pairs => "pairs",
         }
     }
 
@@ -94,6 +98,7 @@ impl Event {
             Self::Reloads => 6500,
             Self::StoreRestart => 4000,
             Self::Stop => 6000,
+            Self::Pairs => 2500,
             _ => 3000,
         })
     }
@@ -117,7 +122,7 @@ impl Event {
         let span = self.usual_span().mul_f64(stretch);
         let at = |share: f64| span.mul_f64(share);
         let acts: Vec<(f64, Act)> = match self {
-            Self::Steady => Vec::new(),
+            Self::Steady | Self::Pairs => Vec::new(),
             Self::Crash => vec![(0.25, Act::Kill(1))],
             Self::CrashAllButOne => (1..replicas)
                 .map(|replica| (0.3 + 0.3 * replica as f64 / replicas as f64, Act::Kill(replica)))

@@ -20,8 +20,9 @@ use super::replica::KEY_VARIABLE;
 use super::sabotage::{LATE, Planted, Relays, Sabotage};
 use super::tomb::{Tomb, Visitors};
 use crate::replica::launch::{Launched, launch};
-use crate::trial::client::Front;
+use crate::trial::client::{Front, Target};
 use crate::trial::history::Recorder;
+use crate::trial::pairs::play::Place;
 
 /// What a fleet is made of.
 #[derive(Clone)]
@@ -39,6 +40,8 @@ pub(super) struct Plan {
     /// Whether somebody listens where a killed replica was. If most are dead, the proxy tries all of them, and a
     /// request that is sent to one who only listens is lost.
     pub(super) buries_dead: bool,
+    /// Whether each replica is reached by its name, too.
+    pub(super) is_placed: bool,
     pub(super) balance: &'static str,
     pub(super) planted: Planted,
     /// Milliseconds that each replica takes for a request, one at a time. The last counts for all further replicas.
@@ -80,7 +83,7 @@ impl Fleet {
         let toml = File {
             balance: plan.balance,
             entries: Vec::new(),
-            has_single_pools: plan.arm.role() == Role::Sticky || plan.planted.needs_single_pools(),
+            has_single_pools: plan.is_placed || plan.arm.role() == Role::Sticky || plan.planted.needs_single_pools(),
             removed: Vec::new(),
             has_attempt_timeout: plan.has_attempt_timeout,
             planted: plan.planted,
@@ -118,6 +121,17 @@ impl Fleet {
             Role::Sticky => Rc::new(Keepers { addresses, entries: Rc::clone(&self.entries), seed: self.plan.seed }),
             Role::Stateful | Role::Stateless => Rc::new(Anyone::new(addresses)),
         }
+    }
+
+    /// Where each replica is reached by its name.
+    pub(super) async fn places(&self) -> Vec<Place> {
+        let parts = self.parts.lock().await;
+        let addresses = parts.relays.addresses(parts.proxies.iter().map(|proxy| proxy.address).collect());
+        let place = |replica: &Replica, address| {
+            let name = replica.entry.name.as_str();
+            Place { name: name.into(), target: Target { address, host: name.into() } }
+        };
+        addresses.first().map_or(Vec::new(), |address| parts.replicas.iter().map(|one| place(one, *address)).collect())
     }
 
     /// Resident memory of each living replica by name, in KiB.

@@ -56,10 +56,16 @@ impl<'a> Lab<'a> {
         Ok(lab)
     }
 
-    /// Plays an event for all arms that it concerns: only a server of ours can be restarted by itself.
+    /// Plays an event for all arms that it concerns.
     pub(super) async fn play(&self, event: Event, round: u32) -> anyhow::Result<Vec<CellReport>> {
-        let concerns = |backing: &Backing| event != Event::StoreRestart || backing.server.is_some();
-        let arms = self.arms.iter().filter(|(_, backing)| concerns(backing));
+        let concerns = |(arm, backing): &&(Arm, Backing)| match event {
+            // Only a server of ours can be restarted by itself.
+            Event::StoreRestart => backing.server.is_some(),
+            // Who keeps to one replica is placed on one.
+            Event::Pairs => arm.role() != Role::Sticky,
+            _ => true,
+        };
+        let arms = self.arms.iter().filter(concerns);
         run_all(arms.map(|(arm, backing)| self.cell(event, round, *arm, backing)).collect()).await
     }
 
@@ -78,6 +84,7 @@ impl<'a> Lab<'a> {
             seed,
             has_attempt_timeout: event == Event::Stop,
             buries_dead: event == Event::Crash,
+            is_placed: event == Event::Pairs,
             balance: "round-robin",
             planted,
             service_ms: Vec::new(),

@@ -17,6 +17,7 @@ mod lab;
 mod ledger;
 pub mod measures;
 pub mod options;
+mod pairs;
 mod progress;
 mod proxy;
 pub mod replay;
@@ -127,14 +128,21 @@ async fn run_in(options: &Options, workspace: &Workspace) -> anyhow::Result<Repo
 /// Why nothing can be concluded, if so. What is broken is broken nevertheless.
 fn inconclusive(report: &Report) -> Vec<String> {
     let mut reasons = Vec::new();
-    let is_broken =
-        |prediction: &&Prediction| prediction.subject == Subject::Apparatus && prediction.verdict != Verdict::Held;
-    for cell in report.of_role(Role::Stateful, Event::Steady) {
-        if let Some(prediction) = cell.predictions.iter().find(is_broken) {
+    let of_apparatus = |cell: &'_ CellReport, is_bad: fn(&Verdict) -> bool| {
+        let mut predictions = cell.predictions.iter();
+        predictions.find(|one| one.subject == Subject::Apparatus && is_bad(&one.verdict)).cloned()
+    };
+    for cell in &report.cells {
+        let (must, prediction) = match (cell.arm.role(), cell.event) {
+            (Role::Stateful, Event::Steady) => ("must lose sessions", of_apparatus(cell, |one| *one != Verdict::Held)),
+            (Role::Stateful, _) => ("must depend on the replica", of_apparatus(cell, |one| *one != Verdict::Held)),
+            _ => ("must agree with itself on one replica", of_apparatus(cell, |one| *one == Verdict::Broken)),
+        };
+        if let Some(Prediction { what, expected, measured, .. }) = prediction {
             reasons.push(format!(
-                "the {} arm must lose sessions as theory says, and the apparatus did not see that ({}: expected {}, \
-                 measured {})",
-                cell.arm, prediction.what, prediction.expected, prediction.measured
+                "the {} arm {must} as theory says, and the apparatus did not see that ({what}: expected {expected}, \
+                 measured {measured})",
+                cell.arm
             ));
         }
     }

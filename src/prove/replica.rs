@@ -4,8 +4,10 @@
 //! It writes down every request that it sees ([`super::ledger`]), and does what the experiment asks of it under
 //! [`CONTROL`]: hold requests, so that it has some when it is killed, or say that it is not well.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -17,9 +19,9 @@ use tokio::sync::Semaphore;
 
 use super::arm::Arm;
 use super::ledger::{KEY, Ledger};
-use super::sabotage::Planted;
 #[cfg(feature = "sabotage")]
 use super::sabotage::spoilt::Spoilt;
+use super::sabotage::{Planted, Sabotage};
 use super::store::{Reply, Store, Unavailable, Write};
 use crate::replica::runtime;
 use crate::replica::serve::{Handler, serve};
@@ -67,8 +69,9 @@ impl Replica {
         let store = Spoilt::new(store, self.planted);
         let ledger = Ledger::open(&self.directory, &self.name)?;
         let (service, turn) = (self.service, Semaphore::new(1));
-        let shop =
-            Shop { name, store, service, turn, ledger, holds: false.into(), held: 0.into(), is_sick: false.into() };
+        let (planted, visits) = (self.planted, Mutex::default());
+        let (holds, held, is_sick) = (false.into(), 0.into(), false.into());
+        let shop = Shop { name, store, service, turn, ledger, holds, held, is_sick, planted, visits };
         serve(0, shop).await
     }
 }
@@ -83,6 +86,9 @@ struct Shop<S> {
     holds: AtomicBool,
     held: AtomicU32,
     is_sick: AtomicBool,
+    planted: Planted,
+    /// Requests by session, for a sabotage.
+    visits: Mutex<HashMap<String, u32>>,
 }
 
 impl<S: Store> Handler for Shop<S> {
@@ -110,7 +116,9 @@ impl<S: Store> Handler for Shop<S> {
         if place.is_some() {
             return std::future::pending().await;
         }
-        result.unwrap_or_else(|unavailable| self.text(StatusCode::SERVICE_UNAVAILABLE, &unavailable.to_string()))
+        let response =
+            result.unwrap_or_else(|unavailable| self.text(StatusCode::SERVICE_UNAVAILABLE, &unavailable.to_string()));
+        if self.planted.is(Sabotage::VisitsInMemory) { self.with_visits(&request, response) } else { response }
     }
 
     fn text(&self, status: StatusCode, message: &str) -> Response<Full<Bytes>> {
@@ -119,6 +127,17 @@ impl<S: Store> Handler for Shop<S> {
 }
 
 impl<S: Store> Shop<S> {
+    /// Counts the requests of a session in a field, in this replica's memory.
+    fn with_visits(&self, request: &Request<Bytes>, mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+        // Under sabotage the session's user stands in front of its token.
+        let user = cookie(request.headers()).unwrap_or_default().split('~').next().unwrap_or_default();
+        let mut visits = self.visits.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = visits.entry(user.to_owned()).or_default();
+        *count += 1;
+        response.headers_mut().insert("x-visits", HeaderValue::from(*count));
+        response
+    }
+
     fn obey(&self, order: &str) -> Response<Full<Bytes>> {
         match order {
             "hold" => self.holds.store(true, Relaxed),

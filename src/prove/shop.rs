@@ -20,6 +20,9 @@ const PUT: Kind = "writes";
 /// Orders; this is a write too.
 const CHECKOUT: Kind = "checks out";
 
+/// The name of the cookie.
+pub(super) const SESSION: &str = "session";
+
 /// Names the step: the session, a dash, and the number of the step in it.
 pub(super) const STEP: &str = "x-step";
 
@@ -38,15 +41,7 @@ struct Cart {
 
 impl Application for Shop {
     fn request(&self, ask: &Ask<'_>) -> Request<Bytes> {
-        let (path, body) = match ask.action {
-            Action::Read | Action::Reuse => ("/cart", None),
-            Action::Login => ("/login", Some(ask.session.to_string())),
-            Action::Write { kind: CHECKOUT, value, .. } | Action::Again { kind: CHECKOUT, value } => {
-                ("/checkout", Some(value.to_string()))
-            }
-            Action::Write { value, .. } | Action::Again { value, .. } => ("/cart", Some(value.to_string())),
-            Action::Logout => ("/logout", Some(String::new())),
-        };
+        let (path, body) = line(ask.action, &ask.session.to_string());
         let mut request = Request::builder().uri(path).header(STEP, format!("{}-{}", ask.session, ask.number));
         if let Some(token) = ask.token {
             request = request.header(COOKIE, format!("session={token}"));
@@ -81,6 +76,19 @@ impl Application for Shop {
             store_trips: text(headers, "x-store-trips").and_then(|trips| trips.parse().ok()).unwrap_or_default(),
             token: text(headers, SET_COOKIE.as_str()).and_then(session_in),
         }
+    }
+}
+
+/// The path of a step, and its body if it is a POST.
+pub(super) fn line(action: Action, user: &str) -> (&'static str, Option<String>) {
+    match action {
+        Action::Read | Action::Reuse => ("/cart", None),
+        Action::Login => ("/login", Some(user.to_owned())),
+        Action::Write { kind: CHECKOUT, value, .. } | Action::Again { kind: CHECKOUT, value } => {
+            ("/checkout", Some(value.to_string()))
+        }
+        Action::Write { value, .. } | Action::Again { value, .. } => ("/cart", Some(value.to_string())),
+        Action::Logout => ("/logout", Some(String::new())),
     }
 }
 

@@ -20,13 +20,16 @@ use super::history::{Action, Recorder, SessionId, Step, StepOutcome};
 use super::scenario::{Next, Scenario};
 
 /// A response that takes longer has failed.
-const RESPONSE_DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const RESPONSE_DEADLINE: Duration = Duration::from_secs(5);
 /// How often one request is sent at most: over other fronts, when the one it was sent to broke off.
 const TRIES_MAX: u32 = 3;
 /// A user whose login failed tries again after this.
 const LOGIN_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a response at most.
-const RESPONSE_MAX: usize = 1 << 20;
+pub(super) const RESPONSE_MAX: usize = 1 << 20;
+
+/// One end of a connection.
+pub(super) type Sender = SendRequest<Full<Bytes>>;
 
 /// Where a request goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +95,7 @@ struct User {
 #[derive(Default)]
 struct Tab {
     /// A connection, and where it leads.
-    connection: Option<(Target, SendRequest<Full<Bytes>>)>,
+    connection: Option<(Target, Sender)>,
 }
 
 impl User {
@@ -259,8 +262,9 @@ impl User {
 }
 
 /// No response, or half of one.
-struct Broken {
-    why: String,
+pub(super) struct Broken {
+    /// In words.
+    pub(super) why: String,
     how: How,
 }
 
@@ -285,7 +289,8 @@ impl Broken {
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, Broken> {
+/// Opens a connection.
+pub(super) async fn connect(address: SocketAddr) -> Result<Sender, Broken> {
     let stream = TcpStream::connect(address).await;
     let stream = stream.map_err(|error| Broken { why: format!("cannot connect: {error}"), how: How::Unsent })?;
     stream.set_nodelay(true).ok();

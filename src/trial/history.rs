@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::time::Instant;
 
+use super::pairs::Played;
+
 /// What a write puts down: different for every write of a run.
 pub type Value = u64;
 
@@ -217,6 +219,9 @@ pub struct History {
     pub replicas: Vec<Arc<str>>,
     /// How long a request took that met neither a proxy nor load, and when it was sent: what the machine itself costs.
     pub beats: Vec<(Duration, Duration)>,
+    /// Journeys that were played in several placements.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pairs: Vec<Played>,
 }
 
 impl History {
@@ -285,6 +290,11 @@ impl Recorder {
     /// Writes down how long a request took that met neither a proxy nor load.
     pub fn beat(&self, sent: Duration) {
         self.history.borrow_mut().beats.push((sent, self.now() - sent));
+    }
+
+    /// Writes down a journey that was played in several placements.
+    pub fn played(&self, played: Played) {
+        self.history.borrow_mut().pairs.push(played);
     }
 
     /// Writes down the replicas that are there at the beginning.

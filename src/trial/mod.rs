@@ -1,4 +1,4 @@
-//! The machinery of an experiment on replicas, in six parts. Each knows little of the others.
+//! The machinery of an experiment on replicas, in seven parts. Each knows little of the others.
 //!
 //! | part | does | knows nothing of |
 //! |---|---|---|
@@ -10,6 +10,7 @@
 //! | [`fault`] | carries out what happens to the replicas, and writes it down | users |
 //! | [`history`] | the list of what happened | meaning |
 //! | [`judge`] | a pure function from a history to findings | processes, sockets |
+//! | [`pairs`] | plays journeys in several placements and compares the responses | what the application is |
 //!
 //! What is judged are the session guarantees of Terry et al., "Session Guarantees for Weakly Consistent Replicated
 //! Data" (1994).
@@ -19,4 +20,5 @@ pub mod client;
 pub mod fault;
 pub mod history;
 pub mod judge;
+pub mod pairs;
 pub mod scenario;

@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::predictions::placement;
+use super::predictions::{of_pairs, placement};
 use super::{Arm, Role};
 use crate::prove::cell::CellReport;
 use crate::prove::event::Event;
 use crate::prove::store::{Reply, Store, Unavailable, Write, new_token};
 use crate::prove::theory::Prediction;
 use crate::trial::history::Value;
+use crate::trial::judge::Ratio;
 
 /// See the module.
 pub(super) const ARM: Arm = Arm {
@@ -23,6 +24,11 @@ pub(super) const ARM: Arm = Arm {
 /// Each step goes to any replica, and only that of the login knows the session. This is judged step by step: journeys
 /// that were under way at the end would distort a share of journeys.
 fn predict(report: &CellReport) -> Vec<Prediction> {
+    if let Some(pairs) = &report.pairs {
+        let Ratio { trials, hits } = &pairs.runs;
+        let differ = Prediction::share("runs on several replicas that differ", hits.count, *trials, 1.0);
+        return vec![differ.of_apparatus(), of_pairs(pairs)];
+    }
     if report.event != Event::Steady {
         return Vec::new();
     }

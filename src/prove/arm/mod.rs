@@ -199,6 +199,7 @@ mod tests {
                 Event::TwoProxies => &[WAITS[0], WAITS[1]],
                 Event::StoreRestart => &[ONCE, AGAIN],
                 Event::Stop => &[AGAIN, WAITS[0], WAITS[1]],
+                Event::Pairs => continue,
             };
             let is_common = |what: &&&str| event != Event::StoreRestart || **what != "requests failed";
             let mut expected: Vec<&str> = ALWAYS.iter().filter(is_common).chain(special).copied().collect();
@@ -215,6 +216,19 @@ mod tests {
                     (Role::Sticky, _) => assert_eq!(names, ["sessions lost"], "{arm}, {event}"),
                 }
             }
+        }
+    }
+
+    #[test]
+    fn pairs_of_runs_predict_that_nothing_depends_on_the_replica_unless_it_keeps_sessions() {
+        let unsteady = "journeys that differ from themselves on one replica";
+        for arm in ARMS {
+            let expected: &[&str] = match arm.role() {
+                Role::Stateless => &["responses that depend on the replica", unsteady],
+                Role::Stateful => &["runs on several replicas that differ", unsteady],
+                Role::Sticky => &[],
+            };
+            assert_eq!(predicted(arm, Event::Pairs), expected, "{arm}");
         }
     }
 

@@ -5,6 +5,7 @@ use crate::prove::event::Event;
 use crate::prove::theory::Prediction;
 use crate::trial::history::State;
 use crate::trial::judge::{Fact, Findings, GUARANTEES, Ratio, Tally};
+use crate::trial::pairs::judge::PairFindings;
 
 /// How many times more requests than the idlest replica the busiest may have under round-robin.
 const SPREAD_MAX: f64 = 1.01;
@@ -38,6 +39,10 @@ pub(super) enum Keeps {
 /// Of replicas that keep nothing of a session.
 pub(super) fn of_stateless(report: &CellReport, keeps: Keeps) -> Vec<Prediction> {
     let findings = &report.findings;
+    if let Some(pairs) = &report.pairs {
+        let crossings = ratio("responses that depend on the replica", &pairs.crossings);
+        return vec![crossings, of_pairs(pairs)];
+    }
     let mut predictions = vec![no_session_lost(findings)];
     if report.event != Event::StoreRestart {
         predictions.push(never("requests failed", &findings.failed, findings.requests));
@@ -56,6 +61,11 @@ pub(super) fn of_stateless(report: &CellReport, keeps: Keeps) -> Vec<Prediction>
     }
     predictions.extend(placement(report));
     predictions
+}
+
+/// On one replica a journey is the same twice, but for noise. If it is not, nothing can be said of its placement.
+pub(super) fn of_pairs(pairs: &PairFindings) -> Prediction {
+    ratio("journeys that differ from themselves on one replica", &pairs.unsteady).or_untested().of_apparatus()
 }
 
 /// Requests arrive as they were sent, and take effect once.

@@ -22,7 +22,8 @@ fn predict(report: &CellReport) -> Vec<Prediction> {
             return vec![no_session_lost(&report.findings)];
         }
         // Who used the session while its replica stood still has moved and lost it.
-        Event::Stop => return Vec::new(),
+        // Nobody is placed who keeps to one replica.
+        Event::Stop | Event::Pairs => return Vec::new(),
     };
     let (crossing, lost) = report.crossing;
     vec![Prediction::share("sessions lost", lost, crossing, predicted)]

@@ -2,6 +2,7 @@
 
 mod facts;
 pub mod html;
+mod pairs;
 pub mod table;
 
 use std::io;
@@ -15,6 +16,7 @@ use super::event::Event;
 use super::options;
 use super::theory::{Prediction, Subject, Verdict, percent, percent_up, upper_bound};
 use crate::trial::history::History;
+use crate::trial::pairs::judge::PairFindings;
 
 /// What no run can show; it is printed every time.
 pub const NOT_SHOWN: [&str; 6] = [
@@ -136,14 +138,11 @@ impl Report {
         }
         let (lost, sessions) = (sum(|cell| cell.findings.lost.count), sum(|cell| cell.findings.sessions));
         let (incidents, losing) = (sum(|cell| cell.findings.incidents.0), sum(|cell| cell.findings.incidents.1));
-        let bound = |hits, trials| match hits {
-            0 if trials > 0 => format!(" (below {})", percent_up(upper_bound(trials))),
-            _ => String::new(),
-        };
+        let pairs = self.of_pairs(is_stateless).map(|text| format!(" {text}")).unwrap_or_default();
         format!(
             "Replicas without state of their own ({}), without sticky sessions: {lost} of {sessions} sessions lost{}, \
              after {losing} of {incidents} incidents{}; {} requests were under way at replicas that were killed. {} of \
-             {} requests failed, {} writes doubled, {} guarantees broken.",
+             {} requests failed, {} writes doubled, {} guarantees broken.{pairs}",
             options::names(&names),
             bound(lost, sessions),
             bound(losing, incidents),
@@ -153,6 +152,22 @@ impl Report {
             sum(|cell| cell.findings.doubled.count + cell.findings.bare.hits.count),
             sum(|cell| cell.findings.violations.values().map(|tally| tally.count).sum()),
         )
+    }
+
+    /// What was found in journeys that were played in several placements.
+    fn of_pairs(&self, concerns: impl Fn(Arm) -> bool) -> Option<String> {
+        let all: Vec<&PairFindings> =
+            self.cells.iter().filter(|cell| concerns(cell.arm)).filter_map(|cell| cell.pairs.as_ref()).collect();
+        let sum = |count: fn(&PairFindings) -> u64| all.iter().map(|pairs| count(pairs)).sum::<u64>();
+        let (differ, crossings) = (sum(|pairs| pairs.crossings.hits.count), sum(|pairs| pairs.crossings.trials));
+        (!all.is_empty()).then(|| {
+            format!(
+                "{} journeys were played in four placements: {differ} of {crossings} responses behind a move to \
+                 another replica differed{}.",
+                sum(|pairs| pairs.journeys),
+                bound(differ, crossings)
+            )
+        })
     }
 
     fn of_stateful(&self) -> String {
@@ -212,5 +227,13 @@ impl Report {
         let mut file = io::BufWriter::new(file);
         serde_json::to_writer(&mut file, self).map_err(io::Error::from)?;
         io::Write::flush(&mut file)
+    }
+}
+
+/// The bound that so many trials allow, if nothing happened.
+fn bound(hits: u64, trials: u64) -> String {
+    match hits {
+        0 if trials > 0 => format!(" (below {})", percent_up(upper_bound(trials))),
+        _ => String::new(),
     }
 }

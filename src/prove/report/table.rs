@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
-use super::{NOT_SHOWN, Report, facts};
+use super::{NOT_SHOWN, Report, facts, pairs};
 use crate::prove::arm::{Arm, Role};
 use crate::prove::cell::CellReport;
 use crate::prove::event::Event;
@@ -22,7 +22,7 @@ pub fn render(report: &Report, width: Option<u16>, bold: impl Fn(&str) -> String
         let _ = writeln!(text, "{}", bold(&line));
     }
     let _ = writeln!(text, "\n{}\n", table(report, width.unwrap_or(WIDTH)));
-    for line in slow_replica(report) {
+    for line in slow_replica(report).into_iter().chain(pairs::example(report)) {
         let _ = writeln!(text, "{line}");
     }
     for skipped in &report.skipped {
@@ -69,7 +69,8 @@ fn table(report: &Report, width: u16) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     table.set_header(std::iter::once(String::new()).chain(arms.iter().map(|arm| arm.name().to_owned())));
-    let rows: [(&str, Event, Show); 8] = [
+    let rows: [(&str, Event, Show); 9] = [
+        ("the same journey\nplaced in two ways", Event::Pairs, pairs::row),
         ("horizontal scaling\n2 to 20 replicas", Event::ScaleOut, scaling),
         ("failure recovery\none replica killed", Event::Crash, losses),
         ("failure recovery\nall but one killed", Event::CrashAllButOne, losses),

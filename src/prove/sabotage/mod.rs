@@ -1,6 +1,6 @@
 //! Ways to break what is measured. They show that the experiment notices.
 //!
-//! Each [`Sabotage`] breaks one thing: the proxy, a replica, a store, the client or the judge. `list.rs` says which
+//! Each [`Sabotage`] breaks one thing: the proxy, a replica, a store, the client or the judge. `list/` says which
 //! predictions must not hold then. The harness plants it: in the proxy's file, in a relay in front of the proxy, or in
 //! a replica's own code. All of it is behind the cargo feature `sabotage`; without it nothing can be planted, and the
 //! compiler drops what asks for it.
@@ -23,7 +23,7 @@ pub(super) use planting::Relays;
 #[cfg(not(feature = "sabotage"))]
 pub(super) use unplanted::Relays;
 
-/// One way to break something. See `list.rs` for what each does.
+/// One way to break something. See `list/` for what each does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the list has them in words")]
 pub enum Sabotage {
@@ -58,11 +58,15 @@ pub enum Sabotage {
     KeysInMemory,
     LogoutIgnored,
     Reordered,
+    Cache,
+    WriteBehind,
+    VisitsInMemory,
     LostUpdates,
     LostWrites,
     SharedMemory,
     BlindClient,
     BlindJudge,
+    BlindPairs,
 }
 
 /// How much longer the old config is used under [`Sabotage::OldConfig`].

@@ -1,7 +1,7 @@
 //! A store that misbehaves in one way. Its tokens are those of the store within, with the user's number in front.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -22,11 +22,14 @@ const FIELD_ONE_IN: u64 = 10;
 /// One read in so many is in another order.
 const REORDERED_ONE_IN: u64 = 50;
 
+/// How long a write stays in the replica.
+const BEHIND: Duration = Duration::from_millis(60);
+
 /// See the module.
 pub(in crate::prove) struct Spoilt<S> {
-    store: S,
+    store: Arc<S>,
     planted: Planted,
-    memory: Mutex<Memory>,
+    memory: Arc<Mutex<Memory>>,
 }
 
 /// What one replica keeps to itself.
@@ -44,11 +47,11 @@ struct Memory {
 
 impl<S> Spoilt<S> {
     pub(in crate::prove) fn new(store: S, planted: Planted) -> Self {
-        Self { store, planted, memory: Mutex::default() }
+        Self { store: Arc::new(store), planted, memory: Arc::default() }
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.memory)
     }
 
     fn is(&self, sabotage: Sabotage) -> bool {
@@ -68,6 +71,28 @@ impl<S> Spoilt<S> {
             return true;
         }
         self.is(Sabotage::KeysInMemory) && write.key.is_some_and(|key| !memory.keyed.insert(key.to_owned()))
+    }
+}
+
+fn locked(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<S: Store> Spoilt<S> {
+    /// Acknowledges a write, and makes it later. Until then this replica alone knows of it.
+    fn write_later(&self, user: &str, inner: &str, write: Write<'_>) {
+        let (store, memory) = (Arc::clone(&self.store), Arc::clone(&self.memory));
+        let (user, inner) = (user.to_owned(), inner.to_owned());
+        let (value, key) = (write.value, write.key.map(str::to_owned));
+        locked(&memory).fields.entry(user.clone()).or_default().push(value);
+        tokio::spawn(async move {
+            tokio::time::sleep(BEHIND).await;
+            // If the store does not take it, it is lost: that is what such replicas do.
+            let _ = store.write(&inner, Write { value, key: key.as_deref() }).await;
+            if let Some(waiting) = locked(&memory).fields.get_mut(&user) {
+                waiting.retain(|known| *known != value);
+            }
+        });
     }
 }
 
@@ -91,7 +116,7 @@ impl<S: Store> Store for Spoilt<S> {
     }
 
     async fn read(&self, token: &str) -> Result<Reply<Vec<Value>>, Unavailable> {
-        if self.is(Sabotage::Stale) {
+        if self.is(Sabotage::Stale) || self.is(Sabotage::Cache) {
             let cached = self.memory().cache.get(token).filter(|(at, _)| at.elapsed() <= STALE).cloned();
             if let Some((_, values)) = cached {
                 return Ok(Reply::new(Some(values), 0));
@@ -115,6 +140,13 @@ impl<S: Store> Store for Spoilt<S> {
     async fn write(&self, token: &str, write: Write<'_>) -> Result<Reply<Option<String>>, Unavailable> {
         let (user, inner) = parts(token);
         if self.swallow(user, write) {
+            return Ok(Reply::new(Some(None), 0));
+        }
+        if self.is(Sabotage::Cache) {
+            self.memory().cache.remove(token);
+        }
+        if self.is(Sabotage::WriteBehind) {
+            self.write_later(user, inner, write);
             return Ok(Reply::new(Some(None), 0));
         }
         let takes_all = self.is(Sabotage::Double) || self.is(Sabotage::KeysInMemory);

@@ -1,59 +1,10 @@
-//! The list of sabotages: what each breaks, where that shows, and which predictions must not hold then.
+//! What breaks the proxy, or what it is told.
 
-use std::fmt;
-use std::str::FromStr;
+use super::{Entry, Subject, entry};
+use crate::prove::sabotage::Sabotage;
 
-use super::Sabotage;
-use crate::prove::options::by_name;
-
-/// What is broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subject {
-    /// The proxy, or what it is told.
-    Proxy,
-    /// The code of replicas that keep nothing.
-    Replica,
-    /// A store of sessions.
-    Store,
-    /// The users.
-    Client,
-    /// The judge.
-    Judge,
-    /// A control group that must lose sessions.
-    Control,
-}
-
-/// One line of the list.
-#[derive(Debug, Clone, Copy)]
-pub struct Entry {
-    /// The sabotage.
-    pub sabotage: Sabotage,
-    /// As it is written on the command line.
-    pub name: &'static str,
-    /// What it breaks.
-    pub subject: Subject,
-    /// What it does.
-    pub what: &'static str,
-    /// The smallest run that contains its subject.
-    pub arguments: &'static str,
-    /// The predictions one of which must be broken at least. None: the run must be inconclusive.
-    pub breaks: &'static [&'static str],
-}
-
-/// Where a control group is broken, nothing can be concluded.
-const INCONCLUSIVE: &[&str] = &[];
-
-const fn entry(
-    subject: Subject,
-    sabotage: Sabotage,
-    [name, what, arguments]: [&'static str; 3],
-    breaks: &'static [&'static str],
-) -> Entry {
-    Entry { sabotage, name, subject, what, arguments, breaks }
-}
-
-/// All of them.
-pub const LIST: [Entry; 37] = [
+/// In the order of the documentation.
+pub(super) const LIST: [Entry; 26] = [
     entry(
         Subject::Proxy,
         Sabotage::PostsTwice,
@@ -225,124 +176,9 @@ pub const LIST: [Entry; 37] = [
         &["its share under least-connections over a fair one"],
     ),
     entry(
-        Subject::Replica,
-        Sabotage::LogoutIgnored,
-        ["logout-ignored", "a logout is acknowledged, and the session stays", "--arms database --events steady"],
-        &["good after logout"],
-    ),
-    entry(
-        Subject::Replica,
-        Sabotage::Reordered,
-        ["reordered", "one read in 50 shows the last two writes in the other order", "--arms database --events steady"],
-        &["monotonic writes broken"],
-    ),
-    entry(
-        Subject::Replica,
-        Sabotage::Forget,
-        ["forget", "replicas forget one session in a thousand", "--arms database --events steady"],
-        &["sessions lost"],
-    ),
-    entry(
-        Subject::Replica,
-        Sabotage::Stale,
-        ["stale", "reads come from a cache in the replica, up to 300 ms old", "--arms database --events steady"],
-        &["read your writes broken", "monotonic reads broken"],
-    ),
-    entry(
-        Subject::Replica,
-        Sabotage::Double,
-        ["double", "every write takes effect twice, key or not", "--arms database --events steady"],
-        &["writes doubled"],
-    ),
-    entry(
-        Subject::Replica,
-        Sabotage::FieldInMemory,
-        ["field-in-memory", "one write in ten is kept in the replica's memory", "--arms jwt --events steady"],
-        &["read your writes broken"],
-    ),
-    entry(
-        Subject::Replica,
-        Sabotage::KeysInMemory,
-        [
-            "keys-in-memory",
-            "keys that were used are remembered by the replica alone",
-            "--arms database --events steady",
-        ],
-        &["writes doubled"],
-    ),
-    entry(
-        Subject::Store,
-        Sabotage::LostUpdates,
-        ["lost-updates", "a write reads the whole cart and stores it again", "--arms redis --events steady"],
-        &["pairs of writes at once that lose one"],
-    ),
-    entry(
-        Subject::Store,
-        Sabotage::LostWrites,
-        ["lost-writes", "one write in 200 is acknowledged and not stored", "--arms database --events steady"],
-        &["read your writes broken"],
-    ),
-    entry(
-        Subject::Control,
-        Sabotage::SharedMemory,
-        ["shared-memory", "replicas of the memory arms share their sessions", "--arms memory,jwt --events steady"],
-        INCONCLUSIVE,
-    ),
-    entry(
-        Subject::Client,
-        Sabotage::BlindClient,
-        ["blind-client", "users take every response for a good one", "--arms memory,jwt --events steady"],
-        INCONCLUSIVE,
-    ),
-    entry(
-        Subject::Judge,
-        Sabotage::BlindJudge,
-        [
-            "blind-judge",
-            "the judge takes a forgotten session for a failed request",
-            "--arms memory,jwt --events steady",
-        ],
-        &["steps on the replica of the step before"],
+        Subject::Proxy,
+        Sabotage::HangsUp,
+        ["hangs-up-on-pairs", "the same, where journeys are played in several placements", "--arms jwt --events pairs"],
+        &["journeys that differ from themselves on one replica"],
     ),
 ];
-
-/// The list for programs.
-pub fn as_json() -> serde_json::Value {
-    let line = |entry: &Entry| {
-        let Entry { name, subject, what, arguments, breaks, .. } = entry;
-        let subject = format!("{subject:?}").to_lowercase();
-        serde_json::json!({ "name": name, "subject": subject, "what": what, "arguments": arguments, "breaks": breaks })
-    };
-    LIST.iter().map(line).collect()
-}
-
-/// An entry that is shown by its name.
-#[derive(Clone, Copy)]
-struct Name(Entry);
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.name)
-    }
-}
-
-impl Sabotage {
-    /// Its first line of the list.
-    pub fn entry(self) -> &'static Entry {
-        LIST.iter().find(|entry| entry.sabotage == self).expect("every sabotage is listed")
-    }
-}
-
-impl FromStr for Sabotage {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        by_name("sabotages", &LIST.map(Name), text).map(|Name(entry)| entry.sabotage)
-    }
-}
-
-impl fmt::Display for Sabotage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.entry().name)
-    }
-}
