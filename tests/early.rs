@@ -5,12 +5,13 @@ use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Response as Head};
 use tokio::time::{Instant, sleep};
 
 use crate::support::backend::{Backend, answer, signal};
 use crate::support::client::{Response, exchange, read_response};
 use crate::support::h2::{begin, client, run, whole};
+use crate::support::h2_backend::H2Backend;
 use crate::support::{App, SOON, connect, eventually, free_address, pause, read_to_close, send};
 
 const GET: &str = "GET /ok HTTP/1.1\r\nHost: a.test\r\n\r\n";
@@ -168,6 +169,20 @@ fn an_upload_goes_on_after_the_response_of_a_replica_that_reads_it() {
     }
 }
 
+/// The same over HTTP/2. Of a body that breaks off it says 0.
+fn hasty_h2() -> (H2Backend, std::sync::mpsc::Receiver<usize>) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let backend = H2Backend::start(move |mut call| {
+        let sender = sender.clone();
+        async move {
+            let early = Head::builder().status(202).body(()).unwrap();
+            call.respond.send_response(early, true).unwrap();
+            sender.send(call.body().await.0.len()).unwrap();
+        }
+    });
+    (backend, receiver)
+}
+
 /// What a replica says, while this client goes on.
 async fn told(came: &std::sync::mpsc::Receiver<usize>) -> usize {
     let until = Instant::now() + SOON;
@@ -181,27 +196,57 @@ async fn told(came: &std::sync::mpsc::Receiver<usize>) -> usize {
 }
 
 #[test]
-fn an_upload_of_an_http2_client_goes_on_after_its_response() {
-    let (backend, came) = hasty(ACCEPTED);
-    let (replica, app) = (backend.address, App::over(&[backend.address]));
-    for length in [10, 200_000, 2_000_000] {
-        run(async {
-            let request = Request::post("http://a.test/").header("content-length", length).body(()).unwrap();
-            let (response, mut body) = begin(&client(app.address).await, request, false).await;
-            assert_eq!(whole(response).await.unwrap().0.status(), 202);
-            assert_eq!(app.endpoint(replica).unwrap()["in_flight"], 1, "the request is not over");
-            let mut left = length;
-            while left > 0 {
-                body.reserve_capacity(left);
-                let capacity = std::future::poll_fn(|cx| body.poll_capacity(cx)).await.unwrap().unwrap();
-                left -= capacity;
-                body.send_data(vec![b'x'; capacity].into(), left == 0).unwrap();
+fn an_upload_over_http2_goes_on_after_its_response() {
+    let (h1, came_by_h1) = hasty(ACCEPTED);
+    let (h2, came_by_h2) = hasty_h2();
+    let replicas = [(h1.address, "", came_by_h1), (h2.address, "protocol = \"h2c\"", came_by_h2)];
+    for (replica, pool, came) in replicas {
+        let app = App::builder(&[replica]).pool(pool).start();
+        for length in [10, 200_000, 2_000_000] {
+            run(async {
+                let request = Request::post("http://a.test/").header("content-length", length).body(()).unwrap();
+                let (response, mut body) = begin(&client(app.address).await, request, false).await;
+                assert_eq!(whole(response).await.unwrap().0.status(), 202);
+                assert_eq!(app.endpoint(replica).unwrap()["in_flight"], 1, "the request is not over");
+                let mut left = length;
+                while left > 0 {
+                    body.reserve_capacity(left);
+                    let capacity = std::future::poll_fn(|cx| body.poll_capacity(cx)).await.unwrap().unwrap();
+                    left -= capacity;
+                    body.send_data(vec![b'x'; capacity].into(), left == 0).unwrap();
+                }
+                assert_eq!(told(&came).await, length);
+            });
+            eventually("the request is over", || app.endpoint(replica).unwrap()["in_flight"] == 0);
+        }
+        if !pool.is_empty() {
+            let mut stream = connect(app.address);
+            for length in [10, 2_000_000] {
+                let head = format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {length}\r\n\r\n");
+                let early = exchange(&mut stream, &head);
+                assert_eq!((early.status, early.field("connection")), (202, None));
+                stream.write_all(&vec![b'x'; length]).unwrap();
+                assert_eq!(came.recv_timeout(SOON).unwrap(), length);
             }
-            assert_eq!(told(&came).await, length);
-        });
-        eventually("the request is over", || app.endpoint(replica).unwrap()["in_flight"] == 0);
+            assert_eq!(exchange(&mut stream, GET).status, 202, "the connection goes on");
+        }
+        assert_eq!(app.endpoint(replica).unwrap()["failures"], 0);
     }
-    assert_eq!(app.endpoint(replica).unwrap()["failures"], 0);
+}
+
+#[test]
+fn an_upload_over_http2_that_stops_after_its_response_ends_in_time() {
+    let (backend, came) = hasty_h2();
+    let app = App::builder(&[backend.address]).pool("protocol = \"h2c\"").timeouts("request_body = \"400ms\"").start();
+    run(async {
+        let request = Request::post("http://a.test/").body(()).unwrap();
+        let (response, mut body) = begin(&client(app.address).await, request, false).await;
+        body.send_data("abc".into(), false).unwrap();
+        assert_eq!(whole(response).await.unwrap().0.status(), 202);
+        std::future::poll_fn(|cx| body.poll_reset(cx)).await.expect("the stream is reset");
+    });
+    assert_eq!(came.recv_timeout(SOON).unwrap(), 0, "the replica hears that there will be no more");
+    eventually("it is freed", || app.endpoint(backend.address).unwrap()["in_flight"] == 0);
 }
 
 #[test]

@@ -139,7 +139,6 @@ pub(super) enum Over {
     Task(Driver),
     /// The connection's own task, which serves other requests too. If the client is still sending its request body, a
     /// task sends that.
-    #[expect(dead_code, reason = "held to be dropped")]
     Stream(Box<Lease>, Option<Driver>),
     /// Nothing: the response is over.
     Nothing,
@@ -157,23 +156,27 @@ impl Over {
 
 /// A task that drives a connection, or sends a request body. Dropping this ends the task.
 #[derive(Debug)]
-pub struct Driver(JoinHandle<()>);
+pub struct Driver {
+    task: JoinHandle<()>,
+    /// The share in a connection of HTTP/2 that it needs as long as it works.
+    lease: Option<Box<Lease>>,
+}
 
 impl Driver {
     /// Starts the task.
     pub(super) fn spawn(task: impl Future<Output = ()> + 'static) -> Self {
-        Self(spawn_local(task))
+        Self { task: spawn_local(task), lease: None }
     }
 
     /// Ready when the connection is over: the endpoint has the whole request, or takes no more of it.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.0).poll(cx).map(|_| ())
+        Pin::new(&mut self.task).poll(cx).map(|_| ())
     }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
@@ -245,7 +248,7 @@ impl EndpointBody {
 
     /// Whether the endpoint can go on reading the request after its response.
     pub fn can_read_on(&self) -> bool {
-        matches!(self.over, Over::Task(_))
+        matches!(self.over, Over::Task(_) | Over::Stream(_, Some(_)))
     }
 
     /// The response is over, but not the request: its body, and what still passes it on, if anything does.
@@ -253,7 +256,11 @@ impl EndpointBody {
         let rest = self.rest.take()?;
         match std::mem::replace(&mut self.over, Over::Nothing) {
             Over::Task(driver) => Some((rest, Some(driver))),
-            Over::Inline(_) | Over::Stream(..) | Over::Nothing => Some((rest, None)),
+            Over::Stream(lease, Some(mut driver)) => {
+                driver.lease = Some(lease);
+                Some((rest, Some(driver)))
+            }
+            Over::Inline(_) | Over::Stream(_, None) | Over::Nothing => Some((rest, None)),
         }
     }
 

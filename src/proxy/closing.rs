@@ -50,7 +50,11 @@ pub(super) fn is_last_of(client: &Client, response: &Response<EndpointBody>) -> 
 /// Whether the endpoint goes on reading the body of a request to which it has responded already.
 fn reads_on(response: &Response<EndpointBody>) -> bool {
     let says_close = || response.headers().get_all(CONNECTION).iter().any(|value| has_token(value, "close"));
-    response.body().can_read_on() && response.version() == Version::HTTP_11 && !says_close()
+    response.body().can_read_on()
+        && match response.version() {
+            Version::HTTP_2 => true,
+            version => version == Version::HTTP_11 && !says_close(),
+        }
 }
 
 /// Says in the head of a response that the connection ends after it.
