@@ -122,11 +122,17 @@ impl Guard {
         Self { stage: Stage::Preface, missing: PREFACE.len(), head: [0; HEAD_BYTES], newest: 0, buckets }
     }
 
-    /// Inspects bytes from the client: in order, from the preface on, in parts of any size.
+    /// Inspects bytes from the client: in order, from the preface on, in parts of any size. For each empty DATA frame
+    /// that ends its stream, `ended` is called with the stream and with the place in `bytes` where the frame ends.
     ///
     /// # Errors
     /// The abuse of which the client was caught. Every later call fails with it too.
-    pub(crate) fn inspect(&mut self, bytes: &[u8], now: Instant) -> Result<(), Abuse> {
+    pub(crate) fn inspect(
+        &mut self,
+        bytes: &[u8],
+        now: Instant,
+        mut ended: impl FnMut(u32, usize),
+    ) -> Result<(), Abuse> {
         let mut rest = bytes;
         loop {
             let count = rest.len().min(self.missing);
@@ -147,7 +153,14 @@ impl Guard {
             }
             (self.stage, self.missing) = match self.stage {
                 Stage::Head => match self.judge(now) {
-                    Ok(payload) => (Stage::Payload, payload),
+                    Ok(payload) => {
+                        if let [0, 0, 0, DATA, flags, id @ ..] = self.head
+                            && flags & END_STREAM != 0
+                        {
+                            ended(u32::from_be_bytes(id) & !(1 << 31), bytes.len() - rest.len());
+                        }
+                        (Stage::Payload, payload)
+                    }
                     Err(abuse) => (Stage::Caught(abuse), 0),
                 },
                 Stage::Preface | Stage::Payload => (Stage::Head, HEAD_BYTES),
@@ -223,6 +236,12 @@ mod tests {
         [&length[..], &[kind, flags], &stream.to_be_bytes(), &vec![0xff; payload]].concat()
     }
 
+    impl Guard {
+        fn look(&mut self, bytes: &[u8], now: Instant) -> Result<(), Abuse> {
+            self.inspect(bytes, now, |_, _| ())
+        }
+    }
+
     /// A guard that has seen the preface.
     fn opened(now: Instant, streams_max: u32) -> Guard {
         Guard { stage: Stage::Head, missing: HEAD_BYTES, ..Guard::new(now, streams_max) }
@@ -231,7 +250,7 @@ mod tests {
     /// How many of these frames pass before the guard reports this abuse.
     fn passed(guard: &Guard, frame: &[u8], abuse: Abuse, now: Instant) -> usize {
         let mut guard = guard.clone();
-        (0..1_000_000).take_while(|_| guard.inspect(frame, now) != Err(abuse)).count()
+        (0..1_000_000).take_while(|_| guard.look(frame, now) != Err(abuse)).count()
     }
 
     #[test]
@@ -260,12 +279,12 @@ mod tests {
             let later = now + Duration::from_secs(1);
             let mut guard = opened(now, 128);
             assert_eq!(passed(&guard, &bad, abuse, now), burst, "{name} at once");
-            assert_eq!(guard.inspect(&bad.repeat(burst), now), Ok(()));
+            assert_eq!(guard.look(&bad.repeat(burst), now), Ok(()));
             assert_eq!(passed(&guard, &bad, abuse, later), per_second, "{name} a second later");
-            assert_eq!(guard.inspect(earning, now), Ok(()));
+            assert_eq!(guard.look(earning, now), Ok(()));
             assert_eq!(passed(&guard, &bad, abuse, now), earned, "{name} earned");
-            assert_eq!(guard.inspect(&bad.repeat(earned + 1), now), Err(abuse));
-            assert_eq!(guard.inspect(earning, later), Err(abuse), "once caught, always caught");
+            assert_eq!(guard.look(&bad.repeat(earned + 1), now), Err(abuse));
+            assert_eq!(guard.look(earning, later), Err(abuse), "once caught, always caught");
         }
     }
 
@@ -276,7 +295,7 @@ mod tests {
             let mut guard = opened(now, streams_max);
             (0..before).for_each(|_| guard.answered());
             assert_eq!(passed(&guard, &reset, Abuse::RapidReset, now), burst, "nothing is saved up");
-            assert_eq!(guard.inspect(&reset.repeat(burst), now), Ok(()));
+            assert_eq!(guard.look(&reset.repeat(burst), now), Ok(()));
             (0..after).for_each(|_| guard.answered());
             assert_eq!(passed(&guard, &reset, Abuse::RapidReset, now), after);
         }
@@ -293,7 +312,7 @@ mod tests {
         for (bytes, expected) in [(legit, Ok(())), (abusive, Err(Abuse::SettingsFlood))] {
             let fed = |parts: &[&[u8]]| {
                 let mut guard = Guard::new(now, 128);
-                (parts.iter().try_for_each(|part| guard.inspect(part, now)), guard)
+                (parts.iter().try_for_each(|part| guard.look(part, now)), guard)
             };
             let whole = fed(&[&bytes]);
             assert_eq!(whole.0, expected);
@@ -315,10 +334,10 @@ mod tests {
             // Mostly zeros, so that most lengths are short and many frames are complete.
             let bytes: Vec<u8> = (0..2_000).map(|_| if random() % 64 == 0 { random() as u8 } else { 0 }).collect();
             let mut guard = opened(now, 128);
-            let _either = guard.inspect(&bytes, now + Duration::from_nanos(random()));
+            let _either = guard.look(&bytes, now + Duration::from_nanos(random()));
         }
         let other = [b"PRI * HTTP/1.1\r\nhost:a\r\n", &frame(SETTINGS, 0, 0, 0).repeat(999)[..]].concat();
-        assert_eq!(Guard::new(now, 128).inspect(&other, now), Ok(()));
+        assert_eq!(Guard::new(now, 128).look(&other, now), Ok(()));
     }
 
     #[test]
@@ -352,7 +371,7 @@ mod tests {
             for tick in 0..10 * per_second {
                 let now = start + Duration::from_secs(1) * tick / per_second;
                 for number in tick * streams..(tick + 1) * streams {
-                    assert_eq!(guard.inspect(&sent(number * 2 + 1), now), Ok(()), "{name}, tick {tick}");
+                    assert_eq!(guard.look(&sent(number * 2 + 1), now), Ok(()), "{name}, tick {tick}");
                 }
                 (0..answered).for_each(|_| guard.answered());
             }

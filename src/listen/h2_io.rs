@@ -11,13 +11,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::client_io::ClientIo;
+use super::h2_ends::KeptEnds;
 use super::h2_guard::Guard;
+use crate::net::h2_signals::BodySignals;
 
 /// What is known of a connection from what was read and written.
 #[derive(Debug)]
 pub(super) struct Watch {
     /// Inspects every frame head.
     pub(super) guard: RefCell<Guard>,
+    /// The streams of which h2 does not hear that the client has ended them.
+    kept_ends: RefCell<KeptEnds>,
     /// How often something was read from the client.
     pub(super) reads: Cell<u64>,
     /// Whether our half has been closed. What the client still sends is discarded until it closes its half too.
@@ -29,10 +33,16 @@ impl Watch {
         self.reads.set(self.reads.get().wrapping_add(1));
     }
 
+    /// From now on h2 does not hear that the client has ended this stream; see [`super::h2_ends`].
+    pub(super) fn keep_end(&self, stream: u32, signals: &Rc<BodySignals>) {
+        self.kept_ends.borrow_mut().begin(stream, signals);
+    }
+
     /// For a connection whose client may have `streams_max` streams open at once.
     pub(super) fn new(streams_max: u32) -> Rc<Self> {
         Rc::new(Self {
             guard: RefCell::new(Guard::new(Instant::now(), streams_max)),
+            kept_ends: RefCell::default(),
             reads: Cell::default(),
             is_shut: Cell::default(),
         })
@@ -55,13 +65,24 @@ impl AsyncRead for WatchedIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self { io, watch } = self.get_mut();
         let before = buf.filled().len();
-        ready!(Pin::new(&mut *io).poll_read(cx, buf))?;
-        watch.heard();
-        let read = buf.filled().get(before..).unwrap_or_default();
-        Poll::Ready(watch.guard.borrow_mut().inspect(read, Instant::now()).map_err(|abuse| {
-            tracing::warn!(client = %io.inner().peer(), "connection closed: {}", abuse.name());
-            io::Error::new(io::ErrorKind::InvalidData, abuse.name())
-        }))
+        let mut ends = watch.kept_ends.borrow_mut();
+        loop {
+            ends.pass_on();
+            ready!(Pin::new(&mut *io).poll_read(cx, buf))?;
+            watch.heard();
+            let read = buf.filled_mut().get_mut(before..).unwrap_or_default();
+            let seen = watch.guard.borrow_mut().inspect(read, Instant::now(), |stream, at| ends.saw(stream, at));
+            seen.map_err(|abuse| {
+                tracing::warn!(client = %io.inner().peer(), "connection closed: {}", abuse.name());
+                io::Error::new(io::ErrorKind::InvalidData, abuse.name())
+            })?;
+            let (is_end, kept) = (read.is_empty(), ends.remove_from(read));
+            buf.set_filled(before + kept);
+            // No bytes would mean the end.
+            if kept > 0 || is_end {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }
 

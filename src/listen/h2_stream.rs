@@ -1,6 +1,5 @@
 //! One stream of a client's HTTP/2 connection: a request, its response, then its tunnel, if it became one.
 
-use std::cell::Cell;
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -24,6 +23,7 @@ use super::h2_tunnel::StreamIo;
 use crate::deadlines::{Alarm, Wait};
 use crate::link::request_body::ClientBody;
 use crate::net::h2::{BodySender, ReceivedBody, Unsent};
+use crate::net::h2_signals::BodySignals;
 use crate::proxy;
 use crate::proxy::body::ResponseBody;
 use crate::proxy::client::Client;
@@ -107,16 +107,15 @@ async fn exchange(
 ) -> Option<(Box<Tunnel>, StreamIo)> {
     let is_head = request.method() == Method::HEAD;
     let (parts, stream) = request.into_parts();
-    let holds_back = Rc::<Cell<bool>>::default();
+    let signals = Rc::<BodySignals>::default();
     // After CONNECT, what follows the head is no body, but what is tunnelled.
     let (body, tunnelled) = match parts.method {
         Method::CONNECT => (ClientBody::Empty, Some(stream)),
         _ => {
-            let mut body = ReceivedBody::new(stream, &parts.headers);
             if expects_continue(&parts.headers) {
-                body.tell_when_awaited(Rc::clone(&holds_back));
+                signals.withhold();
             }
-            (ClientBody::Http2(body), None)
+            (ClientBody::Http2(ReceivedBody::of_client(stream, &parts.headers, Rc::clone(&signals))), None)
         }
     };
     let handled = proxy::handle(Rc::clone(&shared.proxy), Rc::clone(client), Request::from_parts(parts, body));
@@ -130,7 +129,7 @@ async fn exchange(
             if let Poll::Ready(Ok(response)) = handled.as_mut().poll(cx) {
                 return Poll::Ready(Some(response));
             }
-            if holds_back.take() {
+            if signals.take_wanted() {
                 let mut head = Response::new(());
                 *head.status_mut() = StatusCode::CONTINUE;
                 // It is refused only if the stream is over, and then the stream is woken.
@@ -145,12 +144,16 @@ async fn exchange(
     let mut head = Response::from_parts(head, ());
     let is_over = tunnel.is_none() && has_no_content(is_head, head.status(), &body);
     complete_head(&mut head, &body);
+    if !is_over && signals.has_length() && client.owes_body() {
+        shared.watch.keep_end(respond.stream_id().as_u32(), &signals);
+    }
     let stream = respond.send_response(head, is_over).ok()?;
     match (tunnel, tunnelled) {
         (Some(tunnel), Some(tunnelled)) => return Some((tunnel, StreamIo::new(stream, tunnelled))),
         _ if is_over => _ = timeout(LINGER, discard(body)).await,
         _ => send_body(stream, body, client, shared).await,
     }
+    signals.answered();
     if client.was_answered() {
         shared.watch.guard.borrow_mut().answered();
     }

@@ -5,6 +5,7 @@ mod client_io;
 mod conn;
 mod h1;
 mod h2;
+mod h2_ends;
 mod h2_guard;
 mod h2_io;
 mod h2_stream;

@@ -6,7 +6,6 @@
 //! it. A body that h2 has been given whole needs nothing of the peer any more but that it reads its socket, unless the
 //! peer makes its windows smaller afterwards: then h2 holds up to 64 KiB of the stream as long as the connection lives.
 
-use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -17,6 +16,7 @@ use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, HeaderMap};
 use http_body::{Body, Frame, SizeHint};
 
+use super::h2_signals::BodySignals;
 use crate::deadlines::{Deadlines, Wait};
 
 /// A body that the peer sends. What is taken from it opens the peer's window again.
@@ -26,8 +26,8 @@ pub struct ReceivedBody {
     /// The bytes that are still to come, if `Content-Length` has said how many.
     left: Option<u64>,
     has_data: bool,
-    /// Set when somebody asks for the body and nothing of it has come.
-    is_awaited: Option<Rc<Cell<bool>>>,
+    /// What is said of it beside h2, if anything is.
+    signals: Option<Rc<BodySignals>>,
 }
 
 impl ReceivedBody {
@@ -36,27 +36,28 @@ impl ReceivedBody {
         // h2 has refused lengths that are malformed or differ.
         let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let left = if stream.is_end_stream() { Some(0) } else { length };
-        Self { stream, left, has_data: true, is_awaited: None }
+        Self { stream, left, has_data: true, signals: None }
     }
 
-    /// Sets `is_awaited` as soon as somebody asks for the body: the peer holds it back until then (RFC 9110 section
-    /// 10.1.1).
-    pub(crate) fn tell_when_awaited(&mut self, is_awaited: Rc<Cell<bool>>) {
-        self.is_awaited = Some(is_awaited);
+    /// As [`Self::new`], for a body of a client.
+    pub(crate) fn of_client(stream: RecvStream, headers: &HeaderMap, signals: Rc<BodySignals>) -> Self {
+        let body = Self::new(stream, headers);
+        signals.begin(body.left);
+        Self { signals: Some(signals), ..body }
     }
 
     /// The next part. A reset is an error, whatever its code, unless it came after the end.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         while self.has_data {
-            let polled = self.stream.poll_data(cx);
-            if let Some(is_awaited) = self.is_awaited.take() {
-                is_awaited.set(polled.is_pending());
-            }
-            match ready!(polled) {
+            let Poll::Ready(polled) = self.stream.poll_data(cx) else { return self.poll_signals(cx) };
+            match polled {
                 Some(Ok(data)) if data.is_empty() => {}
                 Some(Ok(data)) => {
                     self.stream.flow_control().release_capacity(data.len()).ok();
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                    if let Some(signals) = &self.signals {
+                        signals.has_come();
+                    }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
@@ -67,9 +68,21 @@ impl ReceivedBody {
         Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)).transpose())
     }
 
+    /// Nothing has come: says so, and looks whether h2 was not told that nothing will.
+    fn poll_signals(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        let Some(signals) = &self.signals else { return Poll::Pending };
+        match signals.poll_end(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) if self.left == Some(0) => Poll::Ready(None),
+            Poll::Ready(()) if signals.is_answered() => Poll::Ready(Some(Err(Reason::PROTOCOL_ERROR.into()))),
+            Poll::Ready(()) => Poll::Pending,
+        }
+    }
+
     /// Whether the whole body has been taken.
     pub(crate) fn is_end_stream(&self) -> bool {
         self.stream.is_end_stream()
+            || self.left == Some(0) && self.signals.as_ref().is_some_and(|signals| signals.has_ended())
     }
 
     /// What is known about the number of bytes to come.

@@ -1,6 +1,7 @@
 //! Sockets: TCP and Unix connections, and the layers between them and HTTP.
 
 pub(crate) mod h2;
+pub(crate) mod h2_signals;
 pub(crate) mod outbox;
 pub(crate) mod pem;
 pub(crate) mod proxy_protocol;
