@@ -50,6 +50,9 @@ const WAITS: [Wait; 8] = [
     Wait::Ping,
 ];
 
+/// How often [`Alarm::poll_step`] polls again before others have their turn.
+const RINGS_AT_ONCE: usize = WAITS.len();
+
 /// The deadlines of one connection; see the module. Everything that serves the connection shares it, within one task.
 #[derive(Debug, Default)]
 pub struct Deadlines {
@@ -127,7 +130,8 @@ pub(crate) struct Alarm {
 
 impl Alarm {
     /// Polls `step`, and again each time that a deadline has run out, which `step` finds marked
-    /// ([`Deadlines::expired`]). Ready when `step` is.
+    /// ([`Deadlines::expired`]). Ready when `step` is. A step that arms again and again what is over already waits for
+    /// something that only the runtime can tell it, so the task then gives way.
     #[inline]
     pub(crate) fn poll_step<T>(
         &mut self,
@@ -135,12 +139,14 @@ impl Alarm {
         cx: &mut Context<'_>,
         mut step: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        loop {
+        for _ in 0..RINGS_AT_ONCE {
             if let Poll::Ready(value) = step(cx) {
                 return Poll::Ready(value);
             }
             ready!(Pin::new(&mut *self).poll_ring(deadlines, cx));
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Ready when a deadline has run out; it is marked as expired then.
@@ -228,6 +234,27 @@ mod tests {
         });
         tokio::time::timeout(Duration::from_secs(60), task).await.expect("nothing woke the task");
         assert_eq!(start.elapsed(), Duration::from_secs(5));
+    }
+
+    /// The step waits for what another task does, and each time arms what is over already.
+    #[tokio::test(start_paused = true)]
+    async fn a_step_that_arms_what_is_over_gives_way_to_others() {
+        let (deadlines, start, mut alarm) = (Deadlines::default(), Instant::now(), Alarm::default());
+        let (told, mut polls) = (std::rc::Rc::new(Cell::new(false)), 0);
+        let other = std::rc::Rc::clone(&told);
+        let step = std::future::poll_fn(|cx| {
+            alarm.poll_step(&deadlines, cx, |_| {
+                polls += 1;
+                assert!(polls < 1000, "the other task has no turn");
+                deadlines.arm(Wait::Client, start);
+                if told.get() { Poll::Ready(()) } else { Poll::Pending }
+            })
+        });
+        tokio::join!(step, async move {
+            tokio::task::yield_now().await;
+            other.set(true);
+        });
+        assert!(polls > 1);
     }
 
     #[test]

@@ -221,3 +221,54 @@ fn an_interrupt_closes_silent_connections_at_once_and_finishes_the_rest() {
     assert!(closed_after(&mut idle, Instant::now()) < Duration::from_secs(10));
     assert_eq!(app.wait(), Ended::Drained);
 }
+
+/// Connections that have carried a request.
+fn crowd(address: SocketAddr) -> Vec<TcpStream> {
+    let idle = |_| {
+        let mut stream = connect(address);
+        assert_eq!(exchange(&mut stream, GET).text(), "a");
+        stream
+    };
+    (0..300).map(idle).collect()
+}
+
+/// Lets half of a crowd send, one after the other, while `act` takes away the time to ask of all of them. Then the
+/// worker has to close many connections in one turn. Some requests arrive within that turn, after it has asked the
+/// kernel for events, and before it looks whether their connection is silent.
+fn send_while(crowd: &mut [TcpStream], act: impl FnOnce()) {
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for stream in crowd.iter_mut().step_by(2) {
+                stream.write_all(POST).ok();
+                std::thread::yield_now();
+            }
+        });
+        act();
+    });
+}
+
+#[test]
+fn requests_that_arrive_as_their_time_is_over_do_not_stop_the_worker() {
+    let backend = Backend::named("a");
+    for _ in 0..4 {
+        let app = App::builder(&[backend.address]).timeouts("drain = \"10s\"").workers(1).start();
+        let mut crowd = crowd(app.address);
+        send_while(&mut crowd, || app.interrupt());
+        assert_eq!(app.wait(), Ended::Drained);
+    }
+}
+
+#[test]
+fn requests_that_arrive_as_an_edit_leaves_them_no_time_do_not_stop_the_worker() {
+    let backend = Backend::named("a");
+    let (address, pool) = (free_address(), pool_of(&[backend.address], "", "[timeouts]\ndrain_idle = \"0s\"\n"));
+    let config = |keys: &str| {
+        format!("[listen.web]\naddress = \"{address}\"\ntrusted_proxies = [\"192.0.2.1\"]\n{keys}\n{pool}")
+    };
+    let app = App::start_with(&config(""), 1);
+    for keys in ["proxy_protocol = \"accept\"", ""].repeat(2) {
+        let mut crowd = crowd(address);
+        send_while(&mut crowd, || app.apply(&config(keys)));
+        assert_eq!(exchange(&mut connect(address), GET).text(), "a", "the only worker serves");
+    }
+}

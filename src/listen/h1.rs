@@ -72,6 +72,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
         io,
         written: Cell::default(),
         began: Instant::now(),
+        heard_at: Cell::default(),
         client_idle,
         request_head,
     };
@@ -167,6 +168,8 @@ struct Lifecycle {
     /// Bytes written to the client when a client that has closed its half was last looked at.
     written: Cell<u64>,
     began: Instant,
+    /// When the client was found to have sent something although its time was over.
+    heard_at: Cell<Option<Instant>>,
     client_idle: Duration,
     request_head: Duration,
 }
@@ -274,7 +277,8 @@ impl Lifecycle {
     }
 
     /// Sets the deadlines of a connection that waits for its next request. When its listener drains, it may still bring
-    /// that: the request may be on its way, and if we closed now, it would be lost.
+    /// that: the request may be on its way, and if we closed now, it would be lost. One that has come, though nobody
+    /// has read it yet, has the deadline of its head: that of the drain would be over again at once, for ever.
     fn wait_for_request(&self) {
         let client = &self.client;
         let deadlines = &client.deadlines;
@@ -287,7 +291,10 @@ impl Lifecycle {
             let since = if is_fresh { self.began } else { client.idle_since() };
             let patience = if is_fresh { self.request_head } else { self.client_idle };
             let timeouts = &self.worker.viewer.current().snapshot.timeouts;
-            if let Some(until) = self.listener.idle_until(Speaks::Http1, since, is_fresh, timeouts) {
+            let is_heard = self.heard_at.get().is_some_and(|at| at >= since);
+            if let Some(until) = self.listener.idle_until(Speaks::Http1, since, is_fresh, timeouts)
+                && !is_heard
+            {
                 deadlines.arm(Wait::Client, until.min(since + patience));
             }
         }
@@ -305,6 +312,7 @@ impl Lifecycle {
         }
         let is_heard = !client.may_still_send() && !self.socket.is_silent();
         if is_heard {
+            self.heard_at.set(Some(Instant::now()));
             client.deadlines.arm_in(Wait::Client, self.request_head);
         }
         is_heard
