@@ -408,6 +408,24 @@ fn a_certificate_that_ends_soon_is_warned_of() {
     assert_eq!(proxy.exit_code(), Some(0));
 }
 
+#[test]
+fn the_path_of_the_access_log_begins_where_the_config_file_is() {
+    let (backend, elsewhere) = (Backend::named("a"), tempfile::tempdir().unwrap());
+    let (dir, file) = config(&serving(&backend, "[log]\naccess = \"logs/access.log\""));
+    std::fs::create_dir(dir.path().join("logs")).unwrap();
+    let mut command = unstick(&["run", "-c", &file]);
+    command.current_dir(elsewhere.path());
+    let mut running = Running::of(command);
+    get(running.address(), "/one");
+    let log = dir.path().join("logs/access.log");
+    eventually("the line is written", || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("/one")));
+    std::fs::rename(&log, log.with_extension("1")).unwrap();
+    running.signal(Signal::USR1);
+    running.line("access log opened again");
+    eventually("it is opened again at the same place", || log.exists());
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}
+
 /// A drain may take longer than it takes until the next file is due.
 #[test]
 fn the_access_log_is_opened_again_also_during_a_drain() {

@@ -27,7 +27,8 @@ struct Access;
 
 impl Kind<Option<AccessLog>> for Access {
     fn read(&self, section: &Section<'_>, key: &'static str) -> Option<Option<AccessLog>> {
-        let target = section.parsed_or(key, None, values::access_target).flatten();
+        let folder = section.sink.folder();
+        let target = section.parsed_or(key, None, |text| values::access_target(folder, text)).flatten();
         let format = ACCESS_FORMATS.read(section, "access_format");
         let queue = Number(1..=1_000_000).read(section, "access_queue");
         Some(target.map(|to| AccessLog {

@@ -217,13 +217,13 @@ pub(super) fn host_field(text: &str) -> Result<String, String> {
 }
 
 /// `off`, `stdout` or the path of a file.
-pub(super) fn access_target(text: &str) -> Result<Option<AccessLogTarget>, String> {
+pub(super) fn access_target(folder: &Path, text: &str) -> Result<Option<AccessLogTarget>, String> {
     match text {
         "off" => Ok(None),
         "stdout" => Ok(Some(AccessLogTarget::Stdout)),
         "" => Err("the path is empty; write \"off\", \"stdout\" or the path of a file".to_owned()),
         "stderr" | "on" => Err(format!("`{text}` is not supported; write \"stdout\" or the path of a file")),
-        path => Ok(Some(AccessLogTarget::File(path.into()))),
+        path => Ok(Some(AccessLogTarget::File(folder.join(path)))),
     }
 }
 
