@@ -36,6 +36,8 @@ const LATE_ONE_IN: u32 = 5;
 /// One keyed write in so many is sent again when it has been done; one user in so many has two tabs.
 const AGAIN_ONE_IN: u32 = 4;
 const TABS_ONE_IN: u32 = 5;
+/// Of 100 steps so many look at a book that all share, in arms that have any.
+const LOOKS: u32 = 10;
 /// Pause between two requests that show what the machine itself costs.
 const BEAT: Duration = Duration::from_millis(20);
 
@@ -121,6 +123,7 @@ impl Cell {
             writes: &shop::WRITES,
             again_one_in: AGAIN_ONE_IN,
             tabs_one_in: TABS_ONE_IN,
+            looks: if self.plan.arm.shares() { LOOKS } else { 0 },
             pause: self.pause,
             arrivals: first.mul_f64(0.5).min(Duration::from_millis(500)),
             late_one_in: if acts.is_empty() { 0 } else { LATE_ONE_IN },

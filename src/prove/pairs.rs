@@ -56,6 +56,8 @@ fn journey(seed: u64, number: u32) -> Journey {
         writes: &shop::WRITES,
         again_one_in: AGAIN_ONE_IN,
         tabs_one_in: 0,
+        // What all share differs between two runs, whoever placed them.
+        looks: 0,
         pause: Duration::ZERO,
         arrivals: Duration::ZERO,
         late_one_in: 0,
@@ -86,7 +88,7 @@ fn ask(action: Action) -> Ask {
     Ask {
         action: word(action),
         method,
-        target: path.to_owned(),
+        target: path.into_owned(),
         fields,
         body: body.unwrap_or_default(),
         takes: takes.into_iter().collect(),
@@ -101,6 +103,8 @@ fn word(action: Action) -> String {
         Action::Write { kind, is_keyed: true, .. } => kind.to_owned(),
         Action::Write { kind, is_keyed: false, .. } => format!("{kind} without a key"),
         Action::Again { kind, .. } => format!("{kind} again"),
+        Action::Look { .. } => "looks at what all share".to_owned(),
+        Action::Post { .. } => "adds to what all share".to_owned(),
         Action::Logout => "logs out".to_owned(),
         Action::Reuse => "reads with the old cookie".to_owned(),
     }

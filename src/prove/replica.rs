@@ -22,6 +22,7 @@ use super::ledger::{KEY, Ledger};
 #[cfg(feature = "sabotage")]
 use super::sabotage::spoilt::Spoilt;
 use super::sabotage::{Planted, Sabotage};
+use super::shop::BOOK;
 use super::store::{Reply, Store, Unavailable, Write};
 use crate::replica::runtime;
 use crate::replica::serve::{Handler, serve};
@@ -167,7 +168,23 @@ impl<S: Store> Shop<S> {
                 let status = if found.is_some() { StatusCode::NO_CONTENT } else { StatusCode::UNAUTHORIZED };
                 Ok(self.done(status, Some(""), trips))
             }
-            _ => Ok(self.text(StatusCode::NOT_FOUND, "there is nothing here")),
+            (method, path) => match path.strip_prefix(BOOK) {
+                Some(book) => self.book(method, book, body).await,
+                None => Ok(self.text(StatusCode::NOT_FOUND, "there is nothing here")),
+            },
+        }
+    }
+
+    /// Reads or writes what all share.
+    async fn book(&self, method: &Method, book: &str, body: &str) -> Result<Response<Full<Bytes>>, Unavailable> {
+        if method == Method::GET {
+            let Reply { found, trips } = self.store.look(book).await?;
+            let values = found.unwrap_or_default();
+            return Ok(self.response(StatusCode::OK, serde_json::json!({ "values": values }).to_string(), trips));
+        }
+        match body.parse() {
+            Ok(value) => Ok(self.done(StatusCode::NO_CONTENT, None, self.store.post(book, value).await?.trips)),
+            Err(_) => Ok(self.text(StatusCode::BAD_REQUEST, "what is written into a book is a number")),
         }
     }
 

@@ -1,9 +1,11 @@
-//! The shop as its users see it: `POST /login`, `GET /cart`, `POST /cart`, `POST /checkout`, `POST /logout`. The other
-//! side is [`super::replica`].
+//! The shop as its users see it: `POST /login`, `GET /cart`, `POST /cart`, `POST /checkout`, `POST /logout`, and guest
+//! books that all share: `GET /book/N`, `POST /book/N`. The other side is [`super::replica`].
 //!
-//! Every POST bears an `Idempotency-Key`, but for half of what is put into the cart or ordered. The session is in the
-//! cookie `session`. `X-Step` names the step that a request is made for, so that replicas can write down what they saw.
+//! Every POST bears an `Idempotency-Key`, but for half of what is put into the cart or ordered, and entries of books.
+//! The session is in the cookie `session`. `X-Step` names the step that a request is made for, so that replicas can
+//! write down what they saw.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,6 +21,9 @@ use crate::trial::history::{Action, Kind, StepOutcome, Value};
 const PUT: Kind = "writes";
 /// Orders; this is a write too.
 const CHECKOUT: Kind = "checks out";
+
+/// Where guest books are; the number of one follows.
+pub(super) const BOOK: &str = "/book/";
 
 /// The name of the cookie.
 pub(super) const SESSION: &str = "session";
@@ -42,7 +47,7 @@ struct Cart {
 impl Application for Shop {
     fn request(&self, ask: &Ask<'_>) -> Request<Bytes> {
         let (path, body) = line(ask.action, &ask.session.to_string());
-        let mut request = Request::builder().uri(path).header(STEP, format!("{}-{}", ask.session, ask.number));
+        let mut request = Request::builder().uri(&*path).header(STEP, format!("{}-{}", ask.session, ask.number));
         if let Some(token) = ask.token {
             request = request.header(COOKIE, format!("session={token}"));
         }
@@ -80,15 +85,17 @@ impl Application for Shop {
 }
 
 /// The path of a step, and its body if it is a POST.
-pub(super) fn line(action: Action, user: &str) -> (&'static str, Option<String>) {
+pub(super) fn line(action: Action, user: &str) -> (Cow<'static, str>, Option<String>) {
     match action {
-        Action::Read | Action::Reuse => ("/cart", None),
-        Action::Login => ("/login", Some(user.to_owned())),
+        Action::Read | Action::Reuse => ("/cart".into(), None),
+        Action::Login => ("/login".into(), Some(user.to_owned())),
         Action::Write { kind: CHECKOUT, value, .. } | Action::Again { kind: CHECKOUT, value } => {
-            ("/checkout", Some(value.to_string()))
+            ("/checkout".into(), Some(value.to_string()))
         }
-        Action::Write { value, .. } | Action::Again { value, .. } => ("/cart", Some(value.to_string())),
-        Action::Logout => ("/logout", Some(String::new())),
+        Action::Write { value, .. } | Action::Again { value, .. } => ("/cart".into(), Some(value.to_string())),
+        Action::Look { object } => (format!("{BOOK}{object}").into(), None),
+        Action::Post { object, value } => (format!("{BOOK}{object}").into(), Some(value.to_string())),
+        Action::Logout => ("/logout".into(), Some(String::new())),
     }
 }
 
@@ -140,6 +147,8 @@ mod tests {
             (write(PUT, 5, false), "POST /cart 5", None),
             (Action::Again { kind: PUT, value: 5 }, "POST /cart 5", Some("7/cart/5")),
             (write(CHECKOUT, 6, true), "POST /checkout 6", Some("7/checkout/6")),
+            (Action::Look { object: 9 }, "GET /book/9 ", None),
+            (Action::Post { object: 9, value: 6 }, "POST /book/9 6", None),
             (Action::Logout, "POST /logout ", Some("7/logout/")),
             (Action::Reuse, "GET /cart ", None),
         ] {

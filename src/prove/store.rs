@@ -47,6 +47,14 @@ pub(super) trait Store: Send + Sync + 'static {
         token: &str,
         write: Write<'_>,
     ) -> impl Future<Output = Result<Reply<Option<String>>, Unavailable>> + Send;
+    /// Everything in a book that all share, in order. Only stores that all replicas share have books.
+    fn look(&self, _book: &str) -> impl Future<Output = Result<Reply<Vec<Value>>, Unavailable>> + Send {
+        async { Err(Unavailable("nothing is shared here".into())) }
+    }
+    /// Adds to a book.
+    fn post(&self, _book: &str, _value: Value) -> impl Future<Output = Result<Reply<()>, Unavailable>> + Send {
+        async { Err(Unavailable("nothing is shared here".into())) }
+    }
     /// Ends a session.
     fn end(&self, token: &str) -> impl Future<Output = Result<Reply<()>, Unavailable>> + Send;
 }
@@ -65,6 +73,16 @@ pub(super) mod testing {
     //! What every store must do, for the tests beside them.
 
     use super::*;
+
+    /// Writes into books, and reads them.
+    pub(in crate::prove) async fn keeps_books(store: impl Store) {
+        assert_eq!(store.look("1").await.unwrap().found.unwrap(), Vec::<Value>::new());
+        for (book, value) in [("1", 10), ("2", 5), ("1", 4), ("1", 10)] {
+            store.post(book, value).await.unwrap().found.unwrap();
+        }
+        assert_eq!(store.look("1").await.unwrap().found.unwrap(), [10, 4, 10]);
+        assert_eq!(store.look("2").await.unwrap().found.unwrap(), [5]);
+    }
 
     /// Plays the life of one session.
     pub(in crate::prove) async fn keeps_a_session(store: impl Store) {

@@ -50,6 +50,18 @@ pub enum Action {
         /// The value.
         value: Value,
     },
+    /// Asks for everything in an object that all users share.
+    Look {
+        /// Its number.
+        object: u32,
+    },
+    /// Adds a value to it, without a key.
+    Post {
+        /// Its number.
+        object: u32,
+        /// The value.
+        value: Value,
+    },
     /// Ends the session.
     Logout,
     /// Reads with what the client kept of the session before the logout, as a thief would.
@@ -57,22 +69,23 @@ pub enum Action {
 }
 
 impl Action {
-    /// The value it writes.
+    /// The value it adds to what the session has written.
     pub fn value(self) -> Option<Value> {
         match self {
             Self::Write { value, .. } => Some(value),
             Self::Login | Self::Read | Self::Again { .. } | Self::Logout | Self::Reuse => None,
+            Self::Look { .. } | Self::Post { .. } => None,
         }
     }
 
     /// Whether it must not be sent again once it may have arrived.
     pub fn is_bare(self) -> bool {
-        matches!(self, Self::Write { is_keyed: false, .. })
+        matches!(self, Self::Write { is_keyed: false, .. } | Self::Post { .. })
     }
 
     /// Whether its request bears a key.
     pub fn bears_key(self) -> bool {
-        !matches!(self, Self::Read | Self::Reuse) && !self.is_bare()
+        !matches!(self, Self::Read | Self::Reuse | Self::Look { .. }) && !self.is_bare()
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::history::{Action, Kind};
+use super::history::{Action, Kind, Value};
 
 /// How users behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Scenario {
     pub again_one_in: u32,
     /// One user in so many has two tabs, and writes in both at once now and then; 0: nobody.
     pub tabs_one_in: u32,
+    /// Of 100 steps so many look at an object that all users share; half of them are followed by a write to it.
+    pub looks: u32,
     /// Mean pause between two steps of a user.
     pub pause: Duration,
     /// How long after the first user the last one begins.
@@ -42,7 +44,7 @@ impl Scenario {
     /// The journey of a user's nth session.
     pub fn journey(&self, user: u32, nth: u32) -> Journey {
         let has_tabs = self.tabs_one_in > 0 && user % self.tabs_one_in == self.tabs_one_in - 1;
-        Journey { dice: self.dice(user, nth), scenario: *self, user, nth, writes: 0, again: None, has_tabs }
+        Journey { dice: self.dice(user, nth), scenario: *self, user, nth, writes: 0, steps: 0, next: None, has_tabs }
     }
 
     fn dice(&self, user: u32, nth: u32) -> Rng {
@@ -60,8 +62,9 @@ pub struct Journey {
     user: u32,
     nth: u32,
     writes: u64,
-    /// A keyed write that is to be sent again.
-    again: Option<Action>,
+    steps: u32,
+    /// A step that follows from the one before.
+    next: Option<Action>,
     has_tabs: bool,
 }
 
@@ -77,6 +80,12 @@ pub enum Next {
     Both(Action, Action),
 }
 
+/// So many users share an object, for so many steps of each: then they use the next one, so that none grows for long.
+const SHARERS: u32 = 10;
+const SHARED_STEPS: u32 = 16;
+/// Objects of one group of users at most; then the last one is kept.
+const OBJECTS_MAX: u32 = 1 << 16;
+
 /// Writes of one session at most; then it only reads.
 const WRITES_MAX: u64 = 256;
 
@@ -84,8 +93,12 @@ impl Journey {
     /// The next step, and the pause before it: drawn evenly from half the mean pause to one and a half of it.
     pub fn next_step(&mut self) -> (Duration, Next) {
         let pause = self.scenario.pause.mul_f64(0.5 + self.dice.f64());
-        if let Some(again) = self.again.take() {
-            return (pause, Next::One(again));
+        self.steps += 1;
+        if let Some(next) = self.next.take() {
+            return (pause, Next::One(next));
+        }
+        if self.scenario.looks > 0 && self.dice.u32(..100) < self.scenario.looks {
+            return (pause, Next::One(self.look()));
         }
         // The highest numbers stand for the last kind of write, the lowest for reads.
         let mut left = 100 - self.dice.u32(..100);
@@ -107,19 +120,32 @@ impl Journey {
         if let Action::Write { kind, value, is_keyed: true } = write
             && self.dice.u32(..self.scenario.again_one_in) == 0
         {
-            self.again = Some(Action::Again { kind, value });
+            self.next = Some(Action::Again { kind, value });
         }
         Next::One(write)
     }
 
-    /// The value is made of user, session and number, so no other write has the same.
-    fn write(&mut self, kind: Kind) -> Action {
-        if self.writes == WRITES_MAX {
-            return Action::Read;
+    /// A look at what the user's group shares. Half of the users write there, having looked.
+    fn look(&mut self) -> Action {
+        let epoch = (self.steps / SHARED_STEPS).min(OBJECTS_MAX - 1);
+        let object = (self.user / SHARERS) * OBJECTS_MAX + epoch;
+        if self.dice.bool() {
+            self.next = self.value().map(|value| Action::Post { object, value });
         }
-        self.writes += 1;
-        let value = u64::from(self.user) << 32 | u64::from(self.nth) << 16 | self.writes;
+        Action::Look { object }
+    }
+
+    fn write(&mut self, kind: Kind) -> Action {
+        let Some(value) = self.value() else { return Action::Read };
         Action::Write { kind, value, is_keyed: self.dice.bool() }
+    }
+
+    /// The value is made of user, session and number, so no other write has the same.
+    fn value(&mut self) -> Option<Value> {
+        (self.writes < WRITES_MAX).then(|| {
+            self.writes += 1;
+            u64::from(self.user) << 32 | u64::from(self.nth) << 16 | self.writes
+        })
     }
 }
 
@@ -127,7 +153,6 @@ impl Journey {
 mod tests {
     use std::collections::HashSet;
 
-    use super::super::history::Value;
     use super::*;
 
     const WRITES: [(Kind, u32); 2] = [("puts", 45), ("orders", 10)];
@@ -139,6 +164,7 @@ mod tests {
             writes: &WRITES,
             again_one_in: 4,
             tabs_one_in: 5,
+            looks: 0,
             pause: ms(100),
             arrivals: ms(300),
             late_one_in: 4,
@@ -199,6 +225,34 @@ mod tests {
         let values: Vec<Value> = sessions.filter_map(Action::value).collect();
         assert!(values.len() > 1000);
         assert_eq!(values.iter().collect::<HashSet<_>>().len(), values.len());
+    }
+
+    #[test]
+    fn groups_look_at_what_they_share_and_write_there_when_they_have_looked() {
+        let of = |user| {
+            let mut journey = Scenario { looks: 12, ..scenario(1) }.journey(user, 0);
+            (0..160).map(|_| journey.next_step().1).collect::<Vec<_>>()
+        };
+        let object = |next: &Next| match next {
+            Next::One(Action::Look { object } | Action::Post { object, .. }) => Some(*object),
+            _ => None,
+        };
+        let objects =
+            |users: std::ops::Range<u32>| users.flat_map(of).filter_map(|next| object(&next)).collect::<HashSet<u32>>();
+        assert!(objects(0..10).is_disjoint(&objects(10..20)), "each group has its own");
+        assert!((8..=11).contains(&objects(0..10).len()), "one for every sixteen steps");
+        let (mut looks, mut posts) = (0, 0);
+        for user in 0..50 {
+            for pair in of(user).windows(2) {
+                looks += u32::from(matches!(pair[0], Next::One(Action::Look { .. })));
+                if matches!(pair[1], Next::One(Action::Post { .. })) {
+                    posts += 1;
+                    assert_eq!(object(&pair[0]), object(&pair[1]), "{pair:?}");
+                }
+            }
+        }
+        assert!((700..1000).contains(&looks) && (300..550).contains(&posts), "{looks} {posts}");
+        assert!(actions(0..50, 0).iter().all(|action| !matches!(action, Action::Look { .. })), "not unless asked for");
     }
 
     #[test]

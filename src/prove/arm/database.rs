@@ -16,6 +16,7 @@ use crate::trial::history::Value;
 pub(in crate::prove) const ARM: Arm = Arm {
     name: "database",
     role: Role::Stateless,
+    shares: true,
     serve: |replica| {
         Box::pin(async move {
             let file = replica.directory.join("sessions.sqlite");
@@ -34,6 +35,8 @@ const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS sessions (token TEXT PRIMARY KEY, user TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lines (place INTEGER PRIMARY KEY, token TEXT NOT NULL, value INTEGER NOT NULL, key TEXT);
 CREATE UNIQUE INDEX IF NOT EXISTS lines_by_key ON lines (token, key);
+CREATE TABLE IF NOT EXISTS entries (place INTEGER PRIMARY KEY, book TEXT NOT NULL, value INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS entries_by_book ON entries (book);
 ";
 
 /// One replica's connection.
@@ -119,6 +122,28 @@ impl Store for Database {
         .await
     }
 
+    async fn look(&self, book: &str) -> Result<Reply<Vec<Value>>, Unavailable> {
+        let book = book.to_owned();
+        self.with(move |connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT value FROM entries WHERE book = ?1 ORDER BY place")?;
+            let values = statement.query_map([&book], |row| row.get::<_, i64>(0))?;
+            let values = values.map(|value| value.map(i64::cast_unsigned)).collect::<rusqlite::Result<_>>()?;
+            Ok(Reply::new(Some(values), 1))
+        })
+        .await
+    }
+
+    async fn post(&self, book: &str, value: Value) -> Result<Reply<()>, Unavailable> {
+        let (book, value) = (book.to_owned(), value.cast_signed());
+        self.with(move |connection| {
+            let sql = "INSERT INTO entries (book, value) VALUES (?1, ?2)";
+            connection.prepare_cached(sql)?.execute(params![book, value])?;
+            Ok(Reply::new(Some(()), 1))
+        })
+        .await
+    }
+
     async fn end(&self, token: &str) -> Result<Reply<()>, Unavailable> {
         let token = token.to_owned();
         self.with(move |connection| {
@@ -132,13 +157,14 @@ impl Store for Database {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prove::store::testing::keeps_a_session;
+    use crate::prove::store::testing::{keeps_a_session, keeps_books};
 
     #[tokio::test]
     async fn it_keeps_a_session_for_all_replicas() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("sessions.sqlite");
         keeps_a_session(Database::open(&file).unwrap()).await;
+        keeps_books(Database::open(&file).unwrap()).await;
         let (one, other) = (Database::open(&file).unwrap(), Database::open(&file).unwrap());
         let token = one.begin("1").await.unwrap().found.unwrap();
         assert!(other.read(&token).await.unwrap().found.is_some(), "replicas share the file");

@@ -16,6 +16,7 @@ use crate::trial::history::Value;
 pub(in crate::prove) const ARM: Arm = Arm {
     name: "jwt",
     role: Role::Stateless,
+    shares: false,
     serve: |replica| {
         Box::pin(async move {
             let store = Jwt::new(replica.key()?.as_bytes());

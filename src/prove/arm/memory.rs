@@ -16,6 +16,7 @@ use crate::trial::judge::Ratio;
 pub(super) const ARM: Arm = Arm {
     name: "memory",
     role: Role::Stateful,
+    shares: false,
     serve: |replica| Box::pin(replica.serve(Memory::default())),
     prepare: None,
     predict,

@@ -33,6 +33,8 @@ pub static ARMS: [Arm; 5] = [memory::ARM, sticky::ARM, jwt::ARM, database::ARM, 
 pub struct Arm {
     name: &'static str,
     role: Role,
+    /// Whether its replicas share a store, so that sessions can read what others wrote.
+    shares: bool,
     /// Serves the shop on the arm's store: the life of one replica.
     serve: fn(Replica) -> Work<'static, ()>,
     /// Starts or finds what the arm's replicas share, if they share more than a key and a directory.
@@ -90,6 +92,11 @@ impl Arm {
     /// What the arm stands for.
     pub fn role(self) -> Role {
         self.role
+    }
+
+    /// Whether its replicas share a store, so that sessions can read what others wrote.
+    pub(super) fn shares(self) -> bool {
+        self.shares
     }
 
     /// Serves the shop until SIGTERM or the end of the parent.
@@ -173,6 +180,7 @@ mod tests {
         "responses wrong",
         "requests failed",
     ];
+    const BETWEEN: &str = "writes follow reads broken between sessions";
     const ONCE: &str = "requests with a key executed twice";
     const AGAIN: &str = "requests sent again";
     const WAITS: [&str; 2] = ["longest response in ms", "p99 in ms from the first incident on"];
@@ -208,7 +216,11 @@ mod tests {
                 let mut names = predicted(arm, event);
                 names.sort_unstable();
                 match (arm.role(), event) {
-                    (Role::Stateless, _) => assert_eq!(names, expected, "{arm}, {event}"),
+                    (Role::Stateless, _) => {
+                        let between = names.extract_if(.., |what| what == BETWEEN).count();
+                        assert_eq!(between, usize::from(arm.shares()), "{arm}, {event}");
+                        assert_eq!(names, expected, "{arm}, {event}");
+                    }
                     (Role::Stateful, Event::Steady) => {
                         assert_eq!(names, [PLACES[0], "steps on the replica of the step before", FORGOTTEN]);
                     }

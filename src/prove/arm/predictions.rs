@@ -90,9 +90,13 @@ fn guarantees(findings: &Findings, keeps: Keeps) -> Vec<Prediction> {
         let serial = findings.violations.get(&guarantee);
         let at_once = findings.violations_at_once.get(&guarantee).filter(|_| keeps == Keeps::InAStore);
         let sessions = if keeps == Keeps::InAStore { findings.sessions } else { findings.serial_sessions };
-        let hits = serial.into_iter().chain(at_once).map(|tally| tally.count).sum();
-        let example = serial.or(at_once).and_then(Tally::example);
+        let shared = findings.shared.get(&guarantee);
+        let hits = serial.into_iter().chain(at_once).chain(shared).map(|tally| tally.count).sum();
+        let example = serial.or(at_once).or(shared).and_then(Tally::example);
         predictions.push(Prediction::never(guarantee.name(), hits, sessions, example));
+    }
+    if keeps == Keeps::InAStore {
+        predictions.push(ratio("writes follow reads broken between sessions", &findings.follows).or_untested());
     }
     predictions.push(never("responses wrong", &findings.wrong, findings.requests));
     predictions

@@ -20,6 +20,8 @@ fn of_step(step: &Step) -> String {
         Action::Again { kind, value } => format!("{kind} {value:x} again, with the same key"),
         Action::Login => "logs in".to_owned(),
         Action::Read => "reads".to_owned(),
+        Action::Look { object } => format!("looks at book {object:x}"),
+        Action::Post { object, value } => format!("writes {value:x} into book {object:x}"),
         Action::Logout => "logs out".to_owned(),
         Action::Reuse => "reads with the old cookie".to_owned(),
     };

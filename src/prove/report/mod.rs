@@ -16,11 +16,12 @@ use super::event::Event;
 use super::options;
 use super::theory::{Prediction, Subject, Verdict, percent, percent_up, upper_bound};
 use crate::trial::history::History;
+use crate::trial::judge::Findings;
 use crate::trial::pairs::judge::PairFindings;
 
 /// What no run can show; it is printed every time.
 pub const NOT_SHOWN: [&str; 6] = [
-    "paths that no journey touches, and races between users (two tabs of one user are played)",
+    "paths that no journey touches, and races between users for one thing (two tabs of one user are played)",
     "effects of time beyond the run: expiry, refresh of tokens, scheduled jobs",
     "background jobs and local files that nobody reads back",
     "that the shared store is itself safe or fast enough",
@@ -150,7 +151,10 @@ impl Report {
             sum(|cell| cell.findings.failed.count),
             sum(|cell| cell.findings.requests),
             sum(|cell| cell.findings.doubled.count + cell.findings.bare.hits.count),
-            sum(|cell| cell.findings.violations.values().map(|tally| tally.count).sum()),
+            sum(|cell| {
+                let Findings { violations, shared, follows, .. } = &cell.findings;
+                violations.values().chain(shared.values()).map(|tally| tally.count).sum::<u64>() + follows.hits.count
+            }),
         )
     }
 

@@ -58,6 +58,7 @@ pub enum Sabotage {
     KeysInMemory,
     LogoutIgnored,
     Reordered,
+    BookReordered,
     Cache,
     WriteBehind,
     VisitsInMemory,

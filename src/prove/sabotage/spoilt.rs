@@ -96,6 +96,11 @@ impl<S: Store> Spoilt<S> {
     }
 }
 
+/// Who wrote a value: see [`Journey`](crate::trial::scenario::Journey).
+fn user_of(value: Value) -> Value {
+    value >> 32
+}
+
 /// The user and the token within.
 fn parts(token: &str) -> (&str, &str) {
     token.split_once('~').unwrap_or(("", token))
@@ -157,6 +162,21 @@ impl<S: Store> Store for Spoilt<S> {
         }
         reply.found = reply.found.map(|new| new.map(|token| whole(user, &token)));
         Ok(reply)
+    }
+
+    async fn look(&self, book: &str) -> Result<Reply<Vec<Value>>, Unavailable> {
+        let mut reply = self.store.look(book).await?;
+        if let Some([.., before, last]) = reply.found.as_deref_mut()
+            && self.is(Sabotage::BookReordered)
+            && user_of(*before) != user_of(*last)
+        {
+            std::mem::swap(before, last);
+        }
+        Ok(reply)
+    }
+
+    async fn post(&self, book: &str, value: Value) -> Result<Reply<()>, Unavailable> {
+        self.store.post(book, value).await
     }
 
     async fn end(&self, token: &str) -> Result<Reply<()>, Unavailable> {

@@ -143,6 +143,11 @@ pub struct Findings {
     pub edits_in_force: Vec<f64>,
     /// Broken guarantees, each at most once a session, in sessions that did one thing after the other.
     pub violations: BTreeMap<Guarantee, Tally>,
+    /// Broken guarantees where sessions read and write what all share, each at most once a session.
+    pub shared: BTreeMap<Guarantee, Tally>,
+    /// Reads of what all share that show a write of another session, whose author had read somebody else's before; and
+    /// those that lack what it had read, or show it later.
+    pub follows: Ratio,
     /// Sessions that did one thing after the other.
     pub serial_sessions: u64,
     /// Broken guarantees in sessions that did two things at once.

@@ -12,6 +12,7 @@
 mod findings;
 mod replicas;
 mod session;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,6 +47,7 @@ pub fn judge(history: &History) -> Findings {
     findings.incidents = incidents(history, &lost_at);
     findings.in_flight = history.of(State::Killed).map(|mark| u64::from(mark.in_flight)).sum();
     replicas::judge(history, &mut findings);
+    shared::judge(history, &mut findings);
     findings
 }
 
@@ -87,7 +89,12 @@ fn judge_session(steps: &[&Step], findings: &mut Findings) -> Option<Duration> {
             }
             (StepOutcome::Failed(_), _) => {}
             (StepOutcome::Values(values), Action::Read) => session.read(step, values, findings),
-            (StepOutcome::Values(_), _) | (StepOutcome::Done, Action::Read) => findings.wrong.add([step.into()]),
+            // What all share is judged by itself.
+            (StepOutcome::Values(_), Action::Look { .. }) => {}
+            (StepOutcome::Values(_), _) | (StepOutcome::Done, Action::Read | Action::Look { .. }) => {
+                findings.wrong.add([step.into()]);
+            }
+            (StepOutcome::Done, Action::Post { .. }) => findings.writes += 1,
             (StepOutcome::Done, Action::Again { value, .. }) => session.wrote_again(step, value, findings),
             (StepOutcome::Done, action) => {
                 findings.logouts += u64::from(action == Action::Logout);

@@ -23,11 +23,13 @@ use server::RedisServer;
 pub(super) const ARM: Arm = Arm {
     name: "redis",
     role: Role::Stateless,
+    shares: true,
     serve: |replica| {
         Box::pin(async move {
             let url = std::env::var(URL_VARIABLE).with_context(|| format!("{URL_VARIABLE} holds no URL"))?;
             let mut store = Redis::connect(&url).await?;
             store.planted = replica.planted;
+            store.scope = replica.directory.display().to_string();
             replica.serve(store).await
         })
     },
@@ -85,9 +87,15 @@ struct Redis {
     connection: ConnectionManager,
     write: Script,
     planted: Planted,
+    /// Stands in the names of books: all runs and all their parts may share one Redis.
+    scope: String,
 }
 
 impl Redis {
+    fn book(&self, book: &str) -> String {
+        format!("unstick:book:{}:{book}", self.scope)
+    }
+
     /// Connects, and connects again whenever the connection is lost.
     async fn connect(url: &str) -> Result<Self, Unavailable> {
         let client = redis::Client::open(url).map_err(unavailable)?;
@@ -97,7 +105,7 @@ impl Redis {
             .set_min_delay(Duration::from_millis(10))
             .set_max_delay(Duration::from_millis(100));
         let connection = ConnectionManager::new_with_config(client, config).await.map_err(unavailable)?;
-        Ok(Self { connection, write: Script::new(WRITE), planted: Planted::default() })
+        Ok(Self { connection, write: Script::new(WRITE), planted: Planted::default(), scope: String::new() })
     }
 }
 
@@ -154,6 +162,20 @@ impl Store for Redis {
         call.key(session).key(cart).key(used).arg(write.value).arg(write.key.unwrap_or_default()).arg(LIFETIME_SECONDS);
         let is_known: bool = call.invoke_async(&mut connection).await.map_err(unavailable)?;
         Ok(Reply::new(is_known.then_some(None), 1))
+    }
+
+    async fn look(&self, book: &str) -> Result<Reply<Vec<Value>>, Unavailable> {
+        let mut connection = self.connection.clone();
+        let read = redis::cmd("LRANGE").arg(self.book(book)).arg(0).arg(-1).to_owned();
+        let values: Vec<Value> = read.query_async(&mut connection).await.map_err(unavailable)?;
+        Ok(Reply::new(Some(values), 1))
+    }
+
+    async fn post(&self, book: &str, value: Value) -> Result<Reply<()>, Unavailable> {
+        let (mut connection, book) = (self.connection.clone(), self.book(book));
+        let add = redis::pipe().rpush(&book, value).ignore().expire(&book, LIFETIME_SECONDS as i64).ignore().to_owned();
+        add.query_async::<()>(&mut connection).await.map_err(unavailable)?;
+        Ok(Reply::new(Some(()), 1))
     }
 
     async fn end(&self, token: &str) -> Result<Reply<()>, Unavailable> {

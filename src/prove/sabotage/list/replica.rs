@@ -7,7 +7,7 @@ use crate::prove::sabotage::Sabotage;
 const INCONCLUSIVE: &[&str] = &[];
 
 /// In the order of the documentation.
-pub(super) const LIST: [Entry; 16] = [
+pub(super) const LIST: [Entry; 17] = [
     entry(
         Subject::Replica,
         Sabotage::LogoutIgnored,
@@ -19,6 +19,16 @@ pub(super) const LIST: [Entry; 16] = [
         Sabotage::Reordered,
         ["reordered", "one read in 50 shows the last two writes in the other order", "--arms database --events steady"],
         &["monotonic writes broken"],
+    ),
+    entry(
+        Subject::Replica,
+        Sabotage::BookReordered,
+        [
+            "book-reordered",
+            "the last two entries of a book, by different users, are shown in the other order",
+            "--arms database --events steady",
+        ],
+        &["writes follow reads broken between sessions"],
     ),
     entry(
         Subject::Replica,
