@@ -80,6 +80,38 @@ fn config(endpoints: &[(SocketAddr, &str)], drain: &str) -> String {
     format!("[pool.app]\n{}[timeouts]\ndrain = \"{drain}\"\n", backends.concat())
 }
 
+/// The process goes by the present time to drain. What went by an older one would be torn down by it, or end too early.
+#[test]
+fn what_began_before_an_edit_of_the_time_to_drain_ends_by_the_new_one() {
+    let (endless, silent) = (
+        endless(),
+        Backend::start(|peer| {
+            peer.next();
+            send(&mut peer.stream, "HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: shout\r\n\r\n");
+            peer.wait_for_close();
+        }),
+    );
+    for (before, after, earliest_ms) in [("1h", "1s", 0), ("100ms", "2s", 1400)] {
+        let config = |drain| config(&[(endless.address, "ready")], drain);
+        let app = App::start_with(&config(before), 1);
+        let mut stream = listen_to(&app);
+        app.apply(&config(after));
+        let stopped = Instant::now();
+        app.stop();
+        let (was_whole, at) = end_of(&mut stream);
+        assert!(!was_whole && at.duration_since(stopped) >= Duration::from_millis(earliest_ms), "{before} -> {after}");
+        assert_eq!(app.wait(), Ended::Drained, "{before} -> {after}");
+    }
+    let config = |drain| config(&[(silent.address, "ready")], drain);
+    let app = App::start_with(&config("1h"), 1);
+    let mut tunnel = connect(app.address);
+    send(&mut tunnel, "GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: shout\r\n\r\n");
+    read_until(&mut tunnel, b"\r\n\r\n");
+    app.apply(&config("1s"));
+    app.stop();
+    assert_eq!(app.wait(), Ended::Drained, "a tunnel");
+}
+
 #[test]
 fn a_stream_outlives_its_endpoint_s_removal_until_the_time_to_drain_is_over() {
     let (leaving, staying) = (endless(), endless());

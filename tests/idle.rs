@@ -149,6 +149,18 @@ fn present_connections_have_new_settings_from_the_next_request_on() {
 }
 
 #[test]
+fn a_new_idle_time_holds_for_present_connections_from_their_next_request_on() {
+    let backend = Backend::named("a");
+    let config = |idle: &str| pool_of(&[backend.address], "", &format!("[timeouts]\nclient_idle = \"{idle}\"\n"));
+    let app = App::start(&config("1h"));
+    let mut stream = connect(app.address);
+    assert_eq!(exchange(&mut stream, GET).text(), "a");
+    app.apply(&config("300ms"));
+    assert_eq!(exchange(&mut stream, GET).text(), "a");
+    assert_eq!(read_to_close(&mut stream), (Vec::new(), true));
+}
+
+#[test]
 fn what_cannot_change_on_a_present_connection_lets_it_bring_one_more_request() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
     authority.issue(folder.path(), "a", &["a.test"]);
@@ -229,7 +241,7 @@ fn crowd(address: SocketAddr) -> Vec<TcpStream> {
         assert_eq!(exchange(&mut stream, GET).text(), "a");
         stream
     };
-    (0..300).map(idle).collect()
+    (0..200).map(idle).collect()
 }
 
 /// Lets half of a crowd send, one after the other, while `act` takes away the time to ask of all of them. Then the

@@ -46,7 +46,7 @@ const PARK_AFTER: Duration = Duration::from_secs(1);
 pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connection: Rc<Connection>) {
     let Accepted { peer, listener, proxy, registration, .. } = accepted;
     let view = proxy.viewer.current();
-    let Timeouts { request_head, client_write, client_idle, .. } = view.snapshot.timeouts;
+    let Timeouts { request_head, client_write, .. } = view.snapshot.timeouts;
     let builder = builder(&view.snapshot.limits);
     drop(view);
     let client = Rc::new(Client::new(connection));
@@ -73,7 +73,6 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
         written: Cell::default(),
         began: Instant::now(),
         heard_at: Cell::default(),
-        client_idle,
         request_head,
     };
     let mut alarm = Alarm::default();
@@ -170,7 +169,6 @@ struct Lifecycle {
     began: Instant,
     /// When the client was found to have sent something although its time was over.
     heard_at: Cell<Option<Instant>>,
-    client_idle: Duration,
     request_head: Duration,
 }
 
@@ -283,14 +281,15 @@ impl Lifecycle {
         let client = &self.client;
         let deadlines = &client.deadlines;
         if !deadlines.is_armed(Wait::Client) {
-            deadlines.arm(Wait::Client, client.idle_since() + self.client_idle);
+            let client_idle = self.worker.viewer.current().snapshot.timeouts.client_idle;
+            deadlines.arm(Wait::Client, client.idle_since() + client_idle);
             deadlines.arm(Wait::Park, client.idle_since() + PARK_AFTER);
         }
         if self.listener.is_draining(Speaks::Http1) && !client.is_in_head() {
             let is_fresh = client.is_fresh();
             let since = if is_fresh { self.began } else { client.idle_since() };
-            let patience = if is_fresh { self.request_head } else { self.client_idle };
             let timeouts = &self.worker.viewer.current().snapshot.timeouts;
+            let patience = if is_fresh { self.request_head } else { timeouts.client_idle };
             let is_heard = self.heard_at.get().is_some_and(|at| at >= since);
             if let Some(until) = self.listener.idle_until(Speaks::Http1, since, is_fresh, timeouts)
                 && !is_heard

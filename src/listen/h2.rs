@@ -231,14 +231,19 @@ impl Lifecycle {
         }
         match self.going_since {
             Some(since) if was_heard || !deadlines.is_armed(Wait::Client) => {
-                let at_last = since + self.timeouts.drain.mul_f64(ENDED_BY);
+                let at_last = since + self.present().drain.mul_f64(ENDED_BY);
                 deadlines.arm(Wait::Client, at_last.min(Instant::now() + self.patience()));
             }
             None if !deadlines.is_armed(Wait::Client) => {
-                deadlines.arm(Wait::Client, client.idle_since() + self.timeouts.client_idle);
+                deadlines.arm(Wait::Client, client.idle_since() + self.present().client_idle);
             }
             _ => {}
         }
+    }
+
+    /// The timeouts as they are now; `self.timeouts` are those of the connection's beginning.
+    fn present(&self) -> Timeouts {
+        self.shared.proxy.viewer.current().snapshot.timeouts.clone()
     }
 
     /// How long a client that is going may be silent. One that has had a response lately may still be reading it: its

@@ -173,7 +173,7 @@ impl Streaming {
     /// moment of its own, so that the clients do not all come back at one instant.
     fn time_to_drain(&self) -> Duration {
         let share = ENDING_FROM + (ENDED_BY - ENDING_FROM) * fastrand::f64();
-        self.exchange.view().snapshot.timeouts.drain.mul_f64(share)
+        self.exchange.drain().mul_f64(share)
     }
 
     #[cold]

@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use tokio::time::Instant;
@@ -78,6 +79,12 @@ impl Exchange {
 
     pub(super) fn view(&self) -> &Rc<View> {
         &self.view
+    }
+
+    /// `timeouts.drain` as it is now. What drains may have begun long before the latest edit, and the rest of the
+    /// process goes by the present value.
+    pub(super) fn drain(&self) -> Duration {
+        self.proxy.viewer.current().snapshot.timeouts.drain
     }
 
     /// Index of the pool in the snapshot.

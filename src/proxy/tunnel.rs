@@ -69,9 +69,9 @@ impl Tunnel {
         client.set_in_head(false);
         deadlines.arm_in(Wait::Client, timeouts.tunnel_idle);
         timeouts.tunnel.inspect(|&lifetime| deadlines.arm_in(Wait::Request, lifetime));
-        let goodbye = GOODBYE.min(timeouts.drain.mul_f64(GOODBYE_SHARE));
         let mut alarm = Alarm::default();
         let mut step = |cx: &mut Context<'_>| {
+            let goodbye = || GOODBYE.min(exchange.drain().mul_f64(GOODBYE_SHARE));
             let has_expired = |waits: &[Wait]| waits.iter().any(|&wait| deadlines.expired(wait));
             let is_told = has_expired(&ENDINGS);
             if has_expired(&[Wait::ClientWrite, Wait::Upstream]) || is_told && (pipes.is_ending || !is_websocket) {
@@ -80,7 +80,7 @@ impl Tunnel {
             if is_told {
                 ENDINGS.iter().for_each(|&wait| deadlines.disarm(wait));
                 pipes.begin_ending();
-                deadlines.arm_in(Wait::Client, goodbye);
+                deadlines.arm_in(Wait::Client, goodbye());
             }
             let moved = pipes.moved();
             match pipes.poll(cx, client, timeouts.client_write) {
@@ -93,14 +93,14 @@ impl Tunnel {
                 return Poll::Ready("closed");
             }
             if is_websocket && pipes.has_half_ended() && !std::mem::replace(&mut pipes.is_ending, true) {
-                deadlines.arm_in(Wait::Client, goodbye);
+                deadlines.arm_in(Wait::Client, goodbye());
             }
             if pipes.moved() != moved && !pipes.is_ending {
                 deadlines.arm_in(Wait::Client, timeouts.tunnel_idle);
             }
             match (exchange.draining_since(), deadlines.is_armed(Wait::Drain)) {
                 (Some(since), false) if !pipes.is_ending => {
-                    deadlines.arm(Wait::Drain, since + timeouts.drain.mul_f64(WINDOW * fastrand::f64()));
+                    deadlines.arm(Wait::Drain, since + exchange.drain().mul_f64(WINDOW * fastrand::f64()));
                 }
                 (None, true) => deadlines.disarm(Wait::Drain),
                 _ => {}
