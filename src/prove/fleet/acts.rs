@@ -175,9 +175,16 @@ impl Replica {
         Ok(())
     }
 
+    /// Tells it what to be. Where it must get nothing ends before it can know that it is well, and begins when it knows
+    /// that it is not: a request between the two proves nothing.
     async fn order(&self, order: &str, state: State, recorder: &Recorder) -> anyhow::Result<()> {
+        if state == State::Well {
+            recorder.mark(&self.entry.name, state, 0);
+        }
         ask::get(self.entry.address, &format!("{CONTROL}{order}")).await?;
-        recorder.mark(&self.entry.name, state, 0);
+        if state != State::Well {
+            recorder.mark(&self.entry.name, state, 0);
+        }
         Ok(())
     }
 
