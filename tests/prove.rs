@@ -168,7 +168,7 @@ fn what_is_broken_is_said_though_nothing_can_be_concluded() {
 fn bad_usage_says_what_there_is() {
     for (arguments, hint) in [
         ("--arms cookies", "the arms are memory, memory+sticky, jwt, "),
-        ("--events earthquake", "the events are steady, crash,"),
+        ("--events earthquake", "the events are steady, pairs, crash,"),
         ("--replicas 1", "with one replica there is nothing to show"),
         ("--duration 1s", "at least 5s"),
         ("--sabotage nothing", "the sabotages are posts-twice, "),
