@@ -3,7 +3,7 @@
 use std::net::Shutdown;
 
 use crate::support::backend::{Backend, answer};
-use crate::support::client::{exchange, field, get};
+use crate::support::client::{exchange, field, get, read_response};
 use crate::support::h2;
 use crate::support::{App, connect, pause, read_to_close, send, text};
 
@@ -286,8 +286,14 @@ fn interim_answers_come_to_an_end() {
     ] {
         let patience = format!("response_head = \"{patience}\"");
         let app = App::builder(&[backend.address]).pool(ONE_ATTEMPT).timeouts(&patience).workers(1).start();
-        let response = get(app.address, "/");
+        let mut client = connect(app.address);
+        send(&mut client, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let (mut response, mut interims) = (read_response(&mut client, false), 0);
+        while response.status == 103 {
+            (response, interims) = (read_response(&mut client, false), interims + 1);
+        }
         assert_eq!((response.status, response.field("x-unstick-error")), (status, cause));
+        assert!((1..=16).contains(&interims), "{interims}");
     }
 }
 

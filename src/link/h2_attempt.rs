@@ -54,8 +54,13 @@ impl Lease {
 }
 
 impl Attempt {
-    /// Ready with the head of the response. Meanwhile it sends the body of the request.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Source>, LinkError>> {
+    /// Ready with the head of the response. Meanwhile it sends the body of the request, and passes on what comes
+    /// before that head.
+    pub(super) fn poll(
+        &mut self,
+        interim: &dyn Fn(Response<()>),
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<Source>, LinkError>> {
         if let Stage::Waiting(sender, _) = &mut self.stage {
             let ready = ready!(sender.poll_ready(cx));
             self.begin(ready).map_err(|error| self.failed(error))?;
@@ -74,8 +79,9 @@ impl Attempt {
             // If the endpoint wants no more of it, its response says why, or its reset.
             *upload = None;
         }
-        while let Poll::Ready(Some(Ok(_))) = response.poll_informational(cx) {
+        while let Poll::Ready(Some(Ok(head))) = response.poll_informational(cx) {
             self.interims += 1;
+            interim(head);
             if self.interims > INTERIM_MAX {
                 return Poll::Ready(Err(LinkError::InterimFlood));
             }

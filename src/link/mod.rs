@@ -15,6 +15,7 @@ mod h2;
 mod h2_attempt;
 mod h2_io;
 mod in_flight;
+mod interim;
 pub mod private;
 mod quiet;
 pub mod record;

@@ -9,11 +9,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncRead;
 
 use super::error::{InterimFlood, tls_error};
+use super::interim::Interims;
 use crate::net::outbox::Socket;
 use crate::net::socket_io::SocketIo;
 use crate::net::transport::Transport;
@@ -43,6 +45,8 @@ pub struct Record {
     head: RefCell<Vec<u8>>,
     /// Reads in a row that found something since the latest request was sent; `None` once its response has come.
     reads_before_answer: Cell<Option<u32>>,
+    /// What comes before the response to the latest request.
+    interims: RefCell<Interims>,
     /// Why TLS ended, if it was TLS that failed. It is kept here because h2 keeps only the text of an error.
     tls_failure: RefCell<Option<rustls::Error>>,
 }
@@ -72,6 +76,7 @@ impl Record {
             epoch,
             head: RefCell::default(),
             reads_before_answer: Cell::default(),
+            interims: RefCell::default(),
             tls_failure: RefCell::default(),
         }
     }
@@ -80,6 +85,15 @@ impl Record {
     pub(super) fn begin(&self) {
         self.head.borrow_mut().clear();
         self.reads_before_answer.set(Some(0));
+        self.interims.borrow_mut().begin();
+    }
+
+    /// Takes the interim responses that have come since the last call.
+    #[inline]
+    pub(super) fn pass_interims(&self, pass_on: &dyn Fn(Response<()>)) {
+        if self.interims.borrow().has_any() {
+            self.interims.borrow_mut().take().into_iter().for_each(pass_on);
+        }
     }
 
     /// The response head has come.
@@ -223,9 +237,46 @@ impl Drop for UpstreamIo {
 impl Read for UpstreamIo {
     #[inline(always)]
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let polled = self.transport.poll_read(cx, buf);
+        let is_shown = self.record.interims.borrow().is_open();
+        let polled = match is_shown {
+            true => {
+                let Self { record, transport, .. } = &mut *self;
+                Pin::new(&mut TokioIo::new(Shown { transport, interims: &record.interims })).poll_read(cx, buf)
+            }
+            false => self.transport.poll_read(cx, buf),
+        };
         self.record.read(polled.is_ready())?;
         polled.map_err(|error| self.note(error))
+    }
+}
+
+/// A transport whose bytes are shown as they come.
+struct Shown<'a> {
+    transport: &'a mut Transport<Session>,
+    interims: &'a RefCell<Interims>,
+}
+
+impl AsyncRead for Shown<'_> {
+    #[inline]
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut TokioIo::new(Plain(self.transport))).poll_read(cx, buf))?;
+        self.interims.borrow_mut().read(buf.filled().get(before..).unwrap_or_default());
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The same transport, for hyper's traits.
+struct Plain<'a>(&'a mut Transport<Session>);
+
+impl Read for Plain<'_> {
+    #[inline]
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_read(cx, buf)
     }
 }
 

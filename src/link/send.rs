@@ -44,6 +44,8 @@ pub struct Wishes<'a> {
     pub sharing: Sharing,
     /// The connections that belong to the client.
     pub private: &'a PrivateConnections,
+    /// What is done with an interim response.
+    pub interim: &'a dyn Fn(Response<()>),
     /// The client that it is for. It is asked only if connections to the endpoint begin with a PROXY header.
     pub client: &'a dyn Fn() -> ClientAddresses,
 }
@@ -99,7 +101,7 @@ impl WorkerEndpoint {
         let mut response = match link {
             Link::Own(connection) => self.send_h1(connection, request, wishes, waits).await?,
             // Boxed: what most requests do not need must not make the future of every request larger.
-            Link::Multiplexed(lease) => Box::pin(self.send_h2(lease, request, waits)).await?,
+            Link::Multiplexed(lease) => Box::pin(self.send_h2(lease, request, wishes, waits)).await?,
         };
         response.connected_at = connected_at;
         Ok(response)
@@ -190,6 +192,7 @@ impl WorkerEndpoint {
                         Poll::Pending => Poll::Pending,
                     }
                 });
+                record.pass_interims(wishes.interim);
                 match polled {
                     Poll::Ready(Some(result)) => return Poll::Ready(Some(result)),
                     // hyper gives back what it has not sent only when a connection that is over is dropped.
@@ -254,6 +257,7 @@ impl WorkerEndpoint {
         &self,
         lease: Box<Lease>,
         request: &mut Request<RequestBody>,
+        wishes: Wishes<'_>,
         waits: Waits<'_>,
     ) -> Result<LinkResponse, Box<Failed>> {
         let reused = lease.is_reused();
@@ -268,7 +272,7 @@ impl WorkerEndpoint {
         }
         let mut attempt = lease.send(outgoing(request, uri, fields));
         waits.arm(waits.began + waits.timeouts.response_head);
-        let result = poll_fn(|cx| match attempt.poll(cx) {
+        let result = poll_fn(|cx| match attempt.poll(wishes.interim, cx) {
             Poll::Ready(result) => Poll::Ready(Some(result)),
             Poll::Pending => sending.poll_deadline(),
         })

@@ -15,6 +15,7 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio_rustls::server::TlsStream;
 
+use super::interim::Front;
 use super::request_line::{self, Part};
 use crate::deadlines::Wait;
 use crate::net::socket_io::SocketIo;
@@ -33,8 +34,7 @@ const WATCHED_AT_ONCE: usize = 1024;
 /// The transport of a client connection. It has a TLS session if the listener speaks TLS.
 pub(super) type ClientTransport = crate::net::transport::Transport<TlsStream<TokioIo<SocketIo>>>;
 
-/// What hyper has read beyond the requests that it has handed over. Only if it is nothing does the next read begin a
-/// head.
+/// What hyper has read beyond the requests that it has handed over. Behind anything, the next read begins no head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Behind {
     /// Nothing: the connection is new, or was parked with an empty buffer.
@@ -52,9 +52,10 @@ pub(super) struct ClientIo {
     transport: ClientTransport,
     /// Bytes that were read from the transport and given back by [`Self::unread`]. They are read first.
     ahead: Bytes,
+    /// What is written before anything that hyper writes.
+    front: Front,
     client: Rc<Client>,
-    /// How long a head may take from its first byte to its last. It is `None` for HTTP/2, where requests have deadlines
-    /// of their own.
+    /// How long a head may take from its first byte to its last; `None` for HTTP/2, whose requests have deadlines.
     head_timeout: Option<Duration>,
     write_timeout: Duration,
     /// The part of a head that comes next.
@@ -90,6 +91,7 @@ impl ClientIo {
         Self {
             transport,
             ahead: Bytes::new(),
+            front: Front::default(),
             client,
             head_timeout,
             write_timeout,
@@ -213,6 +215,22 @@ impl ClientIo {
         self.written.replace(written) != written
     }
 
+    /// Sends the interim responses that wait, while the response is awaited. A failure is met again with that.
+    #[cold]
+    pub(super) fn send_interims(&mut self, cx: &mut Context<'_>) {
+        if !self.client.deadlines.is_armed(Wait::ClientWrite) && self.poll_front(cx).is_ready() {
+            let flushed = self.transport.poll_flush(cx);
+            _ = self.wrote(flushed);
+        }
+    }
+
+    /// Writes the interim responses that wait.
+    #[cold]
+    fn poll_front(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = self.front.poll_write(&mut self.transport, &self.client, cx);
+        self.wrote(result)
+    }
+
     /// Whether our half of the connection has been closed.
     pub(super) fn is_shut(&self) -> bool {
         self.is_shut
@@ -293,6 +311,9 @@ impl Write for ClientIo {
         if self.head_timeout.is_some() && self.client.is_refused_below() {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
+        if self.client.has_interims() || !self.front.is_empty() {
+            ready!(self.poll_front(cx))?;
+        }
         let result = self.transport.poll_write(cx, bufs);
         self.wrote(result)
     }
@@ -303,6 +324,9 @@ impl Write for ClientIo {
 
     #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.front.is_empty() {
+            ready!(self.poll_front(cx))?;
+        }
         let result = self.transport.poll_flush(cx);
         // hyper flushes when it has nothing left to write.
         self.client.has_flushed();

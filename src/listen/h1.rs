@@ -203,6 +203,9 @@ impl Lifecycle {
                 return Poll::Ready(End::Over(result));
             }
             client.poll_rests(cx);
+            if client.has_interims() {
+                self.io.send_interims(cx);
+            }
             if client.is_busy() {
                 return self.watch_for_end(cx);
             }

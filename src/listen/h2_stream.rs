@@ -126,7 +126,12 @@ async fn exchange(
             if respond.poll_reset(cx).is_ready() {
                 return Poll::Ready(None);
             }
-            if let Poll::Ready(Ok(response)) = handled.as_mut().poll(cx) {
+            let polled = handled.as_mut().poll(cx);
+            if client.has_interims() {
+                // As with 100 below.
+                client.take_interims().into_iter().for_each(|head| _ = respond.send_informational(head));
+            }
+            if let Poll::Ready(Ok(response)) = polled {
                 return Poll::Ready(Some(response));
             }
             if signals.take_wanted() {

@@ -10,6 +10,7 @@ mod h2_guard;
 mod h2_io;
 mod h2_stream;
 mod h2_tunnel;
+mod interim;
 pub(crate) mod listener;
 mod parked;
 pub(crate) mod permits;

@@ -49,6 +49,11 @@ impl SharedIo {
     pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().poll_end(cx)
     }
+
+    /// See [`ClientIo::send_interims`].
+    pub(super) fn send_interims(&self, cx: &mut Context<'_>) {
+        self.0.borrow_mut().send_interims(cx);
+    }
 }
 
 impl Read for SharedIo {

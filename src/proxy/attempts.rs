@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, Response};
 use tokio::time::Instant;
 
 use super::cause::Cause;
@@ -79,6 +79,7 @@ pub(super) async fn settle(
         deadlines.arm(Wait::Request, exchange.started + timeout);
     }
     let addresses = || client.connection.addresses();
+    let interim = |head| client.leave_interim(head);
     let (mut attempts, mut now) = (Attempts::default(), exchange.started);
     loop {
         let endpoint = match exchange.attempt(&mut attempts.tried, attempts.same.take()) {
@@ -94,7 +95,7 @@ pub(super) async fn settle(
         let view = Rc::clone(exchange.view());
         let retry = &view.snapshot.pools[exchange.pool_index()].config.retry;
         let until = retry.attempt_timeout.map(|timeout| now + timeout);
-        let wishes = attempts.wishes(needs, &client, &addresses);
+        let wishes = attempts.wishes(needs, &client, &addresses, &interim);
         let waits = Waits { deadlines, timeouts: &view.snapshot.timeouts, began: now, until };
         let result = endpoint.send(request, wishes, waits).await;
         let ended = Instant::now();
@@ -129,10 +130,16 @@ enum Next {
 }
 
 impl Attempts {
-    fn wishes<'a>(&self, needs: Needs, client: &'a Client, addresses: &'a dyn Fn() -> ClientAddresses) -> Wishes<'a> {
+    fn wishes<'a>(
+        &self,
+        needs: Needs,
+        client: &'a Client,
+        addresses: &'a dyn Fn() -> ClientAddresses,
+        interim: &'a dyn Fn(Response<()>),
+    ) -> Wishes<'a> {
         let Needs { upgrade, sharing } = needs;
         let private = &client.connection.private;
-        Wishes { fresh: self.fresh, upgrade, sharing, private, client: addresses }
+        Wishes { fresh: self.fresh, upgrade, sharing, private, interim, client: addresses }
     }
 
     /// The endpoint responded with a status that the pool takes for a failure.

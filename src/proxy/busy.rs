@@ -16,7 +16,7 @@ impl Busy {
     pub(super) fn begin(client: &Rc<Client>) -> Self {
         client.is_busy.set(true);
         client.in_head.set(false);
-        client.writing.set(Writing::Response);
+        client.began_flushed.set(client.writing.replace(Writing::Response) == Writing::Nothing);
         // If the guard ends without an exchange, dropping it sets the time.
         client.idle_since.set(None);
         // The request before may have ended while some wait was still under way. Its deadlines mean nothing to this

@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
+use http::Response;
 use tokio::time::Instant;
 
 use super::headers::Forwarding;
@@ -160,6 +161,14 @@ pub struct Client {
     tunnel: RefCell<Option<Box<Tunnel>>>,
     /// What hyper may be writing.
     pub(super) writing: Cell<Writing>,
+    /// Whether nothing of an earlier response was left to be written when the latest request began.
+    pub(super) began_flushed: Cell<bool>,
+    /// Whether the client of the present request may be sent interim responses.
+    pub(super) takes_interims: Cell<bool>,
+    /// Whether there are any of these.
+    pub(super) has_interims: Cell<bool>,
+    /// The interim responses that are to be sent.
+    pub(super) interims: RefCell<Vec<Response<()>>>,
     /// The next request stands for this head, which hyper has refused.
     pub(super) refused_head: RefCell<Option<Box<RefusedHead>>>,
 }
@@ -185,6 +194,10 @@ impl Client {
             rests: RefCell::default(),
             tunnel: RefCell::default(),
             writing: Cell::new(Writing::Nothing),
+            began_flushed: Cell::new(false),
+            takes_interims: Cell::new(false),
+            has_interims: Cell::new(false),
+            interims: RefCell::default(),
             refused_head: RefCell::default(),
         }
     }

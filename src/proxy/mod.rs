@@ -17,6 +17,7 @@ pub(crate) mod exchange;
 mod grpc;
 mod headers;
 mod identity;
+mod interim;
 mod malformed;
 mod queue;
 mod redirect;
@@ -79,6 +80,7 @@ pub async fn handle(
     let (mut parts, incoming) = request.into_parts();
     let body = RequestBody::new(incoming, bounds(&view));
     client.begin_upload(body.upload(), seen.expect);
+    client.begin_interims(parts.version);
     let routed = wanted.and_then(|wanted| Ok((wanted, route(&mut parts, &body, &view, &client.connection.rules)?)));
     let (wanted, (host, pool)) = match routed {
         Ok(routed) => routed,

@@ -1,0 +1,191 @@
+//! Interim responses (RFC 9110 section 15.2): 103 (Early Hints) and others of its kind, in every combination of
+//! versions.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::{Mutex, mpsc};
+
+use http::{Request, Response as Head};
+use tokio::sync::mpsc::unbounded_channel;
+
+use crate::support::backend::{Backend, answer};
+use crate::support::client::{Response, read_response};
+use crate::support::h2::{begin, client, run, whole};
+use crate::support::h2_backend::H2Backend;
+use crate::support::{App, SOON, connect, pause, send};
+
+const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n";
+const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+
+/// A replica that sends hints for each request, and its response when it is told to.
+struct Hinting {
+    address: SocketAddr,
+    go_on: Box<dyn Fn()>,
+    _alive: Box<dyn std::any::Any>,
+}
+
+fn hinting_h1() -> Hinting {
+    let (told, go_on) = mpsc::channel::<()>();
+    let go_on = Mutex::new(go_on);
+    let backend = Backend::start(move |peer| {
+        while peer.next_head().is_some() {
+            send(&mut peer.stream, format!("{HINTS}HTTP/1.1 199 Odd\r\n\r\n"));
+            go_on.lock().unwrap().recv_timeout(SOON).unwrap();
+            send(&mut peer.stream, answer("ok"));
+        }
+    });
+    let go_on = Box::new(move || told.send(()).unwrap());
+    Hinting { address: backend.address, go_on, _alive: Box::new(backend) }
+}
+
+fn hinting_h2() -> Hinting {
+    let (told, go_on) = unbounded_channel::<()>();
+    let go_on = std::sync::Arc::new(tokio::sync::Mutex::new(go_on));
+    let backend = H2Backend::start(move |mut call| {
+        let go_on = std::sync::Arc::clone(&go_on);
+        async move {
+            let hints = Head::builder().status(103).header("link", "</a>; rel=preload").body(()).unwrap();
+            call.respond.send_informational(hints).unwrap();
+            call.respond.send_informational(Head::builder().status(199).body(()).unwrap()).unwrap();
+            go_on.lock().await.recv().await.unwrap();
+            call.say("ok");
+        }
+    });
+    let go_on = Box::new(move || told.send(()).unwrap());
+    Hinting { address: backend.address, go_on, _alive: Box::new(backend) }
+}
+
+fn everywhere(test: impl Fn(&App, &Hinting)) {
+    let (h1, h2) = (hinting_h1(), hinting_h2());
+    test(&App::over(&[h1.address]), &h1);
+    test(&App::builder(&[h2.address]).pool("protocol = \"h2c\"").start(), &h2);
+}
+
+#[track_caller]
+fn assert_hints(head: &Response) {
+    assert_eq!((head.status, head.field("link")), (103, Some("</a>; rel=preload")), "{}", head.head);
+    assert_eq!((head.field("connection"), head.field("x-hop")), (None, None), "{}", head.head);
+}
+
+#[test]
+fn hints_reach_a_client_of_http1_before_the_response_is_there() {
+    everywhere(|app, replica| {
+        let mut stream = connect(app.address);
+        for _ in 0..3 {
+            send(&mut stream, GET);
+            assert_hints(&read_response(&mut stream, false));
+            assert_eq!(read_response(&mut stream, false).status, 199);
+            (replica.go_on)();
+            let response = read_response(&mut stream, false);
+            assert_eq!((response.status, response.text()), (200, "ok".to_owned()));
+        }
+    });
+}
+
+#[test]
+fn hints_reach_a_client_of_http2_before_the_response_is_there() {
+    everywhere(|app, replica| {
+        run(async {
+            let client = client(app.address).await;
+            for _ in 0..3 {
+                let request = Request::get("http://a.test/").body(()).unwrap();
+                let (mut response, _) = begin(&client, request, true).await;
+                let hints = poll_fn(|cx| response.poll_informational(cx)).await.unwrap().unwrap();
+                assert_eq!(hints.status().as_u16(), 103);
+                assert_eq!(hints.headers()["link"], "</a>; rel=preload");
+                assert!(!hints.headers().contains_key("x-hop"));
+                let odd = poll_fn(|cx| response.poll_informational(cx)).await.unwrap().unwrap();
+                assert_eq!(odd.status().as_u16(), 199);
+                (replica.go_on)();
+                let (head, body, _) = whole(response).await.unwrap();
+                assert_eq!((head.status().as_u16(), &body[..]), (200, &b"ok"[..]));
+            }
+        });
+    });
+}
+
+#[test]
+fn a_client_of_http10_gets_only_the_response() {
+    everywhere(|app, replica| {
+        let mut stream = connect(app.address);
+        send(&mut stream, "GET / HTTP/1.0\r\nHost: a.test\r\n\r\n");
+        (replica.go_on)();
+        let response = read_response(&mut stream, false);
+        assert_eq!((response.status, response.text()), (200, "ok".to_owned()));
+    });
+}
+
+/// The replica's hints and its response in one segment.
+#[test]
+fn hints_that_come_with_their_response_stand_before_it() {
+    let backend = Backend::start(|peer| peer.serve(|_| [HINTS.as_bytes(), &answer("ok")].concat()));
+    let app = App::over(&[backend.address]);
+    let mut stream = connect(app.address);
+    // Requests in a row, too.
+    send(&mut stream, GET.repeat(3));
+    for _ in 0..3 {
+        assert_hints(&read_response(&mut stream, false));
+        assert_eq!(read_response(&mut stream, false).text(), "ok");
+    }
+    run(async {
+        let request = Request::get("http://a.test/").body(()).unwrap();
+        let (mut response, _) = begin(&client(app.address).await, request, true).await;
+        let hints = poll_fn(|cx| response.poll_informational(cx)).await.unwrap().unwrap();
+        assert_eq!(hints.status().as_u16(), 103);
+        assert_eq!(whole(response).await.unwrap().1, b"ok");
+    });
+}
+
+#[test]
+fn hints_pass_while_the_request_body_is_being_sent() {
+    let backend = Backend::start(|peer| {
+        while let Some(head) = peer.next_head() {
+            send(&mut peer.stream, HINTS);
+            let length: usize = crate::support::client::field(&head, "content-length").unwrap().parse().unwrap();
+            while peer.ahead.len() < length && peer.fill().is_some() {}
+            peer.ahead.drain(..length);
+            send(&mut peer.stream, answer("ok"));
+        }
+    });
+    let app = App::over(&[backend.address]);
+    let mut stream = connect(app.address);
+    for expect in ["", "Expect: 100-continue\r\n"] {
+        send(&mut stream, format!("POST / HTTP/1.1\r\nHost: a.test\r\n{expect}Content-Length: 3\r\n\r\n"));
+        let mut interims = vec![read_response(&mut stream, false)];
+        if !expect.is_empty() {
+            interims.push(read_response(&mut stream, false));
+        }
+        let statuses: Vec<u16> = interims.iter().map(|interim| interim.status).collect();
+        assert!(statuses.contains(&103) && statuses.contains(&100) != expect.is_empty(), "{statuses:?}");
+        send(&mut stream, "abc");
+        assert_eq!(read_response(&mut stream, false).text(), "ok");
+    }
+}
+
+/// hyper still holds the end of the first response when the hints for the second one come.
+#[test]
+fn hints_never_get_into_the_middle_of_an_earlier_response() {
+    let long = "x".repeat(8 << 20);
+    let length = long.len();
+    let backend = Backend::start(move |peer| {
+        peer.serve(|seen| match seen.line().starts_with("GET /long") {
+            true => answer(&long),
+            false => [HINTS.as_bytes(), &answer("ok")].concat(),
+        });
+    });
+    let app = App::over(&[backend.address]);
+    for pause_ms in [0, 300] {
+        let mut stream = connect(app.address);
+        send(&mut stream, format!("{}{GET}{GET}", GET.replace("GET / ", "GET /long ")));
+        pause("the client does not read", pause_ms);
+        assert_eq!(read_response(&mut stream, false).body, vec![b'x'; length]);
+        for _ in 0..2 {
+            let mut response = read_response(&mut stream, false);
+            if response.status == 103 {
+                assert_hints(&response);
+                response = read_response(&mut stream, false);
+            }
+            assert_eq!((response.status, response.text()), (200, "ok".to_owned()));
+        }
+    }
+}
