@@ -94,6 +94,8 @@ pub(crate) struct ProveReplica {
     pub(crate) directory: PathBuf,
     #[arg(long)]
     pub(crate) service_ms: u64,
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) clock_seconds: Option<i64>,
     #[cfg(feature = "sabotage")]
     #[arg(long)]
     pub(crate) sabotage: Option<Sabotage>,

@@ -89,8 +89,9 @@ pub(crate) fn replica(replica: ProveReplica) -> anyhow::Result<ExitCode> {
     let planted = replica.sabotage.into();
     #[cfg(not(feature = "sabotage"))]
     let planted = Planted::default();
-    let ProveReplica { name, arm, directory, service_ms, .. } = replica;
-    let replica = Replica { name, arm, directory, planted, service: Duration::from_millis(service_ms) };
+    let ProveReplica { name, arm, directory, service_ms, clock_seconds, .. } = replica;
+    let service = Duration::from_millis(service_ms);
+    let replica = Replica { name, arm, directory, planted, service, clock_seconds };
     replica::run(replica)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -39,10 +39,20 @@ pub enum Event {
     Stop,
     /// Nothing happens, and there are no users: journeys are played in several placements, and compared.
     Pairs,
+    /// One replica accepts requests and does not respond.
+    Mute,
+    /// One replica responds 500 to everything.
+    Errors,
+    /// One replica takes long for one request.
+    SlowOnce,
+    /// One replica cannot reach its store.
+    Partition,
+    /// The clocks of replicas differ, and tokens are good for a short time.
+    Clocks,
 }
 
 /// All events in the order in which they are played.
-pub const EVENTS: [Event; 13] = [
+pub const EVENTS: [Event; 18] = [
     Event::Steady,
     Event::Pairs,
     Event::Crash,
@@ -56,10 +66,16 @@ pub const EVENTS: [Event; 13] = [
     Event::TwoProxies,
     Event::StoreRestart,
     Event::Stop,
+    Event::Mute,
+    Event::Errors,
+    Event::SlowOnce,
+    Event::Partition,
+    Event::Clocks,
 ];
 
 /// Events for which a run of a minute has no time: `--full` plays them, or their name.
-pub const FULL_ONLY: [Event; 1] = [Event::Stop];
+pub const FULL_ONLY: [Event; 6] =
+    [Event::Stop, Event::Mute, Event::Errors, Event::SlowOnce, Event::Partition, Event::Clocks];
 
 /// Replicas before and after scaling out.
 pub const SCALE_OUT: (usize, usize) = (2, 20);
@@ -85,19 +101,24 @@ impl Event {
             Self::Sick => "sick",
             Self::Stop => "stop",
             Self::Pairs => "pairs",
+            Self::Mute => "mute",
+            Self::Errors => "errors",
+            Self::SlowOnce => "slow-once",
+            Self::Partition => "partition",
+            Self::Clocks => "clocks",
         }
     }
 
     /// How long it takes at the default duration.
     pub(super) fn usual_span(self) -> Duration {
         Duration::from_millis(match self {
-            Self::Steady | Self::Rolling => 3500,
+            Self::Steady | Self::Rolling | Self::SlowOnce => 3500,
             Self::Crash => 3600,
             Self::Sick => 4400,
-            Self::ScaleOut => 5000,
+            Self::ScaleOut | Self::Errors | Self::Partition => 5000,
             Self::Reloads => 6500,
             Self::StoreRestart => 4000,
-            Self::Stop => 6000,
+            Self::Stop | Self::Mute => 6000,
             Self::Pairs => 2500,
             _ => 3000,
         })
@@ -122,11 +143,11 @@ impl Event {
         let span = self.usual_span().mul_f64(stretch);
         let at = |share: f64| span.mul_f64(share);
         let acts: Vec<(f64, Act)> = match self {
-            Self::Steady | Self::Pairs => Vec::new(),
+            Self::Steady | Self::Pairs | Self::Clocks => Vec::new(),
             Self::Crash => vec![(0.25, Act::Kill(1))],
-            Self::CrashAllButOne => (1..replicas)
-                .map(|replica| (0.3 + 0.3 * replica as f64 / replicas as f64, Act::Kill(replica)))
-                .collect(),
+            Self::CrashAllButOne => {
+                (1..replicas).map(|replica| (0.3 + 0.3 * replica as f64 / replicas as f64, kill(replica))).collect()
+            }
             Self::Drain => vec![(0.35, Act::Drain(1)), (0.5, Act::Retire(1))],
             Self::ScaleOut => vec![(0.2, Act::Add(SCALE_OUT.1 - SCALE_OUT.0))],
             Self::ScaleIn => vec![(0.4, Act::Remove(SCALE_IN.0 - SCALE_IN.1))],
@@ -140,10 +161,19 @@ impl Event {
             Self::StoreRestart => vec![(0.35, Act::RestartStore)],
             Self::Sick => vec![(0.18, Act::Sicken(1)), (0.75, Act::Heal(1))],
             Self::Stop => vec![(0.15, Act::Stop(1)), (0.75, Act::Continue(1))],
+            Self::Mute => vec![(0.15, Act::Mute(1)), (0.75, Act::Heal(1))],
+            Self::Errors => vec![(0.2, Act::Err(1)), (0.8, Act::Heal(1))],
+            Self::Partition => vec![(0.2, Act::CutOff(1)), (0.8, Act::Heal(1))],
+            Self::SlowOnce => vec![(0.4, Act::SlowOnce(1))],
         };
         let acts = acts.into_iter().map(|(share, act)| Planned { at: at(share), act }).collect();
         Schedule { acts, span }
     }
+}
+
+/// The first is killed with requests in both states that matter, all others while they read one.
+fn kill(replica: usize) -> Act {
+    if replica == 1 { Act::Kill(replica) } else { Act::KillReading(replica) }
 }
 
 impl FromStr for Event {

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::arm::{Arm, Backing, Role};
 use super::front::{Anyone, Keepers};
 use super::ledger;
-use super::proxy::{Entry, File, Proxy, replace};
+use super::proxy::{Entry, File, Patience, Proxy, replace};
 use super::replica::KEY_VARIABLE;
 use super::sabotage::{LATE, Planted, Relays, Sabotage};
 use super::tomb::{Tomb, Visitors};
@@ -23,6 +23,9 @@ use crate::replica::launch::{Launched, launch};
 use crate::trial::client::{Front, Target};
 use crate::trial::history::Recorder;
 use crate::trial::pairs::play::Place;
+
+/// Seconds by which the clocks of replicas are wrong, where they are.
+const CLOCKS: [&str; 3] = ["0", "25", "-25"];
 
 /// What a fleet is made of.
 #[derive(Clone)]
@@ -35,8 +38,10 @@ pub(super) struct Plan {
     pub(super) proxies: usize,
     pub(super) users: u32,
     pub(super) seed: u64,
-    /// Whether a replica will stand still: then an attempt has a deadline, so that others are tried.
-    pub(super) has_attempt_timeout: bool,
+    /// What the proxy takes for a failure of a replica.
+    pub(super) patience: Patience,
+    /// Whether the clocks of its replicas differ.
+    pub(super) has_odd_clocks: bool,
     /// Whether somebody listens where a killed replica was. If most are dead, the proxy tries all of them, and a
     /// request that is sent to one who only listens is lost.
     pub(super) buries_dead: bool,
@@ -85,7 +90,7 @@ impl Fleet {
             entries: Vec::new(),
             has_single_pools: plan.is_placed || plan.arm.role() == Role::Sticky || plan.planted.needs_single_pools(),
             removed: Vec::new(),
-            has_attempt_timeout: plan.has_attempt_timeout,
+            patience: plan.patience,
             planted: plan.planted,
             edit: 0,
         };
@@ -178,6 +183,10 @@ impl Fleet {
         let (store, directory) = (self.plan.store.name(), self.plan.directory.to_str().context("the path is no text")?);
         let mut arguments = vec!["prove-replica", "--name", &name, "--arm", store, "--directory", directory];
         arguments.extend(["--service-ms", &service]);
+        let clock = CLOCKS[number % CLOCKS.len()];
+        if self.plan.has_odd_clocks {
+            arguments.extend(["--clock-seconds", clock]);
+        }
         if let Some(name) = self.plan.planted.name() {
             arguments.extend(["--sabotage", name]);
         }

@@ -10,6 +10,7 @@ use super::cell::{Cell, CellReport, run_all};
 use super::event::{Event, Schedule};
 use super::fleet::Plan;
 use super::options::Options;
+use super::proxy::Patience;
 use super::sabotage::{Planted, Sabotage};
 use super::theory::Prediction;
 use super::workspace::Workspace;
@@ -63,6 +64,10 @@ impl<'a> Lab<'a> {
             Event::StoreRestart => backing.server.is_some(),
             // Who keeps to one replica is placed on one.
             Event::Pairs => arm.role() != Role::Sticky,
+            Event::Mute | Event::Errors | Event::SlowOnce => arm.role() == Role::Stateless,
+            Event::Partition => arm.role() == Role::Stateless && arm.shares(),
+            // Only tokens know the time.
+            Event::Clocks => arm.role() == Role::Stateless && !arm.shares(),
             _ => true,
         };
         let arms = self.arms.iter().filter(concerns);
@@ -82,7 +87,12 @@ impl<'a> Lab<'a> {
             proxies: event.proxies(),
             users: self.options.users,
             seed,
-            has_attempt_timeout: event == Event::Stop,
+            patience: match event {
+                Event::Stop | Event::Mute => Patience::Short,
+                Event::Partition => Patience::MindsStatus,
+                _ => Patience::Usual,
+            },
+            has_odd_clocks: event == Event::Clocks,
             buries_dead: event == Event::Crash,
             is_placed: event == Event::Pairs,
             balance: "round-robin",

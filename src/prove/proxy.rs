@@ -29,6 +29,17 @@ pub(super) struct Entry {
     pub(super) is_draining: bool,
 }
 
+/// What a pool takes for a failure of a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// What it does by default.
+    Usual,
+    /// A replica may stand still: an attempt has a deadline, so that others are tried.
+    Short,
+    /// A replica says that it cannot do its work: others are tried.
+    MindsStatus,
+}
+
 /// What the file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct File {
@@ -39,8 +50,7 @@ pub(super) struct File {
     pub(super) has_single_pools: bool,
     /// What was taken out.
     pub(super) removed: Vec<Entry>,
-    /// Whether an attempt has a deadline.
-    pub(super) has_attempt_timeout: bool,
+    pub(super) patience: Patience,
     /// What the file says wrongly.
     pub(super) planted: Planted,
     /// Counts edits that change nothing else.
@@ -94,11 +104,14 @@ impl File {
             let rise = if self.planted.is(Sabotage::NeverBack) { 100 } else { 1 };
             let _ = write!(text, "\n[pool.{name}.health]\npath = \"/healthz\"\ninterval = \"200ms\"\nrise = {rise}\n");
             // On a busy machine a short deadline fails replicas that are well, and if most fail, all get requests.
-            text.push_str(if self.has_attempt_timeout { "timeout = \"300ms\"\n" } else { "" });
+            text.push_str(if self.patience == Patience::Short { "timeout = \"300ms\"\n" } else { "" });
         }
-        if self.has_attempt_timeout {
-            let _ = write!(text, "\n[pool.{name}.retry]\nattempt_timeout = \"500ms\"\n");
-        }
+        let retry = match self.patience {
+            Patience::Short => "attempt_timeout = \"500ms\"",
+            Patience::MindsStatus if !self.planted.is(Sabotage::StatusIgnored) => "on_status = [503]",
+            Patience::Usual | Patience::MindsStatus => return,
+        };
+        let _ = write!(text, "\n[pool.{name}.retry]\n{retry}\n");
     }
 
     /// The share of the backend at a place, and whether it gets anything.
@@ -225,11 +238,13 @@ mod tests {
             address: SocketAddr::from(([127, 0, 0, 1], port)),
             is_draining,
         };
-        for has_single_pools in [false, true] {
+        for (has_single_pools, patience) in
+            [(false, Patience::Usual), (true, Patience::Short), (false, Patience::MindsStatus)]
+        {
             let entries = vec![entry("r0", 4000, false), entry("r1", 4001, true)];
             let (removed, planted) = (Vec::new(), Planted::default());
-            let (balance, has_attempt_timeout, edit) = ("round-robin", has_single_pools, 3);
-            let file = File { balance, entries, has_single_pools, removed, has_attempt_timeout, planted, edit };
+            let (balance, edit) = ("round-robin", 3);
+            let file = File { balance, entries, has_single_pools, removed, patience, planted, edit };
             let config = crate::config::parse("unstick.toml", &file.to_toml()).unwrap();
             assert_eq!(config.pools.len(), 1 + 2 * usize::from(has_single_pools));
             assert_eq!(config.pools["app"].backends.len(), 2);

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use rustix::process::{Signal, getpid, kill_process};
 use tokio::sync::Semaphore;
 
 use super::arm::Arm;
@@ -30,7 +31,7 @@ use crate::replica::serve::{Handler, serve};
 /// Environment variable with the key of the tokens. Arguments show up in `ps`, the environment only to its owner.
 pub(super) const KEY_VARIABLE: &str = "UNSTICK_PROVE_KEY";
 
-/// What the experiment asks of a replica: `hold`, `held`, `sick`, `well`.
+/// What the experiment asks of a replica: `hold`, `held`, `slow`, `die-N`, or one of the moods.
 pub(super) const CONTROL: &str = "/control/";
 
 /// What the parent says on the command line.
@@ -46,6 +47,8 @@ pub struct Replica {
     pub planted: Planted,
     /// How long each request takes at least, one at a time; zero: no such limit.
     pub service: Duration,
+    /// By how many seconds its clock is wrong, if clocks matter. Tokens are then good for a short time.
+    pub clock_seconds: Option<i64>,
 }
 
 /// Serves the shop until SIGTERM or the end of the parent.
@@ -71,10 +74,29 @@ impl Replica {
         let ledger = Ledger::open(&self.directory, &self.name)?;
         let (service, turn) = (self.service, Semaphore::new(1));
         let (planted, visits) = (self.planted, Mutex::default());
-        let (holds, held, is_sick) = (false.into(), 0.into(), false.into());
-        let shop = Shop { name, store, service, turn, ledger, holds, held, is_sick, planted, visits };
+        let (holds, held, mood) = (false.into(), 0.into(), AtomicU8::new(Mood::Well as u8));
+        let (is_slow, dies_of) = (false.into(), 0.into());
+        let shop = Shop { name, store, service, turn, ledger, holds, held, mood, is_slow, dies_of, planted, visits };
         serve(0, shop).await
     }
+}
+
+/// How long a request takes that takes long.
+const SLOW: Duration = Duration::from_millis(1500);
+
+/// What the experiment wants the replica to be.
+#[derive(Debug, Clone, Copy)]
+enum Mood {
+    /// It works.
+    Well,
+    /// It works, and says that it does not.
+    Sick,
+    /// It responds to nothing.
+    Mute,
+    /// It responds 500 to everything.
+    Errs,
+    /// It cannot reach its store, and says so.
+    CutOff,
 }
 
 struct Shop<S> {
@@ -86,7 +108,11 @@ struct Shop<S> {
     /// Whether requests that come are held until the end, and how many are.
     holds: AtomicBool,
     held: AtomicU32,
-    is_sick: AtomicBool,
+    mood: AtomicU8,
+    /// Whether the next request takes long.
+    is_slow: AtomicBool,
+    /// Of how many bytes of a write it dies; 0: of none.
+    dies_of: AtomicUsize,
     planted: Planted,
     /// Requests by session, for a sabotage.
     visits: Mutex<HashMap<String, u32>>,
@@ -95,14 +121,28 @@ struct Shop<S> {
 impl<S: Store> Handler for Shop<S> {
     async fn respond(&self, request: Request<Bytes>) -> Response<Full<Bytes>> {
         let path = request.uri().path();
-        if path == "/healthz" {
-            let is_sick = self.is_sick.load(Relaxed);
-            return self.text(if is_sick { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }, "so it is");
-        }
         if let Some(order) = path.strip_prefix(CONTROL) {
             return self.obey(order);
         }
-        self.ledger.arrived(request.headers());
+        let (mood, is_probe) = (self.mood.load(Relaxed), path == "/healthz");
+        if !is_probe {
+            self.ledger.arrived(request.headers());
+        }
+        if mood == Mood::Mute as u8 {
+            return std::future::pending().await;
+        }
+        if mood == Mood::Errs as u8 {
+            return self.text(StatusCode::INTERNAL_SERVER_ERROR, "an error");
+        }
+        if mood == Mood::CutOff as u8 || mood == Mood::Sick as u8 && is_probe {
+            return self.text(StatusCode::SERVICE_UNAVAILABLE, "not now");
+        }
+        if is_probe {
+            return self.text(StatusCode::OK, "so it is");
+        }
+        if self.is_slow.swap(false, Relaxed) {
+            tokio::time::sleep(SLOW).await;
+        }
         let place = if self.holds.load(Relaxed) { Some(self.held.fetch_add(1, Relaxed)) } else { None };
         // Of the requests that are held half are done and lack a response, the others are not done.
         if place.is_some_and(|place| place % 2 == 0) {
@@ -120,6 +160,17 @@ impl<S: Store> Handler for Shop<S> {
         let response =
             result.unwrap_or_else(|unavailable| self.text(StatusCode::SERVICE_UNAVAILABLE, &unavailable.to_string()));
         if self.planted.is(Sabotage::VisitsInMemory) { self.with_visits(&request, response) } else { response }
+    }
+
+    fn reads_at_most(&self) -> Option<usize> {
+        Some(self.dies_of.load(Relaxed)).filter(|bytes| *bytes > 0)
+    }
+
+    fn has_read(&self, bytes: &[u8]) {
+        if self.dies_of.load(Relaxed) > 0 && bytes.starts_with(b"POST ") {
+            // This fails for no process that is alive.
+            kill_process(getpid(), Signal::KILL).ok();
+        }
     }
 
     fn text(&self, status: StatusCode, message: &str) -> Response<Full<Bytes>> {
@@ -142,9 +193,16 @@ impl<S: Store> Shop<S> {
     fn obey(&self, order: &str) -> Response<Full<Bytes>> {
         match order {
             "hold" => self.holds.store(true, Relaxed),
-            "sick" => self.is_sick.store(true, Relaxed),
-            "well" => self.is_sick.store(false, Relaxed),
-            _ => {}
+            "sick" => self.mood.store(Mood::Sick as u8, Relaxed),
+            "mute" => self.mood.store(Mood::Mute as u8, Relaxed),
+            "err" => self.mood.store(Mood::Errs as u8, Relaxed),
+            "cut" => self.mood.store(Mood::CutOff as u8, Relaxed),
+            "well" => self.mood.store(Mood::Well as u8, Relaxed),
+            "slow" => self.is_slow.store(true, Relaxed),
+            other => {
+                let bytes = other.strip_prefix("die-").and_then(|bytes| bytes.parse().ok());
+                self.dies_of.store(bytes.unwrap_or_default(), Relaxed);
+            }
         }
         self.text(StatusCode::OK, &self.held.load(Relaxed).to_string())
     }

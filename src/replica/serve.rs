@@ -2,10 +2,12 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd as _;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -40,6 +42,12 @@ pub(crate) trait Handler: Send + Sync + 'static {
     fn respond(&self, request: Request<Bytes>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
     /// A short response in plain text.
     fn text(&self, status: StatusCode, message: &str) -> Response<Full<Bytes>>;
+    /// How many bytes it reads at one time at most.
+    fn reads_at_most(&self) -> Option<usize> {
+        None
+    }
+    /// It has read this from a connection.
+    fn has_read(&self, _bytes: &[u8]) {}
 }
 
 /// Serves on a port of 127.0.0.1 (0: a free one), and says which, until SIGTERM or the end of the parent.
@@ -86,9 +94,44 @@ async fn accept(listener: TcpListener, handler: Arc<impl Handler>) {
 async fn connection(stream: TcpStream, handler: Arc<impl Handler>) {
     // Responses are small: without this the last segment of one may wait for the acknowledgement of the first.
     let _ = stream.set_nodelay(true);
+    let stream = Watched { stream, handler: handler.clone() };
     let service = service_fn(move |request| handle(handler.clone(), request));
     // A connection that breaks concerns the proxy alone.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// A connection, and who wants to know what is read from it.
+struct Watched<H> {
+    stream: TcpStream,
+    handler: Arc<H>,
+}
+
+impl<H: Handler> AsyncRead for Watched<H> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, handler } = &mut *self;
+        let Some(most) = handler.reads_at_most() else { return Pin::new(stream).poll_read(cx, buf) };
+        let most = most.min(buf.remaining());
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
+        ready!(Pin::new(stream).poll_read(cx, &mut part))?;
+        handler.has_read(part.filled());
+        let read = part.filled().len();
+        buf.advance(read);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<H: Handler> AsyncWrite for Watched<H> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 async fn handle(handler: Arc<impl Handler>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -38,6 +38,16 @@ pub enum Act {
     Stop(usize),
     /// It goes on.
     Continue(usize),
+    /// A replica gets SIGKILL when it has read a part of a write that changes something.
+    KillReading(usize),
+    /// A replica accepts requests and does not respond.
+    Mute(usize),
+    /// A replica responds 500 to everything.
+    Err(usize),
+    /// A replica cannot reach its store.
+    CutOff(usize),
+    /// A replica takes long for one request.
+    SlowOnce(usize),
 }
 
 impl fmt::Display for Act {
@@ -56,6 +66,11 @@ impl fmt::Display for Act {
             Self::Heal(replica) => write!(f, "replica {replica} says that it is well"),
             Self::Stop(replica) => write!(f, "replica {replica} stands still"),
             Self::Continue(replica) => write!(f, "replica {replica} goes on"),
+            Self::KillReading(replica) => write!(f, "kill -9 of replica {replica} while it reads"),
+            Self::Mute(replica) => write!(f, "replica {replica} does not respond any more"),
+            Self::Err(replica) => write!(f, "replica {replica} responds 500"),
+            Self::CutOff(replica) => write!(f, "replica {replica} cannot reach its store"),
+            Self::SlowOnce(replica) => write!(f, "replica {replica} takes long for one request"),
         }
     }
 }

@@ -191,6 +191,12 @@ pub enum State {
     Stopped,
     /// Its process goes on.
     Continued,
+    /// It accepts requests and does not respond.
+    Mute,
+    /// It responds to everything that it cannot.
+    Erring,
+    /// It cannot reach its store, and says so.
+    CutOff,
 }
 
 /// A change of state.

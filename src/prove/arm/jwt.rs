@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::predictions::{Keeps, of_stateless};
 use super::{Arm, Role};
+use crate::prove::sabotage::Sabotage;
 use crate::prove::store::{Reply, Store, Unavailable, Write};
 use crate::trial::history::Value;
 
@@ -19,7 +20,13 @@ pub(in crate::prove) const ARM: Arm = Arm {
     shares: false,
     serve: |replica| {
         Box::pin(async move {
-            let store = Jwt::new(replica.key()?.as_bytes());
+            let mut store = Jwt::new(replica.key()?.as_bytes());
+            if let Some(seconds) = replica.clock_seconds {
+                (store.clock_seconds, store.lifetime_seconds) = (seconds, SHORT_LIFETIME_SECONDS);
+            }
+            if replica.planted.is(Sabotage::ClockStrict) {
+                store.leeway_seconds = 0;
+            }
             replica.serve(store).await
         })
     },
@@ -27,14 +34,22 @@ pub(in crate::prove) const ARM: Arm = Arm {
     predict: |report| of_stateless(report, Keeps::AtTheClient),
 };
 
-/// How long a token is good.
+/// How long a token is good, counted from the latest write.
 const LIFETIME_SECONDS: u64 = 3600;
+/// The same where clocks differ: for less than they do.
+const SHORT_LIFETIME_SECONDS: u64 = 5;
+/// How much longer it is good, because clocks differ (RFC 7519 section 4.1.4).
+const LEEWAY_SECONDS: u64 = 60;
 
 /// Signs and verifies.
 struct Jwt {
     sign: EncodingKey,
     verify: DecodingKey,
     validation: Validation,
+    /// By how much the clock is wrong.
+    clock_seconds: i64,
+    lifetime_seconds: u64,
+    leeway_seconds: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,8 +64,16 @@ struct Claims {
 impl Jwt {
     /// With a key that all replicas share.
     fn new(key: &[u8]) -> Self {
-        let validation = Validation::new(Algorithm::HS256);
-        Self { sign: EncodingKey::from_secret(key), verify: DecodingKey::from_secret(key), validation }
+        let mut validation = Validation::new(Algorithm::HS256);
+        // By the clock of this replica, not by that of the machine.
+        validation.validate_exp = false;
+        let (sign, verify) = (EncodingKey::from_secret(key), DecodingKey::from_secret(key));
+        let (lifetime_seconds, leeway_seconds) = (LIFETIME_SECONDS, LEEWAY_SECONDS);
+        Self { sign, verify, validation, clock_seconds: 0, lifetime_seconds, leeway_seconds }
+    }
+
+    fn now(&self) -> u64 {
+        get_current_timestamp().saturating_add_signed(self.clock_seconds)
     }
 
     fn seal(&self, claims: &Claims) -> Result<String, Unavailable> {
@@ -58,13 +81,14 @@ impl Jwt {
     }
 
     fn open(&self, token: &str) -> Option<Claims> {
-        decode(token, &self.verify, &self.validation).ok().map(|data| data.claims)
+        let claims: Claims = decode(token, &self.verify, &self.validation).ok()?.claims;
+        (claims.exp.saturating_add(self.leeway_seconds) >= self.now()).then_some(claims)
     }
 }
 
 impl Store for Jwt {
     async fn begin(&self, user: &str) -> Result<Reply<String>, Unavailable> {
-        let exp = get_current_timestamp() + LIFETIME_SECONDS;
+        let exp = self.now() + self.lifetime_seconds;
         let claims = Claims { sub: user.to_owned(), exp, cart: Vec::new(), keys: Vec::new() };
         Ok(Reply::new(Some(self.seal(&claims)?), 0))
     }
@@ -80,6 +104,7 @@ impl Store for Jwt {
             claims.cart.push(write.value);
             claims.keys.extend(write.key.map(str::to_owned));
         }
+        claims.exp = self.now() + self.lifetime_seconds;
         Ok(Reply::new(Some(Some(self.seal(&claims)?)), 0))
     }
 
@@ -97,6 +122,17 @@ mod tests {
     #[tokio::test]
     async fn it_keeps_a_session() {
         keeps_a_session(Jwt::new(b"a key")).await;
+    }
+
+    #[tokio::test]
+    async fn tokens_expire_by_the_clock_of_the_replica() {
+        let at = |clock_seconds| Jwt { clock_seconds, lifetime_seconds: 5, ..Jwt::new(b"a key") };
+        let token = at(-25).begin("1").await.unwrap().found.unwrap();
+        for (seconds, is_good) in [(-25, true), (25, true), (-60, true), (50, false)] {
+            assert_eq!(at(seconds).read(&token).await.unwrap().found.is_some(), is_good, "{seconds}");
+        }
+        let strict = Jwt { leeway_seconds: 0, ..at(25) };
+        assert!(strict.read(&token).await.unwrap().found.is_none());
     }
 
     #[tokio::test]

@@ -162,6 +162,7 @@ mod tests {
             Event::Crash | Event::CrashAllButOne | Event::TwoProxies => vec![mark(State::Ending)],
             Event::Sick => vec![mark(State::Sick), mark(State::Well)],
             Event::Stop => vec![mark(State::Stopped)],
+            Event::Mute => vec![mark(State::Mute)],
             _ => Vec::new(),
         };
         let report = CellReport::of((arm, event, 3, "round-robin"), History { marks, ..History::default() });
@@ -181,6 +182,7 @@ mod tests {
         "requests failed",
     ];
     const BETWEEN: &str = "writes follow reads broken between sessions";
+    const FAILING: &str = "requests to failing replicas";
     const ONCE: &str = "requests with a key executed twice";
     const AGAIN: &str = "requests sent again";
     const WAITS: [&str; 2] = ["longest response in ms", "p99 in ms from the first incident on"];
@@ -207,6 +209,10 @@ mod tests {
                 Event::TwoProxies => &[WAITS[0], WAITS[1]],
                 Event::StoreRestart => &[ONCE, AGAIN],
                 Event::Stop => &[AGAIN, WAITS[0], WAITS[1]],
+                Event::Mute => &[AGAIN, WAITS[0], WAITS[1], FAILING],
+                Event::Errors | Event::Partition => &[ONCE, AGAIN, WAITS[0], WAITS[1], FAILING],
+                Event::SlowOnce => &[ONCE, AGAIN, WAITS[1], "responses that wait"],
+                Event::Clocks => &[ONCE, AGAIN, WAITS[0]],
                 Event::Pairs => continue,
             };
             let is_common = |what: &&&str| event != Event::StoreRestart || **what != "requests failed";
@@ -224,7 +230,11 @@ mod tests {
                     (Role::Stateful, Event::Steady) => {
                         assert_eq!(names, [PLACES[0], "steps on the replica of the step before", FORGOTTEN]);
                     }
-                    (Role::Stateful, _) | (Role::Sticky, Event::Stop) => assert!(names.is_empty(), "{arm}, {event}"),
+                    (Role::Stateful, _) => assert!(names.is_empty(), "{arm}, {event}"),
+                    (Role::Sticky, Event::Stop | Event::Mute | Event::Errors | Event::SlowOnce) => {
+                        assert!(names.is_empty(), "{arm}, {event}");
+                    }
+                    (Role::Sticky, Event::Partition | Event::Clocks) => assert!(names.is_empty(), "{arm}, {event}"),
                     (Role::Sticky, _) => assert_eq!(names, ["sessions lost"], "{arm}, {event}"),
                 }
             }

@@ -76,7 +76,8 @@ fn effects(report: &CellReport) -> Vec<Prediction> {
         ratio("requests without a key executed twice", &findings.bare),
         ratio("requests changed on the way", &findings.changed),
     ];
-    let may_be_repeated = report.history.of(State::Ending).chain(report.history.of(State::Stopped)).next().is_some();
+    let may_be_repeated =
+        [State::Ending, State::Stopped, State::Mute].iter().any(|state| report.history.of(*state).next().is_some());
     if !may_be_repeated {
         predictions.push(ratio("requests with a key executed twice", &findings.keyed));
     }
@@ -128,6 +129,9 @@ fn of_the_pool(report: &CellReport) -> Vec<Prediction> {
         }
         Event::ScaleIn | Event::Rolling => &[(State::Out, "requests to removed replicas")],
         Event::Sick => &[(State::Sick, "requests to sick replicas")],
+        Event::Mute => &[(State::Mute, "requests to failing replicas")],
+        Event::Errors => &[(State::Erring, "requests to failing replicas")],
+        Event::Partition => &[(State::CutOff, "requests to failing replicas")],
         _ => &[],
     };
     let none = Ratio::default();
@@ -176,8 +180,9 @@ fn availability(report: &CellReport) -> Vec<Prediction> {
     let (responses, enough) = (waits.quiet.0 + waits.event.0, P99_RESPONSES_MIN);
     let limit = LONGEST_MS + 4.0 * machine_longest;
     let longest = Prediction::at_most("longest response in ms", waits.longest, limit.round(), (responses, enough));
-    let mut predictions = vec![longest.shown_by(waits.example.as_ref().map(Fact::from))];
-    if report.event != Event::Steady {
+    let longest = longest.shown_by(waits.example.as_ref().map(Fact::from));
+    let mut predictions = vec![if report.event == Event::SlowOnce { waiting(report, limit) } else { longest }];
+    if !matches!(report.event, Event::Steady | Event::Clocks) {
         let limit = (P99_RATIO * waits.quiet.1).max(P99_MS) + 2.0 * machine_p99;
         let trials = (waits.event.0.min(waits.quiet.0), P99_RESPONSES_MIN);
         let p99 = Prediction::at_most("p99 in ms from the first incident on", waits.event.1, limit.round(), trials);
@@ -187,6 +192,15 @@ fn availability(report: &CellReport) -> Vec<Prediction> {
         ))]));
     }
     predictions.into_iter().map(|prediction| unless_busy(report, prediction)).collect()
+}
+
+/// Who meets the slow request waits, and nobody else.
+fn waiting(report: &CellReport, limit_ms: f64) -> Prediction {
+    let steps = &report.history.steps;
+    let waits = steps.iter().filter(|step| (step.ended - step.sent).as_secs_f64() * 1000.0 > limit_ms);
+    let count = waits.clone().count() as f64;
+    let prediction = Prediction::at_most("responses that wait", count, 1.0, (steps.len() as u64, P99_RESPONSES_MIN));
+    prediction.shown_by(waits.map(Fact::from))
 }
 
 /// A prediction about time, if the machine leaves the processes enough of it.

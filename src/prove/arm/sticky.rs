@@ -22,8 +22,9 @@ fn predict(report: &CellReport) -> Vec<Prediction> {
             return vec![no_session_lost(&report.findings)];
         }
         // Who used the session while its replica stood still has moved and lost it.
-        // Nobody is placed who keeps to one replica.
-        Event::Stop | Event::Pairs => return Vec::new(),
+        Event::Stop | Event::Mute => return Vec::new(),
+        // These are played for other arms only.
+        Event::Pairs | Event::Errors | Event::SlowOnce | Event::Partition | Event::Clocks => return Vec::new(),
     };
     let (crossing, lost) = report.crossing;
     vec![Prediction::share("sessions lost", lost, crossing, predicted)]

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use fastrand::Rng;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -26,6 +27,9 @@ const LINGER: Duration = Duration::from_millis(300);
 /// A replica is killed when it has requests of one user in so many, or after a time.
 const HELD_ONE_IN: u32 = 3;
 const HELD_WITHIN: Duration = Duration::from_millis(400);
+/// How many bytes of a write a replica has read when it is killed while it reads, and how long it waits for one.
+const READ: Range<usize> = 5..400;
+const READ_WITHIN: Duration = Duration::from_secs(1);
 /// Pause between two looks at how many it has.
 const POLL: Duration = Duration::from_millis(10);
 /// When the address of a dead replica is listened at: shortly before nothing must come any more.
@@ -70,6 +74,14 @@ impl World for Fleet {
             }
             Act::Sicken(replica) => parts.replicas[replica].order("sick", State::Sick, recorder).await,
             Act::Heal(replica) => parts.replicas[replica].order("well", State::Well, recorder).await,
+            Act::KillReading(replica) => self.kill_reading(parts, replica, recorder).await,
+            Act::Mute(replica) => parts.replicas[replica].order("mute", State::Mute, recorder).await,
+            Act::Err(replica) => parts.replicas[replica].order("err", State::Erring, recorder).await,
+            Act::CutOff(replica) => parts.replicas[replica].order("cut", State::CutOff, recorder).await,
+            Act::SlowOnce(replica) => {
+                ask::get(parts.replicas[replica].entry.address, &format!("{CONTROL}slow")).await?;
+                Ok(())
+            }
             Act::Stop(replica) => parts.replicas[replica].signal(Signal::STOP, State::Stopped, recorder),
             Act::Continue(replica) => parts.replicas[replica].signal(Signal::CONT, State::Continued, recorder),
         }
@@ -84,23 +96,45 @@ impl Fleet {
 
     /// Kills a replica that has requests: it holds them back until there are enough.
     async fn kill(&self, parts: &mut Parts, number: usize, recorder: &Recorder) -> anyhow::Result<()> {
+        let held = self.hold(parts, number, recorder).await?;
         let replica = &mut parts.replicas[number];
         let Entry { name, address, .. } = replica.entry.clone();
-        recorder.mark(&name, State::Ending, 0);
-        ask::get(address, &format!("{CONTROL}hold")).await?;
-        let (enough, deadline) = (self.plan.users.div_ceil(HELD_ONE_IN), Instant::now() + HELD_WITHIN);
-        let mut held = 0;
-        while held < enough && Instant::now() < deadline {
-            sleep(POLL).await;
-            let count = ask::get(address, &format!("{CONTROL}held")).await?;
-            held = std::str::from_utf8(&count)?.trim().parse()?;
-        }
         replica.process.child.kill().await?;
         recorder.mark(&name, State::Killed, held);
         if self.plan.buries_dead {
             parts.tombs.push(Tomb::at(address, &name, BURIED_AFTER, self.visitors.clone()));
         }
         Ok(())
+    }
+
+    /// Kills a replica that has requests, at the moment when it has read some bytes of another write. What is left of
+    /// that in the kernel makes the end of the connection a reset.
+    async fn kill_reading(&self, parts: &mut Parts, number: usize, recorder: &Recorder) -> anyhow::Result<()> {
+        let held = self.hold(parts, number, recorder).await?;
+        let replica = &mut parts.replicas[number];
+        let bytes = Rng::with_seed(self.plan.seed ^ number as u64).usize(READ);
+        ask::get(replica.entry.address, &format!("{CONTROL}die-{bytes}")).await?;
+        // If no write comes in time it is killed without one.
+        if timeout(READ_WITHIN, replica.process.child.wait()).await.is_err() {
+            replica.process.child.kill().await?;
+        }
+        recorder.mark(&replica.entry.name, State::Killed, held);
+        Ok(())
+    }
+
+    /// Makes a replica hold requests back until there are enough. How many it has.
+    async fn hold(&self, parts: &Parts, number: usize, recorder: &Recorder) -> anyhow::Result<u32> {
+        let Entry { name, address, .. } = &parts.replicas[number].entry;
+        recorder.mark(name, State::Ending, 0);
+        ask::get(*address, &format!("{CONTROL}hold")).await?;
+        let (enough, deadline) = (self.plan.users.div_ceil(HELD_ONE_IN), Instant::now() + HELD_WITHIN);
+        let mut held = 0;
+        while held < enough && Instant::now() < deadline {
+            sleep(POLL).await;
+            let count = ask::get(*address, &format!("{CONTROL}held")).await?;
+            held = std::str::from_utf8(&count)?.trim().parse()?;
+        }
+        Ok(held)
     }
 
     async fn drain(&self, parts: &mut Parts, number: usize, recorder: &Recorder) -> anyhow::Result<()> {

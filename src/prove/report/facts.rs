@@ -67,6 +67,9 @@ fn of_mark(mark: &Mark) -> String {
         State::Well => "says that it is well",
         State::Stopped => "stands still",
         State::Continued => "goes on",
+        State::Mute => "does not respond any more",
+        State::Erring => "responds 500 to everything",
+        State::CutOff => "cannot reach its store",
     };
     format!("{:8.3} s  {whose} {state}", mark.at.as_secs_f64())
 }

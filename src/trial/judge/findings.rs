@@ -121,7 +121,7 @@ pub struct Findings {
     /// Requests that failed for the client.
     pub failed: Tally,
     /// Bare writes that failed while the replica or proxy that may have had them ended: whether they took effect nobody
-    /// knows, so nobody may send them again.
+    /// knows, so nobody may send them again. And whatever failed until a replica that responds 500 was found out.
     pub excused: Tally,
     /// Requests that replicas or proxies had under way when they were killed.
     pub in_flight: u64,

@@ -28,14 +28,15 @@ pub const FOUND_OUT: Duration = Duration::from_millis(2000);
 pub fn judge(history: &History) -> Findings {
     let mut findings = Findings::default();
     let mut sessions: BTreeMap<SessionId, Vec<&Step>> = BTreeMap::new();
-    let excuses = dying(history);
+    let (excuses, erring) = (dying(history), until_found_out(history, &[State::Erring]));
     for step in &history.steps {
         findings.requests += 1;
         if step.tries > 1 {
             findings.moved.add([step.into()]);
         }
         if matches!(step.outcome, StepOutcome::Failed(_)) {
-            let is_excused = step.action.is_bare() && excuses.iter().any(|time| step.meets(*time));
+            let is_bare = step.action.is_bare() && excuses.iter().any(|time| step.meets(*time));
+            let is_excused = is_bare || erring.iter().any(|time| step.meets(*time));
             (if is_excused { &mut findings.excused } else { &mut findings.failed }).add([step.into()]);
         }
         sessions.entry(step.session).or_default().push(step);
@@ -58,8 +59,13 @@ pub fn dying(history: &History) -> Vec<(Duration, Duration)> {
         let ending = history.first(&mark.whose, State::Ending).unwrap_or(mark.at);
         (ending, mark.at)
     });
-    let stopped = history.of(State::Stopped).map(|mark| (mark.at, mark.at + FOUND_OUT));
-    killed.chain(stopped).collect()
+    killed.chain(until_found_out(history, &[State::Stopped, State::Mute, State::CutOff])).collect()
+}
+
+/// The times from such states on within which a proxy may not yet know of them.
+fn until_found_out(history: &History, states: &[State]) -> Vec<(Duration, Duration)> {
+    let marks = history.marks.iter().filter(|mark| states.contains(&mark.state));
+    marks.map(|mark| (mark.at, mark.at + FOUND_OUT)).collect()
 }
 
 /// How many incidents there were, and after how many of them, before the next, a session was lost.
@@ -383,6 +389,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_response_500_may_be_passed_on_until_the_replica_is_found_out() {
+        let late = FOUND_OUT.as_millis() as u64;
+        for (state, sent, expected) in [
+            (State::Erring, 20, (0, 1)),
+            (State::Erring, 12 + late, (1, 0)),
+            (State::CutOff, 20, (1, 0)),
+            (State::Mute, 20, (1, 0)),
+        ] {
+            let failed = step(1, (sent, sent + 1), Action::Read, StepOutcome::Failed("500".into()));
+            let steps = vec![step(0, (0, 1), Action::Login, StepOutcome::Done), failed];
+            let findings = judge(&History { steps, marks: vec![mark(10, "b", state)], ..History::default() });
+            assert_eq!((findings.failed.count, findings.excused.count), expected, "{state:?} {sent}");
+        }
+    }
+
     fn seen(at: u64, replica: &str, stage: Stage, number: u32, has_key: bool) -> Seen {
         Seen { at: Duration::from_millis(at), replica: replica.into(), stage, step: (1, number), has_key }
     }
@@ -432,6 +454,10 @@ mod tests {
             (State::Sick, 100 + late, 1),
             (State::Sick, 9000, 0),
             (State::Stopped, 100 + late, 0),
+            (State::Erring, 99 + late, 0),
+            (State::Erring, 100 + late, 1),
+            (State::CutOff, 100 + late, 1),
+            (State::Mute, 100 + late, 1),
             (State::Edited, 200, 0),
         ] {
             let steps = vec![step(1, (sent, sent + 9), Action::Read, StepOutcome::Done)];

@@ -4,7 +4,7 @@ use super::{Entry, Subject, entry};
 use crate::prove::sabotage::Sabotage;
 
 /// In the order of the documentation.
-pub(super) const LIST: [Entry; 26] = [
+pub(super) const LIST: [Entry; 29] = [
     entry(
         Subject::Proxy,
         Sabotage::PostsTwice,
@@ -180,5 +180,31 @@ pub(super) const LIST: [Entry; 26] = [
         Sabotage::HangsUp,
         ["hangs-up-on-pairs", "the same, where journeys are played in several placements", "--arms jwt --events pairs"],
         &["journeys that differ from themselves on one replica"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::Stalls,
+        [
+            "stalls-beside",
+            "the same, beside one request that a replica takes long for",
+            "--arms jwt --events slow-once",
+        ],
+        &["responses that wait"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::HealthOff,
+        ["health-off-with-errors", "the same, with a replica that responds 500", "--arms jwt --events errors"],
+        &["requests failed", "requests to failing replicas"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::StatusIgnored,
+        [
+            "status-ignored",
+            "a 503 of a replica that cannot reach its store is passed on",
+            "--arms database --events partition",
+        ],
+        &["requests failed"],
     ),
 ];

@@ -7,7 +7,7 @@ use crate::prove::sabotage::Sabotage;
 const INCONCLUSIVE: &[&str] = &[];
 
 /// In the order of the documentation.
-pub(super) const LIST: [Entry; 17] = [
+pub(super) const LIST: [Entry; 18] = [
     entry(
         Subject::Replica,
         Sabotage::LogoutIgnored,
@@ -133,5 +133,11 @@ pub(super) const LIST: [Entry; 17] = [
         Sabotage::BlindPairs,
         ["blind-pairs", "all steps of a pair of runs go to one replica", "--arms memory,jwt --events pairs"],
         INCONCLUSIVE,
+    ),
+    entry(
+        Subject::Replica,
+        Sabotage::ClockStrict,
+        ["clock-strict", "a token expires to the second, by the clock of each replica", "--arms jwt --events clocks"],
+        &["sessions lost"],
     ),
 ];
