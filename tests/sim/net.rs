@@ -166,12 +166,13 @@ impl Network {
     pub(crate) fn note(&self, what: &'static str, who: usize, how_much: u64) {
         let now = self.now();
         let mut hash = self.hash.get();
-        let mut eat = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        what.bytes().for_each(&mut eat);
-        for number in [now, who as u64, how_much] {
-            number.to_le_bytes().into_iter().for_each(&mut eat);
+        // Plain loops, since without optimisation iterators over bytes are slow.
+        let (name, mut at) = (what.as_bytes(), 0);
+        while at < name.len() {
+            hash = eaten(hash, u64::from(name[at]));
+            at += 1;
         }
-        self.hash.set(hash);
+        self.hash.set(eaten(eaten(eaten(hash, now), who as u64), how_much));
         self.say(|| format!("{now:>7} ms  {what} {who}: {how_much}"));
     }
 
@@ -189,4 +190,10 @@ impl Network {
     pub(crate) fn hash(&self) -> u64 {
         self.hash.get()
     }
+}
+
+/// The next hash of a trace.
+fn eaten(hash: u64, word: u64) -> u64 {
+    let mixed = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ (mixed >> 29)
 }
