@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tokio::time::sleep;
 
-use crate::support::backend::{Backend, signal};
+use crate::support::backend::{Backend, answer, signal};
 use crate::support::client::read_response;
 use crate::support::h2::{
     DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, RST_STREAM, SETTINGS, begin, client as h2_client, frame, get,
@@ -95,6 +95,25 @@ fn small_parts_that_no_replica_takes_leave_the_connection_alone() {
         assert_eq!(get(&client, "/").await.unwrap(), (200, "other".to_owned()));
     });
     done.lock().unwrap().send(()).unwrap();
+}
+
+/// A proxy in front may share the connection among many, and some clients send an empty frame after each flush.
+#[test]
+fn empty_parts_of_uploads_cost_nobody_anything() {
+    let backend = Backend::start(|peer| {
+        peer.serve(|seen| answer(&seen.body.iter().filter(|byte| **byte == b'x').count().to_string()))
+    });
+    let app = App::over(&[backend.address]);
+    let mut stream = raw(app.address);
+    let post = [&[0x83][..], &get_list()[1..]].concat();
+    for id in (1..21).step_by(2) {
+        let parts = [frame(DATA, 0, id, b"x"), frame(DATA, 0, id, b"")].concat().repeat(30);
+        let upload = [frame(HEADERS, END_HEADERS, id, &post), parts, frame(DATA, END_STREAM, id, b"")].concat();
+        stream.write_all(&upload).unwrap();
+        let answered =
+            std::iter::from_fn(|| next_frame(&mut stream)).find(|(kind, _, of, _)| (*kind, *of) == (DATA, id));
+        assert_eq!(answered.expect("the connection lives").3, b"30", "stream {id}");
+    }
 }
 
 /// A replica with one slow request, and others that do what `other` says on the same connection.

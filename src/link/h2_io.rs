@@ -1,8 +1,4 @@
 //! What h2 reads and writes: a connection to an endpoint, without the frames that say nothing.
-//!
-//! h2 ends a connection with its hundredth empty DATA frame, counted over the connection's whole life. Servers send
-//! such frames when an application flushes nothing. They carry no byte and end no stream, so they are left out here,
-//! before h2 counts them.
 
 use std::cell::Cell;
 use std::io;
@@ -14,20 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::record::UpstreamIo;
-
-const HEAD_BYTES: usize = 9;
-
-/// The head of an empty DATA frame, up to its flags (RFC 9113 section 6.1): no length, type 0.
-const EMPTY_DATA: [u8; 4] = [0; 4];
-const DATA: u8 = 0x0;
-const END_STREAM: u8 = 0x1;
-const PADDED: u8 = 0x8;
-
-/// The most bytes of a frame that holds only padding: its length, and the padding.
-const PADDING_MAX: u32 = 256;
-
-/// How many empty frames may have reached h2 until a connection gets no new streams.
-const EMPTY_MAX: u32 = 50;
+use crate::net::empty_frames::{EMPTY_MAX, Filter};
 
 /// What was seen of the frames of a connection.
 #[derive(Debug, Default)]
@@ -61,62 +44,6 @@ pub(super) struct FilteredIo {
 impl FilteredIo {
     pub(super) fn new(io: UpstreamIo, seen: Rc<Seen>) -> Self {
         Self { io: TokioIo::new(io), filter: Filter::default(), seen }
-    }
-}
-
-/// Follows frames, and leaves out the empty ones.
-#[derive(Debug, Default)]
-struct Filter {
-    head: [u8; HEAD_BYTES],
-    /// The bytes of `head` that have come.
-    head_len: usize,
-    /// The bytes of the payload that are still to come.
-    payload: usize,
-}
-
-impl Filter {
-    /// Removes empty DATA frames from `bytes`, which follow what came before. It returns how many bytes are left, and
-    /// how many such frames had to stay.
-    fn pass(&mut self, bytes: &mut [u8]) -> (usize, u32) {
-        let (mut read, mut kept, mut stayed) = (0, 0, 0);
-        while read < bytes.len() {
-            if self.payload > 0 {
-                let part = self.payload.min(bytes.len() - read);
-                if kept < read {
-                    bytes.copy_within(read..read + part, kept);
-                }
-                (read, kept, self.payload) = (read + part, kept + part, self.payload - part);
-                continue;
-            }
-            let part = (HEAD_BYTES - self.head_len).min(bytes.len() - read);
-            self.head[self.head_len..self.head_len + part].copy_from_slice(&bytes[read..read + part]);
-            self.head_len += part;
-            let is_empty = self.head_len == HEAD_BYTES && self.is_empty_data();
-            if is_empty && part == HEAD_BYTES {
-                read += part;
-            } else {
-                stayed += u32::from(is_empty || self.head_len == HEAD_BYTES && self.may_be_padding());
-                bytes.copy_within(read..read + part, kept);
-                (read, kept) = (read + part, kept + part);
-            }
-            if self.head_len == HEAD_BYTES {
-                let [high, middle, low, ..] = self.head;
-                self.payload = u32::from_be_bytes([0, high, middle, low]) as usize;
-                self.head_len = 0;
-            }
-        }
-        (kept, stayed)
-    }
-
-    /// Whether it may be a DATA frame of nothing but padding, which h2 counts as empty too.
-    fn may_be_padding(&self) -> bool {
-        let [high, middle, low, kind, flags, ..] = self.head;
-        let length = u32::from_be_bytes([0, high, middle, low]);
-        kind == DATA && flags & PADDED != 0 && flags & END_STREAM == 0 && length <= PADDING_MAX
-    }
-
-    fn is_empty_data(&self) -> bool {
-        self.head.starts_with(&EMPTY_DATA) && self.head[EMPTY_DATA.len()] & END_STREAM == 0
     }
 }
 
@@ -163,40 +90,5 @@ impl AsyncWrite for FilteredIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
-        let [_, length @ ..] = (payload as u32).to_be_bytes();
-        [&length[..], &[kind, flags, 0, 0, 0, 1], &vec![kind; payload]].concat()
-    }
-
-    #[test]
-    fn empty_frames_are_left_out_and_nothing_else_is_changed() {
-        let (empty, settings, ping) = (frame(0, 0, 0), frame(4, 0, 0), frame(6, 1, 8));
-        let (data, end) = (frame(0, 0, 300), frame(0, END_STREAM, 0));
-        let sent = [&settings[..], &empty, &empty, &data, &empty, &ping, &data, &empty, &end, &empty].concat();
-        let expected = [&settings[..], &data, &ping, &data, &end].concat();
-        let pass = |filter: &mut Filter, part: &[u8]| {
-            let mut bytes = part.to_vec();
-            let (kept, stayed) = filter.pass(&mut bytes);
-            bytes.truncate(kept);
-            (bytes, stayed)
-        };
-        assert_eq!(pass(&mut Filter::default(), &sent), (expected.clone(), 0));
-        // Cut anywhere: at most the one frame stays whose head came in two parts.
-        for at in 0..=sent.len() {
-            let mut filter = Filter::default();
-            let ((first, some), (second, more)) = (pass(&mut filter, &sent[..at]), pass(&mut filter, &sent[at..]));
-            let stayed = some + more;
-            let got = [first, second].concat();
-            assert!(stayed <= 1, "{at}");
-            assert_eq!(got.len(), expected.len() + HEAD_BYTES * stayed as usize, "{at}");
-            assert!(stayed == 1 || got == expected, "{at}");
-        }
     }
 }

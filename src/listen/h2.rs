@@ -202,7 +202,8 @@ impl Lifecycle {
         if deadlines.expired(Wait::ClientWrite) || is_late && (self.is_broken || self.going_since.is_some()) {
             return true;
         }
-        if (is_late || self.listener.is_draining(Speaks::Http2)) && self.going_since.is_none() {
+        let ends = is_late || self.listener.is_draining(Speaks::Http2) || watch.is_worn();
+        if ends && self.going_since.is_none() {
             // Requests that are on their way still get their response, or are told that they were not begun. Earlier
             // waits are void: from now on the client has as long as it takes to acknowledge GOAWAY.
             deadlines.disarm(Wait::Client);

@@ -1,4 +1,5 @@
-//! What h2 reads and writes: a client's connection, of which the guard sees every frame head.
+//! What h2 reads and writes: a client's connection, of which the guard sees every frame head, and h2 all frames but
+//! those that say nothing.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 use super::client_io::ClientIo;
 use super::h2_ends::KeptEnds;
 use super::h2_guard::Guard;
+use crate::net::empty_frames::{EMPTY_MAX, Filter};
 use crate::net::h2_signals::BodySignals;
 
 /// What is known of a connection from what was read and written.
@@ -24,6 +26,8 @@ pub(super) struct Watch {
     kept_ends: RefCell<KeptEnds>,
     /// How often something was read from the client.
     pub(super) reads: Cell<u64>,
+    /// Empty DATA frames that h2 was given.
+    empty: Cell<u32>,
     /// Whether our half has been closed. What the client still sends is discarded until it closes its half too.
     pub(super) is_shut: Cell<bool>,
 }
@@ -38,12 +42,18 @@ impl Watch {
         self.kept_ends.borrow_mut().begin(stream, signals);
     }
 
+    /// Whether h2 would end the connection before long.
+    pub(super) fn is_worn(&self) -> bool {
+        self.empty.get() >= EMPTY_MAX
+    }
+
     /// For a connection whose client may have `streams_max` streams open at once.
     pub(super) fn new(streams_max: u32) -> Rc<Self> {
         Rc::new(Self {
             guard: RefCell::new(Guard::new(Instant::now(), streams_max)),
             kept_ends: RefCell::default(),
             reads: Cell::default(),
+            empty: Cell::default(),
             is_shut: Cell::default(),
         })
     }
@@ -52,18 +62,19 @@ impl Watch {
 /// The I/O object that h2 is given for one client connection; see the module.
 pub(super) struct WatchedIo {
     io: TokioIo<ClientIo>,
+    filter: Filter,
     watch: Rc<Watch>,
 }
 
 impl WatchedIo {
     pub(super) fn new(io: ClientIo, watch: Rc<Watch>) -> Self {
-        Self { io: TokioIo::new(io), watch }
+        Self { io: TokioIo::new(io), filter: Filter::behind_preface(), watch }
     }
 }
 
 impl AsyncRead for WatchedIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { io, watch } = self.get_mut();
+        let Self { io, filter, watch } = self.get_mut();
         let before = buf.filled().len();
         let mut ends = watch.kept_ends.borrow_mut();
         loop {
@@ -76,7 +87,9 @@ impl AsyncRead for WatchedIo {
                 tracing::warn!(client = %io.inner().peer(), "connection closed: {}", abuse.name());
                 io::Error::new(io::ErrorKind::InvalidData, abuse.name())
             })?;
-            let (is_end, kept) = (read.is_empty(), ends.remove_from(read));
+            let (is_end, without_ends) = (read.is_empty(), ends.remove_from(read));
+            let (kept, stayed) = filter.pass(read.get_mut(..without_ends).unwrap_or_default());
+            watch.empty.set(watch.empty.get().saturating_add(stayed));
             buf.set_filled(before + kept);
             // No bytes would mean the end.
             if kept > 0 || is_end {
@@ -114,7 +127,7 @@ impl AsyncWrite for WatchedIo {
             ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
             self.watch.is_shut.set(true);
         }
-        let Self { io, watch } = self.get_mut();
+        let Self { io, watch, .. } = self.get_mut();
         io.inner_mut().poll_linger(cx, || watch.heard())
     }
 }

@@ -1,5 +1,6 @@
 //! Sockets: TCP and Unix connections, and the layers between them and HTTP.
 
+pub(crate) mod empty_frames;
 pub(crate) mod h2;
 pub(crate) mod h2_signals;
 pub(crate) mod outbox;
