@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use super::run::Until;
 use super::{generate, run, shrink, world};
 
 /// Failing seeds that are told in full.
@@ -24,7 +25,8 @@ pub(crate) fn main(arguments: Vec<String>) -> ExitCode {
         (first..first + count).for_each(|seed| println!("{seed} {:016x}", run::one(seed).hash));
         return ExitCode::SUCCESS;
     }
-    let summary = run::seeds(first, count, &ignored);
+    let until = if has("--until-failure") { Until::OneFails } else { Until::AllAreRun };
+    let summary = run::seeds(first, count, &ignored, until);
     let only = value("--only");
     if has("--list") {
         summary.failed.iter().for_each(|(seed, found)| println!("{seed} {}: {}", found.kind, found.what));

@@ -9,6 +9,9 @@ use tokio::time::{Duration, Instant};
 use super::world::{Outcome, Violation};
 use super::{generate, world};
 
+/// The hashes of so many seeds are kept, to be compared with another process.
+pub(crate) const HASHED: u64 = 1_000;
+
 /// Situations that a few thousand seeds reach.
 pub(crate) const EXPECTED: [&str; 27] = [
     "HTTP/2: a replica broke a connection",
@@ -46,11 +49,20 @@ pub(crate) struct Summary {
     pub(crate) seeds: u64,
     pub(crate) failed: Vec<(u64, Violation)>,
     pub(crate) coverage: BTreeMap<&'static str, u64>,
+    /// The hashes of the traces of the first seeds, see [`HASHED`].
+    pub(crate) hashes: BTreeMap<u64, u64>,
     pub(crate) took: Duration,
 }
 
+/// When a run of many seeds ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    AllAreRun,
+    OneFails,
+}
+
 /// Runs the seeds from `first` on. Violations of these kinds are not looked at.
-pub(crate) fn seeds(first: u64, count: u64, ignored: &[&str]) -> Summary {
+pub(crate) fn seeds(first: u64, count: u64, ignored: &[&str], until: Until) -> Summary {
     let (next, summary, began) = (AtomicU64::new(first), Mutex::new(Summary::default()), Instant::now());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -62,7 +74,11 @@ pub(crate) fn seeds(first: u64, count: u64, ignored: &[&str]) -> Summary {
                         break;
                     }
                     let outcome = one(seed);
-                    summary.lock().expect("no thread panics").add(seed, outcome, ignored);
+                    let mut summary = summary.lock().expect("no thread panics");
+                    summary.add(seed, outcome, ignored);
+                    if until == Until::OneFails && !summary.failed.is_empty() {
+                        break;
+                    }
                 }
             });
         }
@@ -82,6 +98,9 @@ pub(crate) fn one(seed: u64) -> Outcome {
 impl Summary {
     fn add(&mut self, seed: u64, outcome: Outcome, ignored: &[&str]) {
         self.seeds += 1;
+        if seed < HASHED {
+            self.hashes.insert(seed, outcome.hash);
+        }
         for (kind, count) in outcome.coverage {
             *self.coverage.entry(kind).or_default() += count;
         }
