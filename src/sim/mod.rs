@@ -112,6 +112,11 @@ impl Instance {
         self.worker.tell(Command::Drain { idle: Idle::MayAsk });
     }
 
+    /// Begins to drain, as SIGINT does.
+    pub fn interrupt(&self) {
+        self.worker.tell(Command::Drain { idle: Idle::IsClosed });
+    }
+
     /// Ends what is left, as the end of the time to drain does.
     pub fn stop(&self) {
         self.worker.tell(Command::Stop);

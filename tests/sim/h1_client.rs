@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use super::http1::{Head, Piece, Reader, Reads, body, is_pattern};
 use super::net::{Event, Network};
-use super::record::{Records, Seen};
-use super::scenario::{ClientPlan, Ends, Ms, Reads as Reading, RequestPlan};
+use super::record::{Record, Records, Seen};
+use super::scenario::{ClientPlan, Ends, Method, Ms, Reads as Reading, RequestPlan};
+use super::tunnel::{Sending, Tunnel};
 use super::wire::{PeerRead, Wire};
 use super::world::Peer;
 
@@ -23,6 +24,9 @@ pub(crate) struct Client {
     net: Rc<Network>,
     wire: Rc<Wire>,
     out: VecDeque<Part>,
+    tunnel: Option<Tunnel>,
+    /// The latest request that was told to send its body.
+    continued: Option<usize>,
     /// The next request to begin, and the one whose response is awaited.
     next: usize,
     awaited: usize,
@@ -43,6 +47,8 @@ struct Part {
     request: usize,
     bytes: Vec<u8>,
     pause: Ms,
+    /// Whether it is sent when the client is told to continue.
+    awaits_continue: bool,
     /// Whether it is the end of its request.
     is_last: bool,
 }
@@ -70,6 +76,8 @@ impl Client {
             net: Rc::clone(net),
             wire,
             out: VecDeque::new(),
+            tunnel: None,
+            continued: None,
             next: 0,
             awaited: 0,
             not_before,
@@ -93,7 +101,8 @@ impl Client {
             Reading::AtOnce => usize::MAX,
             Reading::Slowly { .. } if self.net.now() < self.reads_again => 0,
             Reading::Slowly { bytes, .. } => {
-                let all: usize = self.plan.requests.iter().map(|request| request.reply(0).body).sum();
+                let down = |plan: &RequestPlan| plan.reply(0).body + plan.tunnel.map_or(0, |tunnel| tunnel.down);
+                let all: usize = self.plan.requests.iter().map(down).sum();
                 bytes.max(all / STEPS_MAX + 1)
             }
             Reading::Until { bytes } => bytes.saturating_sub(self.bytes_read),
@@ -103,7 +112,7 @@ impl Client {
     fn read(&mut self) {
         loop {
             let most = self.appetite();
-            if most == 0 || self.is_over {
+            if most == 0 || self.is_over || self.tunnel.as_ref().is_some_and(|tunnel| tunnel.has_end) {
                 return;
             }
             match self.wire.peer_reads(most) {
@@ -124,7 +133,10 @@ impl Client {
     }
 
     fn take(&mut self) {
-        while let Some(piece) = self.reader.next() {
+        loop {
+            let plan = self.plan.requests.get(self.awaited);
+            self.reader.is_bodiless = plan.is_some_and(|plan| plan.method == Method::Head);
+            let Some(piece) = self.reader.next() else { return };
             let Some(&request) = self.requests.get(self.awaited) else {
                 return self.net.violated("a response to no request", format!("client {}", self.number));
             };
@@ -140,11 +152,21 @@ impl Client {
     fn head(&mut self, request: usize, head: &Head) {
         let status = head.status();
         self.net.mark("client has head", request, status.into());
-        if status < 200 {
-            return;
-        }
         let mut records = self.records.borrow_mut();
         let record = &mut records[request];
+        if status == 100 || status >= 200 {
+            self.continued = Some(request);
+        }
+        if status == 100 {
+            self.net.reached("told to continue");
+            record.is_told = true;
+        }
+        if status == 101 {
+            self.net.reached("a tunnel");
+            self.tunnel = tunnel(record, request);
+        } else if status < 200 {
+            return;
+        }
         record.seen = Seen::Head;
         record.touched = self.net.now();
         record.status = status;
@@ -181,6 +203,7 @@ impl Client {
             return;
         }
         record.seen = Seen::Whole;
+        record.has_trailers = self.reader.trailers == [("x-end".to_owned(), request.to_string())];
         record.ended = Some(now);
         self.net.mark("client has all", request, record.received as u64);
         drop(records);
@@ -200,7 +223,13 @@ impl Client {
         if in_order && self.reader.ends_with_connection() {
             self.end(self.requests[self.awaited]);
         }
-        self.finish();
+        match &mut self.tunnel {
+            Some(tunnel) if in_order => {
+                tunnel.has_end = true;
+                self.end(self.requests[self.awaited]);
+            }
+            _ => self.finish(),
+        }
     }
 
     /// Closes its end.
@@ -245,7 +274,8 @@ impl Client {
                 self.writes_again = now + std::mem::take(&mut part.pause);
                 self.net.at(self.writes_again, Event::Peer(self.number));
             }
-            if now < self.writes_again {
+            let is_told = self.continued.is_some_and(|told| told >= part.request);
+            if now < self.writes_again || (part.awaits_continue && !is_told) {
                 return;
             }
             let Some(len) = self.wire.peer_writes(&part.bytes) else { return };
@@ -266,10 +296,23 @@ impl Client {
         }
     }
 
+    /// Sends what is due in a tunnel.
+    fn send_in_tunnel(&mut self) {
+        let Some(tunnel) = &mut self.tunnel else { return };
+        match tunnel.send(&self.net, &self.wire, self.number) {
+            Sending::GoesOn => {}
+            Sending::Over if tunnel.has_end => self.finish(),
+            Sending::Over => {}
+            Sending::Broken => self.finish(),
+        }
+    }
+
     /// Does what the plan says once nothing is under way any more.
     fn end_as_planned(&mut self) {
         let all_sent = self.next == self.plan.requests.len() && self.out.is_empty();
         let all_answered = self.awaited == self.plan.requests.len();
+        let is_asked = self.plan.requests.iter().any(|plan| plan.tunnel.is_some());
+        let may_be_tunnel = is_asked && (!all_answered || self.tunnel.is_some());
         match self.plan.ends {
             Ends::Resets { after } if self.net.now() >= self.began + after => {
                 let mut records = self.records.borrow_mut();
@@ -280,8 +323,8 @@ impl Client {
                 self.is_over = true;
                 self.wire.peer_resets();
             }
-            Ends::HalfCloses if all_sent => self.wire.end_writing(super::net::Side::Peer),
-            Ends::Closes if all_answered => self.finish(),
+            Ends::HalfCloses if all_sent && !may_be_tunnel => self.wire.end_writing(super::net::Side::Peer),
+            Ends::Closes if all_answered && self.tunnel.is_none() => self.finish(),
             _ => {}
         }
     }
@@ -296,6 +339,9 @@ impl Peer for Client {
         if !self.is_over {
             self.begin_requests();
             self.write();
+            self.send_in_tunnel();
+        }
+        if !self.is_over {
             self.end_as_planned();
         }
     }
@@ -311,12 +357,23 @@ fn parts(request: usize, plan: &RequestPlan) -> Vec<Part> {
     if plan.keyed {
         head.push_str(&format!("idempotency-key: k{request}\r\n"));
     }
+    if plan.tunnel.is_some() {
+        head.push_str("connection: upgrade\r\nupgrade: sim\r\n");
+    } else if plan.trailers {
+        head.push_str("connection: te\r\nte: trailers\r\n");
+    }
+    if plan.sends_trailers() {
+        head.push_str("trailer: x-end\r\n");
+    }
+    if plan.expects {
+        head.push_str("expect: 100-continue\r\n");
+    }
     let mut bytes = body(request * 2, plan.body);
     let mut cut = 0;
-    if plan.method != super::scenario::Method::Get {
+    if !matches!(plan.method, Method::Get | Method::Head) {
         if plan.chunked {
             head.push_str("transfer-encoding: chunked\r\n");
-            bytes = chunks(&bytes, 3_000);
+            bytes = chunks(&bytes, 3_000, plan.sends_trailers().then_some(request));
         } else {
             head.push_str(&format!("content-length: {}\r\n", plan.body));
         }
@@ -324,23 +381,37 @@ fn parts(request: usize, plan: &RequestPlan) -> Vec<Part> {
     if plan.hesitates > 0 {
         cut = bytes.len() / 2;
     }
+    if plan.expects {
+        cut = 0;
+    }
     let rest = bytes.split_off(cut);
     let first = [head.as_bytes(), b"\r\n", &bytes].concat();
-    let mut parts = vec![Part { request, bytes: first, pause: 0, is_last: rest.is_empty() }];
+    let mut parts = vec![Part { request, bytes: first, pause: 0, awaits_continue: false, is_last: rest.is_empty() }];
     if !rest.is_empty() {
-        parts.push(Part { request, bytes: rest, pause: if cut > 0 { plan.hesitates } else { 0 }, is_last: true });
+        let pause = if cut > 0 { plan.hesitates } else { 0 };
+        parts.push(Part { request, bytes: rest, pause, awaits_continue: plan.expects, is_last: true });
     }
     parts
 }
 
-/// A body as chunks of this size, with its end.
-pub(crate) fn chunks(bytes: &[u8], size: usize) -> Vec<u8> {
+/// The client's side of the tunnel that it has asked for.
+fn tunnel(record: &Record, request: usize) -> Option<Tunnel> {
+    let plan = record.plan.tunnel?;
+    Some(Tunnel::new(body(request * 2, plan.up), plan.part, plan.up_pause))
+}
+
+/// A body as chunks of this size, with its end, and the trailers of this message.
+pub(crate) fn chunks(bytes: &[u8], size: usize, trailers: Option<usize>) -> Vec<u8> {
     let mut framed = Vec::with_capacity(bytes.len() + 64);
     for part in bytes.chunks(size) {
         framed.extend_from_slice(format!("{:x}\r\n", part.len()).as_bytes());
         framed.extend_from_slice(part);
         framed.extend_from_slice(b"\r\n");
     }
-    framed.extend_from_slice(b"0\r\n\r\n");
+    framed.extend_from_slice(b"0\r\n");
+    if let Some(number) = trailers {
+        framed.extend_from_slice(format!("x-end: {number}\r\n").as_bytes());
+    }
+    framed.extend_from_slice(b"\r\n");
     framed
 }

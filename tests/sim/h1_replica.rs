@@ -6,7 +6,8 @@ use super::h1_client::chunks;
 use super::http1::{Head, Piece, Reader, Reads, body, is_pattern};
 use super::net::{Event, Network, Side};
 use super::record::{Execution, Records};
-use super::scenario::{Fate, Framing, Ms, Reply};
+use super::scenario::{Fate, Framing, Method, Ms, Reply, TunnelPlan};
+use super::tunnel::{Sending, Tunnel};
 use super::wire::{PeerRead, Queue, Wire};
 use super::world::Peer;
 
@@ -33,6 +34,10 @@ struct Doing {
     replies_at: Option<Ms>,
     out: Queue,
     began: bool,
+    is_head: bool,
+    trailers: bool,
+    granted: Option<TunnelPlan>,
+    tunnel: Option<Tunnel>,
     /// What follows when `out` is empty.
     then: Then,
     request_is_whole: bool,
@@ -72,6 +77,9 @@ impl Replica {
     }
 
     fn read(&mut self) {
+        if self.doing.as_ref().is_some_and(|doing| doing.tunnel.is_some()) {
+            return self.read_in_tunnel();
+        }
         loop {
             match self.wire.peer_reads(usize::MAX) {
                 PeerRead::Nothing => break,
@@ -95,6 +103,27 @@ impl Replica {
         }
     }
 
+    fn read_in_tunnel(&mut self) {
+        let is_open = |doing: &Doing| doing.tunnel.as_ref().is_some_and(|tunnel| !tunnel.has_end);
+        while self.doing.as_ref().is_some_and(is_open) {
+            match self.wire.peer_reads(usize::MAX) {
+                PeerRead::Nothing => return,
+                PeerRead::Bytes(bytes) => self.body(&bytes),
+                PeerRead::End => {
+                    self.net.mark("replica sees the end", self.replica, 1);
+                    let Some(doing) = &mut self.doing else { return };
+                    self.records.borrow_mut()[doing.request].executions[doing.execution].tunnel_ended = true;
+                    doing.tunnel.iter_mut().for_each(|tunnel| tunnel.has_end = true);
+                }
+                PeerRead::Reset => {
+                    self.net.mark("replica sees the end", self.replica, 0);
+                    self.is_over = true;
+                    return self.wire.close(Side::Peer);
+                }
+            }
+        }
+    }
+
     fn head(&mut self, head: &Head) {
         let now = self.net.now();
         let Some(request) = head.number("x-id") else {
@@ -109,8 +138,11 @@ impl Replica {
             self.net.reached("a request was repeated");
         }
         let reply = record.plan.reply(execution);
+        let granted = record.plan.granted(reply);
+        let ends_by_close = reply.framing == Framing::Close && record.plan.method != Method::Head;
         let then = match reply.fate {
-            Fate::Whole if reply.closes || reply.framing == Framing::Close => Then::Closes,
+            _ if granted.is_some() => Then::GoesOn,
+            Fate::Whole if reply.closes || ends_by_close => Then::Closes,
             Fate::Whole => Then::GoesOn,
             Fate::Cut { .. } => Then::Resets,
             Fate::Closed => Then::Closes,
@@ -125,6 +157,10 @@ impl Replica {
             replies_at,
             out: Queue::default(),
             began: false,
+            is_head: record.plan.method == Method::Head,
+            trailers: record.plan.gets_trailers(reply),
+            granted,
+            tunnel: None,
             then,
             request_is_whole: false,
             reply_is_whole: false,
@@ -151,6 +187,13 @@ impl Replica {
         execution.is_whole = true;
         doing.request_is_whole = true;
         self.net.mark("replica has all", doing.request, execution.body as u64);
+        if record.plan.sends_trailers() {
+            self.net.reached("trailers of a request");
+            if self.reader.trailers != [("x-end".to_owned(), doing.request.to_string())] {
+                let what = format!("request {}: {:?}", doing.request, self.reader.trailers);
+                self.net.violated("trailers were lost", what);
+            }
+        }
         if execution.body != record.plan.body {
             let (has, whole) = (execution.body, record.plan.body);
             self.net.violated("a part passed for the whole", format!("request {}: {has} of {whole}", doing.request));
@@ -182,6 +225,9 @@ impl Replica {
             }
             doing.out.skip(len);
         }
+        if let Some(plan) = doing.granted {
+            return self.tunnel(plan);
+        }
         if doing.reply_is_whole || doing.then == Then::Stalls {
             return;
         }
@@ -197,6 +243,20 @@ impl Replica {
             Then::Closes => self.wire.end_writing(Side::Peer),
             Then::GoesOn | Then::Stalls => {}
         }
+    }
+
+    /// What is sent after the head that agrees to another protocol.
+    fn tunnel(&mut self, plan: TunnelPlan) {
+        let Some(doing) = &mut self.doing else { return };
+        let bytes = || body(doing.request * 2 + 1, plan.down);
+        let tunnel = doing.tunnel.get_or_insert_with(|| Tunnel::new(bytes(), plan.part, plan.down_pause));
+        match tunnel.send(&self.net, &self.wire, self.number) {
+            Sending::Over if tunnel.has_end => {}
+            Sending::Broken => {}
+            Sending::GoesOn | Sending::Over => return,
+        }
+        self.is_over = true;
+        self.wire.close(Side::Peer);
     }
 
     /// Goes on to the next request when this one is over in both directions.
@@ -246,14 +306,21 @@ impl Doing {
     fn bytes(&self) -> Vec<u8> {
         let Reply { status, body: len, framing, part, closes, fate, .. } = self.reply;
         let (request, execution) = (self.request, self.execution);
+        let ids = format!("x-id: {request}\r\nx-attempt: {execution}\r\n");
+        if self.granted.is_some() {
+            return format!("HTTP/1.1 101 Yes\r\nconnection: upgrade\r\nupgrade: sim\r\n{ids}\r\n").into_bytes();
+        }
         let sent = match fate {
             Fate::Closed | Fate::Silent => return Vec::new(),
             Fate::Whole => len,
             // A head without a body would be a whole reply.
-            Fate::Cut { .. } | Fate::Stalls { .. } if len == 0 => return Vec::new(),
+            Fate::Cut { .. } | Fate::Stalls { .. } if len == 0 || self.is_head => return Vec::new(),
             Fate::Cut { at } | Fate::Stalls { at } => at.min(len - 1),
         };
-        let mut head = format!("HTTP/1.1 {status} Yes\r\ndate: now\r\nx-id: {request}\r\nx-attempt: {execution}\r\n");
+        let mut head = format!("HTTP/1.1 {status} Yes\r\ndate: now\r\n{ids}");
+        if self.trailers {
+            head.push_str("trailer: x-end\r\n");
+        }
         if closes {
             head.push_str("connection: close\r\n");
         }
@@ -262,13 +329,17 @@ impl Doing {
             Framing::Length => head.push_str(&format!("content-length: {len}\r\n")),
             Framing::Chunked => {
                 head.push_str("transfer-encoding: chunked\r\n");
-                bytes = chunks(&bytes, part);
+                bytes = chunks(&bytes, part, self.trailers.then_some(request));
                 if fate != Fate::Whole {
                     // Without the end of the body.
-                    bytes.truncate(bytes.len() - 5);
+                    let end = chunks(&[], 1, self.trailers.then_some(request));
+                    bytes.truncate(bytes.len() - end.len());
                 }
             }
             Framing::Close => {}
+        }
+        if self.is_head {
+            bytes.clear();
         }
         [head.as_bytes(), b"\r\n", &bytes].concat()
     }

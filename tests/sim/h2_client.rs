@@ -44,6 +44,7 @@ struct Stream {
     body: Vec<u8>,
     sent: usize,
     sends_again: Option<Ms>,
+    awaits_continue: bool,
     cancels_at: Option<Ms>,
     /// The response is over, and so is the request.
     is_answered: bool,
@@ -127,11 +128,15 @@ impl Client {
         let number = |name: &str| field(name).and_then(|value| value.parse::<usize>().ok());
         let status = number(":status").unwrap_or(0);
         self.net.mark("client has head", request, status as u64);
-        if (100..200).contains(&status) {
-            return;
-        }
+        self.streams[at].awaits_continue = false;
         let mut records = self.records.borrow_mut();
         let record = &mut records[request];
+        if (100..200).contains(&status) {
+            self.net.reached("HTTP/2: told to continue");
+            record.is_told |= status == 100;
+            return;
+        }
+        record.has_trailers |= number("x-end") == Some(request);
         if record.seen == Seen::Nothing {
             record.seen = Seen::Head;
             record.touched = self.net.now();
@@ -270,6 +275,15 @@ impl Client {
             if plan.keyed {
                 fields.push(("idempotency-key", key.as_str()));
             }
+            if plan.trailers {
+                fields.push(("te", "trailers"));
+            }
+            if plan.sends_trailers() {
+                fields.push(("trailer", "x-end"));
+            }
+            if plan.expects {
+                fields.push(("expect", "100-continue"));
+            }
             if plan.body > 0 && !plan.chunked {
                 fields.push(("content-length", length.as_str()));
             }
@@ -288,6 +302,7 @@ impl Client {
                 body: body(request * 2, plan.body),
                 sent: 0,
                 sends_again: None,
+                awaits_continue: plan.expects,
                 cancels_at,
                 is_answered: false,
                 is_sent: !has_body,
@@ -340,7 +355,13 @@ impl Client {
         let now = self.net.now();
         while !self.streams[at].is_sent {
             let stream = &mut self.streams[at];
-            let hesitates = self.records.borrow()[stream.request].plan.hesitates;
+            if stream.awaits_continue {
+                return;
+            }
+            let (hesitates, has_trailers) = {
+                let plan = &self.records.borrow()[stream.request].plan;
+                (plan.hesitates, plan.sends_trailers())
+            };
             let half = stream.body.len() / 2;
             if hesitates > 0 && stream.sent == half && stream.sends_again.is_none() {
                 stream.sends_again = Some(now + hesitates);
@@ -358,7 +379,10 @@ impl Client {
             stream.sent += len;
             stream.is_sent = stream.sent == stream.body.len();
             let (id, is_sent, request) = (stream.id, stream.is_sent, stream.request);
-            self.h2.send_data(id, &part, is_sent);
+            self.h2.send_data(id, &part, is_sent && !has_trailers);
+            if is_sent && has_trailers {
+                self.h2.send_headers(id, &[("x-end", &request.to_string())], true);
+            }
             if is_sent {
                 self.marks.push_back((self.h2.queued(), request, true));
             }

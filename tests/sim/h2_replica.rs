@@ -7,7 +7,7 @@ use super::hpack::Field;
 use super::http1::{body, is_pattern};
 use super::net::{Event, Network, Side};
 use super::record::{Execution, Records};
-use super::scenario::{Fate, Ms, PoolPlan, Reply};
+use super::scenario::{Fate, Method, Ms, PoolPlan, Reply};
 use super::wire::{PeerRead, Wire};
 use super::world::Peer;
 
@@ -38,6 +38,8 @@ struct Stream {
     /// The body of the reply, once it has begun, and how much of it was sent.
     body: Option<Vec<u8>>,
     sent: usize,
+    has_trailers: bool,
+    is_head: bool,
     request_is_whole: bool,
     reply_is_over: bool,
     was_reset: bool,
@@ -106,8 +108,7 @@ impl Replica {
         let now = self.net.now();
         let field = |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         let Some(request) = field("x-id").and_then(|value| value.parse::<usize>().ok()) else {
-            // Trailers.
-            return self.request_ended(id);
+            return self.trailers(id, field("x-end"));
         };
         if self.goes_after.is_some_and(|last| id > last) {
             return self.net.reached("HTTP/2: a stream was too late for a replica that goes");
@@ -132,6 +133,8 @@ impl Replica {
             replies_at: reply.early.then(|| now + reply.delay),
             body: None,
             sent: 0,
+            has_trailers: false,
+            is_head: record.plan.method == Method::Head,
             request_is_whole: false,
             reply_is_over: false,
             was_reset: false,
@@ -147,6 +150,13 @@ impl Replica {
         if ends {
             self.request_ended(id);
         }
+    }
+
+    fn trailers(&mut self, id: u32, end: Option<&str>) {
+        if let Some(stream) = self.streams.iter_mut().find(|known| known.id == id) {
+            stream.has_trailers = end == Some(stream.request.to_string().as_str());
+        }
+        self.request_ended(id);
     }
 
     fn data(&mut self, id: u32, bytes: &[u8], ends: bool) {
@@ -178,6 +188,12 @@ impl Replica {
         let whole = record.plan.body;
         let execution = &mut record.executions[stream.execution];
         execution.is_whole = true;
+        if record.plan.sends_trailers() {
+            self.net.reached("HTTP/2: trailers of a request");
+            if !stream.has_trailers && !stream.was_reset {
+                self.net.violated("trailers were lost", format!("request {}", stream.request));
+            }
+        }
         self.net.mark("replica has all", stream.request, execution.body as u64);
         if execution.body != whole && !stream.was_reset {
             let what = format!("request {}: {} of {whole}", stream.request, execution.body);
@@ -208,7 +224,9 @@ impl Replica {
     fn reply_on(&mut self, at: usize) {
         let stream = &mut self.streams[at];
         let Reply { status, body: len, part, closes, fate, framing, .. } = stream.reply;
+        let has_trailers = self.records.borrow()[stream.request].plan.gets_trailers(stream.reply);
         let sends = match fate {
+            _ if stream.is_head && !matches!(fate, Fate::Silent | Fate::Closed) => 0,
             Fate::Silent => return,
             Fate::Closed => return self.break_off(at),
             Fate::Whole => len,
@@ -226,6 +244,9 @@ impl Replica {
             ];
             if framing == super::scenario::Framing::Length {
                 fields.push(("content-length", length.as_str()));
+            }
+            if has_trailers {
+                fields.push(("trailer", "x-end"));
             }
             self.net.mark("replica replies", stream.request, sends as u64);
             stream.body = Some(body(stream.request * 2 + 1, sends));
@@ -247,7 +268,10 @@ impl Replica {
             let bytes = whole[sent..sent + len].to_vec();
             let ends = fate == Fate::Whole && sent + len == sends;
             self.streams[at].sent += len;
-            self.h2.send_data(id, &bytes, ends);
+            self.h2.send_data(id, &bytes, ends && !has_trailers);
+            if ends && has_trailers {
+                self.h2.send_headers(id, &[("x-end", &self.streams[at].request.to_string())], true);
+            }
         }
         match fate {
             Fate::Whole => {

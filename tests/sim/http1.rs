@@ -54,6 +54,8 @@ enum At {
     Trailers,
     /// A body that ends with the connection.
     UntilClose,
+    /// Another protocol.
+    Tunnel,
     End,
     Broken,
 }
@@ -64,11 +66,15 @@ pub(crate) struct Reader {
     reads: Reads,
     buffer: Vec<u8>,
     at: At,
+    /// The next response is one to HEAD.
+    pub(crate) is_bodiless: bool,
+    /// The fields after the last chunk.
+    pub(crate) trailers: Vec<(String, String)>,
 }
 
 impl Reader {
     pub(crate) fn new(reads: Reads) -> Self {
-        Self { reads, buffer: Vec::new(), at: At::Head }
+        Self { reads, buffer: Vec::new(), at: At::Head, is_bodiless: false, trailers: Vec::new() }
     }
 
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
@@ -97,7 +103,7 @@ impl Reader {
                 self.at = At::Length(left - body.len());
                 Piece::Body(body)
             }),
-            At::UntilClose => self.body(usize::MAX).map(Piece::Body),
+            At::UntilClose | At::Tunnel => self.body(usize::MAX).map(Piece::Body),
             At::Chunk(0) => {
                 self.at = At::ChunkEnd;
                 self.next()
@@ -125,8 +131,10 @@ impl Reader {
             }
             At::Trailers => {
                 let line = self.line()?;
-                if line.is_empty() {
-                    self.at = At::End;
+                match line.split_once(':') {
+                    Some((name, value)) => self.trailers.push((name.to_ascii_lowercase(), value.trim().to_owned())),
+                    None if line.is_empty() => self.at = At::End,
+                    None => return Some(self.broken(format!("trailer {line:?}"))),
                 }
                 self.next()
             }
@@ -171,6 +179,7 @@ impl Reader {
             fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
         let head = Head { start, fields };
+        self.trailers.clear();
         match self.framing(&head) {
             Ok(at) => self.at = at,
             Err(why) => return Some(self.broken(why)),
@@ -188,9 +197,16 @@ impl Reader {
         }
         let is_chunked = head.field("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
         let length = head.field("content-length");
+        if self.reads == Reads::Responses && head.status() == 101 {
+            return Ok(At::Tunnel);
+        }
         match (is_chunked, length) {
             (true, Some(_)) => Err("both framings".to_owned()),
-            _ if self.reads == Reads::Responses && (head.status() < 200 || head.status() == 204) => Ok(At::End),
+            _ if self.reads == Reads::Responses
+                && (head.status() < 200 || head.status() == 204 || self.is_bodiless) =>
+            {
+                Ok(At::End)
+            }
             (true, None) => Ok(At::ChunkSize),
             (false, Some(length)) => length.parse().map(At::Length).map_err(|_| format!("length {length:?}")),
             (false, None) if self.reads == Reads::Requests => Ok(At::Length(0)),

@@ -6,7 +6,7 @@ use unstick::sim::Gauges;
 
 use super::net::Network;
 use super::record::{Record, Seen};
-use super::scenario::{ClientPlan, Ends, Fate, FaultKind, Ms, Reads, Scenario, Speaks};
+use super::scenario::{ClientPlan, Ends, Fate, FaultKind, Method, Ms, Reads, Scenario, Speaks};
 use super::world::{CLIENT_IDLE, DRAIN};
 
 /// Rules that do not hold yet. A mend takes its rule out of this list.
@@ -31,6 +31,8 @@ const SLACK: Ms = 200;
 pub(crate) struct Facts {
     /// When SIGTERM came, if the scenario has it.
     pub(crate) terminated_at: Option<Ms>,
+    /// Whether that was SIGINT.
+    pub(crate) was_interrupted: bool,
     /// When draining began, by SIGTERM or because the run was over.
     pub(crate) drained_at: Option<Ms>,
     pub(crate) ended_at: Option<Ms>,
@@ -108,10 +110,12 @@ impl Case<'_> {
         if executed > ATTEMPTS + 1 {
             found.push(("executed too often", format!("{} times", executed)));
         }
+        found.extend(self.half_tunnel());
         if record.begun.is_none() || record.abandoned {
             return found;
         }
         match (record.seen, &record.cause) {
+            _ if record.status == 101 => found.extend(self.tunnel()),
             (Seen::Whole, None) => found.extend(self.whole()),
             (Seen::Whole, Some(cause)) => found.extend(self.own(cause)),
             (Seen::Nothing, _) => found.extend(self.lost()),
@@ -124,9 +128,37 @@ impl Case<'_> {
     fn whole(&self) -> Option<Found> {
         let record = self.record;
         let reply = record.plan.reply(record.attempt?);
-        let is_right = record.status == reply.status && record.received == reply.body;
+        let is_right = record.status == reply.status && record.received == record.plan.due(reply);
         let what = format!("{} with {} bytes of {reply:?}", record.status, record.received);
+        if record.plan.trailers && record.plan.gets_trailers(reply) && !record.has_trailers && is_right {
+            return Some(("trailers were lost", what));
+        }
         (!is_right).then_some(("a part passed for the whole", what))
+    }
+
+    /// A tunnel of which the replica has seen the end: it has every byte, or else it has seen a break.
+    fn half_tunnel(&self) -> Option<Found> {
+        let plan = self.record.plan.tunnel?;
+        let execution = self.record.executions.iter().find(|execution| execution.tunnel_ended)?;
+        let what = format!("{} bytes of {} in a tunnel", execution.body, plan.up);
+        (execution.body != plan.up).then_some(("a part passed for the whole", what))
+    }
+
+    /// A tunnel: every byte has arrived at both ends, or there was a reason, and the end was no orderly one.
+    fn tunnel(&self) -> Option<Found> {
+        let (record, plan) = (self.record, self.record.plan.tunnel?);
+        let (has_end, received) = (record.seen == Seen::Whole, record.received);
+        if has_end && received != plan.down {
+            return Some(("a part passed for the whole", format!("{received} bytes of {} in a tunnel", plan.down)));
+        }
+        let execution = record.executions.get(record.attempt?)?;
+        let (is_killed, was_removed) =
+            (self.facts.was_killed[execution.replica], self.facts.was_removed[execution.replica]);
+        let is_draining = self.facts.drained_at.is_some_and(|at| record.ended.is_none_or(|ended| ended + SLACK >= at));
+        let is_broken = (self.is_faulty)(execution.wire) || is_killed || was_removed || is_draining;
+        let is_whole = has_end && execution.tunnel_ended;
+        let what = format!("{received} bytes of {}, and {} of {}", plan.down, execution.body, plan.up);
+        (!is_whole && !is_broken && !self.is_client_to_blame()).then_some(("a tunnel was cut", what))
     }
 
     /// A response of the proxy itself.
@@ -235,7 +267,8 @@ impl Case<'_> {
         let record = self.record;
         let begun = record.begun.unwrap_or_default();
         let idles_out = record.idled.is_some_and(|idled| idled + SLACK >= CLIENT_IDLE);
-        let drains_out = self.facts.drained_at.is_some_and(|at| begun + SLACK >= at + DRAIN_IDLE);
+        let patience = if self.facts.was_interrupted { 0 } else { DRAIN_IDLE };
+        let drains_out = self.facts.drained_at.is_some_and(|at| begun + SLACK >= at + patience);
         let waits = record.sent.zip(record.ended).map(|(sent, ended)| ended - sent);
         let is_cancelled =
             self.client().ends == Ends::HalfCloses && waits.is_none_or(|waits| waits + SLACK >= HALF_CLOSED);
@@ -255,6 +288,12 @@ impl Case<'_> {
 
     fn count(&self, net: &Network) {
         let record = self.record;
+        if record.plan.method == Method::Head && record.seen == Seen::Whole {
+            net.reached("a response to HEAD");
+        }
+        if record.has_trailers {
+            net.reached("trailers of a response");
+        }
         net.reached(match (record.begun, record.seen, &record.cause) {
             (None, ..) => "outcome: not begun",
             (_, Seen::Whole, None) => "outcome: a response",

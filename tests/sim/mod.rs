@@ -23,6 +23,7 @@ mod record;
 mod run;
 mod scenario;
 mod shrink;
+mod tunnel;
 mod wire;
 mod world;
 

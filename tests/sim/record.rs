@@ -36,6 +36,10 @@ pub(crate) struct Record {
     pub(crate) was_disowned: bool,
     /// Its response said that the connection ends.
     pub(crate) said_close: bool,
+    /// Its response came with trailers.
+    pub(crate) has_trailers: bool,
+    /// It was told to continue.
+    pub(crate) is_told: bool,
     /// The pause between the end of the response before it and its own beginning, if it was alone.
     pub(crate) idled: Option<Ms>,
 }
@@ -57,6 +61,8 @@ pub(crate) struct Execution {
     /// Bytes of the request body that came.
     pub(crate) body: usize,
     pub(crate) is_whole: bool,
+    /// The tunnel ended in order.
+    pub(crate) tunnel_ended: bool,
     /// Whether the replica said that it did not begin it.
     pub(crate) was_refused: bool,
     /// When its last byte was handed to the kernel.
@@ -83,6 +89,8 @@ impl Record {
             abandoned: false,
             was_disowned: false,
             said_close: false,
+            has_trailers: false,
+            is_told: false,
             idled: None,
         }
     }
@@ -90,6 +98,16 @@ impl Record {
 
 impl Execution {
     pub(crate) fn new(replica: usize, wire: usize, began: Ms) -> Self {
-        Self { replica, wire, began, body: 0, is_whole: false, was_refused: false, answered: None, was_broken: false }
+        Self {
+            replica,
+            wire,
+            began,
+            body: 0,
+            is_whole: false,
+            tunnel_ended: false,
+            was_refused: false,
+            answered: None,
+            was_broken: false,
+        }
     }
 }

@@ -13,13 +13,15 @@ use super::{generate, world};
 pub(crate) const HASHED: u64 = 1_000;
 
 /// Situations that a few thousand seeds reach.
-pub(crate) const EXPECTED: [&str; 27] = [
+pub(crate) const EXPECTED: [&str; 32] = [
     "HTTP/2: a replica broke a connection",
     "HTTP/2: a replica ended an unused connection",
     "HTTP/2: a replica refused a stream",
     "HTTP/2: a stream was cancelled",
     "HTTP/2: a window is opened no more",
     "HTTP/2: several streams",
+    "HTTP/2: trailers of a request",
+    "SIGINT during a request",
     "SIGTERM during a request",
     "a client does not read",
     "a connection was never answered",
@@ -30,6 +32,7 @@ pub(crate) const EXPECTED: [&str; 27] = [
     "a replica does not read",
     "a replica was killed",
     "a replica was removed",
+    "a response to HEAD",
     "a reply before the end of its request",
     "a request was repeated",
     "a task without budget",
@@ -41,6 +44,8 @@ pub(crate) const EXPECTED: [&str; 27] = [
     "outcome: a response that broke off",
     "outcome: an error of the proxy",
     "pipelined requests",
+    "trailers of a request",
+    "trailers of a response",
 ];
 
 /// What came out of many runs.

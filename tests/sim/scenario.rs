@@ -133,13 +133,35 @@ pub(crate) struct RequestPlan {
     pub(crate) hesitates: Ms,
     /// HTTP/2: the client resets the stream so long after the request.
     pub(crate) cancels: Option<Ms>,
+    /// The client sends the body when it is told to continue, or has its response.
+    #[serde(default)]
+    pub(crate) expects: bool,
+    /// The client takes trailers, and sends some after a body in chunks.
+    #[serde(default)]
+    pub(crate) trailers: bool,
+    /// HTTP/1.1: the client asks for another protocol.
+    #[serde(default)]
+    pub(crate) tunnel: Option<TunnelPlan>,
     /// What the replica does, attempt by attempt; the last one holds for all others.
     pub(crate) replies: Vec<Reply>,
+}
+
+/// What is sent once the replica has agreed to another protocol. Each side closes its half after its last byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TunnelPlan {
+    /// Bytes of the client, and of the replica.
+    pub(crate) up: usize,
+    pub(crate) down: usize,
+    /// The pause after each part of them.
+    pub(crate) up_pause: Ms,
+    pub(crate) down_pause: Ms,
+    pub(crate) part: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Method {
     Get,
+    Head,
     Put,
     Post,
 }
@@ -156,6 +178,9 @@ pub(crate) struct Reply {
     pub(crate) early: bool,
     /// HTTP/1.1: whether it says that the connection ends.
     pub(crate) closes: bool,
+    /// Whether trailers follow a body in chunks.
+    #[serde(default)]
+    pub(crate) trailers: bool,
     pub(crate) fate: Fate,
 }
 
@@ -201,12 +226,34 @@ pub(crate) enum Act {
     Revive { replica: usize },
     /// SIGTERM.
     Terminate,
+    /// SIGINT.
+    Interrupt,
 }
 
 impl RequestPlan {
     /// Whether doing it twice does no harm.
     pub(crate) fn is_repeatable(&self) -> bool {
         self.keyed || self.method != Method::Post
+    }
+
+    /// Whether trailers follow its body.
+    pub(crate) fn sends_trailers(&self) -> bool {
+        self.trailers && self.chunked && self.body > 0
+    }
+
+    /// Whether a replica that makes this reply agrees to the other protocol.
+    pub(crate) fn granted(&self, reply: Reply) -> Option<TunnelPlan> {
+        self.tunnel.filter(|_| reply.fate == Fate::Whole && reply.status < 400)
+    }
+
+    /// Bytes of the body that the client gets.
+    pub(crate) fn due(&self, reply: Reply) -> usize {
+        if self.method == Method::Head { 0 } else { reply.body }
+    }
+
+    /// Whether trailers follow the body of this reply.
+    pub(crate) fn gets_trailers(&self, reply: Reply) -> bool {
+        reply.trailers && reply.framing == Framing::Chunked && self.due(reply) > 0
     }
 
     pub(crate) fn reply(&self, attempt: usize) -> Reply {
@@ -218,6 +265,7 @@ impl Method {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Get => "GET",
+            Self::Head => "HEAD",
             Self::Put => "PUT",
             Self::Post => "POST",
         }

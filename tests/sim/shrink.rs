@@ -141,6 +141,13 @@ fn simpler_client(scenario: &Scenario, client: usize) -> Vec<Scenario> {
             at(&|plan| plan.cancels = None),
             at(&|plan| plan.chunked = false),
             at(&|plan| plan.keyed = false),
+            at(&|plan| plan.expects = false),
+            at(&|plan| plan.trailers = false),
+            at(&|plan| plan.tunnel = None),
+            at(&|plan| plan.tunnel.iter_mut().for_each(|tunnel| tunnel.up /= 2)),
+            at(&|plan| plan.tunnel.iter_mut().for_each(|tunnel| tunnel.down /= 2)),
+            at(&|plan| plan.tunnel.iter_mut().for_each(|tunnel| tunnel.up_pause = 0)),
+            at(&|plan| plan.tunnel.iter_mut().for_each(|tunnel| tunnel.down_pause = 0)),
             at(&|plan| plan.replies.truncate(1)),
         ]);
         for reply in 0..scenario.clients[client].requests[request].replies.len() {
@@ -154,6 +161,7 @@ fn simpler_client(scenario: &Scenario, client: usize) -> Vec<Scenario> {
                 at(&|reply| reply.delay = 0),
                 at(&|reply| reply.early = false),
                 at(&|reply| reply.closes = false),
+                at(&|reply| reply.trailers = false),
                 at(&|reply| reply.framing = Framing::Length),
                 at(&|reply| reply.fate = Fate::Whole),
                 at(&|reply| reply.part = 16_000),

@@ -26,6 +26,7 @@ pub(crate) const CLIENT_IDLE: Ms = 8_000;
 pub(crate) const DRAIN: Ms = 10_000;
 const TIMEOUTS: &str = "request_head = \"3s\"\nrequest_body = \"3s\"\nconnect = \"1s\"\nresponse_head = \"4s\"
 response_body = \"3s\"\nclient_write = \"3s\"\nclient_idle = \"8s\"\nh2_ping = \"5s\"\nupstream_idle = \"4s\"
+tunnel_idle = \"15s\"
 drain = \"10s\"\n";
 /// When nothing has happened for so long, every wait must have ended: two of the longest deadlines in a row.
 const QUIET: Ms = 20_000;
@@ -366,21 +367,27 @@ impl<'a> World<'a> {
                 }
             }
             Act::Revive { replica } => self.connector.lives.borrow_mut()[replica] = true,
-            Act::Terminate if self.facts.drained_at.is_none() => {
+            Act::Terminate | Act::Interrupt if self.facts.drained_at.is_none() => {
                 if self.instance.gauges().in_flight > 0 {
-                    self.net.reached("SIGTERM during a request");
+                    let is_gentle = act == Act::Terminate;
+                    self.net.reached(if is_gentle { "SIGTERM during a request" } else { "SIGINT during a request" });
                 }
                 self.facts.terminated_at = Some(now);
+                self.facts.was_interrupted = act == Act::Interrupt;
                 self.drain();
             }
-            Act::Terminate => {}
+            Act::Terminate | Act::Interrupt => {}
         }
     }
 
     fn drain(&mut self) {
         self.facts.drained_at = Some(self.net.now());
         self.net.mark("drain", 0, 0);
-        self.instance.drain();
+        if self.facts.was_interrupted {
+            self.instance.interrupt();
+        } else {
+            self.instance.drain();
+        }
     }
 
     fn set_present(&mut self, replica: usize, is_present: bool) {
