@@ -31,10 +31,9 @@ impl Budget {
             None => (SAVED, requests),
             Some((then, before)) => (now.saturating_duration_since(then), requests.saturating_sub(before)),
         };
-        // After a long pause only the last `SAVED` of traffic counts.
-        let counted = (SAVED.as_secs_f64() / elapsed.as_secs_f64()).min(1.0);
-        let earned = elapsed.min(SAVED).as_secs_f64() * floor + share * new as f64 * counted;
+        let earned = elapsed.as_secs_f64() * floor + share * new as f64;
         let rate = if elapsed.is_zero() { 0.0 } else { new as f64 / elapsed.as_secs_f64() };
+        // After a long pause only the last `SAVED` of time and traffic counts.
         let most = SAVED.as_secs_f64() * (floor + share * rate);
         // A quiet spell does not take away what was earned before it.
         self.tokens = (self.tokens + earned).min(most.max(self.tokens));
