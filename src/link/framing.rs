@@ -66,9 +66,94 @@ pub(crate) fn is_ambiguous<B: Body>(response: &mut Response<B>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use http::HeaderName;
+    use http_body::{Frame, SizeHint};
     use http_body_util::Full;
 
     use super::*;
+
+    /// A body of which only this much is known: its exact length, if there is one.
+    struct OfLength(Option<u64>);
+
+    impl Body for OfLength {
+        type Data = &'static [u8];
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+            Poll::Ready(None)
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            self.0.map_or_else(SizeHint::default, SizeHint::with_exact)
+        }
+    }
+
+    fn headers(fields: &[(HeaderName, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        map
+    }
+
+    #[test]
+    fn only_a_single_chunked_is_plain() {
+        for (codings, expected) in [
+            (&[][..], true),
+            (&["chunked"], true),
+            (&[" Chunked "], true),
+            (&["gzip"], false),
+            (&["gzip, chunked"], false),
+            (&["gzip", "chunked"], false),
+            (&["chunked", "gzip"], false),
+            (&["chunked", "chunked"], false),
+        ] {
+            let fields: Vec<_> = codings.iter().map(|coding| (TRANSFER_ENCODING, *coding)).collect();
+            assert_eq!(is_plainly_chunked(&headers(&fields)), expected, "{codings:?}");
+        }
+    }
+
+    #[test]
+    fn chunks_are_announced_in_one_field() {
+        for before in [&[][..], &[(TRANSFER_ENCODING, "gzip"), (TRANSFER_ENCODING, "chunked")]] {
+            let mut map = headers(before);
+            announce_chunks(&mut map);
+            assert_eq!(map, headers(&[(TRANSFER_ENCODING, "chunked")]), "{before:?}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_is_open_to_doubt() {
+        const LENGTH: (HeaderName, &str) = (CONTENT_LENGTH, "5");
+        const CHUNKED: (HeaderName, &str) = (TRANSFER_ENCODING, "chunked");
+        const GZIP: (HeaderName, &str) = (TRANSFER_ENCODING, "gzip");
+        for (fields, body, expected) in [
+            (&[][..], None, false),
+            (&[], Some(0), false),
+            (&[CHUNKED], None, false),
+            (&[CHUNKED], Some(0), false),
+            (&[LENGTH], Some(5), false),
+            (&[LENGTH], Some(0), false),
+            (&[GZIP], None, true),
+            (&[GZIP], Some(0), true),
+            (&[CHUNKED, LENGTH], None, true),
+            (&[CHUNKED, LENGTH], Some(0), true),
+            (&[(CONTENT_LENGTH, "x")], Some(0), true),
+            (&[(CONTENT_LENGTH, "x")], None, true),
+            // hyper has read the length, and nothing else.
+            (&[CHUNKED, LENGTH], Some(5), false),
+        ] {
+            let mut response = Response::new(OfLength(body));
+            *response.headers_mut() = headers(fields);
+            assert_eq!(is_ambiguous(&mut response), expected, "{fields:?} {body:?}");
+        }
+    }
 
     #[test]
     fn lengths_that_are_the_same_become_one() {
