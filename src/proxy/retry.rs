@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn decisions() {
-        use Cause::{BodyTimeout, ConnectFailed, UpstreamClosed, UpstreamTimeout};
+        use Cause::{BodyTimeout, ConnectFailed, ConnectionCurbed, UpstreamClosed, UpstreamTimeout};
         use Decision::{Again, GiveUp};
         use Left::{Lost, Sent, Unsent};
         for (method, cause, left, made, expected) in [
@@ -162,6 +162,8 @@ mod tests {
             (Method::POST, UpstreamClosed, Unsent, 1, Again),
             (Method::POST, UpstreamClosed, Lost, 1, GiveUp),
             (Method::GET, BodyTimeout, Unsent, 1, GiveUp),
+            (Method::GET, ConnectionCurbed, Sent, 1, Again),
+            (Method::POST, ConnectionCurbed, Sent, 1, GiveUp),
         ] {
             let decision = decide(Failure::Unanswered(cause), left, &method, Key::None, Count { made, most: 3 });
             assert_eq!(decision, expected, "{method} {cause:?} {left:?} {made}");
@@ -207,6 +209,21 @@ mod tests {
             assert_eq!(Failure::Unanswered(cause).blames_endpoint(), expected, "{cause:?}");
         }
         assert!(Failure::Unwell.blames_endpoint());
+    }
+
+    #[test]
+    fn only_a_refused_connection_is_no_attempt() {
+        assert!(Failure::Unanswered(Cause::ConnectFailed).is_refusal());
+        for failure in
+            [Failure::Unwell, Failure::Unanswered(Cause::ConnectTimeout), Failure::Unanswered(Cause::TlsFailed)]
+        {
+            assert!(!failure.is_refusal(), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_has_a_word_in_logs() {
+        assert_eq!([Left::Unsent, Left::Sent, Left::Lost].map(Left::name), ["unsent", "sent", "lost"]);
     }
 
     const CAUSES: [Cause; 12] = [
