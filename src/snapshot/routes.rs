@@ -195,4 +195,51 @@ mod tests {
         }
         assert_eq!(table(&[("", "/api")]).find("any", "/apix"), None);
     }
+
+    #[test]
+    fn one_kind_of_host_is_enough() {
+        for (routes, host, expected) in [
+            (&[("shop.example.com", "/"), ("", "/")][..], "shop.example.com", Some(0)),
+            (&[("shop.example.com", "/"), ("", "/")], "other.org", Some(1)),
+            (&[("*.example.com", "/"), ("", "/")], "shop.example.com", Some(0)),
+            (&[("*.example.com", "/"), ("", "/")], "example.com", Some(1)),
+            (&[("shop.example.com", "/")], "SHOP.example.com.", Some(0)),
+            (&[("*.example.com", "/")], "SHOP.example.com:80", Some(0)),
+        ] {
+            assert_eq!(table(routes).find(host, "/"), expected, "{routes:?} {host}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_compared_without_its_port() {
+        for (host, expected) in [
+            ("example.com", "example.com"),
+            ("example.com:8080", "example.com"),
+            ("example.com.:8080", "example.com"),
+            ("[::1]", "[::1]"),
+            ("[::1]:8080", "[::1]"),
+            ("", ""),
+            (":80", ""),
+        ] {
+            assert_eq!(bare_host(host), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_ends_at_a_segment() {
+        for (path, prefix, expected) in [
+            ("/", "/", true),
+            ("*", "/", true),
+            ("/x", "/", true),
+            ("x", "/", false),
+            ("/api", "/api", true),
+            ("/api/x", "/api", true),
+            ("/apix", "/api", false),
+            ("/api/x", "/api/", true),
+            ("/api", "/api/", false),
+            ("*", "/api", false),
+        ] {
+            assert_eq!(has_prefix(path, prefix), expected, "{path} {prefix}");
+        }
+    }
 }
