@@ -323,9 +323,12 @@ mod tests {
         let mut map = headers(fields);
         let forwarding = Forwarding::new([192, 0, 2, 7].into(), trusted, false, Proof::NotAskedFor);
         let seen = FieldsSeen::of(&map);
-        let host = Host { value: HeaderValue::from_static("shop.example.com"), is_field: false };
-        prepare_request(&mut map, seen, Some(via(Version::HTTP_11)), host, &forwarding);
+        prepare_request(&mut map, seen, Some(via(Version::HTTP_11)), host(), &forwarding);
         map
+    }
+
+    fn host() -> Host {
+        Host { value: HeaderValue::from_static("shop.example.com"), is_field: false }
     }
 
     fn all(map: &HeaderMap, name: &str) -> String {
@@ -361,6 +364,9 @@ mod tests {
         assert_eq!(twice.get_all("x-forwarded-for").iter().collect::<Vec<_>>(), ["1.1.1.1, 2.2.2.2, 192.0.2.7"]);
         assert_eq!(all(&map, "forwarded"), "for=1.2.3.4, for=192.0.2.7;proto=http;host=shop.example.com");
         assert_eq!(all(&map, "x-forwarded-proto"), "https");
+        assert_eq!(all(&map, "x-forwarded-host"), "shop.example.com");
+        assert_eq!(all(&prepared(&[("x-forwarded-host", "a.example")], true), "x-forwarded-host"), "a.example");
+        assert_eq!(all(&prepared(&[], true), "x-forwarded-proto"), "http");
     }
 
     #[test]
@@ -374,6 +380,194 @@ mod tests {
             Forwarding::new("::ffff:192.0.2.7".parse().unwrap(), false, false, Proof::NotAskedFor).peer,
             "192.0.2.7"
         );
+    }
+
+    #[test]
+    fn an_element_belongs_to_its_host() {
+        let forwarding = Forwarding::new([192, 0, 2, 7].into(), false, true, Proof::NotAskedFor);
+        for host in ["a.example", "a.example", "b.example", "a.example"] {
+            let expected = format!("for=192.0.2.7;proto=https;host={host}");
+            assert_eq!(forwarding.element(&HeaderValue::from_static(host)), expected);
+        }
+        let unreadable = HeaderValue::from_bytes(b"caf\xe9").unwrap();
+        assert_eq!(forwarding.element(&unreadable), "for=192.0.2.7;proto=https;host=");
+    }
+
+    #[test]
+    fn via_says_the_version() {
+        for (version, expected) in [(Version::HTTP_11, "1.1 unstick"), (Version::HTTP_2, "2.0 unstick")] {
+            assert_eq!(via(version), expected);
+        }
+        assert_eq!(all(&prepared(&[("via", "1.1 before")], false), "via"), "1.1 before, 1.1 unstick");
+    }
+
+    /// Who the client is may be said by a trusted proxy, but not to a listener that asks for certificates itself.
+    #[test]
+    fn an_identity_comes_from_a_trusted_proxy_or_a_certificate() {
+        for (trusted, verifies, expected) in
+            [(true, false, "forged"), (false, false, ""), (true, true, ""), (false, true, "")]
+        {
+            let mut map = headers(&[("client-cert", "forged"), ("x_client_cert_subject", "forged"), ("x-other", "1")]);
+            let proof = if verifies { Proof::None } else { Proof::NotAskedFor };
+            let forwarding = Forwarding::new([192, 0, 2, 7].into(), trusted, false, proof);
+            let seen = FieldsSeen::of(&map);
+            prepare_request(&mut map, seen, None, host(), &forwarding);
+            assert_eq!(all(&map, "client-cert"), expected, "{trusted} {verifies}");
+            assert_eq!(all(&map, "x_client_cert_subject"), expected, "{trusted} {verifies}");
+            assert_eq!((all(&map, "x-other"), all(&map, "via")), ("1".into(), String::new()));
+        }
+    }
+
+    #[test]
+    fn the_host_is_written_only_if_it_is_no_field() {
+        for (is_field, expected) in [(true, "before.example"), (false, "shop.example.com")] {
+            let mut map = headers(&[("host", "before.example")]);
+            let forwarding = Forwarding::new([192, 0, 2, 7].into(), false, false, Proof::NotAskedFor);
+            prepare_request(&mut map, FieldsSeen::default(), None, Host { is_field, ..host() }, &forwarding);
+            assert_eq!(all(&map, "host"), expected);
+        }
+    }
+
+    #[test]
+    fn trailers_are_welcome_only_if_the_client_says_so() {
+        for (te, expected) in [("trailers", "trailers"), ("gzip", ""), ("trailers;q=0.5", ""), ("", "")] {
+            let map = prepared(&[("te", te)], false);
+            assert_eq!(all(&map, "te"), expected, "{te}");
+            assert_eq!(all(&map, "connection"), if expected.is_empty() { "" } else { "te" }, "{te}");
+        }
+        assert!(!prepared(&[("trailer", "x-sum")], false).contains_key("te"));
+    }
+
+    #[test]
+    fn cookies_become_one() {
+        for (fields, expected) in [
+            (&[][..], &[][..]),
+            (&[("cookie", "a=1")], &["a=1"]),
+            (&[("accept", "x"), ("accept", "y")], &[]),
+            (&[("cookie", "a=1"), ("accept", "x"), ("accept", "y")], &["a=1"]),
+            (&[("cookie", "a=1"), ("cookie", "b=2")], &["a=1; b=2"]),
+            (&[("cookie", "a=1"), ("accept", "x"), ("cookie", "b=2"), ("cookie", "c=3")], &["a=1; b=2; c=3"]),
+        ] {
+            let mut map = headers(fields);
+            join_cookies(&mut map);
+            assert_eq!(map.get_all("cookie").iter().collect::<Vec<_>>(), expected, "{fields:?}");
+            let is_other = |field: &&(&str, &str)| field.0 == "accept";
+            assert_eq!(map.get_all("accept").iter().count(), fields.iter().filter(is_other).count());
+        }
+    }
+
+    #[test]
+    fn a_response_says_how_long_its_connection_is_kept_and_whether_it_challenges() {
+        for (fields, idle_s, is_challenge) in [
+            (&[][..], None, false),
+            (&[("keep-alive", "timeout=7"), ("connection", "keep-alive")], Some(7), false),
+            (&[("www-authenticate", "NTLM")], None, true),
+            (&[("proxy-authenticate", "Negotiate")], None, true),
+            (&[("authorization", "Basic x")], None, false),
+        ] {
+            let mut map = headers(fields);
+            let told = prepare_response(&mut map);
+            assert_eq!(told.idle_limit, idle_s.map(Duration::from_secs), "{fields:?}");
+            assert_eq!(told.is_challenge, is_challenge, "{fields:?}");
+            assert!(!map.contains_key("keep-alive"));
+        }
+    }
+
+    #[test]
+    fn a_426_says_to_what_the_client_should_upgrade() {
+        for (upgrade, expected) in [(Some("websocket"), ("websocket", "upgrade")), (None, ("", ""))] {
+            let mut map = headers(&[("connection", "close"), ("keep-alive", "timeout=7")]);
+            upgrade.iter().for_each(|value| _ = map.append(UPGRADE, HeaderValue::from_static(value)));
+            let told = prepare_upgrade_required(&mut map);
+            assert_eq!((all(&map, "upgrade").as_str(), all(&map, "connection").as_str()), expected);
+            assert_eq!(told.idle_limit, Some(Duration::from_secs(7)));
+        }
+    }
+
+    /// Each field that means something here, and no other, is seen as what it is.
+    #[test]
+    fn fields_are_seen_as_what_they_are() {
+        fn flags(seen: FieldsSeen) -> [(&'static str, bool); 11] {
+            let FieldsSeen { connection, te, expect, upgrade, others, .. } = seen;
+            let FieldsSeen { identity, forwarding, content_type, request_id, credentials, challenge, .. } = seen;
+            [
+                ("connection", connection),
+                ("te", te),
+                ("expect", expect),
+                ("upgrade", upgrade),
+                ("others", others),
+                ("identity", identity),
+                ("forwarding", forwarding),
+                ("content_type", content_type),
+                ("request_id", request_id),
+                ("credentials", credentials),
+                ("challenge", challenge),
+            ]
+        }
+        for (names, expected) in [
+            (&["accept"][..], &[][..]),
+            (&["connection"], &["connection"]),
+            (&["te"], &["te"]),
+            (&["expect"], &["expect"]),
+            (&["upgrade"], &["upgrade", "others"]),
+            (&["transfer-encoding"], &["others"]),
+            (&["client-cert"], &["identity"]),
+            (&["client-cert", "x-client-cert-subject", "accept"], &["identity"]),
+            (&["x-real-ip"], &["forwarding"]),
+            (&["x-real-ip", "x-forwarded-port", "accept"], &["forwarding"]),
+            (&["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"], &[]),
+            (&["content-type"], &["content_type"]),
+            (&["x-request-id"], &["request_id"]),
+            (&["authorization"], &["credentials"]),
+            (&["proxy-authorization"], &["credentials"]),
+            (&["www-authenticate"], &["challenge"]),
+            (&["proxy-authenticate"], &["challenge"]),
+        ] {
+            let fields: Vec<_> = names.iter().map(|name| (*name, "1")).collect();
+            let seen = flags(FieldsSeen::of(&headers(&fields))).into_iter().filter(|flag| flag.1);
+            assert_eq!(seen.map(|flag| flag.0).collect::<Vec<_>>(), expected, "{names:?}");
+        }
+    }
+
+    /// What a list names that holds more than these two words is removed, but never what says where the message goes
+    /// or ends.
+    #[test]
+    fn nominated_fields_end_here() {
+        for (connections, gone, kept) in [
+            (&["x-a"][..], &["x-a"][..], &["x-b", "host", "content-length"][..]),
+            (&["close, x-a"], &["x-a"], &["x-b"]),
+            (&["keep-alive, X-A , x-b"], &["x-a", "x-b"], &["host"]),
+            (&["close", "x-a"], &["x-a"], &["x-b"]),
+            (&["x-a", "close", "x-b"], &["x-a", "x-b"], &["host"]),
+            (&["Close"], &[], &["x-a", "x-b"]),
+            (&["Keep-Alive"], &[], &["x-a", "x-b"]),
+            (&["host, content-length, x-a"], &["x-a"], &["host", "content-length"]),
+            (&["(not a name), x-a"], &["x-a"], &["x-b"]),
+        ] {
+            let mut map = headers(&[("x-a", "1"), ("x-b", "1"), ("host", "h"), ("content-length", "0")]);
+            connections.iter().for_each(|value| _ = map.append(CONNECTION, HeaderValue::from_static(value)));
+            strip_nominated(&mut map);
+            assert!(
+                !map.contains_key(CONNECTION) && gone.iter().all(|name| !map.contains_key(*name)),
+                "{connections:?}"
+            );
+            assert!(kept.iter().all(|name| map.contains_key(*name)), "{connections:?}: {map:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_has_an_element_regardless_of_case() {
+        for (list, expected) in [
+            ("trailers", true),
+            ("gzip, Trailers", true),
+            ("TRAILERS ,gzip", true),
+            ("gzip", false),
+            ("xtrailers", false),
+            ("trailers;q=1", false),
+            ("", false),
+        ] {
+            assert_eq!(has_token(&HeaderValue::from_static(list), "trailers"), expected, "{list}");
+        }
     }
 
     #[test]
@@ -416,7 +610,12 @@ mod tests {
         for (id, trusted) in [("", true), (&*"x".repeat(REQUEST_ID_BYTES_MAX + 1), true), ("abc", false)] {
             assert_eq!(all(&prepared(&[("x-request-id", id)], trusted), "x-request-id").len(), 32, "{id} {trusted}");
         }
+        let longest = "x".repeat(REQUEST_ID_BYTES_MAX);
+        assert_eq!(all(&prepared(&[("x-request-id", &longest)], true), "x-request-id"), longest);
         assert_ne!(request_id(), request_id());
+        // Each digit comes up: 3,200 digits without one of 16 have a probability below 10^-88.
+        let digits: String = (0..100).map(|_| request_id().to_str().unwrap().to_owned()).collect();
+        assert!("0123456789abcdef".chars().all(|digit| digits.contains(digit)), "{digits}");
     }
 
     proptest! {
