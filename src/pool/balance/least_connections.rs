@@ -49,7 +49,7 @@ pub(super) fn pick(shares: &Shares, candidates: &impl Candidates, dice: &mut imp
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Loaded, Table};
+    use super::super::testing::{Failing, Loaded, Table};
     use super::*;
 
     /// Without the load, another worker's request in between would go unnoticed.
@@ -71,6 +71,7 @@ mod tests {
             // 4 over weight 4 is less than 2 over weight 1, and equal to 1 over weight 1.
             (vec![(true, 1, 2, 0), (true, 4, 4, 0)], 0, Some(1)),
             (vec![(true, 1, 1, 0), (true, 4, 4, 0)], 0, Some(0)),
+            (vec![(true, 4, 4, 0), (true, 1, 1, 0)], 0, Some(0)),
             (vec![(false, 1, 0, 0)], 0, None),
             (vec![], 0, None),
         ] {
@@ -78,6 +79,15 @@ mod tests {
             let table = Table(rows);
             let picked = pick(&shares, &table, &mut Loaded::rolls(&[roll])).map(|pick| pick.index);
             assert_eq!(picked, expected, "{:?} roll {roll}", table.0);
+        }
+    }
+
+    #[test]
+    fn failures_count_as_load_but_not_as_requests_in_flight() {
+        for (failures, expected) in [([0, 0], (0, 2)), ([1, 0], (0, 2)), ([2, 0], (1, 3)), ([3, 1], (1, 3))] {
+            let candidates = Failing(Table(vec![(true, 1, 2, 0), (true, 1, 3, 0)]), failures.to_vec());
+            let picked = pick(&Shares::new(&[1, 1]), &candidates, &mut Loaded::rolls(&[0])).unwrap();
+            assert_eq!((picked.index, picked.if_load), (expected.0, Some(expected.1)), "{failures:?}");
         }
     }
 

@@ -149,6 +149,30 @@ pub(crate) mod testing {
         }
     }
 
+    /// A table with the failures that each row counts as load.
+    pub(crate) struct Failing(pub(crate) Table, pub(crate) Vec<u32>);
+
+    impl Candidates for Failing {
+        fn count(&self) -> usize {
+            self.0.count()
+        }
+        fn eligible(&self, index: usize) -> bool {
+            self.0.eligible(index)
+        }
+        fn weight(&self, index: usize) -> u32 {
+            self.0.weight(index)
+        }
+        fn in_flight(&self, index: usize) -> u32 {
+            self.0.in_flight(index)
+        }
+        fn failure_load(&self, index: usize) -> u32 {
+            self.1[index]
+        }
+        fn latency_ns(&self, index: usize) -> u64 {
+            self.0.latency_ns(index)
+        }
+    }
+
     /// Dice that show the numbers given by the test, then 0; turns count up.
     #[derive(Default)]
     pub(crate) struct Loaded {
@@ -176,9 +200,55 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{Loaded, Table};
+    use super::testing::{Failing, Loaded, Table};
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_load_is_per_weight_and_has_failures_in_it() {
+        for (a, b, failures, expected) in [
+            ((true, 1, 1, 0), (true, 1, 2, 0), [0, 0], true),
+            ((true, 1, 2, 0), (true, 1, 2, 0), [0, 0], false),
+            ((true, 1, 3, 0), (true, 1, 2, 0), [0, 0], false),
+            // 3 over weight 4 is less than 1 over weight 1, 4 is as much, 5 is more.
+            ((true, 4, 3, 0), (true, 1, 1, 0), [0, 0], true),
+            ((true, 4, 4, 0), (true, 1, 1, 0), [0, 0], false),
+            ((true, 4, 5, 0), (true, 1, 1, 0), [0, 0], false),
+            ((true, 1, 1, 0), (true, 4, 4, 0), [0, 0], false),
+            ((true, 1, 1, 0), (true, 4, 5, 0), [0, 0], true),
+            ((true, 1, 1, 0), (true, 1, 1, 0), [0, 1], true),
+            ((true, 1, 1, 0), (true, 1, 2, 0), [2, 0], false),
+            ((true, 1, 0, 0), (true, 1, 0, 0), [0, 1], true),
+        ] {
+            let candidates = Failing(Table(vec![a, b]), failures.to_vec());
+            assert_eq!(less_loaded(&candidates, 0, 1), expected, "{a:?} {b:?} {failures:?}");
+        }
+    }
+
+    #[test]
+    fn two_are_drawn_by_weight() {
+        let table = Table(vec![(true, 2, 0, 0), (false, 9, 0, 0), (true, 3, 0, 0)]);
+        for (rolls, of_all, different) in [([0, 0], (0, 0), (0, 2)), ([2, 0], (2, 0), (2, 0)), ([4, 4], (2, 2), (2, 0))]
+        {
+            assert_eq!(draw_two_of_all(&table, &mut Loaded::rolls(&rolls)), Some(of_all), "{rolls:?}");
+            assert_eq!(draw_two(&table, &mut Loaded::rolls(&rolls)), Some(different), "{rolls:?}");
+        }
+        let one = Table(vec![(false, 1, 0, 0), (true, 1, 0, 0)]);
+        assert_eq!(draw_two(&one, &mut Loaded::default()), Some((1, 1)));
+        assert_eq!(draw_two(&Table(vec![]), &mut Loaded::default()), None);
+        assert_eq!(draw_two_of_all(&Table(vec![]), &mut Loaded::default()), None);
+    }
+
+    #[test]
+    fn what_picks_by_load_would_send_all_traffic_to_a_new_endpoint() {
+        for algorithm in Algorithm::ALL {
+            let expected = match algorithm {
+                Algorithm::LeastConnections | Algorithm::P2c | Algorithm::PeakEwma => true,
+                Algorithm::RoundRobin | Algorithm::Random => false,
+            };
+            assert_eq!(Balance::new(*algorithm, &[1, 1]).goes_by_load(), expected, "{algorithm}");
+        }
+    }
 
     proptest! {
         /// For all loads and dice, a pick is eligible, and there is a pick if any candidate is eligible.

@@ -26,6 +26,14 @@ mod tests {
     }
 
     #[test]
+    fn of_equals_the_first_drawn_wins() {
+        let table = Table(vec![(true, 1, 1, 0), (true, 1, 1, 0)]);
+        for roll in [0, 1] {
+            assert_eq!(pick(&table, &mut Loaded::rolls(&[roll])), Some(roll as usize));
+        }
+    }
+
+    #[test]
     fn one_candidate_needs_no_second() {
         assert_eq!(pick(&Table(vec![(false, 1, 0, 0), (true, 1, 9, 0)]), &mut Loaded::default()), Some(1));
     }

@@ -47,7 +47,7 @@ fn cost(candidates: &impl Candidates, index: usize) -> u128 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Loaded, Table};
+    use super::super::testing::{Failing, Loaded, Table};
     use super::*;
 
     #[test]
@@ -75,5 +75,29 @@ mod tests {
         let rolls = (0..10).flat_map(|first| (0..10).map(move |second| [first, second]));
         let picks = rolls.map(|rolls| pick(Evenness::Uneven, &table, &mut Loaded::rolls(&rolls)));
         assert_eq!(picks.filter(|picked| *picked == Some(0)).count(), 19);
+    }
+
+    #[test]
+    fn of_equals_the_first_drawn_wins() {
+        let table = Table(vec![(true, 1, 1, 5), (true, 1, 1, 5)]);
+        for roll in [0, 1] {
+            assert_eq!(pick(Evenness::Even, &table, &mut Loaded::rolls(&[roll])), Some(roll as usize));
+        }
+    }
+
+    #[test]
+    fn the_cost_is_latency_times_requests_with_the_next_one() {
+        for (in_flight, latency_ns, failures, expected) in [
+            (0, 0, 0, 0),
+            (0, 7, 0, 7),
+            (3, 7, 0, 28),
+            (3, 7, 2, 42),
+            (0, 7, 2, 21),
+            (2, 0, 0, 3 * u128::from(LATENCY_UNKNOWN_NS)),
+            (0, 0, 1, 2 * u128::from(LATENCY_UNKNOWN_NS)),
+        ] {
+            let candidates = Failing(Table(vec![(true, 1, in_flight, latency_ns)]), vec![failures]);
+            assert_eq!(cost(&candidates, 0), expected, "{in_flight} in flight, {latency_ns} ns, {failures} failed");
+        }
     }
 }

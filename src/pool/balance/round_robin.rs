@@ -84,12 +84,20 @@ mod tests {
             (&[5, 1, 1], &[], "aabacaaaabacaa"),
             (&[2, 2, 2], &[], "abcabc"),
             (&[10, 5], &[], "abaaba"),
+            (&[3, 2], &[], "ababaababa"),
             (&[1, 1, 1], &[1], "acacac"),
             (&[1, 1, 1], &[0, 2], "bbb"),
             (&[1, 1], &[0, 1], "--"),
             (&[], &[], "-"),
         ] {
             assert_eq!(picks(weights, dead, expected.len()), expected, "weights {weights:?} without {dead:?}");
+        }
+    }
+
+    #[test]
+    fn a_round_is_as_short_as_the_weights_permit() {
+        for (weights, expected) in [(&[][..], 0), (&[10, 5], 3), (&[4, 6], 5), (&[256, 256], 2), (&[3, 7], 10)] {
+            assert_eq!(Rotation::new(weights).order.len(), expected, "weights {weights:?}");
         }
     }
 
