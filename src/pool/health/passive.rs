@@ -184,4 +184,55 @@ mod tests {
         passive.succeeded();
         assert_eq!(passive.failed(1, now), 1, "an answer ends the row");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_share_grows_from_the_end_of_an_ejection_to_the_end_of_the_ramp() {
+        let (passive, ramp) = (Passive::default(), Duration::from_secs(10));
+        passive.eject(Instant::now(), &CONFIG);
+        for (advance, expected) in [
+            (0, Admission::Ejected(Duration::from_secs(10))),
+            (3, Admission::Ejected(Duration::from_secs(7))),
+            (7, Admission::Returning(SHARE_LEAST)),
+            (1, Admission::Returning(0.1)),
+            (3, Admission::Returning(0.4)),
+            (5, Admission::Returning(0.9)),
+            (1, Admission::Full),
+        ] {
+            tokio::time::advance(Duration::from_secs(advance)).await;
+            assert_eq!(passive.admission(ramp), expected, "{advance} s later");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_weighs_less_with_time() {
+        let passive = Passive::default();
+        (0..10).for_each(|_| _ = passive.failed(1, Instant::now()));
+        for expected in [10, 8, 6, 4, 2, 0, 0] {
+            assert_eq!(passive.load(), expected);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        passive.failed(1, Instant::now());
+        assert_eq!(passive.load(), 1, "what is forgotten does not come back");
+        (0..2 * LOAD_MOST).for_each(|_| _ = passive.failed(1, Instant::now()));
+        assert_eq!(passive.load(), LOAD_MOST);
+    }
+
+    #[test]
+    fn a_pardon_ends_an_ejection_and_the_row_of_failures() {
+        let (passive, now) = (Passive::default(), Instant::now());
+        passive.eject(now, &CONFIG);
+        passive.failed(2, now);
+        passive.pardon();
+        assert!(!passive.is_ejected(now));
+        assert_eq!(passive.admission(Duration::from_secs(10)), Admission::Full);
+        assert_eq!(passive.failed(1, now), 1);
+    }
+
+    #[test]
+    fn an_ejection_ends_the_row_of_failures() {
+        let (passive, now) = (Passive::default(), Instant::now());
+        passive.failed(2, now);
+        passive.eject(now, &CONFIG);
+        assert_eq!(passive.failed(1, now), 1);
+    }
 }
