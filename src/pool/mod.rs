@@ -257,7 +257,7 @@ mod tests {
     use crate::config::model::Algorithm;
     use pick::Acquired;
 
-    fn pool(algorithm: Algorithm, members: &[(Health, MemberState)]) -> Pool {
+    pub(super) fn pool(algorithm: Algorithm, members: &[(Health, MemberState)]) -> Pool {
         let members = members.iter().enumerate().map(|(index, &(health, state))| Member {
             endpoint: Arc::new(Endpoint::new("app".into(), ([127, 0, 0, 1], index as u16 + 1).into(), health, 1)),
             backend: "backend".into(),
