@@ -63,6 +63,8 @@ pub(crate) struct Network {
     /// When something happened last, apart from the passing of time.
     pub(crate) active_at: Cell<Ms>,
     frozen: Cell<Option<Ms>>,
+    /// The wires whose ends the runtime has dropped, while it is being dropped.
+    closing: RefCell<Option<Vec<usize>>>,
     pub(crate) violations: RefCell<Vec<Violation>>,
 }
 
@@ -82,6 +84,7 @@ impl Network {
             coverage: RefCell::default(),
             active_at: Cell::default(),
             frozen: Cell::default(),
+            closing: RefCell::default(),
             violations: RefCell::default(),
         })
     }
@@ -150,9 +153,24 @@ impl Network {
         self.violations.borrow_mut().push(Violation { kind, what });
     }
 
-    /// From now on time passes only from event to event: the runtime, and its clock, end.
+    /// From now on time passes only from event to event: the runtime, and its clock, end. What it drops is closed when
+    /// it is gone, see [`Self::close_all`].
     pub(crate) fn freeze(&self) {
         self.frozen.set(Some(self.now()));
+        *self.closing.borrow_mut() = Some(Vec::new());
+    }
+
+    /// Whether the runtime is being dropped, and this wire's end is closed by [`Self::close_all`].
+    pub(crate) fn closes_later(&self, wire: usize) -> bool {
+        self.closing.borrow_mut().as_mut().map(|closing| closing.push(wire)).is_some()
+    }
+
+    /// Closes what the runtime has dropped, in the order of its beginning. tokio drops tasks in an order that depends on
+    /// their numbers, and these on all that the process has run before.
+    pub(crate) fn close_all(&self) {
+        let mut closing = self.closing.take().unwrap_or_default();
+        closing.sort_unstable();
+        closing.into_iter().for_each(|wire| self.wire(wire).close(Side::Proxy));
     }
 
     /// Takes out the next event, and lets time pass until it is due.

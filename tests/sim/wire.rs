@@ -414,7 +414,9 @@ pub(crate) struct ProxyEnd(pub(crate) Rc<Wire>);
 
 impl Drop for ProxyEnd {
     fn drop(&mut self) {
-        self.0.close(Side::Proxy);
+        if !self.0.net.closes_later(self.0.id) {
+            self.0.close(Side::Proxy);
+        }
     }
 }
 

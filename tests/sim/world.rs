@@ -168,6 +168,7 @@ pub(crate) fn run(scenario: &Scenario, wants_words: bool) -> Outcome {
     });
     // The process ends: its sockets are closed. What the kernel has goes on.
     drop(runtime);
+    net.close_all();
     install(None);
     afterlife(&net, &connector);
     judge::judge(scenario, &net, &connector.records.borrow(), &facts);
