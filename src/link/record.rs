@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -202,8 +202,28 @@ impl UpstreamIo {
         } else {
             None
         };
-        let failed = self.failed_write.take().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
+        let failed = self.failed_write.take().unwrap_or_else(|| ErrorKind::BrokenPipe.into());
         Poll::Ready(self.note(told.unwrap_or(failed)))
+    }
+
+    /// Reads what the endpoint sent before a write failed. A reset is reported only once, and the write has heard of
+    /// it: what follows looks like an orderly end, and a response without a length would pass for whole. Only a pipe
+    /// that is broken had its end before (in `CLOSE_WAIT` Linux reports a reset as EPIPE).
+    #[cold]
+    fn poll_read_behind_failure(&mut self, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let mut space = [MaybeUninit::uninit(); LAST_READ];
+        let room = LAST_READ.min(buf.remaining());
+        let mut read = ReadBuf::uninit(&mut space[..room]);
+        ready!(self.transport.poll_read(cx, read.unfilled()))?;
+        let failure = self.failed_write.as_ref().map(io::Error::kind).filter(|kind| *kind != ErrorKind::BrokenPipe);
+        match failure {
+            Some(kind) if read.filled().is_empty() && room > 0 => return Poll::Ready(Err(kind.into())),
+            _ => buf.put_slice(read.filled()),
+        }
+        if self.record.interims.borrow().is_open() {
+            self.record.interims.borrow_mut().read(read.filled());
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Runs `write`, unless a write has failed before.
@@ -239,6 +259,7 @@ impl Read for UpstreamIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let is_shown = self.record.interims.borrow().is_open();
         let polled = match is_shown {
+            _ if self.failed_write.is_some() => self.poll_read_behind_failure(cx, buf),
             true => {
                 let Self { record, transport, .. } = &mut *self;
                 Pin::new(&mut TokioIo::new(Shown { transport, interims: &record.interims })).poll_read(cx, buf)
