@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::client_io::{ClientIo, ClientTransport};
 use super::conn::Accepted;
 use super::listener::{ListenerState, Speaks};
-use super::parked::Parked;
+use super::parked::{Parked, take_apart};
 use super::refused;
 use super::reset::ResetUnlessWhole;
 use super::shared_io::SharedIo;
@@ -312,6 +312,12 @@ impl Lifecycle {
         if client.is_busy() {
             return self.has_written();
         }
+        if self.socket.holds_unsent() {
+            // The client has no room for the end of its response: it has the deadline of its reading.
+            let client_write = self.worker.viewer.current().snapshot.timeouts.client_write;
+            client.deadlines.arm_in(Wait::ClientWrite, client_write);
+            return true;
+        }
         let is_heard = !client.may_still_send() && !self.socket.is_silent();
         if is_heard {
             self.heard_at.set(Some(Instant::now()));
@@ -319,18 +325,6 @@ impl Lifecycle {
         }
         is_heard
     }
-}
-
-/// Reduces a connection to what is needed to make it again. This is a function of its own because a future would keep
-/// room for its variables across every await.
-#[expect(clippy::boxed_local, reason = "the box shall go too")]
-fn take_apart<S>(connection: Box<http1::Connection<SharedIo, S>>) -> (SharedIo, S)
-where
-    S: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
-{
-    let http1::Parts { io, read_buf, service, .. } = connection.into_parts();
-    io.unread(&read_buf);
-    (io, service)
 }
 
 fn builder(limits: &Limits) -> http1::Builder {

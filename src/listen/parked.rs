@@ -1,5 +1,13 @@
-//! How many connections are parked.
+//! What a connection of HTTP/1.1 becomes while it is parked, and how many are.
 
+use std::convert::Infallible;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::HttpService;
+
+use super::shared_io::SharedIo;
+use crate::proxy::body::ResponseBody;
 use crate::proxy::client::Proxy;
 
 /// Counts a connection while it is parked.
@@ -16,4 +24,16 @@ impl Drop for Parked<'_> {
     fn drop(&mut self) {
         self.0.cell().parked.lower();
     }
+}
+
+/// Reduces a connection to what is needed to make it again. This is a function of its own because a future would keep
+/// room for its variables across every await.
+#[expect(clippy::boxed_local, reason = "the box shall go too")]
+pub(super) fn take_apart<S>(connection: Box<http1::Connection<SharedIo, S>>) -> (SharedIo, S)
+where
+    S: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
+{
+    let http1::Parts { io, read_buf, service, .. } = connection.into_parts();
+    io.unread(&read_buf);
+    (io, service)
 }

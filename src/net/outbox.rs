@@ -155,6 +155,12 @@ impl Socket {
         self.queued.get() > 0 || self.is_short.get() || !self.rest.borrow().is_empty()
     }
 
+    /// The same after the outbox has sent what it could.
+    pub(crate) fn holds_unsent(&self) -> bool {
+        self.outbox.flush();
+        self.has_unsent()
+    }
+
     /// The next bytes are the beginning of a request on a connection that was unused. They are sent only if the peer
     /// has not closed it meanwhile; otherwise the write fails, and nothing was sent.
     pub(crate) fn look_before_sending(&self) {

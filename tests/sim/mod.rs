@@ -31,6 +31,19 @@ mod world;
 #[cfg(test)]
 const HASHES: &str = "UNSTICK_SIM_HASHES";
 
+/// Seeds beyond those of every run that found a fault of the proxy: a reset of a response without a length, of which
+/// only a write had heard, passed for its end; on SIGINT the end of a response was cut that was still in the outbox.
+#[cfg(test)]
+const FOUND: [u64; 3] = [2127, 4016, 4994];
+
+#[test]
+fn seeds_that_found_faults_find_none_any_more() {
+    for seed in FOUND {
+        let found = run::one(seed).violations;
+        assert!(found.is_empty(), "seed {seed}: {}", found[0].what);
+    }
+}
+
 #[test]
 fn no_seed_breaks_a_rule_and_each_is_the_same_run_in_another_process() {
     let dir = tempfile::tempdir().unwrap();
