@@ -165,8 +165,8 @@ impl Network {
         self.closing.borrow_mut().as_mut().map(|closing| closing.push(wire)).is_some()
     }
 
-    /// Closes what the runtime has dropped, in the order of its beginning. tokio drops tasks in an order that depends on
-    /// their numbers, and these on all that the process has run before.
+    /// Closes what the runtime has dropped, in the order in which it began. tokio drops tasks in an order that depends
+    /// on their numbers, and these on all that the process has run before.
     pub(crate) fn close_all(&self) {
         let mut closing = self.closing.take().unwrap_or_default();
         closing.sort_unstable();
