@@ -63,6 +63,7 @@ fn a_request_is_repeated_in_the_pool_as_it_is_then() {
     let ((asked, was_asked), (close, may_close)) = (signal(), signal());
     let may_close = std::sync::Mutex::new(may_close);
     let old = Backend::start(move |peer| {
+        peer.own();
         if peer.next().is_some() {
             asked.lock().unwrap().send(()).unwrap();
             may_close.lock().unwrap().wait("the test replaces the pool");
