@@ -43,7 +43,7 @@ fn targets_with_bytes_that_no_url_may_contain_are_encoded() {
         (b"/<script>?<>", "/%3Cscript%3E?%3C%3E"),
         (b"/`?`", "/%60?%60"),
         (b"/caf\xe9?\xff", "/caf%E9?%FF"),
-        ("/café".as_bytes(), "/café"),
+        ("/café".as_bytes(), "/caf%C3%A9"),
         (b"http://x/<", "/%3C"),
         (b"/%22?{}|\\^", "/%22?{}|\\^"),
     ] {
@@ -68,6 +68,22 @@ fn targets_with_bytes_that_no_url_may_contain_are_encoded() {
             let body = if method == "POST" { "\"<`>" } else { "" };
             assert_eq!((seen.field("x-a"), text(&seen.body).as_str()), (Some("\"<`>\""), body));
         }
+    }
+}
+
+/// Browsers encode it, other clients do not.
+#[test]
+fn the_path_of_a_route_may_have_other_letters_than_ascii() {
+    let (coffee, rest) = (Backend::named("coffee"), Backend::named("rest"));
+    let routes = format!(
+        "[pool.coffee]\nbackends = [\"{}\"]\n\
+         [[route]]\npath = \"/café\"\npool = \"coffee\"\n[[route]]\npool = \"app\"\n",
+        coffee.address
+    );
+    let app = App::builder(&[rest.address]).more(&routes).start();
+    for (target, expected) in [("/café/1", "coffee"), ("/caf%C3%A9?a", "coffee"), ("/cafe", "rest")] {
+        let response = ask(&app, &format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        assert_eq!(response.text(), expected, "{target}");
     }
 }
 

@@ -176,14 +176,14 @@ pub(super) fn path_pattern(text: &str) -> Result<PathPattern, String> {
     if is_exact && !path.starts_with('/') {
         return Err(format!("a path starts with a slash; write \"=/{path}\""));
     }
-    origin_form(path)?;
+    let encoded = origin_form(path)?;
     if path.contains('?') {
         return Err(format!("the path of a route has no query: `{text}`"));
     }
     if !is_exact {
         no_pattern(path)?;
     }
-    Ok(if is_exact { PathPattern::Exact(path.to_owned()) } else { PathPattern::Prefix(path.to_owned()) })
+    Ok(if is_exact { PathPattern::Exact(encoded) } else { PathPattern::Prefix(encoded) })
 }
 
 /// Other proxies have patterns in paths. Here each would be taken literally, and hardly any request would fit.
@@ -197,7 +197,8 @@ fn no_pattern(path: &str) -> Result<(), String> {
     Err(format!("a path has no patterns, it is for all paths below it too: `{path}`; write \"{plain}\""))
 }
 
-/// A path, with a query if need be, that can stand in a request line.
+/// A path, with a query if need be, that can stand in a request line. What is not ASCII is percent-encoded, as browsers
+/// send it (RFC 3986 section 2.1).
 pub(super) fn origin_form(text: &str) -> Result<String, String> {
     if !text.starts_with('/') {
         return Err(format!("a path starts with a slash; write \"/{}\"", text.trim_start_matches('/')));
@@ -205,7 +206,8 @@ pub(super) fn origin_form(text: &str) -> Result<String, String> {
     if text.contains('#') || text.parse::<http::uri::PathAndQuery>().is_err() {
         return Err(format!("`{text}` is not a valid path"));
     }
-    Ok(text.to_owned())
+    let encoded = |byte: u8| if byte.is_ascii() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    Ok(text.bytes().map(encoded).collect())
 }
 
 /// What can stand in a `Host` field.
@@ -313,6 +315,7 @@ mod tests {
         assert!(host_pattern("shop.example.com:80").is_err() && host_pattern("a.*.b").is_err());
         assert_eq!(path_pattern("/api/"), Ok(PathPattern::Prefix("/api/".into())));
         assert_eq!(path_pattern("=/x"), Ok(PathPattern::Exact("/x".into())));
+        assert_eq!(path_pattern("=/café"), Ok(PathPattern::Exact("/caf%C3%A9".into())));
         assert!(host_pattern("https://a.b/c").is_err_and(|error| error.contains("write \"a.b\"")));
         assert!(path_pattern("=x").is_err_and(|error| error.contains("write \"=/x\"")));
         assert!(path_pattern("api").is_err() && path_pattern("/a?b").is_err() && path_pattern("/a b").is_err());

@@ -1,5 +1,6 @@
 //! Targets with bytes that no URL may contain, but that clients send all the same: `"`, `<`, `>`, `` ` ``, and what is
-//! no UTF-8. hyper would refuse them. They are percent-encoded (RFC 3986 section 2.1) before it reads them.
+//! not ASCII. hyper would refuse most of them. They are percent-encoded (RFC 3986 section 2.1) before it reads them, each
+//! by itself: what becomes of a target must not depend on the pieces it comes in.
 //!
 //! Only the first line of a head is looked at, where it lies in hyper's own buffer: requests without such bytes pay for
 //! a look at some dozen bytes, and nothing is copied. A head that comes right behind another one, in the same read, or
@@ -98,23 +99,22 @@ fn first_line(bytes: &[u8], has_begun: bool) -> &[u8] {
 /// Without a branch per byte, so that several bytes are looked at in one step.
 #[inline]
 fn needs_encoding(line: &[u8]) -> bool {
-    let (mut is_odd, mut is_high) = (false, false);
-    for &byte in line {
-        is_odd |= matches!(byte, b'"' | b'<' | b'>' | b'`');
-        is_high |= byte >= 0x80;
-    }
-    is_odd || (is_high && std::str::from_utf8(line).is_err())
+    line.iter().fold(false, |found, &byte| found | is_odd(byte))
+}
+
+#[inline(always)]
+fn is_odd(byte: u8) -> bool {
+    matches!(byte, b'"' | b'<' | b'>' | b'`') | !byte.is_ascii()
 }
 
 /// What was read, with the target encoded. The method, which is the first word of a line, may contain a backtick.
 #[cold]
 fn encode(read: &[u8], line: &[u8], has_begun: bool) -> Vec<u8> {
-    let is_utf8 = std::str::from_utf8(line).is_ok();
     let method = if has_begun { 0 } else { line.iter().position(|&byte| byte == b' ').unwrap_or(line.len()) };
     let mut encoded = Vec::with_capacity(read.len() + 16);
     for (at, &byte) in read.iter().enumerate() {
         let is_in_target = (method..line.len()).contains(&at);
-        if is_in_target && (matches!(byte, b'"' | b'<' | b'>' | b'`') || (byte >= 0x80 && !is_utf8)) {
+        if is_in_target && is_odd(byte) {
             let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or(b'0');
             encoded.extend([b'%', digit(byte >> 4), digit(byte & 15)]);
         } else {
@@ -135,7 +135,7 @@ mod tests {
             (b"GET /\"<>` HTTP/1.1\r\nX: \"\r\n\r\n", Some(&b"GET /%22%3C%3E%60 HTTP/1.1\r\nX: \"\r\n\r\n"[..])),
             (b"\r\n\r\nGET /<", Some(b"\r\n\r\nGET /%3C")),
             (b"G`T /<", Some(b"G`T /%3C")),
-            (b"GET /\xc3\xa9", None),
+            (b"GET /\xc3\xa9", Some(b"GET /%C3%A9")),
             (b"GET /\xe9\xff", Some(b"GET /%E9%FF")),
             (b"", None),
             (b"\r\n", None),
