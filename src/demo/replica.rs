@@ -1,7 +1,8 @@
 //! One replica of the demo's shop as a process of its own: the hidden subcommand `demo-replica`. See
 //! [`crate::replica`].
 
-use std::future::{Future, ready};
+use std::future::ready;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use http_body_util::Full;
 use super::cookie::Key;
 use super::shop::Shop;
 use crate::replica::runtime;
-use crate::replica::serve::{Handler, serve};
+use crate::replica::serve::{Handler, Responding, serve};
 
 /// Environment variable that holds the key, in hex. Arguments show up in `ps`, the environment only to its owner.
 pub(super) const KEY_VARIABLE: &str = "UNSTICK_DEMO_KEY";
@@ -33,12 +34,12 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let key = std::env::var(KEY_VARIABLE).ok().and_then(|hex| Key::from_hex(&hex));
     let key = key.with_context(|| format!("{KEY_VARIABLE} holds no key; `unstick demo` starts its replicas itself"))?;
     let shop = Shop::new(&options.name, std::process::id(), key).context("this name cannot stand in a header field")?;
-    runtime::run(serve(options.port, shop))
+    runtime::run(serve(options.port, Arc::new(shop)))
 }
 
 impl Handler for Shop {
-    fn respond(&self, request: Request<Bytes>) -> impl Future<Output = Response<Full<Bytes>>> + Send {
-        ready(Shop::respond(self, &request).map(Full::from))
+    fn respond(&self, request: Request<Bytes>) -> Responding<'_> {
+        Box::pin(ready(Shop::respond(self, &request).map(Full::from)))
     }
 
     fn text(&self, status: StatusCode, message: &str) -> Response<Full<Bytes>> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::Request;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A connection for several questions.
-pub(super) struct Line(SendRequest<Empty<Bytes>>);
+pub(super) struct Line(SendRequest<Full<Bytes>>);
 
 impl Line {
     /// Connects.
@@ -32,7 +32,7 @@ impl Line {
     pub(super) async fn get(&mut self, path: &str) -> anyhow::Result<Bytes> {
         let exchange = async {
             self.0.ready().await?;
-            let request = Request::get(path).header("host", "localhost").body(Empty::new())?;
+            let request = Request::get(path).header("host", "localhost").body(Full::default())?;
             anyhow::Ok(self.0.send_request(request).await?.into_body().collect().await?.to_bytes())
         };
         timeout(DEADLINE, exchange).await.with_context(|| format!("no response to {path}"))?

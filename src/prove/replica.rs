@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -26,7 +26,7 @@ use super::sabotage::{Planted, Sabotage};
 use super::shop::BOOK;
 use super::store::{Reply, Store, Unavailable, Write};
 use crate::replica::runtime;
-use crate::replica::serve::{Handler, serve};
+use crate::replica::serve::{Handler, Responding, serve};
 
 /// Environment variable with the key of the tokens. Arguments show up in `ps`, the environment only to its owner.
 pub(super) const KEY_VARIABLE: &str = "UNSTICK_PROVE_KEY";
@@ -77,7 +77,7 @@ impl Replica {
         let (holds, held, mood) = (false.into(), 0.into(), AtomicU8::new(Mood::Well as u8));
         let (is_slow, dies_of) = (false.into(), 0.into());
         let shop = Shop { name, store, service, turn, ledger, holds, held, mood, is_slow, dies_of, planted, visits };
-        serve(0, shop).await
+        serve(0, Arc::new(shop)).await
     }
 }
 
@@ -119,7 +119,28 @@ struct Shop<S> {
 }
 
 impl<S: Store> Handler for Shop<S> {
-    async fn respond(&self, request: Request<Bytes>) -> Response<Full<Bytes>> {
+    fn respond(&self, request: Request<Bytes>) -> Responding<'_> {
+        Box::pin(self.response_to(request))
+    }
+
+    fn reads_at_most(&self) -> Option<usize> {
+        Some(self.dies_of.load(Relaxed)).filter(|bytes| *bytes > 0)
+    }
+
+    fn has_read(&self, bytes: &[u8]) {
+        if self.dies_of.load(Relaxed) > 0 && bytes.starts_with(b"POST ") {
+            // This fails for no process that is alive.
+            kill_process(getpid(), Signal::KILL).ok();
+        }
+    }
+
+    fn text(&self, status: StatusCode, message: &str) -> Response<Full<Bytes>> {
+        self.response(status, format!("{message}\n"), 0)
+    }
+}
+
+impl<S: Store> Shop<S> {
+    async fn response_to(&self, request: Request<Bytes>) -> Response<Full<Bytes>> {
         let path = request.uri().path();
         if let Some(order) = path.strip_prefix(CONTROL) {
             return self.obey(order);
@@ -162,23 +183,6 @@ impl<S: Store> Handler for Shop<S> {
         if self.planted.is(Sabotage::VisitsInMemory) { self.with_visits(&request, response) } else { response }
     }
 
-    fn reads_at_most(&self) -> Option<usize> {
-        Some(self.dies_of.load(Relaxed)).filter(|bytes| *bytes > 0)
-    }
-
-    fn has_read(&self, bytes: &[u8]) {
-        if self.dies_of.load(Relaxed) > 0 && bytes.starts_with(b"POST ") {
-            // This fails for no process that is alive.
-            kill_process(getpid(), Signal::KILL).ok();
-        }
-    }
-
-    fn text(&self, status: StatusCode, message: &str) -> Response<Full<Bytes>> {
-        self.response(status, format!("{message}\n"), 0)
-    }
-}
-
-impl<S: Store> Shop<S> {
     /// Counts the requests of a session in a field, in this replica's memory.
     fn with_visits(&self, request: &Request<Bytes>, mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
         // Under sabotage the session's user stands in front of its token.

@@ -36,10 +36,13 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// Pause after a failed accept, so that a lack of file descriptors does not become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What responds to requests.
+/// A response that is being made.
+pub(crate) type Responding<'a> = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send + 'a>>;
+
+/// What responds to requests. It is used as an object, so that hyper's server is compiled once for all replicas.
 pub(crate) trait Handler: Send + Sync + 'static {
     /// The response to one request.
-    fn respond(&self, request: Request<Bytes>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+    fn respond(&self, request: Request<Bytes>) -> Responding<'_>;
     /// A short response in plain text.
     fn text(&self, status: StatusCode, message: &str) -> Response<Full<Bytes>>;
     /// How many bytes it reads at one time at most.
@@ -54,7 +57,7 @@ pub(crate) trait Handler: Send + Sync + 'static {
 ///
 /// # Errors
 /// The port is taken, or standard input is no pipe.
-pub(crate) async fn serve(port: u16, handler: impl Handler) -> anyhow::Result<()> {
+pub(crate) async fn serve(port: u16, handler: Arc<dyn Handler>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let parent = std::io::stdin().as_fd().try_clone_to_owned().and_then(pipe::Receiver::from_owned_fd);
     let parent =
@@ -63,7 +66,7 @@ pub(crate) async fn serve(port: u16, handler: impl Handler) -> anyhow::Result<()
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     writeln!(std::io::stdout(), "{}", listener.local_addr()?.port())?;
     tokio::select! {
-        () = accept(listener, Arc::new(handler)) => {}
+        () = accept(listener, handler) => {}
         () = end_of(parent) => {}
         _ = terminate.recv() => {}
     }
@@ -75,7 +78,7 @@ async fn end_of(mut parent: pipe::Receiver) {
     while !matches!(parent.read(&mut unused).await, Ok(0) | Err(_)) {}
 }
 
-async fn accept(listener: TcpListener, handler: Arc<impl Handler>) {
+async fn accept(listener: TcpListener, handler: Arc<dyn Handler>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
@@ -91,7 +94,7 @@ async fn accept(listener: TcpListener, handler: Arc<impl Handler>) {
     }
 }
 
-async fn connection(stream: TcpStream, handler: Arc<impl Handler>) {
+async fn connection(stream: TcpStream, handler: Arc<dyn Handler>) {
     // Responses are small: without this the last segment of one may wait for the acknowledgement of the first.
     let _ = stream.set_nodelay(true);
     let stream = Watched { stream, handler: handler.clone() };
@@ -101,12 +104,12 @@ async fn connection(stream: TcpStream, handler: Arc<impl Handler>) {
 }
 
 /// A connection, and who wants to know what is read from it.
-struct Watched<H> {
+struct Watched {
     stream: TcpStream,
-    handler: Arc<H>,
+    handler: Arc<dyn Handler>,
 }
 
-impl<H: Handler> AsyncRead for Watched<H> {
+impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self { stream, handler } = &mut *self;
         let Some(most) = handler.reads_at_most() else { return Pin::new(stream).poll_read(cx, buf) };
@@ -120,7 +123,7 @@ impl<H: Handler> AsyncRead for Watched<H> {
     }
 }
 
-impl<H: Handler> AsyncWrite for Watched<H> {
+impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -134,7 +137,7 @@ impl<H: Handler> AsyncWrite for Watched<H> {
     }
 }
 
-async fn handle(handler: Arc<impl Handler>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn handle(handler: Arc<dyn Handler>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     Ok(match tokio::time::timeout(BODY_DEADLINE, Limited::new(body, BODY_MAX).collect()).await {
         Ok(Ok(body)) => handler.respond(Request::from_parts(head, body.to_bytes())).await,
