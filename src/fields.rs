@@ -2,8 +2,8 @@
 
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE,
-    EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, MAX_FORWARDS, PROXY_AUTHORIZATION, RANGE, SET_COOKIE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, PROXY_AUTHORIZATION, RANGE, SET_COOKIE,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 
 pub(crate) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -58,6 +58,11 @@ const NEVER_IN_TRAILERS: [HeaderName; 25] = [
     IDEMPOTENCY_KEY,
 ];
 
+/// Whether this value of `Expect` is the only one that has a meaning (RFC 9110 section 10.1.1).
+pub(crate) fn is_continue(expected: &HeaderValue) -> bool {
+    expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
+}
+
 /// Whether a replica could take this field for one that says who the client is.
 pub(crate) fn is_identity(name: &str) -> bool {
     IDENTITY.iter().any(|known| looks_like(name, known))
@@ -92,8 +97,6 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]

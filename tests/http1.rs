@@ -173,7 +173,7 @@ fn answers_without_a_body_have_none() {
 }
 
 #[test]
-fn expect_100_continue_is_answered_and_not_passed_on() {
+fn expect_100_continue_is_passed_on_and_answered() {
     let backend = Backend::named("a");
     let app = app(&backend);
     let mut client = connect(app.address);
@@ -182,7 +182,7 @@ fn expect_100_continue_is_answered_and_not_passed_on() {
     send(&mut client, "body");
     assert_eq!(read_response(&mut client, false).text(), "a");
     let seen = &backend.seen()[0];
-    assert_eq!((seen.body.as_slice(), seen.field("expect")), (&b"body"[..], None));
+    assert_eq!((seen.body.as_slice(), seen.field("expect")), (&b"body"[..], Some("100-continue")));
 }
 
 #[test]

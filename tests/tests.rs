@@ -13,6 +13,7 @@ mod documents; // that the documents say what the program does
 mod drain; // endpoints and listeners that go while answers are on their way
 mod early; // responses that come before the request body has come whole
 mod ejection; // what failures in live traffic do to an endpoint
+mod expect; // bodies that are held back until somebody wants them
 mod fuzz; // mutated messages from both sides, judged by a strict reader
 mod gate; // what is a request: one table for every version
 mod grpc; // calls of all kinds, deadlines, errors, health checks

@@ -134,6 +134,13 @@ impl Attempt {
         &self.lease
     }
 
+    /// The endpoint has responded without wanting the body of the request, so that is not sent.
+    pub(super) fn leave_out_body(&mut self) {
+        if let Stage::Sent { upload, .. } = &mut self.stage {
+            *upload = None;
+        }
+    }
+
     /// What carries the response from now on. If the client is still sending its body, a task sends that on.
     pub(super) fn into_over(self) -> Over {
         let Self { lease, stage, .. } = self;

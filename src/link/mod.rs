@@ -14,6 +14,7 @@ pub mod h1;
 mod h2;
 mod h2_attempt;
 mod h2_io;
+mod hold;
 mod in_flight;
 mod interim;
 pub mod private;
@@ -82,6 +83,9 @@ pub struct WorkerEndpoint {
     last_tls_error: RefCell<String>,
     /// Whether the endpoint chose HTTP/1.1 when it was offered both.
     prefers_h1: Cell<bool>,
+    /// Whether it has let the time pass by in which it should have said whether it wants a request body. The next 100
+    /// (Continue) takes that back.
+    ignores_expect: Cell<bool>,
     multiplexed: Multiplexed,
     #[expect(
         clippy::vec_box,
@@ -111,6 +115,7 @@ impl WorkerEndpoint {
             epoch: Cell::default(),
             last_tls_error: RefCell::default(),
             prefers_h1: Cell::default(),
+            ignores_expect: Cell::default(),
             multiplexed: Multiplexed::default(),
             idle: RefCell::default(),
             idle_max: Cell::new(idle_max),

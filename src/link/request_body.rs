@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::hold::Hold;
 use super::replay::{Part, Replay};
 use crate::deadlines::{Deadlines, Wait};
 use crate::fields;
@@ -29,6 +30,8 @@ struct Reader {
     upload: Rc<Upload>,
     /// How many parts of the kept beginning this attempt has read.
     replayed: usize,
+    /// The number of the attempt. Only the latest one reads.
+    attempt: u32,
 }
 
 /// The body as the client's connection brings it, in the version that the client speaks.
@@ -93,6 +96,9 @@ pub struct Upload {
     bounds: Bounds,
     /// When the present wait for the client began, if it is awaited.
     waiting_since: Cell<Option<Instant>>,
+    pub(super) hold: Hold,
+    /// The number of the latest attempt.
+    attempt: Cell<u32>,
 }
 
 /// How far a body has come. It stays readable when the body itself is gone.
@@ -140,9 +146,23 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return Self(None);
         }
-        let (kept, progress, waiting_since) = (RefCell::default(), Rc::default(), Cell::default());
-        let upload = Upload { incoming: RefCell::new(incoming), kept, progress, bounds, waiting_since };
-        Self(Some(Reader { upload: Rc::new(upload), replayed: 0 }))
+        let upload = Upload {
+            incoming: RefCell::new(incoming),
+            kept: RefCell::default(),
+            progress: Rc::default(),
+            bounds,
+            waiting_since: Cell::default(),
+            hold: Hold::default(),
+            attempt: Cell::default(),
+        };
+        Self(Some(Reader { upload: Rc::new(upload), replayed: 0, attempt: 0 }))
+    }
+
+    /// Its client holds it back until it is told to continue. So it is not read before an endpoint wants it.
+    pub fn hold(&self) {
+        if let Some(reader) = &self.0 {
+            reader.upload.hold.close();
+        }
     }
 
     /// Whether there is no body at all.
@@ -158,7 +178,9 @@ impl RequestBody {
     /// The body from its beginning, which must still be kept; see [`Upload::can_replay`].
     pub fn again(upload: &Rc<Upload>) -> Self {
         upload.waiting_since.set(None);
-        Self(Some(Reader { upload: Rc::clone(upload), replayed: 0 }))
+        let attempt = upload.attempt.get() + 1;
+        upload.attempt.set(attempt);
+        Self(Some(Reader { upload: Rc::clone(upload), replayed: 0, attempt }))
     }
 }
 
@@ -173,6 +195,11 @@ impl Upload {
         &self.progress
     }
 
+    /// Whether it is not to be read, because no endpoint has said yet that it wants it.
+    pub fn is_held(&self) -> bool {
+        self.hold.is_held()
+    }
+
     /// Whether the client has sent nothing for too long. Then it is no longer awaited.
     ///
     /// To be called by the task that `deadlines` wake, whenever it is polled. That need not be the task that reads.
@@ -182,6 +209,12 @@ impl Upload {
             return false;
         }
         let now = Instant::now();
+        if self.is_held() {
+            if let Some(until) = self.hold.look(now) {
+                deadlines.arm(Wait::RequestBody, until);
+            }
+            return false;
+        }
         let until = self.waiting_since.get().unwrap_or(now) + self.bounds.read_timeout;
         if until <= now {
             self.progress.failure.set(Some(BodyFailure::Timeout));
@@ -211,11 +244,11 @@ impl Upload {
         self.incoming.borrow().size_hint().exact()
     }
 
-    /// Reads and discards the body, even if it is larger than allowed. Ready when it has ended, or when `enough` bytes
-    /// have come, counted from its beginning.
+    /// Reads and discards the body, even if it is larger than allowed, or held. Ready when it has ended, or when `enough`
+    /// bytes have come, counted from its beginning.
     pub fn poll_discard(&self, cx: &mut Context<'_>, enough: u64) -> Poll<()> {
         loop {
-            let is_over = match ready!(self.poll_frame(cx)) {
+            let is_over = match ready!(self.poll_incoming(cx)) {
                 Some(Ok(_)) => false,
                 Some(Err(_)) => self.progress.failure.get() != Some(BodyFailure::TooLarge),
                 None => true,
@@ -227,6 +260,11 @@ impl Upload {
     }
 
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        ready!(self.hold.poll(cx));
+        self.poll_incoming(cx)
+    }
+
+    fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         if self.progress.ended.get() {
             return Poll::Ready(None);
         }
@@ -268,6 +306,10 @@ impl Upload {
 
 impl Reader {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if self.attempt != self.upload.attempt.get() {
+            // A response that is kept while another endpoint is tried wants no more of it.
+            return Poll::Pending;
+        }
         let kept = self.upload.kept.borrow().parts.get(self.replayed).cloned();
         let polled = match kept {
             Some(Part::Data(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),

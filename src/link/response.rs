@@ -44,7 +44,7 @@ impl LinkResponse {
     /// Takes back `request` although there is a response to it. It is lost if the client is still sending it.
     pub fn take_back(&mut self, request: &mut Request<RequestBody>) -> Back {
         let fields = match &self.response.body().over {
-            _ if self.response.body().rest.is_some() => None,
+            _ if self.response.body().rest.as_ref().is_some_and(|rest| !rest.is_held()) => None,
             Over::Inline(connection) => connection.record().header_fields(),
             // They never left: compressed fields cannot be read back.
             Over::Stream(..) => Some(std::mem::take(request.headers_mut())),

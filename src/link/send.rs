@@ -171,7 +171,7 @@ impl WorkerEndpoint {
         let (reused, idle_for) = (connection.is_reused(), connection.idle_for(waits.began));
         let record = Rc::clone(connection.record());
         let written_before = record.bytes_written();
-        let mut sending = Sending { upload: request.body().upload().cloned(), bytes_passed: 0, waits };
+        let mut sending = Sending::begin(request.body().upload().cloned(), self, waits);
         if wishes.sharing == Sharing::Private {
             connection.set_private();
         }
@@ -180,7 +180,6 @@ impl WorkerEndpoint {
         // Outside of the task's budget: when that is spent, a channel says `Pending` although the response is there,
         // and a connection that has ended would be taken for one that has not responded.
         let mut response = pin!(unconstrained(connection.send(outgoing(request, request.uri().clone(), fields))));
-        waits.arm(waits.began + waits.timeouts.response_head);
         let mut connection = Some(connection);
         let result = poll_fn(|cx| {
             if let Some(driven) = &mut connection {
@@ -192,7 +191,7 @@ impl WorkerEndpoint {
                         Poll::Pending => Poll::Pending,
                     }
                 });
-                record.pass_interims(wishes.interim);
+                record.pass_interims(&|head| sending.pass_interim(head, wishes.interim));
                 match polled {
                     Poll::Ready(Some(result)) => return Poll::Ready(Some(result)),
                     // hyper gives back what it has not sent only when a connection that is over is dropped.
@@ -223,8 +222,12 @@ impl WorkerEndpoint {
                     if !reused {
                         self.clear_tls_error();
                     }
+                    if sending.is_refused() {
+                        // The endpoint waits for a body that does not come.
+                        connection.set_last();
+                    }
                     let rest = sending.rest();
-                    let over = Over::connection(connection, rest.as_ref());
+                    let over = Over::connection(connection, rest.as_ref().filter(|rest| !rest.is_held()));
                     return Ok(sending.into_response(response.map(Source::Http1), over, rest));
                 }
             },
@@ -264,15 +267,14 @@ impl WorkerEndpoint {
         let Some(uri) = h2_uri(request, lease.scheme()) else {
             return Err(self.failed(LinkError::InvalidHost, Back::Unsent(std::mem::take(request)), reused));
         };
-        let mut sending = Sending { upload: request.body().upload().cloned(), bytes_passed: 0, waits };
+        let mut sending = Sending::begin(request.body().upload().cloned(), self, waits);
         let mut fields = request.headers().clone();
         // HTTP/2 has no such fields: it says these things in other ways (RFC 9113 section 8.2.2).
         for name in [HOST, CONNECTION, TRANSFER_ENCODING] {
             fields.remove(name);
         }
         let mut attempt = lease.send(outgoing(request, uri, fields));
-        waits.arm(waits.began + waits.timeouts.response_head);
-        let result = poll_fn(|cx| match attempt.poll(wishes.interim, cx) {
+        let result = poll_fn(|cx| match attempt.poll(&|head| sending.pass_interim(head, wishes.interim), cx) {
             Poll::Ready(result) => Poll::Ready(Some(result)),
             Poll::Pending => sending.poll_deadline(),
         })
@@ -284,6 +286,9 @@ impl WorkerEndpoint {
                 None => {
                     if !reused {
                         self.clear_tls_error();
+                    }
+                    if sending.is_refused() {
+                        attempt.leave_out_body();
                     }
                     let rest = sending.rest();
                     return Ok(sending.into_response(response, attempt.into_over(), rest));

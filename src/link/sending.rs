@@ -2,10 +2,14 @@
 
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
-use http::Response;
+use http::{Response, StatusCode};
+use tokio::time::Instant;
 
+use super::WorkerEndpoint;
 use super::error::{LinkError, Phase};
+use super::hold::{PATIENCE, Said};
 use super::request_body::Upload;
 use super::response::{EndpointBody, LinkResponse, Over, Source};
 use super::waits::Waits;
@@ -16,11 +20,39 @@ pub(super) struct Sending<'a> {
     /// The body that goes with it, if there is one.
     pub(super) upload: Option<Rc<Upload>>,
     /// Bytes of the request body that had come when the deadline of the response was last set.
-    pub(super) bytes_passed: u64,
-    pub(super) waits: Waits<'a>,
+    bytes_passed: u64,
+    endpoint: &'a WorkerEndpoint,
+    waits: Waits<'a>,
 }
 
-impl Sending<'_> {
+impl<'a> Sending<'a> {
+    pub(super) fn begin(upload: Option<Rc<Upload>>, endpoint: &'a WorkerEndpoint, waits: Waits<'a>) -> Self {
+        waits.arm(waits.began + waits.timeouts.response_head);
+        let sending = Self { upload, bytes_passed: 0, endpoint, waits };
+        if let Some(upload) = sending.upload.as_ref().filter(|upload| upload.is_held()) {
+            upload.hold.ask(sending.patience());
+        }
+        sending
+    }
+
+    /// How long the endpoint may take to say whether it wants the body. At least as much is left for the response.
+    #[cold]
+    fn patience(&self) -> Option<Duration> {
+        let of_attempt = self.waits.until.map(|until| until.saturating_duration_since(Instant::now()));
+        let shortest =
+            of_attempt.map_or(self.waits.timeouts.response_head, |most| most.min(self.waits.timeouts.response_head));
+        (!self.endpoint.ignores_expect.get()).then_some(PATIENCE.min(shortest / 2))
+    }
+
+    /// The endpoint has sent `head` before its response, which is for the client unless it is for us.
+    #[cold]
+    pub(super) fn pass_interim(&self, head: Response<()>, pass_on: &dyn Fn(Response<()>)) {
+        match &self.upload {
+            Some(upload) if head.status() == StatusCode::CONTINUE => upload.hold.tell(),
+            _ => pass_on(head),
+        }
+    }
+
     /// Ready, with `None`, when the wait has run out.
     pub(super) fn poll_deadline<T>(&mut self) -> Poll<Option<T>> {
         let deadlines = self.waits.deadlines;
@@ -40,12 +72,20 @@ impl Sending<'_> {
         if self.waits.passed(Phase::Response).is_some() { Poll::Ready(None) } else { Poll::Pending }
     }
 
+    /// Whether the endpoint has responded instead of wanting the body.
+    pub(super) fn is_refused(&self) -> bool {
+        self.upload.as_ref().is_some_and(|upload| upload.is_held())
+    }
+
     /// The upload, if the client is still sending it.
     pub(super) fn rest(&self) -> Option<Rc<Upload>> {
         self.upload.clone().filter(|upload| !upload.progress().ended.get())
     }
 
     pub(super) fn end_waits(&self) {
+        if let Some(said) = self.upload.as_ref().and_then(|upload| upload.hold.settle()) {
+            self.endpoint.ignores_expect.set(said == Said::Nothing);
+        }
         self.waits.deadlines.disarm(Wait::Upstream);
         self.waits.deadlines.disarm(Wait::RequestBody);
     }

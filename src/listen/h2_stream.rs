@@ -21,6 +21,7 @@ use super::client_io::{LINGER, LINGER_BYTES_MAX};
 use super::h2::Shared;
 use super::h2_tunnel::StreamIo;
 use crate::deadlines::{Alarm, Wait};
+use crate::fields;
 use crate::link::request_body::ClientBody;
 use crate::net::h2::{BodySender, ReceivedBody, Unsent};
 use crate::net::h2_signals::BodySignals;
@@ -131,16 +132,13 @@ async fn exchange(
                 // As with 100 below.
                 client.take_interims().into_iter().for_each(|head| _ = respond.send_informational(head));
             }
-            if let Poll::Ready(Ok(response)) = polled {
-                return Poll::Ready(Some(response));
-            }
             if signals.take_wanted() {
                 let mut head = Response::new(());
                 *head.status_mut() = StatusCode::CONTINUE;
                 // It is refused only if the stream is over, and then the stream is woken.
                 respond.send_informational(head).ok();
             }
-            Poll::Pending
+            polled.map(Result::ok)
         })
         .await?
     };
@@ -167,7 +165,7 @@ async fn exchange(
 
 /// Whether the client waits for a word before it sends its body (RFC 9110 section 10.1.1).
 fn expects_continue(headers: &HeaderMap) -> bool {
-    headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    headers.get(EXPECT).is_some_and(fields::is_continue)
 }
 
 /// Whether the response ends with its head (RFC 9110 section 6.4.1), whatever its body is.

@@ -38,7 +38,7 @@ pub(super) fn is_last_of(client: &Client, response: &Response<EndpointBody>) -> 
     let is_draining = client.draining_since().is_some();
     let is_last = match client.take_unread() {
         Some(upload) => {
-            client.is_read_on.set(reads_on(response));
+            client.is_read_on.set(reads_on(response) && !client.leaves_open(&upload));
             is_draining || !client.is_read_on.get() && !client.ends_soon(&upload)
         }
         None => is_draining,

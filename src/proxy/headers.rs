@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::Version;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE, VIA,
 };
 
 use super::identity::{self, Identity, Proof};
@@ -104,10 +104,6 @@ pub(super) fn prepare_request(
 ) {
     let trailers_welcome = seen.te && headers.get_all(TE).iter().any(|te| has_token(te, "trailers"));
     seen.strip(headers);
-    if seen.expect {
-        // hyper sends 100 (Continue) as soon as the body is wanted.
-        headers.remove(EXPECT);
-    }
     if trailers_welcome {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
@@ -589,13 +585,12 @@ mod tests {
                 ("te", "gzip, Trailers"),
                 ("upgrade", "websocket"),
                 ("transfer-encoding", "chunked"),
-                ("expect", "100-continue"),
                 ("content-length", "3"),
                 ("trailer", "x-sum"),
             ],
             false,
         );
-        for gone in ["x-secret", "x-second", "keep-alive", "upgrade", "transfer-encoding", "expect"] {
+        for gone in ["x-secret", "x-second", "keep-alive", "upgrade", "transfer-encoding"] {
             assert!(!map.contains_key(gone), "{gone}");
         }
         assert_eq!((all(&map, "connection").as_str(), all(&map, "te").as_str()), ("te", "trailers"));

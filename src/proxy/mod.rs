@@ -14,6 +14,7 @@ mod closing;
 mod credentials;
 mod error;
 pub(crate) mod exchange;
+mod expect;
 mod grpc;
 mod headers;
 mod identity;
@@ -79,7 +80,8 @@ pub async fn handle(
     let wanted = Wanted::of(&mut request, seen);
     let (mut parts, incoming) = request.into_parts();
     let body = RequestBody::new(incoming, bounds(&view));
-    client.begin_upload(body.upload(), seen.expect);
+    let expects = seen.expect && expect::is_asked(&mut parts, &body);
+    client.begin_upload(body.upload(), expects);
     client.begin_interims(parts.version);
     let routed = wanted.and_then(|wanted| Ok((wanted, route(&mut parts, &body, &view, &client.connection.rules)?)));
     let (wanted, (host, pool)) = match routed {
@@ -109,7 +111,12 @@ pub async fn handle(
         client.deadlines.arm(Wait::Request, started + timeout);
     }
     let response = match settled {
-        Ok(settled) => settled.response,
+        Ok(settled) => {
+            if expects {
+                Box::pin(client.let_continue_out()).await;
+            }
+            settled.response
+        }
         Err(given_up) => {
             let GivenUp { cause, error, headers } = *given_up;
             Box::pin(client.look_through_body()).await;

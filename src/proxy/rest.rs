@@ -181,14 +181,14 @@ impl Client {
     /// send the body or leave it out, so what comes next is not known (RFC 9110 section 10.1.1).
     pub(super) fn ends_soon(&self, upload: &Upload) -> bool {
         let is_readable = !matches!(upload.progress().failure.get(), Some(BodyFailure::Client | BodyFailure::Timeout));
-        let is_coming = !self.awaits_continue.get() || upload.was_asked_for();
-        is_readable && is_coming && upload.bytes_left().is_some_and(|left| left <= DISCARDED_MAX)
+        is_readable && !self.leaves_open(upload) && upload.bytes_left().is_some_and(|left| left <= DISCARDED_MAX)
     }
 
     /// Reads what has come of a body without a length, so that it is known to have ended if it has. Waits for nothing.
     pub(super) async fn look_through_body(&self) {
+        self.let_continue_out().await;
         let Some(upload) = self.body.borrow().clone().filter(|upload| upload.bytes_left().is_none()) else { return };
-        if self.is_stream() || self.awaits_continue.get() && !upload.was_asked_for() {
+        if self.is_stream() || self.leaves_open(&upload) {
             return;
         }
         let progress = upload.progress();

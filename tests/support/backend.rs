@@ -183,6 +183,9 @@ impl Peer {
                 self.stream.write_all(answer.as_bytes()).ok()?;
                 continue;
             }
+            if field(&head, "expect").is_some() {
+                self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").ok()?;
+            }
             let body = self.body(&head)?;
             let seen = Seen { head, body, connection: self.number };
             self.shared.seen.lock().unwrap().push(seen.clone());
