@@ -6,13 +6,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use http::{Request, Response as Head};
+use socket2::SockRef;
 use tokio::time::{Instant, sleep};
 
 use crate::support::backend::{Backend, answer, signal};
 use crate::support::client::{Response, exchange, read_response};
 use crate::support::h2::{begin, client, run, whole};
 use crate::support::h2_backend::H2Backend;
-use crate::support::{App, SOON, connect, eventually, free_address, pause, read_to_close, send};
+use crate::support::{App, SOON, connect, eventually, free_address, pause, read_to_close, read_until, send};
 
 const GET: &str = "GET /ok HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
@@ -370,4 +371,36 @@ fn requests_behind_the_last_one_do_not_destroy_its_response() {
     let (bytes, is_orderly) = read_to_close(&mut stream);
     assert!(is_orderly && bytes.len() > 8 << 20, "{} bytes, in order: {is_orderly}", bytes.len());
     assert_eq!(backend.seen().len(), 1, "nothing behind the last request is served");
+}
+
+/// Linux reports a reset only once. Here a write hears of it, because the client takes nothing of the response
+/// meanwhile; to the read that follows it looks like an orderly end.
+#[test]
+fn a_response_without_a_length_whose_reset_only_a_write_has_heard_of_is_no_whole_one() {
+    let (cut, was_cut) = signal();
+    let backend = Backend::start(move |peer| {
+        if peer.next_head().is_none_or(|head| !head.starts_with("POST")) {
+            return;
+        }
+        send(&mut peer.stream, "HTTP/1.1 200 OK\r\n\r\n");
+        peer.stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        while peer.stream.write_all(&[b'x'; 16 * 1024]).is_ok() {}
+        peer.own();
+        SockRef::from(&peer.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        cut.lock().unwrap().send(()).unwrap();
+    });
+    let app = App::over(&[backend.address]);
+    let mut stream = connect(app.address);
+    send(&mut stream, "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000\r\n\r\nabc");
+    let head = String::from_utf8(read_until(&mut stream, b"\r\n\r\n")).unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("chunked"), "{head}");
+    was_cut.wait("nobody takes more of the response, and the replica gives up");
+    pause("the reset arrives, and then the connection is as a script that has ended leaves it", 100);
+    for _ in 0..3 {
+        send(&mut stream, [b'x'; 5000]);
+        pause("a write of the proxy hears of the reset", 100);
+    }
+    let (body, _) = read_to_close(&mut stream);
+    assert!(body.len() > 16 * 1024, "the response had begun");
+    assert!(!body.ends_with(b"0\r\n\r\n"), "what broke off is not taken for whole");
 }

@@ -1,13 +1,17 @@
 //! Stopping: by draining, and at once.
 
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rustix::process::Signal;
 use unstick::app::Ended;
 
 use crate::support::backend::{Backend, answer, signal};
 use crate::support::client::{exchange, get, read_response};
-use crate::support::{App, connect, eventually, pause, pool_of, read_to_close, send};
+use crate::support::{App, SOON, connect, eventually, pause, pool_of, read_to_close, read_until, send};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -139,5 +143,48 @@ fn without_time_to_drain_an_idle_process_still_ends_well() {
         assert_eq!(exchange(&mut idle, GET).status, 200);
         app.stop();
         assert_eq!(app.wait(), Ended::Drained);
+    }
+}
+
+/// hyper has written the whole response, but its end lies in the outbox, since the client has no room for it: such a
+/// connection only looks idle. A Unix socket takes a bounded number of bytes; responses of all lengths around that
+/// number make sure that some end so.
+#[test]
+fn an_interrupt_cuts_no_response_whose_end_the_client_has_no_room_for() {
+    let going = Arc::new(AtomicBool::new(false));
+    let may_go = Arc::clone(&going);
+    let backend = Backend::start(move |peer| {
+        while let Some(head) = peer.next_head() {
+            let Some(length) = head.split(' ').nth(1).and_then(|path| path[1..].parse::<usize>().ok()) else { return };
+            send(&mut peer.stream, format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nxxxx"));
+            eventually("the process is interrupted", || may_go.load(Relaxed));
+            send(&mut peer.stream, vec![b'x'; length - 4]);
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("web.sock");
+    let app = App::start(&format!(
+        "[listen.web]\naddress = \"unix:{}\"\n{}",
+        file.display(),
+        pool_of(&[backend.address], "", "[limits]\nidle_per_endpoint = 0\n")
+    ));
+    let clients: Vec<_> = (170..260)
+        .map(|length| {
+            let mut stream = UnixStream::connect(&file).unwrap();
+            stream.set_read_timeout(Some(SOON)).unwrap();
+            let length = length * 1000;
+            stream.write_all(format!("GET /{length} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+            assert!(read_until(&mut stream, b"\r\n\r\n").starts_with(b"HTTP/1.1 200 "));
+            (stream, length)
+        })
+        .collect();
+    app.interrupt();
+    pause("the workers have heard of it", 100);
+    going.store(true, Relaxed);
+    pause("the responses have come as far as there is room", 500);
+    for (mut stream, length) in clients {
+        let mut body = Vec::new();
+        stream.read_to_end(&mut body).unwrap();
+        assert_eq!(body.len(), length);
     }
 }
