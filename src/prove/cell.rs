@@ -37,7 +37,7 @@ const LATE_ONE_IN: u32 = 5;
 const AGAIN_ONE_IN: u32 = 4;
 const TABS_ONE_IN: u32 = 5;
 /// Of 100 steps so many look at a book that all share, in arms that have any.
-const LOOKS: u32 = 10;
+const LOOKS: u32 = 16;
 /// Pause between two requests that show what the machine itself costs.
 const BEAT: Duration = Duration::from_millis(20);
 
@@ -96,26 +96,23 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    /// Starts the fleet, plays the event, and judges it.
-    pub(super) async fn run(self) -> anyhow::Result<CellReport> {
+    /// Starts the fleet.
+    async fn start(self) -> anyhow::Result<Ready> {
         let fleet = Fleet::start(self.plan.clone()).await?;
-        let result = self.play(&fleet).await;
-        let memory_kib = fleet.memory().await;
-        fleet.end().await;
-        Ok(self.report(result?, memory_kib))
+        Ok(Ready { cell: self, fleet })
     }
 
-    async fn play(&self, fleet: &Fleet) -> anyhow::Result<History> {
+    async fn play(&self, fleet: &Fleet) -> anyhow::Result<Recorder> {
         if self.event == Event::Pairs {
             let recorder = Recorder::begin();
             fleet.introduce(&recorder).await;
             pairs::play(self, fleet, &recorder).await?;
-            return Ok(recorder.into_history());
+            return Ok(recorder);
         }
         self.play_users(fleet).await
     }
 
-    async fn play_users(&self, fleet: &Fleet) -> anyhow::Result<History> {
+    async fn play_users(&self, fleet: &Fleet) -> anyhow::Result<Recorder> {
         let Schedule { acts, span } = &self.schedule;
         let first = acts.first().map_or(*span, |planned| planned.at);
         let scenario = Scenario {
@@ -151,8 +148,11 @@ impl Cell {
         }
         users.shutdown().await;
         beats.abort();
-        fleet.tell(&recorder).await;
-        let mut history = played.map(|()| recorder.into_history())?;
+        played.map(|()| recorder)
+    }
+
+    /// What is judged: under sabotage not what happened.
+    fn seen_by_the_judge(&self, mut history: History) -> History {
         if self.plan.planted.is(Sabotage::BlindJudge) {
             let lost = history
                 .steps
@@ -160,10 +160,11 @@ impl Cell {
                 .filter(|step| step.outcome == StepOutcome::Forgotten && step.action != Action::Reuse);
             lost.for_each(|step| step.outcome = StepOutcome::Failed("unseen".into()));
         }
-        Ok(history)
+        history
     }
 
     fn report(self, history: History, memory_kib: Vec<(String, u64)>) -> CellReport {
+        let history = self.seen_by_the_judge(history);
         let Plan { arm, replicas, balance, service_ms, .. } = self.plan;
         let mut report = CellReport::of((arm, self.event, replicas, balance), history);
         (report.memory_kib, report.round) = (memory_kib, self.round);
@@ -244,24 +245,64 @@ fn failing_seconds(history: &History) -> f64 {
     first.zip(last).map_or(0.0, |(first, last)| last.saturating_sub(first).as_secs_f64())
 }
 
-/// Runs cells side by side. Dropping this ends all of them, and every process they started, at once.
-pub(super) async fn run_all(cells: Vec<Cell>) -> anyhow::Result<Vec<CellReport>> {
-    let mut running: Vec<Work<'_, CellReport>> = Vec::new();
-    for cell in cells {
-        running.push(Box::pin(cell.run()));
+/// A cell whose replicas and proxies run.
+struct Ready {
+    cell: Cell,
+    fleet: Fleet,
+}
+
+/// A cell that is over, but for its processes.
+struct Over {
+    ready: Ready,
+    recorder: Recorder,
+}
+
+impl Ready {
+    async fn play(self) -> anyhow::Result<Over> {
+        let recorder = self.cell.play(&self.fleet).await?;
+        Ok(Over { ready: self, recorder })
     }
-    let mut reports: Vec<Option<CellReport>> = running.iter().map(|_| None).collect();
+}
+
+impl Over {
+    /// Ends the processes, and judges what they did.
+    async fn report(self) -> CellReport {
+        let Self { ready: Ready { cell, fleet }, recorder } = self;
+        fleet.tell(&recorder).await;
+        let memory_kib = fleet.memory().await;
+        fleet.end().await;
+        cell.report(recorder.into_history(), memory_kib)
+    }
+}
+
+/// Runs cells side by side. None begins before all have started, and none is ended or judged before all are over: what
+/// that takes of the machine, and of the thread of the users, would be measured in the others. Dropping this ends all of
+/// them, and every process they started, at once.
+pub(super) async fn run_all(cells: Vec<Cell>) -> anyhow::Result<Vec<CellReport>> {
+    let ready = side_by_side(cells.into_iter().map(|cell| Box::pin(cell.start()) as Work<'_, Ready>)).await?;
+    let over = side_by_side(ready.into_iter().map(|ready| Box::pin(ready.play()) as Work<'_, Over>)).await?;
+    let mut reports = Vec::new();
+    for over in over {
+        reports.push(over.report().await);
+    }
+    Ok(reports)
+}
+
+/// Does all at the same time, until one fails or all are done.
+async fn side_by_side<T>(all: impl Iterator<Item = Work<'_, T>>) -> anyhow::Result<Vec<T>> {
+    let mut running: Vec<Work<'_, T>> = all.collect();
+    let mut results: Vec<Option<T>> = running.iter().map(|_| None).collect();
     std::future::poll_fn(|cx| {
-        for (cell, report) in running.iter_mut().zip(&mut reports).filter(|(_, report)| report.is_none()) {
-            if let Poll::Ready(result) = cell.as_mut().poll(cx) {
-                match result {
-                    Ok(done) => *report = Some(done),
+        for (work, result) in running.iter_mut().zip(&mut results).filter(|(_, result)| result.is_none()) {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                match done {
+                    Ok(done) => *result = Some(done),
                     Err(error) => return Poll::Ready(Err(error)),
                 }
             }
         }
-        if reports.iter().all(Option::is_some) { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if results.iter().all(Option::is_some) { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await?;
-    Ok(reports.into_iter().flatten().collect())
+    Ok(results.into_iter().flatten().collect())
 }
