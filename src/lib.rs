@@ -13,7 +13,10 @@
 //! - Shared by all threads, without `Rc`: [`snapshot`], routes and pools as one value; [`pool`], endpoints and what is
 //!   known of them.
 //! - Used by all: [`net`], sockets; [`config`], TOML to checked values; and the leaves, which import little.
-//! - Guests, which use the proxy only as a process with a file: `prove`, `trial`, `replica`, [`demo`].
+//! - A guest, which runs the proxy through `app` with replicas behind it: [`demo`].
+//!
+//! What `unstick prove` does is in a crate of its own, `unstick_proof`, in `src/proof`: it knows the proxy only as a
+//! process with a file.
 //!
 //! Imports point down this list and never up: `app -> control -> worker -> listen -> proxy -> link -> snapshot -> pool
 //! -> net -> config`. So `pool` never hears of routes, and `proxy` never of TOML.
@@ -56,10 +59,5 @@ mod sync;
 pub mod telemetry;
 
 pub mod demo;
-#[cfg(feature = "prove")]
-pub mod prove;
-mod replica;
 #[cfg(feature = "sim")]
 pub mod sim;
-#[cfg(feature = "prove")]
-pub mod trial;

@@ -5,11 +5,12 @@ use std::future::poll_fn;
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use http::{Request, Response as Head, StatusCode};
+use tokio::time::Instant;
 
 use crate::support::backend::{Backend, Peer, answer};
 use crate::support::client::{Response, exchange, field, read_response};

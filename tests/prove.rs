@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use unstick::prove::arm::ARMS;
+use unstick_proof::prove::arm::ARMS;
 
 use crate::support::{eventually, signal, skipped};
 

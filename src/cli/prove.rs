@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use unstick::prove::arm::{ARMS, Arm};
-use unstick::prove::event::{EVENTS, Event};
-use unstick::prove::options::names;
+use unstick_proof::prove::arm::{ARMS, Arm};
+use unstick_proof::prove::event::{EVENTS, Event};
+use unstick_proof::prove::options::names;
 #[cfg(feature = "sabotage")]
-use unstick::prove::sabotage::Sabotage;
+use unstick_proof::prove::sabotage::Sabotage;
 
 /// Lists the arms and the events, and shows how they are used.
 pub(crate) fn after_help() -> String {

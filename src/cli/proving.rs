@@ -4,17 +4,17 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use unstick::prove;
-use unstick::prove::arm::ARMS;
-use unstick::prove::event::{EVENTS, Event, FULL_ONLY};
-use unstick::prove::options::Options;
-use unstick::prove::replay;
-use unstick::prove::replica::{self, Replica};
-use unstick::prove::report::{Conclusion, Report, table};
+use unstick_proof::prove;
+use unstick_proof::prove::arm::ARMS;
+use unstick_proof::prove::event::{EVENTS, Event, FULL_ONLY};
+use unstick_proof::prove::options::Options;
+use unstick_proof::prove::replay;
+use unstick_proof::prove::replica::{self, Replica};
+use unstick_proof::prove::report::{Conclusion, Report, table};
 #[cfg(not(feature = "sabotage"))]
-use unstick::prove::sabotage::Planted;
+use unstick_proof::prove::sabotage::Planted;
 #[cfg(feature = "sabotage")]
-use unstick::prove::sabotage::list;
+use unstick_proof::prove::sabotage::list;
 
 use super::prove::{Prove, ProveReplica};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::config::Config;
 use super::replicas::{RESTART_PAUSE, Replica};
-use crate::replica::launch::Launched;
+use unstick_proof::replica::launch::Launched;
 
 /// What is printed once all replicas are up.
 pub(super) fn introduction(config: &Config, replicas: &[Replica], file: &Path) -> String {

@@ -3,7 +3,8 @@
 //! The replicas are child processes of this binary ([`replica`]) that share a key and no memory (`shop`, `cookie`).
 //! The proxy is the one that ships, in this process, started from a real file in a directory of its own.
 //!
-//! No child is left behind, whatever happens (see [`crate::replica`]); replicas are ended when the proxy is done.
+//! No child is left behind, whatever happens (see [`unstick_proof::replica`]); replicas are ended when the proxy is
+//! done.
 
 mod address;
 mod certificate;
@@ -25,7 +26,6 @@ use tokio::time::sleep;
 
 use crate::app::Source;
 use crate::config::Loaded;
-use crate::replica::runtime;
 use crate::{app, telemetry};
 use address::Reserved;
 pub use certificate::{HAS_TLS, HOW_TO_GET_TLS};
@@ -34,6 +34,7 @@ use directory::PrivateDirectory;
 use introduction::{introduction, say};
 use replicas::Replicas;
 use stop::{Stop, StopSignals};
+use unstick_proof::replica::runtime;
 
 /// Replicas are named by one letter each.
 const REPLICAS_MAX: usize = 26;

@@ -1,5 +1,5 @@
 //! One replica of the demo's shop as a process of its own: the hidden subcommand `demo-replica`. See
-//! [`crate::replica`].
+//! [`unstick_proof::replica`].
 
 use std::future::ready;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use http_body_util::Full;
 
 use super::cookie::Key;
 use super::shop::Shop;
-use crate::replica::runtime;
-use crate::replica::serve::{Handler, Responding, serve};
+use unstick_proof::replica::runtime;
+use unstick_proof::replica::serve::{Handler, Responding, serve};
 
 /// Environment variable that holds the key, in hex. Arguments show up in `ps`, the environment only to its owner.
 pub(super) const KEY_VARIABLE: &str = "UNSTICK_DEMO_KEY";

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use super::cookie::Key;
 use super::introduction::say;
 use super::replica;
-use crate::replica::launch::{Launched, launch};
+use unstick_proof::replica::launch::{Launched, launch};
 
 /// How long a replica that was killed stays away, so that its absence can be seen.
 pub(super) const RESTART_PAUSE: Duration = Duration::from_secs(10);

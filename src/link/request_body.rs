@@ -244,8 +244,8 @@ impl Upload {
         self.incoming.borrow().size_hint().exact()
     }
 
-    /// Reads and discards the body, even if it is larger than allowed, or held. Ready when it has ended, or when `enough`
-    /// bytes have come, counted from its beginning.
+    /// Reads and discards the body, even if it is larger than allowed, or held. Ready when it has ended, or when
+    /// `enough` bytes have come, counted from its beginning.
     pub fn poll_discard(&self, cx: &mut Context<'_>, enough: u64) -> Poll<()> {
         loop {
             let is_over = match ready!(self.poll_incoming(cx)) {

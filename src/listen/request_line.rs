@@ -1,6 +1,6 @@
 //! Targets with bytes that no URL may contain, but that clients send all the same: `"`, `<`, `>`, `` ` ``, and what is
-//! not ASCII. hyper would refuse most of them. They are percent-encoded (RFC 3986 section 2.1) before it reads them, each
-//! by itself: what becomes of a target must not depend on the pieces it comes in.
+//! not ASCII. hyper would refuse most of them. They are percent-encoded (RFC 3986 section 2.1) before it reads them,
+//! each by itself: what becomes of a target must not depend on the pieces it comes in.
 //!
 //! Only the first line of a head is looked at, where it lies in hyper's own buffer: requests without such bytes pay for
 //! a look at some dozen bytes, and nothing is copied. A head that comes right behind another one, in the same read, or

@@ -4,23 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{File, before_tests};
 
-/// The room of a file: its folder in `src/`, or its own name if it has no folder.
-pub(super) fn room_of(path: &str) -> &str {
+/// The path of a file from the root of its crate.
+fn inner(path: &str) -> &str {
     let inner = path.strip_prefix("src/").unwrap_or(path);
-    inner.split('/').next().unwrap_or_default().trim_end_matches(".rs")
+    inner.strip_prefix("proof/").unwrap_or(inner)
 }
 
-/// The module of a file, from the root of the crate.
+/// The room of a file: its folder in its crate, or its own name if it has no folder.
+pub(super) fn room_of(path: &str) -> &str {
+    inner(path).split('/').next().unwrap_or_default().trim_end_matches(".rs")
+}
+
+/// The module of a file, from the root of its crate.
 fn module_of(path: &str) -> Vec<&str> {
-    let inner = path.trim_start_matches("src/").trim_end_matches(".rs");
-    inner.split('/').filter(|part| *part != "mod").collect()
+    inner(path).trim_end_matches(".rs").split('/').filter(|part| *part != "mod").collect()
 }
 
 /// The imports between rooms that no wall allows.
 pub(super) fn arrows(files: &[File], rooms: &[&str], guests: &[(&str, &[&str])], leaves: &[&str]) -> Vec<String> {
     let place = |room: &str| rooms.iter().position(|known| *known == room);
     let mut found = Vec::new();
-    for (path, text) in files.iter().filter(|(path, _)| path != "src/lib.rs") {
+    for (path, text) in files.iter().filter(|(path, _)| room_of(path) != "lib") {
         let from = room_of(path);
         for target in targets(path, text) {
             let to = target[0].as_str();
@@ -43,7 +47,7 @@ pub(super) fn arrows(files: &[File], rooms: &[&str], guests: &[(&str, &[&str])],
 /// The rooms that import each other, directly or through others.
 pub(super) fn circles(files: &[File]) -> Vec<String> {
     let mut graph: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for (path, text) in files.iter().filter(|(path, _)| path != "src/lib.rs") {
+    for (path, text) in files.iter().filter(|(path, _)| room_of(path) != "lib") {
         let from = room_of(path);
         let rooms = targets(path, text).into_iter().map(|mut target| target.swap_remove(0)).filter(|to| to != from);
         graph.entry(from).or_default().extend(rooms);
@@ -62,17 +66,18 @@ pub(super) fn circles(files: &[File]) -> Vec<String> {
     graph.keys().filter(|room| reachable(room).contains(**room)).map(|room| format!("{room} reaches itself")).collect()
 }
 
-/// The paths within the crate that a file names outside its tests, from the root of the crate.
+/// The paths within the two crates that a file names outside its tests, from the root of their crate.
 fn targets(path: &str, text: &str) -> Vec<Vec<String>> {
     let (module, code) = (module_of(path), without_comments(before_tests(text)));
     let is_binary = matches!(room_of(path), "main" | "cli");
-    let root = if is_binary { "unstick::" } else { "crate::" };
     let mut found = Vec::new();
-    for (start, _) in code.match_indices(root) {
-        if code[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':') {
-            continue;
+    for root in [if is_binary { "unstick::" } else { "crate::" }, "unstick_proof::"] {
+        for (start, _) in code.match_indices(root) {
+            if code[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':') {
+                continue;
+            }
+            found.extend(leaves(&code[start + root.len()..]));
         }
-        found.extend(leaves(&code[start + root.len()..]));
     }
     for (start, _) in code.match_indices("super::") {
         if code[..start].ends_with("super::") {

@@ -44,7 +44,8 @@ const ROOMS: [&str; 24] = [
     "replica",
 ];
 
-/// Rooms that use the rest of the crate only as a process with a file, or through `app`: (room, what it may import).
+/// Rooms that use the proxy only as a process with a file (a crate of their own, `src/proof`), or through `app`: (room,
+/// what it may import).
 const GUESTS: [(&str, &[&str]); 4] = [
     ("prove", &["trial", "replica"]),
     ("trial", &[]),

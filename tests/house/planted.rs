@@ -15,8 +15,9 @@ fn an_arrow_up_is_found() {
         ("src/link/h1.rs", "fn f(x: crate::worker::Command) {}", "link -> worker"),
         ("src/link/h1.rs", "use super::super::listen::tls;", "link -> listen"),
         ("src/config/units.rs", "use crate::net::Stream;", "config -> net"),
-        ("src/trial/judge.rs", "use crate::prove::arm::Arm;", "trial -> prove"),
-        ("src/prove/fleet.rs", "use crate::app;", "prove -> app"),
+        ("src/proof/trial/judge.rs", "use crate::prove::arm::Arm;", "trial -> prove"),
+        ("src/control/probes.rs", "use unstick_proof::prove::arm::Arm;", "control -> prove"),
+        ("src/demo/mod.rs", "use crate::control::status;", "demo -> control"),
     ] {
         let found = arrows(&[file(path, text)], &ROOMS, &GUESTS, &LEAVES);
         assert!(matches!(&found[..], [one] if one.contains(expected)), "{path}: {text}: {found:?}");

@@ -37,10 +37,10 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A response that is being made.
-pub(crate) type Responding<'a> = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send + 'a>>;
+pub type Responding<'a> = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send + 'a>>;
 
 /// What responds to requests. It is used as an object, so that hyper's server is compiled once for all replicas.
-pub(crate) trait Handler: Send + Sync + 'static {
+pub trait Handler: Send + Sync + 'static {
     /// The response to one request.
     fn respond(&self, request: Request<Bytes>) -> Responding<'_>;
     /// A short response in plain text.
@@ -57,7 +57,7 @@ pub(crate) trait Handler: Send + Sync + 'static {
 ///
 /// # Errors
 /// The port is taken, or standard input is no pipe.
-pub(crate) async fn serve(port: u16, handler: Arc<dyn Handler>) -> anyhow::Result<()> {
+pub async fn serve(port: u16, handler: Arc<dyn Handler>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let parent = std::io::stdin().as_fd().try_clone_to_owned().and_then(pipe::Receiver::from_owned_fd);
     let parent =

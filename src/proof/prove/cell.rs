@@ -276,8 +276,8 @@ impl Over {
 }
 
 /// Runs cells side by side. None begins before all have started, and none is ended or judged before all are over: what
-/// that takes of the machine, and of the thread of the users, would be measured in the others. Dropping this ends all of
-/// them, and every process they started, at once.
+/// that takes of the machine, and of the thread of the users, would be measured in the others. Dropping this ends all
+/// of them, and every process they started, at once.
 pub(super) async fn run_all(cells: Vec<Cell>) -> anyhow::Result<Vec<CellReport>> {
     let ready = side_by_side(cells.into_iter().map(|cell| Box::pin(cell.start()) as Work<'_, Ready>)).await?;
     let over = side_by_side(ready.into_iter().map(|ready| Box::pin(ready.play()) as Work<'_, Over>)).await?;

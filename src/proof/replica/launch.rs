@@ -13,13 +13,13 @@ const START_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A replica that runs. Dropping it kills it.
 #[derive(Debug)]
-pub(crate) struct Launched {
+pub struct Launched {
     /// Process id.
-    pub(crate) pid: u32,
+    pub pid: u32,
     /// Port on 127.0.0.1.
-    pub(crate) port: u16,
+    pub port: u16,
     /// The process.
-    pub(crate) child: Child,
+    pub child: Child,
     /// Never written to: the replica ends when this end of its standard input closes.
     _lifeline: ChildStdin,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Launched {
 ///
 /// # Errors
 /// It cannot be started, or did not say its port in time.
-pub(crate) async fn launch(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Launched> {
+pub async fn launch(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Launched> {
     let program = std::env::current_exe().context("cannot find the path of this program")?;
     let mut command = Command::new(program);
     command.args(arguments).envs(environment.iter().copied());

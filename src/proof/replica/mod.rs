@@ -4,6 +4,6 @@
 //! ([`launch`]), and ends when the pipe to its standard input does ([`serve`]). Only its parent holds the other end and
 //! never writes to it, so the kernel reports the parent's end however it went, `kill -9` included.
 
-pub(crate) mod launch;
-pub(crate) mod runtime;
-pub(crate) mod serve;
+pub mod launch;
+pub mod runtime;
+pub mod serve;

@@ -245,7 +245,7 @@ mod tests {
             let (removed, planted) = (Vec::new(), Planted::default());
             let (balance, edit) = ("round-robin", 3);
             let file = File { balance, entries, has_single_pools, removed, patience, planted, edit };
-            let config = crate::config::parse("unstick.toml", &file.to_toml()).unwrap();
+            let config = unstick::config::parse("unstick.toml", &file.to_toml()).unwrap();
             assert_eq!(config.pools.len(), 1 + 2 * usize::from(has_single_pools));
             assert_eq!(config.pools["app"].backends.len(), 2);
         }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use tokio::task::LocalSet;
 
 /// Runs a future to its end on this thread. It may start tasks that stay on this thread.
-pub(crate) fn run<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+pub fn run<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     LocalSet::new().block_on(&runtime.context("cannot start a runtime")?, future)
 }
