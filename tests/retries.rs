@@ -30,6 +30,17 @@ fn bodies(backend: &Backend) -> Vec<Vec<u8>> {
     backend.seen().into_iter().map(|Seen { body, .. }| body).collect()
 }
 
+/// The text in the chunks of a body as it was sent.
+fn dechunked(body: &[u8]) -> String {
+    let (mut rest, mut text) = (crate::support::text(body), String::new());
+    while let Some((size, more)) = rest.split_once("\r\n") {
+        let (chunk, more) = more.split_at(usize::from_str_radix(size, 16).unwrap());
+        text.push_str(chunk);
+        rest = more["\r\n".len()..].to_owned();
+    }
+    text
+}
+
 #[test]
 fn unanswered_requests_are_repeated_with_their_body_if_that_does_no_harm() {
     for (method, fields, is_repeated) in [
@@ -101,6 +112,18 @@ fn chunks_and_trailers_are_repeated_as_they_came() {
         lines
     };
     assert_eq!(fields(&first), fields(&second));
+}
+
+#[test]
+fn a_short_body_is_repeated_however_many_parts_it_came_in() {
+    let (mute, backend) = (mute(), Backend::named("a"));
+    let app = App::builder(&[mute.address, backend.address]).workers(1).start();
+    let body: String = (0..5_000).map(|at| (at % 10).to_string()).collect();
+    let chunks: String = body.chars().map(|digit| format!("1\r\n{digit}\r\n")).collect();
+    let request = format!("PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n");
+    assert_eq!(exchange(&mut connect(app.address), &request).text(), "a");
+    assert_eq!(mute.seen().len(), 1, "it was tried there first");
+    assert_eq!(dechunked(&bodies(&backend)[0]), body);
 }
 
 #[test]

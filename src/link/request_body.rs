@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::hold::Hold;
-use super::replay::{Part, Replay};
+use super::replay::{Position, Replay};
 use crate::deadlines::{Deadlines, Wait};
 use crate::fields;
 use crate::net::h2::ReceivedBody;
@@ -28,8 +28,8 @@ pub struct RequestBody(Option<Reader>);
 #[derive(Debug)]
 struct Reader {
     upload: Rc<Upload>,
-    /// How many parts of the kept beginning this attempt has read.
-    replayed: usize,
+    /// How much of the kept beginning this attempt has read.
+    replayed: Position,
     /// The number of the attempt. Only the latest one reads.
     attempt: u32,
 }
@@ -146,16 +146,10 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return Self(None);
         }
-        let upload = Upload {
-            incoming: RefCell::new(incoming),
-            kept: RefCell::default(),
-            progress: Rc::default(),
-            bounds,
-            waiting_since: Cell::default(),
-            hold: Hold::default(),
-            attempt: Cell::default(),
-        };
-        Self(Some(Reader { upload: Rc::new(upload), replayed: 0, attempt: 0 }))
+        let (kept, progress, waiting_since) = (RefCell::default(), Rc::default(), Cell::default());
+        let (incoming, hold, attempt) = (RefCell::new(incoming), Hold::default(), Cell::default());
+        let upload = Upload { incoming, kept, progress, bounds, waiting_since, hold, attempt };
+        Self(Some(Reader { upload: Rc::new(upload), replayed: Position::default(), attempt: 0 }))
     }
 
     /// Its client holds it back until it is told to continue. So it is not read before an endpoint wants it.
@@ -180,7 +174,7 @@ impl RequestBody {
         upload.waiting_since.set(None);
         let attempt = upload.attempt.get() + 1;
         upload.attempt.set(attempt);
-        Self(Some(Reader { upload: Rc::clone(upload), replayed: 0, attempt }))
+        Self(Some(Reader { upload: Rc::clone(upload), replayed: Position::default(), attempt }))
     }
 }
 
@@ -310,22 +304,18 @@ impl Reader {
             // A response that is kept while another endpoint is tried wants no more of it.
             return Poll::Pending;
         }
-        let kept = self.upload.kept.borrow().parts.get(self.replayed).cloned();
-        let polled = match kept {
-            Some(Part::Data(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),
-            Some(Part::Trailers(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
-            None => self.upload.poll_frame(cx),
-        };
+        if let Some(frame) = self.upload.kept.borrow().next(&mut self.replayed) {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        let polled = self.upload.poll_frame(cx);
         if let Poll::Ready(Some(Ok(_))) = polled {
-            self.replayed += 1;
+            self.replayed = self.upload.kept.borrow().end();
         }
         polled
     }
 
     fn bytes_to_replay(&self) -> u64 {
-        let kept = self.upload.kept.borrow();
-        let parts = kept.parts.get(self.replayed..).unwrap_or_default();
-        parts.iter().map(|part| if let Part::Data(data) = part { data.len() as u64 } else { 0 }).sum()
+        self.upload.kept.borrow().bytes_behind(self.replayed)
     }
 }
 
@@ -342,7 +332,7 @@ impl Body for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         self.0.as_ref().is_none_or(|reader| {
-            reader.replayed >= reader.upload.kept.borrow().parts.len()
+            reader.replayed >= reader.upload.kept.borrow().end()
                 && (reader.upload.progress.ended.get() || reader.upload.incoming.borrow().is_end_stream())
         })
     }
