@@ -257,7 +257,9 @@ impl Client {
             let plan = &self.plan.requests[self.next];
             self.out.extend(parts(request, plan));
             let mut records = self.records.borrow_mut();
-            records[request].idled = (under_way == 0).then(|| now - self.began.max(self.wire.proxy_wrote_at()));
+            // To the proxy, responses that the client has not read yet are over.
+            let is_alone = under_way == 0 || self.wire.proxy_has_ended();
+            records[request].idled = is_alone.then(|| now - self.began.max(self.wire.proxy_wrote_at()));
             self.next += 1;
             if let Some(next) = self.plan.requests.get(self.next) {
                 self.not_before = now + next.pause;

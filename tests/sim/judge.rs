@@ -224,7 +224,7 @@ impl Case<'_> {
         if is_answered && !by_replica && waited.is_some_and(|waited| waited > CLIENT_WRITE * 3 / 2) {
             return Some(("a client that does not read is waited for", format!("{waited:?} ms")));
         }
-        let is_allowed = by_replica || self.is_client_to_blame() || self.is_past_drain();
+        let is_allowed = by_replica || self.precedes_a_break() || self.is_client_to_blame() || self.is_past_drain();
         (!is_allowed).then(|| ("a response was cut", format!("{:?}", self.brief())))
     }
 

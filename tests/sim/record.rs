@@ -40,7 +40,8 @@ pub(crate) struct Record {
     pub(crate) has_trailers: bool,
     /// It was told to continue.
     pub(crate) is_told: bool,
-    /// The pause between the end of the response before it and its own beginning, if it was alone.
+    /// The pause between the end of the response before it and its own beginning, if it was alone, or the proxy had
+    /// ended the connection.
     pub(crate) idled: Option<Ms>,
 }
 

@@ -388,6 +388,11 @@ impl Wire {
         self.far.is_open.get()
     }
 
+    /// Whether the proxy has closed the half that it writes to.
+    pub(crate) fn proxy_has_ended(&self) -> bool {
+        self.to_peer.borrow().fin_sent
+    }
+
     /// When the proxy last wrote something.
     pub(crate) fn proxy_wrote_at(&self) -> Ms {
         self.to_peer.borrow().written_at
