@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request};
+use socket2::SockRef;
 use tokio::time::Instant;
 use tungstenite::protocol::Role;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -165,6 +166,35 @@ fn any_other_protocol_passes_and_each_half_ends_by_itself() {
     let (all, is_orderly) = read_to_close(&mut stream);
     assert_eq!(all.len(), 500_006);
     assert!(all.starts_with(b"EARLY BIRD BIRD") && is_orderly);
+}
+
+/// In a protocol that nobody here knows a part looks like the whole, so only an end in order is passed on as one.
+#[test]
+fn a_tunnel_that_breaks_off_looks_whole_to_nobody() {
+    for does_reset in [true, false] {
+        let (sender, seen) = std::sync::mpsc::channel();
+        let sender = std::sync::Mutex::new(sender);
+        let backend = Backend::start(move |peer| {
+            peer.next();
+            send(&mut peer.stream, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n");
+            read_until(&mut peer.stream, b"half");
+            send(&mut peer.stream, "of it");
+            sender.lock().unwrap().send(read_to_close(&mut peer.stream)).unwrap();
+        });
+        let app = App::builder(&[backend.address]).timeouts("tunnel_idle = \"400ms\"").start();
+        let mut stream = connect(app.address);
+        send(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n");
+        read_until(&mut stream, b"\r\n\r\n");
+        send(&mut stream, "half");
+        read_until(&mut stream, b"of it");
+        if does_reset {
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(stream);
+        } else {
+            assert!(!read_to_close(&mut stream).1, "nor to the client");
+        }
+        assert_eq!(seen.recv_timeout(SOON).unwrap(), (vec![], false), "{does_reset}");
+    }
 }
 
 #[test]

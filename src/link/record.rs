@@ -179,6 +179,11 @@ impl UpstreamIo {
         self.reads_on = false;
     }
 
+    /// Makes closing it send a reset. What is queued for the socket is not sent.
+    pub fn reset_when_closed(&self) {
+        self.record.socket.reset_when_closed();
+    }
+
     /// Notes why TLS ended, if it was TLS that failed.
     #[cold]
     fn note(&self, error: io::Error) -> io::Error {

@@ -63,6 +63,7 @@ impl Tunnel {
             client: io,
             upstream,
             is_ending: false,
+            is_cut: !is_websocket,
         };
         let deadlines = Rc::clone(&client.deadlines);
         client.set_busy(true);
@@ -109,7 +110,8 @@ impl Tunnel {
         };
         let why = poll_fn(|cx| alarm.poll_step(&deadlines, cx, &mut step)).await;
         tracing::debug!(client = %client.connection.peer, bytes = pipes.down.moved, why, "tunnel ended");
-        if why != "closed" && !is_websocket {
+        pipes.is_cut &= why != "closed";
+        if pipes.is_cut {
             client.cut();
         } else if why != "broken off" {
             // What was written is still on its way: without an orderly end it would be cancelled. Nobody waits for it.
@@ -133,6 +135,17 @@ struct Pipes<C> {
     up: Pipe,
     /// Whether a close frame is being sent to both sides.
     is_ending: bool,
+    /// Whether its end is to be no orderly one. Of an unknown protocol a part looks like the whole; a WebSocket ends
+    /// with a close frame, so its end shows without a reset, which would destroy what was sent before.
+    is_cut: bool,
+}
+
+impl<C> Drop for Pipes<C> {
+    fn drop(&mut self) {
+        if self.is_cut {
+            self.upstream.reset_when_closed();
+        }
+    }
 }
 
 impl<C: Read + Write + Unpin> Pipes<C> {
