@@ -197,6 +197,22 @@ fn a_tunnel_that_breaks_off_looks_whole_to_nobody() {
     }
 }
 
+/// What follows a request for another protocol is not read when it is refused. Closing at once would reset the
+/// connection, and with it the response.
+#[test]
+fn a_refused_upgrade_that_ends_its_connection_does_so_in_order() {
+    let backend = Backend::start(|peer| {
+        peer.serve(|_| [&b"HTTP/1.1 403 Forbidden\r\nContent-Length: 50000\r\n\r\n"[..], &[b'n'; 50_000]].concat());
+    });
+    let app = App::over(&[backend.address]);
+    let mut stream = connect(app.address);
+    send(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, close\r\nUpgrade: tcp\r\n\r\n");
+    send(&mut stream, "early ".repeat(100_000));
+    let (all, is_orderly) = read_to_close(&mut stream);
+    assert!(text(&all).starts_with("HTTP/1.1 403") && all.ends_with(&[b'n'; 50_000]), "{}", all.len());
+    assert!(is_orderly, "it was reset");
+}
+
 #[test]
 fn a_replica_that_closes_its_half_of_a_tunnel_still_gets_what_the_client_sends() {
     let (sender, came) = std::sync::mpsc::channel();

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::client_io::{ClientIo, ClientTransport};
 use super::conn::Accepted;
 use super::listener::{ListenerState, Speaks};
-use super::parked::{Parked, take_apart};
+use super::parked::{Parked, ParkedEnd, take_apart};
 use super::refused;
 use super::reset::ResetUnlessWhole;
 use super::shared_io::SharedIo;
@@ -65,6 +65,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
     // one.
     let guard = ResetUnlessWhole::new(Rc::clone(&socket), Rc::clone(&client));
     let lifecycle = Lifecycle {
+        peer,
         listener,
         worker: Rc::clone(&worker),
         client: Rc::clone(&client),
@@ -104,7 +105,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
             }
         }
     };
-    finish(end, connection, &lifecycle, peer, guard).await;
+    finish(end, connection, &lifecycle, &mut alarm, guard).await;
 }
 
 /// What follows when hyper has finished, or was given up: the tunnel, or a goodbye. Then `guard` is dropped, still
@@ -113,19 +114,21 @@ async fn finish<S>(
     end: End,
     connection: Box<http1::Connection<SharedIo, S>>,
     lifecycle: &Lifecycle,
-    peer: SocketAddr,
+    alarm: &mut Alarm,
     guard: ResetUnlessWhole,
 ) where
     S: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
 {
-    let client = &lifecycle.client;
+    let (client, peer) = (&lifecycle.client, lifecycle.peer);
     match end {
         End::Over(result) => {
-            result.inspect_err(|error| tracing::debug!(%peer, %error, "client connection ended")).ok();
+            let result = result.inspect_err(|error| tracing::debug!(%peer, %error, "client connection ended"));
             if let Some(tunnel) = client.take_tunnel() {
                 let parts = connection.into_parts();
                 // Boxed: most connections never become a tunnel, and their tasks need no room for one.
                 Box::pin(tunnel.run(parts.io, parts.read_buf, client)).await;
+            } else if result.is_ok() && !lifecycle.io.is_shut() {
+                Box::pin(lifecycle.shut(alarm)).await;
             }
         }
         End::Gone(error) => tracing::debug!(%peer, %error, "client connection ended"),
@@ -149,16 +152,9 @@ enum End {
     Idle,
 }
 
-/// Why a parked connection is parked no more.
-enum ParkedEnd {
-    /// There is something to read.
-    Heard,
-    /// The client was silent until its deadline passed.
-    Silent,
-}
-
 /// The state of a connection that outlives its parking.
 struct Lifecycle {
+    peer: SocketAddr,
     listener: Rc<ListenerState>,
     worker: Rc<Proxy>,
     client: Rc<Client>,
@@ -251,6 +247,17 @@ impl Lifecycle {
         if self.io.has_ahead() && !self.client.set_in_head(true) {
             self.client.deadlines.arm_in(Wait::Client, self.request_head);
         }
+    }
+
+    /// Sends what is left and closes our half. hyper has done that, unless another protocol was asked for and refused.
+    async fn shut(&self, alarm: &mut Alarm) {
+        let (mut io, deadlines) = (self.io.clone(), &self.client.deadlines);
+        deadlines.disarm(Wait::Client);
+        let mut step = |cx: &mut Context<'_>| {
+            let is_late = deadlines.expired(Wait::ClientWrite) || deadlines.expired(Wait::Client);
+            if is_late { Poll::Ready(()) } else { Pin::new(&mut io).poll_shutdown(cx).map(drop) }
+        };
+        poll_fn(|cx| alarm.poll_step(deadlines, cx, &mut step)).await;
     }
 
     /// Closes our half of a connection whose client was silent. In TLS it says so (RFC 8446 section 6.1), if there is

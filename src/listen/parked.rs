@@ -26,6 +26,14 @@ impl Drop for Parked<'_> {
     }
 }
 
+/// Why a parked connection is parked no more.
+pub(super) enum ParkedEnd {
+    /// There is something to read.
+    Heard,
+    /// The client was silent until its deadline passed.
+    Silent,
+}
+
 /// Reduces a connection to what is needed to make it again. This is a function of its own because a future would keep
 /// room for its variables across every await.
 #[expect(clippy::boxed_local, reason = "the box shall go too")]
