@@ -93,6 +93,23 @@ fn a_full_queue_and_a_long_wait_are_told_at_once() {
 }
 
 #[test]
+fn a_wait_for_endpoints_that_have_gone_down_is_no_overload() {
+    let (backend, was_asked, go) = patient();
+    let pool = "max_requests = 1\nqueue.timeout = \"1s\"";
+    let app = App::builder(&[backend.address]).pool(pool).workers(1).start();
+    let mut first = begin(&app);
+    was_asked.recv_timeout(SOON).unwrap();
+    let mut second = begin(&app);
+    eventually("the second waits", || waiting(&app) == 1);
+    let backends = format!("[{{ address = \"{}\", state = \"drain\" }}]", backend.address);
+    app.apply(&format!("[pool.app]\nbackends = {backends}\n{pool}"));
+    let response = read_response(&mut second, false);
+    assert_eq!((response.status, response.field("x-unstick-error")), (503, Some("no-endpoint")));
+    go.send(()).unwrap();
+    assert_eq!(read_response(&mut first, false).text(), "a");
+}
+
+#[test]
 fn a_full_endpoint_is_waited_for_rather_than_a_dead_one_tried_again() {
     let (backend, was_asked, go) = patient();
     let dead = free_address();

@@ -117,6 +117,7 @@ fn connections_are_counted_for_whom_they_are() {
         })
         .collect();
     assert!(read_to_close(&mut ask("192.0.2.1")).0.is_empty());
+    assert_eq!(app.metric("unstick_refused_connections_total"), 1.0);
     drop(kept);
     eventually("they may come again", || !read_to_close_after_answer(&mut ask("192.0.2.1")).is_empty());
 }

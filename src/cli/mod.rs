@@ -94,7 +94,7 @@ pub(crate) struct Demo {
     #[arg(long)]
     pub(crate) tls: bool,
     /// Replicas to start
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = demo_replicas)]
     pub(crate) replicas: usize,
 }
 
@@ -125,4 +125,9 @@ impl TypedValueParser for AlgorithmParser {
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
         Some(Box::new(Algorithm::ALL.iter().map(|algorithm| PossibleValue::new(algorithm.name()))))
     }
+}
+
+fn demo_replicas(text: &str) -> Result<usize, String> {
+    let most = unstick::demo::REPLICAS_MAX;
+    text.parse().ok().filter(|replicas| (1..=most).contains(replicas)).ok_or(format!("1 to {most}"))
 }

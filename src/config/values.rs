@@ -164,7 +164,12 @@ pub(super) fn host_pattern(text: &str) -> Result<HostPattern, String> {
         let host = rest.split(['/', ':']).next().unwrap_or_default();
         return Err(format!("the host of a route is a name only: `{text}`; write \"{host}\""));
     }
-    if let Some((host, _)) = text.split_once(':') {
+    // An IPv6 address has colons of its own; behind it the port stands behind a bracket.
+    let host = match text.rsplit_once("]:") {
+        Some((address, _)) => Some(format!("{address}]")),
+        None => text.split_once(':').map(|(host, _)| host.to_owned()),
+    };
+    if let Some(host) = host {
         return Err(format!("the host of a route has no port: `{text}`; write \"{host}\""));
     }
     dns_name(text).map(HostPattern::Exact)
@@ -317,6 +322,7 @@ mod tests {
         assert_eq!(path_pattern("=/x"), Ok(PathPattern::Exact("/x".into())));
         assert_eq!(path_pattern("=/café"), Ok(PathPattern::Exact("/caf%C3%A9".into())));
         assert!(host_pattern("https://a.b/c").is_err_and(|error| error.contains("write \"a.b\"")));
+        assert!(host_pattern("[::1]:80").is_err_and(|error| error.contains("write \"[::1]\"")));
         assert!(path_pattern("=x").is_err_and(|error| error.contains("write \"=/x\"")));
         assert!(path_pattern("api").is_err() && path_pattern("/a?b").is_err() && path_pattern("/a b").is_err());
     }

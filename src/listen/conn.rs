@@ -92,8 +92,11 @@ impl Accepted {
                 Announced::Nothing => {}
             }
             if let Some(most) = most.filter(|_| !was_counted) {
-                let full = || io::Error::other("its address has as many connections as it may have");
-                permit = Some(peers.admit(self.peer.ip(), most).ok_or_else(full)?);
+                let Some(admitted) = peers.admit(self.peer.ip(), most) else {
+                    self.proxy.cell().connections_refused.add(1);
+                    return Err(io::Error::other("its address has as many connections as it may have"));
+                };
+                permit = Some(admitted);
             }
         }
         let opened = match (&self.listener.settings.tls, protocols) {

@@ -53,7 +53,8 @@ pub(super) async fn wait(
         }
         let now = Instant::now();
         if now >= ends {
-            return Break(Err(Cause::Overloaded));
+            // Meanwhile its endpoints may have gone down.
+            return Break(Err(if exchange.pool().is_full() { Cause::Overloaded } else { Cause::NoEndpoint }));
         }
         deadlines.arm(Wait::Upstream, ends.min(now + LOOK_AGAIN));
         Continue(())

@@ -61,8 +61,17 @@ fn h1_host(parts: &mut Parts) -> Result<Option<Host>, Malformed> {
     // Without a scheme it would be the target of CONNECT.
     check_scheme(parts.uri.scheme().ok_or(Malformed::TargetForm)?)?;
     let value = host_of(authority)?;
+    add_path(parts);
     take_origin(parts)?;
     Ok(Some(Host { value, is_field: false }))
+}
+
+/// An empty path before a query is `/` (RFC 9110 section 4.2.3).
+fn add_path(parts: &mut Parts) {
+    let query = parts.uri.path_and_query().map(PathAndQuery::as_str).filter(|origin| origin.starts_with('?'));
+    if let Some(origin) = query.and_then(|query| PathAndQuery::try_from(["/", query].concat()).ok()) {
+        parts.uri = Uri::from(origin);
+    }
 }
 
 /// The host of a request over HTTP/2, which names it in `:authority`. A `Host` field must name the same host, or
@@ -153,6 +162,7 @@ mod tests {
             ("GET", "/a?b", Version::HTTP_11, &["x"][..], Ok((Some("x"), "/a?b")) as Expected),
             ("GET", "http://y:80/a?b", Version::HTTP_11, &["x"], Ok((Some("y:80"), "/a?b"))),
             ("GET", "http://y", Version::HTTP_11, &["x"], Ok((Some("y"), "/"))),
+            ("GET", "http://y?q=/", Version::HTTP_11, &["x"], Ok((Some("y"), "/?q=/"))),
             ("OPTIONS", "*", Version::HTTP_11, &["x"], Ok((Some("x"), "*"))),
             ("GET", "/", Version::HTTP_10, &[], Ok((None, "/"))),
             ("GET", "/", Version::HTTP_11, &[], Err(400)),
