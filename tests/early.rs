@@ -235,6 +235,39 @@ fn an_upload_over_http2_goes_on_after_its_response() {
     }
 }
 
+/// A replica allows so many streams on a connection.
+#[test]
+fn an_upload_over_http2_that_went_on_gives_its_stream_back_when_it_ends() {
+    let (backend, came) = hasty_h2();
+    let app = App::builder(&[backend.address]).pool("protocol = \"h2c\"").workers(1).start();
+    let mut stream = connect(app.address);
+    for _ in 0..150 {
+        let early = exchange(&mut stream, "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\n");
+        assert_eq!(early.status, 202);
+        send(&mut stream, "abc");
+        assert_eq!(came.recv_timeout(SOON).unwrap(), 3);
+    }
+    assert_eq!(backend.connections(), 1);
+}
+
+#[test]
+fn a_connection_of_http2_that_only_an_upload_uses_is_not_unused() {
+    let (backend, came) = hasty_h2();
+    let app = App::builder(&[backend.address])
+        .pool("protocol = \"h2c\"")
+        .timeouts("upstream_idle = \"200ms\"")
+        .workers(1)
+        .start();
+    let mut stream = connect(app.address);
+    let early = exchange(&mut stream, "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\n");
+    assert_eq!(early.status, 202);
+    for _ in 0..5 {
+        pause("unused connections are closed meanwhile", 400);
+        send(&mut stream, "x");
+    }
+    assert_eq!(came.recv_timeout(SOON).unwrap(), 5);
+}
+
 #[test]
 fn an_upload_over_http2_that_stops_after_its_response_ends_in_time() {
     let (backend, came) = hasty_h2();

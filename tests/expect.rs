@@ -333,6 +333,47 @@ fn an_attempt_that_fails_before_its_100_leaves_the_body_to_the_next_one() {
     }
 }
 
+/// The response of the first replica is kept while the second one is tried, and is better than none.
+#[test]
+fn a_response_that_was_kept_takes_nothing_of_the_body_of_another_attempt() {
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let (by_kept, by_broken) = (Arc::clone(&order), Arc::clone(&order));
+    let kept = Backend::start(move |peer| {
+        while peer.next_head().is_some() {
+            by_kept.lock().unwrap().push("kept");
+            send(&mut peer.stream, "HTTP/1.1 503 X\r\nContent-Length: 4\r\n\r\nno");
+            pause("the other one is tried", 200);
+            send(&mut peer.stream, "no");
+            peer.wait_for_close();
+            by_kept.lock().unwrap().push(if peer.ahead.is_empty() { "clean" } else { "taken" });
+        }
+    });
+    let broken = Backend::start(move |peer| {
+        if let Some(head) = peer.next_head() {
+            by_broken.lock().unwrap().push("broken");
+            send(&mut peer.stream, "HTTP/1.1 100 Continue\r\n\r\n");
+            body_h1(peer, &head);
+        }
+        peer.own();
+    });
+    let app = App::builder(&[kept.address, broken.address])
+        .pool("retry = { on_status = [503], attempts = 2 }\neject = { failures = 0 }")
+        .workers(1)
+        .start();
+    let mut was_first = false;
+    for _ in 0..2 {
+        order.lock().unwrap().clear();
+        let mut stream = connect(app.address);
+        send(&mut stream, post("/").replace("POST", "PUT"));
+        assert_eq!(read_response(&mut stream, false).status, 100);
+        let response = exchange(&mut stream, "hello");
+        assert_eq!((response.status, response.text()), (503, "nono".to_owned()));
+        eventually("the replicas are done", || order.lock().unwrap().len() == 3);
+        was_first |= *order.lock().unwrap() == ["kept", "broken", "clean"];
+    }
+    assert!(was_first, "{:?}", order.lock().unwrap());
+}
+
 /// Two responses could be read as those of two requests, and a body as a request.
 #[test]
 fn what_follows_a_refused_body_is_never_taken_for_it() {

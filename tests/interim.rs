@@ -2,7 +2,9 @@
 //! versions.
 
 use std::future::poll_fn;
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, mpsc};
 
 use http::{Request, Response as Head};
@@ -12,9 +14,10 @@ use crate::support::backend::{Backend, answer};
 use crate::support::client::{Response, read_response};
 use crate::support::h2::{begin, client, run, whole};
 use crate::support::h2_backend::H2Backend;
-use crate::support::{App, SOON, connect, pause, send};
+use crate::support::{App, SOON, connect, pause, pool_of, send};
 
-const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n";
+const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nConnection: x-hop\r\nX-Hop: 1\r\n\
+    Content-Length: 5\r\n\r\n";
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
 /// A replica that sends hints for each request, and its response when it is told to.
@@ -65,6 +68,7 @@ fn everywhere(test: impl Fn(&App, &Hinting)) {
 fn assert_hints(head: &Response) {
     assert_eq!((head.status, head.field("link")), (103, Some("</a>; rel=preload")), "{}", head.head);
     assert_eq!((head.field("connection"), head.field("x-hop")), (None, None), "{}", head.head);
+    assert_eq!(head.field("content-length"), None, "{}", head.head);
 }
 
 #[test]
@@ -188,4 +192,69 @@ fn hints_never_get_into_the_middle_of_an_earlier_response() {
             assert_eq!((response.status, response.text()), (200, "ok".to_owned()));
         }
     }
+}
+
+/// A Unix socket has room for less than one of these. What comes while there is none waits, or is left out.
+#[test]
+fn hints_that_the_client_has_no_room_for_arrive_whole_or_not_at_all() {
+    const LONG: usize = 240_000;
+    let (told, go_on) = unbounded_channel::<()>();
+    let go_on = std::sync::Arc::new(tokio::sync::Mutex::new(go_on));
+    let backend = H2Backend::start(move |mut call| {
+        let go_on = std::sync::Arc::clone(&go_on);
+        async move {
+            for _ in 0..3 {
+                let hints = Head::builder().status(103).header("link", "x".repeat(LONG)).body(()).unwrap();
+                call.respond.send_informational(hints).unwrap();
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            go_on.lock().await.recv().await.unwrap();
+            call.say("ok");
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("web.sock");
+    let listen = format!("[listen.web]\naddress = \"unix:{}\"\n", file.display());
+    let _app = App::start(&format!("{listen}{}", pool_of(&[backend.address], "protocol = \"h2c\"", "")));
+    for reads_before_the_response in [true, false] {
+        let mut stream = UnixStream::connect(&file).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.write_all(GET.as_bytes()).unwrap();
+        pause("the replica sends all its hints, and the client reads none", 500);
+        if !reads_before_the_response {
+            told.send(()).unwrap();
+            pause("the response comes", 200);
+        }
+        let hints = read_response(&mut stream, false);
+        assert_eq!((hints.status, hints.field("link").map(str::len)), (103, Some(LONG)));
+        if reads_before_the_response {
+            // The rest of it came by the client's reading alone.
+            told.send(()).unwrap();
+        }
+        let mut next = read_response(&mut stream, false);
+        while next.status == 103 {
+            assert_eq!(next.field("link").map(str::len), Some(LONG));
+            next = read_response(&mut stream, false);
+        }
+        assert_eq!((next.status, next.text()), (200, "ok".to_owned()));
+    }
+}
+
+#[test]
+fn a_replica_of_http2_that_sends_hints_without_end_is_not_listened_to() {
+    let backend = H2Backend::start(|mut call| async move {
+        for _ in 0..1000 {
+            let hints = Head::builder().status(103).header("link", "</a>").body(()).unwrap();
+            if call.respond.send_informational(hints).is_err() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        std::future::pending::<()>().await;
+    });
+    let app = App::builder(&[backend.address]).pool("protocol = \"h2c\"\nretry = { attempts = 1 }").start();
+    let mut stream = connect(app.address);
+    send(&mut stream, "GET / HTTP/1.0\r\nHost: a.test\r\n\r\n");
+    let response = read_response(&mut stream, false);
+    assert_eq!((response.status, response.field("x-unstick-error")), (502, Some("upstream-invalid")));
 }
