@@ -3,6 +3,7 @@
 use std::net::{Shutdown, SocketAddr};
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use crate::support::backend::{Backend, answer};
@@ -120,6 +121,87 @@ fn a_response_with_too_many_fields_is_refused_with_the_reason() {
     let line = lines(&file, 3).pop().unwrap();
     assert_eq!(line["error"], "the head of the response has more than 100 fields or 256 KiB", "{line}");
     assert_eq!(get(100).text(), "ok");
+}
+
+/// Over HTTP/2 such a head concerns nobody but its own request.
+#[test]
+fn a_response_head_over_http2_that_is_too_large_costs_the_others_of_its_connection_nothing() {
+    let (told, go_on) = tokio::sync::oneshot::channel::<()>();
+    let go_on = std::cell::RefCell::new(Some(go_on));
+    let backend = H2Backend::start(move |mut call| {
+        let path = call.request.uri().path()[1..].to_owned();
+        let go_on = if path == "slow" { go_on.borrow_mut().take() } else { None };
+        async move {
+            match (path.parse::<usize>(), go_on) {
+                (Ok(kib), _) => {
+                    let mut head = http::Response::builder();
+                    for nth in 0..kib / 16 {
+                        head = head.header(format!("x-{nth}"), "~".repeat(16 << 10));
+                    }
+                    call.answer(head).send_data(Bytes::from_static(b"ok"), true).unwrap();
+                }
+                (Err(_), Some(go_on)) => {
+                    go_on.await.unwrap();
+                    call.say("slow");
+                }
+                (Err(_), None) => call.say("quick"),
+            }
+        }
+    });
+    let keys = "protocol = \"h2c\"\nretry = { attempts = 1 }\neject = { failures = 0 }";
+    let (app, file, _folder) = logging(&[backend.address], keys, "");
+    let mut slow = connect(app.address);
+    send(&mut slow, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
+    eventually("it is sent", || app.endpoint(backend.address).unwrap()["in_flight"] == 1);
+    let get = |path: &str| ask(&app, &format!("GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    assert_eq!(get("224").text(), "ok");
+    for kib in ["272", "1024", "3072"] {
+        let response = get(kib);
+        assert_eq!((response.status, response.field("x-unstick-error")), (502, Some("upstream-invalid")), "{kib}");
+    }
+    let line = lines(&file, 4).pop().unwrap();
+    assert_eq!(line["error"], "the head of the response has more than 100 fields or 256 KiB", "{line}");
+    assert_eq!(get("quick").text(), "quick");
+    told.send(()).unwrap();
+    assert_eq!(read_response(&mut slow, false).text(), "slow", "its connection lives");
+    assert_eq!(backend.connections(), 1);
+}
+
+/// The response has begun, so it can only break off. hyper's bounds cannot be set here.
+#[test]
+fn trailers_and_extensions_of_a_response_beyond_the_bound_are_the_failure_of_the_replica() {
+    let backend = Backend::start(|peer| {
+        peer.serve(|seen| {
+            let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+            match seen.line().split(' ').nth(1).unwrap() {
+                "/trailers" => format!("{head}2\r\nok\r\n0\r\nX: {}\r\n\r\n", "a".repeat(17 << 10)),
+                _ => format!("{head}2;x={}\r\nok\r\n0\r\n\r\n", "a".repeat(17 << 10)),
+            }
+            .into()
+        });
+    });
+    let (app, file, _folder) = logging(&[backend.address], "eject = { failures = 0 }", "");
+    for (count, (path, reason)) in [("/trailers", "trailers"), ("/extensions", "extensions")].into_iter().enumerate() {
+        let mut stream = connect(app.address);
+        send(&mut stream, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        let (bytes, _) = read_to_close(&mut stream);
+        assert!(!bytes.ends_with(b"0\r\n\r\n"), "{path} is not taken for whole");
+        let line = lines(&file, count + 1).pop().unwrap();
+        assert_eq!((line["origin"].as_str(), line["status"].as_u64()), (Some("replica"), Some(200)), "{line}");
+        assert!(line["error"].as_str().is_some_and(|error| error.contains(reason)), "{line}");
+        assert_eq!(app.endpoint(backend.address).unwrap()["failures"], count + 1);
+    }
+}
+
+/// hyper keeps the length of a target in 16 bits.
+#[test]
+fn a_target_has_a_bound_of_its_own_however_large_a_head_may_be() {
+    let backend = Backend::named("a");
+    let (app, _file, _folder) = logging(&[backend.address], "", "[limits]\nrequest_head = \"256KiB\"");
+    for (length, status) in [(65_534, 200), (65_535, 431)] {
+        let response = ask(&app, &format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(length - 1)));
+        assert_eq!(response.status, status, "{length}");
+    }
 }
 
 #[test]

@@ -40,8 +40,10 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX as u32;
 /// Bytes of a request body that wait within h2 for the socket to take them, per stream.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// The most bytes that a response head may have.
-const HEAD_BYTES_MAX: u32 = 256 * 1024;
+/// The most bytes that h2 takes for a response head, in the measure of RFC 9113 section 6.5.2. It is more than a head
+/// may have, which is `BUFFER_BYTES_MAX`: one that is too large is then refused by name. Beyond this h2 resets its
+/// stream, and only beyond four times as much it ends the connection, with the requests of others.
+const HEAD_LIST_MAX: u32 = 4 << 20;
 
 /// How long frames are ignored that come for a stream which was cancelled, and for how many streams: the endpoint has
 /// sent them before it heard of it.
@@ -245,7 +247,7 @@ fn builder() -> client::Builder {
         // No stream before the endpoint has said how many it allows: a refused one would count as an attempt.
         .initial_max_send_streams(0)
         .max_send_buffer_size(SEND_BUFFER)
-        .max_header_list_size(HEAD_BYTES_MAX)
+        .max_header_list_size(HEAD_LIST_MAX)
         // Frames that come late for cancelled streams are no offence, and no number of them ends the connection.
         .max_concurrent_reset_streams(CANCELS_KEPT)
         .reset_stream_duration(CANCELLED_KEPT)

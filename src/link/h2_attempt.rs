@@ -8,11 +8,12 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::Reason;
 use h2::client::{ResponseFuture, SendRequest};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body as _;
 
 use super::error::LinkError;
 use super::h2::Lease;
+use super::record::BUFFER_BYTES_MAX;
 use super::request_body::RequestBody;
 use super::response::{Driver, Over, Source, Written};
 use crate::net::h2::{BodySender, ReceivedBody, Unsent};
@@ -89,6 +90,9 @@ impl Attempt {
         match ready!(Pin::new(response).poll(cx)) {
             Ok(response) => {
                 let (head, stream) = response.into_parts();
+                if head_size(&head.headers) > BUFFER_BYTES_MAX {
+                    return Poll::Ready(Err(LinkError::HeadTooLarge));
+                }
                 let body = ReceivedBody::new(stream, &head.headers);
                 Poll::Ready(Ok(Response::from_parts(head, Source::Http2(body))))
             }
@@ -154,4 +158,10 @@ impl Attempt {
         };
         Over::Stream(lease, Some(Driver::spawn(rest)))
     }
+}
+
+/// The size of a head in the measure of RFC 9113 section 6.5.2.
+fn head_size(fields: &HeaderMap) -> usize {
+    const OVERHEAD: usize = 32;
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + OVERHEAD).sum()
 }

@@ -187,11 +187,17 @@ pub enum BrokenBody {
     #[error(transparent)]
     Request(BodyFailure),
     /// The endpoint closed the connection, or broke the framing.
-    #[error("the endpoint broke off its response: {0}")]
+    #[error("the endpoint broke off its response: {}", root(.0))]
     Endpoint(#[source] WireError),
     /// This proxy ended the connection: what passed over it exceeded a limit of its own.
     #[error("the connection was ended by this proxy: {0}")]
     Curbed(#[source] h2::Error),
+}
+
+/// What lies at the bottom of an error: the library says only that a body could not be read.
+fn root(error: &WireError) -> String {
+    let first: &dyn std::error::Error = error;
+    std::iter::successors(Some(first), |error| error.source()).last().unwrap_or(first).to_string()
 }
 
 impl EndpointBody {
