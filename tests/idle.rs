@@ -12,6 +12,7 @@ use unstick::app::Ended;
 
 use crate::support::backend::{Backend, answer};
 use crate::support::client::{Response, exchange};
+use crate::support::h2::{begin, client, get, read, run};
 use crate::support::tls::Authority;
 use crate::support::{App, SOON, connect, eventually, free_address, pool_of, read_to_close, try_connect};
 
@@ -158,6 +159,34 @@ fn a_new_idle_time_holds_for_present_connections_from_their_next_request_on() {
     app.apply(&config("300ms"));
     assert_eq!(exchange(&mut stream, GET).text(), "a");
     assert_eq!(read_to_close(&mut stream), (Vec::new(), true));
+}
+
+#[test]
+fn new_times_for_heads_and_for_reading_hold_for_present_connections() {
+    let backend = Backend::start(|peer| {
+        peer.serve(|seen| answer(&"x".repeat(if seen.line().contains("/long") { 16 << 20 } else { 1 })));
+    });
+    let config = |time: &str| {
+        let keys = format!("[timeouts]\nrequest_head = \"{time}\"\nclient_write = \"{time}\"\n");
+        pool_of(&[backend.address], "", &keys)
+    };
+    let app = App::start(&config("1h"));
+    let (mut slow, mut reader) = (connect(app.address), connect(app.address));
+    assert_eq!((exchange(&mut slow, GET).status, exchange(&mut reader, GET).status), (200, 200));
+    run(async {
+        let client = client(app.address).await;
+        assert_eq!(get(&client, "/").await.unwrap().0, 200);
+        app.apply(&config("300ms"));
+        slow.write_all(b"GET / HTTP/1.1\r\nHost: ").unwrap();
+        read_to_close(&mut slow);
+        reader.write_all(b"GET /long HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
+        eventually("a request is served", || app.endpoint(backend.address).unwrap()["in_flight"] == 1);
+        eventually("who does not read is cut off", || app.endpoint(backend.address).unwrap()["in_flight"] == 0);
+        let request = http::Request::get("http://a.test/long").body(()).unwrap();
+        let response = begin(&client, request, true).await.0.await.unwrap();
+        eventually("so it is over HTTP/2", || app.endpoint(backend.address).unwrap()["in_flight"] == 0);
+        assert!(read(&mut response.into_body()).await.is_err());
+    });
 }
 
 #[test]

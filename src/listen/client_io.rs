@@ -16,10 +16,11 @@ use hyper_util::rt::TokioIo;
 use tokio_rustls::server::TlsStream;
 
 use super::interim::Front;
+use super::listener::Speaks;
 use super::request_line::{self, Part};
 use crate::deadlines::Wait;
 use crate::net::socket_io::SocketIo;
-use crate::proxy::client::Client;
+use crate::proxy::client::{Client, Proxy};
 
 /// How long a closed connection goes on discarding what the client still sends. If we closed at once, the kernel would
 /// send a reset, and the client might never read the response that it was sent.
@@ -55,9 +56,8 @@ pub(super) struct ClientIo {
     /// What is written before anything that hyper writes.
     front: Front,
     client: Rc<Client>,
-    /// How long a head may take from its first byte to its last; `None` for HTTP/2, whose requests have deadlines.
-    head_timeout: Option<Duration>,
-    write_timeout: Duration,
+    proxy: Rc<Proxy>,
+    speaks: Speaks,
     /// The part of a head that comes next.
     part: Part,
     /// What hyper may have in its buffer that belongs to no request yet.
@@ -71,41 +71,22 @@ pub(super) struct ClientIo {
 }
 
 impl ClientIo {
-    /// For HTTP/1.1. The client of a fresh connection must send a head within `head_timeout`.
-    pub(super) fn h1(
-        transport: ClientTransport,
-        client: Rc<Client>,
-        head_timeout: Duration,
-        write_timeout: Duration,
-    ) -> Self {
-        client.deadlines.arm_in(Wait::Client, head_timeout);
-        Self::new(transport, client, Some(head_timeout), write_timeout)
-    }
-
-    fn new(
-        transport: ClientTransport,
-        client: Rc<Client>,
-        head_timeout: Option<Duration>,
-        write_timeout: Duration,
-    ) -> Self {
+    /// For a fresh connection, whose client must send a head in time.
+    pub(super) fn new(transport: ClientTransport, client: Rc<Client>, proxy: Rc<Proxy>, speaks: Speaks) -> Self {
+        client.deadlines.arm_in(Wait::Client, proxy.viewer.current().snapshot.timeouts.request_head);
         Self {
             transport,
             ahead: Bytes::new(),
             front: Front::default(),
             client,
-            head_timeout,
-            write_timeout,
+            proxy,
+            speaks,
             part: Part::Start,
             behind: Behind::Nothing,
             written: Cell::new(0),
             is_shut: false,
             discarded: 0,
         }
-    }
-
-    /// For HTTP/2.
-    pub(super) fn h2(transport: ClientTransport, client: Rc<Client>, write_timeout: Duration) -> Self {
-        Self::new(transport, client, None, write_timeout)
     }
 
     /// The address of the client.
@@ -174,14 +155,16 @@ impl ClientIo {
         buf.put_slice(&part);
     }
 
-    /// Notes that the client has sent something. The first bytes after an idle time start the deadline of the head.
+    /// Notes that the client has sent something. The first bytes after an idle time start the deadline of the head. The
+    /// requests of HTTP/2 have deadlines of their own.
     fn heard(&self) {
-        if let Some(timeout) = self.head_timeout
+        if self.speaks == Speaks::Http1
             && !self.client.is_busy()
             && !self.client.owes_body()
             && !self.client.set_in_head(true)
         {
-            self.client.deadlines.arm_in(Wait::Client, timeout);
+            let patience = self.proxy.viewer.current().snapshot.timeouts.request_head;
+            self.client.deadlines.arm_in(Wait::Client, patience);
         }
     }
 
@@ -195,7 +178,8 @@ impl ClientIo {
                     // not idle.
                     deadlines.disarm(Wait::Client);
                 }
-                deadlines.arm_in(Wait::ClientWrite, self.write_timeout);
+                let patience = self.proxy.viewer.current().snapshot.timeouts.client_write;
+                deadlines.arm_in(Wait::ClientWrite, patience);
             }
             Poll::Pending => {}
             Poll::Ready(_) if deadlines.is_armed(Wait::ClientWrite) => {
@@ -242,7 +226,7 @@ impl ClientIo {
     fn lingers(&self) -> bool {
         let client = &self.client;
         let is_read = client.is_busy() || client.is_half_closed();
-        client.may_still_send() || (self.head_timeout.is_some() && !is_read)
+        client.may_still_send() || (self.speaks == Speaks::Http1 && !is_read)
     }
 
     /// Whether something was given back that has not been read again.
@@ -272,7 +256,7 @@ impl Read for ClientIo {
         let result = if !self.ahead.is_empty() {
             self.read_ahead(&mut buf);
             Poll::Ready(Ok(()))
-        } else if self.head_timeout.is_some() && self.is_at_head() {
+        } else if self.speaks == Speaks::Http1 && self.is_at_head() {
             let Self { transport, part, ahead, .. } = &mut *self;
             let read = request_line::poll_read(transport, part, ahead, cx, buf);
             read.map_ok(|ends_head| {
@@ -308,7 +292,7 @@ impl Write for ClientIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.head_timeout.is_some() && self.client.is_refused_below() {
+        if self.speaks == Speaks::Http1 && self.client.is_refused_below() {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
         if self.client.has_interims() || !self.front.is_empty() {

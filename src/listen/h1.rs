@@ -27,7 +27,7 @@ use super::parked::{Parked, ParkedEnd, take_apart};
 use super::refused;
 use super::reset::ResetUnlessWhole;
 use super::shared_io::SharedIo;
-use crate::config::model::{Limits, Timeouts};
+use crate::config::model::Limits;
 use crate::deadlines::{Alarm, Wait};
 use crate::link::request_body::ClientBody;
 use crate::net::outbox::Socket;
@@ -46,12 +46,11 @@ const PARK_AFTER: Duration = Duration::from_secs(1);
 pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connection: Rc<Connection>) {
     let Accepted { peer, listener, proxy, registration, .. } = accepted;
     let view = proxy.viewer.current();
-    let Timeouts { request_head, client_write, .. } = view.snapshot.timeouts;
     let builder = builder(&view.snapshot.limits);
     drop(view);
     let client = Rc::new(Client::new(connection));
     let socket = Rc::clone(&transport.socket);
-    let io = SharedIo::new(ClientIo::h1(transport, Rc::clone(&client), request_head, client_write));
+    let io = SharedIo::new(ClientIo::new(transport, Rc::clone(&client), Rc::clone(&proxy), Speaks::Http1));
     let worker = Rc::clone(&proxy);
     let service = service_fn({
         let client = Rc::clone(&client);
@@ -74,7 +73,6 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
         written: Cell::default(),
         began: Instant::now(),
         heard_at: Cell::default(),
-        request_head,
     };
     let mut alarm = Alarm::default();
     let end = loop {
@@ -165,7 +163,6 @@ struct Lifecycle {
     began: Instant,
     /// When the client was found to have sent something although its time was over.
     heard_at: Cell<Option<Instant>>,
-    request_head: Duration,
 }
 
 impl Lifecycle {
@@ -245,7 +242,8 @@ impl Lifecycle {
     /// A part of the next head may have come together with the latest request. Then its rest is awaited.
     fn begin_parking(&self) {
         if self.io.has_ahead() && !self.client.set_in_head(true) {
-            self.client.deadlines.arm_in(Wait::Client, self.request_head);
+            let patience = self.worker.viewer.current().snapshot.timeouts.request_head;
+            self.client.deadlines.arm_in(Wait::Client, patience);
         }
     }
 
@@ -299,7 +297,7 @@ impl Lifecycle {
             let is_fresh = client.is_fresh();
             let since = if is_fresh { self.began } else { client.idle_since() };
             let timeouts = &self.worker.viewer.current().snapshot.timeouts;
-            let patience = if is_fresh { self.request_head } else { timeouts.client_idle };
+            let patience = if is_fresh { timeouts.request_head } else { timeouts.client_idle };
             let is_heard = self.heard_at.get().is_some_and(|at| at >= since);
             if let Some(until) = self.listener.idle_until(Speaks::Http1, since, is_fresh, timeouts)
                 && !is_heard
@@ -328,7 +326,8 @@ impl Lifecycle {
         let is_heard = !client.may_still_send() && !self.socket.is_silent();
         if is_heard {
             self.heard_at.set(Some(Instant::now()));
-            client.deadlines.arm_in(Wait::Client, self.request_head);
+            let patience = self.worker.viewer.current().snapshot.timeouts.request_head;
+            client.deadlines.arm_in(Wait::Client, patience);
         }
         is_heard
     }

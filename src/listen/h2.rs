@@ -52,8 +52,6 @@ pub(super) struct Shared {
     pub(super) proxy: Rc<Proxy>,
     pub(super) watch: Rc<Watch>,
     pub(super) connections: Rc<Connections>,
-    /// How long a client may take until it lets out more of a response.
-    pub(super) write_timeout: Duration,
     /// The number of open streams.
     pub(super) open: Cell<usize>,
     /// The task of the connection.
@@ -62,24 +60,29 @@ pub(super) struct Shared {
     pub(super) sent_at: Cell<Option<Instant>>,
 }
 
+impl Shared {
+    /// How long a client may take until it lets out more of a response, as the settings are now.
+    pub(super) fn client_write(&self) -> Duration {
+        self.proxy.viewer.current().snapshot.timeouts.client_write
+    }
+}
+
 /// Serves requests until either side closes.
 pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connection: Rc<Connection>) {
     let Accepted { peer, listener, proxy, registration, .. } = accepted;
     let view = proxy.viewer.current();
     let (limits, timeouts) = (&view.snapshot.limits, view.snapshot.timeouts.clone());
     let client = Rc::new(Client::new(connection));
-    client.deadlines.arm_in(Wait::Client, timeouts.request_head);
     let shared = Rc::new(Shared {
         client: Rc::clone(&client),
         proxy: Rc::clone(&proxy),
         watch: Watch::new(limits.h2_streams),
         connections: registration.connections(),
-        write_timeout: timeouts.client_write,
         open: Cell::new(0),
         waker: RefCell::default(),
         sent_at: Cell::default(),
     });
-    let io = ClientIo::h2(transport, client, timeouts.client_write);
+    let io = ClientIo::new(transport, client, Rc::clone(&shared.proxy), Speaks::Http2);
     let handshake = builder(limits).handshake(WatchedIo::new(io, Rc::clone(&shared.watch)));
     drop(view);
     let mut lifecycle = Lifecycle {
@@ -213,9 +216,12 @@ impl Lifecycle {
         let reads = watch.reads.get();
         // A client that reads slowly acknowledges a ping only after all that was sent before. `client_write` bounds
         // that.
-        let is_reading = deadlines.is_armed(Wait::ClientWrite)
-            || self.shared.sent_at.get().is_some_and(|at| at.elapsed() < self.timeouts.client_write);
-        let is_quiet = || std::mem::replace(&mut self.reads_at_ping, reads) == reads && !is_reading;
+        let shared = &self.shared;
+        let is_reading = || {
+            deadlines.is_armed(Wait::ClientWrite)
+                || shared.sent_at.get().is_some_and(|at| at.elapsed() < shared.client_write())
+        };
+        let is_quiet = || std::mem::replace(&mut self.reads_at_ping, reads) == reads && !is_reading();
         pings.as_mut().is_some_and(|pings| pings.poll(cx, deadlines, is_quiet).is_err())
     }
 
@@ -251,7 +257,8 @@ impl Lifecycle {
     /// acknowledgement comes behind what it has not read.
     fn patience(&self) -> Duration {
         let client = &self.shared.client;
-        let has_read_all = client.is_fresh() || client.idle_since().elapsed() > self.timeouts.client_write;
-        if has_read_all { GOING } else { self.timeouts.client_write.max(GOING) }
+        let client_write = self.shared.client_write();
+        let has_read_all = client.is_fresh() || client.idle_since().elapsed() > client_write;
+        if has_read_all { GOING } else { client_write.max(GOING) }
     }
 }

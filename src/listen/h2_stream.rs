@@ -231,7 +231,7 @@ async fn send_body(stream: SendStream<Bytes>, body: ResponseBody, client: &Clien
             return polled;
         }
         if has_moved || !deadlines.is_armed(Wait::ClientWrite) {
-            deadlines.arm_in(Wait::ClientWrite, shared.write_timeout);
+            deadlines.arm_in(Wait::ClientWrite, shared.client_write());
         }
         // Nobody asks for more of the body meanwhile, which may come to the end of its time all the same.
         match sender.body_mut().end_of_time() {
