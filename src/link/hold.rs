@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::deadlines::{Deadlines, Wait};
+
 /// How long the endpoint may take for its decision. It owes one at once, but many never say 100: applications of
 /// HTTP/1.0, and most libraries of HTTP/2. Clients do not wait for ever either; curl waits as long as this.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
@@ -67,14 +69,13 @@ impl Hold {
         }
     }
 
-    /// Until when the endpoint has time. If that is over, the body may be read.
-    pub(super) fn look(&self, now: Instant) -> Option<Instant> {
-        let State::Held(Some(until)) = self.state.get() else { return None };
-        if now < until {
-            return Some(until);
+    /// Sets the deadline of the endpoint that was asked. If that is over, the body may be read.
+    pub(super) fn look(&self, now: Instant, deadlines: &Deadlines) {
+        match self.state.get() {
+            State::Held(Some(until)) if now < until => deadlines.arm(Wait::RequestBody, until),
+            State::Held(Some(_)) => self.open(State::Ignored),
+            _ => {}
         }
-        self.open(State::Ignored);
-        None
     }
 
     /// The attempt is over: what its endpoint has said, if anything is known. A body that is still held stays so.

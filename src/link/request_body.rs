@@ -30,7 +30,7 @@ struct Reader {
     upload: Rc<Upload>,
     /// How much of the kept beginning this attempt has read.
     replayed: Position,
-    /// The number of the attempt. Only the latest one reads.
+    /// The number of the attempt. Only the latest one reads; the response of another may be kept meanwhile.
     attempt: u32,
 }
 
@@ -172,9 +172,8 @@ impl RequestBody {
     /// The body from its beginning, which must still be kept; see [`Upload::can_replay`].
     pub fn again(upload: &Rc<Upload>) -> Self {
         upload.waiting_since.set(None);
-        let attempt = upload.attempt.get() + 1;
-        upload.attempt.set(attempt);
-        Self(Some(Reader { upload: Rc::clone(upload), replayed: Position::default(), attempt }))
+        upload.attempt.update(|attempt| attempt + 1);
+        Self(Some(Reader { upload: Rc::clone(upload), replayed: Position::default(), attempt: upload.attempt.get() }))
     }
 }
 
@@ -204,9 +203,7 @@ impl Upload {
         }
         let now = Instant::now();
         if self.is_held() {
-            if let Some(until) = self.hold.look(now) {
-                deadlines.arm(Wait::RequestBody, until);
-            }
+            self.hold.look(now, deadlines);
             return false;
         }
         let until = self.waiting_since.get().unwrap_or(now) + self.bounds.read_timeout;
@@ -301,7 +298,6 @@ impl Upload {
 impl Reader {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         if self.attempt != self.upload.attempt.get() {
-            // A response that is kept while another endpoint is tried wants no more of it.
             return Poll::Pending;
         }
         if let Some(frame) = self.upload.kept.borrow().next(&mut self.replayed) {
