@@ -151,7 +151,7 @@ fn without_time_to_drain_an_idle_process_still_ends_well() {
 /// numbers of parts around that make sure that one ends so.
 #[test]
 fn an_interrupt_cuts_no_response_whose_end_the_client_has_no_room_for() {
-    const PART: usize = 16 * 1024;
+    const PART: usize = 4 * 1024;
     const END: usize = 500;
     let room = std::fs::read_to_string("/proc/sys/net/core/wmem_default").unwrap();
     let room = room.trim().parse::<usize>().unwrap().min(4 << 20) / PART;
@@ -164,7 +164,7 @@ fn an_interrupt_cuts_no_response_whose_end_the_client_has_no_room_for() {
             send(&mut peer.stream, format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"));
             for _ in 0..parts {
                 send(&mut peer.stream, [b'x'; PART]);
-                pause("the proxy passes on each part by itself", 10);
+                pause("the proxy passes on each part by itself", 20);
             }
             eventually("the process is interrupted", || may_go.load(Relaxed));
             send(&mut peer.stream, [b'x'; END]);
@@ -177,7 +177,7 @@ fn an_interrupt_cuts_no_response_whose_end_the_client_has_no_room_for() {
         file.display(),
         pool_of(&[backend.address], "", "[limits]\nidle_per_endpoint = 0\n")
     ));
-    let clients: Vec<_> = (room / 2..room + 3)
+    let clients: Vec<_> = (room / 3..room + 3)
         .map(|parts| {
             let mut stream = UnixStream::connect(&file).unwrap();
             stream.set_read_timeout(Some(SOON)).unwrap();
@@ -186,7 +186,7 @@ fn an_interrupt_cuts_no_response_whose_end_the_client_has_no_room_for() {
             (stream, parts * PART + END)
         })
         .collect();
-    pause("the parts have come as far as there is room", 300);
+    pause("the parts have come as far as there is room", 1000);
     app.interrupt();
     pause("the workers have heard of it", 100);
     going.store(true, Relaxed);
