@@ -21,6 +21,11 @@ pub(crate) fn main(arguments: Vec<String>) -> ExitCode {
     if let Some(file) = value("--script") {
         return script(&file, has("--words"));
     }
+    if has("--print") {
+        let text = |seed| serde_json::to_string(&generate::scenario(seed)).expect("it is plain data");
+        (first..first + count).for_each(|seed| println!("{}", text(seed)));
+        return ExitCode::SUCCESS;
+    }
     if has("--hashes") {
         (first..first + count).for_each(|seed| println!("{seed} {:016x}", run::one(seed).hash));
         return ExitCode::SUCCESS;

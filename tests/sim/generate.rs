@@ -3,9 +3,6 @@
 use super::dice::Dice;
 use super::scenario::*;
 
-/// With this in the environment, scenarios also have what still breaks rules: tunnels, and bodies that wait for a 100.
-const ALL: &str = "UNSTICK_SIM_ALL";
-
 /// The scenario of `seed`.
 pub(crate) fn scenario(seed: u64) -> Scenario {
     let mut dice = Dice::new(seed, 1);
@@ -33,11 +30,8 @@ pub(crate) fn scenario(seed: u64) -> Scenario {
     let is_calm = dice.happens(400);
     let faults = if is_calm { Vec::new() } else { (0..dice.below(3)).map(|_| replica_fault(dice)).collect() };
     let acts = acts(dice, pool.replicas);
-    if std::env::var_os(ALL).is_none() {
-        for plan in clients.iter_mut().flat_map(|client| &mut client.requests) {
-            (plan.expects, plan.tunnel) = (false, None);
-        }
-    }
+    // Dice of their own, so that the rest of a seed's scenario stays what it was.
+    interims(&mut Dice::new(seed, 2), &mut clients);
     Scenario { seed, net, pool, clients, faults, acts }
 }
 
@@ -175,7 +169,18 @@ fn reply(dice: &mut Dice) -> Reply {
         early: dice.happens(150),
         closes: dice.happens(80),
         trailers: dice.happens(500),
+        hints: 0,
+        tells: false,
         fate,
+    }
+}
+
+/// What replicas say before they reply: 100 to those who wait for it, and some of them early hints.
+fn interims(dice: &mut Dice, clients: &mut [ClientPlan]) {
+    let numbers: &[u64] = if dice.happens(400) { &[0, 0, 1, 1, 3] } else { &[0] };
+    let requests = clients.iter_mut().flat_map(|client| &mut client.requests);
+    for reply in requests.flat_map(|request| &mut request.replies) {
+        (reply.hints, reply.tells) = (dice.pick(numbers) as u8, dice.happens(700));
     }
 }
 

@@ -161,6 +161,10 @@ impl Client {
             self.net.reached("told to continue");
             record.is_told = true;
         }
+        if status == 103 {
+            self.net.reached("an early hint");
+            record.hinted(request, &self.net, head.field("x-hint"));
+        }
         if status == 101 {
             self.net.reached("a tunnel");
             self.tunnel = tunnel(record, request);

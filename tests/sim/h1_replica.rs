@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::h1_client::chunks;
 use super::http1::{Head, Piece, Reader, Reads, body, is_pattern};
 use super::net::{Event, Network, Side};
-use super::record::{Execution, Records};
+use super::record::{Execution, Records, hint};
 use super::scenario::{Fate, Framing, Method, Ms, Reply, TunnelPlan};
 use super::tunnel::{Sending, Tunnel};
 use super::wire::{PeerRead, Queue, Wire};
@@ -33,6 +33,8 @@ struct Doing {
     /// When the reply begins, once that is known.
     replies_at: Option<Ms>,
     out: Queue,
+    /// Early hints that are still to be sent.
+    hints: u8,
     began: bool,
     is_head: bool,
     trailers: bool,
@@ -150,12 +152,18 @@ impl Replica {
         };
         record.executions[execution].was_broken = reply.fate != Fate::Whole;
         let replies_at = reply.early.then(|| now + reply.delay);
+        let mut out = Queue::default();
+        if head.field("expect").is_some() && reply.tells && !reply.early {
+            self.net.reached("a replica was asked whether it wants a body");
+            out.push(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
         self.doing = Some(Doing {
             request,
             execution,
             reply,
             replies_at,
-            out: Queue::default(),
+            out,
+            hints: reply.hints,
             began: false,
             is_head: record.plan.method == Method::Head,
             trailers: record.plan.gets_trailers(reply),
@@ -210,10 +218,10 @@ impl Replica {
     fn reply(&mut self) {
         let now = self.net.now();
         let Some(doing) = &mut self.doing else { return };
-        if doing.replies_at.is_none_or(|at| now < at) {
-            return;
+        if doing.replies_at.is_some() {
+            doing.hint();
         }
-        if !doing.began {
+        if doing.replies_at.is_some_and(|at| now >= at) && !doing.began {
             doing.began = true;
             doing.out.push(&doing.bytes());
             self.net.mark("replica replies", doing.request, doing.out.len() as u64);
@@ -224,6 +232,9 @@ impl Replica {
                 return;
             }
             doing.out.skip(len);
+        }
+        if !doing.began {
+            return;
         }
         if let Some(plan) = doing.granted {
             return self.tunnel(plan);
@@ -302,6 +313,15 @@ impl Peer for Replica {
 }
 
 impl Doing {
+    /// Sends early hints, once.
+    fn hint(&mut self) {
+        for number in 0..std::mem::take(&mut self.hints) {
+            let fields = hint(self.request, self.execution, number);
+            let fields = fields.map(|(name, value)| format!("{name}: {value}\r\n"));
+            self.out.push(format!("HTTP/1.1 103 Early Hints\r\n{}\r\n", fields.concat()).as_bytes());
+        }
+    }
+
     /// The bytes of the reply, as far as they will be sent.
     fn bytes(&self) -> Vec<u8> {
         let Reply { status, body: len, framing, part, closes, fate, .. } = self.reply;

@@ -128,9 +128,13 @@ impl Client {
         let number = |name: &str| field(name).and_then(|value| value.parse::<usize>().ok());
         let status = number(":status").unwrap_or(0);
         self.net.mark("client has head", request, status as u64);
-        self.streams[at].awaits_continue = false;
+        self.streams[at].awaits_continue &= (101..200).contains(&status);
         let mut records = self.records.borrow_mut();
         let record = &mut records[request];
+        if status == 103 {
+            self.net.reached("HTTP/2: an early hint");
+            return record.hinted(request, &self.net, field("x-hint"));
+        }
         if (100..200).contains(&status) {
             self.net.reached("HTTP/2: told to continue");
             record.is_told |= status == 100;

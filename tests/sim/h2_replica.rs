@@ -6,7 +6,7 @@ use super::h2::{Came, Connection, INTERNAL_ERROR, REFUSED_STREAM};
 use super::hpack::Field;
 use super::http1::{body, is_pattern};
 use super::net::{Event, Network, Side};
-use super::record::{Execution, Records};
+use super::record::{Execution, Records, hint};
 use super::scenario::{Fate, Method, Ms, PoolPlan, Reply};
 use super::wire::{PeerRead, Wire};
 use super::world::Peer;
@@ -35,6 +35,8 @@ struct Stream {
     execution: usize,
     reply: Reply,
     replies_at: Option<Ms>,
+    /// Early hints that are still to be sent.
+    hints: u8,
     /// The body of the reply, once it has begun, and how much of it was sent.
     body: Option<Vec<u8>>,
     sent: usize,
@@ -131,6 +133,7 @@ impl Replica {
             execution,
             reply,
             replies_at: reply.early.then(|| now + reply.delay),
+            hints: reply.hints,
             body: None,
             sent: 0,
             has_trailers: false,
@@ -144,6 +147,10 @@ impl Replica {
             self.net.reached("HTTP/2: a replica refused a stream");
             self.h2.reset(id, REFUSED_STREAM);
             (stream.was_reset, stream.reply_is_over) = (true, true);
+        }
+        if field("expect").is_some() && reply.tells && !reply.early {
+            self.net.reached("HTTP/2: a replica was asked whether it wants a body");
+            self.h2.send_headers(id, &[(":status", "100")], false);
         }
         stream.replies_at.into_iter().for_each(|at| self.net.at(at, Event::Peer(self.number)));
         self.streams.push(stream);
@@ -213,7 +220,14 @@ impl Replica {
             if self.is_over {
                 return;
             }
-            let stream = &self.streams[at];
+            let stream = &mut self.streams[at];
+            if stream.replies_at.is_some() && !stream.reply_is_over && !stream.was_reset {
+                for number in 0..std::mem::take(&mut stream.hints) {
+                    let [link, hint] = hint(stream.request, stream.execution, number);
+                    let fields = [(":status", "103"), (link.0, link.1.as_str()), (hint.0, hint.1.as_str())];
+                    self.h2.send_headers(stream.id, &fields, false);
+                }
+            }
             let is_due = stream.replies_at.is_some_and(|at| self.net.now() >= at);
             if is_due && !stream.reply_is_over && !stream.was_reset {
                 self.reply_on(at);

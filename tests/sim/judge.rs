@@ -181,7 +181,7 @@ impl Case<'_> {
                 // A connection that broke while nothing of the request had come costs an attempt too.
                 has_reason && (!is_kept || broken_count >= ATTEMPTS || self.any_faulty)
             }
-            "request-body-timeout" => plan.hesitates >= HESITATES_TOO_LONG,
+            "request-body-timeout" => self.hesitates_too_long(record),
             "overloaded" => self.scenario.pool.max_requests > 0,
             "no-endpoint" => self.facts.was_removed.iter().any(|removed| *removed),
             _ => false,
@@ -231,12 +231,22 @@ impl Case<'_> {
     fn is_client_to_blame(&self) -> bool {
         let client = self.client();
         let wire = self.facts.client_wires.get(&self.record.client);
-        let hesitates = self.before().any(|record| record.plan.hesitates >= HESITATES_TOO_LONG);
+        let hesitates = self.before().any(|record| self.hesitates_too_long(record));
         wire.is_none_or(|wire| (self.is_faulty)(*wire))
             || matches!(client.reads, Reads::Until { .. })
             || hesitates
             || self.record.was_disowned
-            || self.record.plan.hesitates >= HESITATES_TOO_LONG
+            || self.hesitates_too_long(self.record)
+    }
+
+    /// Whether the body of a request of this client was kept back until a deadline was over. Over HTTP/1.1 a client
+    /// that reads slowly is told to continue when it has read what comes before.
+    fn hesitates_too_long(&self, record: &Record) -> bool {
+        let client = self.client();
+        let is_told_late = record.plan.expects
+            && (client.speaks, matches!(client.reads, Reads::Slowly { .. })) == (Speaks::H1, true)
+            && record.begun.zip(record.sent).is_none_or(|(begun, sent)| sent - begun >= HESITATES_TOO_LONG);
+        record.plan.hesitates >= HESITATES_TOO_LONG || is_told_late
     }
 
     /// The requests of this connection up to this one.

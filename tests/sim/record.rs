@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::net::Network;
 use super::scenario::{Ms, RequestPlan};
 
 /// All requests of a run, by number.
@@ -40,6 +41,8 @@ pub(crate) struct Record {
     pub(crate) has_trailers: bool,
     /// It was told to continue.
     pub(crate) is_told: bool,
+    /// The early hints that the client has seen: of which execution, and which of them.
+    pub(crate) hints: Vec<(usize, usize)>,
     /// The pause between the end of the response before it and its own beginning, if it was alone, or the proxy had
     /// ended the connection.
     pub(crate) idled: Option<Ms>,
@@ -92,9 +95,30 @@ impl Record {
             said_close: false,
             has_trailers: false,
             is_told: false,
+            hints: Vec::new(),
             idled: None,
         }
     }
+
+    /// The client has seen a 103 that bears the numbers of its request, its execution and itself.
+    pub(crate) fn hinted(&mut self, number: usize, net: &Network, hint: Option<&str>) {
+        let words: Vec<usize> = hint.unwrap_or_default().split('.').filter_map(|word| word.parse().ok()).collect();
+        let &[request, execution, count] = &words[..] else {
+            return net.violated("another early hint", format!("request {number} got {hint:?}"));
+        };
+        if request != number || self.seen != Seen::Nothing {
+            net.violated("another early hint", format!("request {number} got {hint:?} when it had {:?}", self.seen));
+        }
+        if self.hints.last().is_some_and(|last| *last >= (execution, count)) {
+            net.violated("an early hint came twice", format!("request {number}: {words:?} after {:?}", self.hints));
+        }
+        self.hints.push((execution, count));
+    }
+}
+
+/// The fields of a 103 that a replica sends, which [`Record::hinted`] reads.
+pub(crate) fn hint(request: usize, execution: usize, number: u8) -> [(&'static str, String); 2] {
+    [("link", format!("</{number}.css>; rel=preload")), ("x-hint", format!("{request}.{execution}.{number}"))]
 }
 
 impl Execution {

@@ -13,13 +13,16 @@ use super::{generate, world};
 pub(crate) const HASHED: u64 = 1_000;
 
 /// Situations that a few thousand seeds reach.
-pub(crate) const EXPECTED: [&str; 32] = [
+pub(crate) const EXPECTED: [&str; 41] = [
     "HTTP/2: a replica broke a connection",
+    "HTTP/2: a replica was asked whether it wants a body",
     "HTTP/2: a replica ended an unused connection",
     "HTTP/2: a replica refused a stream",
     "HTTP/2: a stream was cancelled",
     "HTTP/2: a window is opened no more",
+    "HTTP/2: an early hint",
     "HTTP/2: several streams",
+    "HTTP/2: told to continue",
     "HTTP/2: trailers of a request",
     "SIGINT during a request",
     "SIGTERM during a request",
@@ -30,12 +33,17 @@ pub(crate) const EXPECTED: [&str; 32] = [
     "a listener was edited during a request",
     "a replica closed an unused connection",
     "a replica does not read",
+    "a replica was asked whether it wants a body",
     "a replica was killed",
     "a replica was removed",
     "a response to HEAD",
     "a reply before the end of its request",
     "a request was repeated",
     "a task without budget",
+    "a tunnel",
+    "a tunnel: a half is closed first",
+    "a tunnel: a half is closed last",
+    "an early hint",
     "an error of a call",
     "bytes arrived at a closed socket",
     "closed with unread bytes",
@@ -44,6 +52,7 @@ pub(crate) const EXPECTED: [&str; 32] = [
     "outcome: a response that broke off",
     "outcome: an error of the proxy",
     "pipelined requests",
+    "told to continue",
     "trailers of a request",
     "trailers of a response",
 ];

@@ -181,6 +181,12 @@ pub(crate) struct Reply {
     /// Whether trailers follow a body in chunks.
     #[serde(default)]
     pub(crate) trailers: bool,
+    /// So many 103 (Early Hints) come before it: as soon as `delay` begins.
+    #[serde(default)]
+    pub(crate) hints: u8,
+    /// Whether a client that asks is told to continue, unless the reply is early.
+    #[serde(default)]
+    pub(crate) tells: bool,
     pub(crate) fate: Fate,
 }
 

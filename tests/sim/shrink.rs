@@ -162,6 +162,7 @@ fn simpler_client(scenario: &Scenario, client: usize) -> Vec<Scenario> {
                 at(&|reply| reply.early = false),
                 at(&|reply| reply.closes = false),
                 at(&|reply| reply.trailers = false),
+                at(&|reply| reply.hints = 0),
                 at(&|reply| reply.framing = Framing::Length),
                 at(&|reply| reply.fate = Fate::Whole),
                 at(&|reply| reply.part = 16_000),
