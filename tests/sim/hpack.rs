@@ -1,6 +1,7 @@
 //! Header compression of HTTP/2 (RFC 7541): a decoder, and an encoder that compresses nothing.
 
 use std::collections::VecDeque;
+use std::sync::OnceLock;
 
 /// Code lengths of the characters from space to `~`, `A` is 5 bits. The codes follow from the lengths, because the code
 /// of RFC 7541 appendix B is canonical. Other characters, and those with more than 15 bits, are not used here.
@@ -22,21 +23,40 @@ pub(crate) type Field = (String, String);
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Decoder {
-    fixed: Vec<Field>,
+    tables: &'static Tables,
     dynamic: VecDeque<Field>,
     size_max: usize,
-    /// The code and its length in bits, for each known character.
-    codes: Vec<(u32, u32, u8)>,
 }
 
-impl Decoder {
-    pub(crate) fn new() -> Self {
+/// What all decoders share.
+#[derive(Debug)]
+struct Tables {
+    fixed: Vec<Field>,
+    /// The character of each code, which has a one put before it, or [`NONE`].
+    characters: Vec<u8>,
+}
+
+/// No character.
+const NONE: u8 = 0xff;
+
+impl Tables {
+    fn new() -> Self {
         let entry = |text: &str| {
             let (name, value) = text.split_once(' ').unwrap_or((text, ""));
             (name.to_owned(), value.to_owned())
         };
-        let fixed = STATIC.split('|').map(entry).collect();
-        Self { fixed, dynamic: VecDeque::new(), size_max: 4096, codes: codes() }
+        let mut characters = vec![NONE; 2 << BITS_MAX];
+        for (code, bits, character) in codes() {
+            characters[(1 << bits | code) as usize] = character;
+        }
+        Self { fixed: STATIC.split('|').map(entry).collect(), characters }
+    }
+}
+
+impl Decoder {
+    pub(crate) fn new() -> Self {
+        static TABLES: OnceLock<Tables> = OnceLock::new();
+        Self { tables: TABLES.get_or_init(Tables::new), dynamic: VecDeque::new(), size_max: 4096 }
     }
 
     /// The fields of a block; `None` if it is malformed.
@@ -66,7 +86,8 @@ impl Decoder {
 
     fn entry(&self, index: usize) -> Option<Field> {
         let at = index.checked_sub(1)?;
-        self.fixed.get(at).or_else(|| self.dynamic.get(at - self.fixed.len())).cloned()
+        let fixed = &self.tables.fixed;
+        fixed.get(at).or_else(|| self.dynamic.get(at - fixed.len())).cloned()
     }
 
     fn evict(&mut self) {
@@ -86,19 +107,22 @@ impl Decoder {
     }
 
     fn decoded(&self, bytes: &[u8]) -> Option<Vec<u8>> {
-        let (mut text, mut code, mut bits) = (Vec::new(), 0_u32, 0);
+        let (mut text, mut code) = (Vec::new(), 1_usize);
         for byte in bytes {
-            for at in (0..8).rev() {
-                code = code << 1 | u32::from(byte >> at & 1);
-                bits += 1;
-                if let Ok(found) = self.codes.binary_search_by_key(&(bits, code), |(code, bits, _)| (*bits, *code)) {
-                    text.push(self.codes[found].2);
-                    (code, bits) = (0, 0);
+            // A plain loop, since without optimisation iterators are slow.
+            let mut bit = 8;
+            while bit > 0 {
+                bit -= 1;
+                code = code << 1 | usize::from(byte >> bit & 1);
+                let character = *self.tables.characters.get(code)?;
+                if character != NONE {
+                    text.push(character);
+                    code = 1;
                 }
             }
         }
         // What is left is padding: fewer than eight ones.
-        (bits < 8 && code + 1 == 1 << bits).then_some(text)
+        (code < 1 << 8 && (code + 1).is_power_of_two()).then_some(text)
     }
 }
 

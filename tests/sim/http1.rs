@@ -1,5 +1,7 @@
 //! An incremental reader of HTTP/1.1 messages that forgives nothing. It shares no code with the proxy.
 
+use super::wire::Queue;
+
 /// Which messages are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reads {
@@ -64,7 +66,7 @@ enum At {
 #[derive(Debug)]
 pub(crate) struct Reader {
     reads: Reads,
-    buffer: Vec<u8>,
+    buffer: Queue,
     at: At,
     /// The next response is one to HEAD.
     pub(crate) is_bodiless: bool,
@@ -74,11 +76,11 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(reads: Reads) -> Self {
-        Self { reads, buffer: Vec::new(), at: At::Head, is_bodiless: false, trailers: Vec::new() }
+        Self { reads, buffer: Queue::default(), at: At::Head, is_bodiless: false, trailers: Vec::new() }
     }
 
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
+        self.buffer.push(bytes);
     }
 
     /// Whether it is between two messages, and nothing of the next one has come.
@@ -149,26 +151,22 @@ impl Reader {
 
     fn body(&mut self, most: usize) -> Option<Vec<u8>> {
         let len = self.buffer.len().min(most);
-        if len == 0 { None } else { Some(self.front(len)) }
-    }
-
-    /// Takes out the first bytes. Whole slices are moved, since without optimisation one byte at a time is slow.
-    fn front(&mut self, len: usize) -> Vec<u8> {
-        let rest = self.buffer.split_off(len);
-        std::mem::replace(&mut self.buffer, rest)
+        if len == 0 { None } else { Some(self.buffer.take(len)) }
     }
 
     fn line(&mut self) -> Option<String> {
-        let end = self.buffer.windows(2).position(|pair| pair == b"\r\n")?;
-        let line = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
-        self.front(end + 2);
+        let bytes = self.buffer.front();
+        let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
+        let line = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        self.buffer.skip(end + 2);
         Some(line)
     }
 
     fn head(&mut self) -> Option<Piece> {
-        let end = self.buffer.windows(4).position(|four| four == b"\r\n\r\n")?;
-        let text = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
-        self.front(end + 4);
+        let bytes = self.buffer.front();
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+        let text = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        self.buffer.skip(end + 4);
         let mut lines = text.split("\r\n");
         let start = lines.next().unwrap_or_default().to_owned();
         let mut fields = Vec::new();

@@ -94,7 +94,8 @@ impl Network {
         if let Some(frozen) = self.frozen.get() {
             return frozen;
         }
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        let elapsed = self.started.elapsed();
+        elapsed.as_secs() * 1_000 + u64::from(elapsed.subsec_millis())
     }
 
     pub(crate) fn instant(&self, at: Ms) -> Instant {

@@ -511,17 +511,18 @@ impl unstick::sim::Wire for ProxyEnd {
         ready!(poll_budget(cx));
         self.call()?;
         let wire = &*self.0;
-        let bytes = bufs.iter().fold(Vec::new(), |mut all, buf| {
-            all.extend_from_slice(buf);
-            all
-        });
         if self.is_put_off(Event::WakesWriter(wire.id)) {
             *wire.writer.borrow_mut() = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        match wire.write(Side::Proxy, &bytes[..bytes.len().min(self.cap())]) {
+        let most = self.cap().min(wire.room(Side::Proxy));
+        let bytes = bufs.iter().fold(Vec::new(), |mut all, buf| {
+            all.extend_from_slice(&buf[..buf.len().min(most - all.len())]);
+            all
+        });
+        match wire.write(Side::Proxy, &bytes) {
             Err(kind) => Poll::Ready(Err(kind.into())),
-            Ok(0) if !bytes.is_empty() => {
+            Ok(0) if bufs.iter().any(|buf| !buf.is_empty()) => {
                 wire.net.reached(if wire.is_upstream { "a replica does not read" } else { "a client does not read" });
                 *wire.writer.borrow_mut() = Some(cx.waker().clone());
                 Poll::Pending
