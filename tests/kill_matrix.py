@@ -2,18 +2,21 @@
 """Plants every sabotage of `unstick prove --sabotages`, and says which predictions it breaks.
 
     cargo build --features sabotage
-    tests/kill_matrix.py [--seeds 1,2,3] [--program target/debug/unstick] [NAME ...]
+    tests/kill_matrix.py [--seeds 1,2,3] [--jobs 1] [--program target/debug/unstick] [--write docs/proof.md] [NAME ...]
 
-Prints one line per run, then the kill matrix (sabotage x prediction) as Markdown. The exit code is 1 if a sabotage was
-not caught by a prediction that its line of the list names, or a prediction is broken by no sabotage.
+Prints one line per run, then the kill matrix (sabotage x prediction) as Markdown; `--write` puts it and the list of
+sabotages where they stand in a document. The exit code is 1 if a sabotage was not caught by a prediction that its line
+of the list names, or a prediction is broken by no sabotage.
 """
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
@@ -40,27 +43,49 @@ def is_caught(sabotage, code, broken):
 
 
 def matrix(killed, predictions):
-    """One row per prediction, with the sabotages that broke it: a table of both would have 30 columns."""
+    """One row per prediction, with the sabotages that broke it: a table of both would have 70 columns."""
     yield "| prediction | broken by |"
     yield "|---|---|"
     for what in sorted(predictions):
-        yield f"| {what} | {', '.join(name for name, broken in killed.items() if what in broken) or 'nothing'} |"
+        names = [f"`{name}`" for name, broken in killed.items() if what in broken]
+        yield f"| {what} | {', '.join(names) or 'nothing'} |"
+
+
+def names(listed):
+    """One row per sabotage."""
+    yield "| name | breaks | how |"
+    yield "|---|---|---|"
+    for sabotage in listed:
+        yield f"| `{sabotage['name']}` | {sabotage['subject']} | {sabotage['what']} |"
+
+
+def write(document, *tables):
+    """Puts each table where the one with the same first line stands."""
+    text = document.read_text()
+    for table in tables:
+        head = re.escape(table[0])
+        text, count = re.subn(rf"^{head}\n(?:\|.*\n)+", lambda _: "\n".join(table) + "\n", text, flags=re.M)
+        if count != 1:
+            sys.exit(f"{document} has {count} tables that begin with {table[0]}")
+    document.write_text(text)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", default="target/debug/unstick")
     parser.add_argument("--seeds", default="1")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--write", type=Path)
     parser.add_argument("names", nargs="*")
     given = parser.parse_args()
     program = str(Path(given.program).resolve())
     listed = json.loads(subprocess.run([program, "prove", "--sabotages"], capture_output=True, check=True).stdout)
+    chosen = [one for one in listed if not given.names or one["name"] in given.names]
+    runs = [(sabotage, seed) for sabotage in chosen for seed in given.seeds.split(",")]
     missed, killed, predictions = [], {}, set()
-    for sabotage in listed:
-        if given.names and sabotage["name"] not in given.names:
-            continue
-        for seed in given.seeds.split(","):
-            code, broken, known, text = run(program, sabotage, seed)
+    with ThreadPoolExecutor(given.jobs) as pool:
+        results = pool.map(lambda one: run(program, *one), runs)
+        for (sabotage, seed), (code, broken, known, text) in zip(runs, results, strict=True):
             caught = is_caught(sabotage, code, broken)
             predictions |= known
             killed.setdefault(sabotage["name"], set()).update(broken)
@@ -69,8 +94,15 @@ def main():
             if not caught:
                 missed.append(sabotage["name"])
                 print(text, file=sys.stderr)
-    print("\n".join(matrix(killed, predictions)))
-    return 1 if missed else 0
+    table = list(matrix(killed, predictions))
+    print("\n".join(table))
+    print(f"{len(runs) - len(missed)} of {len(runs)} runs caught theirs")
+    if given.write:
+        write(given.write, table, list(names(listed)))
+    unbroken = [] if given.names else sorted(predictions - set().union(*killed.values()))
+    if unbroken:
+        print(f"broken by nothing: {', '.join(unbroken)}")
+    return 1 if missed or unbroken else 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::sleep_until;
 
 use super::arm::{Arm, Work};
 use super::ask::Line;
@@ -22,9 +22,10 @@ use super::shop::{self, Shop};
 use super::theory::Prediction;
 use crate::trial::client::{Crowd, play};
 use crate::trial::fault;
-use crate::trial::history::{Action, History, Recorder, State, StepOutcome};
+use crate::trial::history::{Action, History, State, StepOutcome};
 use crate::trial::judge::{Findings, judge};
 use crate::trial::pairs::judge::{PairFindings, judge as judge_pairs};
+use crate::trial::recorder::Recorder;
 use crate::trial::scenario::Scenario;
 
 /// How long users go on after the last act at least, as a share of the event's time.
@@ -38,6 +39,8 @@ const AGAIN_ONE_IN: u32 = 4;
 const TABS_ONE_IN: u32 = 5;
 /// Of 100 steps so many look at a book that all share, in arms that have any.
 const LOOKS: u32 = 16;
+/// One step in so many is not written down, under sabotage.
+const UNWRITTEN_ONE_IN: u32 = 50;
 /// Pause between two requests that show what the machine itself costs.
 const BEAT: Duration = Duration::from_millis(20);
 
@@ -88,6 +91,8 @@ pub(super) struct Cell {
     /// Which repetition of it.
     pub(super) round: u32,
     pub(super) schedule: Schedule,
+    /// How much longer than usual users take to come, and how much later everything is.
+    pub(super) gathering: Duration,
     pub(super) users: u32,
     pub(super) pause: Duration,
     pub(super) seed: u64,
@@ -122,7 +127,8 @@ impl Cell {
             tabs_one_in: TABS_ONE_IN,
             looks: if self.plan.arm.shares() { LOOKS } else { 0 },
             pause: self.pause,
-            arrivals: first.mul_f64(0.5).min(Duration::from_millis(500)),
+            arrivals: first.saturating_sub(self.gathering).mul_f64(0.5).min(Duration::from_millis(500))
+                + self.gathering,
             late_one_in: if acts.is_empty() { 0 } else { LATE_ONE_IN },
             late: (span.mul_f64(0.5), span.mul_f64(0.8)),
         };
@@ -160,6 +166,16 @@ impl Cell {
                 .filter(|step| step.outcome == StepOutcome::Forgotten && step.action != Action::Reuse);
             lost.for_each(|step| step.outcome = StepOutcome::Failed("unseen".into()));
         }
+        if self.plan.planted.is(Sabotage::HalfJudge) {
+            history.steps.truncate(history.steps.len() / 2);
+        }
+        if self.plan.planted.is(Sabotage::ForgetfulClient) {
+            let mut number = 0;
+            history.steps.retain(|_| {
+                number += 1;
+                number % UNWRITTEN_ONE_IN != 0
+            });
+        }
         history
     }
 
@@ -179,12 +195,13 @@ impl Cell {
 async fn beats(control: SocketAddr, recorder: Recorder) {
     let Ok(mut line) = Line::to(control).await else { return };
     loop {
-        sleep(BEAT).await;
-        let sent = recorder.now();
+        // From when it should have been sent: if the thread of the users gets no time, neither do they.
+        let due = recorder.now() + BEAT;
+        sleep_until(recorder.at(due)).await;
         if line.get("/healthz").await.is_err() {
             return;
         }
-        recorder.beat(sent);
+        recorder.beat(due);
     }
 }
 

@@ -81,6 +81,8 @@ pub const FULL_ONLY: [Event; 6] =
 pub const SCALE_OUT: (usize, usize) = (2, 20);
 /// Replicas before and after scaling in.
 pub const SCALE_IN: (usize, usize) = (6, 2);
+/// The weight of the last replica in `reloads`; the others have 1.
+pub const HEAVY: u32 = 2;
 /// Edits in `reloads`.
 const EDITS: usize = 50;
 
@@ -138,17 +140,20 @@ impl Event {
         if self == Self::TwoProxies { 2 } else { 1 }
     }
 
-    /// What is done when, and when the event is over. All times are multiplied by `stretch`.
-    pub fn schedule(self, replicas: usize, stretch: f64) -> Schedule {
+    /// What is done when, and when the event is over. All times are multiplied by `stretch`. What happens to one
+    /// replica happens to the `victim`.
+    pub fn schedule(self, replicas: usize, stretch: f64, victim: usize) -> Schedule {
+        let victim = victim % replicas.max(1);
         let span = self.usual_span().mul_f64(stretch);
         let at = |share: f64| span.mul_f64(share);
         let acts: Vec<(f64, Act)> = match self {
             Self::Steady | Self::Pairs | Self::Clocks => Vec::new(),
-            Self::Crash => vec![(0.25, Act::Kill(1))],
+            Self::Crash => vec![(0.25, Act::Kill(victim))],
             Self::CrashAllButOne => {
-                (1..replicas).map(|replica| (0.3 + 0.3 * replica as f64 / replicas as f64, kill(replica))).collect()
+                let at = |number: usize| 0.3 + 0.3 * number as f64 / replicas as f64;
+                (1..replicas).map(|number| (at(number), kill(number, (victim + number) % replicas))).collect()
             }
-            Self::Drain => vec![(0.35, Act::Drain(1)), (0.5, Act::Retire(1))],
+            Self::Drain => vec![(0.35, Act::Drain(victim)), (0.5, Act::Retire(victim))],
             Self::ScaleOut => vec![(0.2, Act::Add(SCALE_OUT.1 - SCALE_OUT.0))],
             Self::ScaleIn => vec![(0.4, Act::Remove(SCALE_IN.0 - SCALE_IN.1))],
             Self::Rolling => (0..replicas)
@@ -159,12 +164,12 @@ impl Event {
             }
             Self::TwoProxies => vec![(0.4, Act::KillProxy(0))],
             Self::StoreRestart => vec![(0.35, Act::RestartStore)],
-            Self::Sick => vec![(0.18, Act::Sicken(1)), (0.75, Act::Heal(1))],
-            Self::Stop => vec![(0.15, Act::Stop(1)), (0.75, Act::Continue(1))],
-            Self::Mute => vec![(0.15, Act::Mute(1)), (0.75, Act::Heal(1))],
-            Self::Errors => vec![(0.2, Act::Err(1)), (0.8, Act::Heal(1))],
-            Self::Partition => vec![(0.2, Act::CutOff(1)), (0.8, Act::Heal(1))],
-            Self::SlowOnce => vec![(0.4, Act::SlowOnce(1))],
+            Self::Sick => vec![(0.18, Act::Sicken(victim)), (0.75, Act::Heal(victim))],
+            Self::Stop => vec![(0.15, Act::Stop(victim)), (0.75, Act::Continue(victim))],
+            Self::Mute => vec![(0.15, Act::Mute(victim)), (0.75, Act::Heal(victim))],
+            Self::Errors => vec![(0.2, Act::Err(victim)), (0.8, Act::Heal(victim))],
+            Self::Partition => vec![(0.2, Act::CutOff(victim)), (0.8, Act::Heal(victim))],
+            Self::SlowOnce => vec![(0.4, Act::SlowOnce(victim))],
         };
         let acts = acts.into_iter().map(|(share, act)| Planned { at: at(share), act }).collect();
         Schedule { acts, span }
@@ -172,8 +177,8 @@ impl Event {
 }
 
 /// The first is killed with requests in both states that matter, all others while they read one.
-fn kill(replica: usize) -> Act {
-    if replica == 1 { Act::Kill(replica) } else { Act::KillReading(replica) }
+fn kill(number: usize, replica: usize) -> Act {
+    if number == 1 { Act::Kill(replica) } else { Act::KillReading(replica) }
 }
 
 impl FromStr for Event {
@@ -199,6 +204,15 @@ pub struct Schedule {
     pub span: Duration,
 }
 
+impl Schedule {
+    /// The same, so much later.
+    pub(super) fn later(mut self, by: Duration) -> Self {
+        self.acts.iter_mut().for_each(|planned| planned.at += by);
+        self.span += by;
+        self
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,7 +222,7 @@ mod tests {
         for event in EVENTS {
             for (replicas, stretch) in [(2, 0.5), (3, 1.0), (20, 4.0)] {
                 let replicas = event.replicas(replicas);
-                let Schedule { acts, span } = event.schedule(replicas, stretch);
+                let Schedule { acts, span } = event.schedule(replicas, stretch, 1);
                 assert!(acts.iter().all(|planned| planned.at < span), "{event}");
                 assert!(acts.is_sorted_by_key(|planned| planned.at), "{event}");
             }
@@ -218,9 +232,18 @@ mod tests {
 
     #[test]
     fn somebody_is_always_left() {
-        let killed = Event::CrashAllButOne.schedule(3, 1.0).acts.len();
+        let killed = Event::CrashAllButOne.schedule(3, 1.0, 2).acts.len();
         assert_eq!(killed, 2);
-        assert_eq!(Event::Rolling.schedule(5, 1.0).acts.len(), 5);
-        assert_eq!(Event::Reloads.schedule(3, 1.0).acts.len(), 50);
+        let victims = |victim| Event::Sick.schedule(3, 1.0, victim).acts.into_iter().map(|planned| planned.act);
+        assert_eq!(victims(2).collect::<Vec<_>>(), [Act::Sicken(2), Act::Heal(2)]);
+        assert_eq!(victims(4).next(), Some(Act::Sicken(1)));
+        let (usual, later) =
+            (Event::Sick.schedule(3, 1.0, 0), Event::Sick.schedule(3, 1.0, 0).later(Duration::from_secs(2)));
+        assert!(
+            later.acts[0].at == usual.acts[0].at + Duration::from_secs(2)
+                && later.span == usual.span + Duration::from_secs(2)
+        );
+        assert_eq!(Event::Rolling.schedule(5, 1.0, 0).acts.len(), 5);
+        assert_eq!(Event::Reloads.schedule(3, 1.0, 2).acts.len(), 50);
     }
 }

@@ -21,8 +21,8 @@ use super::sabotage::{LATE, Planted, Relays, Sabotage};
 use super::tomb::{Tomb, Visitors};
 use crate::replica::launch::{Launched, launch};
 use crate::trial::client::{Front, Target};
-use crate::trial::history::Recorder;
 use crate::trial::pairs::play::Place;
+use crate::trial::recorder::Recorder;
 
 /// Seconds by which the clocks of replicas are wrong, where they are.
 const CLOCKS: [&str; 3] = ["0", "25", "-25"];
@@ -48,6 +48,12 @@ pub(super) struct Plan {
     /// Whether each replica is reached by its name, too.
     pub(super) is_placed: bool,
     pub(super) balance: &'static str,
+    /// What the file asks for after a kill.
+    pub(super) balance_after_kill: Option<&'static str>,
+    /// Whether the last replica has a greater weight.
+    pub(super) has_heavy: bool,
+    /// The replica to which something happens, if anything happens to one.
+    pub(super) victim: usize,
     pub(super) planted: Planted,
     /// Milliseconds that each replica takes for a request, one at a time. The last counts for all further replicas.
     /// Empty: replicas take what they take.
@@ -90,6 +96,9 @@ impl Fleet {
             entries: Vec::new(),
             has_single_pools: plan.is_placed || plan.arm.role() == Role::Sticky || plan.planted.needs_single_pools(),
             removed: Vec::new(),
+            has_heavy: plan.has_heavy,
+            victim: plan.victim,
+            is_miscounted: false,
             patience: plan.patience,
             planted: plan.planted,
             edit: 0,
@@ -152,10 +161,14 @@ impl Fleet {
 
     /// Writes down what replicas and graves have seen.
     pub(super) async fn tell(&self, recorder: &Recorder) {
+        let mut all = self.visitors.take();
         for replica in &self.parts.lock().await.replicas {
-            recorder.seen(ledger::read(&self.plan.directory, &replica.entry.name));
+            let name = replica.entry.name.as_str().into();
+            let (seen, probes) = ledger::read(&self.plan.directory, &name);
+            recorder.probes(&name, probes);
+            all.extend(seen);
         }
-        recorder.seen(self.visitors.take());
+        recorder.seen(all);
     }
 
     /// Writes down which replicas there are.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::arm::{Arm, Backing, Role, database, jwt};
+use super::arm::{ARMS, Arm, Backing, Role, database, jwt};
 use super::cell::{Cell, CellReport, run_all};
 use super::event::{Event, Schedule};
 use super::fleet::Plan;
@@ -24,6 +24,9 @@ const SLOW_SHARE_MAX: f64 = 0.8;
 const SLOW_P99_MAX: f64 = 0.85;
 /// With fewer requests nothing is said about it.
 const SLOW_REQUESTS_MIN: u64 = 200;
+/// So many users log in within a second at most, beyond those that come within the usual time.
+const LOGINS_PER_SECOND: f64 = 500.0;
+const GATHERED: Duration = Duration::from_millis(400);
 /// How many times slower it is.
 const SLOWNESS: u64 = 3;
 
@@ -79,6 +82,12 @@ impl<'a> Lab<'a> {
         let seed = self.options.seed + u64::from(round);
         let planted = self.options.planted.of_arm(arm);
         let shares_memory = planted.is(Sabotage::SharedMemory) && arm.role() == Role::Stateful;
+        // Another one for each arm and seed, so that no replica is never it.
+        let place = ARMS.iter().position(|known| *known == arm).unwrap_or_default();
+        let victim = (seed % replicas as u64) as usize + place;
+        // This one counts what replicas have under way, which a kill could confuse. It also keeps away from a replica
+        // that has failed, whoever watches it, so the other arms stay with round-robin.
+        let is_counting = event == Event::Crash && arm == database::ARM;
         let plan = Plan {
             arm,
             store: if shares_memory { database::ARM } else { arm },
@@ -96,14 +105,19 @@ impl<'a> Lab<'a> {
             buries_dead: event == Event::Crash,
             is_placed: event == Event::Pairs,
             balance: "round-robin",
+            balance_after_kill: is_counting.then_some("least-connections"),
+            has_heavy: event == Event::Reloads,
+            victim: victim % replicas,
             planted,
             service_ms: Vec::new(),
             directory: self.workspace.directory(&format!("{event}-{arm}-{round}")),
         };
-        let schedule = event.schedule(replicas, self.stretch);
         let Options { users, pause, .. } = *self.options;
+        // All logins at one moment would be a trial of the machine.
+        let gathering = Duration::from_secs_f64(f64::from(users) / LOGINS_PER_SECOND).saturating_sub(GATHERED);
+        let schedule = event.schedule(replicas, self.stretch, victim).later(gathering);
         let control = SocketAddr::from((Ipv4Addr::LOCALHOST, self.control.port));
-        Cell { plan, event, round, schedule, users, pause, seed, control }
+        Cell { plan, event, round, schedule, gathering, users, pause, seed, control }
     }
 
     /// One replica three times slower, under two algorithms at the same time.

@@ -16,6 +16,9 @@ use crate::trial::history::{Seen, SessionId, Stage};
 /// Says that a request may be sent again.
 pub(super) const KEY: &str = "idempotency-key";
 
+/// Stands in the line of a probe.
+const PROBE: &str = "p";
+
 /// The file of one replica.
 #[derive(Debug)]
 pub(super) struct Ledger(File);
@@ -28,39 +31,62 @@ impl Ledger {
         file.map(Self).with_context(|| path.display().to_string())
     }
 
-    /// A request arrived.
-    pub(super) fn arrived(&self, headers: &HeaderMap) {
-        self.line('a', headers);
+    /// A request arrived, as it was sent or not.
+    pub(super) fn arrived(&self, headers: &HeaderMap, is_altered: bool) {
+        self.line('a', headers, is_altered);
     }
 
     /// A request was executed.
     pub(super) fn executed(&self, headers: &HeaderMap) {
-        self.line('x', headers);
+        self.line('x', headers, false);
     }
 
-    fn line(&self, stage: char, headers: &HeaderMap) {
+    /// A probe arrived.
+    pub(super) fn probed(&self) {
+        self.write(&format!("{PROBE} - - -"));
+    }
+
+    fn line(&self, stage: char, headers: &HeaderMap, is_altered: bool) {
         let Some(step) = headers.get(STEP).and_then(|step| step.to_str().ok()) else { return };
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let key = if headers.contains_key(KEY) { 'k' } else { '-' };
+        let altered = if is_altered { 'c' } else { '-' };
+        self.write(&format!("{stage} {step} {key} {altered}"));
+    }
+
+    fn write(&self, text: &str) {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         // One write, so that lines of different threads do not mix. A full disk is not what this is about.
-        let _ = (&self.0).write_all(format!("{} {stage} {step} {key}\n", since.as_nanos()).as_bytes());
+        let _ = (&self.0).write_all(format!("{} {text}\n", since.as_nanos()).as_bytes());
     }
 }
 
-/// What a replica saw.
-pub(super) fn read(directory: &Path, name: &str) -> Vec<(SystemTime, Seen)> {
+/// What a replica saw of requests, and when it was probed.
+pub(super) fn read(directory: &Path, name: &Arc<str>) -> (Vec<(SystemTime, Seen)>, Vec<SystemTime>) {
     let text = std::fs::read_to_string(directory.join(format!("seen-{name}"))).unwrap_or_default();
-    let replica: Arc<str> = name.into();
-    text.lines().filter_map(|line| parse(line, &replica)).collect()
+    let (mut seen, mut probes) = (Vec::new(), Vec::new());
+    for line in text.lines() {
+        match parse(line, name) {
+            Some((at, Some(request))) => seen.push((at, request)),
+            Some((at, None)) => probes.push(at),
+            None => {}
+        }
+    }
+    (seen, probes)
 }
 
-fn parse(line: &str, replica: &Arc<str>) -> Option<(SystemTime, Seen)> {
+/// A line: of a request, or of a probe.
+fn parse(line: &str, replica: &Arc<str>) -> Option<(SystemTime, Option<Seen>)> {
     let mut words = line.split(' ');
     let at = SystemTime::UNIX_EPOCH + Duration::from_nanos(words.next()?.parse().ok()?);
-    let stage = if words.next()? == "x" { Stage::Executed } else { Stage::Arrived };
+    let stage = match words.next()? {
+        PROBE => return Some((at, None)),
+        "x" => Stage::Executed,
+        _ => Stage::Arrived,
+    };
     let step = step(words.next()?)?;
-    let has_key = words.next()? == "k";
-    Some((at, Seen { at: Duration::ZERO, replica: Arc::clone(replica), stage, step, has_key }))
+    let (has_key, is_altered) = (words.next()? == "k", words.next()? == "c");
+    let replica = Arc::clone(replica);
+    Some((at, Some(Seen { at: Duration::ZERO, replica, stage, step, has_key, is_altered })))
 }
 
 /// The step that a request names.
@@ -80,15 +106,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(directory.path(), "r1").unwrap();
         let mut headers = HeaderMap::new();
-        ledger.arrived(&headers);
+        ledger.arrived(&headers, false);
         headers.insert(STEP, HeaderValue::from_static("12-3"));
-        ledger.arrived(&headers);
+        ledger.arrived(&headers, true);
+        ledger.probed();
         headers.insert(KEY, HeaderValue::from_static("x"));
         ledger.executed(&headers);
-        let seen = read(directory.path(), "r1");
-        let short: Vec<_> = seen.iter().map(|(_, seen)| (seen.stage, seen.step, seen.has_key)).collect();
-        assert_eq!(short, [(Stage::Arrived, (12, 3), false), (Stage::Executed, (12, 3), true)]);
-        assert!(seen[0].0 <= seen[1].0 && seen[1].0 <= SystemTime::now());
-        assert!(read(directory.path(), "r2").is_empty());
+        let (seen, probes) = read(directory.path(), &"r1".into());
+        let short = |seen: &Seen| (seen.stage, seen.step, seen.has_key, seen.is_altered);
+        let all: Vec<_> = seen.iter().map(|(_, seen)| short(seen)).collect();
+        assert_eq!(all, [(Stage::Arrived, (12, 3), false, true), (Stage::Executed, (12, 3), true, false)]);
+        assert!(seen[0].0 <= probes[0] && probes[0] <= seen[1].0 && seen[1].0 <= SystemTime::now());
+        assert_eq!(probes.len(), 1);
+        assert!(read(directory.path(), &"r2".into()).0.is_empty());
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::theory::random_variation;
 use crate::trial::history::{Action, History, SessionId, Step, StepOutcome};
-use crate::trial::judge::dying;
+use crate::trial::judge::{dying, lingering};
 
 /// Width of a point of the charts.
 const TICK: Duration = Duration::from_millis(100);
@@ -45,17 +45,24 @@ pub struct Measures {
     pub timeline: Timeline,
 }
 
-/// How long responses took, in milliseconds, without those that a dying or stopped replica may have held.
+/// How long responses took, in milliseconds, without those that a dying or stopped replica may have held, one that was
+/// told to take its time, or a machine that stood still.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Waits {
     /// Before the first incident: how many, and 99 of 100.
     pub quiet: (u64, f64),
     /// From then on.
     pub event: (u64, f64),
-    /// The longest.
+    /// The longest, without four times what the machine itself took beside it.
     pub longest: f64,
-    /// Of requests that met neither a proxy nor load: 99 of 100, and the longest.
-    pub machine: (f64, f64),
+    /// The median before the first incident, and from then on.
+    pub quiet_median: f64,
+    /// See above.
+    pub event_median: f64,
+    /// Of requests that met neither a proxy nor load: the median, 99 of 100, and the longest.
+    pub machine: (f64, f64, f64),
+    /// Responses that the machine itself may have held up.
+    pub held_up: u64,
     /// The longest as a step.
     #[serde(skip)]
     pub example: Option<Step>,
@@ -107,33 +114,46 @@ impl Measures {
     }
 }
 
-/// If a request that meets neither a proxy nor load ever takes longer than this, the machine is too busy to say
-/// anything about time.
+/// If a request that meets neither a proxy nor load takes longer than this, the machine stands still, and nothing is
+/// said of how long others took beside it.
+const STANDSTILL: Duration = Duration::from_millis(100);
+/// If it ever takes longer than this, the machine is too busy to say when a replica was found out.
 const MACHINE_MS: f64 = 250.0;
 
 impl Waits {
-    /// Whether the machine is too busy to say anything about time.
+    /// Whether the machine is too busy to say how soon something happens.
     pub fn is_machine_busy(&self) -> bool {
-        self.machine.1 > MACHINE_MS
+        self.machine.2 > MACHINE_MS
     }
 
     fn of(history: &History) -> Self {
-        let dying = dying(history);
+        let (dying, lingering): (Vec<_>, Vec<_>) = (dying(history), lingering(history).collect());
         let first = history.incidents.first().map_or(Duration::MAX, |incident| incident.at);
-        let is_free = |step: &&Step| !dying.iter().any(|time| step.meets(*time));
-        let took = |step: &Step| step.ended - step.sent;
-        let free: Vec<&Step> = history.steps.iter().filter(is_free).collect();
-        let of = |is: &dyn Fn(&Step) -> bool| {
-            let times: Vec<Duration> = free.iter().filter(|step| is(step)).map(|step| took(step)).collect();
-            (times.len() as u64, quantile_ms(times, 0.99))
+        let is_lingering = |step: &Step| {
+            lingering.iter().any(|(mark, time)| step.replica.as_ref() == Some(&mark.whose) && step.meets(*time))
         };
+        let is_free = |step: &&Step| !dying.iter().any(|time| step.meets(*time)) && !is_lingering(step);
+        let took = |step: &Step| step.ended - step.sent;
+        let is_held_up = |step: &&Step| history.longest_beat((step.sent, step.ended)) > STANDSTILL;
+        let (held_up, free): (Vec<&Step>, Vec<&Step>) = history.steps.iter().filter(is_free).partition(is_held_up);
+        let times = |is: &dyn Fn(&Step) -> bool| -> Vec<Duration> {
+            free.iter().filter(|step| is(step)).map(|step| took(step)).collect()
+        };
+        let of = |times: Vec<Duration>| (times.len() as u64, quantile_ms(times, 0.99));
+        let (quiet, event) = (times(&|step| step.sent < first), times(&|step| step.sent >= first));
         let beats: Vec<Duration> = history.beats.iter().map(|(_, took)| *took).collect();
-        let example = free.iter().max_by_key(|step| took(step)).map(|step| (*step).clone());
+        // Beside a machine that stands still for a while a response may take four times as long: it passes four
+        // processes.
+        let excess = |step: &&Step| took(step).saturating_sub(4 * history.longest_beat((step.sent, step.ended)));
+        let example = free.iter().chain(&held_up).copied().max_by_key(excess).cloned();
         Self {
-            quiet: of(&|step| step.sent < first),
-            event: of(&|step| step.sent >= first),
-            longest: example.as_ref().map_or(0.0, |step| took(step).as_secs_f64() * 1000.0),
-            machine: (quantile_ms(beats.clone(), 0.99), quantile_ms(beats, 1.0)),
+            quiet_median: quantile_ms(quiet.clone(), 0.5),
+            quiet: of(quiet),
+            event_median: quantile_ms(event.clone(), 0.5),
+            event: of(event),
+            longest: example.as_ref().map_or(0.0, |step| excess(&step).as_secs_f64() * 1000.0),
+            machine: (quantile_ms(beats.clone(), 0.5), quantile_ms(beats.clone(), 0.99), quantile_ms(beats, 1.0)),
+            held_up: held_up.len() as u64,
             example,
         }
     }
@@ -294,6 +314,8 @@ mod tests {
             tries: 1,
             state_bytes: 10,
             store_trips: 2,
+            is_altered: false,
+            is_reconnected: false,
         }
     }
 
@@ -352,6 +374,33 @@ mod tests {
         history.incidents = vec![Incident { at: ms(200), done: ms(899), what: "kill".into() }];
         let waits = Measures::of(&history).waits;
         assert_eq!((waits.quiet.0, waits.event.0), (4, 3));
+    }
+
+    #[test]
+    fn waits_leave_out_what_the_machine_held_up() {
+        let ms = Duration::from_millis;
+        let mut history = history();
+        history.steps[5].ended = ms(1200);
+        let waits = |history: &History| Measures::of(history).waits;
+        assert_eq!((waits(&history).longest, waits(&history).quiet.1, waits(&history).held_up), (900.0, 900.0, 0));
+        history.beats = vec![(ms(200), ms(2)), (ms(500), ms(150)), (ms(1300), ms(400))];
+        let with = waits(&history);
+        assert_eq!((with.longest, with.quiet.1, with.held_up), (300.0, 2.0, 1), "four times as long beside it");
+        assert_eq!(with.machine.2, 400.0);
+        assert_eq!(history.longest_beat((ms(649), ms(660))), ms(150));
+        assert_eq!(history.longest_beat((ms(651), ms(1299))), Duration::ZERO);
+    }
+
+    #[test]
+    fn waits_leave_out_what_a_replica_took_that_was_told_to() {
+        let ms = Duration::from_millis;
+        let mut history = history();
+        let mark = |at, state| Mark { at: ms(at), whose: "b".into(), state, in_flight: 1 };
+        history.steps[5].ended = ms(380);
+        history.marks = vec![mark(290, State::Lingering), mark(379, State::Out)];
+        assert!((Measures::of(&history).waits.longest - 2.0).abs() < 1e-9);
+        history.steps[5].replica = Some("a".into());
+        assert!((Measures::of(&history).waits.longest - 80.0).abs() < 1e-9, "another one was told nothing");
     }
 
     #[test]

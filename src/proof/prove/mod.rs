@@ -26,6 +26,7 @@ pub mod report;
 pub mod sabotage;
 mod shop;
 mod store;
+mod sum;
 pub mod theory;
 mod tomb;
 mod workspace;
@@ -36,7 +37,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use tokio::time::Instant;
 
-use arm::Role;
+use arm::{Role, UNWRITTEN};
 use cell::CellReport;
 use event::{Event, FULL_ONLY};
 use interrupted::interrupted;
@@ -136,7 +137,10 @@ fn inconclusive(report: &Report) -> Vec<String> {
         let (must, prediction) = match (cell.arm.role(), cell.event) {
             (Role::Stateful, Event::Steady) => ("must lose sessions", of_apparatus(cell, |one| *one != Verdict::Held)),
             (Role::Stateful, _) => ("must depend on the replica", of_apparatus(cell, |one| *one != Verdict::Held)),
-            _ => ("must agree with itself on one replica", of_apparatus(cell, |one| *one == Verdict::Broken)),
+            (_, Event::Pairs) => {
+                ("must agree with itself on one replica", of_apparatus(cell, |one| *one == Verdict::Broken))
+            }
+            _ => continue,
         };
         if let Some(Prediction { what, expected, measured, .. }) = prediction {
             reasons.push(format!(
@@ -146,9 +150,18 @@ fn inconclusive(report: &Report) -> Vec<String> {
             ));
         }
     }
+    reasons.extend(unwritten(report));
     reasons.extend(nothing_killed(report));
     reasons.extend(too_little(report));
     reasons
+}
+
+/// What was not written down cannot be judged.
+fn unwritten(report: &Report) -> Option<String> {
+    let mut all = report.predictions().filter(|(_, one)| one.subject == Subject::Apparatus);
+    let is_missing = |one: &Prediction| one.what == UNWRITTEN && one.verdict == Verdict::Broken;
+    let (place, prediction) = all.find(|(_, one)| is_missing(one))?;
+    Some(format!("{place}: {UNWRITTEN}: {}", prediction.measured))
 }
 
 /// A kill that met no request says nothing about requests under way.

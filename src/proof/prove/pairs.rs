@@ -11,9 +11,11 @@ use super::fleet::Fleet;
 use super::ledger::KEY;
 use super::sabotage::Sabotage;
 use super::shop::{self, SESSION};
-use crate::trial::history::{Action, Recorder};
+use super::sum::SUM;
+use crate::trial::history::Action;
 use crate::trial::pairs::journey::{Ask, Journey, Source, UNIQUE};
 use crate::trial::pairs::play::{self, Rules};
+use crate::trial::recorder::Recorder;
 use crate::trial::scenario::{Next, Scenario};
 
 /// Steps between the login and the end.
@@ -41,7 +43,7 @@ pub(super) async fn play(cell: &Cell, fleet: &Fleet, recorder: &Recorder) -> any
     let rules = Rules {
         places,
         // They are there for the experiment, and change with the replica or with how much it has to ask.
-        ignored: vec!["x-replica", "x-store-trips"],
+        ignored: vec!["x-replica", "x-store-trips", SUM],
         seed: cell.seed,
         side_by_side: SIDE_BY_SIDE,
         until: cell.schedule.span * PATIENCE,

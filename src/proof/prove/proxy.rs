@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::ask;
-use super::event::SCALE_OUT;
+use super::event::{HEAVY, SCALE_OUT};
 use super::sabotage::{Planted, Sabotage};
 
 /// How long the proxy may take to start, to apply an edit, or to respond on its admin port.
@@ -50,6 +50,12 @@ pub(super) struct File {
     pub(super) has_single_pools: bool,
     /// What was taken out.
     pub(super) removed: Vec<Entry>,
+    /// Whether the last one has a greater weight.
+    pub(super) has_heavy: bool,
+    /// The replica to which something happens.
+    pub(super) victim: usize,
+    /// Whether the proxy has lost count of what replicas have under way, under sabotage.
+    pub(super) is_miscounted: bool,
     pub(super) patience: Patience,
     /// What the file says wrongly.
     pub(super) planted: Planted,
@@ -74,7 +80,7 @@ impl File {
             }
             text.push_str("\n[[route]]\nhost = \"shop.test\"\npool = \"app\"\n");
         }
-        if let (true, Some(victim)) = (self.planted.is(Sabotage::DeadReplica), self.entries.get(1)) {
+        if let (true, Some(victim)) = (self.planted.is(Sabotage::DeadReplica), self.entries.get(self.victim)) {
             text.push_str("\n[[route]]\npool = \"app\"\n\n[[route]]\npath = \"/cart\"\npool = \"victim\"\n");
             self.pool(&mut text, "victim", std::slice::from_ref(victim));
         }
@@ -102,7 +108,9 @@ impl File {
         }
         if !is_unwatched && !self.planted.is(Sabotage::HealthOff) {
             let rise = if self.planted.is(Sabotage::NeverBack) { 100 } else { 1 };
-            let _ = write!(text, "\n[pool.{name}.health]\npath = \"/healthz\"\ninterval = \"200ms\"\nrise = {rise}\n");
+            let interval = if self.planted.is(Sabotage::ProbeStorm) { "20ms" } else { "200ms" };
+            let _ =
+                write!(text, "\n[pool.{name}.health]\npath = \"/healthz\"\ninterval = \"{interval}\"\nrise = {rise}\n");
             // On a busy machine a short deadline fails replicas that are well, and if most fail, all get requests.
             text.push_str(if self.patience == Patience::Short { "timeout = \"300ms\"\n" } else { "" });
         }
@@ -122,7 +130,10 @@ impl File {
             planted if planted.is(Sabotage::OneStarved) && !is_last => (20, true),
             planted if planted.is(Sabotage::NewcomersStarved) => (if place < SCALE_OUT.0 { 20 } else { 1 }, true),
             planted if planted.is(Sabotage::Skewed) => (if is_first { 11 } else { 10 }, true),
-            _ => (1, true),
+            planted if planted.is(Sabotage::WeightsForgotten) && self.edit > 1 => (1, true),
+            // Of those that are left, too.
+            _ if self.is_miscounted => (if place == (self.victim + 1) % count { 20 } else { 1 }, true),
+            _ => (if self.has_heavy && is_last { HEAVY } else { 1 }, true),
         }
     }
 }
@@ -244,7 +255,20 @@ mod tests {
             let entries = vec![entry("r0", 4000, false), entry("r1", 4001, true)];
             let (removed, planted) = (Vec::new(), Planted::default());
             let (balance, edit) = ("round-robin", 3);
-            let file = File { balance, entries, has_single_pools, removed, patience, planted, edit };
+            let (has_heavy, victim, is_miscounted) = (true, 1, false);
+            let file = File {
+                balance,
+                entries,
+                has_single_pools,
+                removed,
+                has_heavy,
+                victim,
+                is_miscounted,
+                patience,
+                planted,
+                edit,
+            };
+            assert!(file.to_toml().contains("weight = 2"));
             let config = unstick::config::parse("unstick.toml", &file.to_toml()).unwrap();
             assert_eq!(config.pools.len(), 1 + 2 * usize::from(has_single_pools));
             assert_eq!(config.pools["app"].backends.len(), 2);

@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::arm::Arm;
 use super::ledger::{KEY, Ledger};
@@ -25,13 +26,14 @@ use super::sabotage::spoilt::Spoilt;
 use super::sabotage::{Planted, Sabotage};
 use super::shop::BOOK;
 use super::store::{Reply, Store, Unavailable, Write};
+use super::sum;
 use crate::replica::runtime;
 use crate::replica::serve::{Handler, Responding, serve};
 
 /// Environment variable with the key of the tokens. Arguments show up in `ps`, the environment only to its owner.
 pub(super) const KEY_VARIABLE: &str = "UNSTICK_PROVE_KEY";
 
-/// What the experiment asks of a replica: `hold`, `held`, `slow`, `die-N`, or one of the moods.
+/// What the experiment asks of a replica: `hold`, `held`, `linger`, `go`, `slow`, `die-N`, or one of the moods.
 pub(super) const CONTROL: &str = "/control/";
 
 /// What the parent says on the command line.
@@ -76,13 +78,34 @@ impl Replica {
         let (planted, visits) = (self.planted, Mutex::default());
         let (holds, held, mood) = (false.into(), 0.into(), AtomicU8::new(Mood::Well as u8));
         let (is_slow, dies_of) = (false.into(), 0.into());
-        let shop = Shop { name, store, service, turn, ledger, holds, held, mood, is_slow, dies_of, planted, visits };
+        let (lingers, arrivals) = (false.into(), 0.into());
+        let shop = Shop {
+            name,
+            store,
+            service,
+            turn,
+            ledger,
+            holds,
+            held,
+            mood,
+            lingers,
+            arrivals,
+            is_slow,
+            dies_of,
+            planted,
+            visits,
+        };
         serve(0, Arc::new(shop)).await
     }
 }
 
 /// How long a request takes that takes long.
 const SLOW: Duration = Duration::from_millis(1500);
+/// How long a replica lingers at most, and how often it looks whether it should go on.
+const LINGER_MAX: Duration = Duration::from_millis(400);
+const LINGER_POLL: Duration = Duration::from_millis(5);
+/// One arrival in so many is not written down, under sabotage.
+const UNHEARD_ONE_IN: u32 = 50;
 
 /// What the experiment wants the replica to be.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +132,10 @@ struct Shop<S> {
     holds: AtomicBool,
     held: AtomicU32,
     mood: AtomicU8,
+    /// Whether requests that come wait until it goes on.
+    lingers: AtomicBool,
+    /// Requests that have come.
+    arrivals: AtomicU32,
     /// Whether the next request takes long.
     is_slow: AtomicBool,
     /// Of how many bytes of a write it dies; 0: of none.
@@ -145,17 +172,22 @@ impl<S: Store> Shop<S> {
         if let Some(order) = path.strip_prefix(CONTROL) {
             return self.obey(order);
         }
-        let (mood, is_probe) = (self.mood.load(Relaxed), path == "/healthz");
-        if !is_probe {
-            self.ledger.arrived(request.headers());
-        }
+        let response = self.react(&request).await;
+        sum::seal(&request, response).await
+    }
+
+    /// What the replica does with a request, as it feels.
+    async fn react(&self, request: &Request<Bytes>) -> Response<Full<Bytes>> {
+        let (mood, is_probe) = (self.mood.load(Relaxed), request.uri().path() == "/healthz");
+        self.write_down(request, is_probe);
         if mood == Mood::Mute as u8 {
             return std::future::pending().await;
         }
         if mood == Mood::Errs as u8 {
             return self.text(StatusCode::INTERNAL_SERVER_ERROR, "an error");
         }
-        if mood == Mood::CutOff as u8 || mood == Mood::Sick as u8 && is_probe {
+        let is_unseen = self.planted.is(Sabotage::HealthOfOne) && self.name != "r0";
+        if mood == Mood::CutOff as u8 || mood == Mood::Sick as u8 && is_probe && !is_unseen {
             return self.text(StatusCode::SERVICE_UNAVAILABLE, "not now");
         }
         if is_probe {
@@ -164,6 +196,7 @@ impl<S: Store> Shop<S> {
         if self.is_slow.swap(false, Relaxed) {
             tokio::time::sleep(SLOW).await;
         }
+        self.linger().await;
         let place = if self.holds.load(Relaxed) { Some(self.held.fetch_add(1, Relaxed)) } else { None };
         // Of the requests that are held half are done and lack a response, the others are not done.
         if place.is_some_and(|place| place % 2 == 0) {
@@ -171,7 +204,7 @@ impl<S: Store> Shop<S> {
         }
         let _turn = if self.service.is_zero() { None } else { self.turn.acquire().await.ok() };
         tokio::time::sleep(self.service).await;
-        let result = self.shop(&request).await;
+        let result = self.shop(request).await;
         if result.is_ok() {
             self.ledger.executed(request.headers());
         }
@@ -180,7 +213,30 @@ impl<S: Store> Shop<S> {
         }
         let response =
             result.unwrap_or_else(|unavailable| self.text(StatusCode::SERVICE_UNAVAILABLE, &unavailable.to_string()));
-        if self.planted.is(Sabotage::VisitsInMemory) { self.with_visits(&request, response) } else { response }
+        if self.planted.is(Sabotage::VisitsInMemory) { self.with_visits(request, response) } else { response }
+    }
+
+    /// Writes down what has come.
+    fn write_down(&self, request: &Request<Bytes>, is_probe: bool) {
+        if is_probe {
+            return self.ledger.probed();
+        }
+        let sum = sum::of_request(request.method(), request.uri().path(), request.headers(), request.body());
+        let number = self.arrivals.fetch_add(1, Relaxed) + 1;
+        if !(self.planted.is(Sabotage::DeafLedger) && number.is_multiple_of(UNHEARD_ONE_IN)) {
+            self.ledger.arrived(request.headers(), !sum::is_borne(request.headers(), &sum));
+        }
+    }
+
+    /// Takes its time while it is told to, so that it has requests when it is taken out.
+    async fn linger(&self) {
+        let deadline = Instant::now() + LINGER_MAX;
+        if self.lingers.load(Relaxed) {
+            self.held.fetch_add(1, Relaxed);
+            while self.lingers.load(Relaxed) && Instant::now() < deadline {
+                tokio::time::sleep(LINGER_POLL).await;
+            }
+        }
     }
 
     /// Counts the requests of a session in a field, in this replica's memory.
@@ -196,6 +252,8 @@ impl<S: Store> Shop<S> {
 
     fn obey(&self, order: &str) -> Response<Full<Bytes>> {
         match order {
+            "linger" => self.lingers.store(true, Relaxed),
+            "go" => self.lingers.store(false, Relaxed),
             "hold" => self.holds.store(true, Relaxed),
             "sick" => self.mood.store(Mood::Sick as u8, Relaxed),
             "mute" => self.mood.store(Mood::Mute as u8, Relaxed),

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, COOKIE, SET_COOKIE};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use serde::Deserialize;
 
 use super::sabotage::{Planted, Sabotage};
+use super::sum;
 use crate::trial::application::{Application, Ask, Reply};
 use crate::trial::history::{Action, Kind, StepOutcome, Value};
 
@@ -47,7 +48,7 @@ struct Cart {
 impl Application for Shop {
     fn request(&self, ask: &Ask<'_>) -> Request<Bytes> {
         let (path, body) = line(ask.action, &ask.session.to_string());
-        let mut request = Request::builder().uri(&*path).header(STEP, format!("{}-{}", ask.session, ask.number));
+        let mut request = Request::builder().uri(&*path).header(STEP, step(ask));
         if let Some(token) = ask.token {
             request = request.header(COOKIE, format!("session={token}"));
         }
@@ -57,11 +58,17 @@ impl Application for Shop {
                 request = request.header("idempotency-key", format!("{}{path}/{body}", ask.session));
             }
         }
-        request.body(Bytes::from(body.unwrap_or_default())).expect("made of valid parts")
+        let mut request = request.body(Bytes::from(body.unwrap_or_default())).expect("made of valid parts");
+        let sum = sum::of_request(request.method(), request.uri().path(), request.headers(), request.body());
+        request.headers_mut().insert(sum::SUM, HeaderValue::try_from(sum).expect("hexadecimal digits"));
+        request
     }
 
-    fn reply(&self, response: &Response<Bytes>) -> Reply {
+    fn reply(&self, ask: &Ask<'_>, response: &Response<Bytes>) -> Reply {
         let headers = response.headers();
+        let sum = sum::of_response(&step(ask), response.status(), headers, response.body());
+        // What the proxy says itself comes from no replica.
+        let is_of_proxy = headers.contains_key("x-unstick-error");
         let outcome = match response.status() {
             StatusCode::OK => match serde_json::from_slice::<Cart>(response.body()) {
                 Ok(cart) => StepOutcome::Values(cart.values.into()),
@@ -79,9 +86,15 @@ impl Application for Shop {
             outcome,
             replica: text(headers, "x-replica").map(Arc::from),
             store_trips: text(headers, "x-store-trips").and_then(|trips| trips.parse().ok()).unwrap_or_default(),
+            is_altered: !is_of_proxy && !sum::is_borne(headers, &sum),
             token: text(headers, SET_COOKIE.as_str()).and_then(session_in),
         }
     }
+}
+
+/// The name of a step.
+fn step(ask: &Ask<'_>) -> String {
+    format!("{}-{}", ask.session, ask.number)
 }
 
 /// The path of a step, and its body if it is a POST.
@@ -122,7 +135,8 @@ mod tests {
             for (name, value) in headers {
                 response = response.header(*name, *value);
             }
-            SHOP.reply(&response.body(Bytes::from(body)).unwrap())
+            let ask = Ask { session: 7, number: 3, action: Action::Read, token: None };
+            SHOP.reply(&ask, &response.body(Bytes::from(body)).unwrap())
         };
         let read = reply(200, &[("x-replica", "a"), ("x-store-trips", "2")], r#"{"values":[1,2]}"#);
         assert_eq!((read.outcome, read.store_trips), (StepOutcome::Values([1, 2].into()), 2));
@@ -135,6 +149,10 @@ mod tests {
         assert_eq!(reply(204, &[("set-cookie", "session=abc; Path=/")], "").token.as_deref(), Some("abc"));
         assert_eq!(reply(204, &[("set-cookie", "session=; Max-Age=0")], "").token.as_deref(), Some(""));
         assert!(matches!(reply(200, &[], "<html>").outcome, StepOutcome::Failed(_)));
+        assert!(reply(204, &[], "").is_altered && !reply(502, &[("x-unstick-error", "timeout")], "").is_altered);
+        let sum = sum::of_response("7-3", StatusCode::NO_CONTENT, &HeaderMap::new(), &Bytes::new());
+        assert!(!reply(204, &[(sum::SUM, &sum)], "").is_altered);
+        assert!(reply(204, &[(sum::SUM, &sum)], "more").is_altered);
     }
 
     #[test]

@@ -69,7 +69,7 @@ async fn receive(mut stream: TcpStream, replica: Arc<str>, visitors: Visitors) {
     let name: String = name;
     if let Some(step) = step(&name) {
         let has_key = head.lines().any(|line| line.to_ascii_lowercase().starts_with(super::ledger::KEY));
-        let seen = Seen { at: Duration::ZERO, replica, stage: Stage::Arrived, step, has_key };
+        let seen = Seen { at: Duration::ZERO, replica, stage: Stage::Arrived, step, has_key, is_altered: false };
         visitors.borrow_mut().push((SystemTime::now(), seen));
     }
 }

@@ -24,8 +24,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
-/// Connections served at one time; the proxy, our only client, stays far below.
-const CONNECTIONS_MAX: usize = 1024;
+/// Connections served at one time: more than one for each of the most users that there can be. Beyond, a connection would
+/// wait for another one's end, and the proxy, our only client, keeps them.
+const CONNECTIONS_MAX: usize = 16_384;
 
 /// Bytes that a request body may have.
 const BODY_MAX: usize = 4 * 1024;

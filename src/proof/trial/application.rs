@@ -31,6 +31,8 @@ pub struct Reply {
     pub replica: Option<Arc<str>>,
     /// Round trips that the replica made to a store.
     pub store_trips: u32,
+    /// Whether the response is not what the replica has sent, as far as the application can tell.
+    pub is_altered: bool,
     /// What the client keeps of the session from now on, if that changed; empty: nothing.
     pub token: Option<String>,
 }
@@ -38,7 +40,7 @@ pub struct Reply {
 impl Reply {
     /// The reply of a step that got no usable response.
     pub fn failed(why: String) -> Self {
-        Self { outcome: StepOutcome::Failed(why), replica: None, store_trips: 0, token: None }
+        Self { outcome: StepOutcome::Failed(why), replica: None, store_trips: 0, is_altered: false, token: None }
     }
 }
 
@@ -48,5 +50,5 @@ pub trait Application {
     /// key must allow that, unless the action is bare.
     fn request(&self, ask: &Ask<'_>) -> Request<Bytes>;
     /// What a response to such a request means.
-    fn reply(&self, response: &Response<Bytes>) -> Reply;
+    fn reply(&self, ask: &Ask<'_>, response: &Response<Bytes>) -> Reply;
 }

@@ -16,7 +16,8 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::application::{Application, Ask, Reply};
-use super::history::{Action, Recorder, SessionId, Step, StepOutcome};
+use super::history::{Action, SessionId, Step, StepOutcome};
+use super::recorder::Recorder;
 use super::scenario::{Next, Scenario};
 
 /// A response that takes longer has failed.
@@ -96,6 +97,8 @@ struct User {
 struct Tab {
     /// A connection, and where it leads.
     connection: Option<(Target, Sender)>,
+    /// How many connections it has opened.
+    opened: u32,
 }
 
 impl User {
@@ -154,6 +157,7 @@ impl User {
         let token = self.token.borrow().clone();
         let sent_bytes = token.as_ref().map_or(0, String::len);
         let session = self.session.get();
+        let opened = tab.opened;
         let ask = Ask { session, number, action, token: token.as_deref() };
         let (reply, tries) = self.send(tab, &ask).await;
         let set_bytes = reply.token.as_ref().map_or(0, String::len);
@@ -172,6 +176,8 @@ impl User {
             tries,
             state_bytes: (sent_bytes + set_bytes) as u32,
             store_trips: reply.store_trips,
+            is_altered: reply.is_altered,
+            is_reconnected: opened > 0 && tab.opened > opened,
         });
         reply.outcome
     }
@@ -233,7 +239,10 @@ impl User {
         request.headers_mut().insert(HOST, host);
         let (_, connection) = match &mut tab.connection {
             Some(connection) => connection,
-            None => tab.connection.insert((target.clone(), connect(target.address).await?)),
+            None => {
+                tab.opened += 1;
+                tab.connection.insert((target.clone(), connect(target.address).await?))
+            }
         };
         connection.ready().await.map_err(|error| Broken::unsent(&error))?;
         let sent = connection.try_send_request(request).await;
@@ -257,7 +266,7 @@ impl User {
         let body = Limited::new(body, RESPONSE_MAX).collect().await;
         let body = body.map_err(|error| Broken { why: format!("the response broke off: {error}"), how: How::Late })?;
         let response = Response::from_parts(head, body.to_bytes());
-        Ok((response.status(), application.reply(&response)))
+        Ok((response.status(), application.reply(ask, &response)))
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::time::sleep_until;
 
-use super::history::{Incident, Recorder};
+use super::history::Incident;
+use super::recorder::Recorder;
 
 /// One thing that is done to the replicas or what stands around them. Numbers count from 0, in the order of starting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

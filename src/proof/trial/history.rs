@@ -1,12 +1,9 @@
 //! What happened, in the order in which it became known. What it means is judged in [`super::judge`].
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
-use tokio::time::Instant;
 
 use super::pairs::Played;
 
@@ -128,6 +125,12 @@ pub struct Step {
     pub state_bytes: u32,
     /// Round trips that the replica made to a store for it.
     pub store_trips: u32,
+    /// Whether the response is not what the replica has sent.
+    #[serde(default)]
+    pub is_altered: bool,
+    /// Whether the connection that its client had kept was gone, so that another one was opened.
+    #[serde(default)]
+    pub is_reconnected: bool,
 }
 
 impl Step {
@@ -165,6 +168,9 @@ pub struct Seen {
     pub step: (SessionId, u32),
     /// Whether it bore a key.
     pub has_key: bool,
+    /// Whether it is not what the client has sent.
+    #[serde(default)]
+    pub is_altered: bool,
 }
 
 /// What a replica, a proxy or the file between has become.
@@ -181,6 +187,8 @@ pub enum State {
     Out,
     /// Its end begins: it holds responses back, or is about to be killed.
     Ending,
+    /// It takes its time, so that it has requests when it leaves.
+    Lingering,
     /// It is dead.
     Killed,
     /// It says that it wants no requests.
@@ -238,6 +246,9 @@ pub struct History {
     pub replicas: Vec<Arc<str>>,
     /// How long a request took that met neither a proxy nor load, and when it was sent: what the machine itself costs.
     pub beats: Vec<(Duration, Duration)>,
+    /// When each replica was probed.
+    #[serde(default)]
+    pub probes: Vec<(Duration, Arc<str>)>,
     /// Journeys that were played in several placements.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pairs: Vec<Played>,
@@ -249,90 +260,16 @@ impl History {
         self.of(state).find(|mark| *mark.whose == *whose).map(|mark| mark.at)
     }
 
+    /// The longest time that the machine itself took for a request within a time.
+    pub fn longest_beat(&self, (from, to): (Duration, Duration)) -> Duration {
+        // They are in order, and follow one another.
+        let first = self.beats.partition_point(|(sent, took)| *sent + *took < from);
+        let within = self.beats[first..].iter().take_while(|(sent, _)| *sent <= to);
+        within.map(|(_, took)| *took).max().unwrap_or_default()
+    }
+
     /// All changes to a state.
     pub fn of(&self, state: State) -> impl Iterator<Item = &Mark> {
         self.marks.iter().filter(move |mark| mark.state == state)
-    }
-}
-
-/// A history that is being written, and its clock.
-#[derive(Debug, Clone)]
-pub struct Recorder {
-    began: Instant,
-    /// The same moment as other processes know it.
-    began_at: SystemTime,
-    history: Rc<RefCell<History>>,
-}
-
-impl Recorder {
-    /// An empty history that begins now.
-    pub fn begin() -> Self {
-        Self { began: Instant::now(), began_at: SystemTime::now(), history: Rc::default() }
-    }
-
-    /// Time since the beginning.
-    pub fn now(&self) -> Duration {
-        self.began.elapsed()
-    }
-
-    /// The moment that is `since` after the beginning.
-    pub fn at(&self, since: Duration) -> Instant {
-        self.began + since
-    }
-
-    /// Writes a step down.
-    pub fn step(&self, step: Step) {
-        self.history.borrow_mut().steps.push(step);
-    }
-
-    /// Writes an incident down.
-    pub fn incident(&self, incident: Incident) {
-        self.history.borrow_mut().incidents.push(incident);
-    }
-
-    /// Writes down what something has become, now.
-    pub fn mark(&self, whose: &str, state: State, in_flight: u32) {
-        let mark = Mark { at: self.now(), whose: whose.into(), state, in_flight };
-        self.history.borrow_mut().marks.push(mark);
-    }
-
-    /// Writes down what replicas saw. Their times are those of the system's clock.
-    pub fn seen(&self, seen: impl IntoIterator<Item = (SystemTime, Seen)>) {
-        let mut history = self.history.borrow_mut();
-        for (at, seen) in seen {
-            let at = at.duration_since(self.began_at).unwrap_or_default();
-            history.seen.push(Seen { at, ..seen });
-        }
-        history.seen.sort_by_key(|seen| seen.at);
-    }
-
-    /// Writes down how long a request took that met neither a proxy nor load.
-    pub fn beat(&self, sent: Duration) {
-        self.history.borrow_mut().beats.push((sent, self.now() - sent));
-    }
-
-    /// Writes down a journey that was played in several placements.
-    pub fn played(&self, played: Played) {
-        self.history.borrow_mut().pairs.push(played);
-    }
-
-    /// Writes down the replicas that are there at the beginning.
-    pub fn replicas(&self, names: Vec<Arc<str>>) {
-        self.history.borrow_mut().replicas = names;
-    }
-
-    /// How many steps were written down.
-    pub fn len(&self) -> usize {
-        self.history.borrow().steps.len()
-    }
-
-    /// Whether nothing was written down.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// What was written down.
-    pub fn into_history(self) -> History {
-        self.history.take()
     }
 }

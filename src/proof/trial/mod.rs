@@ -8,7 +8,7 @@
 //! the application |
 //! | [`client`] | plays journeys over real connections and writes down what happened | what is right or wrong |
 //! | [`fault`] | carries out what happens to the replicas, and writes it down | users |
-//! | [`history`] | the list of what happened | meaning |
+//! | [`history`], [`recorder`] | the list of what happened | meaning |
 //! | [`judge`] | a pure function from a history to findings | processes, sockets |
 //! | [`pairs`] | plays journeys in several placements and compares the responses | what the application is |
 //!
@@ -21,4 +21,5 @@ pub mod fault;
 pub mod history;
 pub mod judge;
 pub mod pairs;
+pub mod recorder;
 pub mod scenario;

@@ -68,6 +68,8 @@ pub struct Journey {
     has_tabs: bool,
 }
 
+/// One step in so many follows at once.
+const HASTY_ONE_IN: u32 = 10;
 /// One time in so many a user with two tabs writes in both.
 const BOTH_ONE_IN: u32 = 3;
 
@@ -90,9 +92,11 @@ const OBJECTS_MAX: u32 = 1 << 16;
 const WRITES_MAX: u64 = 256;
 
 impl Journey {
-    /// The next step, and the pause before it: drawn evenly from half the mean pause to one and a half of it.
+    /// The next step, and the pause before it: drawn evenly from half the mean pause to one and a half of it; now and
+    /// then there is none.
     pub fn next_step(&mut self) -> (Duration, Next) {
-        let pause = self.scenario.pause.mul_f64(0.5 + self.dice.f64());
+        let is_hasty = self.dice.u32(..HASTY_ONE_IN) == 0;
+        let pause = self.scenario.pause.mul_f64(if is_hasty { 0.0 } else { 0.5 + self.dice.f64() });
         self.steps += 1;
         if let Some(next) = self.next.take() {
             return (pause, Next::One(next));
@@ -258,7 +262,9 @@ mod tests {
     #[test]
     fn pauses_and_arrivals_keep_to_their_bounds() {
         let ms = Duration::from_millis;
-        assert!(steps(1, 1, 1).iter().all(|(pause, _)| (ms(50)..ms(151)).contains(pause)));
+        let (hasty, others): (Vec<_>, Vec<_>) = steps(1, 1, 1).into_iter().partition(|(pause, _)| pause.is_zero());
+        assert!(others.iter().all(|(pause, _)| (ms(50)..ms(151)).contains(pause)));
+        assert!((1..12).contains(&hasty.len()), "{}", hasty.len());
         for user in 0..100 {
             let arrival = scenario(1).arrival(user);
             let bounds = if user % 4 == 3 { ms(1000)..ms(2001) } else { ms(0)..ms(301) };

@@ -24,6 +24,9 @@ pub(in crate::prove) const ARM: Arm = Arm {
             if let Some(seconds) = replica.clock_seconds {
                 (store.clock_seconds, store.lifetime_seconds) = (seconds, SHORT_LIFETIME_SECONDS);
             }
+            if replica.planted.is(Sabotage::ClockHour) && replica.name == "r1" {
+                store.clock_seconds += 3600;
+            }
             if replica.planted.is(Sabotage::ClockStrict) {
                 store.leeway_seconds = 0;
             }

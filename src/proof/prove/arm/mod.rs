@@ -4,10 +4,12 @@
 //! their names.
 
 pub(super) mod database;
+mod exchanges;
 pub(super) mod jwt;
 mod memory;
 mod predictions;
 mod redis;
+mod shares;
 mod sticky;
 
 use std::fmt;
@@ -27,6 +29,9 @@ use super::workspace::Workspace;
 /// All arms, in the order in which they are shown. A static, because each crate that names a constant compiles what it
 /// holds: here the whole of the replicas.
 pub static ARMS: [Arm; 5] = [memory::ARM, sticky::ARM, jwt::ARM, database::ARM, redis::ARM];
+
+/// A prediction about the apparatus: without it nothing that is missing would be noticed.
+pub(super) const UNWRITTEN: &str = "steps that were not written down";
 
 /// One way to keep sessions, with what stands in front of it.
 #[derive(Debug, Clone, Copy)]
@@ -169,7 +174,11 @@ mod tests {
         arm.predict(&report).into_iter().map(|prediction| prediction.what).collect()
     }
 
-    const ALWAYS: [&str; 10] = [
+    const ALWAYS: [&str; 14] = [
+        "requests that arrive more often than they were sent",
+        "responses changed on the way",
+        "responses of which no replica knows",
+        UNWRITTEN,
         "sessions lost",
         "writes doubled",
         "requests without a key executed twice",
@@ -185,9 +194,14 @@ mod tests {
     const FAILING: &str = "requests to failing replicas";
     const ONCE: &str = "requests with a key executed twice";
     const AGAIN: &str = "requests sent again";
+    const MEDIAN: &str = "median in ms from the first incident on";
     const WAITS: [&str; 2] = ["longest response in ms", "p99 in ms from the first incident on"];
     const PLACES: [&str; 2] = ["spread", "steps on the replica of the step before"];
     const DESIGN: [&str; 2] = ["good after logout", "pairs of writes at once that lose one"];
+    const QUIET: [&str; 2] = ["median in ms in quiet", "p99 in ms in quiet"];
+    const PROBES: [&str; 2] = ["s that a replica is not probed", "probes of a replica per second"];
+    const CLOSED: &str = "connections closed under users";
+    const AFTER: &str = "spread afterwards";
     const IN_FORCE: &str = "s until an edit is in force";
     const OUT: &str = "requests to removed replicas";
 
@@ -195,17 +209,26 @@ mod tests {
     fn every_arm_predicts_what_it_should_in_every_event() {
         for event in EVENTS {
             let special: &[&str] = match event {
-                Event::Steady => &[ONCE, AGAIN, WAITS[0], PLACES[0], PLACES[1], DESIGN[0], DESIGN[1]],
-                Event::Crash => &[AGAIN, WAITS[0], WAITS[1], "requests to dead replicas"],
+                Event::Steady => {
+                    let quiet = [QUIET[0], QUIET[1], PROBES[0], PROBES[1]];
+                    &[&[ONCE, AGAIN, WAITS[0], PLACES[0], PLACES[1], DESIGN[1]], &quiet[..]].concat()
+                }
+                Event::Crash => &[AGAIN, WAITS[0], WAITS[1], "requests to dead replicas", AFTER],
                 Event::CrashAllButOne => &[AGAIN, WAITS[0], WAITS[1]],
-                Event::Drain => &[ONCE, AGAIN, WAITS[0], WAITS[1], "requests to draining replicas", OUT, IN_FORCE],
+                Event::Drain => {
+                    &[ONCE, AGAIN, WAITS[0], WAITS[1], "requests to draining replicas", OUT, IN_FORCE, AFTER]
+                }
                 Event::Sick => {
                     let back = "s until a recovered replica gets requests";
                     &[ONCE, AGAIN, WAITS[0], WAITS[1], "requests to sick replicas", back]
                 }
                 Event::ScaleOut => &[ONCE, AGAIN, WAITS[0], WAITS[1], IN_FORCE, "s to a fair share"],
-                Event::ScaleIn | Event::Rolling => &[ONCE, AGAIN, WAITS[0], WAITS[1], OUT, IN_FORCE],
-                Event::Reloads => &[ONCE, AGAIN, WAITS[0], WAITS[1]],
+                Event::ScaleIn => {
+                    let cut = "requests cut when their replica was taken out";
+                    &[ONCE, AGAIN, WAITS[0], WAITS[1], OUT, IN_FORCE, AFTER, cut]
+                }
+                Event::Rolling => &[ONCE, AGAIN, WAITS[0], WAITS[1], OUT, IN_FORCE, AFTER],
+                Event::Reloads => &[ONCE, AGAIN, WAITS[0], WAITS[1], "factor between a share and its weight"],
                 Event::TwoProxies => &[WAITS[0], WAITS[1]],
                 Event::StoreRestart => &[ONCE, AGAIN],
                 Event::Stop => &[AGAIN, WAITS[0], WAITS[1]],
@@ -217,6 +240,9 @@ mod tests {
             };
             let is_common = |what: &&&str| event != Event::StoreRestart || **what != "requests failed";
             let mut expected: Vec<&str> = ALWAYS.iter().filter(is_common).chain(special).copied().collect();
+            expected.extend(special.contains(&WAITS[1]).then_some(MEDIAN));
+            // A dead proxy takes its connections along.
+            expected.extend((event != Event::TwoProxies).then_some(CLOSED));
             expected.sort_unstable();
             for arm in ARMS {
                 let mut names = predicted(arm, event);
@@ -225,6 +251,9 @@ mod tests {
                     (Role::Stateless, _) => {
                         let between = names.extract_if(.., |what| what == BETWEEN).count();
                         assert_eq!(between, usize::from(arm.shares()), "{arm}, {event}");
+                        // A token cannot be taken back, so that is said of it once.
+                        let logout = names.extract_if(.., |what| what == DESIGN[0]).count();
+                        assert_eq!(logout, usize::from(arm.shares() || event == Event::Steady), "{arm}, {event}");
                         assert_eq!(names, expected, "{arm}, {event}");
                     }
                     (Role::Stateful, Event::Steady) => {
@@ -246,7 +275,10 @@ mod tests {
         let unsteady = "journeys that differ from themselves on one replica";
         for arm in ARMS {
             let expected: &[&str] = match arm.role() {
-                Role::Stateless => &["responses that depend on the replica", unsteady],
+                Role::Stateless => {
+                    let noisy = "bodies that differ between two runs on one replica";
+                    &["responses that depend on the replica", noisy, unsteady]
+                }
                 Role::Stateful => &["runs on several replicas that differ", unsteady],
                 Role::Sticky => &[],
             };

@@ -1,9 +1,13 @@
 //! Predictions that several arms share.
 
+use std::time::Duration;
+
+use super::exchanges::exchanges;
+use super::shares::shares;
 use crate::prove::cell::CellReport;
 use crate::prove::event::Event;
 use crate::prove::theory::Prediction;
-use crate::trial::history::State;
+use crate::trial::history::{State, Step};
 use crate::trial::judge::{Fact, Findings, GUARANTEES, Ratio, Tally};
 use crate::trial::pairs::judge::PairFindings;
 
@@ -17,14 +21,17 @@ const FAIR_WITHIN_SECONDS: f64 = 1.2;
 const IN_FORCE_SECONDS: f64 = 1.0;
 /// How soon a replica that wants requests again must get one.
 const BACK_WITHIN_SECONDS: f64 = 1.2;
-/// How long a response may take, beside four times the longest pause of the machine itself: a request passes four
-/// processes.
+/// How long a response may take, where the machine does not stand still.
 const LONGEST_MS: f64 = 500.0;
+/// How long half of the responses may take.
+const MEDIAN_MS: f64 = 60.0;
+/// How many times longer than half of the responses 99 of 100 may take in quiet.
+const QUIET_RATIO: f64 = 10.0;
 /// How many times longer than in quiet 99 of 100 responses may take in an event; and a time that is always granted.
 const P99_RATIO: f64 = 10.0;
 const P99_MS: f64 = 100.0;
 /// With fewer responses before or in the event nothing is said about that.
-const P99_RESPONSES_MIN: u64 = 200;
+const P99_RESPONSES_MIN: u64 = 100;
 
 /// What the arm is predicted to do beside the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,25 +48,27 @@ pub(super) fn of_stateless(report: &CellReport, keeps: Keeps) -> Vec<Prediction>
     let findings = &report.findings;
     if let Some(pairs) = &report.pairs {
         let crossings = ratio("responses that depend on the replica", &pairs.crossings);
-        return vec![crossings, of_pairs(pairs)];
+        // Nothing in a body of the shop is the clock's or drawn: what differs by itself would hide the rest.
+        let noisy = ratio("bodies that differ between two runs on one replica", &pairs.noisy);
+        return vec![crossings, noisy.or_untested(), of_pairs(pairs)];
     }
     let mut predictions = vec![no_session_lost(findings)];
     if report.event != Event::StoreRestart {
         predictions.push(never("requests failed", &findings.failed, findings.requests));
     }
     predictions.extend(effects(report));
+    predictions.extend(exchanges(report));
     predictions.extend(guarantees(findings, keeps));
     if report.event != Event::TwoProxies {
         predictions.push(never("requests sent again", &findings.moved, findings.requests));
     }
-    if report.event == Event::Steady {
-        predictions.extend(of_design(findings, keeps));
-    }
+    predictions.extend(of_design(report, keeps));
     predictions.extend(of_the_pool(report));
     if report.event != Event::StoreRestart {
         predictions.extend(availability(report));
     }
     predictions.extend(placement(report));
+    predictions.extend(shares(report));
     predictions
 }
 
@@ -103,19 +112,25 @@ fn guarantees(findings: &Findings, keeps: Keeps) -> Vec<Prediction> {
     predictions
 }
 
-/// What follows from where sessions are kept.
-fn of_design(findings: &Findings, keeps: Keeps) -> [Prediction; 2] {
+/// What follows from where sessions are kept. A store forgets them at the logout, whatever happens.
+fn of_design(report: &CellReport, keeps: Keeps) -> Vec<Prediction> {
+    let findings = &report.findings;
     let (reused, logouts) = (&findings.reused, findings.logouts);
     let Ratio { trials: pairs, hits: torn } = &findings.pairs;
-    match keeps {
-        Keeps::AtTheClient => [
-            Prediction::share("good after logout", reused.count, logouts, 1.0),
+    let mut predictions = match keeps {
+        Keeps::AtTheClient => vec![
             Prediction::share("pairs of writes at once that lose one", torn.count, *pairs, 1.0),
+            Prediction::share("good after logout", reused.count, logouts, 1.0),
         ],
-        Keeps::InAStore => [
-            never("good after logout", reused, logouts),
+        Keeps::InAStore => vec![
             never("pairs of writes at once that lose one", torn, *pairs).or_untested(),
+            never("good after logout", reused, logouts).or_untested(),
         ],
+    };
+    match (report.event, keeps) {
+        (Event::Steady, _) => predictions,
+        (_, Keeps::InAStore) => predictions.split_off(1),
+        (_, Keeps::AtTheClient) => Vec::new(),
     }
 }
 
@@ -147,7 +162,7 @@ fn of_the_pool(report: &CellReport) -> Vec<Prediction> {
         let what = "s until an edit is in force";
         let marks = history.marks.iter().filter(|mark| mark.whose.is_empty());
         let prediction = Prediction::at_most(what, slowest, IN_FORCE_SECONDS, (edits, 1));
-        predictions.push(unless_busy(report, prediction.shown_by(marks.map(Fact::from))));
+        predictions.push(prediction.shown_by(marks.map(Fact::from)));
     }
     if report.event == Event::Sick {
         predictions.extend(back(report));
@@ -176,35 +191,45 @@ fn back(report: &CellReport) -> Option<Prediction> {
 /// Nobody waits long, and in an event not much longer than in quiet. What the machine itself costs is granted.
 fn availability(report: &CellReport) -> Vec<Prediction> {
     let waits = &report.measures.waits;
-    let (machine_p99, machine_longest) = waits.machine;
+    let (machine_median, machine_p99, _) = waits.machine;
     let (responses, enough) = (waits.quiet.0 + waits.event.0, P99_RESPONSES_MIN);
-    let limit = LONGEST_MS + 4.0 * machine_longest;
-    let longest = Prediction::at_most("longest response in ms", waits.longest, limit.round(), (responses, enough));
+    let longest = Prediction::at_most("longest response in ms", waits.longest, LONGEST_MS, (responses, enough));
     let longest = longest.shown_by(waits.example.as_ref().map(Fact::from));
-    let mut predictions = vec![if report.event == Event::SlowOnce { waiting(report, limit) } else { longest }];
+    let mut predictions = vec![if report.event == Event::SlowOnce { waiting(report) } else { longest }];
+    if report.event == Event::Steady {
+        let trials = (waits.quiet.0, P99_RESPONSES_MIN);
+        let limit = MEDIAN_MS + 10.0 * machine_median;
+        predictions.push(Prediction::at_most("median in ms in quiet", waits.quiet_median, limit.round(), trials));
+        let limit = (QUIET_RATIO * waits.quiet_median).max(P99_MS) + 2.0 * machine_p99;
+        predictions.push(Prediction::at_most("p99 in ms in quiet", waits.quiet.1, limit.round(), trials));
+    }
     if !matches!(report.event, Event::Steady | Event::Clocks) {
         let limit = (P99_RATIO * waits.quiet.1).max(P99_MS) + 2.0 * machine_p99;
         let trials = (waits.event.0.min(waits.quiet.0), P99_RESPONSES_MIN);
         let p99 = Prediction::at_most("p99 in ms from the first incident on", waits.event.1, limit.round(), trials);
+        let limit = (MEDIAN_MS + 10.0 * machine_median).round();
+        let what = "median in ms from the first incident on";
+        predictions.push(Prediction::at_most(what, waits.event_median, limit, trials));
         predictions.push(p99.shown_by([Fact::Note(format!(
             "before it {:.1} ms, of {} responses; of the machine itself {machine_p99:.1} ms",
             waits.quiet.1, waits.quiet.0
         ))]));
     }
-    predictions.into_iter().map(|prediction| unless_busy(report, prediction)).collect()
+    predictions
 }
 
 /// Who meets the slow request waits, and nobody else.
-fn waiting(report: &CellReport, limit_ms: f64) -> Prediction {
-    let steps = &report.history.steps;
-    let waits = steps.iter().filter(|step| (step.ended - step.sent).as_secs_f64() * 1000.0 > limit_ms);
-    let count = waits.clone().count() as f64;
-    let prediction = Prediction::at_most("responses that wait", count, 1.0, (steps.len() as u64, P99_RESPONSES_MIN));
-    prediction.shown_by(waits.map(Fact::from))
+fn waiting(report: &CellReport) -> Prediction {
+    let (history, limit) = (&report.history, Duration::from_secs_f64(LONGEST_MS / 1000.0));
+    let excess =
+        |step: &Step| (step.ended - step.sent).saturating_sub(4 * history.longest_beat((step.sent, step.ended)));
+    let waits = history.steps.iter().filter(|step| excess(step) > limit);
+    let (count, trials) = (waits.clone().count() as f64, (history.steps.len() as u64, P99_RESPONSES_MIN));
+    Prediction::at_most("responses that wait", count, 1.0, trials).shown_by(waits.map(Fact::from))
 }
 
 /// A prediction about time, if the machine leaves the processes enough of it.
-fn unless_busy(report: &CellReport, prediction: Prediction) -> Prediction {
+pub(super) fn unless_busy(report: &CellReport, prediction: Prediction) -> Prediction {
     prediction.unless_busy(report.measures.waits.is_machine_busy())
 }
 
@@ -236,10 +261,10 @@ pub(super) fn no_session_lost(findings: &Findings) -> Prediction {
     never("sessions lost", &findings.lost, findings.sessions)
 }
 
-fn never(what: &str, tally: &Tally, trials: u64) -> Prediction {
+pub(super) fn never(what: &str, tally: &Tally, trials: u64) -> Prediction {
     Prediction::never(what, tally.count, trials, tally.example())
 }
 
-fn ratio(what: &str, ratio: &Ratio) -> Prediction {
+pub(super) fn ratio(what: &str, ratio: &Ratio) -> Prediction {
     never(what, &ratio.hits, ratio.trials)
 }

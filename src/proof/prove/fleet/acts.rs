@@ -1,6 +1,7 @@
 //! What can be done to a fleet. What it makes of replicas, proxies and the file is written down when the proxies say
 //! so.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use crate::prove::replica::CONTROL;
 use crate::prove::sabotage::Sabotage;
 use crate::prove::tomb::Tomb;
 use crate::trial::fault::{Act, World};
-use crate::trial::history::{Recorder, State};
+use crate::trial::history::State;
 use crate::trial::judge::FOUND_OUT;
+use crate::trial::recorder::Recorder;
 
 /// How long a replica that was asked to end may take.
 const END: Duration = Duration::from_secs(5);
@@ -24,6 +26,8 @@ const END: Duration = Duration::from_secs(5);
 const STORE_PAUSE: Duration = Duration::from_millis(500);
 /// How long a replica that is out waits for requests that should not come, until it ends.
 const LINGER: Duration = Duration::from_millis(300);
+/// How long replicas take their time before they are taken out.
+const LINGERS_BEFORE: Duration = Duration::from_millis(100);
 /// A replica is killed when it has requests of one user in so many, or after a time.
 const HELD_ONE_IN: u32 = 3;
 const HELD_WITHIN: Duration = Duration::from_millis(400);
@@ -101,6 +105,12 @@ impl Fleet {
         let Entry { name, address, .. } = replica.entry.clone();
         replica.process.child.kill().await?;
         recorder.mark(&name, State::Killed, held);
+        parts.relays.killed();
+        if let Some(balance) = self.plan.balance_after_kill {
+            parts.toml.balance = balance;
+            parts.toml.is_miscounted = self.plan.planted.is(Sabotage::MiscountsAfterKill);
+            self.edit(parts, recorder)?;
+        }
         if self.plan.buries_dead {
             parts.tombs.push(Tomb::at(address, &name, BURIED_AFTER, self.visitors.clone()));
         }
@@ -131,8 +141,7 @@ impl Fleet {
         let mut held = 0;
         while held < enough && Instant::now() < deadline {
             sleep(POLL).await;
-            let count = ask::get(*address, &format!("{CONTROL}held")).await?;
-            held = std::str::from_utf8(&count)?.trim().parse()?;
+            held = held_by(*address, "held").await?;
         }
         Ok(held)
     }
@@ -164,6 +173,12 @@ impl Fleet {
         let leaving: Vec<Entry> = parts.replicas[numbers.clone()].iter().map(|replica| replica.entry.clone()).collect();
         parts.toml.entries.retain(|entry| !leaving.iter().any(|gone| gone.address == entry.address));
         parts.toml.removed.extend(leaving.iter().cloned());
+        // They have requests when they leave, unless they drained before.
+        for entry in &leaving {
+            recorder.mark(&entry.name, State::Lingering, 0);
+            ask::get(entry.address, &format!("{CONTROL}linger")).await?;
+        }
+        sleep(LINGERS_BEFORE).await;
         self.edit(parts, recorder)?;
         let gone = |endpoint: &serde_json::Value| {
             leaving.iter().any(|entry| endpoint["address"] == entry.address.to_string().as_str())
@@ -173,11 +188,15 @@ impl Fleet {
             proxy.wait_for("the replicas are out", |endpoints| !endpoints.iter().any(gone)).await?;
         }
         recorder.mark("", State::InForce, 0);
-        leaving.iter().for_each(|entry| recorder.mark(&entry.name, State::Out, 0));
-        for proxy in parts.proxies.iter().filter(|_| !is_kept) {
+        let is_cut = self.plan.planted.is(Sabotage::CutAtRemoval);
+        for entry in &leaving {
+            let held = held_by(entry.address, if is_cut { "held" } else { "go" }).await?;
+            recorder.mark(&entry.name, State::Out, held);
+        }
+        for proxy in parts.proxies.iter().filter(|_| !is_kept && !is_cut) {
             proxy.wait_drained().await?;
         }
-        sleep(LINGER).await;
+        sleep(if is_cut { Duration::ZERO } else { LINGER }).await;
         for replica in &mut parts.replicas[numbers] {
             replica.end().await?;
             let Entry { name, address, .. } = &replica.entry;
@@ -194,6 +213,12 @@ impl Fleet {
         self.wait_healthy(parts).await?;
         self.take_out(parts, old..old + 1, recorder).await
     }
+}
+
+/// Gives an order. How many requests the replica holds.
+async fn held_by(address: SocketAddr, order: &str) -> anyhow::Result<u32> {
+    let count = ask::get(address, &format!("{CONTROL}{order}")).await?;
+    Ok(std::str::from_utf8(&count)?.trim().parse()?)
 }
 
 impl Replica {

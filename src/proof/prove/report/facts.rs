@@ -35,7 +35,9 @@ fn of_step(step: &Step) -> String {
     };
     let replica = step.replica.as_deref().unwrap_or("nobody");
     let took = (step.ended - step.sent).as_secs_f64() * 1000.0;
-    let tries = if step.tries > 1 { format!(", sent {} times", step.tries) } else { String::new() };
+    let mut tries = if step.tries > 1 { format!(", sent {} times", step.tries) } else { String::new() };
+    tries.push_str(if step.is_altered { ", not what the replica has sent" } else { "" });
+    tries.push_str(if step.is_reconnected { ", on a new connection" } else { "" });
     format!(
         "{:8.3} s  session {} step {} {action}: {replica} responds, {outcome} (after {took:.0} ms{tries})",
         step.sent.as_secs_f64(),
@@ -45,13 +47,14 @@ fn of_step(step: &Step) -> String {
 }
 
 fn of_seen(seen: &Seen) -> String {
-    let Seen { at, replica, stage, step: (session, number), has_key } = seen;
+    let Seen { at, replica, stage, step: (session, number), has_key, is_altered } = seen;
     let stage = match stage {
         Stage::Arrived => "arrives at",
         Stage::Executed => "is executed by",
     };
     let key = if *has_key { "with" } else { "without" };
-    format!("{:8.3} s  session {session} step {number} {stage} {replica}, {key} a key", at.as_secs_f64())
+    let how = if *is_altered { ", not as it was sent" } else { "" };
+    format!("{:8.3} s  session {session} step {number} {stage} {replica}, {key} a key{how}", at.as_secs_f64())
 }
 
 fn of_mark(mark: &Mark) -> String {
@@ -62,6 +65,7 @@ fn of_mark(mark: &Mark) -> String {
         State::Draining => "drains",
         State::Out => "is out of the file",
         State::Ending => "is about to end",
+        State::Lingering => "takes its time",
         State::Killed => "is dead",
         State::Sick => "says that it is not well",
         State::Well => "says that it is well",

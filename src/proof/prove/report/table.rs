@@ -54,6 +54,16 @@ fn not_tested(report: &Report) -> String {
     for (what, places) in places {
         let _ = writeln!(text, "Not tested: {what}: {}", places.join("; "));
     }
+    let waits = || report.cells.iter().map(|cell| &cell.measures.waits);
+    let held_up: u64 = waits().map(|waits| waits.held_up).sum();
+    if held_up > 0 {
+        let longest = waits().map(|waits| waits.machine.2).fold(0.0, f64::max);
+        let _ = writeln!(
+            text,
+            "Left out of what is said of time: {held_up} responses, because the machine stood still (an idle replica \
+             took up to {longest:.0} ms)"
+        );
+    }
     if !report.not_played.is_empty() {
         let _ = writeln!(text, "Not played (see --full): {}", options::names(&report.not_played));
     }

@@ -8,6 +8,8 @@
 #[cfg(feature = "sabotage")]
 pub mod list;
 #[cfg(feature = "sabotage")]
+mod part;
+#[cfg(feature = "sabotage")]
 mod planting;
 #[cfg(feature = "sabotage")]
 mod relay;
@@ -52,6 +54,26 @@ pub enum Sabotage {
     NobodyWatched,
     BalanceIgnored,
     StatusIgnored,
+    GetsRepeated,
+    RetryStorm,
+    PathSwapped,
+    FieldDropped,
+    BodyRepeated,
+    CookieOfAnother,
+    ConnectionsClosed,
+    StaleAfterKill,
+    ProxyCache,
+    AllSlow,
+    OneSlow,
+    SomeStick,
+    WeightsForgotten,
+    CutAtRemoval,
+    ProbeStorm,
+    MiscountsAfterKill,
+    HealthOfOne,
+    ClockHour,
+    AckedEarly,
+    LogoutLocal,
     Forget,
     Stale,
     Double,
@@ -66,9 +88,13 @@ pub enum Sabotage {
     VisitsInMemory,
     LostUpdates,
     LostWrites,
+    StoreEmpty,
     SharedMemory,
     BlindClient,
+    ForgetfulClient,
+    DeafLedger,
     BlindJudge,
+    HalfJudge,
     BlindPairs,
 }
 
@@ -90,6 +116,6 @@ impl Planted {
 
     /// Whether it sends requests to a replica by its name.
     pub(super) fn needs_single_pools(self) -> bool {
-        self.is(Sabotage::AddressSticks) || self.is(Sabotage::CookieSticks)
+        [Sabotage::AddressSticks, Sabotage::CookieSticks, Sabotage::SomeStick].into_iter().any(|one| self.is(one))
     }
 }

@@ -56,4 +56,9 @@ impl Relays {
     pub(in crate::prove) fn edited(&self, replicas: usize) {
         self.0.iter().for_each(|relay| relay.edited(replicas));
     }
+
+    /// A replica was killed.
+    pub(in crate::prove) fn killed(&self) {
+        self.0.iter().for_each(Relay::killed);
+    }
 }

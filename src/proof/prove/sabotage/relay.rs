@@ -1,17 +1,16 @@
 //! A relay between the users and a proxy, that makes the proxy look as if it did what a sabotage says.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SET_COOKIE};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::client::conn::http1 as client;
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
@@ -19,8 +18,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
+use super::part::Part;
 use super::{Planted, Sabotage};
 
 /// One request in so many.
@@ -29,14 +29,22 @@ const CUT_ONE_IN: u64 = 300;
 const STALLED_ONE_IN: u64 = 200;
 const SWAPPED_ONE_IN: u64 = 100;
 const HUNG_UP_ONE_IN: u64 = 50;
+const PATH_ONE_IN: u64 = 500;
+const FIELD_ONE_IN: u64 = 100;
+const BODY_ONE_IN: u64 = 300;
+const COOKIE_ONE_IN: u64 = 200;
+/// One connection in so many sticks to a replica.
+const STICKS_ONE_IN: usize = 10;
 /// How long a request is stalled, or the world stops.
 const STALL: Duration = Duration::from_secs(3);
 const STOP: Duration = Duration::from_secs(1);
-/// How much longer everything takes after an edit.
+/// How much longer everything takes after an edit, or always; and how much longer what one replica responds.
 const SLOWNESS: Duration = Duration::from_millis(450);
-
-/// How long half of a body may take to go out.
-const FLUSHED: Duration = Duration::from_millis(20);
+const ALL_SLOW: Duration = Duration::from_millis(250);
+const ONE_SLOW: Duration = Duration::from_millis(400);
+/// How old what a cache of the proxy has may be, and how long that is used after a kill.
+const CACHED: Duration = Duration::from_millis(50);
+const STALE: Duration = Duration::from_secs(1);
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -55,6 +63,18 @@ pub(in crate::prove) fn is_needed(planted: Planted) -> bool {
         Sabotage::ResponsesSwapped,
         Sabotage::HangsUp,
         Sabotage::SlowAfterEdit,
+        Sabotage::GetsRepeated,
+        Sabotage::RetryStorm,
+        Sabotage::PathSwapped,
+        Sabotage::FieldDropped,
+        Sabotage::BodyRepeated,
+        Sabotage::CookieOfAnother,
+        Sabotage::ConnectionsClosed,
+        Sabotage::StaleAfterKill,
+        Sabotage::ProxyCache,
+        Sabotage::AllSlow,
+        Sabotage::OneSlow,
+        Sabotage::SomeStick,
     ]
     .into_iter()
     .any(|sabotage| planted.is(sabotage))
@@ -83,6 +103,12 @@ struct Shared {
     is_edited: Cell<bool>,
     /// The latest response to a GET.
     kept: Mutex<Option<Response<Bytes>>>,
+    /// The latest cookie that a response has set.
+    cookie: RefCell<Option<HeaderValue>>,
+    /// Responses to GETs by path and cookie, and when they came.
+    cache: RefCell<HashMap<Place, (Instant, Response<Bytes>)>>,
+    /// Until when old responses are used.
+    stale_until: Cell<Instant>,
 }
 
 impl Drop for Relay {
@@ -105,6 +131,9 @@ impl Relay {
             stopped_until: Cell::new(Instant::now()),
             is_edited: Cell::default(),
             kept: Mutex::default(),
+            cookie: RefCell::default(),
+            cache: RefCell::default(),
+            stale_until: Cell::new(Instant::now()),
         });
         let task = spawn_local(accept(listener, Rc::clone(&shared))).abort_handle();
         Ok(Self { address, shared, task })
@@ -117,6 +146,11 @@ impl Relay {
         if self.shared.planted.is(Sabotage::WorldStops) {
             self.shared.stopped_until.set(Instant::now() + STOP);
         }
+    }
+
+    /// A replica was killed.
+    pub(in crate::prove) fn killed(&self) {
+        self.shared.stale_until.set(Instant::now() + STALE);
     }
 }
 
@@ -157,16 +191,11 @@ impl Shared {
         connection: usize,
     ) -> anyhow::Result<Response<Part>> {
         let (mut head, body) = request.into_parts();
-        let request = Request::from_parts(head.clone(), body.collect().await?.to_bytes());
+        let body = body.collect().await?.to_bytes();
         let number = self.requests.replace(self.requests.get() + 1) + 1;
         let is_chosen = |sabotage, one_in| self.planted.is(sabotage) && number.is_multiple_of(one_in);
         sleep_until(self.stopped_until.get()).await;
-        if is_chosen(Sabotage::Stalls, STALLED_ONE_IN) {
-            sleep(STALL).await;
-        }
-        if self.planted.is(Sabotage::SlowAfterEdit) && self.is_edited.get() {
-            sleep(SLOWNESS).await;
-        }
+        sleep(self.delay(&is_chosen)).await;
         // The error ends the connection: the client finds it closed.
         anyhow::ensure!(!is_chosen(Sabotage::HangsUp, HUNG_UP_ONE_IN), "closed");
         if is_chosen(Sabotage::SomeRefused, REFUSED_ONE_IN) {
@@ -175,21 +204,105 @@ impl Shared {
         if self.planted.is(Sabotage::KeyRemoved) {
             head.headers.remove(KEY);
         }
-        let (is_post, is_bare) = (head.method == Method::POST, !head.headers.contains_key(KEY));
-        let request = Request::from_parts(head, request.into_body());
-        if is_post && self.planted.is(Sabotage::PostsTwice) {
-            send(upstream, request.clone()).await?;
+        if is_chosen(Sabotage::PathSwapped, PATH_ONE_IN) {
+            head.uri = Uri::from_static(if head.uri.path() == "/cart" { "/login" } else { "/cart" });
         }
-        let mut response = self.forward(upstream, &request, connection).await?;
-        if is_post && is_bare && self.planted.is(Sabotage::BarePostsRepeated) && response.status().is_server_error() {
-            response = send(upstream, request.clone()).await?;
-        }
+        let request = Request::from_parts(head, body);
+        let mut response = self.exchange(upstream, &request, connection).await?;
         if request.method() == Method::GET && self.planted.is(Sabotage::ResponsesSwapped) {
             let other = self.kept.lock().await.replace(response.clone());
             response = other.filter(|_| number.is_multiple_of(SWAPPED_ONE_IN)).unwrap_or(response);
         }
+        self.spoil(&mut response, &is_chosen);
         let is_cut = !response.body().is_empty() && is_chosen(Sabotage::BodiesCut, CUT_ONE_IN);
         Ok(response.map(|whole| Part::new(whole, is_cut)))
+    }
+
+    /// How long a request waits.
+    fn delay(&self, is_chosen: &dyn Fn(Sabotage, u64) -> bool) -> Duration {
+        match self.planted {
+            _ if is_chosen(Sabotage::Stalls, STALLED_ONE_IN) => STALL,
+            planted if planted.is(Sabotage::SlowAfterEdit) && self.is_edited.get() => SLOWNESS,
+            planted if planted.is(Sabotage::AllSlow) => ALL_SLOW,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Gets a response, and whatever comes of the request besides.
+    async fn exchange(
+        &self,
+        upstream: &mut Upstream,
+        request: &Request<Bytes>,
+        connection: usize,
+    ) -> anyhow::Result<Response<Bytes>> {
+        let (is_post, is_bare) = (request.method() == Method::POST, !request.headers().contains_key(KEY));
+        if is_post && self.planted.is(Sabotage::PostsTwice) {
+            send(upstream, request.clone()).await?;
+        }
+        for _ in 0..self.repeats(request.method() == Method::GET, is_bare) {
+            send(upstream, request.clone()).await?;
+        }
+        if let Some(response) = self.cached(request) {
+            return Ok(response);
+        }
+        let mut response = self.forward(upstream, request, connection).await?;
+        self.keep(request, &response);
+        if is_post && is_bare && self.planted.is(Sabotage::BarePostsRepeated) && response.status().is_server_error() {
+            response = send(upstream, request.clone()).await?;
+        }
+        if self.planted.is(Sabotage::OneSlow) && response.headers().get("x-replica").is_some_and(|name| name == "r1") {
+            sleep(ONE_SLOW).await;
+        }
+        Ok(response)
+    }
+
+    /// How often a request is sent besides.
+    fn repeats(&self, is_get: bool, is_bare: bool) -> usize {
+        let may_be_repeated = is_get || !is_bare;
+        match self.planted {
+            planted if planted.is(Sabotage::GetsRepeated) && is_get => 1,
+            planted if planted.is(Sabotage::RetryStorm) && self.is_edited.get() && may_be_repeated => 2,
+            _ => 0,
+        }
+    }
+
+    /// What the cache has for a request.
+    fn cached(&self, request: &Request<Bytes>) -> Option<Response<Bytes>> {
+        let is_stale = self.planted.is(Sabotage::StaleAfterKill) && Instant::now() < self.stale_until.get();
+        let oldest = if is_stale { STALE } else { CACHED };
+        if request.method() != Method::GET || !(is_stale || self.planted.is(Sabotage::ProxyCache)) {
+            return None;
+        }
+        let cache = self.cache.borrow();
+        cache.get(&place_of(request)).filter(|(at, _)| at.elapsed() <= oldest).map(|(_, response)| response.clone())
+    }
+
+    fn keep(&self, request: &Request<Bytes>, response: &Response<Bytes>) {
+        let has_cache = self.planted.is(Sabotage::StaleAfterKill) || self.planted.is(Sabotage::ProxyCache);
+        if has_cache && request.method() == Method::GET {
+            self.cache.borrow_mut().insert(place_of(request), (Instant::now(), response.clone()));
+        }
+    }
+
+    /// Changes a response.
+    fn spoil(&self, response: &mut Response<Bytes>, is_chosen: &dyn Fn(Sabotage, u64) -> bool) {
+        if is_chosen(Sabotage::FieldDropped, FIELD_ONE_IN) {
+            response.headers_mut().remove("x-store-trips");
+        }
+        if is_chosen(Sabotage::BodyRepeated, BODY_ONE_IN) {
+            let twice = [&response.body()[..], &response.body()[..]].concat();
+            *response.body_mut() = twice.into();
+            response.headers_mut().remove(CONTENT_LENGTH);
+        }
+        if let Some(cookie) = response.headers().get(SET_COOKIE).cloned() {
+            let other = self.cookie.borrow_mut().replace(cookie);
+            if let Some(other) = other.filter(|_| is_chosen(Sabotage::CookieOfAnother, COOKIE_ONE_IN)) {
+                response.headers_mut().insert(SET_COOKIE, other);
+            }
+        }
+        if self.planted.is(Sabotage::ConnectionsClosed) && self.is_edited.get() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
     }
 
     /// Sends it to any replica, or to the one that the sabotage says, while that one is there.
@@ -202,6 +315,9 @@ impl Shared {
         let place = match self.planted {
             planted if planted.is(Sabotage::AddressSticks) => 0,
             planted if planted.is(Sabotage::CookieSticks) => connection % self.replicas.get().max(1),
+            planted if planted.is(Sabotage::SomeStick) && connection.is_multiple_of(STICKS_ONE_IN) => {
+                connection / STICKS_ONE_IN % self.replicas.get().max(1)
+            }
             _ => return send(upstream, request.clone()).await,
         };
         let mut to_one = request.clone();
@@ -210,6 +326,13 @@ impl Shared {
         let is_gone = response.status().is_server_error() || response.status() == StatusCode::NOT_FOUND;
         if is_gone { send(upstream, request.clone()).await } else { Ok(response) }
     }
+}
+
+/// What a cache knows a request by: its path and cookie.
+type Place = (String, Option<HeaderValue>);
+
+fn place_of(request: &Request<Bytes>) -> Place {
+    (request.uri().path().to_owned(), request.headers().get(COOKIE).cloned())
 }
 
 fn refusal() -> Response<Part> {
@@ -222,42 +345,4 @@ async fn send(upstream: &mut Upstream, request: Request<Bytes>) -> anyhow::Resul
     upstream.ready().await?;
     let (head, body) = upstream.send_request(request.map(Full::new)).await?.into_parts();
     Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
-}
-
-/// A whole body, or half of it and then an error.
-struct Part {
-    data: Option<Bytes>,
-    length: u64,
-    /// What is sent arrives before the error.
-    cut_after: Option<Pin<Box<Sleep>>>,
-}
-
-impl Part {
-    fn new(whole: Bytes, is_cut: bool) -> Self {
-        let length = whole.len() as u64;
-        let data = if is_cut { whole.slice(..whole.len() / 2) } else { whole };
-        Self { data: Some(data), length, cut_after: is_cut.then(|| Box::pin(sleep(FLUSHED))) }
-    }
-}
-
-impl Body for Part {
-    type Data = Bytes;
-    type Error = anyhow::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if let Some(data) = self.data.take().filter(|data| !data.is_empty()) {
-            return Poll::Ready(Some(Ok(Frame::data(data))));
-        }
-        let Some(cut_after) = &mut self.cut_after else { return Poll::Ready(None) };
-        std::task::ready!(cut_after.as_mut().poll(cx));
-        Poll::Ready(Some(Err(anyhow::anyhow!("cut"))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.length == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.length)
-    }
 }

@@ -22,8 +22,9 @@ const FIELD_ONE_IN: u64 = 10;
 /// One read in so many is in another order.
 const REORDERED_ONE_IN: u64 = 50;
 
-/// How long a write stays in the replica.
+/// How long a write stays in the replica, and how long if it is only acknowledged before the store has it.
 const BEHIND: Duration = Duration::from_millis(60);
+const EARLY: Duration = Duration::from_millis(20);
 
 /// See the module.
 pub(in crate::prove) struct Spoilt<S> {
@@ -41,6 +42,8 @@ struct Memory {
     fields: HashMap<String, Vec<Value>>,
     /// Keys that were used.
     keyed: HashSet<String>,
+    /// Tokens of sessions that ended here.
+    ended: HashSet<String>,
     writes: u64,
     reads: u64,
 }
@@ -85,8 +88,9 @@ impl<S: Store> Spoilt<S> {
         let (user, inner) = (user.to_owned(), inner.to_owned());
         let (value, key) = (write.value, write.key.map(str::to_owned));
         locked(&memory).fields.entry(user.clone()).or_default().push(value);
+        let behind = if self.is(Sabotage::AckedEarly) { EARLY } else { BEHIND };
         tokio::spawn(async move {
-            tokio::time::sleep(BEHIND).await;
+            tokio::time::sleep(behind).await;
             // If the store does not take it, it is lost: that is what such replicas do.
             let _ = store.write(&inner, Write { value, key: key.as_deref() }).await;
             if let Some(waiting) = locked(&memory).fields.get_mut(&user) {
@@ -127,6 +131,9 @@ impl<S: Store> Store for Spoilt<S> {
                 return Ok(Reply::new(Some(values), 0));
             }
         }
+        if self.memory().ended.contains(token) {
+            return Ok(Reply::new(None, 0));
+        }
         let (user, inner) = parts(token);
         let mut reply = self.store.read(inner).await?;
         if let Some(values) = &mut reply.found {
@@ -150,7 +157,7 @@ impl<S: Store> Store for Spoilt<S> {
         if self.is(Sabotage::Cache) {
             self.memory().cache.remove(token);
         }
-        if self.is(Sabotage::WriteBehind) {
+        if self.is(Sabotage::WriteBehind) || self.is(Sabotage::AckedEarly) {
             self.write_later(user, inner, write);
             return Ok(Reply::new(Some(None), 0));
         }
@@ -181,6 +188,10 @@ impl<S: Store> Store for Spoilt<S> {
 
     async fn end(&self, token: &str) -> Result<Reply<()>, Unavailable> {
         if self.is(Sabotage::LogoutIgnored) {
+            return Ok(Reply::new(Some(()), 0));
+        }
+        if self.is(Sabotage::LogoutLocal) {
+            self.memory().ended.insert(token.to_owned());
             return Ok(Reply::new(Some(()), 0));
         }
         self.store.end(parts(token).1).await

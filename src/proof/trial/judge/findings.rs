@@ -137,6 +137,18 @@ pub struct Findings {
     pub keyed: Ratio,
     /// Requests that arrived at a replica, and those that came with a key they had not, or without the one they had.
     pub changed: Ratio,
+    /// Requests beside which no replica died, and those that arrived more often than their client had sent them.
+    pub repeated: Ratio,
+    /// Responses, and those that are not what a replica has sent.
+    pub altered: Ratio,
+    /// Responses in the name of a replica, and those of which that replica had no request.
+    pub unheard: Ratio,
+    /// Steps, and those that somebody has not written down.
+    pub unwritten: Ratio,
+    /// Requests that replicas had when they were taken out of the file, and those that failed.
+    pub left: Ratio,
+    /// Steps for which a connection was opened because the one that its client had kept was gone.
+    pub reconnected: Tally,
     /// Requests sent while a replica was in a state in which it must get none, and those of them that it got.
     pub unwanted: BTreeMap<State, Ratio>,
     /// Seconds from an edit of the file until it was in force.

@@ -9,6 +9,7 @@
 //! - *monotonic writes*: a read that shows a write shows the session's earlier ones too, and before it;
 //! - *writes follow reads*: a read that shows a write shows what its author had read before, and before it.
 
+mod exchanges;
 mod findings;
 mod replicas;
 mod session;
@@ -17,7 +18,7 @@ mod shared;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::history::{Action, History, SessionId, State, Step, StepOutcome};
+use super::history::{Action, History, Mark, SessionId, State, Step, StepOutcome};
 pub use findings::{EXAMPLES_MAX, FACTS_MAX, Fact, Findings, GUARANTEES, Guarantee, Ratio, Tally};
 use session::Session;
 
@@ -47,6 +48,7 @@ pub fn judge(history: &History) -> Findings {
     }
     findings.incidents = incidents(history, &lost_at);
     findings.in_flight = history.of(State::Killed).map(|mark| u64::from(mark.in_flight)).sum();
+    exchanges::judge(history, &mut findings);
     replicas::judge(history, &mut findings);
     shared::judge(history, &mut findings);
     findings
@@ -60,6 +62,12 @@ pub fn dying(history: &History) -> Vec<(Duration, Duration)> {
         (ending, mark.at)
     });
     killed.chain(until_found_out(history, &[State::Stopped, State::Mute, State::CutOff])).collect()
+}
+
+/// The times in which replicas took their time before they were out of the file, with the mark that says so.
+pub fn lingering<'a>(history: &'a History) -> impl Iterator<Item = (&'a Mark, (Duration, Duration))> {
+    let time = |mark: &'a Mark| Some((mark, (history.first(&mark.whose, State::Lingering)?, mark.at)));
+    history.of(State::Out).filter_map(time)
 }
 
 /// The times from such states on within which a proxy may not yet know of them.
@@ -121,7 +129,7 @@ fn judge_session(steps: &[&Step], findings: &mut Findings) -> Option<Duration> {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::history::{Incident, Mark, Seen, Stage, Value};
+    use super::super::history::{Incident, Seen, Stage, Value};
     use super::*;
 
     /// A step that was under way from one millisecond to another.
@@ -138,6 +146,8 @@ mod tests {
             tries: 1,
             state_bytes: 0,
             store_trips: 0,
+            is_altered: false,
+            is_reconnected: false,
         }
     }
 
@@ -406,7 +416,14 @@ mod tests {
     }
 
     fn seen(at: u64, replica: &str, stage: Stage, number: u32, has_key: bool) -> Seen {
-        Seen { at: Duration::from_millis(at), replica: replica.into(), stage, step: (1, number), has_key }
+        Seen {
+            at: Duration::from_millis(at),
+            replica: replica.into(),
+            stage,
+            step: (1, number),
+            has_key,
+            is_altered: false,
+        }
     }
 
     #[test]

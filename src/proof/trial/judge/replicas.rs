@@ -47,7 +47,7 @@ pub(super) fn judge(history: &History, findings: &mut Findings) {
 
 fn arrived(seen: &Seen, step: &Step, quiet: &[Quiet<'_>], findings: &mut Findings) {
     findings.changed.trials += 1;
-    if seen.has_key != step.action.bears_key() {
+    if seen.is_altered || seen.has_key != step.action.bears_key() {
         findings.changed.hits.add([step.into(), seen.into()]);
     }
     for Quiet { mark, from, to } in quiet {
@@ -78,14 +78,18 @@ fn quiet_times<'a>(history: &'a History) -> Vec<Quiet<'a>> {
     history.marks.iter().filter_map(quiet).collect()
 }
 
-/// Seconds from each edit until it was in force, where somebody looked.
+/// Seconds from each edit until it was in force, where somebody looked. Where the machine itself stood still in this
+/// time, so did the proxy and whoever asks it: that long twice is left out.
 fn edits_in_force(history: &History) -> Vec<f64> {
     let mut edited = None;
     let mut seconds = Vec::new();
     for mark in &history.marks {
         match mark.state {
             State::Edited => edited = Some(mark.at),
-            State::InForce => seconds.extend(edited.take().map(|at| (mark.at - at).as_secs_f64())),
+            State::InForce => seconds.extend(edited.take().map(|at: Duration| {
+                let stood = history.longest_beat((at, mark.at));
+                (mark.at - at).saturating_sub(2 * stood).as_secs_f64()
+            })),
             _ => {}
         }
     }

@@ -171,6 +171,8 @@ mod tests {
             tries: 1,
             state_bytes: 0,
             store_trips: 0,
+            is_altered: false,
+            is_reconnected: false,
         }
     }
 

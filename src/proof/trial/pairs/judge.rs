@@ -17,6 +17,9 @@ pub struct PairFindings {
     pub journeys: u64,
     /// Those that differed from themselves on one replica in the status of a response, or failed there.
     pub unsteady: Ratio,
+    /// Responses on one replica, and those whose body was another one when the same journey was played there again.
+    /// What differs by itself is not compared, so it can hide what depends on the placement.
+    pub noisy: Ratio,
     /// Runs on several replicas, and those of which a response differed from that on one replica.
     pub runs: Ratio,
     /// Responses of such runs that followed a step on another replica, and those that were the first to differ.
@@ -59,6 +62,7 @@ pub fn judge(played: &[Played]) -> PairFindings {
         if let Some(facts) = baseline.unsteady(journey) {
             findings.unsteady.hits.add(facts);
         }
+        findings.add_noise(journey);
         for (run, found) in found {
             findings.add(run, baseline.masks.len(), found.map(|found| (found.step, found.facts(&journey.actions))));
         }
@@ -81,6 +85,18 @@ pub fn differs(journey: &Played) -> Option<(Placing, usize)> {
 }
 
 impl PairFindings {
+    fn add_noise(&mut self, journey: &Played) {
+        for (step, mask) in own_masks(journey).iter().enumerate() {
+            self.noisy.trials += 1;
+            if mask.has_body() {
+                let action = &journey.actions[step];
+                self.noisy
+                    .hits
+                    .add([Fact::Note(format!("step {step} {action}, twice on one replica: not the same body"))]);
+            }
+        }
+    }
+
     fn add(&mut self, run: &PlayedRun, comparable: usize, found: Option<(usize, Vec<Fact>)>) {
         self.runs.trials += u64::from(comparable > 0);
         let compared = found.as_ref().map_or(comparable, |(step, _)| step + 1);
@@ -249,8 +265,10 @@ mod tests {
     #[test]
     fn journeys_that_agree_are_clean() {
         let timed = |body| [(204, ""), (204, ""), (200, body)];
-        for said in [[GOOD; 4], [timed("[1] 3 ms"), timed("[1] 4 ms"), timed("[1] 5 ms"), timed("[1] 1.5 ms")]] {
+        let noisy = [timed("[1] 3 ms"), timed("[1] 4 ms"), timed("[1] 5 ms"), timed("[1] 1.5 ms")];
+        for (said, noise) in [([GOOD; 4], 0), (noisy, 1)] {
             let findings = judge(&[journey(said)]);
+            assert_eq!((findings.noisy.trials, findings.noisy.hits.count), (3, noise));
             assert_eq!((findings.journeys, findings.unsteady.hits.count), (1, 0));
             assert_eq!((findings.runs.trials, findings.runs.hits.count), (2, 0));
             assert_eq!((findings.crossings.trials, findings.crossings.hits.count), (4, 0));

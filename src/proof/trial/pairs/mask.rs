@@ -134,6 +134,11 @@ impl Mask {
         (status == s).then(|| Self { fields: names.cloned().collect(), body: Noise::between(body, b) })
     }
 
+    /// Whether anything in the body differs.
+    pub fn has_body(&self) -> bool {
+        self.body != Noise::None
+    }
+
     /// Adds what differs elsewhere between steps that do the same.
     pub fn add(&mut self, other: &Self) {
         self.fields.extend(other.fields.iter().cloned());

@@ -20,8 +20,8 @@ use super::mask::Outcome;
 use super::placing::{PLACINGS, Placing};
 use super::{Played, PlayedRun, PlayedStep};
 use crate::trial::client::{RESPONSE_DEADLINE, RESPONSE_MAX, Sender, Target, connect};
-use crate::trial::history::Recorder;
 use crate::trial::judge::FACTS_MAX;
+use crate::trial::recorder::Recorder;
 
 /// Parts of a journey that are tried at most.
 const PARTS_MAX: usize = 200;

@@ -56,7 +56,7 @@ async fn prepare(options: &Options, workspace: &Workspace) -> anyhow::Result<Pre
             "redis: there is no redis-server on PATH; install it (apt-get install redis-server) or give --redis URL";
         return Ok(Prepared { backing: None, left_out: Some(hint.into()) });
     }
-    let server = RedisServer::start(workspace.directory("redis")).await?;
+    let server = RedisServer::start(workspace.directory("redis"), options.planted).await?;
     let variable = Some((URL_VARIABLE, server.url()));
     let server: Rc<dyn Server> = Rc::new(server);
     Ok(Prepared { backing: Some(Backing { variable, server: Some(server) }), left_out: None })

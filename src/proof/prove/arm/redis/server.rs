@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::prove::arm::{Server, Work};
+use crate::prove::sabotage::{Planted, Sabotage};
 
 /// How long its start and its end may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -20,6 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub(super) struct RedisServer {
     directory: PathBuf,
     child: Mutex<Child>,
+    planted: Planted,
 }
 
 impl RedisServer {
@@ -30,10 +32,10 @@ impl RedisServer {
     }
 
     /// Starts one in this directory.
-    pub(super) async fn start(directory: PathBuf) -> anyhow::Result<Self> {
+    pub(super) async fn start(directory: PathBuf, planted: Planted) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
         let child = Mutex::new(spawn(&directory).await?);
-        Ok(Self { directory, child })
+        Ok(Self { directory, child, planted })
     }
 
     /// The URL under which replicas reach it.
@@ -51,6 +53,10 @@ impl Server for RedisServer {
             }
             timeout(DEADLINE, child.wait()).await.context("redis-server did not end")??;
             sleep(pause).await;
+            if self.planted.is(Sabotage::StoreEmpty) {
+                // If it cannot be removed, nothing is broken, and that is noticed.
+                std::fs::remove_dir_all(self.directory.join("appendonlydir")).ok();
+            }
             *child = spawn(&self.directory).await?;
             Ok(())
         })

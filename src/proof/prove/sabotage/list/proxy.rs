@@ -4,7 +4,7 @@ use super::{Entry, Subject, entry};
 use crate::prove::sabotage::Sabotage;
 
 /// In the order of the documentation.
-pub(super) const LIST: [Entry; 29] = [
+pub(super) const LIST: [Entry; 46] = [
     entry(
         Subject::Proxy,
         Sabotage::PostsTwice,
@@ -97,7 +97,7 @@ pub(super) const LIST: [Entry; 29] = [
         Subject::Proxy,
         Sabotage::WorldStops,
         ["world-stops", "nothing moves for 1 s after an edit", "--arms jwt --events drain"],
-        &["longest response in ms"],
+        &["longest response in ms", "p99 in ms from the first incident on"],
     ),
     entry(
         Subject::Proxy,
@@ -135,7 +135,7 @@ pub(super) const LIST: [Entry; 29] = [
         Subject::Proxy,
         Sabotage::SlowAfterEdit,
         ["slow-after-edit", "after an edit every request takes 450 ms longer", "--arms jwt --events drain"],
-        &["p99 in ms from the first incident on"],
+        &["median in ms from the first incident on"],
     ),
     entry(
         Subject::Proxy,
@@ -206,5 +206,127 @@ pub(super) const LIST: [Entry; 29] = [
             "--arms database --events partition",
         ],
         &["requests failed"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::GetsRepeated,
+        ["gets-repeated", "every GET is sent twice", "--arms jwt --events steady"],
+        &["requests that arrive more often than they were sent"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::RetryStorm,
+        [
+            "retry-storm",
+            "after an edit every request that may be repeated is sent three times",
+            "--arms jwt --events scale-out",
+        ],
+        &["requests that arrive more often than they were sent"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::PathSwapped,
+        ["path-swapped", "one request in 500 goes to another path", "--arms jwt --events steady"],
+        &["requests changed on the way"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::FieldDropped,
+        ["field-dropped", "one response in 100 lacks a field that nobody reads", "--arms jwt --events steady"],
+        &["responses changed on the way"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::BodyRepeated,
+        ["body-repeated", "one response in 300 has its body twice", "--arms jwt --events steady"],
+        &["responses changed on the way"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::CookieOfAnother,
+        ["cookie-of-another", "one response in 200 sets the cookie of another client", "--arms jwt --events steady"],
+        &["responses changed on the way"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::ConnectionsClosed,
+        [
+            "connections-closed",
+            "after an edit every connection of a client is closed behind its response",
+            "--arms jwt --events drain",
+        ],
+        &["connections closed under users"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::StaleAfterKill,
+        ["stale-after-kill", "for 1 s after a kill GETs get responses of before", "--arms database --events crash"],
+        &["responses of which no replica knows"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::ProxyCache,
+        [
+            "proxy-cache",
+            "a GET gets the response to the same one of the same client, if that is 50 ms old at most",
+            "--arms database --events steady",
+        ],
+        &["responses changed on the way"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::AllSlow,
+        ["all-slow", "every request takes 250 ms longer, always", "--arms jwt --events steady"],
+        &["median in ms in quiet"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::OneSlow,
+        ["one-slow", "what one replica responds takes 400 ms longer, always", "--arms jwt --events steady"],
+        &["p99 in ms in quiet"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::SomeStick,
+        ["some-stick", "one client in ten keeps to one replica", "--arms jwt --events steady"],
+        &["steps on the replica of the step before"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::WeightsForgotten,
+        ["weights-forgotten", "weights are forgotten when the file is read again", "--arms jwt --events reloads"],
+        &["factor between a share and its weight"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::CutAtRemoval,
+        [
+            "cut-at-removal",
+            "a backend that is taken out is said to have nothing under way, though it has",
+            "--arms jwt --events scale-in",
+        ],
+        &["requests cut when their replica was taken out"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::ProbeStorm,
+        ["probe-storm", "replicas are probed ten times as often as the file says", "--arms jwt --events steady"],
+        &["probes of a replica per second"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::MiscountsAfterKill,
+        [
+            "miscounts-after-kill",
+            "after a kill one of those that are left gets twenty times as much as the other",
+            "--arms database --events crash",
+        ],
+        &["spread afterwards"],
+    ),
+    entry(
+        Subject::Proxy,
+        Sabotage::HealthOff,
+        ["health-off-in-quiet", "the same, while all replicas are well", "--arms jwt --events steady"],
+        &["s that a replica is not probed"],
     ),
 ];

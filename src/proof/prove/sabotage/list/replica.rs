@@ -7,7 +7,7 @@ use crate::prove::sabotage::Sabotage;
 const INCONCLUSIVE: &[&str] = &[];
 
 /// In the order of the documentation.
-pub(super) const LIST: [Entry; 18] = [
+pub(super) const LIST: [Entry; 26] = [
     entry(
         Subject::Replica,
         Sabotage::LogoutIgnored,
@@ -139,5 +139,57 @@ pub(super) const LIST: [Entry; 18] = [
         Sabotage::ClockStrict,
         ["clock-strict", "a token expires to the second, by the clock of each replica", "--arms jwt --events clocks"],
         &["sessions lost"],
+    ),
+    entry(
+        Subject::Replica,
+        Sabotage::HealthOfOne,
+        ["health-of-one", "health checks see nothing but the first replica", "--arms jwt,database,redis --events sick"],
+        &["requests to sick replicas"],
+    ),
+    entry(
+        Subject::Replica,
+        Sabotage::ClockHour,
+        ["clock-hour", "the clock of one replica is an hour ahead", "--arms jwt --events clocks"],
+        &["sessions lost"],
+    ),
+    entry(
+        Subject::Replica,
+        Sabotage::AckedEarly,
+        ["acked-early", "a write is acknowledged 20 ms before the store has it", "--arms database --events pairs"],
+        &["bodies that differ between two runs on one replica", "responses that depend on the replica"],
+    ),
+    entry(
+        Subject::Replica,
+        Sabotage::LogoutLocal,
+        ["logout-local", "a logout is known to the replica that got it alone", "--arms database --events crash"],
+        &["good after logout"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::StoreEmpty,
+        [
+            "store-empty",
+            "the store has lost everything when it is started again",
+            "--arms redis --events store-restart",
+        ],
+        &["sessions lost"],
+    ),
+    entry(
+        Subject::Client,
+        Sabotage::ForgetfulClient,
+        ["forgetful-client", "users do not write down one step in 50", "--arms jwt --events steady"],
+        &["steps that were not written down"],
+    ),
+    entry(
+        Subject::Judge,
+        Sabotage::HalfJudge,
+        ["half-judge", "the judge looks at the first half of what happened", "--arms jwt --events drain"],
+        INCONCLUSIVE,
+    ),
+    entry(
+        Subject::Judge,
+        Sabotage::DeafLedger,
+        ["deaf-ledger", "replicas do not write down one request in 50", "--arms jwt --events steady"],
+        &["responses of which no replica knows"],
     ),
 ];
