@@ -323,7 +323,9 @@ impl Client {
             Ends::Resets { after } if self.net.now() >= self.began + after => {
                 let mut records = self.records.borrow_mut();
                 for &request in &self.requests {
-                    records[request].abandoned |= records[request].seen != Seen::Whole;
+                    // A tunnel whose other half has ended looks whole, but is under way.
+                    let record = &mut records[request];
+                    record.abandoned |= record.seen != Seen::Whole || record.status == 101;
                 }
                 drop(records);
                 self.is_over = true;
