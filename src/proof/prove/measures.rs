@@ -55,9 +55,9 @@ pub struct Waits {
     pub event: (u64, f64),
     /// The longest, without four times what the machine itself took beside it.
     pub longest: f64,
-    /// The median before the first incident, and from then on.
+    /// The median before the first incident at the replica where it is greatest.
     pub quiet_median: f64,
-    /// See above.
+    /// The median from then on.
     pub event_median: f64,
     /// Of requests that met neither a proxy nor load: the median, 99 of 100, and the longest.
     pub machine: (f64, f64, f64),
@@ -141,13 +141,17 @@ impl Waits {
         };
         let of = |times: Vec<Duration>| (times.len() as u64, quantile_ms(times, 0.99));
         let (quiet, event) = (times(&|step| step.sent < first), times(&|step| step.sent >= first));
+        let mut by_replica: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
+        for step in free.iter().filter(|step| step.sent < first) {
+            by_replica.entry(step.replica.as_deref().unwrap_or_default()).or_default().push(took(step));
+        }
         let beats: Vec<Duration> = history.beats.iter().map(|(_, took)| *took).collect();
         // Beside a machine that stands still for a while a response may take four times as long: it passes four
         // processes.
         let excess = |step: &&Step| took(step).saturating_sub(4 * history.longest_beat((step.sent, step.ended)));
         let example = free.iter().chain(&held_up).copied().max_by_key(excess).cloned();
         Self {
-            quiet_median: quantile_ms(quiet.clone(), 0.5),
+            quiet_median: by_replica.into_values().map(|times| quantile_ms(times, 0.5)).fold(0.0, f64::max),
             quiet: of(quiet),
             event_median: quantile_ms(event.clone(), 0.5),
             event: of(event),

@@ -70,6 +70,7 @@ fn quiet_times<'a>(history: &'a History) -> Vec<Quiet<'a>> {
             State::Draining => (*at, end(mark, State::Out)),
             State::Out => (*at, Duration::MAX),
             State::Killed => (*at + FOUND_OUT, Duration::MAX),
+            State::Stopped => (*at + FOUND_OUT, end(mark, State::Continued)),
             State::Sick | State::Mute | State::Erring | State::CutOff => (*at + FOUND_OUT, end(mark, State::Well)),
             _ => return None,
         };

@@ -167,7 +167,7 @@ pub(super) const LIST: [Entry; 46] = [
         Subject::Proxy,
         Sabotage::NobodyWatched,
         ["nobody-watched-still", "the same, with a replica that stands still", "--arms jwt --events stop"],
-        &["p99 in ms from the first incident on", "requests failed"],
+        &["requests to failing replicas", "p99 in ms from the first incident on", "requests failed"],
     ),
     entry(
         Subject::Proxy,
@@ -277,13 +277,13 @@ pub(super) const LIST: [Entry; 46] = [
         Subject::Proxy,
         Sabotage::AllSlow,
         ["all-slow", "every request takes 250 ms longer, always", "--arms jwt --events steady"],
-        &["median in ms in quiet"],
+        &["median in ms at the slowest replica in quiet"],
     ),
     entry(
         Subject::Proxy,
         Sabotage::OneSlow,
         ["one-slow", "what one replica responds takes 400 ms longer, always", "--arms jwt --events steady"],
-        &["p99 in ms in quiet"],
+        &["median in ms at the slowest replica in quiet"],
     ),
     entry(
         Subject::Proxy,

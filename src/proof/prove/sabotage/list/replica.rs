@@ -82,7 +82,7 @@ pub(super) const LIST: [Entry; 26] = [
             "a write is acknowledged when the replica has it, and reaches the store 60 ms later",
             "--arms database --events pairs",
         ],
-        &["responses that depend on the replica"],
+        &["responses that depend on the replica", "bodies that differ between two runs on one replica"],
     ),
     entry(
         Subject::Replica,
