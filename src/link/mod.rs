@@ -13,6 +13,7 @@ pub mod framing;
 pub mod h1;
 mod h2;
 mod h2_attempt;
+mod h2_end;
 mod h2_io;
 mod hold;
 mod in_flight;

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::error::{Back, WireError, is_curb};
 use super::h1::UpstreamConnection;
 use super::h2::Lease;
+use super::h2_end::wait_for_end;
 use super::record::UpstreamIo;
 use super::request_body::{BodyFailure, RequestBody, Upload};
 use crate::net::h2::ReceivedBody;
@@ -101,6 +102,8 @@ pub(super) enum Source {
     Http1(Incoming),
     /// A stream of HTTP/2.
     Http2(ReceivedBody),
+    /// Nothing more is read.
+    Ended,
 }
 
 impl Body for Source {
@@ -112,6 +115,7 @@ impl Body for Source {
         match &mut *self {
             Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(WireError::from),
             Self::Http2(body) => body.poll_frame(cx).map_err(WireError::from),
+            Self::Ended => Poll::Ready(None),
         }
     }
 
@@ -119,6 +123,7 @@ impl Body for Source {
         match self {
             Self::Http1(body) => body.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
+            Self::Ended => true,
         }
     }
 
@@ -126,6 +131,7 @@ impl Body for Source {
         match self {
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
+            Self::Ended => SizeHint::with_exact(0),
         }
     }
 }
@@ -268,6 +274,22 @@ impl EndpointBody {
             }
             Over::Inline(_) | Over::Stream(_, None) | Over::Nothing => Some((rest, None)),
         }
+    }
+
+    /// The client has got all that it can get of the response, although the endpoint may not have ended it yet.
+    #[inline]
+    pub fn was_passed_on(&mut self) {
+        if matches!(self.source, Source::Http2(_)) && !self.source.is_end_stream() {
+            self.leave_end();
+        }
+    }
+
+    #[cold]
+    fn leave_end(&mut self) {
+        let Source::Http2(body) = std::mem::replace(&mut self.source, Source::Ended) else { return };
+        // The rest of the request needs the share in the connection more.
+        let over = if self.rest.is_none() { std::mem::replace(&mut self.over, Over::Nothing) } else { Over::Nothing };
+        wait_for_end(body, over);
     }
 
     /// The body is over, one way or the other. It returns the connection if that could carry another request: the

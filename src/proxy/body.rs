@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 
 use super::busy::Busy;
@@ -55,6 +56,25 @@ pub(super) struct BodyWaits {
     pub(super) is_conversation: bool,
 }
 
+/// Whether a response has content, by its status and the method of the request (RFC 9110 section 6.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    None,
+    Possible,
+}
+
+impl Content {
+    /// Of a response with this status. A 205 is not here: over HTTP/1.1 it may be framed as if it had some.
+    #[inline]
+    pub(super) fn of(is_head: bool, status: StatusCode) -> Self {
+        match status {
+            _ if is_head => Self::None,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Self::None,
+            _ => Self::Possible,
+        }
+    }
+}
+
 /// Who is to blame that a response broke off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Blame {
@@ -84,9 +104,16 @@ impl ResponseBody {
     }
 
     /// The response body of an endpoint. It closes the books of `exchange` when it ends, however it ends.
-    pub(super) fn upstream(incoming: EndpointBody, exchange: Exchange, waits: BodyWaits, busy: Busy) -> Self {
+    pub(super) fn upstream(
+        incoming: EndpointBody,
+        exchange: Exchange,
+        waits: BodyWaits,
+        content: Content,
+        busy: Busy,
+    ) -> Self {
         let mut streaming = Streaming { incoming, exchange, waits };
-        if streaming.incoming.is_end_stream() {
+        let ends_with_head = content == Content::None && !streaming.exchange.client().is_stream();
+        if ends_with_head || streaming.has_given_all() {
             streaming.complete();
             return Self::local(Bytes::new(), busy);
         }
@@ -106,6 +133,14 @@ impl ResponseBody {
 }
 
 impl Streaming {
+    /// Whether the client can get no more of it. A client of HTTP/1.1 gets nothing behind the last byte of a length,
+    /// and hyper does not ask for it; over HTTP/2 trailers may follow.
+    #[inline]
+    fn has_given_all(&self) -> bool {
+        self.incoming.is_end_stream()
+            || !self.exchange.client().is_stream() && self.incoming.size_hint().exact() == Some(0)
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         if let Some(end) = self.end_of_time() {
             return Poll::Ready(Some(Err(end)));
@@ -118,7 +153,7 @@ impl Streaming {
                 self.exchange.passed_on(frame.data_ref().map_or(0, Bytes::len));
                 self.exchange.client().deadlines.disarm(Wait::Upstream);
                 // Nobody polls after trailers.
-                if frame.is_trailers() || self.incoming.is_end_stream() {
+                if frame.is_trailers() || self.has_given_all() {
                     self.complete();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -214,6 +249,7 @@ impl Streaming {
         self.end_waits();
         self.exchange.answered_whole();
         let now = self.exchange.finish_answered();
+        self.incoming.was_passed_on();
         if self.incoming.rest().is_some() {
             self.leave_rest();
         } else if let Some(connection) = self.incoming.finish() {

@@ -35,7 +35,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use crate::config::address;
@@ -48,7 +48,7 @@ use crate::link::view::View;
 use crate::snapshot::Snapshot;
 use access::AccessDraft;
 use attempts::{GivenUp, Needs, settle};
-use body::{BodyWaits, ResponseBody};
+use body::{BodyWaits, Content, ResponseBody};
 use busy::Busy;
 use cause::Cause;
 use client::{Client, Connection, Proxy};
@@ -124,10 +124,11 @@ pub async fn handle(
         }
     };
     let status = response.status();
+    let content = Content::of(request.method() == Method::HEAD, status);
     Ok(match wanted {
         Some(wanted) if status == StatusCode::SWITCHING_PROTOCOLS => upgrade::accept(exchange, response, *wanted, busy),
         Some(wanted) if wanted.is_misled_by(status) => upgrade::refuse(exchange, busy),
-        _ => pass_on(exchange, response, call, busy),
+        _ => pass_on(exchange, response, call, content, busy),
     })
 }
 
@@ -206,6 +207,7 @@ fn pass_on(
     mut exchange: Exchange,
     mut response: Response<EndpointBody>,
     call: Option<grpc::Call>,
+    content: Content,
     busy: Busy,
 ) -> Response<ResponseBody> {
     exchange.answered(response.status());
@@ -227,7 +229,7 @@ fn pass_on(
     let is_conversation = call.is_some();
     let read_timeout = if is_conversation { timeouts.tunnel_idle } else { timeouts.response_body };
     let waits = BodyWaits { read_timeout, is_conversation };
-    let mut response = response.map(|incoming| ResponseBody::upstream(incoming, exchange, waits, busy));
+    let mut response = response.map(|incoming| ResponseBody::upstream(incoming, exchange, waits, content, busy));
     // The client hears the version that it speaks, whatever the endpoint spoke.
     *response.version_mut() = Version::HTTP_11;
     response

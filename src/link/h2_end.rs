@@ -1,0 +1,33 @@
+//! The end of a stream whose response has been passed on whole.
+//!
+//! Many servers end a stream with an empty DATA frame of its own (RFC 9113 section 8.1), behind the last byte of a body
+//! of known length, or behind a head without content. A client of HTTP/1.1 has got everything by then, and nobody reads
+//! on. If the stream were dropped, its endpoint would hear CANCEL, which ends what it still reads of the request.
+
+use std::future::poll_fn;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use super::response::Over;
+use crate::net::h2::ReceivedBody;
+
+/// How long the end may take that follows a whole response. It needs no longer than the endpoint's next write; trailers
+/// that nobody gets may take a moment.
+const END_AWAITED: Duration = Duration::from_secs(1);
+
+/// Keeps the stream, and what it is `over`, until its end has come, at most for [`END_AWAITED`]. If there is content
+/// all the same, the endpoint hears CANCEL.
+pub(super) fn wait_for_end(mut body: ReceivedBody, over: Over) {
+    // Mostly the end has come in the same read.
+    if body.poll_frame(&mut Context::from_waker(Waker::noop())).is_ready() {
+        return;
+    }
+    spawn_local(async move {
+        timeout(END_AWAITED, poll_fn(|cx| body.poll_frame(cx))).await.ok();
+        drop(body);
+        drop(over);
+    });
+}
