@@ -2,7 +2,7 @@
 //! versions.
 
 use std::future::poll_fn;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, mpsc};
@@ -12,7 +12,9 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use crate::support::backend::{Backend, answer};
 use crate::support::client::{Response, read_response};
-use crate::support::h2::{begin, client, run, whole};
+use crate::support::h2::{
+    DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, begin, client, frame, next_frame, run, whole,
+};
 use crate::support::h2_backend::H2Backend;
 use crate::support::{App, SOON, connect, pause, pool_of, send};
 
@@ -240,21 +242,67 @@ fn hints_that_the_client_has_no_room_for_arrive_whole_or_not_at_all() {
     }
 }
 
-#[test]
-fn a_replica_of_http2_that_sends_hints_without_end_is_not_listened_to() {
-    let backend = H2Backend::start(|mut call| async move {
-        for _ in 0..1000 {
-            let hints = Head::builder().status(103).header("link", "</a>").body(()).unwrap();
-            if call.respond.send_informational(hints).is_err() {
-                return;
+/// A replica over HTTP/2 that sends `count` interim responses in one go, twice with a pause between, before each
+/// response.
+fn many(count: usize) -> (Backend, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    let requests = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = std::sync::Arc::clone(&requests);
+    let backend = Backend::start(move |peer| {
+        peer.stream.read_exact(&mut [0; PREFACE.len()]).unwrap();
+        peer.stream.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
+        while let Some((kind, _, id, _)) = next_frame(&mut peer.stream) {
+            if kind == HEADERS {
+                counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                // `:status: 103`
+                let hints = frame(HEADERS, END_HEADERS, id, &[8, 3, b'1', b'0', b'3']).repeat(count);
+                let end = [frame(HEADERS, END_HEADERS, id, &[0x88]), frame(DATA, END_STREAM, id, b"ok")].concat();
+                peer.stream.write_all(&hints).ok();
+                pause("the first ones are read", 100);
+                peer.stream.write_all(&[hints, end].concat()).ok();
             }
-            tokio::task::yield_now().await;
         }
-        std::future::pending::<()>().await;
     });
-    let app = App::builder(&[backend.address]).pool("protocol = \"h2c\"\nretry = { attempts = 1 }").start();
+    (backend, requests)
+}
+
+#[test]
+fn more_interim_responses_than_are_passed_on_do_no_harm_but_a_flood_does() {
+    let requests = |count: &std::sync::atomic::AtomicUsize| count.load(std::sync::atomic::Ordering::Relaxed);
+    let (replica, seen) = many(20);
+    let app = App::builder(&[replica.address]).pool("protocol = \"h2c\"").start();
     let mut stream = connect(app.address);
-    send(&mut stream, "GET / HTTP/1.0\r\nHost: a.test\r\n\r\n");
+    send(&mut stream, GET);
+    for _ in 0..16 {
+        assert_eq!(read_response(&mut stream, false).status, 103);
+    }
+    let response = read_response(&mut stream, false);
+    assert_eq!((response.status, response.text(), requests(&seen)), (200, "ok".to_owned(), 1));
+    let (replica, _seen) = many(50_000);
+    let app = App::builder(&[replica.address]).pool("protocol = \"h2c\"\nretry = { attempts = 1 }").start();
+    let mut stream = connect(app.address);
+    send(&mut stream, GET.replace("HTTP/1.1", "HTTP/1.0"));
     let response = read_response(&mut stream, false);
     assert_eq!((response.status, response.field("x-unstick-error")), (502, Some("upstream-invalid")));
+}
+
+/// What earlier attempts have brought counts too.
+#[test]
+fn repeated_requests_bring_no_more_interim_responses_than_others() {
+    let backend = Backend::start(|peer| {
+        peer.own();
+        if peer.next_head().is_some() {
+            send(&mut peer.stream, HINTS.repeat(10));
+            pause("the hints are read before the end", 50);
+        }
+    });
+    let app = App::over(&[backend.address]);
+    let mut stream = connect(app.address);
+    send(&mut stream, GET);
+    let (mut statuses, mut status) = (Vec::new(), 0);
+    while status != 502 {
+        status = read_response(&mut stream, false).status;
+        statuses.push(status);
+    }
+    assert_eq!(statuses, [&[103; 16][..], &[502]].concat());
+    assert!(backend.connections() > 1, "it was repeated");
 }

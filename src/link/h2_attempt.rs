@@ -18,8 +18,9 @@ use super::request_body::RequestBody;
 use super::response::{Driver, Over, Source, Written};
 use crate::net::h2::{BodySender, ReceivedBody, Unsent};
 
-/// More interim responses than any real server sends (RFC 9110 section 15.2).
-const INTERIM_MAX: u32 = 16;
+/// The most interim responses in one go (RFC 9110 section 15.2): more come only from an endpoint that sends nothing
+/// else. What comes in the course of time has the deadline of the response.
+const INTERIMS_AT_ONCE: u32 = 1024;
 
 /// See the module. Dropping it resets the stream, and the endpoint hears CANCEL.
 pub(super) struct Attempt {
@@ -27,7 +28,6 @@ pub(super) struct Attempt {
     stage: Stage,
     /// The bytes that had been written to the connection when the request was handed to h2.
     written_before: u64,
-    interims: u32,
     written: Written,
 }
 
@@ -44,13 +44,7 @@ impl Lease {
     /// Sends `request`.
     pub(super) fn send(self: Box<Self>, request: Request<RequestBody>) -> Attempt {
         let sender = self.shared.sender.borrow().clone();
-        Attempt {
-            lease: self,
-            stage: Stage::Waiting(sender, request),
-            written_before: 0,
-            interims: 0,
-            written: Written::Nothing,
-        }
+        Attempt { lease: self, stage: Stage::Waiting(sender, request), written_before: 0, written: Written::Nothing }
     }
 }
 
@@ -80,10 +74,11 @@ impl Attempt {
             // If the endpoint wants no more of it, its response says why, or its reset.
             *upload = None;
         }
+        let mut interims = 0;
         while let Poll::Ready(Some(Ok(head))) = response.poll_informational(cx) {
-            self.interims += 1;
+            interims += 1;
             interim(head);
-            if self.interims > INTERIM_MAX {
+            if interims > INTERIMS_AT_ONCE {
                 return Poll::Ready(Err(LinkError::InterimFlood));
             }
         }

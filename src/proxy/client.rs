@@ -163,8 +163,8 @@ pub struct Client {
     pub(super) writing: Cell<Writing>,
     /// Whether nothing of an earlier response was left to be written when the latest request began.
     pub(super) began_flushed: Cell<bool>,
-    /// Whether the client of the present request may be sent interim responses.
-    pub(super) takes_interims: Cell<bool>,
+    /// How many interim responses the client of the present request may still be sent.
+    pub(super) interims_left: Cell<u32>,
     /// Whether there are any of these.
     pub(super) has_interims: Cell<bool>,
     /// The interim responses that are to be sent.
@@ -195,7 +195,7 @@ impl Client {
             tunnel: RefCell::default(),
             writing: Cell::new(Writing::Nothing),
             began_flushed: Cell::new(false),
-            takes_interims: Cell::new(false),
+            interims_left: Cell::new(0),
             has_interims: Cell::new(false),
             interims: RefCell::default(),
             refused_head: RefCell::default(),

@@ -9,15 +9,17 @@ use http::{Response, StatusCode, Version};
 use super::client::Client;
 use super::headers;
 
-/// The most of them that wait. An endpoint may send as many at once.
-const WAITING_MAX: usize = 16;
+/// The most of them that are passed on for one request, over all its attempts. Real servers send fewer, and so no more
+/// can wait.
+const PASSED_MAX: u32 = 16;
 
 impl Client {
     /// A request of this version has begun. An HTTP/1.0 client knows no interim responses. To a client of HTTP/1.1 they
     /// are written in front of what hyper writes, so nothing of an earlier response may be left there.
     #[inline]
     pub(super) fn begin_interims(&self, version: Version) {
-        self.takes_interims.set(version >= Version::HTTP_11 && (self.is_stream() || self.began_flushed.get()));
+        let takes_any = version >= Version::HTTP_11 && (self.is_stream() || self.began_flushed.get());
+        self.interims_left.set(if takes_any { PASSED_MAX } else { 0 });
         if self.has_interims.get() {
             self.take_interims();
         }
@@ -27,15 +29,16 @@ impl Client {
     #[cold]
     pub(super) fn leave_interim(&self, mut head: Response<()>) {
         let is_none = matches!(head.status(), StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS);
-        let mut waiting = self.interims.borrow_mut();
-        if is_none || !self.takes_interims.get() || waiting.len() == WAITING_MAX {
+        let left = self.interims_left.get();
+        if is_none || left == 0 {
             return;
         }
+        self.interims_left.set(left - 1);
         headers::prepare_response(head.headers_mut());
         for name in [http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING] {
             head.headers_mut().remove(name);
         }
-        waiting.push(head);
+        self.interims.borrow_mut().push(head);
         self.has_interims.set(true);
     }
 
