@@ -99,7 +99,8 @@ impl SharedConnection {
     }
 
     fn has_room(&self) -> bool {
-        !self.is_suspect.get() && !self.seen.is_worn() && self.streams.get() < self.streams_max() && !self.is_going()
+        let is_fit = !self.is_suspect.get() && !self.seen.is_worn() && !self.seen.is_full();
+        is_fit && self.streams.get() < self.streams_max() && !self.is_going()
     }
 }
 

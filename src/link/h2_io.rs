@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::record::UpstreamIo;
 use crate::net::empty_frames::{EMPTY_MAX, Filter};
+use crate::net::h2_backlog::{Backlog, total};
 
 /// What was seen of the frames of a connection.
 #[derive(Debug, Default)]
@@ -19,12 +20,17 @@ pub(super) struct Seen {
     reads: Cell<u64>,
     /// Empty DATA frames that could not be left out, since their heads came in two reads.
     empty: Cell<u32>,
+    /// What the endpoint has not read.
+    backlog: Backlog,
 }
 
 impl Seen {
     /// How often something was read from the endpoint.
     pub(super) fn reads(&self) -> u64 {
         self.reads.get()
+    /// Whether the endpoint reads so little that the connection must get no more requests.
+    pub(super) fn is_full(&self) -> bool {
+        self.backlog.is_full()
     }
 
     /// Whether h2 would end the connection before long.
@@ -69,7 +75,8 @@ impl AsyncRead for FilteredIo {
 
 impl AsyncWrite for FilteredIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let result = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.seen.backlog.wrote(buf.len(), result)
     }
 
     fn poll_write_vectored(
@@ -77,7 +84,8 @@ impl AsyncWrite for FilteredIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.seen.backlog.wrote(total(bufs), result)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -15,6 +15,7 @@ use super::client_io::ClientIo;
 use super::h2_ends::KeptEnds;
 use super::h2_guard::Guard;
 use crate::net::empty_frames::{EMPTY_MAX, Filter};
+use crate::net::h2_backlog::{Backlog, total};
 use crate::net::h2_signals::BodySignals;
 
 /// What is known of a connection from what was read and written.
@@ -28,6 +29,9 @@ pub(super) struct Watch {
     pub(super) reads: Cell<u64>,
     /// Empty DATA frames that h2 was given.
     empty: Cell<u32>,
+    /// What the client has not read. While it is full, nothing is read from the client, so that nothing adds to it:
+    /// `client_write` is the deadline then.
+    pub(super) backlog: Backlog,
     /// Whether our half has been closed. What the client still sends is discarded until it closes its half too.
     pub(super) is_shut: Cell<bool>,
 }
@@ -54,6 +58,7 @@ impl Watch {
             kept_ends: RefCell::default(),
             reads: Cell::default(),
             empty: Cell::default(),
+            backlog: Backlog::default(),
             is_shut: Cell::default(),
         })
     }
@@ -75,6 +80,7 @@ impl WatchedIo {
 impl AsyncRead for WatchedIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self { io, filter, watch } = self.get_mut();
+        ready!(watch.backlog.poll_room(cx));
         let before = buf.filled().len();
         let mut ends = watch.kept_ends.borrow_mut();
         loop {
@@ -101,7 +107,8 @@ impl AsyncRead for WatchedIo {
 
 impl AsyncWrite for WatchedIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let result = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.watch.backlog.wrote(buf.len(), result)
     }
 
     fn poll_write_vectored(
@@ -109,7 +116,8 @@ impl AsyncWrite for WatchedIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.watch.backlog.wrote(total(bufs), result)
     }
 
     fn is_write_vectored(&self) -> bool {

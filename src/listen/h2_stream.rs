@@ -129,8 +129,9 @@ async fn exchange(
             }
             let polled = handled.as_mut().poll(cx);
             if client.has_interims() {
-                // As with 100 below.
-                client.take_interims().into_iter().for_each(|head| _ = respond.send_informational(head));
+                // As with 100 below. A client that does not read can do without them.
+                let waiting = client.take_interims().into_iter().filter(|_| !shared.watch.backlog.is_full());
+                waiting.for_each(|head| _ = respond.send_informational(head));
             }
             if signals.take_wanted() {
                 let mut head = Response::new(());

@@ -2,6 +2,7 @@
 
 pub(crate) mod empty_frames;
 pub(crate) mod h2;
+pub(crate) mod h2_backlog;
 pub(crate) mod h2_signals;
 pub(crate) mod outbox;
 pub(crate) mod pem;
