@@ -156,7 +156,7 @@ impl PoolCell {
 }
 
 /// The number of causes for which the proxy responds in place of the application.
-pub const OWN_RESPONSES: usize = 30;
+pub const OWN_RESPONSES: usize = 31;
 
 /// What one worker has counted apart from pools.
 #[derive(Debug, Default)]

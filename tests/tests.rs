@@ -19,6 +19,7 @@ mod gate; // what is a request: one table for every version
 mod grpc; // calls of all kinds, deadlines, errors, health checks
 mod h2; // HTTP/2 from clients: translation, flow control, hostile frames
 mod h2_backlog; // peers that speak HTTP/2 and do not read
+mod h2_bad_heads; // heads over HTTP/2 that no head may look like
 mod h2_end_alone; // replicas that end a response with a frame of its own
 mod h2_ends; // where a response over HTTP/2 ends, and who waits for whom
 mod h2_shared; // what one request over HTTP/2 must not cost the others of its connection

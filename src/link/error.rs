@@ -79,7 +79,8 @@ pub enum LinkError {
     /// The connection ended before a response began.
     #[error("the connection ended before a response")]
     Closed(#[source] Option<WireError>),
-    /// This proxy ended the connection: what passed over it exceeded a limit of its own.
+    /// This proxy ended the connection: what passed over it exceeded a limit of its own, or another stream brought
+    /// something that is not valid.
     #[error("the connection was ended by this proxy")]
     Curbed(#[source] h2::Error),
     /// What the endpoint sent is not valid HTTP.

@@ -73,7 +73,7 @@ pub(super) struct SharedConnection {
     /// stream on it.
     is_suspect: Cell<bool>,
     /// What was seen of its frames.
-    seen: Rc<Seen>,
+    pub(super) seen: Rc<Seen>,
     idle_since: Cell<Instant>,
     was_used: Cell<bool>,
     driver: RefCell<Option<JoinHandle<()>>>,

@@ -58,7 +58,7 @@ impl Attempt {
     ) -> Poll<Result<Response<Source>, LinkError>> {
         if let Stage::Waiting(sender, _) = &mut self.stage {
             let ready = ready!(sender.poll_ready(cx));
-            self.begin(ready).map_err(|error| self.failed(error))?;
+            self.begin(ready).map_err(|error| self.failed(error, 0))?;
         }
         let Stage::Sent { response, upload } = &mut self.stage else {
             return Poll::Ready(Err(LinkError::Closed(None)));
@@ -82,7 +82,7 @@ impl Attempt {
                 return Poll::Ready(Err(LinkError::InterimFlood));
             }
         }
-        match ready!(Pin::new(response).poll(cx)) {
+        match ready!(Pin::new(&mut *response).poll(cx)) {
             Ok(response) => {
                 let (head, stream) = response.into_parts();
                 if head_size(&head.headers) > BUFFER_BYTES_MAX {
@@ -91,7 +91,10 @@ impl Attempt {
                 let body = ReceivedBody::new(stream, &head.headers);
                 Poll::Ready(Ok(Response::from_parts(head, Source::Http2(body))))
             }
-            Err(error) => Poll::Ready(Err(self.failed(error))),
+            Err(error) => {
+                let stream = response.stream_id().as_u32();
+                Poll::Ready(Err(self.failed(error, stream)))
+            }
         }
     }
 
@@ -111,8 +114,12 @@ impl Attempt {
         Ok(())
     }
 
-    /// Notes whether the endpoint may have seen the request, and classifies the error.
-    fn failed(&mut self, error: h2::Error) -> LinkError {
+    /// Notes whether the endpoint may have seen the request, and classifies the error. A request that has no `stream`
+    /// yet has 0.
+    fn failed(&mut self, error: h2::Error, stream: u32) -> LinkError {
+        if self.lease.shared.seen.is_ended_for_another(stream, &error) {
+            return LinkError::Curbed(error);
+        }
         let record = &self.lease.shared.record;
         // If h2 ends the connection itself, it may still be sending what it has.
         let is_unwritten = record.bytes_written() == self.written_before && !error.is_library();

@@ -20,6 +20,8 @@ pub(super) struct Seen {
     reads: Cell<u64>,
     /// Empty DATA frames that could not be left out, since their heads came in two reads.
     empty: Cell<u32>,
+    /// The stream of the latest head in the latest read; 0 if there was none.
+    latest_head: Cell<u32>,
     /// What the endpoint has not read.
     backlog: Backlog,
 }
@@ -28,6 +30,15 @@ impl Seen {
     /// How often something was read from the endpoint.
     pub(super) fn reads(&self) -> u64 {
         self.reads.get()
+    }
+
+    /// Whether h2 has ended the connection for a head of another stream than this one. h2 builds names and values while
+    /// it decompresses a head, so one with a byte that must not be there is an error of the connection to it.
+    pub(super) fn is_ended_for_another(&self, stream: u32, error: &h2::Error) -> bool {
+        let latest = self.latest_head.get();
+        error.is_library() && error.is_go_away() && latest != 0 && latest != stream
+    }
+
     /// Whether the endpoint reads so little that the connection must get no more requests.
     pub(super) fn is_full(&self) -> bool {
         self.backlog.is_full()
@@ -64,6 +75,7 @@ impl AsyncRead for FilteredIo {
             let is_end = read.is_empty();
             let (kept, stayed) = filter.pass(read);
             seen.empty.set(seen.empty.get().saturating_add(stayed));
+            seen.latest_head.set(filter.latest_head());
             buf.set_filled(before + kept);
             // No bytes would mean the end.
             if kept > 0 || is_end {

@@ -231,11 +231,23 @@ impl EndpointBody {
             Some(Err(error)) => Some(Err(match self.rest.as_ref().and_then(|rest| rest.progress().failure.get()) {
                 Some(failure) => BrokenBody::Request(failure),
                 None => match error {
-                    WireError::Http2(error) if is_curb(&error) => BrokenBody::Curbed(error),
+                    WireError::Http2(error) if self.is_curbed(&error) => BrokenBody::Curbed(error),
                     error => BrokenBody::Endpoint(error),
                 },
             })),
         })
+    }
+
+    /// Whether this proxy has ended the connection, for something that is not the fault of this response.
+    #[cold]
+    fn is_curbed(&self, error: &h2::Error) -> bool {
+        let is_for_another = match (&self.source, &self.over) {
+            (Source::Http2(body), Over::Stream(lease, _)) => {
+                lease.shared.seen.is_ended_for_another(body.stream(), error)
+            }
+            _ => false,
+        };
+        is_curb(error) || is_for_another
     }
 
     /// The request body, if the client was still sending it when the response began.

@@ -130,7 +130,8 @@ fn builder(limits: &Limits) -> server::Builder {
         .data_frame_budget(SMALL_FRAMES)
         // The guard has seen every reset before h2, and bounds them over time instead of over the connection's life.
         .max_pending_accept_reset_streams(usize::MAX)
-        // What is malformed costs no more than a request, and a proxy in front may share the connection among many.
+        // What is malformed costs no more than a request, and a proxy in front may share the connection among many. A
+        // byte that no name, value or method may contain still ends it: h2 refuses those while it decompresses.
         .max_local_error_reset_streams(None);
     builder
 }

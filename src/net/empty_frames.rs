@@ -12,6 +12,8 @@ const PREFACE_BYTES: usize = 24;
 /// The head of an empty DATA frame, up to its flags (RFC 9113 section 6.1): no length, type 0.
 const EMPTY_DATA: [u8; 4] = [0; 4];
 const DATA: u8 = 0x0;
+const HEADERS: u8 = 0x1;
+const CONTINUATION: u8 = 0x9;
 const END_STREAM: u8 = 0x1;
 const PADDED: u8 = 0x8;
 
@@ -29,6 +31,8 @@ pub(crate) struct Filter {
     head_len: usize,
     /// The bytes of the payload that are still to come.
     payload: usize,
+    /// The stream of the latest HEADERS or CONTINUATION frame of which the latest bytes hold anything.
+    latest_head: u32,
 }
 
 impl Filter {
@@ -41,6 +45,9 @@ impl Filter {
     /// how many such frames had to stay.
     pub(crate) fn pass(&mut self, bytes: &mut [u8]) -> (usize, u32) {
         let (mut read, mut kept, mut stayed) = (0, 0, 0);
+        if self.payload == 0 || !self.is_of_head() {
+            self.latest_head = 0;
+        }
         while read < bytes.len() {
             if self.payload > 0 {
                 let part = self.payload.min(bytes.len() - read);
@@ -62,12 +69,24 @@ impl Filter {
                 (read, kept) = (read + part, kept + part);
             }
             if self.head_len == HEAD_BYTES {
-                let [high, middle, low, ..] = self.head;
+                let [high, middle, low, _, _, id @ ..] = self.head;
                 self.payload = u32::from_be_bytes([0, high, middle, low]) as usize;
                 self.head_len = 0;
+                if self.is_of_head() {
+                    self.latest_head = u32::from_be_bytes(id) & !(1 << 31);
+                }
             }
         }
         (kept, stayed)
+    }
+
+    /// The stream of the latest head, or part of one, among the bytes that have just passed; 0 if there was none.
+    pub(crate) fn latest_head(&self) -> u32 {
+        self.latest_head
+    }
+
+    fn is_of_head(&self) -> bool {
+        matches!(self.head[3], HEADERS | CONTINUATION)
     }
 
     /// Whether it may be a DATA frame of nothing but padding, which h2 counts as empty too.
@@ -89,6 +108,24 @@ mod tests {
     fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
         let [_, length @ ..] = (payload as u32).to_be_bytes();
         [&length[..], &[kind, flags, 0, 0, 0, 1], &vec![kind; payload]].concat()
+    }
+
+    #[test]
+    fn the_latest_head_is_known_wherever_it_is_cut() {
+        let (data, mut head, mut rest) = (frame(DATA, 0, 30), frame(HEADERS, 0, 20), frame(CONTINUATION, 4, 20));
+        (head[8], rest[8]) = (3, 3);
+        let sent = [&data[..], &head, &rest, &data].concat();
+        let (begin, end) = (data.len(), data.len() + head.len() + rest.len());
+        for at in 0..=sent.len() {
+            let mut filter = Filter::default();
+            let mut seen = |part: &[u8]| {
+                filter.pass(&mut part.to_vec());
+                filter.latest_head()
+            };
+            let (before, after) = (seen(&sent[..at]), seen(&sent[at..]));
+            assert_eq!(before, if at >= begin + HEAD_BYTES { 3 } else { 0 }, "{at}");
+            assert_eq!(after, if at < end { 3 } else { 0 }, "{at}");
+        }
     }
 
     #[test]

@@ -85,6 +85,11 @@ impl ReceivedBody {
             || self.left == Some(0) && self.signals.as_ref().is_some_and(|signals| signals.has_ended())
     }
 
+    /// The number of its stream.
+    pub(crate) fn stream(&self) -> u32 {
+        self.stream.stream_id().as_u32()
+    }
+
     /// What is known about the number of bytes to come.
     pub(crate) fn size_hint(&self) -> SizeHint {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)

@@ -42,7 +42,8 @@ pub(crate) enum Cause {
     ConnectTimeout,
     /// The endpoint closed the connection without a response.
     UpstreamClosed,
-    /// The proxy ended a connection to the endpoint, which other requests shared: a limit of its own was exceeded.
+    /// The proxy ended a connection to the endpoint, which other requests shared: a limit of its own was exceeded, or
+    /// another response was not valid.
     ConnectionCurbed,
     /// The endpoint sent something that is not valid HTTP.
     UpstreamInvalid,
@@ -134,7 +135,9 @@ impl Cause {
             Self::TlsFailed => "no TLS connection to a replica could be established; the log of this proxy says why",
             Self::ConnectTimeout => "no replica accepted a connection in time",
             Self::UpstreamClosed => "the replica closed the connection before it responded",
-            Self::ConnectionCurbed => "this proxy ended a connection to the replica that exceeded a limit; try again",
+            Self::ConnectionCurbed => {
+                "this proxy ended the connection to the replica, not because of this request; try again"
+            }
             Self::UpstreamInvalid => "the replica's response is not valid HTTP",
             Self::UpstreamTimeout => "the replica did not respond in time",
             Self::RequestTimeout => "the request took longer than this proxy allows",
@@ -143,7 +146,7 @@ impl Cause {
 }
 
 /// Every cause besides the requests that are not valid.
-const OTHERS: [Cause; 18] = [
+const OTHERS: [Cause; 19] = [
     Cause::UnknownCoding,
     Cause::MethodNotAllowed,
     Cause::HeadTooLarge,
@@ -159,6 +162,7 @@ const OTHERS: [Cause; 18] = [
     Cause::TlsFailed,
     Cause::ConnectTimeout,
     Cause::UpstreamClosed,
+    Cause::ConnectionCurbed,
     Cause::UpstreamInvalid,
     Cause::UpstreamTimeout,
     Cause::RequestTimeout,
