@@ -37,6 +37,7 @@ mod overload; // more requests, connections or descriptors than there is room fo
 mod parking; // client connections that wait with nothing but a socket
 mod pem_files; // certificates and keys on disk: what is wrong with them, where, and what to do
 mod private; // connections that a client has authenticated
+mod probe_floods; // replicas that respond to a probe without end
 #[cfg(feature = "prove")]
 mod prove; // `unstick prove`: that it holds, and that it notices
 mod proxy_protocol; // headers that say whose connection it is, taken and sent

@@ -13,6 +13,7 @@ mod listeners;
 mod names;
 pub(crate) mod outcome;
 mod probes;
+mod rationed;
 mod reading;
 pub(crate) mod reload;
 mod resolver;

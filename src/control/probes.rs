@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
+use super::rationed::{BODY_BYTES_MAX, Rationed};
 use crate::config::address::{self, Address};
 use crate::config::model::{HealthCheck, Probe, StatusRanges};
 use crate::net::proxy_protocol;
@@ -31,9 +32,6 @@ use crate::pool::endpoint::Endpoint;
 use crate::pool::health::{Health, ProbeResult};
 use crate::pool::protocol::{Agreed, ConnectSettings, Offer, PoolProtocol};
 use crate::pool::{MemberState, Pool};
-
-/// How many bytes of the response to a probe are searched for the expected text, or read at all.
-const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The `User-Agent` of probes.
 const USER_AGENT_SENT: &str = "unstick-health";
@@ -166,6 +164,7 @@ pub(crate) async fn probe(address: &Address, probe: &Probe, settings: &ConnectSe
         let header = proxy_protocol::header(*version, None);
         stream.write_all(&header).await.map_err(|error| format!("connection: {error}"))?;
     }
+    let stream = Rationed::new(stream);
     let (io, agreed): (Box<dyn Io>, Agreed) = match (probe, protocol) {
         (Probe::Tcp, _) => return Ok(()),
         (_, PoolProtocol::Http1) => (Box::new(stream), Agreed::Http1),
@@ -225,13 +224,21 @@ async fn exchange(
         let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(no_connection)?;
         (Box::pin(async move { sender.send_request(request).await }), Box::pin(connection))
     };
-    let verdict = async { judge(answer.await.map_err(|error| format!("no valid response: {error}"))?).await };
+    let verdict = async { judge(answer.await.map_err(|error| format!("no valid response: {}", root(&error)))?).await };
     let (mut verdict, mut driver) = (pin!(verdict), driver);
     tokio::select! {
         biased;
         verdict = &mut verdict => verdict,
         _ = &mut driver => verdict.await,
     }
+}
+
+/// What went wrong with a socket, if that is the reason of `error`, or what hyper says.
+fn root(error: &hyper::Error) -> String {
+    let source = std::error::Error::source(error);
+    let of_h2 = || source?.downcast_ref::<h2::Error>()?.get_io();
+    let io = source.and_then(|source| source.downcast_ref::<io::Error>()).or_else(of_h2);
+    io.map_or_else(|| error.to_string(), io::Error::to_string)
 }
 
 /// Moves the host from its field to the target, as HTTP/2 has it (`:authority`, RFC 9113 section 8.3.1).
