@@ -416,6 +416,30 @@ fn a_certificate_that_has_ended_or_is_gone_does_not_keep_others_from_being_renew
     assert!(certificate_of(app.address, "a.test", &config).is_ok());
 }
 
+/// A look at it never ended, and was the last one.
+#[test]
+fn a_certificate_file_that_hangs_is_refused_and_renewed_when_it_is_a_file_again() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
+    let path = folder.path().to_owned();
+    let first = authority.issue(&path, "a", &["a.test"]);
+    let backend = Backend::named("one");
+    let app = over(&backend, &named("a"), folder, 1);
+    let config = Arc::new(authority.client(&[]));
+    let refused = "unstick_certificates_refused{listener=\"web\"}";
+    let serving = || certificate_of(app.address, "a.test", &config).unwrap();
+    let before = certificate_in(&first);
+    let fifo = path.join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    std::fs::rename(&fifo, path.join("a.pem")).unwrap();
+    eventually("it is refused", || app.metric(refused) == 1.0);
+    assert_eq!(serving(), before, "the old one stays in use");
+    std::fs::remove_file(path.join("a.pem")).unwrap();
+    let next = authority.issue(&path, "next", &["a.test"]);
+    replace(&next, &path);
+    eventually("the new one is in use", || serving() == certificate_in(&next));
+    assert_eq!(app.metric(refused), 0.0);
+}
+
 #[test]
 fn a_key_that_may_be_read_after_all_is_read() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));

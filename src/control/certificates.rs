@@ -1,6 +1,7 @@
 //! Looks at the TLS files of listeners and pools, away from the control thread: a file may be on a mount that hangs.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ impl PoolFiles {
 
 /// Says when TLS files of pools were replaced.
 pub(super) async fn look_after_pools(pools: PoolFiles, replaced: Rc<Notify>) {
-    let files = Files::default();
+    let (files, mut told) = (Files::default(), None);
     loop {
         sleep(LOOK).await;
         let paths = pools.0.borrow().0.clone();
@@ -39,7 +40,19 @@ pub(super) async fn look_after_pools(pools: PoolFiles, replaced: Rc<Notify>) {
             continue;
         }
         let looked_at = paths.clone();
-        let Ok(now) = files.read(move || stamps(looked_at.iter())).await else { continue };
+        let now = match files.read(move || stamps(looked_at.iter())).await {
+            Ok(now) => now,
+            Err(why) => {
+                if told.as_ref() != Some(&why) {
+                    tracing::error!("the TLS files of pools cannot be looked at, what was read stays in use: {why}");
+                    told = Some(why);
+                }
+                continue;
+            }
+        };
+        if told.take().is_some() {
+            tracing::info!("the TLS files of pools can be looked at again");
+        }
         let (present, watched) = &mut *pools.0.borrow_mut();
         if *present == paths && watched.look(now).is_some() {
             replaced.notify_one();
@@ -49,24 +62,25 @@ pub(super) async fn look_after_pools(pools: PoolFiles, replaced: Rc<Notify>) {
 
 /// Puts new certificates of listeners to use, and warns of those that expire soon.
 pub(super) async fn look_after_listeners(status: Arc<Status>) {
-    let files = Files::default();
-    let mut warned = Instant::now();
+    let (mut files, mut warned) = (HashMap::<String, Files>::new(), Instant::now());
     loop {
         sleep(LOOK).await;
         let listeners = status.state().tls.clone();
-        if listeners.is_empty() {
-            continue;
-        }
+        files.retain(|name, _| listeners.iter().any(|(listener, _)| listener == name));
         let warns = warned.elapsed() >= EXPIRY_LOOK;
         if warns {
             warned = Instant::now();
         }
-        let look = move || {
-            listeners.iter().for_each(|(listener, tls)| tls.look(listener));
-            if warns {
-                listeners.iter().for_each(|(_, tls)| tls.warn_of_expiry());
+        for (listener, tls) in listeners {
+            // Each has its own threads: one whose files hang must not keep the others from being looked at for ever.
+            let (name, looked_at) = (listener.clone(), Arc::clone(&tls));
+            let look = files.entry(listener.clone()).or_default().read(move || looked_at.look(&name));
+            if let Err(why) = look.await {
+                tls.give_up_look(&listener, &why);
             }
-        };
-        files.read(look).await.inspect_err(|why| tracing::warn!("certificates cannot be looked at: {why}")).ok();
+            if warns {
+                tls.warn_of_expiry();
+            }
+        }
     }
 }

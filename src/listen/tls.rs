@@ -4,18 +4,18 @@
 //! One [`ServerTls`] is used by all workers of a listener. Only the control thread reads the files. A new configuration
 //! is swapped in as a whole; files that cannot be used leave everything as it was.
 
-use std::collections::HashMap;
+mod names;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ServerConfig};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConfig};
 use rustls::sign::CertifiedKey;
-use x509_cert::ext::pkix::SubjectAltName;
-use x509_cert::ext::pkix::name::GeneralName;
 
+use self::names::Names;
 use crate::config::model::{CertificateFiles, ClientCa, Protocols, Tls};
 use crate::net::pem::{self, Stamps, Watched};
 use crate::net::trust::{Ask, Trusted};
@@ -30,17 +30,29 @@ pub(crate) struct ServerTls {
     /// The keys of session tickets, one set for all workers and all future certificates: a client can resume on any
     /// worker (RFC 8446 section 2.2). The ticketer draws new keys every six hours by itself. It is replaced when the
     /// file of `client_ca` changes, because the client certificate in a ticket is not verified again.
-    tickets: Mutex<Arc<dyn ProducesTickets>>,
+    tickets: Mutex<Tickets>,
     config: ArcSwap<ServerConfig>,
     files: Mutex<Files>,
-    /// Held while the files are looked at.
-    looking: Mutex<()>,
+}
+
+/// What makes session tickets and reads them.
+type Tickets = Arc<dyn ProducesTickets>;
+
+/// What a look has read.
+struct Renewed {
+    certificates: Vec<Certificate>,
+    /// What is to be used with them, if that can be.
+    config: Option<(ServerConfig, Tickets)>,
+    /// What cannot be used, and why.
+    refused: Vec<String>,
 }
 
 /// What is known about the certificate files.
 #[derive(Default)]
 struct Files {
     watched: Watched,
+    /// The number of the latest look. An earlier one that hangs throws away what it reads: it may be older.
+    latest_look: u64,
     /// The certificates in use, in the order of the settings.
     certificates: Vec<Certificate>,
     /// Why the latest files are not used, if they are not.
@@ -120,17 +132,10 @@ impl ServerTls {
         let certificates = settings.certificates.iter().map(|files| Certificate::read(files, &provider));
         let certificates: Vec<_> = certificates.collect::<Result<_, _>>()?;
         let config = configure(settings, protocols, &tickets, &certificates, provider)?;
-        let files = Files { watched: Watched::new(seen), certificates, refused: None };
+        let files = Files { watched: Watched::new(seen), latest_look: 0, certificates, refused: None };
         files.warn_of_expiry(SystemTime::now());
         let (settings, config) = (settings.clone(), ArcSwap::from_pointee(config));
-        Ok(Self {
-            settings,
-            protocols,
-            tickets: Mutex::new(tickets),
-            config,
-            files: Mutex::new(files),
-            looking: Mutex::default(),
-        })
+        Ok(Self { settings, protocols, tickets: Mutex::new(tickets), config, files: Mutex::new(files) })
     }
 
     /// Whether it was loaded from just these settings.
@@ -148,32 +153,66 @@ impl ServerTls {
         self.config.load_full()
     }
 
-    /// Reads the files again if they have changed. The control thread calls it a few times a second.
+    /// Reads the files again if they have changed. The control thread has it called a few times a second, on threads
+    /// that it leaves behind if they hang; see [`Self::give_up_look`].
     pub(crate) fn look(&self, listener: &str) {
-        // One look at a time: an earlier one may hang, and must not put older files to use later.
-        let Ok(_looking) = self.looking.try_lock() else { return };
+        let number = self.begin_look();
+        self.put_to_use(listener, number, self.read_again(number));
+    }
+
+    /// Begins a look, and gives it a number.
+    fn begin_look(&self) -> u64 {
+        let mut files = self.files();
+        files.latest_look += 1;
+        files.latest_look
+    }
+
+    /// Reads the files if they have changed. It may hang, so the lock, which the admin port takes, is not held.
+    fn read_again(&self, number: u64) -> Option<Renewed> {
         let now = stamps(&self.settings);
         let ca = now.last().copied();
-        let looked = self.files().watched.look(now);
-        if let Some(before) = looked {
-            let has_new_ca = self.settings.client_ca.is_some() && ca.as_ref() != before.last();
-            // The files are read without the lock, which the admin port takes.
-            let present = self.files().certificates.clone();
-            let (certificates, mut refused) = self.renewed(&present);
-            let reconfigured = self.reconfigure(&certificates, has_new_ca);
+        let (before, present) = {
             let mut files = self.files();
-            match reconfigured {
-                Ok(()) => {
-                    files.certificates = certificates;
-                    files.warn_of_expiry(SystemTime::now());
-                }
-                Err(why) => refused.push(why),
+            if files.latest_look != number {
+                return None;
             }
-            files.refused = (!refused.is_empty()).then(|| refused.join("; "));
-            match &files.refused {
-                None => tracing::info!(listener, "new certificates are in use"),
-                Some(why) => tracing::error!(listener, "new certificates refused, the old ones stay in use: {why}"),
-            }
+            (files.watched.look(now)?, files.certificates.clone())
+        };
+        let has_new_ca = self.settings.client_ca.is_some() && ca.as_ref() != before.last();
+        let (certificates, mut refused) = self.renewed(&present);
+        let config = self.reconfigured(&certificates, has_new_ca).map_err(|why| refused.push(why)).ok();
+        Some(Renewed { certificates, config, refused })
+    }
+
+    /// Puts to use what the look with this number has read, unless it was left behind.
+    fn put_to_use(&self, listener: &str, number: u64, renewed: Option<Renewed>) {
+        let Some(Renewed { certificates, config, refused }) = renewed else { return };
+        let mut files = self.files();
+        if files.latest_look != number {
+            return;
+        }
+        if let Some((config, tickets)) = config {
+            *self.tickets.lock().unwrap_or_else(PoisonError::into_inner) = tickets;
+            self.config.store(Arc::new(config));
+            files.certificates = certificates;
+            files.warn_of_expiry(SystemTime::now());
+        }
+        files.refused = (!refused.is_empty()).then(|| refused.join("; "));
+        match &files.refused {
+            None => tracing::info!(listener, "new certificates are in use"),
+            Some(why) => tracing::error!(listener, "new certificates refused, the old ones stay in use: {why}"),
+        }
+    }
+
+    /// The latest look could not be made, or hangs. What it may still read does not count, and the next look reads the
+    /// files whatever their stamps are.
+    pub(crate) fn give_up_look(&self, listener: &str, why: &str) {
+        let mut files = self.files();
+        files.latest_look += 1;
+        files.watched = Watched::default();
+        if files.refused.as_deref() != Some(why) {
+            tracing::error!(listener, "certificates cannot be looked at, the old ones stay in use: {why}");
+            files.refused = Some(why.to_owned());
         }
     }
 
@@ -188,20 +227,16 @@ impl ServerTls {
         (certificates, refused)
     }
 
-    fn reconfigure(&self, certificates: &[Certificate], has_new_ca: bool) -> Result<(), String> {
-        let (tickets, provider) = (self.tickets(has_new_ca)?, Arc::new(aws_lc_rs::default_provider()));
-        let config = configure(&self.settings, self.protocols, &tickets, certificates, provider)?;
-        self.config.store(Arc::new(config));
-        Ok(())
-    }
-
-    /// The ticketer; with `anew`, a fresh one, so that older tickets no longer resume.
-    fn tickets(&self, anew: bool) -> Result<Arc<dyn ProducesTickets>, String> {
-        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
-        if anew {
-            *tickets = new_tickets()?;
-        }
-        Ok(Arc::clone(&tickets))
+    /// The configuration with these certificates, and its ticketer. With `has_new_ca` that is a fresh one, so that
+    /// older tickets no longer resume.
+    fn reconfigured(&self, certificates: &[Certificate], has_new_ca: bool) -> Result<(ServerConfig, Tickets), String> {
+        let tickets = if has_new_ca {
+            new_tickets()?
+        } else {
+            Arc::clone(&*self.tickets.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        Ok((configure(&self.settings, self.protocols, &tickets, certificates, provider)?, tickets))
     }
 
     /// Logs certificates that expire soon. The control thread calls it once a day.
@@ -239,7 +274,7 @@ impl Files {
     }
 }
 
-fn new_tickets() -> Result<Arc<dyn ProducesTickets>, String> {
+fn new_tickets() -> Result<Tickets, String> {
     aws_lc_rs::Ticketer::new().map_err(|error| format!("no keys for session tickets: {error}"))
 }
 
@@ -251,7 +286,7 @@ fn stamps(settings: &Tls) -> Stamps {
 fn configure(
     settings: &Tls,
     protocols: Protocols,
-    tickets: &Arc<dyn ProducesTickets>,
+    tickets: &Tickets,
     certificates: &[Certificate],
     provider: Arc<CryptoProvider>,
 ) -> Result<ServerConfig, String> {
@@ -280,68 +315,42 @@ fn verifier(ca: &ClientCa, provider: Arc<CryptoProvider>) -> Result<Arc<dyn Clie
     Trusted::read(&ca.file)?.clients(ask, provider).map_err(|error| pem::at(&ca.file, error))
 }
 
-/// Chooses the certificate that a client gets.
-#[derive(Debug, Default)]
-struct Names {
-    /// By host name, in lower case.
-    exact: HashMap<String, Vec<Arc<CertifiedKey>>>,
-    /// By what follows `*.`; the asterisk matches one label (RFC 9525 section 6.3).
-    wildcard: HashMap<String, Vec<Arc<CertifiedKey>>>,
-    /// For all other names, and for clients that send none: the certificates with the names of the first one.
-    default: Vec<Arc<CertifiedKey>>,
-}
-
-impl Names {
-    fn add(&mut self, certificate: &Certificate) {
-        let Certificate { leaf, key, validity } = certificate;
-        let alternatives = leaf.tbs_certificate().get_extension::<SubjectAltName>().ok().flatten();
-        let names = alternatives.iter().flat_map(|(_, names)| &names.0);
-        let mut is_default = self.default.is_empty();
-        let mut has_names = false;
-        for name in names {
-            let GeneralName::DnsName(name) = name else { continue };
-            let name = name.as_str().to_ascii_lowercase();
-            let keys = match name.strip_prefix("*.") {
-                Some(domain) => self.wildcard.entry(domain.to_owned()),
-                None => self.exact.entry(name),
-            };
-            let keys = keys.or_default();
-            // The same names with another type of key: it is for clients that cannot use the first one.
-            is_default |= self.default.first().is_some_and(|first| keys.iter().any(|known| Arc::ptr_eq(known, first)));
-            keys.push(Arc::clone(key));
-            has_names = true;
-        }
-        if is_default {
-            self.default.push(Arc::clone(key));
-        } else if !has_names {
-            tracing::warn!(
-                file = validity.file,
-                "the certificate names no host (subjectAltName): no client will get it"
-            );
-        }
-    }
-
-    fn find(&self, name: Option<&str>) -> &[Arc<CertifiedKey>] {
-        let find = |name: &str| {
-            let name = name.to_ascii_lowercase();
-            let domain = || name.split_once('.').and_then(|(_, domain)| self.wildcard.get(domain));
-            self.exact.get(&name).or_else(domain)
-        };
-        name.and_then(find).unwrap_or(&self.default)
-    }
-}
-
-impl ResolvesServerCert for Names {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let keys = self.find(hello.server_name());
-        let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
-        keys.iter().find(fits).or(keys.first()).cloned()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A folder with a certificate and its key.
+    fn folder_with_pair() -> (tempfile::TempDir, Tls) {
+        let folder = tempfile::tempdir().unwrap();
+        let [cert, key] = ["a.pem", "a.key"].map(|name| folder.path().join(name));
+        let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        (folder, Tls { certificates: vec![CertificateFiles { cert, key }], client_ca: None })
+    }
+
+    #[test]
+    fn a_look_that_was_left_behind_changes_nothing_and_the_next_one_reads_the_files() {
+        let (_folder, settings) = folder_with_pair();
+        let tls = ServerTls::load(&settings, Protocols { h1: true, h2: true }).unwrap();
+        let first = tls.config();
+        let number = tls.begin_look();
+        // It hangs before it has the stamps, or while it reads.
+        tls.give_up_look("web", "it hangs");
+        assert_eq!(tls.refused().as_deref(), Some("it hangs"));
+        assert!(tls.read_again(number).is_none(), "it was left behind");
+        // The stamps are as they were when the files were read last. It takes two looks that find the same.
+        let number = tls.begin_look();
+        assert!(tls.read_again(number).is_none());
+        let number = tls.begin_look();
+        let read = tls.read_again(number);
+        assert!(read.is_some());
+        tls.give_up_look("web", "it hangs");
+        tls.put_to_use("web", number, read);
+        assert!(Arc::ptr_eq(&first, &tls.config()), "older files are not put to use");
+        (0..2).for_each(|_| tls.look("web"));
+        assert!(!Arc::ptr_eq(&first, &tls.config()) && tls.refused().is_none());
+    }
 
     #[test]
     fn fourteen_days_before_the_end_is_the_time_to_tell() {

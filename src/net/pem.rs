@@ -2,13 +2,14 @@
 
 mod section;
 
-use std::fs::{File, Metadata};
+use std::fs::{Metadata, OpenOptions};
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustix::fs::OFlags;
 use rustls::InconsistentKeys;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
@@ -181,11 +182,16 @@ fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(section.text).map_err(|error| broken(file, section, &error))
 }
 
-/// Reads a file.
+/// Reads a regular file. Others, a FIFO for example, could hang, and give their contents once.
 fn read(file: &Path) -> Result<Vec<u8>, String> {
-    let mut text = Vec::new();
-    let read = File::open(file).and_then(|open| open.take(FILE_MAX + 1).read_to_end(&mut text));
-    read.map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    let cannot = |error| format!("cannot read {}: {error}", file.display());
+    let open = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(file);
+    let (open, mut text) = (open.map_err(cannot)?, Vec::new());
+    let found = open.metadata().map_err(cannot)?;
+    if !found.is_file() && !found.is_dir() {
+        return Err(at(file, "it is no regular file: write the certificates or keys into one"));
+    }
+    open.take(FILE_MAX + 1).read_to_end(&mut text).map_err(cannot)?;
     if text.len() as u64 > FILE_MAX {
         return Err(at(file, format!("it is larger than {} MiB: these are not certificates", FILE_MAX >> 20)));
     }
