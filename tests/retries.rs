@@ -4,7 +4,8 @@ use std::net::Shutdown;
 
 use crate::support::backend::{Backend, Seen, answer, signal};
 use crate::support::client::{exchange, get, read_response};
-use crate::support::{App, connect, eventually, send};
+use crate::support::h2_backend::H2Backend;
+use crate::support::{App, connect, eventually, pause, send};
 
 /// A replica that reads each whole request and closes without a response.
 fn mute() -> Backend {
@@ -248,4 +249,32 @@ fn an_attempt_has_a_deadline_of_its_own() {
     let posts: Vec<_> = (0..2).map(|_| exchange(&mut connect(app.address), &request("POST", "", "x"))).collect();
     let late = posts.iter().find(|response| response.status != 200).unwrap();
     assert_eq!((late.status, late.field("x-unstick-error")), (504, Some("upstream-timeout")));
+}
+
+/// Each of them was a failure of the endpoint, and three ejected it.
+#[test]
+fn the_deadline_of_an_attempt_does_not_count_while_the_client_sends_its_body() {
+    const PARTS: usize = 8;
+    let http1 = Backend::start(|peer| peer.serve(|_| answer("a")));
+    let h2c = H2Backend::start(|mut call| async move {
+        call.body().await;
+        call.say("a");
+    });
+    for (address, keys) in [(http1.address, ""), (h2c.address, "protocol = \"h2c\"")] {
+        let pool = format!("{keys}\n[pool.app.retry]\nattempt_timeout = \"1s\"");
+        let app = App::builder(&[address]).pool(&pool).workers(1).start();
+        let mut clients: Vec<_> = ["PUT", "POST"].into_iter().map(|method| (method, connect(app.address))).collect();
+        for (method, client) in &mut clients {
+            send(client, format!("{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: {PARTS}\r\n\r\n"));
+        }
+        for _ in 0..PARTS {
+            pause("the client is slow", 250);
+            clients.iter_mut().for_each(|(_, client)| send(client, "x"));
+        }
+        for (method, client) in &mut clients {
+            assert_eq!(read_response(client, false).text(), "a", "{method} {keys}");
+        }
+        let endpoint = app.endpoint(address).unwrap();
+        assert_eq!((&endpoint["failures"], &endpoint["admission"]), (&0.into(), &"full".into()), "{endpoint}");
+    }
 }

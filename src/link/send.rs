@@ -294,13 +294,14 @@ impl WorkerEndpoint {
                     return Ok(sending.into_response(response, attempt.into_over(), rest));
                 }
             },
-            None => {
-                attempt.lease().suspect();
-                LinkError::TimedOut(Phase::Response)
-            }
+            None => LinkError::TimedOut(Phase::Response),
             Some(Err(why)) => why,
         };
         let why = sending.blame(why);
+        if matches!(why, LinkError::TimedOut(_)) {
+            // It may be dead. If the client has sent no more of its body, nothing is known of it.
+            attempt.lease().suspect();
+        }
         let written = attempt.written();
         // The stream is reset before the request may be sent elsewhere.
         drop(attempt);

@@ -60,8 +60,8 @@ impl<'a> Sending<'a> {
             let bytes = upload.progress().bytes.get();
             let waits_for_client = upload.is_awaited() && deadlines.expired(Wait::Upstream);
             if bytes != self.bytes_passed || waits_for_client {
-                // The time for the response counts from the last progress of the request body, and does not run while
-                // the client is awaited.
+                // The time for the response, and that of the attempt, count from the last progress of the request body,
+                // and do not run while the client is awaited.
                 self.bytes_passed = bytes;
                 self.waits.arm_again();
             }

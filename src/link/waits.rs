@@ -1,5 +1,7 @@
 //! How long an attempt may wait, and for what.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::error::Phase;
@@ -15,22 +17,34 @@ pub struct Waits<'a> {
     pub timeouts: &'a Timeouts,
     /// When the attempt began.
     pub began: Instant,
-    /// When the attempt as a whole must have had its response, if it has a time of its own (`retry.attempt_timeout`).
-    pub until: Option<Instant>,
+    /// The time of the attempt as a whole, if it has one of its own (`retry.attempt_timeout`).
+    of_attempt: Option<Duration>,
+    /// When that is over.
+    pub(super) until: Option<Instant>,
 }
 
-impl Waits<'_> {
+impl<'a> Waits<'a> {
+    /// Those of an attempt that begins now.
+    pub fn begin(
+        deadlines: &'a Deadlines,
+        timeouts: &'a Timeouts,
+        began: Instant,
+        of_attempt: Option<Duration>,
+    ) -> Self {
+        Self { deadlines, timeouts, began, of_attempt, until: of_attempt.map(|time| began + time) }
+    }
+
     /// Sets the deadline of one phase of the attempt, which ends with the attempt as a whole at the latest.
     pub(super) fn arm(&self, phase_ends: Instant) {
         self.deadlines.arm(Wait::Upstream, self.until.map_or(phase_ends, |until| until.min(phase_ends)));
     }
 
-    /// Sets the deadline of the response anew, unless the attempt as a whole has used up its time.
-    pub(super) fn arm_again(&self) {
+    /// Begins the time for the response anew, and that of the attempt: a client that takes long to send its body is
+    /// no failure of the endpoint.
+    pub(super) fn arm_again(&mut self) {
         let now = Instant::now();
-        if self.until.is_none_or(|until| now < until) {
-            self.arm(now + self.timeouts.response_head);
-        }
+        self.until = self.of_attempt.map(|time| now + time);
+        self.arm(now + self.timeouts.response_head);
     }
 
     /// The wait that has run out, if one has: that of this `phase`, or that of the whole request.

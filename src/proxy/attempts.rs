@@ -94,9 +94,8 @@ pub(super) async fn settle(
         };
         let view = Rc::clone(exchange.view());
         let retry = &view.snapshot.pools[exchange.pool_index()].config.retry;
-        let until = retry.attempt_timeout.map(|timeout| now + timeout);
         let wishes = attempts.wishes(needs, &client, &addresses, &interim);
-        let waits = Waits { deadlines, timeouts: &view.snapshot.timeouts, began: now, until };
+        let waits = Waits::begin(deadlines, &view.snapshot.timeouts, now, retry.attempt_timeout);
         let result = endpoint.send(request, wishes, waits).await;
         let ended = Instant::now();
         let next = match result {
