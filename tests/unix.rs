@@ -82,6 +82,42 @@ fn clients_come_over_a_unix_socket_and_its_file_goes_with_it() {
     assert!(!second.exists());
 }
 
+/// Nobody could connect any more, and every reload said that all was well.
+#[test]
+fn a_socket_whose_file_was_deleted_is_bound_again_by_the_next_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("web.sock");
+    let backend = Backend::named("one");
+    let config = |mode: &str| {
+        let listen = format!("[listen.web]\naddress = \"unix:{}\"\nunix_mode = \"{mode}\"\n", file.display());
+        format!("{listen}{}", pool_of(&[backend.address], "", ""))
+    };
+    let app = App::start(&config("600"));
+    let said = |what: &str| {
+        let last = app.status()["reloads"]["last"]["message"].as_str().unwrap().to_owned();
+        assert!(last.contains(what), "{last}");
+    };
+    let again = format!("the socket file was gone, listening again on unix:{}", file.display());
+    let mut kept = connect(&file);
+    assert_eq!(exchange(&mut kept, GET).text(), "one");
+    std::fs::remove_file(&file).unwrap();
+    app.apply(&config("666"));
+    said(&again);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o666);
+    assert_eq!(exchange(&mut connect(&file), GET).text(), "one");
+    assert_eq!(exchange(&mut kept, GET).field("connection"), Some("close"), "it may bring one more request");
+
+    std::fs::remove_file(&file).unwrap();
+    let reloads = app.reloads().0;
+    app.reload();
+    eventually("it is reloaded", || app.reloads().0 > reloads);
+    said(&again);
+    assert_eq!(exchange(&mut connect(&file), GET).text(), "one");
+    app.stop();
+    assert_eq!(app.wait(), Ended::Drained);
+    assert!(!file.exists());
+}
+
 /// A second process has taken over the path, as in an update without a gap.
 #[test]
 fn the_file_of_another_process_is_left_alone() {

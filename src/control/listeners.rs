@@ -41,6 +41,12 @@ impl Bound {
         let is_any = config.address.tcp().is_some_and(|tcp| tcp.port() == 0);
         own.address == config.address && (!is_any || own.name == config.name)
     }
+
+    /// Whether this is a Unix socket whose file somebody has deleted. One that somebody has replaced is not lost:
+    /// another process has taken over.
+    fn is_lost(&self) -> bool {
+        self.file.is_some() && socket::file_id(&self.address).is_none()
+    }
 }
 
 /// A listener that is bound but not in the table yet. Dropping it takes everything back.
@@ -61,6 +67,8 @@ impl Drop for Fresh {
 pub(super) struct Edit {
     updates: Vec<(u64, Settings)>,
     fresh: Vec<Fresh>,
+    /// Those that are bound anew in place of a socket that no client can find.
+    lost: Vec<u64>,
 }
 
 /// See the module.
@@ -99,25 +107,19 @@ impl Listeners {
     /// # Errors
     /// The address that cannot be bound; everything is as before.
     pub(super) fn prepare(&self, wanted: &[config::Listener], tls: &Tls) -> Result<Edit, String> {
-        Ok(Edit { updates: self.updates(wanted, tls), fresh: self.bind_fresh(wanted, tls)? })
+        // Before anything is bound: afterwards the files are there.
+        let lost: Vec<_> = self.bound.iter().filter(|bound| bound.is_lost()).map(|bound| bound.id).collect();
+        Ok(Edit { updates: self.updates(wanted, tls), fresh: self.bind_fresh(wanted, tls, &lost)?, lost })
     }
 
     /// Makes `wanted` the table, of which `edit` was prepared, and tells the workers; says what has changed.
     pub(super) async fn commit(&mut self, edit: Edit, wanted: &[config::Listener], workers: &[Worker]) -> Vec<String> {
-        let Edit { updates, fresh } = edit;
+        let Edit { updates, fresh, lost } = edit;
         let renewed = self.changes(wanted);
-        let gone = self.take_gone(wanted);
+        let gone = self.take_gone(wanted, &lost);
         self.change_modes(wanted);
         self.take_updates(&updates);
-        let join = |bound: &mut dyn Iterator<Item = &Bound>| {
-            bound.map(|bound| bound.address.to_string()).collect::<Vec<_>>().join(", ")
-        };
-        let changes = [
-            ("now listening on", join(&mut fresh.iter().map(|fresh| &fresh.bound))),
-            ("no longer listening on", join(&mut gone.iter())),
-        ];
-        let changes = changes.into_iter().filter(|(_, addresses)| !addresses.is_empty());
-        let changes = changes.map(|(what, addresses)| format!("{what} {addresses}")).chain(renewed).collect();
+        let changes = moved(&fresh, &gone).into_iter().chain(renewed).collect();
         self.listen(fresh, workers).await;
         // Before the workers hear of it: a client that finds no file goes elsewhere, and the others are still accepted.
         gone.iter().for_each(|bound| socket::remove(&bound.address, bound.file));
@@ -143,8 +145,9 @@ impl Listeners {
     }
 
     /// Binds the listeners that are new; if one cannot be, none of them stays.
-    fn bind_fresh(&self, wanted: &[config::Listener], tls: &Tls) -> Result<Vec<Fresh>, String> {
-        let is_bound = |config: &&config::Listener| self.bound.iter().any(|bound| bound.serves(config));
+    fn bind_fresh(&self, wanted: &[config::Listener], tls: &Tls, lost: &[u64]) -> Result<Vec<Fresh>, String> {
+        let present = || self.bound.iter().filter(|bound| !lost.contains(&bound.id));
+        let is_bound = |config: &&config::Listener| present().any(|bound| bound.serves(config));
         let missing: Vec<_> = wanted.iter().filter(|config| !is_bound(config)).collect();
         // All before the first is bound: one of ours must not be taken for another process.
         for config in &missing {
@@ -166,10 +169,10 @@ impl Listeners {
         Ok(Fresh { bound: Bound { id, settings, address, file }, sockets })
     }
 
-    /// Takes out the listeners that are no longer wanted.
-    fn take_gone(&mut self, wanted: &[config::Listener]) -> Vec<Bound> {
-        let is_wanted = |bound: &Bound| wanted.iter().any(|config| bound.serves(config));
-        let (kept, gone) = std::mem::take(&mut self.bound).into_iter().partition(is_wanted);
+    /// Takes out the listeners that are no longer wanted, or lost.
+    fn take_gone(&mut self, wanted: &[config::Listener], lost: &[u64]) -> Vec<Bound> {
+        let is_kept = |bound: &Bound| !lost.contains(&bound.id) && wanted.iter().any(|config| bound.serves(config));
+        let (kept, gone) = std::mem::take(&mut self.bound).into_iter().partition(is_kept);
         self.bound = kept;
         gone
     }
@@ -245,6 +248,23 @@ impl Listeners {
             self.bound.push(bound);
         }
     }
+}
+
+/// Which sockets are new, bound again, and gone, in words.
+fn moved(fresh: &[Fresh], gone: &[Bound]) -> Vec<String> {
+    let is_again = |fresh: &Fresh| gone.iter().any(|old| old.serves(&fresh.bound.settings.config));
+    let is_left = |old: &&Bound| !fresh.iter().any(|fresh| old.serves(&fresh.bound.settings.config));
+    let of = |again: bool| fresh.iter().filter(move |fresh| is_again(fresh) == again).map(|fresh| &fresh.bound.address);
+    let join = |addresses: &mut dyn Iterator<Item = &Address>| {
+        addresses.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let moved = [
+        ("now listening on", join(&mut of(false))),
+        ("the socket file was gone, listening again on", join(&mut of(true))),
+        ("no longer listening on", join(&mut gone.iter().filter(is_left).map(|bound| &bound.address))),
+    ];
+    let moved = moved.into_iter().filter(|(_, addresses)| !addresses.is_empty());
+    moved.map(|(what, addresses)| format!("{what} {addresses}")).collect()
 }
 
 fn cannot_listen(config: &config::Listener, error: &io::Error) -> String {
