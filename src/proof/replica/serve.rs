@@ -24,8 +24,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
-/// Connections served at one time: more than one for each of the most users that there can be. Beyond, a connection would
-/// wait for another one's end, and the proxy, our only client, keeps them.
+/// Connections served at one time: more than one for each of the most users that there can be. Beyond, a connection
+/// would wait for another one's end, and the proxy, our only client, keeps them.
 const CONNECTIONS_MAX: usize = 16_384;
 
 /// Bytes that a request body may have.
