@@ -53,7 +53,7 @@ fn no_seed_breaks_a_rule_and_each_is_the_same_run_in_another_process() {
     process.args(["--exact", "sim::hashes_for_another_process"]).env(HASHES, &file);
     let process = process.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
 
-    let seeds = std::env::var("UNSTICK_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000);
+    let seeds = std::env::var("UNSTICK_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5_000);
     let summary = run::seeds(0, seeds, &judge::NOT_YET, run::Until::AllAreRun);
     let told = summary.failed.first().map(|(seed, violation)| {
         format!("seed {seed}: {}", shrink::told(&shrink::shrink(generate::scenario(*seed), violation.kind)))
