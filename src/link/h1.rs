@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
+use hyper_util::rt::TokioIo;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
@@ -47,7 +48,7 @@ pub(super) enum Look {
 #[derive(Debug)]
 pub struct UpstreamConnection {
     sender: http1::SendRequest<RequestBody>,
-    driver: http1::Connection<UpstreamIo, RequestBody>,
+    driver: http1::Connection<TokioIo<UpstreamIo>, RequestBody>,
     waker: QuietWaker,
     record: Rc<Record>,
     idle_since: Instant,
@@ -67,7 +68,7 @@ impl UpstreamConnection {
     pub(super) async fn open(record: Rc<Record>, session: Option<Session>) -> io::Result<Box<Self>> {
         let mut io = record.over(session).await?;
         io.read_on_after_failed_writes();
-        let handshake = http1::Builder::new().max_buf_size(BUFFER_BYTES_MAX).handshake(io).await;
+        let handshake = http1::Builder::new().max_buf_size(BUFFER_BYTES_MAX).handshake(TokioIo::new(io)).await;
         let (sender, driver) = handshake.map_err(io::Error::other)?;
         let idle_since = Instant::now();
         let waker = QuietWaker::default();
@@ -212,9 +213,10 @@ impl UpstreamConnection {
         if !self.drive_unwatched() {
             return None;
         }
-        let mut parts = self.driver.into_parts();
-        parts.io.report_failed_writes();
-        Some((parts.io, parts.read_buf))
+        let parts = self.driver.into_parts();
+        let mut io = parts.io.into_inner();
+        io.report_failed_writes();
+        Some((io, parts.read_buf))
     }
 
     /// The half that drives, for an exchange that must go on while its response is not read. It ends with the exchange:

@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::record::UpstreamIo;
@@ -53,14 +52,14 @@ impl Seen {
 /// The I/O object that h2 is given for a connection to an endpoint; see the module.
 #[derive(Debug)]
 pub(super) struct FilteredIo {
-    io: TokioIo<UpstreamIo>,
+    io: UpstreamIo,
     filter: Filter,
     seen: Rc<Seen>,
 }
 
 impl FilteredIo {
     pub(super) fn new(io: UpstreamIo, seen: Rc<Seen>) -> Self {
-        Self { io: TokioIo::new(io), filter: Filter::default(), seen }
+        Self { io, filter: Filter::default(), seen }
     }
 }
 

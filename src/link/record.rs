@@ -10,9 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
-use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::error::{InterimFlood, tls_error};
 use super::interim::Interims;
@@ -53,8 +51,8 @@ pub struct Record {
 
 impl Record {
     /// The socket as an I/O object that TLS can run over.
-    pub(super) fn io(&self) -> TokioIo<SocketIo> {
-        TokioIo::new(SocketIo(Rc::clone(&self.socket)))
+    pub(super) fn io(&self) -> SocketIo {
+        SocketIo(Rc::clone(&self.socket))
     }
 
     /// The bytes that HTTP reads and writes: those of the TLS session, if there is one.
@@ -150,7 +148,7 @@ fn parse_fields(head: &[u8]) -> Option<HeaderMap> {
     Some(map)
 }
 
-/// The I/O object that hyper is given for a connection to an endpoint. It keeps the record.
+/// What HTTP reads and writes of a connection to an endpoint. It keeps the record.
 #[derive(Debug)]
 pub struct UpstreamIo {
     record: Rc<Record>,
@@ -203,7 +201,7 @@ impl UpstreamIo {
         let told = if self.transport.is_tls() && !has_reason {
             let mut space = [MaybeUninit::uninit(); LAST_READ];
             let mut read = ReadBuf::uninit(&mut space);
-            ready!(self.transport.poll_read(cx, read.unfilled())).err().filter(|told| tls_error(told).is_some())
+            ready!(self.transport.poll_read(cx, &mut read)).err().filter(|told| tls_error(told).is_some())
         } else {
             None
         };
@@ -215,20 +213,15 @@ impl UpstreamIo {
     /// it: what follows looks like an orderly end, and a response without a length would pass for whole. Only a pipe
     /// that is broken had its end before (in `CLOSE_WAIT` Linux reports a reset as EPIPE).
     #[cold]
-    fn poll_read_behind_failure(&mut self, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let mut space = [MaybeUninit::uninit(); LAST_READ];
-        let room = LAST_READ.min(buf.remaining());
-        let mut read = ReadBuf::uninit(&mut space[..room]);
-        ready!(self.transport.poll_read(cx, read.unfilled()))?;
+    fn poll_read_behind_failure(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let (before, room) = (buf.filled().len(), buf.remaining());
+        ready!(self.transport.poll_read(cx, buf))?;
+        let is_end = buf.filled().len() == before && room > 0;
         let failure = self.failed_write.as_ref().map(io::Error::kind).filter(|kind| *kind != ErrorKind::BrokenPipe);
         match failure {
-            Some(kind) if read.filled().is_empty() && room > 0 => return Poll::Ready(Err(kind.into())),
-            _ => buf.put_slice(read.filled()),
+            Some(kind) if is_end => Poll::Ready(Err(kind.into())),
+            _ => Poll::Ready(Ok(())),
         }
-        if self.record.interims.borrow().is_open() {
-            self.record.interims.borrow_mut().read(read.filled());
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// Runs `write`, unless a write has failed before.
@@ -259,54 +252,23 @@ impl Drop for UpstreamIo {
     }
 }
 
-impl Read for UpstreamIo {
+impl AsyncRead for UpstreamIo {
     #[inline(always)]
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let is_shown = self.record.interims.borrow().is_open();
-        let polled = match is_shown {
-            _ if self.failed_write.is_some() => self.poll_read_behind_failure(cx, buf),
-            true => {
-                let Self { record, transport, .. } = &mut *self;
-                Pin::new(&mut TokioIo::new(Shown { transport, interims: &record.interims })).poll_read(cx, buf)
-            }
-            false => self.transport.poll_read(cx, buf),
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = match self.failed_write {
+            Some(_) => self.poll_read_behind_failure(cx, buf),
+            None => self.transport.poll_read(cx, buf),
         };
+        if polled.is_ready() && self.record.interims.borrow().is_open() {
+            self.record.interims.borrow_mut().read(buf.filled().get(before..).unwrap_or_default());
+        }
         self.record.read(polled.is_ready())?;
         polled.map_err(|error| self.note(error))
     }
 }
 
-/// A transport whose bytes are shown as they come.
-struct Shown<'a> {
-    transport: &'a mut Transport<Session>,
-    interims: &'a RefCell<Interims>,
-}
-
-impl AsyncRead for Shown<'_> {
-    #[inline]
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut tokio::io::ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut TokioIo::new(Plain(self.transport))).poll_read(cx, buf))?;
-        self.interims.borrow_mut().read(buf.filled().get(before..).unwrap_or_default());
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// The same transport, for hyper's traits.
-struct Plain<'a>(&'a mut Transport<Session>);
-
-impl Read for Plain<'_> {
-    #[inline]
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_read(cx, buf)
-    }
-}
-
-impl Write for UpstreamIo {
+impl AsyncWrite for UpstreamIo {
     #[inline]
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])

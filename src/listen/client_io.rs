@@ -1,4 +1,4 @@
-//! The client's connection as hyper reads and writes it, in plain text or TLS. Only the socket sees some of the waits;
+//! The client's connection as HTTP reads and writes it, in plain text or TLS. Only the socket sees some of the waits;
 //! their deadlines are set here.
 
 use std::cell::Cell;
@@ -11,8 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use super::interim::Front;
@@ -33,7 +32,7 @@ pub(super) const LINGER_BYTES_MAX: usize = 8 << 20;
 const WATCHED_AT_ONCE: usize = 1024;
 
 /// The transport of a client connection. It has a TLS session if the listener speaks TLS.
-pub(super) type ClientTransport = crate::net::transport::Transport<TlsStream<TokioIo<SocketIo>>>;
+pub(super) type ClientTransport = crate::net::transport::Transport<TlsStream<SocketIo>>;
 
 /// What hyper has read beyond the requests that it has handed over. Behind anything, the next read begins no head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +119,7 @@ impl ClientIo {
         }
         let mut space = [MaybeUninit::uninit(); WATCHED_AT_ONCE];
         let mut read = ReadBuf::uninit(&mut space);
-        match ready!(self.transport.poll_read(cx, read.unfilled())) {
+        match ready!(self.transport.poll_read(cx, &mut read)) {
             // TCP has ended without a `close_notify` of TLS.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
             Err(error) => Poll::Ready(Err(error)),
@@ -150,7 +149,7 @@ impl ClientIo {
     }
 
     #[cold]
-    fn read_ahead(&mut self, buf: &mut ReadBufCursor<'_>) {
+    fn read_ahead(&mut self, buf: &mut ReadBuf<'_>) {
         let part = self.ahead.split_to(self.ahead.len().min(buf.remaining()));
         buf.put_slice(&part);
     }
@@ -240,7 +239,7 @@ impl ClientIo {
         let mut scratch = [0u8; 8192];
         loop {
             let mut buffer = ReadBuf::new(&mut scratch);
-            ready!(self.transport.socket.poll_read(cx, buffer.unfilled()))?;
+            ready!(self.transport.socket.poll_read(cx, &mut buffer))?;
             heard();
             self.discarded += buffer.filled().len();
             if buffer.filled().is_empty() || self.discarded > LINGER_BYTES_MAX {
@@ -250,11 +249,11 @@ impl ClientIo {
     }
 }
 
-impl Read for ClientIo {
+impl AsyncRead for ClientIo {
     #[inline(always)]
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let result = if !self.ahead.is_empty() {
-            self.read_ahead(&mut buf);
+            self.read_ahead(buf);
             Poll::Ready(Ok(()))
         } else if self.speaks == Speaks::Http1 && self.is_at_head() {
             let Self { transport, part, ahead, .. } = &mut *self;
@@ -280,7 +279,7 @@ impl Read for ClientIo {
     }
 }
 
-impl Write for ClientIo {
+impl AsyncWrite for ClientIo {
     #[inline]
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])

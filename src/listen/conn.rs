@@ -9,8 +9,7 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::{Duration, SystemTime};
 
-use hyper::rt::ReadBuf;
-use hyper_util::rt::TokioIo;
+use tokio::io::ReadBuf;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
@@ -191,7 +190,7 @@ async fn read_ahead<T>(socket: &Socket, decide: impl Fn(&[u8]) -> Option<T>) -> 
         poll_fn(|cx| {
             let mut space = [0; AHEAD];
             let mut read = ReadBuf::new(&mut space);
-            ready!(socket.poll_read(cx, read.unfilled()))?;
+            ready!(socket.poll_read(cx, &mut read))?;
             if read.filled().is_empty() {
                 return Poll::Ready(Err(io::Error::from(io::ErrorKind::UnexpectedEof)));
             }
@@ -221,7 +220,7 @@ async fn tell(socket: &Socket) -> io::Result<bool> {
 
 async fn handshake(socket: Rc<Socket>, tls: &ServerTls, protocols: Protocols) -> io::Result<Opened> {
     let acceptor = TlsAcceptor::from(tls.config());
-    let session = acceptor.accept(TokioIo::new(SocketIo(Rc::clone(&socket)))).await?;
+    let session = acceptor.accept(SocketIo(Rc::clone(&socket))).await?;
     let (_, state) = session.get_ref();
     let is_h2 = state.alpn_protocol() == Some(ALPN_H2) || !protocols.h1;
     let refuse = |why| io::Error::new(io::ErrorKind::InvalidData, why);

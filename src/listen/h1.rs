@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
-use hyper::rt::Write as _;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWrite as _;
 use tokio::time::Instant;
 
 use super::client_io::{ClientIo, ClientTransport};
@@ -59,7 +60,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
         }
     });
     // Boxed, so that a parked connection does not even keep room for it.
-    let mut connection = Box::new(builder.serve_connection(io.clone(), service));
+    let mut connection = Box::new(builder.serve_connection(TokioIo::new(io.clone()), service));
     // Dropped before the connection, whose drop ends the request under way. So the guard still sees whether there is
     // one.
     let guard = ResetUnlessWhole::new(Rc::clone(&socket), Rc::clone(&client));
@@ -84,7 +85,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
         match end {
             End::Over(Err(error)) if client.was_refused_below() => {
                 let (io, service) = refused::substitute(connection, &error, &client);
-                connection = Box::new(builder.serve_connection(io, service));
+                connection = Box::new(builder.serve_connection(TokioIo::new(io), service));
                 continue;
             }
             End::Idle => {}
@@ -96,7 +97,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
         let end = poll_fn(|cx| lifecycle.poll_parked(&mut alarm, cx)).await;
         drop(parked);
         match end {
-            ParkedEnd::Heard => connection = Box::new(builder.serve_connection(io, service)),
+            ParkedEnd::Heard => connection = Box::new(builder.serve_connection(TokioIo::new(io), service)),
             ParkedEnd::Silent => {
                 tracing::debug!(%peer, "client connection closed: the client was silent for too long");
                 return lifecycle.say_goodbye().await;
@@ -110,7 +111,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
 /// before the connection.
 async fn finish<S>(
     end: End,
-    connection: Box<http1::Connection<SharedIo, S>>,
+    connection: Box<http1::Connection<TokioIo<SharedIo>, S>>,
     lifecycle: &Lifecycle,
     alarm: &mut Alarm,
     guard: ResetUnlessWhole,
@@ -124,7 +125,7 @@ async fn finish<S>(
             if let Some(tunnel) = client.take_tunnel() {
                 let parts = connection.into_parts();
                 // Boxed: most connections never become a tunnel, and their tasks need no room for one.
-                Box::pin(tunnel.run(parts.io, parts.read_buf, client)).await;
+                Box::pin(tunnel.run(parts.io.into_inner(), parts.read_buf, client)).await;
             } else if result.is_ok() && !lifecycle.io.is_shut() {
                 Box::pin(lifecycle.shut(alarm)).await;
             }
@@ -169,7 +170,7 @@ impl Lifecycle {
     fn poll<S>(
         &self,
         alarm: &mut Alarm,
-        mut connection: Pin<&mut http1::Connection<SharedIo, S>>,
+        mut connection: Pin<&mut http1::Connection<TokioIo<SharedIo>, S>>,
         cx: &mut Context<'_>,
     ) -> Poll<End>
     where

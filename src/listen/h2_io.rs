@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -66,14 +65,14 @@ impl Watch {
 
 /// The I/O object that h2 is given for one client connection; see the module.
 pub(super) struct WatchedIo {
-    io: TokioIo<ClientIo>,
+    io: ClientIo,
     filter: Filter,
     watch: Rc<Watch>,
 }
 
 impl WatchedIo {
     pub(super) fn new(io: ClientIo, watch: Rc<Watch>) -> Self {
-        Self { io: TokioIo::new(io), filter: Filter::behind_preface(), watch }
+        Self { io, filter: Filter::behind_preface(), watch }
     }
 }
 
@@ -90,7 +89,7 @@ impl AsyncRead for WatchedIo {
             let read = buf.filled_mut().get_mut(before..).unwrap_or_default();
             let seen = watch.guard.borrow_mut().inspect(read, Instant::now(), |stream, at| ends.saw(stream, at));
             seen.map_err(|abuse| {
-                tracing::warn!(client = %io.inner().peer(), "connection closed: {}", abuse.name());
+                tracing::warn!(client = %io.peer(), "connection closed: {}", abuse.name());
                 io::Error::new(io::ErrorKind::InvalidData, abuse.name())
             })?;
             let (is_end, without_ends) = (read.is_empty(), ends.remove_from(read));
@@ -136,6 +135,6 @@ impl AsyncWrite for WatchedIo {
             self.watch.is_shut.set(true);
         }
         let Self { io, watch, .. } = self.get_mut();
-        io.inner_mut().poll_linger(cx, || watch.heard())
+        io.poll_linger(cx, || watch.heard())
     }
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
-use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Reads and writes the data of one stream. It writes no more than the client's windows let out.
 #[derive(Debug)]
@@ -29,8 +29,8 @@ fn is_leave(error: &h2::Error) -> bool {
     matches!(error.reason(), Some(Reason::NO_ERROR | Reason::CANCEL))
 }
 
-impl Read for StreamIo {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+impl AsyncRead for StreamIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         while self.ahead.is_empty() {
             match ready!(self.receive.poll_data(cx)) {
                 Some(Ok(data)) => self.ahead = data,
@@ -46,7 +46,7 @@ impl Read for StreamIo {
     }
 }
 
-impl Write for StreamIo {
+impl AsyncWrite for StreamIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::HttpService;
+use hyper_util::rt::TokioIo;
 
 use super::shared_io::SharedIo;
 use crate::proxy::body::ResponseBody;
@@ -37,11 +38,12 @@ pub(super) enum ParkedEnd {
 /// Reduces a connection to what is needed to make it again. This is a function of its own because a future would keep
 /// room for its variables across every await.
 #[expect(clippy::boxed_local, reason = "the box shall go too")]
-pub(super) fn take_apart<S>(connection: Box<http1::Connection<SharedIo, S>>) -> (SharedIo, S)
+pub(super) fn take_apart<S>(connection: Box<http1::Connection<TokioIo<SharedIo>, S>>) -> (SharedIo, S)
 where
     S: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
 {
     let http1::Parts { io, read_buf, service, .. } = connection.into_parts();
+    let io = io.into_inner();
     io.unread(&read_buf);
     (io, service)
 }

@@ -7,13 +7,10 @@
 //! behind a body is not looked at.
 
 use std::io::{self, BufRead as _};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use hyper::rt::{Read, ReadBufCursor};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::ReadBuf;
 
 use super::client_io::ClientTransport;
 
@@ -32,56 +29,30 @@ pub(super) enum Part {
 
 /// Reads a `part` of a head, and says which part comes next. What does not fit into `buf` any more is put into `ahead`.
 /// It returns whether what was read ends with the end of a head.
+#[inline(always)]
 pub(super) fn poll_read(
     transport: &mut ClientTransport,
     part: &mut Part,
     ahead: &mut Bytes,
     cx: &mut Context<'_>,
-    buf: ReadBufCursor<'_>,
+    buf: &mut ReadBuf<'_>,
 ) -> Poll<io::Result<bool>> {
-    let mut watched = TokioIo::new(Watched { transport, part, ahead, ends_head: false });
-    ready!(Pin::new(&mut watched).poll_read(cx, buf))?;
-    Poll::Ready(Ok(watched.inner().ends_head))
-}
-
-/// A transport whose bytes are looked at as they come.
-struct Watched<'a> {
-    transport: &'a mut ClientTransport,
-    part: &'a mut Part,
-    ahead: &'a mut Bytes,
-    ends_head: bool,
-}
-
-/// The same transport, for hyper's traits.
-struct Plain<'a>(&'a mut ClientTransport);
-
-impl Read for Plain<'_> {
-    #[inline(always)]
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_read(cx, buf)
+    let before = buf.filled().len();
+    ready!(transport.poll_read(cx, buf))?;
+    let read = buf.filled().get(before..).unwrap_or_default();
+    let ends_head = read.ends_with(b"\r\n\r\n");
+    let has_begun = *part == Part::Line;
+    let line = first_line(read, has_begun);
+    let next = if line.len() == read.len() { Part::Line } else { Part::Fields };
+    if needs_encoding(line) {
+        let encoded = encode(read, line, has_begun);
+        buf.set_filled(before);
+        let (now, later) = encoded.split_at(encoded.len().min(buf.remaining()));
+        buf.put_slice(now);
+        *ahead = Bytes::copy_from_slice(later);
     }
-}
-
-impl AsyncRead for Watched<'_> {
-    #[inline(always)]
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut TokioIo::new(Plain(self.transport))).poll_read(cx, buf))?;
-        let read = buf.filled().get(before..).unwrap_or_default();
-        self.ends_head = read.ends_with(b"\r\n\r\n");
-        let has_begun = *self.part == Part::Line;
-        let line = first_line(read, has_begun);
-        let next = if line.len() == read.len() { Part::Line } else { Part::Fields };
-        if needs_encoding(line) {
-            let encoded = encode(read, line, has_begun);
-            buf.set_filled(before);
-            let (now, later) = encoded.split_at(encoded.len().min(buf.remaining()));
-            buf.put_slice(now);
-            *self.ahead = Bytes::copy_from_slice(later);
-        }
-        *self.part = next;
-        Poll::Ready(Ok(()))
-    }
+    *part = next;
+    Poll::Ready(Ok(ends_head))
 }
 
 /// The first line with something in it, as far as it has come, without its end.

@@ -19,8 +19,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::net::Stream;
 
@@ -94,7 +93,7 @@ impl Outbox {
 /// A socket whose small messages go through the [`Outbox`] of its worker.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    stream: RefCell<TokioIo<Stream>>,
+    stream: RefCell<Stream>,
     /// Bytes that were read and given back. They are read again first.
     ahead: RefCell<Vec<u8>>,
     has_ahead: Cell<bool>,
@@ -119,7 +118,7 @@ pub(crate) struct Socket {
 impl Socket {
     pub(crate) fn new(stream: Stream, outbox: Rc<Outbox>) -> Rc<Self> {
         Rc::new(Self {
-            stream: RefCell::new(TokioIo::new(stream)),
+            stream: RefCell::new(stream),
             ahead: RefCell::default(),
             has_ahead: Cell::default(),
             outbox,
@@ -137,7 +136,7 @@ impl Socket {
 
     /// The local address; `None` for a Unix socket.
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
-        self.stream.borrow().inner().local_addr()
+        self.stream.borrow().local_addr()
     }
 
     /// The number of bytes that the kernel has taken.
@@ -175,19 +174,19 @@ impl Socket {
 
     /// Whether the peer has neither closed nor sent anything. It asks the kernel, which knows before the runtime does.
     pub(crate) fn is_silent(&self) -> bool {
-        self.stream.borrow().inner().is_silent()
+        self.stream.borrow().is_silent()
     }
 
     /// Makes closing it send a reset (TCP RST). Queued messages are not sent.
     pub(crate) fn reset_when_closed(&self) {
         self.cancel();
-        self.stream.borrow().inner().reset_when_closed();
+        self.stream.borrow().reset_when_closed();
     }
 
     /// Shuts down both directions, even if others still hold the socket. Queued messages are not sent.
     pub(crate) fn shut_down(&self) {
         self.cancel();
-        self.stream.borrow().inner().shut_down();
+        self.stream.borrow().shut_down();
     }
 
     /// Cancels the queued messages: they will not be sent.
@@ -207,7 +206,7 @@ impl Socket {
             return;
         }
         let mut rest = self.rest.borrow_mut();
-        let sent = if rest.is_empty() { self.stream.borrow().inner().try_write(message) } else { Ok(0) };
+        let sent = if rest.is_empty() { self.stream.borrow().try_write(message) } else { Ok(0) };
         match sent {
             Ok(n) => {
                 self.bytes_written.set(self.bytes_written.get() + n as u64);
@@ -267,11 +266,11 @@ impl Socket {
         self.has_ahead.set(!ahead.is_empty());
     }
 
-    /// See [`Read::poll_read`].
+    /// See [`AsyncRead::poll_read`].
     #[inline(always)]
-    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.has_ahead.get() {
-            self.read_ahead(&mut buf);
+            self.read_ahead(buf);
             return Poll::Ready(Ok(()));
         }
         let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf);
@@ -286,13 +285,13 @@ impl Socket {
         let mut space = [MaybeUninit::uninit(); LOOKED_AT];
         let mut read = ReadBuf::uninit(&mut space);
         // The next read meets an error again.
-        ready!(self.poll_read(cx, read.unfilled())).ok();
+        ready!(self.poll_read(cx, &mut read)).ok();
         self.unread(read.filled().to_vec());
         Poll::Ready(())
     }
 
     #[cold]
-    fn read_ahead(&self, buf: &mut ReadBufCursor<'_>) {
+    fn read_ahead(&self, buf: &mut ReadBuf<'_>) {
         let mut ahead = self.ahead.take();
         let rest = ahead.split_off(ahead.len().min(buf.remaining()));
         buf.put_slice(&ahead);
@@ -300,7 +299,7 @@ impl Socket {
         *self.ahead.borrow_mut() = rest;
     }
 
-    /// See [`Write::poll_write_vectored`].
+    /// See [`AsyncWrite::poll_write_vectored`].
     pub(crate) fn poll_write(self: &Rc<Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let len: usize = bufs.iter().map(|buf| buf.len()).sum();
         if len > MESSAGE_BYTES_MAX {
@@ -323,7 +322,7 @@ impl Socket {
         Poll::Ready(Ok(len))
     }
 
-    /// See [`Write::poll_flush`]. A queued message counts as flushed, because the outbox will send it.
+    /// See [`AsyncWrite::poll_flush`]. A queued message counts as flushed, because the outbox will send it.
     #[inline]
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.queued.get() > 0 {
@@ -340,7 +339,7 @@ impl Socket {
         }
     }
 
-    /// See [`Write::poll_shutdown`]. Sends what is queued first.
+    /// See [`AsyncWrite::poll_shutdown`]. Sends what is queued first.
     pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_all(cx))?;
         Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)

@@ -1,11 +1,11 @@
-//! A socket as hyper, and TLS beneath it, read and write it.
+//! A socket as TLS reads and writes it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::outbox::Socket;
 
@@ -13,13 +13,13 @@ use super::outbox::Socket;
 #[derive(Debug)]
 pub(crate) struct SocketIo(pub(crate) Rc<Socket>);
 
-impl Read for SocketIo {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+impl AsyncRead for SocketIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.0.poll_read(cx, buf)
     }
 }
 
-impl Write for SocketIo {
+impl AsyncWrite for SocketIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.0.poll_write(cx, &[IoSlice::new(buf)])
     }

@@ -1,13 +1,11 @@
-//! The bytes between hyper and a socket: in plain text or in TLS.
+//! The bytes between HTTP and a socket: in plain text or in TLS.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::outbox::Socket;
 
@@ -16,13 +14,13 @@ use super::outbox::Socket;
 #[derive(Debug)]
 pub(crate) struct Transport<S> {
     pub(crate) socket: Rc<Socket>,
-    session: Option<Box<TokioIo<S>>>,
+    session: Option<Box<S>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
     /// A transport over `socket`. If there was a handshake, `session` holds its TLS and uses the same socket.
     pub(crate) fn new(socket: Rc<Socket>, session: Option<S>) -> Self {
-        Self { socket, session: session.map(|session| Box::new(TokioIo::new(session))) }
+        Self { socket, session: session.map(Box::new) }
     }
 
     /// Whether the connection is in TLS.
@@ -30,16 +28,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
         self.session.is_some()
     }
 
-    /// See [`Read::poll_read`].
+    /// See [`AsyncRead::poll_read`].
     #[inline(always)]
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.session {
             Some(session) => Pin::new(session).poll_read(cx, buf),
             None => self.socket.poll_read(cx, buf),
         }
     }
 
-    /// See [`Write::poll_write_vectored`].
+    /// See [`AsyncWrite::poll_write_vectored`].
     #[inline]
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match &mut self.session {
@@ -48,7 +46,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
         }
     }
 
-    /// See [`Write::poll_flush`].
+    /// See [`AsyncWrite::poll_flush`].
     #[inline]
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.session {
@@ -57,7 +55,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
         }
     }
 
-    /// See [`Write::poll_shutdown`].
+    /// See [`AsyncWrite::poll_shutdown`].
     #[inline]
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.session {

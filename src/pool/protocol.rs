@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
@@ -83,7 +82,7 @@ pub(crate) enum Agreed {
 }
 
 /// An established TLS connection to an endpoint.
-pub(crate) type Session = TlsStream<TokioIo<SocketIo>>;
+pub(crate) type Session = TlsStream<SocketIo>;
 
 impl PoolProtocol {
     /// Reads the files that these settings name. Keeps `before` if nothing has changed, or if the new files cannot be

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::rt::{Read, ReadBuf, Write};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client::Client;
 use super::exchange::{ENDED_BY, Exchange};
@@ -54,7 +54,7 @@ impl Tunnel {
     ///
     /// # Cancel safety
     /// Dropping the future closes both connections.
-    pub async fn run(self, io: impl Read + Write + Unpin, ahead: Bytes, client: &Rc<Client>) {
+    pub async fn run(self, io: impl AsyncRead + AsyncWrite + Unpin, ahead: Bytes, client: &Rc<Client>) {
         let Self { mut exchange, upstream, ahead: upstream_ahead, is_websocket } = self;
         let timeouts = exchange.view().snapshot.timeouts.clone();
         let mut pipes = Pipes {
@@ -148,7 +148,7 @@ impl<C> Drop for Pipes<C> {
     }
 }
 
-impl<C: Read + Write + Unpin> Pipes<C> {
+impl<C: AsyncRead + AsyncWrite + Unpin> Pipes<C> {
     /// Bytes moved in both directions so far.
     fn moved(&self) -> u64 {
         self.down.moved.wrapping_add(self.up.moved)
@@ -214,8 +214,8 @@ impl Pipe {
 
     fn poll(
         &mut self,
-        from: &mut (impl Read + Unpin),
-        to: &mut (impl Write + Unpin),
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
         client: &Client,
         patience: Duration,
@@ -241,7 +241,7 @@ impl Pipe {
                 Stage::Open | Stage::Leaving => {
                     let mut space = [MaybeUninit::uninit(); CHUNK];
                     let mut read = ReadBuf::uninit(&mut space);
-                    if Pin::new(&mut *from).poll_read(cx, read.unfilled())?.is_pending() {
+                    if Pin::new(&mut *from).poll_read(cx, &mut read)?.is_pending() {
                         let flushed = Pin::new(&mut *to).poll_flush(cx);
                         ready!(self.watch(flushed, client, patience))?;
                         return Poll::Pending;
