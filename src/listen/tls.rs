@@ -18,6 +18,7 @@ use rustls::sign::CertifiedKey;
 use self::names::Names;
 use crate::config::model::{CertificateFiles, ClientCa, Protocols, Tls};
 use crate::net::pem::{self, Stamps, Watched};
+use crate::net::tls::provider;
 use crate::net::trust::{Ask, Trusted};
 
 /// A certificate that expires this soon is logged as a warning.
@@ -128,7 +129,7 @@ impl ServerTls {
     /// The file that cannot be used, and why.
     pub(crate) fn load(settings: &Tls, protocols: Protocols) -> Result<Self, String> {
         let tickets = new_tickets()?;
-        let (seen, provider) = (stamps(settings), Arc::new(aws_lc_rs::default_provider()));
+        let (seen, provider) = (stamps(settings), provider());
         let certificates = settings.certificates.iter().map(|files| Certificate::read(files, &provider));
         let certificates: Vec<_> = certificates.collect::<Result<_, _>>()?;
         let config = configure(settings, protocols, &tickets, &certificates, provider)?;
@@ -219,7 +220,7 @@ impl ServerTls {
     /// Renews each certificate by itself, so that one that cannot be renewed does not hold up the others. Returns those
     /// in use from now on, and why others were refused.
     fn renewed(&self, before: &[Certificate]) -> (Vec<Certificate>, Vec<String>) {
-        let (provider, mut refused) = (aws_lc_rs::default_provider(), Vec::new());
+        let (provider, mut refused) = (provider(), Vec::new());
         let renew = |(files, old): (&CertificateFiles, &Certificate)| {
             old.renewed(files, &provider).map_err(|why| refused.push(why)).unwrap_or_else(|()| old.clone())
         };
@@ -235,8 +236,7 @@ impl ServerTls {
         } else {
             Arc::clone(&*self.tickets.lock().unwrap_or_else(PoisonError::into_inner))
         };
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        Ok((configure(&self.settings, self.protocols, &tickets, certificates, provider)?, tickets))
+        Ok((configure(&self.settings, self.protocols, &tickets, certificates, provider())?, tickets))
     }
 
     /// Logs certificates that expire soon. The control thread calls it once a day.

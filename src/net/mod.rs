@@ -10,6 +10,7 @@ pub(crate) mod proxy_protocol;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub(crate) mod socket_io;
+pub(crate) mod tls;
 pub(crate) mod transport;
 pub(crate) mod trust;
 

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::ClientConfig;
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -19,6 +18,7 @@ use crate::config::model::{Protocol, ProxyVersion, UpstreamTls};
 use crate::net::is_own_lack;
 use crate::net::pem::{self, Stamps};
 use crate::net::socket_io::SocketIo;
+use crate::net::tls::provider;
 use crate::net::trust::Trusted;
 
 /// The protocol that is spoken to endpoints.
@@ -146,7 +146,7 @@ impl ClientTls {
 
     fn load(settings: &UpstreamTls) -> Result<Self, String> {
         let stamps = Mutex::new(pem::stamps(files(settings)));
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = provider();
         let trusted = match &settings.ca {
             Some(file) => Trusted::read(file)?,
             None => Trusted::of_system()?,
