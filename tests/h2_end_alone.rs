@@ -81,6 +81,30 @@ fn a_whole_response_is_whole_before_its_end_comes() {
     eventually("nothing is under way", || app.endpoint(replica.address).unwrap()["in_flight"] == 0);
 }
 
+/// Over HTTP/2 a stream ends with the head of such a response, so its client has everything too. h2 itself takes the
+/// length of a 304 for broken when its end comes alone.
+#[test]
+fn a_head_without_content_is_the_whole_for_a_client_of_http2_as_well() {
+    use crate::support::h2::{begin, client, run, whole};
+    let (heard, resets) = channel();
+    let replica = replica(heard);
+    let app = App::builder(&[replica.address]).pool(H2C).workers(1).start();
+    run(async {
+        let client = client(app.address).await;
+        let calls = [("HEAD", "/200/2"), ("HEAD", "/200/"), ("GET", "/204/"), ("GET", "/205/"), ("GET", "/304/9")];
+        for (method, path) in calls.repeat(3) {
+            let request = http::Request::builder().method(method).uri(format!("http://a.test{path}")).body(()).unwrap();
+            let (head, body, _) = whole(begin(&client, request, true).await.0).await.unwrap();
+            assert_eq!((head.status().as_str(), body.len()), (&path[1..4], 0), "{method} {path}");
+            assert_eq!(resets.recv_timeout(SOON).unwrap(), None, "{method} {path}: the replica hears of no reset");
+        }
+    });
+    eventually("all are counted", || outcome(&app, "2xx") + outcome(&app, "3xx") == 15.0);
+    assert_eq!((outcome(&app, "client_gone"), outcome(&app, "cut")), (0.0, 0.0));
+    let endpoint = app.endpoint(replica.address).unwrap();
+    assert_eq!(endpoint["failures"], 0, "{endpoint}");
+}
+
 /// Trailers may follow a known length, and a client of HTTP/2 gets them.
 #[test]
 fn a_client_of_http2_gets_what_follows_a_length() {

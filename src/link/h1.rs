@@ -93,7 +93,12 @@ impl UpstreamConnection {
             // Often one more turn makes it ready.
             self.drive_unwatched();
         }
-        !self.is_last && !self.is_done && self.sender.is_ready() && !self.record.socket.has_unsent()
+        !self.is_last && !self.is_done && self.sender.is_ready() && !self.has_unsent()
+    }
+
+    /// Whether something of the request waits until the endpoint takes it.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.record.socket.has_unsent()
     }
 
     /// The connection is unused from now on.

@@ -11,23 +11,31 @@ use std::time::Duration;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use super::response::Over;
+use super::h2::Lease;
 use crate::net::h2::ReceivedBody;
 
 /// How long the end may take that follows a whole response. It needs no longer than the endpoint's next write; trailers
 /// that nobody gets may take a moment.
 const END_AWAITED: Duration = Duration::from_secs(1);
 
-/// Keeps the stream, and what it is `over`, until its end has come, at most for [`END_AWAITED`]. If there is content
-/// all the same, the endpoint hears CANCEL.
-pub(super) fn wait_for_end(mut body: ReceivedBody, over: Over) {
+/// How often as long may pass while the endpoint does not read what it is sent: there may be a part of the request.
+const UNREAD_MAX: u32 = 30;
+
+/// Keeps the stream, with its share in the connection, until its end has come, at most for [`END_AWAITED`] since the
+/// endpoint was last sent all that h2 has. If there is content all the same, the endpoint hears CANCEL.
+pub(super) fn wait_for_end(mut body: ReceivedBody, lease: Box<Lease>) {
     // Mostly the end has come in the same read.
     if body.poll_frame(&mut Context::from_waker(Waker::noop())).is_ready() {
         return;
     }
     spawn_local(async move {
-        timeout(END_AWAITED, poll_fn(|cx| body.poll_frame(cx))).await.ok();
+        for _ in 0..UNREAD_MAX {
+            let is_over = timeout(END_AWAITED, poll_fn(|cx| body.poll_frame(cx))).await.is_ok();
+            if is_over || !lease.shared.seen.is_behind() {
+                break;
+            }
+        }
         drop(body);
-        drop(over);
+        drop(lease);
     });
 }

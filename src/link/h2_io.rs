@@ -43,6 +43,11 @@ impl Seen {
         self.backlog.is_full()
     }
 
+    /// Whether the endpoint has not read all that it was sent.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
     /// Whether h2 would end the connection before long.
     pub(super) fn is_worn(&self) -> bool {
         self.empty.get() >= EMPTY_MAX

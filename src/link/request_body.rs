@@ -193,6 +193,11 @@ impl Upload {
         self.hold.is_held()
     }
 
+    /// Whether an endpoint is being sent it as the client sends it.
+    pub(super) fn is_coming(&self) -> bool {
+        !self.progress.ended.get() && !self.is_held()
+    }
+
     /// Whether the client has sent nothing for too long. Then it is no longer awaited.
     ///
     /// To be called by the task that `deadlines` wake, whenever it is polled. That need not be the task that reads.

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,7 +45,7 @@ impl LinkResponse {
     /// Takes back `request` although there is a response to it. It is lost if the client is still sending it.
     pub fn take_back(&mut self, request: &mut Request<RequestBody>) -> Back {
         let fields = match &self.response.body().over {
-            _ if self.response.body().rest.as_ref().is_some_and(|rest| !rest.is_held()) => None,
+            _ if self.upload.as_ref().is_some_and(|upload| upload.is_coming()) => None,
             Over::Inline(connection) => connection.record().header_fields(),
             // They never left: compressed fields cannot be read back.
             Over::Stream(..) => Some(std::mem::take(request.headers_mut())),
@@ -91,8 +91,8 @@ pub(super) fn put_back(
 pub struct EndpointBody {
     source: Source,
     over: Over,
-    /// The request body, if the client was still sending it when the response began.
-    rest: Option<Rc<Upload>>,
+    /// The request body, if there is one.
+    upload: Option<Rc<Upload>>,
 }
 
 /// Where the parts of a response come from.
@@ -166,17 +166,23 @@ pub struct Driver {
     task: JoinHandle<()>,
     /// The share in a connection of HTTP/2 that it needs as long as it works.
     lease: Option<Box<Lease>>,
+    /// The end of the response, if that has not come. While a stream is read, h2 writes what it was given for it.
+    end: Option<ReceivedBody>,
 }
 
 impl Driver {
     /// Starts the task.
     pub(super) fn spawn(task: impl Future<Output = ()> + 'static) -> Self {
-        Self { task: spawn_local(task), lease: None }
+        Self { task: spawn_local(task), lease: None, end: None }
     }
 
     /// Ready when the connection is over: the endpoint has the whole request, or takes no more of it.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.task).poll(cx).map(|_| ())
+        _ = ready!(Pin::new(&mut self.task).poll(cx));
+        if let (Some(end), Some(lease)) = (self.end.take(), self.lease.take()) {
+            wait_for_end(end, lease);
+        }
+        Poll::Ready(())
     }
 }
 
@@ -207,8 +213,8 @@ fn root(error: &WireError) -> String {
 }
 
 impl EndpointBody {
-    pub(super) fn new(source: Source, over: Over, rest: Option<Rc<Upload>>) -> Self {
-        Self { source, over, rest }
+    pub(super) fn new(source: Source, over: Over, upload: Option<Rc<Upload>>) -> Self {
+        Self { source, over, upload }
     }
 
     /// The next part of the body.
@@ -228,13 +234,15 @@ impl EndpointBody {
         polled.map(|frame| match frame {
             Some(Ok(frame)) => Some(Ok(frame)),
             None => None,
-            Some(Err(error)) => Some(Err(match self.rest.as_ref().and_then(|rest| rest.progress().failure.get()) {
-                Some(failure) => BrokenBody::Request(failure),
-                None => match error {
-                    WireError::Http2(error) if self.is_curbed(&error) => BrokenBody::Curbed(error),
-                    error => BrokenBody::Endpoint(error),
-                },
-            })),
+            Some(Err(error)) => {
+                Some(Err(match self.upload.as_ref().and_then(|upload| upload.progress().failure.get()) {
+                    Some(failure) => BrokenBody::Request(failure),
+                    None => match error {
+                        WireError::Http2(error) if self.is_curbed(&error) => BrokenBody::Curbed(error),
+                        error => BrokenBody::Endpoint(error),
+                    },
+                }))
+            }
         })
     }
 
@@ -250,9 +258,9 @@ impl EndpointBody {
         is_curb(error) || is_for_another
     }
 
-    /// The request body, if the client was still sending it when the response began.
-    pub fn rest(&self) -> Option<&Rc<Upload>> {
-        self.rest.as_ref()
+    /// The request body, if there is one.
+    pub fn upload(&self) -> Option<&Rc<Upload>> {
+        self.upload.as_ref()
     }
 
     /// Notes how long the endpoint keeps the connection when it is unused, if it says so.
@@ -271,21 +279,39 @@ impl EndpointBody {
     }
 
     /// Whether the endpoint can go on reading the request after its response.
+    #[inline]
     pub fn can_read_on(&self) -> bool {
-        matches!(self.over, Over::Task(_) | Over::Stream(_, Some(_)))
+        match &self.over {
+            Over::Task(_) | Over::Stream(_, Some(_)) => true,
+            Over::Inline(_) => self.upload.as_ref().is_some_and(|upload| upload.progress().ended.get()),
+            Over::Stream(_, None) | Over::Nothing => false,
+        }
+    }
+
+    /// Whether the request is not over: the client has not sent all of its body, or the endpoint was not.
+    #[inline]
+    pub fn has_rest(&self) -> bool {
+        let Some(upload) = &self.upload else { return false };
+        match &self.over {
+            Over::Task(_) | Over::Stream(_, Some(_)) => true,
+            Over::Inline(connection) => !upload.progress().ended.get() || connection.has_unsent(),
+            Over::Stream(_, None) | Over::Nothing => !upload.progress().ended.get(),
+        }
     }
 
     /// The response is over, but not the request: its body, and what still passes it on, if anything does.
     pub fn take_rest(&mut self) -> Option<(Rc<Upload>, Option<Driver>)> {
-        let rest = self.rest.take()?;
-        match std::mem::replace(&mut self.over, Over::Nothing) {
-            Over::Task(driver) => Some((rest, Some(driver))),
+        let upload = self.upload.take()?;
+        let driver = match std::mem::replace(&mut self.over, Over::Nothing) {
+            Over::Task(driver) => Some(driver),
             Over::Stream(lease, Some(mut driver)) => {
                 driver.lease = Some(lease);
-                Some((rest, Some(driver)))
+                Some(driver)
             }
-            Over::Inline(_) | Over::Stream(_, None) | Over::Nothing => Some((rest, None)),
-        }
+            Over::Inline(connection) if upload.progress().ended.get() => Some(Driver::spawn(connection.into_driver())),
+            Over::Inline(_) | Over::Stream(_, None) | Over::Nothing => None,
+        };
+        Some((upload, driver))
     }
 
     /// The client has got all that it can get of the response, although the endpoint may not have ended it yet.
@@ -299,15 +325,20 @@ impl EndpointBody {
     #[cold]
     fn leave_end(&mut self) {
         let Source::Http2(body) = std::mem::replace(&mut self.source, Source::Ended) else { return };
-        // The rest of the request needs the share in the connection more.
-        let over = if self.rest.is_none() { std::mem::replace(&mut self.over, Over::Nothing) } else { Over::Nothing };
-        wait_for_end(body, over);
+        match std::mem::replace(&mut self.over, Over::Nothing) {
+            Over::Stream(lease, Some(mut driver)) => {
+                driver.end = Some(body);
+                self.over = Over::Stream(lease, Some(driver));
+            }
+            Over::Stream(lease, None) => wait_for_end(body, lease),
+            over @ (Over::Inline(_) | Over::Task(_) | Over::Nothing) => self.over = over,
+        }
     }
 
     /// The body is over, one way or the other. It returns the connection if that could carry another request: the
     /// caller must have read the body to its end.
     pub fn finish(&mut self) -> Option<Box<UpstreamConnection>> {
-        self.rest = None;
+        self.upload = None;
         match std::mem::replace(&mut self.over, Over::Nothing) {
             Over::Inline(connection) => Some(connection),
             Over::Task(_) | Over::Stream(..) | Over::Nothing => None,

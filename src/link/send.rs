@@ -226,9 +226,8 @@ impl WorkerEndpoint {
                         // The endpoint waits for a body that does not come.
                         connection.set_last();
                     }
-                    let rest = sending.rest();
-                    let over = Over::connection(connection, rest.as_ref().filter(|rest| !rest.is_held()));
-                    return Ok(sending.into_response(response.map(Source::Http1), over, rest));
+                    let over = Over::connection(connection, sending.rest());
+                    return Ok(sending.into_response(response.map(Source::Http1), over));
                 }
             },
             (None, _) => LinkError::TimedOut(Phase::Response),
@@ -290,8 +289,7 @@ impl WorkerEndpoint {
                     if sending.is_refused() {
                         attempt.leave_out_body();
                     }
-                    let rest = sending.rest();
-                    return Ok(sending.into_response(response, attempt.into_over(), rest));
+                    return Ok(sending.into_response(response, attempt.into_over()));
                 }
             },
             None => LinkError::TimedOut(Phase::Response),

@@ -77,9 +77,9 @@ impl<'a> Sending<'a> {
         self.upload.as_ref().is_some_and(|upload| upload.is_held())
     }
 
-    /// The upload, if the client is still sending it.
-    pub(super) fn rest(&self) -> Option<Rc<Upload>> {
-        self.upload.clone().filter(|upload| !upload.progress().ended.get())
+    /// The upload, if the client is still sending it on.
+    pub(super) fn rest(&self) -> Option<&Rc<Upload>> {
+        self.upload.as_ref().filter(|upload| upload.is_coming())
     }
 
     pub(super) fn end_waits(&self) {
@@ -101,13 +101,8 @@ impl<'a> Sending<'a> {
         }
     }
 
-    pub(super) fn into_response(
-        self,
-        response: Response<Source>,
-        over: Over,
-        rest: Option<Rc<Upload>>,
-    ) -> LinkResponse {
-        let response = response.map(|source| EndpointBody::new(source, over, rest));
+    pub(super) fn into_response(self, response: Response<Source>, over: Over) -> LinkResponse {
+        let response = response.map(|source| EndpointBody::new(source, over, self.upload.clone()));
         LinkResponse { response, upload: self.upload, connected_at: None }
     }
 }

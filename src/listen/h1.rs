@@ -105,6 +105,14 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
         }
     };
     finish(end, connection, &lifecycle, &mut alarm, guard).await;
+    drop((lifecycle, socket));
+    if client.keeps_whole_rests() {
+        Box::pin(poll_fn(|cx| {
+            registration.follow(cx);
+            client.poll_rests_out(cx)
+        }))
+        .await;
+    }
 }
 
 /// What follows when hyper has finished, or was given up: the tunnel, or a goodbye. Then `guard` is dropped, still

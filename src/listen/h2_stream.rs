@@ -86,8 +86,7 @@ pub(super) async fn serve(request: Request<RecvStream>, respond: SendResponse<By
         // The endpoint reads on after its response.
         poll_fn(|cx| {
             registration.follow(cx);
-            client.poll_rests(cx);
-            if client.has_rest() { Poll::Pending } else { Poll::Ready(()) }
+            client.poll_rests_out(cx)
         })
         .await;
     }
@@ -146,7 +145,8 @@ async fn exchange(
     let tunnel = client.take_tunnel();
     let (head, body) = response.into_parts();
     let mut head = Response::from_parts(head, ());
-    let is_over = tunnel.is_none() && has_no_content(is_head, head.status(), &body);
+    // Of a response without content (RFC 9110 section 6.4.1) the body has ended before it is sent.
+    let is_over = tunnel.is_none() && (is_head || body.is_end_stream());
     complete_head(&mut head, &body);
     if !is_over && signals.has_length() && client.owes_body() {
         shared.watch.keep_end(respond.stream_id().as_u32(), &signals);
@@ -154,7 +154,7 @@ async fn exchange(
     let stream = respond.send_response(head, is_over).ok()?;
     match (tunnel, tunnelled) {
         (Some(tunnel), Some(tunnelled)) => return Some((tunnel, StreamIo::new(stream, tunnelled))),
-        _ if is_over => _ = timeout(LINGER, discard(body)).await,
+        _ if is_over => drop(body),
         _ => send_body(stream, body, client, shared).await,
     }
     signals.answered();
@@ -167,13 +167,6 @@ async fn exchange(
 /// Whether the client waits for a word before it sends its body (RFC 9110 section 10.1.1).
 fn expects_continue(headers: &HeaderMap) -> bool {
     headers.get(EXPECT).is_some_and(fields::is_continue)
-}
-
-/// Whether the response ends with its head (RFC 9110 section 6.4.1), whatever its body is.
-fn has_no_content(is_head: bool, status: StatusCode, body: &ResponseBody) -> bool {
-    is_head
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
-        || body.is_end_stream()
 }
 
 /// Turns the head into one of HTTP/2.
@@ -199,17 +192,6 @@ fn complete_head(head: &mut Response<()>, body: &ResponseBody) {
 fn announce_length(headers: &mut HeaderMap, body: &ResponseBody) {
     if let Some(length) = body.size_hint().exact().filter(|&length| length > 0) {
         headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
-    }
-}
-
-/// Takes a body to its end that the client must not get, so that its books are closed. One that is longer than
-/// [`LINGER_BYTES_MAX`] is given up.
-async fn discard(body: ResponseBody) {
-    let (mut body, mut bytes) = (pin!(body), 0);
-    while bytes <= LINGER_BYTES_MAX
-        && let Some(Ok(frame)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await
-    {
-        bytes += frame.data_ref().map_or(0, Bytes::len);
     }
 }
 

@@ -27,6 +27,11 @@ impl Backlog {
         self.bytes.get() > BACKLOG_MAX
     }
 
+    /// Whether everything was written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.get() == 0
+    }
+
     /// Ready when it is not full.
     #[inline]
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {

@@ -60,16 +60,20 @@ pub(super) struct BodyWaits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     None,
+    /// None over HTTP/2, where the stream ends with the head; over HTTP/1.1 it may be framed as if it had some (RFC
+    /// 9110 section 15.3.6).
+    Reset,
     Possible,
 }
 
 impl Content {
-    /// Of a response with this status. A 205 is not here: over HTTP/1.1 it may be framed as if it had some.
+    /// Of a response with this status.
     #[inline]
     pub(super) fn of(is_head: bool, status: StatusCode) -> Self {
         match status {
             _ if is_head => Self::None,
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Self::None,
+            StatusCode::RESET_CONTENT => Self::Reset,
             _ => Self::Possible,
         }
     }
@@ -112,7 +116,11 @@ impl ResponseBody {
         busy: Busy,
     ) -> Self {
         let mut streaming = Streaming { incoming, exchange, waits };
-        let ends_with_head = content == Content::None && !streaming.exchange.client().is_stream();
+        let ends_with_head = match content {
+            Content::None => true,
+            Content::Reset => streaming.exchange.client().is_stream(),
+            Content::Possible => false,
+        };
         if ends_with_head || streaming.has_given_all() {
             streaming.complete();
             return Self::local(Bytes::new(), busy);
@@ -189,8 +197,8 @@ impl Streaming {
     fn poll_deadline(&mut self) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let deadlines = &self.exchange.client().deadlines;
         if !self.waits.is_conversation
-            && let Some(rest) = self.incoming.rest()
-            && rest.is_late(deadlines)
+            && let Some(upload) = self.incoming.upload()
+            && upload.is_late(deadlines)
         {
             return Poll::Ready(Some(Err(self.cut(Blame::Nobody, &BodyFailure::Timeout))));
         }
@@ -250,7 +258,7 @@ impl Streaming {
         self.exchange.answered_whole();
         let now = self.exchange.finish_answered();
         self.incoming.was_passed_on();
-        if self.incoming.rest().is_some() {
+        if self.incoming.has_rest() {
             self.leave_rest();
         } else if let Some(connection) = self.incoming.finish() {
             self.exchange.checkin(connection, now);

@@ -41,7 +41,11 @@ pub(super) fn is_last_of(client: &Client, response: &Response<EndpointBody>) -> 
             client.is_read_on.set(reads_on(response) && !client.leaves_open(&upload));
             is_draining || !client.is_read_on.get() && !client.ends_soon(&upload)
         }
-        None => is_draining,
+        None => {
+            // It may not have got all of the body yet.
+            client.is_read_on.set(reads_on(response));
+            is_draining
+        }
     };
     client.is_told_to_close.set(is_last);
     is_last

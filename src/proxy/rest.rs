@@ -1,8 +1,9 @@
 //! The rest of a request body whose response is over already.
 //!
 //! The end of the response is not the end of the exchange. A replica may answer `202` and go on reading, so its
-//! connection is driven on until the body has ended, the replica closes, or a deadline has passed. What nobody wants is
-//! read and discarded, within bounds, so that the client's connection can carry the next request.
+//! connection is driven on until the body has ended, the replica closes, or a deadline has passed; the client may leave
+//! when it has sent everything. What nobody wants is read and discarded, within bounds, so that the client's connection
+//! can carry the next request.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
@@ -169,6 +170,20 @@ impl Client {
         if rests.is_empty() && !self.is_busy() {
             self.begin_idling();
         }
+    }
+
+    /// As [`Self::poll_rests`], until nothing is left.
+    pub(crate) fn poll_rests_out(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_rests(cx);
+        if self.has_rest() { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// The client has left. What it has sent whole is still passed on, and the rest given up. It returns whether there
+    /// is anything to pass on.
+    pub(crate) fn keeps_whole_rests(&self) -> bool {
+        let mut rests = self.rests.borrow_mut();
+        rests.retain(|rest| rest.passing.is_some() && rest.upload.progress().ended.get());
+        !rests.is_empty()
     }
 
     /// Whether something is left of the body of an earlier request: the client still sends it, or an endpoint has not

@@ -1,0 +1,154 @@
+//! The last part of an upload whose response is over already: it is not lost with the response.
+
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tokio::time::sleep;
+
+use crate::support::client::read_response;
+use crate::support::h2::{begin, client, read, run};
+use crate::support::h2_backend::{Call, H2Backend};
+use crate::support::{App, SOON, connect, eventually, pause, read_until, send};
+
+const H2C: &str = "protocol = \"h2c\"";
+
+#[derive(Debug, Clone, Copy)]
+enum Speaks {
+    Http1,
+    Http2,
+}
+
+/// Uploads in `parts`, with a pause between any two, and reads the response, whose status it returns.
+fn upload(speaks: Speaks, at: SocketAddr, path: &str, parts: &[usize], between: Duration) -> u16 {
+    let length: usize = parts.iter().sum();
+    match speaks {
+        Speaks::Http1 => {
+            let mut stream = connect(at);
+            send(&mut stream, format!("POST {path} HTTP/1.1\r\nHost: a.test\r\nContent-Length: {length}\r\n\r\n"));
+            for &part in parts {
+                send(&mut stream, vec![b'u'; part]);
+                pause("an upload takes its time", between.as_millis() as u64);
+            }
+            read_response(&mut stream, false).status
+        }
+        Speaks::Http2 => run(async {
+            let client = client(at).await;
+            let request = Request::post(format!("http://a.test{path}")).body(()).unwrap();
+            let (response, mut body) = begin(&client, request, false).await;
+            for (nth, &part) in parts.iter().enumerate() {
+                let mut rest = Bytes::from(vec![b'u'; part]);
+                while !rest.is_empty() {
+                    body.reserve_capacity(rest.len());
+                    let room = std::future::poll_fn(|cx| body.poll_capacity(cx)).await.unwrap().unwrap();
+                    let now = rest.split_to(room.min(rest.len()));
+                    body.send_data(now, nth + 1 == parts.len() && rest.is_empty()).unwrap();
+                }
+                sleep(between).await;
+            }
+            let (head, mut content) = response.await.unwrap().into_parts();
+            read(&mut content).await.unwrap();
+            head.status.as_u16()
+        }),
+    }
+}
+
+/// Responds at once, with the status that the path names, and ends its stream when it has the whole upload.
+async fn accept(mut call: Call, seen: Sender<usize>) {
+    let status = call.request.uri().path()[1..].to_owned();
+    let mut head = Response::builder().status(&*status);
+    if status != "204" {
+        head = head.header("content-length", "2");
+    }
+    let mut content = call.answer(head);
+    if status != "204" {
+        content.send_data(Bytes::from_static(b"ok"), false).unwrap();
+    }
+    seen.send(call.body().await.0.len()).unwrap();
+    content.send_data(Bytes::new(), true).ok();
+}
+
+#[test]
+fn an_upload_goes_on_although_the_stream_of_its_response_has_not_ended() {
+    // It takes longer than the end of a response and the rest of a body are waited for.
+    let (parts, between) = ([5_000; 12], Duration::from_millis(200));
+    let (seen, bytes) = channel();
+    let replica = H2Backend::start(move |call| accept(call, seen.clone()));
+    let app = App::builder(&[replica.address]).pool(H2C).workers(1).start();
+    thread::scope(|scope| {
+        for (speaks, status) in [Speaks::Http1, Speaks::Http2].map(|speaks| [(speaks, 202), (speaks, 204)]).concat() {
+            let at = app.address;
+            scope.spawn(move || {
+                assert_eq!(upload(speaks, at, &format!("/{status}"), &parts, between), status, "{speaks:?}");
+            });
+        }
+    });
+    for _ in 0..4 {
+        assert_eq!(bytes.recv_timeout(SOON).unwrap(), parts.iter().sum::<usize>());
+    }
+    let outcome = |name| app.metric(&format!("unstick_requests_total{{pool=\"app\",outcome=\"{name}\"}}"));
+    eventually("all are counted", || outcome("2xx") == 4.0);
+    assert_eq!((outcome("client_gone"), outcome("cut")), (0.0, 0.0));
+    eventually("nothing is under way", || app.endpoint(replica.address).unwrap()["in_flight"] == 0);
+}
+
+/// The client has sent everything before its response comes, but the replica has not let all of it in.
+#[test]
+fn what_waits_for_a_window_of_the_replica_is_sent_after_the_response() {
+    const WINDOW: usize = 65_535;
+    const LENGTH: usize = WINDOW + 1_000;
+    let (seen, bytes) = channel();
+    let replica = H2Backend::start(move |mut call| {
+        let seen = seen.clone();
+        async move {
+            let mut got = 0;
+            while got < WINDOW {
+                got += call.request.body_mut().data().await.unwrap().unwrap().len();
+            }
+            call.answer(Response::builder().status(202)).send_data(Bytes::from_static(b"ok"), true).unwrap();
+            sleep(Duration::from_millis(300)).await;
+            call.request.body_mut().flow_control().release_capacity(got).unwrap();
+            seen.send(got + call.body().await.0.len()).unwrap();
+        }
+    });
+    let app = App::builder(&[replica.address]).pool(H2C).start();
+    for speaks in [Speaks::Http1, Speaks::Http2] {
+        assert_eq!(upload(speaks, app.address, "/", &[LENGTH], Duration::ZERO), 202);
+        assert_eq!(bytes.recv_timeout(SOON).unwrap(), LENGTH, "{speaks:?}");
+    }
+}
+
+/// As above, with HTTP/1.1 and a replica that does not read.
+#[test]
+fn what_waits_for_the_reading_of_the_replica_is_sent_after_the_response() {
+    // More than a Unix socket holds, less than that and the buffers of a connection together.
+    const LENGTH: usize = 400_000;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("replica.sock");
+    let listener = UnixListener::bind(&file).unwrap();
+    let (seen, bytes) = channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, seen) = (stream.unwrap(), seen.clone());
+            thread::spawn(move || {
+                read_until(&mut stream, b"\r\n\r\n");
+                pause("the client has sent everything meanwhile", 300);
+                stream.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok").unwrap();
+                pause("the response has ended meanwhile", 300);
+                let mut body = Vec::new();
+                stream.take(LENGTH as u64).read_to_end(&mut body).ok();
+                seen.send(body.len()).unwrap();
+            });
+        }
+    });
+    let app = App::start(&format!("[pool.app]\nbackends = [\"unix:{}\"]\n[[route]]\npool = \"app\"\n", file.display()));
+    for speaks in [Speaks::Http1, Speaks::Http2] {
+        assert_eq!(upload(speaks, app.address, "/", &[LENGTH], Duration::ZERO), 202);
+        assert_eq!(bytes.recv_timeout(SOON).unwrap(), LENGTH, "{speaks:?}");
+    }
+}
