@@ -88,6 +88,50 @@ fn the_path_of_a_route_may_have_other_letters_than_ascii() {
     }
 }
 
+/// A route that keeps something from a pool must not be passed by with other requests in front, or in another version.
+#[test]
+fn the_route_of_a_raw_target_does_not_depend_on_what_came_before_it() {
+    let (coffee, rest) = (Backend::named("coffee"), Backend::named("rest"));
+    let routes = format!(
+        "[pool.coffee]\nbackends = [\"{}\"]\n\
+         [[route]]\npath = \"/caf\u{e9}\\\"\"\npool = \"coffee\"\n[[route]]\npool = \"app\"\n",
+        coffee.address
+    );
+    let app = App::builder(&[rest.address]).more(&routes).workers(1).start();
+    let get = "GET /café\" HTTP/1.1\r\nHost: x\r\n\r\n";
+    let before = [
+        "",
+        "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    ];
+    for before in before {
+        for pieces in [vec![before, get], vec![&*[before, get].concat()], vec![before, &get[..20], &get[20..]]] {
+            let mut client = connect(app.address);
+            for piece in pieces {
+                send(&mut client, piece);
+                pause("the pieces come one by one", 20);
+            }
+            if !before.is_empty() {
+                assert_eq!(read_response(&mut client, false).text(), "rest");
+            }
+            assert_eq!(read_response(&mut client, false).text(), "coffee", "behind {before:?}");
+            assert_eq!(coffee.seen().pop().unwrap().line(), "GET /caf%C3%A9%22 HTTP/1.1");
+            // And those that follow.
+            for raw in ["/café\"", "/caf%C3%A9\"?`<>"] {
+                let next = exchange(&mut client, &format!("GET {raw} HTTP/1.1\r\nHost: x\r\n\r\n"));
+                assert_eq!((next.status, next.text().as_str()), (200, "coffee"), "{raw} behind {before:?}");
+            }
+        }
+    }
+    crate::support::h2::run(async {
+        let client = crate::support::h2::client(app.address).await;
+        let (status, name) = crate::support::h2::get(&client, "/café\"").await.unwrap();
+        assert_eq!((status, name.as_str()), (200, "coffee"));
+        assert_eq!(coffee.seen().pop().unwrap().line(), "GET /caf%C3%A9%22 HTTP/1.1");
+    });
+}
+
 /// A large head fills the buffer of the library, so that the encoded target does not fit beside it.
 #[test]
 fn an_encoded_target_may_be_longer_than_what_was_read() {

@@ -16,6 +16,7 @@ mod limits;
 mod listener;
 mod log;
 pub mod model;
+pub(crate) mod percent;
 mod pool;
 mod problem;
 mod route;

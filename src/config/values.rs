@@ -9,6 +9,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::address::{self, Address};
 use super::model::{AccessLogTarget, BackendAddress, HostPattern, PathPattern, StatusRanges};
+use super::percent;
 
 /// Longest path of a Unix socket that the kernel takes (`sun_path` with its final zero).
 const UNIX_BYTES_MAX: usize = 107;
@@ -202,17 +203,16 @@ fn no_pattern(path: &str) -> Result<(), String> {
     Err(format!("a path has no patterns, it is for all paths below it too: `{path}`; write \"{plain}\""))
 }
 
-/// A path, with a query if need be, that can stand in a request line. What is not ASCII is percent-encoded, as browsers
-/// send it (RFC 3986 section 2.1).
+/// A path, with a query if need be, that can stand in a request line. What no URL may contain is percent-encoded, as
+/// browsers send it.
 pub(super) fn origin_form(text: &str) -> Result<String, String> {
     if !text.starts_with('/') {
         return Err(format!("a path starts with a slash; write \"/{}\"", text.trim_start_matches('/')));
     }
-    if text.contains('#') || text.parse::<http::uri::PathAndQuery>().is_err() {
-        return Err(format!("`{text}` is not a valid path"));
-    }
-    let encoded = |byte: u8| if byte.is_ascii() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    Ok(text.bytes().map(encoded).collect())
+    let mut encoded = Vec::with_capacity(text.len());
+    percent::encode(text.as_bytes(), &mut encoded);
+    let encoded = String::from_utf8(encoded).ok().filter(|path| path.parse::<http::uri::PathAndQuery>().is_ok());
+    encoded.filter(|path| !path.contains('#')).ok_or_else(|| format!("`{text}` is not a valid path"))
 }
 
 /// What can stand in a `Host` field.

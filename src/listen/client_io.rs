@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::interim::Front;
 use super::listener::Speaks;
-use super::request_line::{self, Part};
+use super::request_line::{Latest, RequestLines};
 use crate::deadlines::Wait;
 use crate::net::socket_io::SocketIo;
 use crate::proxy::client::{Client, Proxy};
@@ -34,33 +34,19 @@ const WATCHED_AT_ONCE: usize = 1024;
 /// The transport of a client connection. It has a TLS session if the listener speaks TLS.
 pub(super) type ClientTransport = crate::net::transport::Transport<TlsStream<SocketIo>>;
 
-/// What hyper has read beyond the requests that it has handed over. Behind anything, the next read begins no head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Behind {
-    /// Nothing: the connection is new, or was parked with an empty buffer.
-    Nothing,
-    /// Nothing if the latest request had no body: what was read ended with the end of a head.
-    NoHead,
-    /// A part of the first line of a head, whose rest is what comes next.
-    Line,
-    /// Nobody knows.
-    Unknown,
-}
-
 /// The I/O object that hyper is given for one client connection; see the module.
 pub(super) struct ClientIo {
     transport: ClientTransport,
-    /// Bytes that were read from the transport and given back by [`Self::unread`]. They are read first.
+    /// Bytes that are read first: there was no room for them when they were encoded.
+    encoded: Bytes,
+    /// Bytes that were read from the transport and given back. They are read next.
     ahead: Bytes,
     /// What is written before anything that hyper writes.
     front: Front,
     client: Rc<Client>,
     proxy: Rc<Proxy>,
     speaks: Speaks,
-    /// The part of a head that comes next.
-    part: Part,
-    /// What hyper may have in its buffer that belongs to no request yet.
-    behind: Behind,
+    lines: RequestLines,
     /// Bytes that the socket had taken when a write was last found to wait.
     written: Cell<u64>,
     /// Whether our half of the connection has been closed.
@@ -75,13 +61,13 @@ impl ClientIo {
         client.deadlines.arm_in(Wait::Client, proxy.viewer.current().snapshot.timeouts.request_head);
         Self {
             transport,
+            encoded: Bytes::new(),
             ahead: Bytes::new(),
             front: Front::default(),
             client,
             proxy,
             speaks,
-            part: Part::Start,
-            behind: Behind::Nothing,
+            lines: RequestLines::new(),
             written: Cell::new(0),
             is_shut: false,
             discarded: 0,
@@ -93,16 +79,18 @@ impl ClientIo {
         self.client.connection.peer
     }
 
-    /// Gives back bytes that were read. They are copied, so that the buffer they were read into can be freed.
+    /// Gives back what hyper has read and not used. It is copied, so that the buffer it was read into can be freed.
     pub(super) fn unread(&mut self, bytes: &[u8]) {
-        self.ahead = [bytes, &self.ahead].concat().into();
-        self.behind = if self.ahead.is_empty() { Behind::Nothing } else { Behind::Unknown };
-        self.part = Part::Start;
+        self.ahead = [bytes, &self.encoded, &self.ahead].concat().into();
+        self.encoded = Bytes::new();
+        self.lines = RequestLines::new();
     }
 
     /// Reads this next, in the place of a head that was refused.
     pub(super) fn go_on_with(&mut self, head: &'static [u8]) {
         self.ahead = Bytes::from_static(head);
+        self.encoded = Bytes::new();
+        self.lines = RequestLines::new();
     }
 
     /// Ready when the socket has bytes to read, or its end.
@@ -114,7 +102,7 @@ impl ClientIo {
     /// error that ended the connection. What the client sends instead is kept; the end behind it is not seen until that
     /// is read.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
+        if self.has_ahead() {
             return Poll::Pending;
         }
         let mut space = [MaybeUninit::uninit(); WATCHED_AT_ONCE];
@@ -125,32 +113,21 @@ impl ClientIo {
             Err(error) => Poll::Ready(Err(error)),
             Ok(()) if read.filled().is_empty() => Poll::Ready(Ok(())),
             Ok(()) => {
-                self.unread(read.filled());
+                self.ahead = Bytes::copy_from_slice(read.filled());
                 Poll::Pending
             }
         }
     }
 
-    /// Whether what is read next begins a head, or goes on with its first line. With requests in a row, or a body
-    /// whose response came before its end, hyper's buffer holds bytes that come before it: then nobody knows.
     #[inline]
-    fn is_at_head(&mut self) -> bool {
-        if self.client.is_busy() {
-            return false;
-        }
-        match self.behind {
-            Behind::Line | Behind::Nothing => true,
-            Behind::NoHead if !self.client.had_body() && !self.client.is_in_head() => {
-                self.part = Part::Start;
-                true
-            }
-            Behind::NoHead | Behind::Unknown => false,
-        }
+    fn latest(&self) -> Latest {
+        let client = &self.client;
+        if client.is_busy() || client.owes_body() { Latest::UnderWay } else { Latest::Over(client.body_length()) }
     }
 
     #[cold]
-    fn read_ahead(&mut self, buf: &mut ReadBuf<'_>) {
-        let part = self.ahead.split_to(self.ahead.len().min(buf.remaining()));
+    fn read_ahead(bytes: &mut Bytes, buf: &mut ReadBuf<'_>) {
+        let part = bytes.split_to(bytes.len().min(buf.remaining()));
         buf.put_slice(&part);
     }
 
@@ -230,7 +207,7 @@ impl ClientIo {
 
     /// Whether something was given back that has not been read again.
     pub(super) fn has_ahead(&self) -> bool {
-        !self.ahead.is_empty()
+        !self.ahead.is_empty() || !self.encoded.is_empty()
     }
 
     /// Discards what the client still sends, until it closes its half or [`LINGER_BYTES_MAX`] is exceeded. `heard` is
@@ -252,26 +229,21 @@ impl ClientIo {
 impl AsyncRead for ClientIo {
     #[inline(always)]
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let result = if !self.ahead.is_empty() {
-            self.read_ahead(buf);
-            Poll::Ready(Ok(()))
-        } else if self.speaks == Speaks::Http1 && self.is_at_head() {
-            let Self { transport, part, ahead, .. } = &mut *self;
-            let read = request_line::poll_read(transport, part, ahead, cx, buf);
-            read.map_ok(|ends_head| {
-                self.behind = match self.part {
-                    _ if ends_head => Behind::NoHead,
-                    Part::Line => Behind::Line,
-                    Part::Start | Part::Fields => Behind::Unknown,
-                };
-            })
+        let this = &mut *self;
+        if !this.encoded.is_empty() {
+            Self::read_ahead(&mut this.encoded, buf);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        let result = if this.ahead.is_empty() {
+            this.transport.poll_read(cx, buf)
         } else {
-            let result = self.transport.poll_read(cx, buf);
-            if result.is_ready() {
-                (self.behind, self.part) = (Behind::Unknown, Part::Start);
-            }
-            result
+            Self::read_ahead(&mut this.ahead, buf);
+            Poll::Ready(Ok(()))
         };
+        if result.is_ready() && this.speaks == Speaks::Http1 {
+            this.encoded = this.lines.pass(buf, before, this.latest());
+        }
         if result.is_ready() {
             self.heard();
         }

@@ -133,6 +133,8 @@ pub struct Client {
     pub deadlines: Rc<Deadlines>,
     /// How far the body of the latest request has come. At the end it tells whether the client may still be sending.
     upload: RefCell<Option<Rc<Progress>>>,
+    /// The announced length of that body, in bytes; 0 without one.
+    body_length: Cell<Option<u64>>,
     pub(super) is_busy: Cell<bool>,
     /// When the last response ended; `None` while none has.
     pub(super) idle_since: Cell<Option<Instant>>,
@@ -180,6 +182,7 @@ impl Client {
             connection,
             deadlines: Rc::default(),
             upload: RefCell::default(),
+            body_length: Cell::new(Some(0)),
             is_busy: Cell::new(false),
             idle_since: Cell::default(),
             was_cut: Cell::new(false),
@@ -229,13 +232,14 @@ impl Client {
     /// A request has begun, with this body if it has one.
     pub(super) fn begin_upload(&self, upload: Option<&Rc<Upload>>, awaits_continue: bool) {
         *self.upload.borrow_mut() = upload.map(|upload| Rc::clone(upload.progress()));
+        self.body_length.set(upload.map_or(Some(0), |upload| upload.bytes_left()));
         *self.body.borrow_mut() = upload.cloned();
         self.awaits_continue.set(awaits_continue);
     }
 
-    /// Whether the latest request had a body.
-    pub fn had_body(&self) -> bool {
-        self.upload.borrow().is_some()
+    /// The length of the latest request's body, in bytes, if it was announced; 0 if there was none.
+    pub fn body_length(&self) -> Option<u64> {
+        self.body_length.get()
     }
 
     /// Sets whether a request is being served.

@@ -2,6 +2,7 @@
 
 use std::net::Ipv6Addr;
 
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
@@ -9,6 +10,7 @@ use http::{Method, Version};
 
 use super::cause::Cause;
 use super::malformed::Malformed;
+use crate::config::percent;
 
 /// The most digits of a port.
 const PORT_DIGITS_MAX: usize = 5;
@@ -37,7 +39,21 @@ pub(super) fn take_target(parts: &mut Parts) -> Result<Option<Host>, Cause> {
     if parts.uri.path() == "*" && parts.method != Method::OPTIONS {
         return Err(Cause::BadRequest(Malformed::Asterisk));
     }
+    if parts.uri.path_and_query().is_some_and(|target| percent::has_odd(target.as_str().as_bytes())) {
+        encode(parts).map_err(Cause::BadRequest)?;
+    }
     Ok(host)
+}
+
+/// Encodes what the libraries have let pass in the target although no URL may contain it: the route that it takes must
+/// not depend on the version it came in, or on what came before it.
+#[cold]
+fn encode(parts: &mut Parts) -> Result<(), Malformed> {
+    let mut encoded = Vec::new();
+    percent::encode(parts.uri.path_and_query().map_or("", PathAndQuery::as_str).as_bytes(), &mut encoded);
+    parts.uri =
+        PathAndQuery::from_maybe_shared(Bytes::from(encoded)).map(Uri::from).map_err(|_| Malformed::TargetForm)?;
+    Ok(())
 }
 
 /// The host of a request over HTTP/1.
