@@ -11,11 +11,12 @@ use h2::client::{ResponseFuture, SendRequest};
 use http::{HeaderMap, Request, Response};
 use http_body::Body as _;
 
+use super::driver::Driver;
 use super::error::LinkError;
 use super::h2::Lease;
 use super::record::BUFFER_BYTES_MAX;
 use super::request_body::RequestBody;
-use super::response::{Driver, Over, Source, Written};
+use super::response::{Over, Source, Written};
 use crate::net::h2::{BodySender, ReceivedBody, Unsent};
 
 /// The most interim responses in one go (RFC 9110 section 15.2): more come only from an endpoint that sends nothing

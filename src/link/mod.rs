@@ -8,6 +8,7 @@
 //!
 //! The most recently used connection is taken first, so that surplus ones grow old and are closed.
 
+pub mod driver;
 pub mod error;
 pub mod framing;
 pub mod h1;

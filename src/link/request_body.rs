@@ -1,8 +1,7 @@
 //! A request body on its way from the client to an endpoint: streamed, never collected.
 //!
-//! Its beginning, up to `limits.replay` bytes, is kept until the response begins, so that another attempt can send it
-//! again. A body in one part, or in large parts, is kept without a copy, as counted references to what was read from
-//! the client.
+//! Its beginning, up to `limits.replay` bytes, is kept until the response begins, for another attempt: without a copy
+//! if its parts are large, as counted references to what was read from the client.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -193,7 +192,7 @@ impl Upload {
         self.hold.is_held()
     }
 
-    /// Whether an endpoint is being sent it as the client sends it.
+    /// Whether it is passed on as the client sends it.
     pub(super) fn is_coming(&self) -> bool {
         !self.progress.ended.get() && !self.is_held()
     }

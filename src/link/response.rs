@@ -1,18 +1,17 @@
 //! An endpoint's response: its head, its body that is still to come, and the connection that carries both.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::Instant;
 
+use super::driver::Driver;
 use super::error::{Back, WireError, is_curb};
 use super::h1::UpstreamConnection;
 use super::h2::Lease;
@@ -160,38 +159,6 @@ impl Over {
     }
 }
 
-/// A task that drives a connection, or sends a request body. Dropping this ends the task.
-#[derive(Debug)]
-pub struct Driver {
-    task: JoinHandle<()>,
-    /// The share in a connection of HTTP/2 that it needs as long as it works.
-    lease: Option<Box<Lease>>,
-    /// The end of the response, if that has not come. While a stream is read, h2 writes what it was given for it.
-    end: Option<ReceivedBody>,
-}
-
-impl Driver {
-    /// Starts the task.
-    pub(super) fn spawn(task: impl Future<Output = ()> + 'static) -> Self {
-        Self { task: spawn_local(task), lease: None, end: None }
-    }
-
-    /// Ready when the connection is over: the endpoint has the whole request, or takes no more of it.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        _ = ready!(Pin::new(&mut self.task).poll(cx));
-        if let (Some(end), Some(lease)) = (self.end.take(), self.lease.take()) {
-            wait_for_end(end, lease);
-        }
-        Poll::Ready(())
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// Why a response body broke off.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokenBody {
@@ -304,10 +271,7 @@ impl EndpointBody {
         let upload = self.upload.take()?;
         let driver = match std::mem::replace(&mut self.over, Over::Nothing) {
             Over::Task(driver) => Some(driver),
-            Over::Stream(lease, Some(mut driver)) => {
-                driver.lease = Some(lease);
-                Some(driver)
-            }
+            Over::Stream(lease, Some(driver)) => Some(driver.with(lease)),
             Over::Inline(connection) if upload.progress().ended.get() => Some(Driver::spawn(connection.into_driver())),
             Over::Inline(_) | Over::Stream(_, None) | Over::Nothing => None,
         };
@@ -327,7 +291,7 @@ impl EndpointBody {
         let Source::Http2(body) = std::mem::replace(&mut self.source, Source::Ended) else { return };
         match std::mem::replace(&mut self.over, Over::Nothing) {
             Over::Stream(lease, Some(mut driver)) => {
-                driver.end = Some(body);
+                driver.keep_end(body);
                 self.over = Over::Stream(lease, Some(driver));
             }
             Over::Stream(lease, None) => wait_for_end(body, lease),

@@ -1,16 +1,14 @@
 //! A client connection that speaks HTTP/1.1 or HTTP/1.0.
 //!
-//! hyper speaks the protocol. This file adds what it leaves out: the deadlines (see [`crate::deadlines`]), the end when
-//! the listener drains, and a close that does not destroy a response the client has not read yet.
+//! hyper speaks the protocol. This file and [`super::lifecycle`] add what it leaves out: the deadlines (see
+//! [`crate::deadlines`]), the end when the listener drains, and a close that does not destroy a response the client has
+//! not read yet.
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::{Future as _, poll_fn};
-use std::io;
-use std::net::SocketAddr;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::Request;
@@ -18,30 +16,25 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWrite as _;
 use tokio::time::Instant;
 
 use super::client_io::{ClientIo, ClientTransport};
 use super::conn::Accepted;
-use super::listener::{ListenerState, Speaks};
+use super::lifecycle::{End, Lifecycle};
+use super::listener::Speaks;
 use super::parked::{Parked, ParkedEnd, take_apart};
 use super::refused;
 use super::reset::ResetUnlessWhole;
 use super::shared_io::SharedIo;
 use crate::config::model::Limits;
-use crate::deadlines::{Alarm, Wait};
+use crate::deadlines::Alarm;
 use crate::link::request_body::ClientBody;
-use crate::net::outbox::Socket;
 use crate::proxy;
 use crate::proxy::body::ResponseBody;
-use crate::proxy::client::{Client, Connection, Proxy};
+use crate::proxy::client::{Client, Connection};
 
 /// Header fields of a request that hyper holds without an allocation: its own default for `max_headers`.
 const FIELDS_INLINE: usize = 100;
-
-/// A connection without a request for this long is parked: its buffers are freed, and allocated again for the next
-/// request.
-const PARK_AFTER: Duration = Duration::from_secs(1);
 
 /// Serves requests until either side closes.
 pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connection: Rc<Connection>) {
@@ -107,11 +100,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
     finish(end, connection, &lifecycle, &mut alarm, guard).await;
     drop((lifecycle, socket));
     if client.keeps_whole_rests() {
-        Box::pin(poll_fn(|cx| {
-            registration.follow(cx);
-            client.poll_rests_out(cx)
-        }))
-        .await;
+        Box::pin(client.pass_rests_on(&mut |cx| registration.follow(cx))).await;
     }
 }
 
@@ -145,201 +134,6 @@ async fn finish<S>(
         }
     }
     drop(guard);
-}
-
-/// Why polling a connection came to an end.
-enum End {
-    /// hyper has finished the connection.
-    Over(hyper::Result<()>),
-    /// The client was silent until its deadline passed.
-    Silent,
-    /// The client has gone while it had a request under way.
-    Gone(io::Error),
-    /// There was no request for [`PARK_AFTER`]: the connection is to be parked.
-    Idle,
-}
-
-/// The state of a connection that outlives its parking.
-struct Lifecycle {
-    peer: SocketAddr,
-    listener: Rc<ListenerState>,
-    worker: Rc<Proxy>,
-    client: Rc<Client>,
-    socket: Rc<Socket>,
-    io: SharedIo,
-    /// Bytes written to the client when a client that has closed its half was last looked at.
-    written: Cell<u64>,
-    began: Instant,
-    /// When the client was found to have sent something although its time was over.
-    heard_at: Cell<Option<Instant>>,
-}
-
-impl Lifecycle {
-    fn poll<S>(
-        &self,
-        alarm: &mut Alarm,
-        mut connection: Pin<&mut http1::Connection<TokioIo<SharedIo>, S>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<End>
-    where
-        S: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
-    {
-        let client = &*self.client;
-        let deadlines = &client.deadlines;
-        alarm.poll_step(deadlines, cx, |cx| {
-            if deadlines.expired(Wait::ClientWrite) {
-                client.cut();
-                return Poll::Ready(End::Silent);
-            }
-            if deadlines.expired(Wait::Client) && !self.is_alive_now() {
-                return Poll::Ready(End::Silent);
-            }
-            if deadlines.expired(Wait::Park) {
-                deadlines.disarm(Wait::Park);
-                let is_writing = deadlines.is_armed(Wait::ClientWrite);
-                if !client.is_busy() && !is_writing && !client.is_in_head() {
-                    return Poll::Ready(End::Idle);
-                }
-            }
-            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-                return Poll::Ready(End::Over(result));
-            }
-            client.poll_rests(cx);
-            if client.has_interims() {
-                self.io.send_interims(cx);
-            }
-            if client.is_busy() {
-                return self.watch_for_end(cx);
-            }
-            if !client.has_rest() && !deadlines.is_armed(Wait::ClientWrite) && !self.io.is_shut() {
-                self.wait_for_request();
-            }
-            Poll::Pending
-        })
-    }
-
-    /// Looks whether a client that waits for its response has gone. One that has closed only its half cannot be told
-    /// from one that has closed the connection, so it may wait for `timeouts.half_closed` each time.
-    fn watch_for_end(&self, cx: &mut Context<'_>) -> Poll<End> {
-        let client = &self.client;
-        if client.may_still_send() {
-            // hyper reads, and takes an end within the request for what it is.
-            return Poll::Pending;
-        }
-        if !client.is_half_closed() {
-            if let Err(error) = ready!(self.io.poll_end(cx)) {
-                return Poll::Ready(End::Gone(error));
-            }
-            client.set_half_closed();
-        }
-        if client.deadlines.is_armed(Wait::ClientWrite) {
-            // It has a deadline for its reading.
-            client.deadlines.disarm(Wait::Client);
-        } else if self.has_written() || !client.deadlines.is_armed(Wait::Client) {
-            let patience = self.worker.viewer.current().snapshot.timeouts.half_closed;
-            client.deadlines.arm_in(Wait::Client, patience);
-        }
-        Poll::Pending
-    }
-
-    /// Whether something was written to the client since the last call.
-    fn has_written(&self) -> bool {
-        let written = self.socket.bytes_written();
-        self.written.replace(written) != written
-    }
-
-    /// A part of the next head may have come together with the latest request. Then its rest is awaited.
-    fn begin_parking(&self) {
-        if self.io.has_ahead() && !self.client.set_in_head(true) {
-            let patience = self.worker.viewer.current().snapshot.timeouts.request_head;
-            self.client.deadlines.arm_in(Wait::Client, patience);
-        }
-    }
-
-    /// Sends what is left and closes our half. hyper has done that, unless another protocol was asked for and refused.
-    async fn shut(&self, alarm: &mut Alarm) {
-        let (mut io, deadlines) = (self.io.clone(), &self.client.deadlines);
-        deadlines.disarm(Wait::Client);
-        let mut step = |cx: &mut Context<'_>| {
-            let is_late = deadlines.expired(Wait::ClientWrite) || deadlines.expired(Wait::Client);
-            if is_late { Poll::Ready(()) } else { Pin::new(&mut io).poll_shutdown(cx).map(drop) }
-        };
-        poll_fn(|cx| alarm.poll_step(deadlines, cx, &mut step)).await;
-    }
-
-    /// Closes our half of a connection whose client was silent. In TLS it says so (RFC 8446 section 6.1), if there is
-    /// room for that. Nothing is awaited. A response that has not ended is reset, see [`ResetUnlessWhole`].
-    async fn say_goodbye(&self) {
-        let (mut io, client) = (self.io.clone(), &self.client);
-        if !client.is_busy() && !client.was_cut() && !client.deadlines.is_armed(Wait::ClientWrite) {
-            poll_fn(|cx| Poll::Ready(_ = Pin::new(&mut io).poll_shutdown(cx))).await;
-        }
-    }
-
-    /// Waits for the next request of a parked connection, with nothing but the socket.
-    fn poll_parked(&self, alarm: &mut Alarm, cx: &mut Context<'_>) -> Poll<ParkedEnd> {
-        let deadlines = &self.client.deadlines;
-        alarm.poll_step(deadlines, cx, |cx| {
-            if self.io.poll_heard(cx).is_ready() {
-                return Poll::Ready(ParkedEnd::Heard);
-            }
-            if deadlines.expired(Wait::Client) && !self.is_alive_now() {
-                return Poll::Ready(ParkedEnd::Silent);
-            }
-            self.wait_for_request();
-            Poll::Pending
-        })
-    }
-
-    /// Sets the deadlines of a connection that waits for its next request. When its listener drains, it may still bring
-    /// that: the request may be on its way, and if we closed now, it would be lost. One that has come, though nobody
-    /// has read it yet, has the deadline of its head: that of the drain would be over again at once, for ever.
-    fn wait_for_request(&self) {
-        let client = &self.client;
-        let deadlines = &client.deadlines;
-        if !deadlines.is_armed(Wait::Client) {
-            let client_idle = self.worker.viewer.current().snapshot.timeouts.client_idle;
-            deadlines.arm(Wait::Client, client.idle_since() + client_idle);
-            deadlines.arm(Wait::Park, client.idle_since() + PARK_AFTER);
-        }
-        if self.listener.is_draining(Speaks::Http1) && !client.is_in_head() {
-            let is_fresh = client.is_fresh();
-            let since = if is_fresh { self.began } else { client.idle_since() };
-            let timeouts = &self.worker.viewer.current().snapshot.timeouts;
-            let patience = if is_fresh { timeouts.request_head } else { timeouts.client_idle };
-            let is_heard = self.heard_at.get().is_some_and(|at| at >= since);
-            if let Some(until) = self.listener.idle_until(Speaks::Http1, since, is_fresh, timeouts)
-                && !is_heard
-            {
-                deadlines.arm(Wait::Client, until.min(since + patience));
-            }
-        }
-    }
-
-    /// Whether a client whose time is over has sent something in this very moment, of which the runtime has not heard
-    /// yet; then its request is served. Or whether one that has closed its half was sent something meanwhile.
-    fn is_alive_now(&self) -> bool {
-        let client = &self.client;
-        if self.io.is_shut() {
-            return false;
-        }
-        if client.is_busy() {
-            return self.has_written();
-        }
-        if self.socket.holds_unsent() {
-            // The client has no room for the end of its response: it has the deadline of its reading.
-            let client_write = self.worker.viewer.current().snapshot.timeouts.client_write;
-            client.deadlines.arm_in(Wait::ClientWrite, client_write);
-            return true;
-        }
-        let is_heard = !client.may_still_send() && !self.socket.is_silent();
-        if is_heard {
-            self.heard_at.set(Some(Instant::now()));
-            let patience = self.worker.viewer.current().snapshot.timeouts.request_head;
-            client.deadlines.arm_in(Wait::Client, patience);
-        }
-        is_heard
-    }
 }
 
 fn builder(limits: &Limits) -> http1::Builder {

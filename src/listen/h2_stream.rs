@@ -84,11 +84,7 @@ pub(super) async fn serve(request: Request<RecvStream>, respond: SendResponse<By
     }
     if client.has_rest() {
         // The endpoint reads on after its response.
-        poll_fn(|cx| {
-            registration.follow(cx);
-            client.poll_rests_out(cx)
-        })
-        .await;
+        client.pass_rests_on(&mut |cx| registration.follow(cx)).await;
     }
     if let Some(rest) = client.take_rest() {
         // The rest of the body is discarded instead of resetting the stream: some clients forget the response on a

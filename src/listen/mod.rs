@@ -11,6 +11,7 @@ mod h2_io;
 mod h2_stream;
 mod h2_tunnel;
 mod interim;
+mod lifecycle;
 pub(crate) mod listener;
 mod parked;
 pub(crate) mod permits;

@@ -17,8 +17,8 @@ use super::client::Client;
 use super::exchange::ENDED_BY;
 use crate::config::model::Timeouts;
 use crate::link::InFlight;
+use crate::link::driver::Driver;
 use crate::link::request_body::{BodyFailure, Upload};
-use crate::link::response::Driver;
 
 /// The most bytes that are discarded, counted from the moment when nobody wanted them any more.
 const DISCARDED_MAX: u64 = 8 << 20;
@@ -172,10 +172,14 @@ impl Client {
         }
     }
 
-    /// As [`Self::poll_rests`], until nothing is left.
-    pub(crate) fn poll_rests_out(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_rests(cx);
-        if self.has_rest() { Poll::Pending } else { Poll::Ready(()) }
+    /// Goes on with what is left of the bodies of earlier requests until nothing is; `at_each_turn` is called meanwhile.
+    pub(crate) async fn pass_rests_on(&self, at_each_turn: &mut dyn FnMut(&mut Context<'_>)) {
+        poll_fn(|cx| {
+            at_each_turn(cx);
+            self.poll_rests(cx);
+            if self.has_rest() { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
     }
 
     /// The client has left. What it has sent whole is still passed on, and the rest given up. It returns whether there
