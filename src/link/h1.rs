@@ -200,6 +200,7 @@ impl UpstreamConnection {
         cx: &mut Context<'_>,
         mut step: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
+        self.record.socket.begin_turn();
         let waker = self.waker.attach(cx.waker());
         let mut quiet_cx = Context::from_waker(&waker);
         let polled = loop {
@@ -209,6 +210,7 @@ impl UpstreamConnection {
             }
         };
         self.waker.release(waker, polled.is_pending());
+        self.record.socket.end_turn();
         polled
     }
 

@@ -25,7 +25,6 @@ use crate::net::h2::ReceivedBody;
 pub struct LinkResponse {
     /// The head, and the body to be read.
     pub response: Response<EndpointBody>,
-    pub(super) upload: Option<Rc<Upload>>,
     /// When its connection was opened, if it was opened for this request.
     pub(super) connected_at: Option<Instant>,
 }
@@ -35,22 +34,23 @@ impl LinkResponse {
     /// `began`. It is `None` if the response came before the end of the request.
     pub fn waited_since(&self, began: Instant) -> Option<Instant> {
         let connected = self.connected_at.map_or(began, |at| at.max(began));
-        match &self.upload {
+        match self.response.body().upload() {
             Some(upload) => upload.progress().ended_at.get().map(|at| at.max(connected)),
             None => Some(connected),
         }
     }
 
     /// Takes back `request` although there is a response to it. It is lost if the client is still sending it.
-    pub fn take_back(&mut self, request: &mut Request<RequestBody>) -> Back {
-        let fields = match &self.response.body().over {
-            _ if self.upload.as_ref().is_some_and(|upload| upload.is_coming()) => None,
+    pub fn take_back(&self, request: &mut Request<RequestBody>) -> Back {
+        let body = self.response.body();
+        let fields = match &body.over {
+            _ if body.upload().is_some_and(|upload| upload.is_coming()) => None,
             Over::Inline(connection) => connection.record().header_fields(),
             // They never left: compressed fields cannot be read back.
             Over::Stream(..) => Some(std::mem::take(request.headers_mut())),
             Over::Task(_) | Over::Nothing => None,
         };
-        put_back(request, self.upload.as_ref(), fields, Written::Something)
+        put_back(request, body.upload(), fields, Written::Something)
     }
 }
 

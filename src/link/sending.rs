@@ -102,7 +102,7 @@ impl<'a> Sending<'a> {
     }
 
     pub(super) fn into_response(self, response: Response<Source>, over: Over) -> LinkResponse {
-        let response = response.map(|source| EndpointBody::new(source, over, self.upload.clone()));
-        LinkResponse { response, upload: self.upload, connected_at: None }
+        let response = response.map(|source| EndpointBody::new(source, over, self.upload));
+        LinkResponse { response, connected_at: None }
     }
 }

@@ -1,5 +1,5 @@
-//! The life of an HTTP/1.1 connection beside what hyper does with it: whose turn it is, which deadline holds, and how it
-//! ends.
+//! The life of an HTTP/1.1 connection beside what hyper does with it: whose turn it is, which deadline holds, and how
+//! it ends.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -69,7 +69,8 @@ impl Lifecycle {
     {
         let client = &*self.client;
         let deadlines = &client.deadlines;
-        alarm.poll_step(deadlines, cx, |cx| {
+        self.socket.begin_turn();
+        let polled = alarm.poll_step(deadlines, cx, |cx| {
             if deadlines.expired(Wait::ClientWrite) {
                 client.cut();
                 return Poll::Ready(End::Silent);
@@ -98,7 +99,9 @@ impl Lifecycle {
                 self.wait_for_request();
             }
             Poll::Pending
-        })
+        });
+        self.socket.end_turn();
+        polled
     }
 
     /// Looks whether a client that waits for its response has gone. One that has closed only its half cannot be told

@@ -90,6 +90,17 @@ impl Outbox {
     }
 }
 
+/// What a socket has said in the present turn of the task that reads it, see [`Socket::begin_turn`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// No turn is under way.
+    None,
+    /// There may be something to read.
+    Begun,
+    /// There is nothing to read, and the task will be woken when there is.
+    Dry,
+}
+
 /// A socket whose small messages go through the [`Outbox`] of its worker.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -98,6 +109,7 @@ pub(crate) struct Socket {
     ahead: RefCell<Vec<u8>>,
     has_ahead: Cell<bool>,
     outbox: Rc<Outbox>,
+    turn: Cell<Turn>,
     /// The number of its messages in the outbox.
     queued: Cell<usize>,
     /// The part of the sent messages that the kernel has not taken yet.
@@ -122,6 +134,7 @@ impl Socket {
             ahead: RefCell::default(),
             has_ahead: Cell::default(),
             outbox,
+            turn: Cell::new(Turn::None),
             queued: Cell::default(),
             rest: RefCell::default(),
             failure: Cell::default(),
@@ -266,6 +279,20 @@ impl Socket {
         self.has_ahead.set(!ahead.is_empty());
     }
 
+    /// One task reads until [`Self::end_turn`], with the same waker. hyper looks three or four times in a turn whether
+    /// there is something to read. The runtime learns of more only between turns, so once there is nothing, the rest of
+    /// the turn need not ask it again.
+    #[inline]
+    pub(crate) fn begin_turn(&self) {
+        self.turn.set(Turn::Begun);
+    }
+
+    /// Ends the turn.
+    #[inline]
+    pub(crate) fn end_turn(&self) {
+        self.turn.set(Turn::None);
+    }
+
     /// See [`AsyncRead::poll_read`].
     #[inline(always)]
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -273,9 +300,15 @@ impl Socket {
             self.read_ahead(buf);
             return Poll::Ready(Ok(()));
         }
+        let turn = self.turn.get();
+        if turn == Turn::Dry {
+            return Poll::Pending;
+        }
         let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf);
         if polled.is_ready() {
             self.was_heard.set(true);
+        } else if turn == Turn::Begun {
+            self.turn.set(Turn::Dry);
         }
         polled
     }
@@ -361,6 +394,32 @@ mod tests {
 
     async fn write(socket: &Rc<Socket>, bytes: &[u8]) -> io::Result<usize> {
         poll_fn(|cx| socket.poll_write(cx, &[IoSlice::new(bytes)])).await
+    }
+
+    /// And behind the turn there is.
+    #[tokio::test]
+    async fn what_comes_within_a_turn_is_read_in_the_next_one() {
+        use tokio::io::AsyncWriteExt as _;
+        let (socket, _outbox, mut peer) = pair().await;
+        let read = |cx: &mut Context<'_>| {
+            let mut space = [0; 8];
+            let mut buf = ReadBuf::new(&mut space);
+            socket.poll_read(cx, &mut buf).map(|result| result.map(|()| buf.filled().len()).unwrap())
+        };
+        poll_fn(|cx| {
+            socket.begin_turn();
+            assert!(read(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        peer.write_all(b"abc").await.unwrap();
+        while socket.is_silent() {
+            tokio::task::yield_now().await;
+        }
+        tokio::task::yield_now().await;
+        poll_fn(|cx| Poll::Ready(assert!(read(cx).is_pending(), "the turn lasts"))).await;
+        socket.end_turn();
+        assert_eq!(poll_fn(read).await, 3);
     }
 
     #[tokio::test]

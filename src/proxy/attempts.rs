@@ -145,7 +145,7 @@ impl Attempts {
     fn unwell(
         &mut self,
         exchange: &mut Exchange,
-        mut response: LinkResponse,
+        response: LinkResponse,
         endpoint: Rc<WorkerEndpoint>,
         request: &mut Request<RequestBody>,
         now: Instant,

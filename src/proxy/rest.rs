@@ -172,7 +172,8 @@ impl Client {
         }
     }
 
-    /// Goes on with what is left of the bodies of earlier requests until nothing is; `at_each_turn` is called meanwhile.
+    /// Goes on with what is left of the bodies of earlier requests until nothing is. `at_each_turn` is called
+    /// meanwhile.
     pub(crate) async fn pass_rests_on(&self, at_each_turn: &mut dyn FnMut(&mut Context<'_>)) {
         poll_fn(|cx| {
             at_each_turn(cx);

@@ -7,12 +7,11 @@
 pub mod routes;
 
 use std::sync::Arc;
-
-use arc_swap::Guard;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use crate::config::model::{Limits, Route, Timeouts};
 use crate::pool::Pool;
-use crate::sync::ArcSwap;
+use crate::sync::{ArcSwap, AtomicU64};
 use routes::Routes;
 
 /// Everything that a request needs to know about the configuration.
@@ -39,27 +38,33 @@ impl Snapshot {
 
 /// The current snapshot, shared by all threads. Readers take no lock.
 #[derive(Debug)]
-pub struct SharedSnapshot(ArcSwap<Snapshot>);
+pub struct SharedSnapshot {
+    current: ArcSwap<Snapshot>,
+    /// How often `current` has been replaced.
+    swaps: AtomicU64,
+}
 
 impl SharedSnapshot {
     /// `snapshot` is the first current snapshot.
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
-        Self(ArcSwap::new(snapshot))
+        Self { current: ArcSwap::new(snapshot), swaps: AtomicU64::new(0) }
     }
 
     /// The current snapshot. It counts a reference, so the caller may keep it.
     pub fn load(&self) -> Arc<Snapshot> {
-        self.0.load_full()
+        self.current.load_full()
     }
 
-    /// The current snapshot without counting a reference. It is cheaper, for callers that only look whether the
-    /// snapshot has changed; do not hold the guard for long.
-    pub fn peek(&self) -> Guard<Arc<Snapshot>> {
-        self.0.load()
+    /// How often the snapshot has been replaced: one plain load. Whoever has read this number before
+    /// [`Self::load`] and finds the same one again has the current snapshot.
+    #[inline]
+    pub fn swaps(&self) -> u64 {
+        self.swaps.load(Acquire)
     }
 
     /// Makes `next` the current snapshot.
     pub fn swap(&self, next: Arc<Snapshot>) {
-        self.0.store(next);
+        self.current.store(next);
+        self.swaps.fetch_add(1, Release);
     }
 }

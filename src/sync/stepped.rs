@@ -6,7 +6,6 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{self, Ordering};
 use std::sync::{self, Arc, LockResult, PoisonError};
 
-use arc_swap::Guard;
 use tokio::sync::futures::Notified;
 
 use super::model::{is_running, step};
@@ -153,11 +152,6 @@ pub struct ArcSwap<T>(arc_swap::ArcSwap<T>);
 impl<T> ArcSwap<T> {
     pub fn new(value: Arc<T>) -> Self {
         Self(arc_swap::ArcSwap::new(value))
-    }
-
-    pub fn load(&self) -> Guard<Arc<T>> {
-        step();
-        self.0.load()
     }
 
     pub fn load_full(&self) -> Arc<T> {
