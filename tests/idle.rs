@@ -14,7 +14,7 @@ use crate::support::backend::{Backend, answer};
 use crate::support::client::{Response, exchange};
 use crate::support::h2::{begin, client, get, read, run};
 use crate::support::tls::Authority;
-use crate::support::{App, SOON, connect, eventually, free_address, pool_of, read_to_close, try_connect};
+use crate::support::{App, SOON, connect, eventually, free_address, pause, pool_of, read_to_close, try_connect};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
 const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1\r\n\r\nx";
@@ -311,5 +311,36 @@ fn requests_that_arrive_as_an_edit_leaves_them_no_time_do_not_stop_the_worker() 
         let mut crowd = crowd(address);
         send_while(&mut crowd, || app.apply(&config(keys)));
         assert_eq!(exchange(&mut connect(address), GET).text(), "a", "the only worker serves");
+    }
+}
+
+/// A client that is still sending is not idle. The response to it must not be destroyed by a reset.
+#[test]
+fn an_interrupt_lets_a_client_read_why_its_upload_is_refused() {
+    let (refuse, told) = std::sync::mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let backend = Backend::start(move |peer| {
+        if peer.next_head().is_some_and(|head| head.starts_with("POST")) {
+            told.lock().unwrap().recv_timeout(SOON).ok();
+            let refused = "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+            peer.stream.write_all(refused.as_bytes()).ok();
+            peer.own();
+        }
+    });
+    for _ in 0..10 {
+        let app = App::builder(&[backend.address]).workers(1).start();
+        let mut client = connect(app.address);
+        client.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nbeginning").unwrap();
+        eventually("the request is under way", || app.endpoint(backend.address).unwrap()["in_flight"] == 1);
+        app.interrupt();
+        refuse.send(()).unwrap();
+        for _ in 0..20 {
+            pause("the client goes on", 5);
+            client.write_all(&[b'x'; 1000]).ok();
+        }
+        let (response, is_orderly) = read_to_close(&mut client);
+        assert!(response.starts_with(b"HTTP/1.1 413 ") && is_orderly, "{:?}", String::from_utf8_lossy(&response));
+        drop(client);
+        assert_eq!(app.wait(), Ended::Drained);
     }
 }

@@ -188,7 +188,8 @@ impl Lifecycle {
             deadlines.arm(Wait::Client, client.idle_since() + client_idle);
             deadlines.arm(Wait::Park, client.idle_since() + PARK_AFTER);
         }
-        if self.listener.is_draining(Speaks::Http1) && !client.is_in_head() {
+        // A client that is still sending a body is not idle: hyper is about to close, and then lingers.
+        if self.listener.is_draining(Speaks::Http1) && !client.may_still_send() {
             let is_fresh = client.is_fresh();
             let since = if is_fresh { self.began } else { client.idle_since() };
             let timeouts = &self.worker.viewer.current().snapshot.timeouts;
