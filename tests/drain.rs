@@ -12,7 +12,7 @@ use unstick::app::Ended;
 
 use crate::support::backend::{Backend, signal};
 use crate::support::client::{get, who};
-use crate::support::{App, SOON, connect, eventually, h2, pool_of, read_until, send};
+use crate::support::{App, SOON, connect, eventually, h2, pause, pool_of, read_until, send};
 
 /// A replica whose responses never end: it sends an event every few milliseconds.
 fn endless() -> Backend {
@@ -283,4 +283,26 @@ fn counters_go_on_when_an_endpoint_comes_back() {
     assert_eq!(app.endpoint(a.address).unwrap()["requests"], 10);
     let name = format!("unstick_endpoint_attempts_total{{pool=\"app\",endpoint=\"{}\"}}", a.address);
     eventually("the metric too", || app.metric(&name) == 10.0);
+}
+
+/// A client that was told of its tunnel a moment ago may not have read that yet.
+#[test]
+fn a_tunnel_that_begins_while_the_process_stops_begins() {
+    let backend = Backend::start(|peer| {
+        if peer.next().is_some() {
+            pause("half of the time to drain passes", 1000);
+            send(&mut peer.stream, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n");
+        }
+    });
+    let app = App::builder(&[backend.address]).timeouts("drain = \"2s\"").start();
+    let ask = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+    let mut clients: Vec<TcpStream> = (0..20).map(|_| connect(app.address)).collect();
+    clients.iter_mut().for_each(|client| send(client, ask));
+    eventually("all are under way", || app.endpoint(backend.address).unwrap()["in_flight"] == 20);
+    app.stop();
+    for client in &mut clients {
+        assert!(read_until(client, b"\r\n\r\n").starts_with(b"HTTP/1.1 101 "));
+    }
+    drop(clients);
+    assert_eq!(app.wait(), Ended::Drained);
 }

@@ -543,3 +543,22 @@ fn a_page_in_place_of_a_websocket_over_http2_is_not_taken_for_one() {
         assert_eq!(response.await.unwrap().status().as_u16(), 502);
     });
 }
+
+/// To a replica that has gone over to the protocol already, an orderly end would be one of an empty conversation.
+#[test]
+fn an_upgrade_that_is_given_up_before_its_response_is_no_orderly_end() {
+    let (ended, how) = std::sync::mpsc::channel();
+    let backend = Backend::start(move |peer| {
+        if peer.next().is_some_and(|seen| seen.line().starts_with("POST")) {
+            peer.stream.set_read_timeout(Some(SOON)).unwrap();
+            ended.send(peer.stream.read(&mut [0; 9]).map_err(|error| error.kind())).unwrap();
+        }
+    });
+    let app = App::builder(&[backend.address]).start();
+    let mut client = connect(app.address);
+    send(&mut client, "POST /attach HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+    eventually("it is under way", || app.endpoint(backend.address).unwrap()["in_flight"] == 1);
+    SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    assert_eq!(how.recv_timeout(SOON).unwrap(), Err(std::io::ErrorKind::ConnectionReset));
+}

@@ -45,6 +45,9 @@ pub struct Record {
     reads_before_answer: Cell<Option<u32>>,
     /// What comes before the response to the latest request.
     interims: RefCell<Interims>,
+    /// Whether the endpoint may have gone over to another protocol, of which a part looks like the whole. Then giving
+    /// up the connection is no orderly end.
+    may_be_tunnel: Cell<bool>,
     /// Why TLS ended, if it was TLS that failed. It is kept here because h2 keeps only the text of an error.
     tls_failure: RefCell<Option<rustls::Error>>,
 }
@@ -75,6 +78,7 @@ impl Record {
             head: RefCell::default(),
             reads_before_answer: Cell::default(),
             interims: RefCell::default(),
+            may_be_tunnel: Cell::default(),
             tls_failure: RefCell::default(),
         }
     }
@@ -84,6 +88,11 @@ impl Record {
         self.head.borrow_mut().clear();
         self.reads_before_answer.set(Some(0));
         self.interims.borrow_mut().begin();
+    }
+
+    /// Sets whether the endpoint may have gone over to another protocol.
+    pub(super) fn set_tunnel(&self, may_be_tunnel: bool) {
+        self.may_be_tunnel.set(may_be_tunnel);
     }
 
     /// Takes the interim responses that have come since the last call.
@@ -177,9 +186,9 @@ impl UpstreamIo {
         self.reads_on = false;
     }
 
-    /// Makes closing it send a reset. What is queued for the socket is not sent.
-    pub fn reset_when_closed(&self) {
-        self.record.socket.reset_when_closed();
+    /// A tunnel has ended as it should, so closing the connection is an orderly end.
+    pub fn set_whole(&self) {
+        self.record.set_tunnel(false);
     }
 
     /// Notes why TLS ended, if it was TLS that failed.
@@ -249,6 +258,9 @@ impl Drop for UpstreamIo {
     fn drop(&mut self) {
         // The response is no longer wanted, so what is still queued for the socket is not sent.
         self.record.socket.cancel();
+        if self.record.may_be_tunnel.get() {
+            self.record.socket.reset_when_closed();
+        }
     }
 }
 

@@ -170,6 +170,7 @@ impl WorkerEndpoint {
     ) -> Result<LinkResponse, Box<Failed>> {
         let (reused, idle_for) = (connection.is_reused(), connection.idle_for(waits.began));
         let record = Rc::clone(connection.record());
+        record.set_tunnel(wishes.upgrade == Upgrade::Wanted);
         let written_before = record.bytes_written();
         let mut sending = Sending::begin(request.body().upload().cloned(), self, waits);
         if wishes.sharing == Sharing::Private {
@@ -215,6 +216,7 @@ impl WorkerEndpoint {
                 (Some(why), _) => LinkError::Unacceptable(why),
                 (None, None) => LinkError::Closed(None),
                 (None, Some(mut connection)) => {
+                    record.set_tunnel(response.status() == StatusCode::SWITCHING_PROTOCOLS);
                     if response.version() < Version::HTTP_11 {
                         // hyper would speak HTTP/1.0 from now on, which has no chunks.
                         connection.set_last();

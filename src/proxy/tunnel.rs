@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::client::Client;
 use super::exchange::{ENDED_BY, Exchange};
@@ -70,7 +71,7 @@ impl Tunnel {
         client.set_in_head(false);
         deadlines.arm_in(Wait::Client, timeouts.tunnel_idle);
         timeouts.tunnel.inspect(|&lifetime| deadlines.arm_in(Wait::Request, lifetime));
-        let mut alarm = Alarm::default();
+        let (mut alarm, began) = (Alarm::default(), Instant::now());
         let mut step = |cx: &mut Context<'_>| {
             let goodbye = || GOODBYE.min(exchange.drain().mul_f64(GOODBYE_SHARE));
             let has_expired = |waits: &[Wait]| waits.iter().any(|&wait| deadlines.expired(wait));
@@ -101,7 +102,8 @@ impl Tunnel {
             }
             match (exchange.draining_since(), deadlines.is_armed(Wait::Drain)) {
                 (Some(since), false) if !pipes.is_ending => {
-                    deadlines.arm(Wait::Drain, since + exchange.drain().mul_f64(WINDOW * fastrand::f64()));
+                    let at = ends_at(since, exchange.drain(), Instant::now(), began + goodbye(), fastrand::f64());
+                    deadlines.arm(Wait::Drain, at);
                 }
                 (None, true) => deadlines.disarm(Wait::Drain),
                 _ => {}
@@ -127,6 +129,14 @@ impl Tunnel {
     }
 }
 
+/// When a tunnel is ended that drains since `since`: at a random moment of what is left of the window. A client that
+/// was told of its tunnel only a moment ago may not have read that yet, and a reset would destroy it; so a tunnel that
+/// begins late lives until `earliest`.
+fn ends_at(since: Instant, drain: Duration, now: Instant, earliest: Instant, dice: f64) -> Instant {
+    let left = (since + drain.mul_f64(WINDOW)).saturating_duration_since(now);
+    (now + left.mul_f64(dice)).max(earliest).min(since + drain.mul_f64(ENDED_BY))
+}
+
 /// Both directions of a tunnel.
 struct Pipes<C> {
     client: C,
@@ -142,8 +152,8 @@ struct Pipes<C> {
 
 impl<C> Drop for Pipes<C> {
     fn drop(&mut self) {
-        if self.is_cut {
-            self.upstream.reset_when_closed();
+        if !self.is_cut {
+            self.upstream.set_whole();
         }
     }
 }
@@ -308,6 +318,34 @@ impl Pipe {
         if let Some(goodbye) = self.goodbye.take() {
             self.pending = [&self.pending[..], &goodbye].concat().into();
             self.stage = Stage::Leaving;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_tunnel_lies_in_what_is_left_of_the_window() {
+        let (since, drain) = (Instant::now(), Duration::from_secs(100));
+        let at = |seconds: f64| since + Duration::from_secs_f64(seconds);
+        let cases = [
+            // It began long before the drain: anywhere in the window.
+            ((0.0, -10.0, 0.0), 0.0),
+            ((0.0, -10.0, 1.0), 85.0),
+            // In the middle of it: not in the past, and not at once.
+            ((42.0, 44.0, 0.0), 44.0),
+            ((42.0, 44.0, 0.5), 63.5),
+            // Behind the window: in time for the process to end.
+            ((90.0, 92.0, 0.3), 92.0),
+            ((94.0, 96.0, 0.3), 95.0),
+        ];
+        for ((now, earliest, dice), expected) in cases {
+            let earliest = if earliest < 0.0 { since - Duration::from_secs_f64(-earliest) } else { at(earliest) };
+            let ends = ends_at(since, drain, at(now), earliest, dice);
+            let off = ends.max(at(expected)) - ends.min(at(expected));
+            assert!(off < Duration::from_millis(1), "at {now}, dice {dice}: {:?}", ends - since);
         }
     }
 }
