@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::backend::{Backend, answer};
 use crate::support::client::{Response, exchange, read_response};
 use crate::support::h2_backend::H2Backend;
-use crate::support::{App, connect, eventually, free_address, pause, read_to_close, send, text};
+use crate::support::{App, SOON, connect, eventually, free_address, pause, read_to_close, send, text};
 
 /// An application that writes an access log, which is this file.
 fn logging(backends: &[SocketAddr], pool: &str, more: &str) -> (App, PathBuf, tempfile::TempDir) {
@@ -130,6 +130,41 @@ fn the_route_of_a_raw_target_does_not_depend_on_what_came_before_it() {
         assert_eq!((status, name.as_str()), (200, "coffee"));
         assert_eq!(coffee.seen().pop().unwrap().line(), "GET /caf%C3%A9%22 HTTP/1.1");
     });
+}
+
+/// The head has come in one read with the request before, so what comes next is a body, though it looks like a head to
+/// whoever has not heard of that yet.
+#[test]
+fn a_body_behind_a_head_that_came_with_another_request_is_not_touched() {
+    const ROUNDS: usize = 40;
+    let (has_come, come) = std::sync::mpsc::channel::<()>();
+    let come = std::sync::Mutex::new(come);
+    let backend = Backend::start(move |peer| {
+        peer.serve(|seen| {
+            if seen.line().starts_with("GET") {
+                come.lock().unwrap().recv_timeout(SOON).ok();
+            }
+            answer("a")
+        });
+    });
+    let app = App::builder(&[backend.address]).workers(1).start();
+    let body = format!("{{\"a\": {}}}", "\"".repeat(400));
+    let heads = format!(
+        "GET / HTTP/1.1\r\nHost: x\r\n\r\nPOST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    for round in 0..ROUNDS {
+        let mut client = connect(app.address);
+        send(&mut client, &heads);
+        eventually("the first request has come", || backend.seen().len() == 2 * round + 1);
+        // It arrives together with the response to that.
+        send(&mut client, &body);
+        has_come.send(()).unwrap();
+        for _ in 0..2 {
+            assert_eq!(read_response(&mut client, false).status, 200);
+        }
+        assert_eq!(text(&backend.seen().pop().unwrap().body), body);
+    }
 }
 
 /// A large head fills the buffer of the library, so that the encoded target does not fit beside it.

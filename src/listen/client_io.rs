@@ -122,7 +122,8 @@ impl ClientIo {
     #[inline]
     fn latest(&self) -> Latest {
         let client = &self.client;
-        if client.is_busy() || client.owes_body() { Latest::UnderWay } else { Latest::Over(client.body_length()) }
+        let is_under_way = client.is_busy() || client.may_still_send();
+        if is_under_way { Latest::UnderWay } else { Latest::Over(client.body_length()) }
     }
 
     #[cold]

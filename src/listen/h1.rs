@@ -49,6 +49,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
     let service = service_fn({
         let client = Rc::clone(&client);
         move |request: Request<Incoming>| {
+            client.take_head();
             proxy::handle(Rc::clone(&proxy), Rc::clone(&client), request.map(ClientBody::Http1))
         }
     });

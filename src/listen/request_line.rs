@@ -20,7 +20,7 @@ const BLANK_LINE: &[u8] = b"\r\n\r\n";
 /// What is known of the latest request when something is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Latest {
-    /// It is being served, or its body has not come whole.
+    /// It is being served, its head was just taken or is still coming, or its body has not come whole.
     UnderWay,
     /// It has come whole, with a body of this many bytes, if they were announced.
     Over(Option<u64>),

@@ -293,6 +293,13 @@ impl Client {
         self.in_head.replace(in_head)
     }
 
+    /// hyper has taken a head. Before the request is begun it may read on: what comes then is the body of this request,
+    /// not the next head, even if this head came in one read with an earlier request.
+    #[inline]
+    pub fn take_head(&self) {
+        self.in_head.set(true);
+    }
+
     /// Whether the rest of a head is awaited.
     pub fn is_in_head(&self) -> bool {
         self.in_head.get()
