@@ -14,6 +14,9 @@ use super::world::Peer;
 /// A slow reader takes its bytes in so many steps at most.
 const STEPS_MAX: usize = 40;
 
+/// Bytes of a response's head at most, with the hints before it.
+const HEAD: usize = 600;
+
 /// See the module.
 pub(crate) struct Client {
     number: usize,
@@ -101,7 +104,8 @@ impl Client {
             Reading::AtOnce => usize::MAX,
             Reading::Slowly { .. } if self.net.now() < self.reads_again => 0,
             Reading::Slowly { bytes, .. } => {
-                let down = |plan: &RequestPlan| plan.reply(0).body + plan.tunnel.map_or(0, |tunnel| tunnel.down);
+                let reply = |plan: &RequestPlan| plan.replies.iter().map(|reply| reply.body).max().unwrap_or(0);
+                let down = |plan: &RequestPlan| HEAD + reply(plan) + plan.tunnel.map_or(0, |tunnel| tunnel.down);
                 let all: usize = self.plan.requests.iter().map(down).sum();
                 bytes.max(all / STEPS_MAX + 1)
             }
@@ -118,6 +122,7 @@ impl Client {
             match self.wire.peer_reads(most) {
                 PeerRead::Nothing => return,
                 PeerRead::Bytes(bytes) => {
+                    self.net.mark("client reads", self.number, bytes.len() as u64);
                     self.bytes_read += bytes.len();
                     self.reader.feed(&bytes);
                     self.take();

@@ -114,11 +114,16 @@ impl Replica {
                 PeerRead::End => {
                     self.net.mark("replica sees the end", self.replica, 1);
                     let Some(doing) = &mut self.doing else { return };
-                    self.records.borrow_mut()[doing.request].executions[doing.execution].tunnel_ended = true;
+                    let execution = &mut self.records.borrow_mut()[doing.request].executions[doing.execution];
+                    (execution.tunnel_ended, execution.tunnel_over) = (true, Some(self.net.now()));
                     doing.tunnel.iter_mut().for_each(|tunnel| tunnel.has_end = true);
                 }
                 PeerRead::Reset => {
                     self.net.mark("replica sees the end", self.replica, 0);
+                    if let Some(doing) = &self.doing {
+                        let over = Some(self.net.now());
+                        self.records.borrow_mut()[doing.request].executions[doing.execution].tunnel_over = over;
+                    }
                     self.is_over = true;
                     return self.wire.close(Side::Peer);
                 }
@@ -184,6 +189,7 @@ impl Replica {
             self.net.violated("other bytes", format!("the body of request {}", doing.request));
         }
         execution.body += bytes.len();
+        execution.touched = self.net.now();
         self.net.mark("replica has bytes", doing.request, bytes.len() as u64);
     }
 

@@ -11,6 +11,9 @@ use super::scenario::{Fate, Method, Ms, PoolPlan, Reply};
 use super::wire::{PeerRead, Wire};
 use super::world::Peer;
 
+/// Bytes of a part, while several streams have a part to send.
+const PART_MAX: usize = 1000;
+
 /// See the module.
 pub(crate) struct Replica {
     number: usize,
@@ -21,6 +24,8 @@ pub(crate) struct Replica {
     wire: Rc<Wire>,
     h2: Connection,
     streams: Vec<Stream>,
+    /// The stream that has sent something last.
+    turn: usize,
     last: u32,
     idle_since: Ms,
     /// The last stream that it takes, once it has said that it goes.
@@ -66,6 +71,7 @@ impl Replica {
             wire,
             h2: Connection::server(pool.streams),
             streams: Vec::new(),
+            turn: 0,
             last: 0,
             idle_since: net.now(),
             goes_after: None,
@@ -180,6 +186,7 @@ impl Replica {
             self.net.violated("other bytes", format!("the body of request {}", stream.request));
         }
         execution.body += bytes.len();
+        execution.touched = self.net.now();
         self.net.mark("replica has bytes", stream.request, len.into());
         drop(records);
         if ends {
@@ -215,12 +222,9 @@ impl Replica {
         }
     }
 
+    /// Its streams send by turns, so that none waits for a long one.
     fn reply(&mut self) {
-        for at in 0..self.streams.len() {
-            if self.is_over {
-                return;
-            }
-            let stream = &mut self.streams[at];
+        for stream in &mut self.streams {
             if stream.replies_at.is_some() && !stream.reply_is_over && !stream.was_reset {
                 for number in 0..std::mem::take(&mut stream.hints) {
                     let [link, hint] = hint(stream.request, stream.execution, number);
@@ -228,56 +232,53 @@ impl Replica {
                     self.h2.send_headers(stream.id, &fields, false);
                 }
             }
-            let is_due = stream.replies_at.is_some_and(|at| self.net.now() >= at);
-            if is_due && !stream.reply_is_over && !stream.was_reset {
-                self.reply_on(at);
-            }
+        }
+        let mut in_vain = 0;
+        while !self.is_over && in_vain < self.streams.len() {
+            self.turn = (self.turn + 1) % self.streams.len();
+            let has_sent = self.is_due(self.turn) && self.reply_on(self.turn);
+            in_vain = if has_sent { 0 } else { in_vain + 1 };
         }
     }
 
-    fn reply_on(&mut self, at: usize) {
+    fn is_due(&self, at: usize) -> bool {
+        let stream = &self.streams[at];
+        let is_open = !stream.reply_is_over && !stream.was_reset;
+        is_open && stream.replies_at.is_some_and(|at| self.net.now() >= at)
+    }
+
+    /// Sends the next part of a reply. It returns whether there was any.
+    fn reply_on(&mut self, at: usize) -> bool {
+        let others = (0..self.streams.len()).any(|other| other != at && self.is_due(other));
         let stream = &mut self.streams[at];
-        let Reply { status, body: len, part, closes, fate, framing, .. } = stream.reply;
+        let Reply { body: len, part, closes, fate, .. } = stream.reply;
         let has_trailers = self.records.borrow()[stream.request].plan.gets_trailers(stream.reply);
         let sends = match fate {
             _ if stream.is_head && !matches!(fate, Fate::Silent | Fate::Closed) => 0,
-            Fate::Silent => return,
-            Fate::Closed => return self.break_off(at),
+            Fate::Silent => return false,
+            Fate::Closed => {
+                self.break_off(at);
+                return true;
+            }
             Fate::Whole => len,
             Fate::Cut { at } | Fate::Stalls { at } => at.min(len),
         };
         let id = stream.id;
-        if stream.body.is_none() {
-            let (status, request) = (status.to_string(), stream.request.to_string());
-            let (execution, length) = (stream.execution.to_string(), len.to_string());
-            let mut fields = vec![
-                (":status", status.as_str()),
-                ("date", "now"),
-                ("x-id", request.as_str()),
-                ("x-attempt", execution.as_str()),
-            ];
-            if framing == super::scenario::Framing::Length {
-                fields.push(("content-length", length.as_str()));
-            }
-            if has_trailers {
-                fields.push(("trailer", "x-end"));
-            }
-            self.net.mark("replica replies", stream.request, sends as u64);
-            stream.body = Some(body(stream.request * 2 + 1, sends));
-            let ends = fate == Fate::Whole && sends == 0;
-            self.h2.send_headers(id, &fields, ends);
-            if ends {
-                return self.reply_ended(at);
+        let begins = stream.body.is_none();
+        if begins {
+            self.reply_head(at, sends, has_trailers);
+            if fate == Fate::Whole && sends == 0 {
+                self.reply_ended(at);
+                return true;
             }
         }
-        while let Some(whole) = &self.streams[at].body {
-            let sent = self.streams[at].sent;
-            if sent == sends {
-                break;
-            }
+        let (sent, part) = (self.streams[at].sent, if others { part.min(PART_MAX) } else { part });
+        if let Some(whole) = &self.streams[at].body
+            && sent < sends
+        {
             let len = self.h2.may_send(id).min(part.max(1)).min(sends - sent);
             if len == 0 {
-                return;
+                return begins;
             }
             let bytes = whole[sent..sent + len].to_vec();
             let ends = fate == Fate::Whole && sent + len == sends;
@@ -285,6 +286,9 @@ impl Replica {
             self.h2.send_data(id, &bytes, ends && !has_trailers);
             if ends && has_trailers {
                 self.h2.send_headers(id, &[("x-end", &self.streams[at].request.to_string())], true);
+            }
+            if sent + len < sends {
+                return true;
             }
         }
         match fate {
@@ -295,8 +299,31 @@ impl Replica {
                 self.reply_ended(at);
             }
             Fate::Cut { .. } => self.break_off(at),
-            _ => {}
+            _ => return begins || sent < sends,
         }
+        true
+    }
+
+    fn reply_head(&mut self, at: usize, sends: usize, has_trailers: bool) {
+        let stream = &mut self.streams[at];
+        let Reply { status, body: len, fate, framing, .. } = stream.reply;
+        let (status, request) = (status.to_string(), stream.request.to_string());
+        let (execution, length) = (stream.execution.to_string(), len.to_string());
+        let mut fields = vec![
+            (":status", status.as_str()),
+            ("date", "now"),
+            ("x-id", request.as_str()),
+            ("x-attempt", execution.as_str()),
+        ];
+        if framing == super::scenario::Framing::Length {
+            fields.push(("content-length", length.as_str()));
+        }
+        if has_trailers {
+            fields.push(("trailer", "x-end"));
+        }
+        self.net.mark("replica replies", stream.request, sends as u64);
+        stream.body = Some(body(stream.request * 2 + 1, sends));
+        self.h2.send_headers(stream.id, &fields, fate == Fate::Whole && sends == 0);
     }
 
     fn go_away(&mut self) {

@@ -6,7 +6,7 @@ use unstick::sim::Gauges;
 
 use super::net::Network;
 use super::record::{Record, Seen};
-use super::scenario::{ClientPlan, Ends, Fate, FaultKind, Method, Ms, Reads, Scenario, Speaks};
+use super::scenario::{ClientPlan, Ends, Fate, Method, Ms, Reads, Scenario, Speaks};
 use super::world::{CLIENT_IDLE, DRAIN};
 
 /// Rules that do not hold yet. A mend takes its rule out of this list.
@@ -21,6 +21,11 @@ const DRAIN_IDLE: Ms = 5_000;
 const HALF_CLOSED: Ms = 5_000;
 /// `timeouts.client_write`.
 const CLIENT_WRITE: Ms = 3_000;
+/// `timeouts.connect` and `timeouts.response_head`.
+const CONNECT: Ms = 1_000;
+const RESPONSE_HEAD: Ms = 4_000;
+/// The longest time between two parts of a body that arrives.
+const ARRIVES_WITHIN: Ms = 1_000;
 /// A client that hesitates for so long runs into a deadline.
 const HESITATES_TOO_LONG: Ms = 3_000;
 /// How exact moments are.
@@ -72,13 +77,25 @@ pub(crate) fn judge(scenario: &Scenario, net: &Network, records: &[Record], fact
     let wires = net.wires.borrow();
     let is_faulty = |wire: usize| wires[wire].was_faulty.get();
     let any_faulty = wires.iter().any(|wire| wire.is_upstream && wire.was_faulty.get());
+    let broken: Vec<Broken> = wires
+        .iter()
+        .filter(|wire| wire.is_upstream && wire.was_faulty.get())
+        .map(|wire| Broken { wire: wire.id, opened: wire.opened_at })
+        .collect();
     for (number, record) in records.iter().enumerate() {
-        let case = Case { scenario, facts, records, number, record, any_faulty, is_faulty: &is_faulty };
+        let case =
+            Case { scenario, facts, records, number, record, any_faulty, broken: &broken, is_faulty: &is_faulty };
         for (kind, what) in case.violations() {
             net.violated(kind, format!("request {number}: {what}"));
         }
         case.count(net);
     }
+}
+
+/// A connection to a replica that the network broke or refused.
+struct Broken {
+    wire: usize,
+    opened: Ms,
 }
 
 struct Case<'a> {
@@ -89,6 +106,7 @@ struct Case<'a> {
     record: &'a Record,
     /// Whether any connection to a replica was broken by replica or network.
     any_faulty: bool,
+    broken: &'a [Broken],
     is_faulty: &'a dyn Fn(usize) -> bool,
 }
 
@@ -154,7 +172,9 @@ impl Case<'_> {
         let execution = record.executions.get(record.attempt?)?;
         let (is_killed, was_removed) =
             (self.facts.was_killed[execution.replica], self.facts.was_removed[execution.replica]);
-        let is_draining = self.facts.drained_at.is_some_and(|at| record.ended.is_none_or(|ended| ended + SLACK >= at));
+        // When the client had all that it gets, the other half was open still.
+        let over = if has_end { execution.tunnel_over } else { record.ended };
+        let is_draining = self.facts.drained_at.is_some_and(|at| over.is_none_or(|over| over + SLACK >= at));
         let is_broken = (self.is_faulty)(execution.wire) || is_killed || was_removed || is_draining;
         let is_whole = has_end && execution.tunnel_ended;
         let what = format!("{received} bytes of {}, and {} of {}", plan.down, execution.body, plan.up);
@@ -169,12 +189,9 @@ impl Case<'_> {
             execution.was_broken || (self.is_faulty)(execution.wire) || self.facts.was_killed[execution.replica]
         };
         let broken_count = (0..record.executions.len()).filter(|at| broken(*at)).count();
-        let refuses = |kind| self.scenario.faults.iter().any(|fault| fault.fault.kind == kind);
-        let is_killed = self.facts.was_killed.iter().any(|killed| *killed);
         let is_allowed = match cause {
-            "connect-failed" | "connect-timeout" => {
-                refuses(FaultKind::Refused) || refuses(FaultKind::Lost) || refuses(FaultKind::Reset) || is_killed
-            }
+            "connect-failed" | "connect-timeout" => self.connection_failed(),
+            "upstream-timeout" if self.was_still_coming() => true,
             "upstream-closed" | "upstream-timeout" => {
                 let has_reason = if record.executions.is_empty() { self.any_faulty } else { broken_count > 0 };
                 let is_kept = plan.is_repeatable() && plan.body <= REPLAY && plan.hesitates == 0;
@@ -187,6 +204,23 @@ impl Case<'_> {
             _ => false,
         };
         (!is_allowed).then(|| ("an error without a cause", format!("{cause}, {:?}", record.executions)))
+    }
+
+    /// A connection to a replica broke, or was not established, before it carried any request, while this one waited.
+    fn connection_failed(&self) -> bool {
+        let carried = |wire| self.records.iter().flat_map(|record| &record.executions).any(|on| on.wire == wire);
+        let (begun, ended) = (self.record.begun.unwrap_or_default(), self.record.ended.unwrap_or(Ms::MAX));
+        let is_of_time = |broken: &&Broken| broken.opened + CONNECT + SLACK >= begun && broken.opened <= ended;
+        self.broken.iter().filter(is_of_time).any(|broken| !carried(broken.wire))
+    }
+
+    /// The time for the response was over while the body was still arriving over a slow connection. It counts from when
+    /// the client had sent it.
+    fn was_still_coming(&self) -> bool {
+        let record = self.record;
+        let is_due = record.sent.zip(record.ended).is_some_and(|(sent, ended)| ended + SLACK >= sent + RESPONSE_HEAD);
+        let last = record.executions.last().zip(record.ended);
+        is_due && last.is_some_and(|(last, ended)| !last.is_whole && last.touched + ARRIVES_WITHIN >= ended)
     }
 
     /// No response at all.
@@ -203,7 +237,10 @@ impl Case<'_> {
         }
         let is_first = self.before().next().is_none();
         let kind = match self.client().ends {
-            Ends::HalfCloses => "a client that has closed its half gets no response",
+            // One that asks for a tunnel does not.
+            Ends::HalfCloses if self.record.plan.tunnel.is_none() => {
+                "a client that has closed its half gets no response"
+            }
             _ if !self.record.executions.is_empty() => "a response was lost",
             _ if self.record.idled.is_some() && !is_first => "an idle connection was closed under a request",
             _ => "a request without a response",

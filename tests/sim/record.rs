@@ -64,9 +64,13 @@ pub(crate) struct Execution {
     pub(crate) began: Ms,
     /// Bytes of the request body that came.
     pub(crate) body: usize,
+    /// When the latest of them came.
+    pub(crate) touched: Ms,
     pub(crate) is_whole: bool,
     /// The tunnel ended in order.
     pub(crate) tunnel_ended: bool,
+    /// When the replica saw the end of its tunnel, in order or not.
+    pub(crate) tunnel_over: Option<Ms>,
     /// Whether the replica said that it did not begin it.
     pub(crate) was_refused: bool,
     /// When its last byte was handed to the kernel.
@@ -128,8 +132,10 @@ impl Execution {
             wire,
             began,
             body: 0,
+            touched: began,
             is_whole: false,
             tunnel_ended: false,
+            tunnel_over: None,
             was_refused: false,
             answered: None,
             was_broken: false,

@@ -102,7 +102,7 @@ FAULTS = [
         "broken-tunnel",
         "a tunnel that breaks off ends in order towards the replica",
         "src/proxy/tunnel.rs",
-        ("if self.is_cut {", "if self.is_cut && !FAULT {"),
+        ("if !self.is_cut {", "if !self.is_cut || FAULT {"),
     ),
     (
         "refused-upgrade",
@@ -115,14 +115,14 @@ FAULTS = [
         "a reset of which only a write has heard passes for the end of a response without a length",
         "src/link/record.rs",
         (
-            "Some(kind) if read.filled().is_empty() && room > 0 =>",
-            "Some(kind) if read.filled().is_empty() && room > 0 && !FAULT =>",
+            "Some(kind) if is_end =>",
+            "Some(kind) if is_end && !FAULT =>",
         ),
     ),
     (
         "outbox",
         "an idle connection is closed although the end of its response waits in the outbox",
-        "src/listen/h1.rs",
+        "src/listen/lifecycle.rs",
         ("if self.socket.holds_unsent() {", "if !FAULT && self.socket.holds_unsent() {"),
     ),
 ]

@@ -28,6 +28,8 @@ pub(crate) struct Wire {
     /// The peer at the other end.
     pub(crate) peer: Cell<usize>,
     pub(crate) is_upstream: bool,
+    /// When it was begun.
+    pub(crate) opened_at: Ms,
     /// The number of the replica at the other end.
     pub(crate) replica: Cell<usize>,
     net: Rc<Network>,
@@ -145,6 +147,7 @@ impl Wire {
             id,
             peer: Cell::new(number),
             is_upstream,
+            opened_at: net.now(),
             replica: Cell::default(),
             net: Rc::clone(net),
             dice: RefCell::new(Dice::new(net.seed, 1_000 + number as u64 * 2 + u64::from(is_upstream))),
