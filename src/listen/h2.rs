@@ -29,7 +29,7 @@ use crate::proxy::client::{Client, Connection, Proxy};
 use crate::proxy::exchange::ENDED_BY;
 
 /// Bytes of a response that h2 holds until the socket takes them, per stream.
-const SEND_BUFFER: usize = 64 * 1024;
+pub(super) const SEND_BUFFER: usize = 64 * 1024;
 
 /// How long a client that has had no response lately may take to acknowledge GOAWAY, and to close its half of the
 /// connection.

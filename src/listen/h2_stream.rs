@@ -18,7 +18,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 
 use super::client_io::{LINGER, LINGER_BYTES_MAX};
-use super::h2::Shared;
+use super::h2::{SEND_BUFFER, Shared};
 use super::h2_tunnel::StreamIo;
 use crate::deadlines::{Alarm, Wait};
 use crate::fields;
@@ -191,11 +191,38 @@ fn announce_length(headers: &mut HeaderMap, body: &ResponseBody) {
     }
 }
 
+/// What h2 has been given of a stream, and may still be sending when nothing more is let out by the client's windows.
+#[derive(Debug, Default)]
+struct GoingOut {
+    /// The bytes that the socket had taken when this was last looked at.
+    written: u64,
+    /// When it has taken so many, all of the stream's are out.
+    until: u64,
+}
+
+impl GoingOut {
+    /// For what h2 has now.
+    fn now(shared: &Shared) -> Self {
+        let written = shared.client.connection.bytes_written();
+        Self { written, until: written + (SEND_BUFFER * shared.open.get()) as u64 }
+    }
+
+    /// Whether bytes of the stream may have gone out since the last look.
+    fn goes_on(&mut self, shared: &Shared) -> bool {
+        let written = shared.client.connection.bytes_written();
+        let before = std::mem::replace(&mut self.written, written);
+        before < written && before < self.until
+    }
+}
+
 /// Sends a body. A client that does not let out more of it in time has its stream reset, by dropping it.
 async fn send_body(stream: SendStream<Bytes>, body: ResponseBody, client: &Client, shared: &Shared) {
-    let (mut sender, mut sent) = (BodySender::new(stream, body), 0);
+    let (mut sender, mut sent, mut going_out) = (BodySender::new(stream, body), 0, GoingOut::default());
     let deadlines = &client.deadlines;
     let ended = poll_fn(|cx| {
+        if deadlines.expired(Wait::ClientWrite) && going_out.goes_on(shared) {
+            deadlines.arm_in(Wait::ClientWrite, shared.client_write());
+        }
         if deadlines.expired(Wait::ClientWrite) {
             tracing::debug!(client = %client.connection.peer, "stream reset: the client does not read it");
             return Poll::Ready(Ok(()));
@@ -211,6 +238,7 @@ async fn send_body(stream: SendStream<Bytes>, body: ResponseBody, client: &Clien
         }
         if has_moved || !deadlines.is_armed(Wait::ClientWrite) {
             deadlines.arm_in(Wait::ClientWrite, shared.client_write());
+            going_out = GoingOut::now(shared);
         }
         // Nobody asks for more of the body meanwhile, which may come to the end of its time all the same.
         match sender.body_mut().end_of_time() {

@@ -111,6 +111,11 @@ impl Connection {
         }
     }
 
+    /// The bytes that the client's socket has taken so far.
+    pub(crate) fn bytes_written(&self) -> u64 {
+        self.socket.upgrade().map_or(0, |socket| socket.bytes_written())
+    }
+
     /// The client's address, and both ends of the connection where known. A Unix socket has none; only a PROXY header
     /// can name the client.
     pub(super) fn addresses(&self) -> (SocketAddr, Option<(SocketAddr, SocketAddr)>) {
