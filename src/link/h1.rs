@@ -247,7 +247,7 @@ mod tests {
 
     use super::*;
     use crate::net::Stream;
-    use crate::net::outbox::Socket;
+    use crate::net::socket::Socket;
 
     /// Housekeeping looks at more connections in a row than a task has budget for.
     #[tokio::test]

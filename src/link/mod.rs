@@ -45,7 +45,8 @@ use tokio::time::Instant;
 
 use crate::config::model::ProxyVersion;
 use crate::net::Stream;
-use crate::net::outbox::{Outbox, Socket};
+use crate::net::outbox::Outbox;
+use crate::net::socket::Socket;
 use crate::pool::endpoint::{Endpoint, EndpointCell};
 use crate::pool::protocol::{Agreed, ClientTls, ConnectSettings, Offer, PoolProtocol};
 use crate::pool::queue::WaitQueue;

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::error::{InterimFlood, tls_error};
 use super::interim::Interims;
-use crate::net::outbox::Socket;
+use crate::net::socket::Socket;
 use crate::net::socket_io::SocketIo;
 use crate::net::transport::Transport;
 use crate::pool::protocol::Session;

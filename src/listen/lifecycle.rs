@@ -22,7 +22,7 @@ use super::listener::{ListenerState, Speaks};
 use super::parked::ParkedEnd;
 use super::shared_io::SharedIo;
 use crate::deadlines::{Alarm, Wait};
-use crate::net::outbox::Socket;
+use crate::net::socket::Socket;
 use crate::proxy::body::ResponseBody;
 use crate::proxy::client::{Client, Proxy};
 

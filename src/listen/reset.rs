@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::deadlines::Wait;
-use crate::net::outbox::Socket;
+use crate::net::socket::Socket;
 use crate::proxy::client::Client;
 
 /// Resets a connection that ends in the middle of a response, for whatever reason. With an orderly close, a response

@@ -8,7 +8,7 @@ use super::listener::{ListenerState, Speaks};
 use super::permits::Peers;
 use super::{Registration, h1, h2};
 use crate::net::Stream;
-use crate::net::outbox::Socket;
+use crate::net::socket::Socket;
 use crate::proxy::client::{Arrival, Connection, Proxy};
 
 /// Serves `stream` until either side closes it. `peers` counts the clients that PROXY headers name.

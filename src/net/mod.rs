@@ -9,6 +9,7 @@ pub(crate) mod pem;
 pub(crate) mod proxy_protocol;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub(crate) mod socket;
 pub(crate) mod socket_io;
 pub(crate) mod tls;
 pub(crate) mod transport;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::outbox::Socket;
+use super::socket::Socket;
 
 /// See the module.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::outbox::Socket;
+use super::socket::Socket;
 
 /// A socket with or without TLS; `S` is the TLS session of a client or of a server. The session is boxed, so that a
 /// connection in plain text stays small.

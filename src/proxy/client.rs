@@ -21,7 +21,8 @@ use crate::link::private::PrivateConnections;
 use crate::link::request_body::{Progress, Upload};
 use crate::link::view::Viewer;
 use crate::metrics::WorkerCell;
-use crate::net::outbox::{Outbox, Socket};
+use crate::net::outbox::Outbox;
+use crate::net::socket::Socket;
 
 /// What all requests of one worker share.
 #[derive(Debug)]
