@@ -192,38 +192,41 @@ fn announce_length(headers: &mut HeaderMap, body: &ResponseBody) {
 }
 
 /// What h2 has been given of a stream, and may still be sending when nothing more is let out by the client's windows.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy)]
 struct GoingOut {
+    /// When it had the latest part.
+    since: Instant,
+    /// When the socket has taken so many bytes, all of the stream's are out.
+    until: u64,
     /// The bytes that the socket had taken when this was last looked at.
     written: u64,
-    /// When it has taken so many, all of the stream's are out.
-    until: u64,
 }
 
 impl GoingOut {
     /// For what h2 has now.
     fn now(shared: &Shared) -> Self {
         let written = shared.client.connection.bytes_written();
-        Self { written, until: written + (SEND_BUFFER * shared.open.get()) as u64 }
+        Self { since: Instant::now(), until: written + (SEND_BUFFER * shared.open.get()) as u64, written }
     }
 
-    /// Whether bytes of the stream may have gone out since the last look.
-    fn goes_on(&mut self, shared: &Shared) -> bool {
-        let written = shared.client.connection.bytes_written();
-        let before = std::mem::replace(&mut self.written, written);
-        before < written && before < self.until
+    /// When bytes of the stream may last have gone out, if that was after the last look.
+    fn look(&mut self, shared: &Shared) -> Option<Instant> {
+        let before = std::mem::replace(&mut self.written, shared.client.connection.bytes_written());
+        let moved_at = shared.watch.backlog.moved_at().filter(|&at| at > self.since && before < self.until)?;
+        self.since = moved_at;
+        Some(moved_at)
     }
 }
 
 /// Sends a body. A client that does not let out more of it in time has its stream reset, by dropping it.
 async fn send_body(stream: SendStream<Bytes>, body: ResponseBody, client: &Client, shared: &Shared) {
-    let (mut sender, mut sent, mut going_out) = (BodySender::new(stream, body), 0, GoingOut::default());
+    let (mut sender, mut sent, mut going_out) = (BodySender::new(stream, body), 0, None::<GoingOut>);
     let deadlines = &client.deadlines;
     let ended = poll_fn(|cx| {
-        if deadlines.expired(Wait::ClientWrite) && going_out.goes_on(shared) {
-            deadlines.arm_in(Wait::ClientWrite, shared.client_write());
-        }
-        if deadlines.expired(Wait::ClientWrite) {
+        let is_late = deadlines.expired(Wait::ClientWrite);
+        if is_late && let Some(at) = going_out.as_mut().and_then(|going_out| going_out.look(shared)) {
+            deadlines.arm(Wait::ClientWrite, at + shared.client_write());
+        } else if is_late {
             tracing::debug!(client = %client.connection.peer, "stream reset: the client does not read it");
             return Poll::Ready(Ok(()));
         }
@@ -238,7 +241,7 @@ async fn send_body(stream: SendStream<Bytes>, body: ResponseBody, client: &Clien
         }
         if has_moved || !deadlines.is_armed(Wait::ClientWrite) {
             deadlines.arm_in(Wait::ClientWrite, shared.client_write());
-            going_out = GoingOut::now(shared);
+            going_out = Some(GoingOut::now(shared));
         }
         // Nobody asks for more of the body meanwhile, which may come to the end of its time all the same.
         match sender.body_mut().end_of_time() {

@@ -8,6 +8,8 @@ use std::cell::{Cell, RefCell};
 use std::io::IoSlice;
 use std::task::{Context, Poll, Waker};
 
+use tokio::time::Instant;
+
 /// The most bytes that may lie there before no more is taken on. Peers that read never come near: what is ready is
 /// written at once, and heads lie here only while the kernel takes nothing.
 const BACKLOG_MAX: usize = 256 * 1024;
@@ -16,6 +18,8 @@ const BACKLOG_MAX: usize = 256 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     bytes: Cell<usize>,
+    /// When something of it was last written; not noted while there is none.
+    moved_at: Cell<Option<Instant>>,
     /// Who wants to go on when there is less.
     waiting: RefCell<Option<Waker>>,
 }
@@ -30,6 +34,11 @@ impl Backlog {
     /// Whether everything was written.
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes.get() == 0
+    }
+
+    /// When something was last written of what lay there.
+    pub(crate) fn moved_at(&self) -> Option<Instant> {
+        self.moved_at.get()
     }
 
     /// Ready when it is not full.
@@ -49,6 +58,9 @@ impl Backlog {
     pub(crate) fn wrote<E>(&self, offered: usize, result: Poll<Result<usize, E>>) -> Poll<Result<usize, E>> {
         let taken = if let Poll::Ready(Ok(taken)) = &result { *taken } else { 0 };
         let was_full = self.is_full();
+        if taken > 0 && !self.is_empty() {
+            self.moved_at.set(Some(Instant::now()));
+        }
         self.bytes.set(offered.saturating_sub(taken));
         if was_full && !self.is_full() {
             self.wake();
