@@ -15,7 +15,14 @@ use tokio::io::ReadBuf;
 
 use crate::config::percent;
 
-const BLANK_LINE: &[u8] = b"\r\n\r\n";
+/// The end of nearly every head.
+const HEAD_END: &[u8] = b"\r\n\r\n";
+
+/// Methods of requests that hardly ever have a body.
+const BODILESS: [&[u8]; 2] = [b"GET ", b"HEAD "];
+
+/// No more than so many bytes tell whether a blank line has ended: a line ends with LF, before which there may be CR.
+const END_BYTES: usize = 3;
 
 /// What is known of the latest request when something is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,28 +38,53 @@ pub(super) enum Latest {
 enum Place {
     /// A head begins with it, or blank lines before one.
     Start,
-    /// The first line of a head goes on.
-    Line,
+    /// The method goes on.
+    Method,
+    /// The first line of a head goes on behind the method.
+    Target,
     /// The fields of a head go on.
     Fields,
-    /// A head has ended this many bytes before.
-    Behind(u64),
+    /// A head has ended this many bytes before, if that is known.
+    Behind(Option<u64>),
     /// Nobody knows.
     Unknown,
+}
+
+/// What the bytes read so far end with. hyper takes a bare LF for the end of a line as well (RFC 9112 section 2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// A part of a line.
+    InLine,
+    /// The end of a line.
+    WithLine,
+    /// The same and a CR, which may belong to a blank line.
+    WithCr,
+    /// A blank line.
+    WithBlank,
+}
+
+impl Ends {
+    fn then(self, byte: u8) -> Self {
+        match (self, byte) {
+            (Self::InLine, b'\n') => Self::WithLine,
+            (_, b'\n') => Self::WithBlank,
+            (Self::WithLine | Self::WithBlank, b'\r') => Self::WithCr,
+            _ => Self::InLine,
+        }
+    }
 }
 
 /// Follows what hyper reads; see the module.
 #[derive(Debug)]
 pub(super) struct RequestLines {
     place: Place,
-    /// How much of [`BLANK_LINE`] the bytes read so far end with.
-    matched: u8,
+    ends: Ends,
 }
 
 impl RequestLines {
     /// For a connection of which nothing was read, or whose buffer has been given back.
     pub(super) fn new() -> Self {
-        Self { place: Place::Start, matched: 0 }
+        Self { place: Place::Start, ends: Ends::InLine }
     }
 
     /// Follows what was read into `buf` behind `before`, and encodes what is part of a target. It returns what does not
@@ -66,12 +98,13 @@ impl RequestLines {
         if let Latest::Over(length) = latest {
             self.place = self.behind_a_request(length);
         }
-        let line = match self.place {
-            Place::Start => first_line(read, false),
-            Place::Line => first_line(read, true),
+        let place = self.place;
+        let line = match place {
+            Place::Start => first_line(read, blank_before(read)),
+            Place::Method | Place::Target => first_line(read, 0),
             Place::Fields | Place::Behind(_) | Place::Unknown => &[],
         };
-        let encoded = if percent::has_odd(line) { Some(encode(read, line, self.place == Place::Line)) } else { None };
+        let encoded = if percent::has_odd(line) { Some(encode(read, line, place)) } else { None };
         self.advance(read);
         match encoded {
             None => Bytes::new(),
@@ -88,8 +121,8 @@ impl RequestLines {
     #[inline]
     fn behind_a_request(&self, length: Option<u64>) -> Place {
         match self.place {
-            Place::Behind(_) | Place::Unknown if usize::from(self.matched) == BLANK_LINE.len() => Place::Start,
-            Place::Behind(bytes) if length == Some(bytes) => Place::Start,
+            Place::Behind(_) | Place::Unknown if self.ends == Ends::WithBlank => Place::Start,
+            Place::Behind(Some(bytes)) if length == Some(bytes) => Place::Start,
             Place::Behind(_) | Place::Unknown => Place::Unknown,
             in_head => in_head,
         }
@@ -98,58 +131,54 @@ impl RequestLines {
     #[inline]
     fn advance(&mut self, read: &[u8]) {
         match self.place {
-            Place::Start | Place::Line | Place::Fields if read.ends_with(BLANK_LINE) => {
-                (self.place, self.matched) = (Place::Behind(0), BLANK_LINE.len() as u8);
+            // Behind the first head there may be others. How many bytes came behind it matters only if it has a body.
+            Place::Start if read.ends_with(HEAD_END) && BODILESS.iter().any(|method| read.starts_with(method)) => {
+                (self.place, self.ends) = (Place::Behind(None), Ends::WithBlank);
             }
-            Place::Start | Place::Line | Place::Fields => self.advance_in_head(read),
+            Place::Start | Place::Method | Place::Target | Place::Fields => self.advance_in_head(read),
             Place::Behind(bytes) => {
-                self.place = Place::Behind(bytes.saturating_add(read.len() as u64));
-                self.match_end(read);
+                self.place = Place::Behind(bytes.map(|bytes| bytes.saturating_add(read.len() as u64)));
+                self.end_with(read);
             }
-            Place::Unknown => self.match_end(read),
+            Place::Unknown => self.end_with(read),
         }
     }
 
-    /// The read ends within a head, or a body follows the head in it.
+    /// The read may end within a head, or a body may follow the head in it.
     #[cold]
     fn advance_in_head(&mut self, read: &[u8]) {
-        let blank = if self.place == Place::Start { blank_before(read) } else { 0 };
-        let head = read.get(blank..).unwrap_or_default();
+        let mut rest = read;
         if self.place == Place::Start {
-            self.matched = 0;
-        }
-        for (at, &byte) in head.iter().enumerate() {
-            self.matched = match_next(self.matched, byte);
-            if usize::from(self.matched) == BLANK_LINE.len() {
-                let body = head.get(at + 1..).unwrap_or_default();
-                self.place = Place::Behind(body.len() as u64);
-                return self.match_end(body);
+            rest = read.get(blank_before(read)..).unwrap_or_default();
+            if rest.is_empty() {
+                return;
             }
+            (self.place, self.ends) = (Place::Method, Ends::InLine);
         }
-        self.place = match self.place {
-            Place::Start if head.is_empty() => Place::Start,
-            Place::Start | Place::Line if !head.contains(&b'\n') => Place::Line,
-            _ => Place::Fields,
-        };
+        while !rest.is_empty() {
+            let line = first_line(rest, 0);
+            let has_ended = line.len() < rest.len();
+            if self.place == Place::Method && line.contains(&b' ') {
+                self.place = Place::Target;
+            }
+            self.end_with(line);
+            if !has_ended {
+                return;
+            }
+            self.ends = self.ends.then(b'\n');
+            rest = rest.get(line.len() + 1..).unwrap_or_default();
+            if self.ends == Ends::WithBlank {
+                self.place = Place::Behind(Some(rest.len() as u64));
+                return self.end_with(rest);
+            }
+            self.place = Place::Fields;
+        }
     }
 
-    /// A match is as long as the blank line at most, so the last bytes tell it.
-    fn match_end(&mut self, read: &[u8]) {
-        let end = read.get(read.len().saturating_sub(BLANK_LINE.len())..).unwrap_or_default();
-        let before = if end.len() == BLANK_LINE.len() { 0 } else { self.matched };
-        self.matched = end.iter().fold(before, |matched, &byte| match_next(matched, byte));
-    }
-}
-
-/// How much of [`BLANK_LINE`] is matched with one more byte.
-fn match_next(matched: u8, byte: u8) -> u8 {
-    match (matched, byte) {
-        (0 | 1, b'\r') => 1,
-        (1, b'\n') => 2,
-        (2 | 4, b'\r') => 3,
-        (3, b'\n') => 4,
-        (_, b'\r') => 1,
-        _ => 0,
+    fn end_with(&mut self, read: &[u8]) {
+        let end = read.get(read.len().saturating_sub(END_BYTES)..).unwrap_or_default();
+        let before = if end.len() == END_BYTES { Ends::InLine } else { self.ends };
+        self.ends = end.iter().fold(before, |ends, &byte| ends.then(byte));
     }
 }
 
@@ -158,21 +187,21 @@ fn blank_before(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| b"\r\n".contains(byte)).count()
 }
 
-/// The first line with something in it, as far as it has come, without its end.
+/// The first line behind `blank` bytes, as far as it has come, without its LF. The blank ones belong to it.
 #[inline]
-fn first_line(bytes: &[u8], has_begun: bool) -> &[u8] {
-    let blank = if has_begun { 0 } else { blank_before(bytes) };
+fn first_line(bytes: &[u8], blank: usize) -> &[u8] {
     let mut rest = bytes.get(blank..).unwrap_or_default();
     // Several bytes are looked at in one step. Reading from memory does not fail.
     let line = rest.skip_until(b'\n').unwrap_or_default();
-    // Together with the blank lines before it.
-    bytes.get(..blank + line).unwrap_or_default()
+    let end = if bytes.get(blank + line - usize::from(line > 0)) == Some(&b'\n') { line - 1 } else { line };
+    bytes.get(..blank + end).unwrap_or_default()
 }
 
 /// What was read, with the target encoded. The method, which is the first word of a line, may contain a backtick.
 #[cold]
-fn encode(read: &[u8], line: &[u8], has_begun: bool) -> Vec<u8> {
-    let method = if has_begun { 0 } else { line.iter().position(|&byte| byte == b' ').unwrap_or(line.len()) };
+fn encode(read: &[u8], line: &[u8], place: Place) -> Vec<u8> {
+    let is_behind_method = place == Place::Target;
+    let method = if is_behind_method { 0 } else { line.iter().position(|&byte| byte == b' ').unwrap_or(line.len()) };
     let mut encoded = Vec::with_capacity(read.len() + 16);
     encoded.extend_from_slice(read.get(..method).unwrap_or_default());
     percent::encode(line.get(method..).unwrap_or_default(), &mut encoded);
@@ -212,37 +241,47 @@ mod tests {
         ] {
             let over = Latest::Over(Some(0));
             assert_eq!(passed(&[(read, over)]), expected, "{:?}", String::from_utf8_lossy(read));
-            if let [b'G', ..] = read {
-                let (one, other) = read.split_at(5);
-                assert_eq!(passed(&[(one, over), (other, over)]), expected, "in two reads");
+            for cut in 0..read.len() {
+                let (one, other) = read.split_at(cut);
+                assert_eq!(passed(&[(one, over), (other, Latest::UnderWay)]), expected, "cut at {cut}");
             }
         }
     }
 
-    /// Heads in any pieces, with bodies of both kinds between them.
+    /// A head with a body, and two requests behind it, cut anywhere. What comes in the same read as the end of the
+    /// message before it is left alone, and everything else is encoded or left alone as it must be.
     #[test]
     fn the_next_target_is_found_behind_a_body_and_in_any_pieces() {
-        let get = b"GET /\" HTTP/1.1\r\nHost: \"\r\n\r\n";
-        let encoded = b"GET /%22 HTTP/1.1\r\nHost: \"\r\n\r\n";
-        let post = b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n";
-        let (sized, chunked) = (b"a\"\r\nb", b"3\r\na\"b\r\n0\r\n\r\n");
-        for (body, length) in [(&sized[..], Some(5)), (chunked, None)] {
-            let message = [post, body].concat();
-            for cut in 1..message.len() {
-                let (one, other) = message.split_at(cut);
-                let over = Latest::Over(length);
-                let in_head = if cut < post.len() { Latest::Over(Some(0)) } else { Latest::UnderWay };
-                for tail in 0..get.len() {
-                    let (begun, rest) = get.split_at(tail);
-                    let reads = [
-                        (one, Latest::Over(Some(0))),
-                        (other, in_head),
-                        (begun, over),
-                        (rest, over),
-                        (get, Latest::Over(Some(0))),
-                    ];
-                    let expected = [&message[..], encoded, encoded].concat();
-                    assert_eq!(passed(&reads), expected, "cut at {cut}, next at {tail}");
+        let (none, under_way) = (Latest::Over(Some(0)), Latest::UnderWay);
+        for end in ["\r\n", "\n"] {
+            let get = format!("GET /\" HTTP/1.1{end}Host: \"{end}{end}").into_bytes();
+            let encoded = format!("GET /%22 HTTP/1.1{end}Host: \"{end}{end}").into_bytes();
+            let post = format!("POST / HTTP/1.1{end}Content-Length: 9{end}{end}").into_bytes();
+            let sized = format!("a\"{end}{end}\"\"\"b\"").into_bytes();
+            let blank = format!("abc\"<{end}{end}").into_bytes();
+            let chunked = format!("5{end}{end}\"ab\"{end}0{end}{end}").into_bytes();
+            for (body, length) in
+                [(&sized, Some(sized.len() as u64)), (&blank, Some(blank.len() as u64)), (&chunked, None)]
+            {
+                let message = [&post[..], body].concat();
+                for cut in 1..message.len() {
+                    let (one, other) = message.split_at(cut);
+                    let in_head = if cut < post.len() { none } else { under_way };
+                    for tail in 0..get.len() {
+                        let (begun, rest) = get.split_at(tail);
+                        let over = Latest::Over(length);
+                        // Each message in reads of its own.
+                        let reads = [(one, none), (other, in_head), (begun, over), (rest, over), (&get[..], none)];
+                        let expected = [&message[..], &encoded, &encoded].concat();
+                        assert_eq!(passed(&reads), expected, "cut at {cut}, next at {tail}, {end:?}");
+                        // The next one begins in the read that ends the body.
+                        if tail > 0 {
+                            let both = [other, begun].concat();
+                            let passed = passed(&[(one, none), (&both, in_head), (rest, over), (&get[..], none)]);
+                            let bytes = &passed[..message.len() + get.len()];
+                            assert_eq!(bytes, [&message[..], &get].concat(), "cut at {cut}, next at {tail}, {end:?}");
+                        }
+                    }
                 }
             }
         }
