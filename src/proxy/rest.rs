@@ -183,11 +183,13 @@ impl Client {
         .await;
     }
 
-    /// The client has left. What it has sent whole is still passed on, and the rest given up. It returns whether there
-    /// is anything to pass on.
+    /// The client has left. What it has sent whole is still passed on, and the rest given up. A body of announced
+    /// length may have been read whole, though its end was not passed on yet; if it was not, its endpoint finds it too
+    /// short. It returns whether there is anything to pass on.
     pub(crate) fn keeps_whole_rests(&self) -> bool {
         let mut rests = self.rests.borrow_mut();
-        rests.retain(|rest| rest.passing.is_some() && rest.upload.progress().ended.get());
+        let may_be_whole = |upload: &Upload| upload.progress().ended.get() || upload.bytes_left().is_some();
+        rests.retain(|rest| rest.passing.is_some() && may_be_whole(&rest.upload));
         !rests.is_empty()
     }
 
