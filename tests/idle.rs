@@ -333,6 +333,7 @@ fn an_interrupt_lets_a_client_read_why_its_upload_is_refused() {
         client.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nbeginning").unwrap();
         eventually("the request is under way", || app.endpoint(backend.address).unwrap()["in_flight"] == 1);
         app.interrupt();
+        eventually("the listener is closed", || try_connect(app.address).is_err());
         refuse.send(()).unwrap();
         for _ in 0..20 {
             pause("the client goes on", 5);
