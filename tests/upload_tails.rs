@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tokio::time::sleep;
 
+use crate::support::backend::Backend;
 use crate::support::client::read_response;
 use crate::support::h2::{begin, client, read, run};
 use crate::support::h2_backend::{Call, H2Backend};
@@ -150,5 +151,28 @@ fn what_waits_for_the_reading_of_the_replica_is_sent_after_the_response() {
     for speaks in [Speaks::Http1, Speaks::Http2] {
         assert_eq!(upload(speaks, app.address, "/", &[LENGTH], Duration::ZERO), 202);
         assert_eq!(bytes.recv_timeout(SOON).unwrap(), LENGTH, "{speaks:?}");
+    }
+}
+
+/// The last part lies within the HTTP library then, though its end was not passed on yet.
+#[test]
+fn a_client_may_leave_with_its_last_byte() {
+    const LENGTH: usize = 1_000;
+    let (seen, bytes) = channel();
+    let replica = Backend::start(move |peer| {
+        if peer.next_head().is_some_and(|head| head.starts_with("POST")) {
+            send(&mut peer.stream, "HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok");
+            while peer.ahead.len() < LENGTH && peer.fill().is_some() {}
+            seen.send(peer.ahead.len()).unwrap();
+        }
+    });
+    let app = App::builder(&[replica.address]).workers(1).start();
+    for round in 0..20 {
+        let mut client = connect(app.address);
+        send(&mut client, format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {LENGTH}\r\n\r\nbegin"));
+        assert_eq!(read_response(&mut client, false).status, 202);
+        send(&mut client, vec![b'u'; LENGTH - 5]);
+        drop(client);
+        assert_eq!(bytes.recv_timeout(SOON).unwrap(), LENGTH, "round {round}");
     }
 }
