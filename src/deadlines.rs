@@ -88,6 +88,17 @@ impl Deadlines {
         self.expired.set(self.expired.get() & !bit(wait));
     }
 
+    /// As [`Self::disarm`], of several.
+    #[inline]
+    pub fn disarm_all<const N: usize>(&self, waits: [Wait; N]) {
+        let mut bits = 0;
+        for wait in waits {
+            self.at[wait as usize].set(None);
+            bits |= bit(wait);
+        }
+        self.expired.set(self.expired.get() & !bits);
+    }
+
     /// Whether `wait` has run out, and was neither disarmed nor armed again since.
     pub fn expired(&self, wait: Wait) -> bool {
         self.expired.get() & bit(wait) != 0

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::WorkerEndpoint;
+use crate::config::model::Timeouts;
 use crate::net::outbox::Outbox;
 use crate::pool::{Member, Pool};
 use crate::snapshot::{SharedSnapshot, Snapshot};
@@ -91,16 +92,28 @@ impl Viewer {
     /// The view of the current snapshot. It costs one atomic load when nothing has changed.
     #[inline]
     pub fn current(&self) -> Rc<View> {
-        let swaps = self.shared.swaps();
-        if swaps != self.swaps.get() {
-            self.swaps.set(swaps);
-            self.renew();
-        }
+        self.look();
         Rc::clone(&self.view.borrow())
     }
 
+    /// A deadline of the current snapshot.
+    #[inline]
+    pub fn timeout<T>(&self, of: impl FnOnce(&Timeouts) -> T) -> T {
+        self.look();
+        of(&self.view.borrow().snapshot.timeouts)
+    }
+
+    #[inline]
+    fn look(&self) {
+        let swaps = self.shared.swaps();
+        if swaps != self.swaps.get() {
+            self.renew(swaps);
+        }
+    }
+
     #[cold]
-    fn renew(&self) {
+    fn renew(&self, swaps: u64) {
+        self.swaps.set(swaps);
         let (mut view, latest) = (self.view.borrow_mut(), self.shared.load());
         if !Arc::ptr_eq(&latest, &view.snapshot) {
             *view = Rc::new(View::new(latest, Some(&view), self.worker, &self.outbox));

@@ -58,7 +58,7 @@ pub(super) struct ClientIo {
 impl ClientIo {
     /// For a fresh connection, whose client must send a head in time.
     pub(super) fn new(transport: ClientTransport, client: Rc<Client>, proxy: Rc<Proxy>, speaks: Speaks) -> Self {
-        client.deadlines.arm_in(Wait::Client, proxy.viewer.current().snapshot.timeouts.request_head);
+        client.deadlines.arm_in(Wait::Client, proxy.viewer.timeout(|timeouts| timeouts.request_head));
         Self {
             transport,
             encoded: Bytes::new(),
@@ -140,7 +140,7 @@ impl ClientIo {
             && !self.client.owes_body()
             && !self.client.set_in_head(true)
         {
-            let patience = self.proxy.viewer.current().snapshot.timeouts.request_head;
+            let patience = self.proxy.viewer.timeout(|timeouts| timeouts.request_head);
             self.client.deadlines.arm_in(Wait::Client, patience);
         }
     }
@@ -155,7 +155,7 @@ impl ClientIo {
                     // not idle.
                     deadlines.disarm(Wait::Client);
                 }
-                let patience = self.proxy.viewer.current().snapshot.timeouts.client_write;
+                let patience = self.proxy.viewer.timeout(|timeouts| timeouts.client_write);
                 deadlines.arm_in(Wait::ClientWrite, patience);
             }
             Poll::Pending => {}
@@ -243,7 +243,10 @@ impl AsyncRead for ClientIo {
             Poll::Ready(Ok(()))
         };
         if result.is_ready() && this.speaks == Speaks::Http1 {
-            this.encoded = this.lines.pass(buf, before, this.latest());
+            let latest = this.latest();
+            if let Some(later) = this.lines.pass(buf, before, latest) {
+                this.encoded = later;
+            }
         }
         if result.is_ready() {
             self.heard();

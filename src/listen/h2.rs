@@ -63,7 +63,7 @@ pub(super) struct Shared {
 impl Shared {
     /// How long a client may take until it lets out more of a response, as the settings are now.
     pub(super) fn client_write(&self) -> Duration {
-        self.proxy.viewer.current().snapshot.timeouts.client_write
+        self.proxy.viewer.timeout(|timeouts| timeouts.client_write)
     }
 }
 

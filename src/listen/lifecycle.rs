@@ -122,7 +122,7 @@ impl Lifecycle {
             // It has a deadline for its reading.
             client.deadlines.disarm(Wait::Client);
         } else if self.has_written() || !client.deadlines.is_armed(Wait::Client) {
-            let patience = self.worker.viewer.current().snapshot.timeouts.half_closed;
+            let patience = self.worker.viewer.timeout(|timeouts| timeouts.half_closed);
             client.deadlines.arm_in(Wait::Client, patience);
         }
         Poll::Pending
@@ -137,7 +137,7 @@ impl Lifecycle {
     /// A part of the next head may have come together with the latest request. Then its rest is awaited.
     pub(super) fn begin_parking(&self) {
         if self.io.has_ahead() && !self.client.set_in_head(true) {
-            let patience = self.worker.viewer.current().snapshot.timeouts.request_head;
+            let patience = self.worker.viewer.timeout(|timeouts| timeouts.request_head);
             self.client.deadlines.arm_in(Wait::Client, patience);
         }
     }
@@ -184,7 +184,7 @@ impl Lifecycle {
         let client = &self.client;
         let deadlines = &client.deadlines;
         if !deadlines.is_armed(Wait::Client) {
-            let client_idle = self.worker.viewer.current().snapshot.timeouts.client_idle;
+            let client_idle = self.worker.viewer.timeout(|timeouts| timeouts.client_idle);
             deadlines.arm(Wait::Client, client.idle_since() + client_idle);
             deadlines.arm(Wait::Park, client.idle_since() + PARK_AFTER);
         }
@@ -215,14 +215,14 @@ impl Lifecycle {
         }
         if self.socket.holds_unsent() {
             // The client has no room for the end of its response: it has the deadline of its reading.
-            let client_write = self.worker.viewer.current().snapshot.timeouts.client_write;
+            let client_write = self.worker.viewer.timeout(|timeouts| timeouts.client_write);
             client.deadlines.arm_in(Wait::ClientWrite, client_write);
             return true;
         }
         let is_heard = !client.may_still_send() && !self.socket.is_silent();
         if is_heard {
             self.heard_at.set(Some(Instant::now()));
-            let patience = self.worker.viewer.current().snapshot.timeouts.request_head;
+            let patience = self.worker.viewer.timeout(|timeouts| timeouts.request_head);
             client.deadlines.arm_in(Wait::Client, patience);
         }
         is_heard

@@ -87,13 +87,13 @@ impl RequestLines {
         Self { place: Place::Start, ends: Ends::InLine }
     }
 
-    /// Follows what was read into `buf` behind `before`, and encodes what is part of a target. It returns what does not
+    /// Follows what was read into `buf` behind `before`, and encodes what is part of a target. It returns what may not
     /// fit into `buf` any more, to be read next.
     #[inline(always)]
-    pub(super) fn pass(&mut self, buf: &mut ReadBuf<'_>, before: usize, latest: Latest) -> Bytes {
+    pub(super) fn pass(&mut self, buf: &mut ReadBuf<'_>, before: usize, latest: Latest) -> Option<Bytes> {
         let read = buf.filled().get(before..).unwrap_or_default();
         if read.is_empty() {
-            return Bytes::new();
+            return None;
         }
         if let Latest::Over(length) = latest {
             self.place = self.behind_a_request(length);
@@ -106,15 +106,12 @@ impl RequestLines {
         };
         let encoded = if percent::has_odd(line) { Some(encode(read, line, place)) } else { None };
         self.advance(read);
-        match encoded {
-            None => Bytes::new(),
-            Some(encoded) => {
-                buf.set_filled(before);
-                let (now, later) = encoded.split_at(encoded.len().min(buf.remaining()));
-                buf.put_slice(now);
-                Bytes::copy_from_slice(later)
-            }
-        }
+        encoded.map(|encoded| {
+            buf.set_filled(before);
+            let (now, later) = encoded.split_at(encoded.len().min(buf.remaining()));
+            buf.put_slice(now);
+            Bytes::copy_from_slice(later)
+        })
     }
 
     /// Where the next byte belongs, now that the latest request is over.
@@ -222,7 +219,7 @@ mod tests {
             buf.put_slice(read);
             let later = lines.pass(&mut buf, 0, *latest);
             passed.extend_from_slice(buf.filled());
-            passed.extend_from_slice(&later);
+            passed.extend(later.into_iter().flatten());
         }
         passed
     }

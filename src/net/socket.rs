@@ -365,7 +365,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         tokio::task::yield_now().await;
-        poll_fn(|cx| Poll::Ready(assert!(read(cx).is_pending(), "the turn lasts"))).await;
+        assert!(poll_fn(|cx| Poll::Ready(read(cx).is_pending())).await, "the turn lasts");
         socket.end_turn();
         assert_eq!(poll_fn(read).await, 3);
     }

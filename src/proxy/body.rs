@@ -228,10 +228,8 @@ impl Streaming {
     }
 
     fn end_waits(&mut self) {
-        let deadlines = &self.exchange.client().deadlines;
-        for wait in [Wait::Upstream, Wait::Request, Wait::RequestBody, Wait::Drain] {
-            deadlines.disarm(wait);
-        }
+        let waits = [Wait::Upstream, Wait::Request, Wait::RequestBody, Wait::Drain];
+        self.exchange.client().deadlines.disarm_all(waits);
     }
 
     fn end_early(&mut self) {

@@ -21,9 +21,8 @@ impl Busy {
         client.idle_since.set(None);
         // The request before may have ended while some wait was still under way. Its deadlines mean nothing to this
         // one.
-        for wait in [Wait::Client, Wait::RequestBody, Wait::Upstream, Wait::Request, Wait::Drain, Wait::Park] {
-            client.deadlines.disarm(wait);
-        }
+        let waits = [Wait::Client, Wait::RequestBody, Wait::Upstream, Wait::Request, Wait::Drain, Wait::Park];
+        client.deadlines.disarm_all(waits);
         Self(Rc::clone(client))
     }
 

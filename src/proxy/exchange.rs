@@ -84,7 +84,7 @@ impl Exchange {
     /// `timeouts.drain` as it is now. What drains may have begun long before the latest edit, and the rest of the
     /// process goes by the present value.
     pub(super) fn drain(&self) -> Duration {
-        self.proxy.viewer.current().snapshot.timeouts.drain
+        self.proxy.viewer.timeout(|timeouts| timeouts.drain)
     }
 
     /// Index of the pool in the snapshot.

@@ -80,7 +80,7 @@ impl Tunnel {
                 return Poll::Ready("timed out");
             }
             if is_told {
-                ENDINGS.iter().for_each(|&wait| deadlines.disarm(wait));
+                deadlines.disarm_all(ENDINGS);
                 pipes.begin_ending();
                 deadlines.arm_in(Wait::Client, goodbye());
             }
@@ -123,9 +123,7 @@ impl Tunnel {
         exchange.finish_answered();
         client.set_busy(false);
         client.begin_idling();
-        [Wait::Drain, Wait::Request, Wait::Client, Wait::ClientWrite, Wait::Upstream]
-            .iter()
-            .for_each(|&wait| deadlines.disarm(wait));
+        deadlines.disarm_all([Wait::Drain, Wait::Request, Wait::Client, Wait::ClientWrite, Wait::Upstream]);
     }
 }
 
