@@ -154,7 +154,8 @@ impl Lifecycle {
     }
 
     /// Closes our half of a connection whose client was silent. In TLS it says so (RFC 8446 section 6.1), if there is
-    /// room for that. Nothing is awaited. A response that has not ended is reset, see [`ResetUnlessWhole`].
+    /// room for that. Nothing is awaited. A response that has not ended is reset, see
+    /// [`super::reset::ResetUnlessWhole`].
     pub(super) async fn say_goodbye(&self) {
         let (mut io, client) = (self.io.clone(), &self.client);
         if !client.is_busy() && !client.was_cut() && !client.deadlines.is_armed(Wait::ClientWrite) {
