@@ -290,11 +290,11 @@ fn counters_go_on_when_an_endpoint_comes_back() {
 fn a_tunnel_that_begins_while_the_process_stops_begins() {
     let backend = Backend::start(|peer| {
         if peer.next().is_some() {
-            pause("half of the time to drain passes", 1000);
+            pause("a part of the time to drain passes", 1500);
             send(&mut peer.stream, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n");
         }
     });
-    let app = App::builder(&[backend.address]).timeouts("drain = \"2s\"").start();
+    let app = App::builder(&[backend.address]).timeouts("drain = \"6s\"").start();
     let ask = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
     let mut clients: Vec<TcpStream> = (0..20).map(|_| connect(app.address)).collect();
     clients.iter_mut().for_each(|client| send(client, ask));
