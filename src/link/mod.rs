@@ -8,6 +8,7 @@
 //!
 //! The most recently used connection is taken first, so that surplus ones grow old and are closed.
 
+pub mod client_body;
 pub mod driver;
 pub mod error;
 pub mod framing;

@@ -11,14 +11,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::client_body::ClientBody;
 use super::hold::Hold;
 use super::replay::{Position, Replay};
 use crate::deadlines::{Deadlines, Wait};
 use crate::fields;
-use crate::net::h2::ReceivedBody;
 
 /// The body of one request as one attempt reads it. Most requests have no body; they carry only a null pointer.
 #[derive(Debug, Default)]
@@ -31,48 +30,6 @@ struct Reader {
     replayed: Position,
     /// The number of the attempt. Only the latest one reads; the response of another may be kept meanwhile.
     attempt: u32,
-}
-
-/// The body as the client's connection brings it, in the version that the client speaks.
-#[derive(Debug, Default)]
-pub enum ClientBody {
-    /// There is none.
-    #[default]
-    Empty,
-    /// From a connection of HTTP/1.1.
-    Http1(Incoming),
-    /// From a stream of HTTP/2.
-    Http2(ReceivedBody),
-}
-
-impl Body for ClientBody {
-    type Data = Bytes;
-    type Error = BodyFailure;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
-        let broken = |frame: Option<Result<_, _>>| frame.map(|frame| frame.map_err(|()| BodyFailure::Client));
-        match &mut *self {
-            Self::Empty => Poll::Ready(None),
-            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|_| ()).map(broken),
-            Self::Http2(body) => body.poll_frame(cx).map_err(|_| ()).map(broken),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Http1(body) => body.is_end_stream(),
-            Self::Http2(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Http1(body) => body.size_hint(),
-            Self::Http2(body) => body.size_hint(),
-        }
-    }
 }
 
 /// The bounds of a request body.

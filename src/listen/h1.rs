@@ -28,10 +28,11 @@ use super::reset::ResetUnlessWhole;
 use super::shared_io::SharedIo;
 use crate::config::model::Limits;
 use crate::deadlines::Alarm;
-use crate::link::request_body::ClientBody;
+use crate::link::client_body::ClientBody;
 use crate::proxy;
 use crate::proxy::body::ResponseBody;
-use crate::proxy::client::{Client, Connection};
+use crate::proxy::client::Client;
+use crate::proxy::connection::Connection;
 
 /// Header fields of a request that hyper holds without an allocation: its own default for `max_headers`.
 const FIELDS_INLINE: usize = 100;

@@ -25,7 +25,8 @@ use super::listener::{ListenerState, Speaks};
 use crate::config::model::{Limits, Timeouts};
 use crate::deadlines::{Alarm, Wait};
 use crate::net::h2::Pings;
-use crate::proxy::client::{Client, Connection, Proxy};
+use crate::proxy::client::{Client, Proxy};
+use crate::proxy::connection::Connection;
 use crate::proxy::exchange::ENDED_BY;
 
 /// Bytes of a response that h2 holds until the socket takes them, per stream.

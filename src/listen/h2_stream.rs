@@ -22,7 +22,7 @@ use super::h2::{SEND_BUFFER, Shared};
 use super::h2_tunnel::StreamIo;
 use crate::deadlines::{Alarm, Wait};
 use crate::fields;
-use crate::link::request_body::ClientBody;
+use crate::link::client_body::ClientBody;
 use crate::net::h2::{BodySender, ReceivedBody, Unsent};
 use crate::net::h2_signals::BodySignals;
 use crate::proxy;

@@ -9,7 +9,8 @@ use super::permits::Peers;
 use super::{Registration, h1, h2};
 use crate::net::Stream;
 use crate::net::socket::Socket;
-use crate::proxy::client::{Arrival, Connection, Proxy};
+use crate::proxy::client::Proxy;
+use crate::proxy::connection::{Arrival, Connection};
 
 /// Serves `stream` until either side closes it. `peers` counts the clients that PROXY headers name.
 pub(crate) async fn serve(

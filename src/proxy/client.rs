@@ -1,28 +1,23 @@
-//! The client side of a request: a client connection, and within it each sequence of requests.
+//! The client side of a request: whoever sends one request after the other.
 
 use std::cell::{Cell, RefCell};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 use http::Response;
 use tokio::time::Instant;
 
-use super::headers::Forwarding;
-use super::identity::Proof;
+use super::connection::Connection;
 use super::refusal::{RefusedHead, Writing};
 use super::rest::Rest;
-use super::rules::Rules;
 use super::tunnel::Tunnel;
 use crate::access_log::{AccessLog, AccessRecord};
 use crate::deadlines::Deadlines;
-use crate::link::private::PrivateConnections;
 use crate::link::request_body::{Progress, Upload};
 use crate::link::view::Viewer;
 use crate::metrics::WorkerCell;
 use crate::net::outbox::Outbox;
-use crate::net::socket::Socket;
 
 /// What all requests of one worker share.
 #[derive(Debug)]
@@ -50,83 +45,6 @@ impl Proxy {
     /// This worker's counters.
     pub fn cell(&self) -> &WorkerCell {
         &self.cells[self.worker]
-    }
-}
-
-/// What all requests of one client connection share.
-#[derive(Debug)]
-pub struct Connection {
-    /// The address of the client. An IPv4-mapped address is given as IPv4.
-    pub peer: IpAddr,
-    pub(super) forwarding: Forwarding,
-    source: SocketAddr,
-    socket: Weak<Socket>,
-    /// Whether a PROXY header of a trusted proxy named no client address. Such a client is never trusted.
-    is_anonymous: bool,
-    pub(super) rules: Rc<Rules>,
-    /// Which renewal of the rules `forwarding` follows.
-    renewal: Cell<u64>,
-    /// When its listener began to drain, if it drains.
-    draining_since: Rc<Cell<Option<Instant>>>,
-    /// Connections to endpoints that it alone may use.
-    pub(super) private: PrivateConnections,
-}
-
-/// What is known about a client when its connection is ready for the first request.
-#[derive(Debug)]
-pub struct Arrival {
-    /// Its address: that of the peer, or the one that a PROXY header named.
-    pub peer: SocketAddr,
-    /// Its socket. The reference is weak, so that the socket closes when it is no longer served.
-    pub(crate) socket: Weak<Socket>,
-    /// Whether a PROXY header of a trusted proxy named no client address. Such a client is not trusted, though its peer
-    /// is.
-    pub is_anonymous: bool,
-    /// Whether the connection is TLS.
-    pub is_tls: bool,
-    /// The certificate it has presented, if it was asked for one.
-    pub proof: Proof,
-    /// The settings of its listener that hold for each request.
-    pub rules: Rc<Rules>,
-    /// When its listener began to drain, if it drains.
-    pub draining_since: Rc<Cell<Option<Instant>>>,
-}
-
-impl Connection {
-    /// Prepares what is the same for all requests of the connection.
-    pub fn new(arrival: Arrival) -> Rc<Self> {
-        let Arrival { peer: source, socket, is_anonymous, is_tls, proof, rules, draining_since } = arrival;
-        let peer = source.ip().to_canonical();
-        let forwarding = Forwarding::new(peer, !is_anonymous && rules.trusts(peer), is_tls, proof);
-        let renewal = Cell::new(rules.renewals());
-        let private = PrivateConnections::default();
-        Rc::new(Self { peer, forwarding, source, socket, is_anonymous, rules, renewal, draining_since, private })
-    }
-
-    /// Follows an edit of the listener, if there was one since the last request.
-    #[inline]
-    pub(super) fn follow_rules(&self) {
-        if self.renewal.get() != self.rules.renewals() {
-            self.renewal.set(self.rules.renewals());
-            self.forwarding.trusted.set(!self.is_anonymous && self.rules.trusts(self.peer));
-        }
-    }
-
-    /// The bytes that the client's socket has taken so far.
-    pub(crate) fn bytes_written(&self) -> u64 {
-        self.socket.upgrade().map_or(0, |socket| socket.bytes_written())
-    }
-
-    /// The client's address, and both ends of the connection where known. A Unix socket has none; only a PROXY header
-    /// can name the client.
-    pub(super) fn addresses(&self) -> (SocketAddr, Option<(SocketAddr, SocketAddr)>) {
-        let unspecified: IpAddr = match self.source {
-            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let local = self.socket.upgrade().and_then(|socket| socket.local_addr());
-        let nowhere = (self.source.port() != 0).then_some(SocketAddr::new(unspecified, 0));
-        (self.source, local.or(nowhere).map(|local| (self.source, local)))
     }
 }
 
@@ -214,15 +132,7 @@ impl Client {
     /// A client for tests.
     #[cfg(test)]
     pub(super) fn test() -> Self {
-        Self::new(Connection::new(Arrival {
-            peer: ([127, 0, 0, 1], 1).into(),
-            socket: Weak::new(),
-            is_anonymous: false,
-            is_tls: false,
-            proof: Proof::NotAskedFor,
-            rules: Rc::default(),
-            draining_since: Rc::default(),
-        }))
+        Self::new(Connection::test())
     }
 
     /// A stream of a connection.

@@ -1,0 +1,104 @@
+//! A client connection, as far as its requests need to know it.
+
+use std::cell::Cell;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::{Rc, Weak};
+
+use tokio::time::Instant;
+
+use super::headers::Forwarding;
+use super::identity::Proof;
+use super::rules::Rules;
+use crate::link::private::PrivateConnections;
+use crate::net::socket::Socket;
+
+/// What all requests of one client connection share.
+#[derive(Debug)]
+pub struct Connection {
+    /// The address of the client. An IPv4-mapped address is given as IPv4.
+    pub peer: IpAddr,
+    pub(super) forwarding: Forwarding,
+    source: SocketAddr,
+    socket: Weak<Socket>,
+    /// Whether a PROXY header of a trusted proxy named no client address. Such a client is never trusted.
+    is_anonymous: bool,
+    pub(super) rules: Rc<Rules>,
+    /// Which renewal of the rules `forwarding` follows.
+    renewal: Cell<u64>,
+    /// When its listener began to drain, if it drains.
+    pub(super) draining_since: Rc<Cell<Option<Instant>>>,
+    /// Connections to endpoints that it alone may use.
+    pub(super) private: PrivateConnections,
+}
+
+/// What is known about a client when its connection is ready for the first request.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Its address: that of the peer, or the one that a PROXY header named.
+    pub peer: SocketAddr,
+    /// Its socket. The reference is weak, so that the socket closes when it is no longer served.
+    pub(crate) socket: Weak<Socket>,
+    /// Whether a PROXY header of a trusted proxy named no client address. Such a client is not trusted, though its peer
+    /// is.
+    pub is_anonymous: bool,
+    /// Whether the connection is TLS.
+    pub is_tls: bool,
+    /// The certificate it has presented, if it was asked for one.
+    pub proof: Proof,
+    /// The settings of its listener that hold for each request.
+    pub rules: Rc<Rules>,
+    /// When its listener began to drain, if it drains.
+    pub draining_since: Rc<Cell<Option<Instant>>>,
+}
+
+impl Connection {
+    /// Prepares what is the same for all requests of the connection.
+    pub fn new(arrival: Arrival) -> Rc<Self> {
+        let Arrival { peer: source, socket, is_anonymous, is_tls, proof, rules, draining_since } = arrival;
+        let peer = source.ip().to_canonical();
+        let forwarding = Forwarding::new(peer, !is_anonymous && rules.trusts(peer), is_tls, proof);
+        let renewal = Cell::new(rules.renewals());
+        let private = PrivateConnections::default();
+        Rc::new(Self { peer, forwarding, source, socket, is_anonymous, rules, renewal, draining_since, private })
+    }
+
+    /// A connection for tests.
+    #[cfg(test)]
+    pub(super) fn test() -> Rc<Self> {
+        Self::new(Arrival {
+            peer: ([127, 0, 0, 1], 1).into(),
+            socket: Weak::new(),
+            is_anonymous: false,
+            is_tls: false,
+            proof: Proof::NotAskedFor,
+            rules: Rc::default(),
+            draining_since: Rc::default(),
+        })
+    }
+
+    /// Follows an edit of the listener, if there was one since the last request.
+    #[inline]
+    pub(super) fn follow_rules(&self) {
+        if self.renewal.get() != self.rules.renewals() {
+            self.renewal.set(self.rules.renewals());
+            self.forwarding.trusted.set(!self.is_anonymous && self.rules.trusts(self.peer));
+        }
+    }
+
+    /// The bytes that the client's socket has taken so far.
+    pub(crate) fn bytes_written(&self) -> u64 {
+        self.socket.upgrade().map_or(0, |socket| socket.bytes_written())
+    }
+
+    /// The client's address, and both ends of the connection where known. A Unix socket has none; only a PROXY header
+    /// can name the client.
+    pub(super) fn addresses(&self) -> (SocketAddr, Option<(SocketAddr, SocketAddr)>) {
+        let unspecified: IpAddr = match self.source {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let local = self.socket.upgrade().and_then(|socket| socket.local_addr());
+        let nowhere = (self.source.port() != 0).then_some(SocketAddr::new(unspecified, 0));
+        (self.source, local.or(nowhere).map(|local| (self.source, local)))
+    }
+}
