@@ -15,7 +15,7 @@ use crate::support::backend::Backend;
 use crate::support::client::read_response;
 use crate::support::h2::{begin, client, read, run};
 use crate::support::h2_backend::{Call, H2Backend};
-use crate::support::{App, SOON, connect, eventually, pause, read_until, send};
+use crate::support::{App, SOON, connect, eventually, pause, read_until, send, text};
 
 const H2C: &str = "protocol = \"h2c\"";
 
@@ -154,25 +154,55 @@ fn what_waits_for_the_reading_of_the_replica_is_sent_after_the_response() {
     }
 }
 
+/// A replica that accepts an upload at once, and sends how much of it came until `end`, or until it broke off.
+fn accepts_early(end: &'static [u8], seen: Sender<(String, bool)>) -> Backend {
+    Backend::start(move |peer| {
+        if peer.next_head().is_some_and(|head| head.starts_with("POST")) {
+            send(&mut peer.stream, "HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok");
+            while !peer.ahead.ends_with(end) && peer.fill().is_some() {}
+            seen.send((text(&peer.ahead).to_owned(), peer.ahead.ends_with(end))).unwrap();
+        }
+    })
+}
+
 /// The last part lies within the HTTP library then, though its end was not passed on yet.
 #[test]
 fn a_client_may_leave_with_its_last_byte() {
-    const LENGTH: usize = 1_000;
-    let (seen, bytes) = channel();
-    let replica = Backend::start(move |peer| {
-        if peer.next_head().is_some_and(|head| head.starts_with("POST")) {
-            send(&mut peer.stream, "HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok");
-            while peer.ahead.len() < LENGTH && peer.fill().is_some() {}
-            seen.send(peer.ahead.len()).unwrap();
+    let data = "u".repeat(1_000);
+    let sized = (format!("Content-Length: {}", data.len() + 2), format!("{data}.."));
+    let chunked = ("Transfer-Encoding: chunked".to_owned(), format!("3e8\r\n{data}\r\n0\r\n\r\n"));
+    for ((length, body), end) in [(sized, &b".."[..]), (chunked, b"0\r\n\r\n")] {
+        let (seen, bodies) = channel();
+        let replica = accepts_early(end, seen);
+        let app = App::builder(&[replica.address]).workers(1).start();
+        for round in 0..20 {
+            let mut client = connect(app.address);
+            send(&mut client, format!("POST / HTTP/1.1\r\nHost: a.test\r\n{length}\r\n\r\n{}", &body[..9]));
+            assert_eq!(read_response(&mut client, false).status, 202);
+            send(&mut client, &body[9..]);
+            drop(client);
+            let (body, is_whole) = bodies.recv_timeout(SOON).unwrap();
+            assert!(is_whole, "round {round}, {length}: {} bytes", body.len());
         }
-    });
-    let app = App::builder(&[replica.address]).workers(1).start();
-    for round in 0..20 {
-        let mut client = connect(app.address);
-        send(&mut client, format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {LENGTH}\r\n\r\nbegin"));
-        assert_eq!(read_response(&mut client, false).status, 202);
-        send(&mut client, vec![b'u'; LENGTH - 5]);
-        drop(client);
-        assert_eq!(bytes.recv_timeout(SOON).unwrap(), LENGTH, "round {round}");
+    }
+}
+
+/// The same moment, though the client leaves too early. What came is passed on, but not as if it were all.
+#[test]
+fn an_upload_whose_client_left_too_early_does_not_end_in_order() {
+    for (length, part) in [("Content-Length: 1000", ""), ("Transfer-Encoding: chunked", "3e8\r\n")] {
+        let (seen, bodies) = channel();
+        let replica = accepts_early(b"0\r\n\r\n", seen);
+        let app = App::builder(&[replica.address]).workers(1).start();
+        for round in 0..20 {
+            let mut client = connect(app.address);
+            send(&mut client, format!("POST / HTTP/1.1\r\nHost: a.test\r\n{length}\r\n\r\n{part}begin"));
+            assert_eq!(read_response(&mut client, false).status, 202);
+            send(&mut client, vec![b'u'; 900]);
+            drop(client);
+            let (body, is_whole) = bodies.recv_timeout(SOON).unwrap();
+            assert!(!is_whole && body.matches('u').count() < 995, "round {round}, {length}: {body}");
+        }
+        eventually("nothing is under way", || app.endpoint(replica.address).unwrap()["in_flight"] == 0);
     }
 }

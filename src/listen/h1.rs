@@ -101,7 +101,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
     };
     finish(end, connection, &lifecycle, &mut alarm, guard).await;
     drop((lifecycle, socket));
-    if client.keeps_whole_rests() {
+    if client.keeps_passing() {
         Box::pin(client.pass_rests_on(&mut |cx| registration.follow(cx))).await;
     }
 }

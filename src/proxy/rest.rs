@@ -183,13 +183,12 @@ impl Client {
         .await;
     }
 
-    /// The client has left. What it has sent whole is still passed on, and the rest given up. A body of announced
-    /// length may have been read whole, though its end was not passed on yet; if it was not, its endpoint finds it too
-    /// short. It returns whether there is anything to pass on.
-    pub(crate) fn keeps_whole_rests(&self) -> bool {
+    /// The client has left. What an endpoint still reads is passed on, and the rest given up. hyper may have read more
+    /// of a body than was taken from it; behind that it reports the end, or that the body broke off, even if its
+    /// connection is dropped. It returns whether there is anything to pass on.
+    pub(crate) fn keeps_passing(&self) -> bool {
         let mut rests = self.rests.borrow_mut();
-        let may_be_whole = |upload: &Upload| upload.progress().ended.get() || upload.bytes_left().is_some();
-        rests.retain(|rest| rest.passing.is_some() && may_be_whole(&rest.upload));
+        rests.retain(|rest| rest.passing.is_some());
         !rests.is_empty()
     }
 
