@@ -206,3 +206,25 @@ fn an_upload_whose_client_left_too_early_does_not_end_in_order() {
         eventually("nothing is under way", || app.endpoint(replica.address).unwrap()["in_flight"] == 0);
     }
 }
+
+/// hyper tells of trailers when it looks for the next request, too late for a connection that stays.
+#[test]
+fn announced_trailers_reach_a_replica_that_has_responded_before() {
+    let (seen, bodies) = channel();
+    let replica = accepts_early(b"0\r\nx-sum: 1\r\n\r\n", seen);
+    let app = App::builder(&[replica.address]).workers(1).start();
+    for parts in [&["0\r\nX-Sum: 1\r\n\r\n"][..], &["0\r\nX-S", "um: 1\r\n\r\n"]] {
+        let mut client = connect(app.address);
+        let fields = "Host: a.test\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum";
+        send(&mut client, format!("POST / HTTP/1.1\r\n{fields}\r\n\r\n5\r\nbegin\r\n"));
+        let response = read_response(&mut client, false);
+        assert!(response.status == 202 && response.head.contains("connection: close"), "{}", response.head);
+        for part in parts {
+            pause("its end comes later", 50);
+            send(&mut client, part);
+        }
+        let (body, is_whole) = bodies.recv_timeout(SOON).unwrap();
+        assert!(is_whole, "{body}");
+        drop(client);
+    }
+}

@@ -28,7 +28,8 @@ pub(super) fn is_last(client: &Client, timeouts: &Timeouts) -> bool {
 }
 
 /// Whether the connection of this client ends after this response of an endpoint. An endpoint that does not close its
-/// connection goes on reading the body.
+/// connection goes on reading the body. Trailers behind a body that is longer under way than the response come through
+/// only if it ends: hyper keeps them back until the next request, which may never come.
 #[inline]
 pub(super) fn is_last_of(client: &Client, response: &Response<EndpointBody>) -> bool {
     if client.is_stream() {
@@ -39,7 +40,7 @@ pub(super) fn is_last_of(client: &Client, response: &Response<EndpointBody>) -> 
     let is_last = match client.take_unread() {
         Some(upload) => {
             client.is_read_on.set(reads_on(response) && !client.leaves_open(&upload));
-            is_draining || !client.is_read_on.get() && !client.ends_soon(&upload)
+            is_draining || client.announces_trailers.get() || !client.is_read_on.get() && !client.ends_soon(&upload)
         }
         None => {
             // It may not have got all of the body yet.
