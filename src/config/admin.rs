@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
+use unstick_reading::Section;
+
 use super::key::{Key, Kind, Shown, keys};
 use super::kinds::{List, quoted};
 use super::model::Admin;
-use super::section::Section;
 use super::values;
 
 /// Every key of `[admin]`.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::problem::did_you_mean;
+use unstick_reading::did_you_mean;
 
 /// Makes the enum and the table of its spellings from one list, so that an algorithm is one entry.
 macro_rules! algorithms {

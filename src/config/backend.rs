@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use toml::de::DeValue;
+use unstick_reading::{Section, Value};
 
 use super::key::{self, Key, Kind, Shown, keys};
 use super::kinds::{Number, Word, list, quoted};
 use super::model::{Backend, BackendAddress, BackendState};
-use super::section::{Section, Value};
 use super::values;
 
 /// Both forms, in their order.

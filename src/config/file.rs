@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use toml::de::{DeTable, Error};
+use unstick_reading::{Problems, Section, Sink, Synonyms, document};
 
 use super::key::{self, Change, Key, keys};
 use super::kinds::{Number, Table};
 use super::limits::{LIMITS, TIMEOUTS};
 use super::model::Config;
-use super::problem::{Problems, Sink};
 use super::route::Pools;
-use super::section::Section;
 use super::{admin, dns, listener, log, pool, route};
 
 /// Every key that is neither of a listener nor of a route nor of a pool.
@@ -23,41 +21,42 @@ const KEYS: &[Key<Config>] = keys!(Config {
     dns: Table(dns::KEYS),
 });
 
+/// Spellings from other products, and what they are called here.
+const FOREIGN: Synonyms = &[
+    ("servers", "backends"),
+    ("server", "backends"),
+    ("upstreams", "backends"),
+    ("upstream", "pool"),
+    ("upstream", "backends"),
+    ("service", "pool"),
+    ("backend", "pool"),
+    ("targets", "backends"),
+    ("endpoints", "backends"),
+    ("bind", "address"),
+    ("port", "address"),
+    ("listener", "listen"),
+    ("frontend", "listen"),
+    ("algorithm", "balance"),
+    ("lb", "balance"),
+    ("lb_policy", "balance"),
+    ("policy", "balance"),
+    ("healthcheck", "health"),
+    ("uri", "path"),
+    ("prefix", "path"),
+];
+
 /// Reads a text; also tells every key that there is, for the test of the reference file.
 pub(super) fn read(file_name: &str, text: &str) -> Result<(Config, BTreeSet<String>), Problems> {
-    let sink = Sink::new(file_name, text);
-    let (document, errors) = DeTable::parse_recoverable(text);
-    syntax(&errors, text, &sink);
-    // What a broken line hides would be reported as missing: check the meaning only of what can be read.
-    let config = if errors.iter().all(is_duplicate) {
-        config(&Section::new("", "", document.get_ref(), document.span(), &sink))
+    let sink = Sink::new(file_name, text, FOREIGN);
+    let document = document(text, &sink);
+    let config = if document.is_readable {
+        config(&Section::new("", "", document.table.get_ref(), document.table.span(), &sink))
     } else {
         None
     };
     match config {
-        Some(config) if sink.is_clean() => Ok((config, sink.known.into_inner())),
+        Some(config) if sink.is_clean() => Ok((config, sink.into_known())),
         _ => Err(sink.into_problems()),
-    }
-}
-
-/// Whether a key is there twice. The first one was read, so the rest of the file means what it says.
-fn is_duplicate(error: &Error) -> bool {
-    error.message() == "duplicate key"
-}
-
-/// Reports syntax errors. Of several in one line only the first: the others follow from it.
-fn syntax(errors: &[Error], text: &str, sink: &Sink<'_>) {
-    let mut last_line = 0;
-    for error in errors {
-        let span = error.span().unwrap_or(0..0);
-        let (line, _) = sink.place(span.start);
-        if is_duplicate(error) {
-            let key = text.get(span.clone()).unwrap_or_default();
-            sink.report(span, format!("`{key}` is already defined"), Some("remove one of the two".into()));
-        } else if line != last_line {
-            last_line = line;
-            sink.report(span, error.message(), None);
-        }
     }
 }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use toml::de::DeValue;
+use unstick_reading::{Section, Value, one_of};
 
 use super::key::{Key, Kind, Shown, keys};
 use super::kinds::{Number, Time, list, quoted};
 use super::model::{HealthCheck, Probe, StatusRanges};
-use super::section::{Section, Value, one_of};
 use super::values;
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::section::{Section, join};
+use unstick_reading::{Section, join};
 
 /// One key of a table whose values make a `T`.
 pub(super) struct Key<T: 'static> {

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use unstick_reading::{Section, one_of, path, show_duration, show_size, strings};
+
 use super::key::{self, Key, Kind, Shown};
-use super::section::{Section, one_of, path, strings};
-use super::units::{show_duration, show_size};
 
 /// A duration. An optional one is written `"0s"` when there is none.
 pub(super) struct Time(pub(super) RangeInclusive<Duration>);

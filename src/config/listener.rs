@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use unstick_reading::{Section, one_of};
+
 use super::address::Address;
 use super::key::{self, Change, Key, Kind, Shown, keys};
 use super::kinds::{FilePath, List, Number, Optional, Word, list, quoted};
 use super::model::{AcceptProxy, CertificateFiles, ClientCa, Listener, Protocols, Tls};
-use super::section::{Section, one_of};
 use super::values;
 
 const PROXY_PROTOCOLS: &[(&str, AcceptProxy)] =

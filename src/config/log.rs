@@ -1,9 +1,10 @@
 //! `[log]` of the file.
 
+use unstick_reading::Section;
+
 use super::key::{Key, Kind, Shown, keys};
 use super::kinds::{Number, Word, quoted};
 use super::model::{AccessLog, AccessLogFormat, AccessLogTarget, Level, Log, LogFormat};
-use super::section::Section;
 use super::values;
 
 const LEVELS: &[(&str, Level)] = &[

@@ -18,10 +18,7 @@ mod log;
 pub mod model;
 pub(crate) mod percent;
 mod pool;
-mod problem;
 mod route;
-mod section;
-mod units;
 mod values;
 
 use std::collections::hash_map::DefaultHasher;
@@ -35,8 +32,7 @@ use std::time::Duration;
 pub(crate) use key::Change;
 use kinds::quoted;
 pub use model::*;
-pub use problem::{Problem, Problems};
-pub use units::duration;
+pub use unstick_reading::{Problem, Problems, duration};
 
 /// How long reading the file may take.
 const READ_MAX: Duration = Duration::from_secs(5);

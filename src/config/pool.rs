@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use unstick_reading::{Section, Value, one_of};
+
 use super::backend::Backends;
 use super::health;
 use super::key::{self, Change, Key, Kind, Shown, keys};
@@ -10,7 +12,6 @@ use super::kinds::{FilePath, Number, Optional, Parsed, Share, Switch, Table, Tex
 use super::model::{
     ATTEMPTS_MAX, CertificateFiles, Eject, HealthCheck, Pool, Probe, Protocol, ProxyVersion, Queue, Retry, UpstreamTls,
 };
-use super::section::{Section, Value, one_of};
 use super::values;
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use unstick_reading::{Section, did_you_mean};
+
 use super::model::{HostPattern, PathPattern, Pool, Route};
-use super::problem::did_you_mean;
-use super::section::Section;
 use super::values;
 
 /// The pools by name, with the place of each; one that is not valid is there too, so that routes may name it.

@@ -254,12 +254,6 @@ pub(super) fn status_ranges(ranges: Vec<(u16, u16)>) -> Option<StatusRanges> {
     (!ranges.is_empty()).then_some(StatusRanges(ranges))
 }
 
-/// `50%`.
-pub(super) fn percent(text: &str) -> Result<u8, String> {
-    let number = text.strip_suffix('%').and_then(|number| number.trim().parse().ok()).filter(|number| *number <= 100);
-    number.ok_or_else(|| format!("`{text}` is not a share; write \"50%\", from 0% to 100%"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,15 +322,13 @@ mod tests {
     }
 
     #[test]
-    fn statuses_and_shares() {
+    fn statuses() {
         for (text, expected) in [("200", (200, 200)), ("200-399", (200, 399)), ("2xx", (200, 299))] {
             assert_eq!(status_range(text), Ok(expected));
         }
         for text in ["", "99", "600", "399-200", "6xx", "ok"] {
             assert!(status_range(text).is_err(), "{text}");
         }
-        assert_eq!((percent("50%"), percent("0%"), percent("100%")), (Ok(50), Ok(0), Ok(100)));
-        assert!(percent("50").is_err() && percent("101%").is_err() && percent("-1%").is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The problems of a config file: all at once, each with its place.
+//! The problems of a file: all at once, each with its place.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -32,7 +32,7 @@ pub struct Problems {
 
 impl Problems {
     /// A problem with the file as a whole.
-    pub(super) fn of_file(file: &str, message: String, help: &str) -> Self {
+    pub fn of_file(file: &str, message: String, help: &str) -> Self {
         let problem = Problem { line: 0, column: 0, message, help: Some(help.to_owned()), span: None };
         Self { file: file.to_owned(), text: String::new(), list: vec![problem] }
     }
@@ -90,26 +90,32 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// Spellings of keys from other products, and what they are called here.
+pub type Synonyms = &'static [(&'static str, &'static str)];
+
 /// Collects problems while a file is read.
 #[derive(Debug)]
-pub(super) struct Sink<'t> {
+pub struct Sink<'t> {
     file: &'t str,
     text: &'t str,
     /// Where each line begins.
     lines: Vec<usize>,
     list: RefCell<Vec<Problem>>,
-    /// Every key that was looked for, as `section.key`, whether it was there or not.
-    pub(super) known: RefCell<BTreeSet<String>>,
+    /// See [`Synonyms`].
+    pub(crate) synonyms: Synonyms,
+    /// See [`Self::into_known`].
+    pub(crate) known: RefCell<BTreeSet<String>>,
 }
 
 impl<'t> Sink<'t> {
-    pub(super) fn new(file: &'t str, text: &'t str) -> Self {
+    /// For the problems of `text`, which messages call `file`.
+    pub fn new(file: &'t str, text: &'t str, synonyms: Synonyms) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { file, text, lines, list: RefCell::default(), known: RefCell::default() }
+        Self { file, text, lines, list: RefCell::default(), synonyms, known: RefCell::default() }
     }
 
     /// Reports what is wrong with the text at `span`.
-    pub(super) fn report(&self, span: Range<usize>, message: impl Into<String>, help: Option<String>) {
+    pub fn report(&self, span: Range<usize>, message: impl Into<String>, help: Option<String>) {
         let end = span.end.min(self.text.len());
         let start = span.start.min(end);
         let (line, column) = self.place(start);
@@ -119,7 +125,7 @@ impl<'t> Sink<'t> {
     }
 
     /// Line and column of a byte offset, both counted from 1.
-    pub(super) fn place(&self, offset: usize) -> (usize, usize) {
+    pub fn place(&self, offset: usize) -> (usize, usize) {
         let offset = if self.text.is_char_boundary(offset) { offset } else { self.text.len() };
         let line = self.lines.partition_point(|start| *start <= offset);
         let line_start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
@@ -127,16 +133,22 @@ impl<'t> Sink<'t> {
     }
 
     /// The folder of the file: where relative paths in it begin.
-    pub(super) fn folder(&self) -> &'t Path {
+    pub fn folder(&self) -> &'t Path {
         Path::new(self.file).parent().unwrap_or(Path::new(""))
     }
 
-    pub(super) fn is_clean(&self) -> bool {
+    /// Whether nothing is wrong so far.
+    pub fn is_clean(&self) -> bool {
         self.list.borrow().is_empty()
     }
 
+    /// Every key that was looked for, as `section.key`, whether it was there or not.
+    pub fn into_known(self) -> BTreeSet<String> {
+        self.known.into_inner()
+    }
+
     /// The problems in the order of the file, each once.
-    pub(super) fn into_problems(self) -> Problems {
+    pub fn into_problems(self) -> Problems {
         let mut list = self.list.into_inner();
         list.sort_by_key(|problem| problem.span.as_ref().map_or(0, |span| span.start));
         list.dedup();
@@ -154,7 +166,7 @@ fn printable(text: &str) -> String {
 }
 
 /// The one of `known` that `word` was probably meant to be.
-pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let scored = known.map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate));
     let (distance, candidate) = scored.min()?;
     // A one-letter name is one edit away from every other.
@@ -162,6 +174,6 @@ pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> O
 }
 
 /// "did you mean", if one of `known` is near.
-pub(super) fn did_you_mean<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
+pub fn did_you_mean<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
     nearest(word, known).map(|candidate| format!("did you mean `{candidate}`?"))
 }

@@ -1,4 +1,4 @@
-//! Durations and sizes with their units, as people write them.
+//! Durations, sizes and shares with their units, as people write them.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// What is expected instead; after `; `, what to write.
-pub(super) fn size(text: &str) -> Result<u64, String> {
+pub fn size(text: &str) -> Result<u64, String> {
     let expected = || format!("`{text}` is not a size; write a whole number and B, KiB, MiB or GiB, such as \"64KiB\"");
     let text = text.trim();
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -55,8 +55,17 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(expected)
 }
 
+/// Parses `"50%"`.
+///
+/// # Errors
+/// What is expected instead; after `; `, what to write.
+pub fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.trim().parse().ok()).filter(|number| *number <= 100);
+    number.ok_or_else(|| format!("`{text}` is not a share; write \"50%\", from 0% to 100%"))
+}
+
 /// The shortest way to write a duration.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub fn show_duration(duration: Duration) -> String {
     match duration.as_millis() {
         ms if ms % 3_600_000 == 0 && ms > 0 => format!("{}h", ms / 3_600_000),
         ms if ms % 60_000 == 0 && ms > 0 => format!("{}m", ms / 60_000),
@@ -66,7 +75,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
 }
 
 /// The shortest way to write a size.
-pub(super) fn show_size(bytes: u64) -> String {
+pub fn show_size(bytes: u64) -> String {
     for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
         if bytes >= 1 << shift && bytes.trailing_zeros() >= shift {
             return format!("{}{unit}", bytes >> shift);
@@ -100,6 +109,12 @@ mod tests {
         for text in ["", "64", "KiB", "-1B", "1.5MiB", "1TiB", "99999999999GiB"] {
             assert!(size(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn shares() {
+        assert_eq!((percent("50%"), percent("0%"), percent("100%")), (Ok(50), Ok(0), Ok(100)));
+        assert!(percent("50").is_err() && percent("101%").is_err() && percent("-1%").is_err());
     }
 
     #[test]
