@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
+use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -10,12 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use tokio::time::sleep;
+use unstick::app::Ended;
 
 use crate::support::backend::Backend;
 use crate::support::client::read_response;
 use crate::support::h2::{begin, client, read, run};
 use crate::support::h2_backend::{Call, H2Backend};
-use crate::support::{App, SOON, connect, eventually, pause, read_until, send, text};
+use crate::support::{App, SOON, connect, eventually, pause, read_to_close, read_until, send, text, try_connect};
 
 const H2C: &str = "protocol = \"h2c\"";
 
@@ -160,7 +162,7 @@ fn accepts_early(end: &'static [u8], seen: Sender<(String, bool)>) -> Backend {
         if peer.next_head().is_some_and(|head| head.starts_with("POST")) {
             send(&mut peer.stream, "HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok");
             while !peer.ahead.ends_with(end) && peer.fill().is_some() {}
-            seen.send((text(&peer.ahead).to_owned(), peer.ahead.ends_with(end))).unwrap();
+            seen.send((text(&peer.ahead), peer.ahead.ends_with(end))).unwrap();
         }
     })
 }
@@ -207,24 +209,102 @@ fn an_upload_whose_client_left_too_early_does_not_end_in_order() {
     }
 }
 
-/// hyper tells of trailers when it looks for the next request, too late for a connection that stays.
+/// hyper tells of trailers when it looks for the next request, or when its connection ends. A client must not be told
+/// that its connection ends: it would stop sending.
 #[test]
-fn announced_trailers_reach_a_replica_that_has_responded_before() {
-    let (seen, bodies) = channel();
-    let replica = accepts_early(b"0\r\nx-sum: 1\r\n\r\n", seen);
-    let app = App::builder(&[replica.address]).workers(1).start();
-    for parts in [&["0\r\nX-Sum: 1\r\n\r\n"][..], &["0\r\nX-S", "um: 1\r\n\r\n"]] {
-        let mut client = connect(app.address);
-        let fields = "Host: a.test\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum";
-        send(&mut client, format!("POST / HTTP/1.1\r\n{fields}\r\n\r\n5\r\nbegin\r\n"));
-        let response = read_response(&mut client, false);
-        assert!(response.status == 202 && response.head.contains("connection: close"), "{}", response.head);
-        for part in parts {
-            pause("its end comes later", 50);
-            send(&mut client, part);
+fn trailers_reach_a_replica_that_has_responded_before() {
+    const TRAILERS: &[u8] = b"0\r\nX-Sum: 1\r\n\r\n";
+    for (announced, end) in [("Trailer: X-Sum\r\n", &b"0\r\nx-sum: 1\r\n\r\n"[..]), ("", b"0\r\n\r\n")] {
+        let (seen, bodies) = channel();
+        let replica = accepts_early(end, seen);
+        let app = App::builder(&[replica.address]).timeouts("request_body = \"300ms\"").workers(1).start();
+        for then in ["leaves", "asks", "is silent"] {
+            for parts in [&[TRAILERS][..], &[&TRAILERS[..6], &TRAILERS[6..]]] {
+                let mut client = connect(app.address);
+                let fields = format!("Host: a.test\r\n{announced}Transfer-Encoding: chunked");
+                send(&mut client, format!("POST / HTTP/1.1\r\n{fields}\r\n\r\n5\r\nbegin\r\n"));
+                let response = read_response(&mut client, false);
+                assert!(response.status == 202 && !response.head.contains("connection: close"), "{}", response.head);
+                for part in parts {
+                    pause("its end comes later", 20);
+                    send(&mut client, part);
+                }
+                match then {
+                    "leaves" => drop(client),
+                    "asks" => send(&mut client, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"),
+                    _ => assert_eq!(read_to_close(&mut client).0, b"", "it is closed after request_body"),
+                }
+                let (body, is_whole) = bodies.recv_timeout(SOON).unwrap();
+                assert!(is_whole, "{then}, {announced:?}: {body}");
+            }
         }
-        let (body, is_whole) = bodies.recv_timeout(SOON).unwrap();
-        assert!(is_whole, "{body}");
-        drop(client);
+    }
+}
+
+/// Clients stop sending when they are told that the connection ends (RFC 9112 section 9.6).
+#[test]
+fn an_upload_that_is_read_goes_on_in_a_drain_and_its_client_is_told_of_no_end() {
+    let (seen, bodies) = channel();
+    let (responds, go) = channel();
+    let go = Mutex::new(go);
+    let replica = Backend::start(move |peer| {
+        if peer.next_head().is_some_and(|head| head.starts_with("POST")) {
+            go.lock().unwrap().recv_timeout(SOON).unwrap();
+            send(&mut peer.stream, "HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok");
+            while !peer.ahead.ends_with(b"0\r\n\r\n") && peer.fill().is_some() {}
+            seen.send(text(&peer.ahead)).unwrap();
+        }
+    });
+    let app = App::builder(&[replica.address]).workers(1).start();
+    let mut client = connect(app.address);
+    send(&mut client, "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n");
+    eventually("the replica has the request", || app.endpoint(replica.address).unwrap()["in_flight"] == 1);
+    app.stop();
+    eventually("it listens no more", || try_connect(app.address).is_err());
+    responds.send(()).unwrap();
+    let response = read_response(&mut client, false);
+    assert!(response.status == 202 && !response.head.contains("connection: close"), "{}", response.head);
+    pause("the client goes on", 100);
+    send(&mut client, "3\r\nend\r\n0\r\n\r\n");
+    assert_eq!(bodies.recv_timeout(SOON).unwrap(), "5\r\nbegin\r\n3\r\nend\r\n0\r\n\r\n");
+    drop(client);
+    assert_eq!(app.wait(), Ended::Drained);
+}
+
+/// Each was sent whole and responded to, and the replica reads all of them later.
+#[test]
+fn many_uploads_of_one_client_that_wait_for_their_replica_are_all_passed_on() {
+    const LENGTH: usize = 400_000;
+    const UPLOADS: usize = 8;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("replica.sock");
+    let listener = UnixListener::bind(&file).unwrap();
+    let (seen, bytes) = channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, seen) = (stream.unwrap(), seen.clone());
+            thread::spawn(move || {
+                read_until(&mut stream, b"\r\n\r\n");
+                stream.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok").unwrap();
+                pause("the others come meanwhile", 700);
+                let mut body = Vec::new();
+                stream.take(LENGTH as u64).read_to_end(&mut body).ok();
+                seen.send(body.len()).unwrap();
+            });
+        }
+    });
+    let app = App::start(&format!("[pool.app]\nbackends = [\"unix:{}\"]\n[[route]]\npool = \"app\"\n", file.display()));
+    let mut client = connect(app.address);
+    for _ in 0..UPLOADS {
+        send(&mut client, format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {LENGTH}\r\n\r\n"));
+        send(&mut client, vec![b'u'; LENGTH]);
+        let response = read_response(&mut client, false);
+        assert_eq!(response.status, 202);
+        if response.head.contains("connection: close") {
+            client = connect(app.address);
+        }
+    }
+    for _ in 0..UPLOADS {
+        assert_eq!(bytes.recv_timeout(SOON).unwrap(), LENGTH);
     }
 }

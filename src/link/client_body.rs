@@ -1,7 +1,7 @@
 //! A request body as the client's connection brings it.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -27,11 +27,15 @@ impl Body for ClientBody {
     type Error = BodyFailure;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
-        let broken = |frame: Option<Result<_, _>>| frame.map(|frame| frame.map_err(|()| BodyFailure::Client));
         match &mut *self {
             Self::Empty => Poll::Ready(None),
-            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|_| ()).map(broken),
-            Self::Http2(body) => body.poll_frame(cx).map_err(|_| ()).map(broken),
+            Self::Http1(body) => match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                Some(Err(_)) => Poll::Ready(Some(trailers_behind(body, cx).ok_or(BodyFailure::Client))),
+                frame => Poll::Ready(frame.map(|frame| frame.map_err(|_| BodyFailure::Client))),
+            },
+            Self::Http2(body) => {
+                body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(|_| BodyFailure::Client)))
+            }
         }
     }
 
@@ -49,5 +53,15 @@ impl Body for ClientBody {
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
         }
+    }
+}
+
+/// The trailers of a body of which hyper has said that it broke off, if they have come: then it is whole. hyper 1.12
+/// forgets that if its connection ends while it waits for the next head.
+#[cold]
+fn trailers_behind(body: &mut Incoming, cx: &mut Context<'_>) -> Option<Frame<Bytes>> {
+    match Pin::new(body).poll_frame(cx) {
+        Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Some(frame),
+        _ => None,
     }
 }

@@ -95,6 +95,9 @@ impl Lifecycle {
             if client.is_busy() {
                 return self.watch_for_end(cx);
             }
+            if client.is_given_up() {
+                return Poll::Ready(End::Silent);
+            }
             if !client.has_rest() && !deadlines.is_armed(Wait::ClientWrite) && !self.io.is_shut() {
                 self.wait_for_request();
             }

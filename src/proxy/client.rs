@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 use http::Response;
-use http::header::{HeaderMap, TRAILER};
 use tokio::time::Instant;
 
 use super::connection::Connection;
@@ -82,8 +81,8 @@ pub struct Client {
     pub(super) is_told_to_close: Cell<bool>,
     /// Whether the client sends the body of the present request when it is told to continue.
     pub(super) awaits_continue: Cell<bool>,
-    /// Whether the head of the present request has announced trailers behind its body.
-    pub(super) announces_trailers: Cell<bool>,
+    /// Whether the client has sent nothing more of a body that an endpoint reads for too long.
+    pub(super) is_given_up: Cell<bool>,
     /// The rests of bodies whose responses are over.
     pub(super) rests: RefCell<Vec<Rest>>,
     /// The tunnel that follows the response being sent, if one does.
@@ -121,7 +120,7 @@ impl Client {
             is_read_on: Cell::new(false),
             is_told_to_close: Cell::new(false),
             awaits_continue: Cell::new(false),
-            announces_trailers: Cell::new(false),
+            is_given_up: Cell::new(false),
             rests: RefCell::default(),
             tunnel: RefCell::default(),
             writing: Cell::new(Writing::Nothing),
@@ -149,13 +148,12 @@ impl Client {
         self.was_answered.get()
     }
 
-    /// A request with these fields has begun, with this body if it has one.
-    pub(super) fn begin_upload(&self, fields: &HeaderMap, upload: Option<&Rc<Upload>>, awaits_continue: bool) {
+    /// A request has begun, with this body if it has one.
+    pub(super) fn begin_upload(&self, upload: Option<&Rc<Upload>>, awaits_continue: bool) {
         *self.upload.borrow_mut() = upload.map(|upload| Rc::clone(upload.progress()));
         self.body_length.set(upload.map_or(Some(0), |upload| upload.bytes_left()));
         *self.body.borrow_mut() = upload.cloned();
         self.awaits_continue.set(awaits_continue);
-        self.announces_trailers.set(upload.is_some() && fields.contains_key(TRAILER));
     }
 
     /// The length of the latest request's body, in bytes, if it was announced; 0 if there was none.
@@ -255,6 +253,12 @@ impl Client {
     /// whole, or its head was refused.
     pub fn may_still_send(&self) -> bool {
         self.in_head.get() || self.owes_body()
+    }
+
+    /// Whether the client has been silent for too long within a body that an endpoint still reads. Its connection is to
+    /// end: only then hyper says whether the body has come whole.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.is_given_up.get()
     }
 
     /// Whether the body of the latest request has not arrived whole.

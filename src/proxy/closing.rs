@@ -28,8 +28,8 @@ pub(super) fn is_last(client: &Client, timeouts: &Timeouts) -> bool {
 }
 
 /// Whether the connection of this client ends after this response of an endpoint. An endpoint that does not close its
-/// connection goes on reading the body. Trailers behind a body that is longer under way than the response come through
-/// only if it ends: hyper keeps them back until the next request, which may never come.
+/// connection goes on reading the body: then nothing is said of an end, even in a drain, because a client that is told
+/// stops sending (RFC 9112 section 9.6). Behind the body its connection is idle, and ends as any other.
 #[inline]
 pub(super) fn is_last_of(client: &Client, response: &Response<EndpointBody>) -> bool {
     if client.is_stream() {
@@ -40,12 +40,12 @@ pub(super) fn is_last_of(client: &Client, response: &Response<EndpointBody>) -> 
     let is_last = match client.take_unread() {
         Some(upload) => {
             client.is_read_on.set(reads_on(response) && !client.leaves_open(&upload));
-            is_draining || client.announces_trailers.get() || !client.is_read_on.get() && !client.ends_soon(&upload)
+            !client.is_read_on.get() && (is_draining || !client.ends_soon(&upload))
         }
         None => {
             // It may not have got all of the body yet.
             client.is_read_on.set(reads_on(response));
-            is_draining
+            is_draining || client.has_many_rests()
         }
     };
     client.is_told_to_close.set(is_last);

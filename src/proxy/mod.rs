@@ -84,7 +84,7 @@ pub async fn handle(
     let (mut parts, incoming) = request.into_parts();
     let body = RequestBody::new(incoming, bounds(&view));
     let expects = seen.expect && expect::is_asked(&mut parts, &body);
-    client.begin_upload(&parts.headers, body.upload(), expects);
+    client.begin_upload(body.upload(), expects);
     client.begin_interims(parts.version);
     let routed = wanted.and_then(|wanted| Ok((wanted, route(&mut parts, &body, &view, &client.connection.rules)?)));
     let (wanted, (host, pool)) = match routed {

@@ -27,7 +27,8 @@ const DISCARDED_MAX: u64 = 8 << 20;
 const LOOKED_THROUGH_MAX: u64 = 64 << 10;
 
 /// The rests of bodies that one client may have: of one that it is still sending, and of those that have come whole but
-/// that their endpoints have not read. The oldest is given up first.
+/// that their endpoints have not read. The connection of a client that has so many ends after its next response; they
+/// are passed on all the same.
 const RESTS_MAX: usize = 4;
 
 /// Looks in a row that find nothing, after which the rest of a body is still on its way. hyper decodes one part for
@@ -112,10 +113,15 @@ impl Rest {
                 return Poll::Ready(());
             }
             ready!(self.poll_timer(client, cx));
-            if self.passing.is_none() || self.upload.is_awaited() {
-                return Poll::Ready(());
+            match (&self.passing, self.upload.is_awaited()) {
+                (Some(_), true) if !client.is_stream() => {
+                    // It goes on when the connection of the client has ended, see `Client::keeps_passing`.
+                    client.is_given_up.set(true);
+                    return Poll::Pending;
+                }
+                (Some(_), false) => self.stop_passing(),
+                _ => return Poll::Ready(()),
             }
-            self.stop_passing();
         }
     }
 
@@ -153,11 +159,12 @@ impl Client {
 
     /// What follows the response that is being sent.
     pub(super) fn leave_rest(&self, rest: Rest) {
-        let mut rests = self.rests.borrow_mut();
-        if rests.len() == RESTS_MAX {
-            rests.remove(0);
-        }
-        rests.push(rest);
+        self.rests.borrow_mut().push(rest);
+    }
+
+    /// Whether the client has as many rests as it may. All but the latest have come whole.
+    pub(super) fn has_many_rests(&self) -> bool {
+        self.rests.borrow().len() >= RESTS_MAX
     }
 
     /// Goes on with what is left of the bodies of earlier requests.
