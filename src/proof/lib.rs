@@ -7,5 +7,5 @@
 #[cfg(feature = "prove")]
 pub mod prove;
 pub mod replica;
-#[cfg(feature = "prove")]
+#[cfg(feature = "trial")]
 pub mod trial;

@@ -60,6 +60,28 @@ impl Noise {
         }
     }
 
+    /// Adds what differs between the same first body and another one.
+    pub fn merge(&mut self, one: &str, other: &Self) {
+        let count = || words(one).len();
+        let edges = |noise: &Self| match noise {
+            Self::Words(known) => known.first().zip(known.last()).map(|(first, last)| (*first, count() - last - 1)),
+            Self::Middle(prefix, suffix) => Some((*prefix, *suffix)),
+            Self::None | Self::Json(_) => None,
+        };
+        match (&mut *self, other) {
+            (_, Self::None) => {}
+            (Self::None, _) => *self = other.clone(),
+            (Self::Json(known), Self::Json(new)) => known.extend(new.iter().cloned()),
+            (Self::Words(known), Self::Words(new)) => known.extend(new),
+            _ => {
+                let all = edges(self).into_iter().chain(edges(other));
+                let (prefix, suffix) = all.fold((usize::MAX, usize::MAX), |(p, s), (a, b)| (p.min(a), s.min(b)));
+                // One of them was no JSON: nothing is left to compare.
+                *self = if prefix == usize::MAX { Self::Middle(0, 0) } else { Self::Middle(prefix, suffix) };
+            }
+        }
+    }
+
     /// The first difference between two bodies that is no noise.
     pub fn difference(&self, one: &str, other: &str) -> Option<BodyDifference> {
         if one == other {
@@ -233,6 +255,26 @@ mod tests {
         assert!(noise.difference(r#"{"a":1,"b":1}"#, r#"{"a":2,"b":2}"#).is_some());
         noise.add(&Noise::between("a", "b"));
         assert_eq!(noise, Noise::Json(["/b".to_owned()].into()));
+    }
+
+    #[test]
+    fn noise_of_several_runs_adds_up() {
+        let of = |others: &[&str], one: &str, found: &str| {
+            let mut noise = Noise::None;
+            others.iter().for_each(|other| noise.merge(one, &Noise::between(one, other)));
+            noise.difference(one, found).map(|found| found.at)
+        };
+        for (one, others, found, expected) in [
+            ("a 1 b 2", &["a 3 b 2", "a 1 b 4"][..], "a 5 b 6", None),
+            ("a 1 b 2", &["a 3 b 2", "a 1 b 4"], "c 5 b 6", Some("word 0")),
+            ("a 1 b 2", &["a 3 b 2", "a 1.5 b 2"], "a 7 b 2", None),
+            ("a 1 b 2", &["a 3 b 2", "a 1.5 b 2"], "a 7 b 3", Some("word 6")),
+            (r#"{"a":1,"b":2}"#, &[r#"{"a":2,"b":2}"#, r#"{"a":1,"b":3}"#], r#"{"a":5,"b":5}"#, None),
+            (r#"{"a":1,"b":2}"#, &[r#"{"a":2,"b":2}"#], r#"{"a":5,"b":5}"#, Some("/b")),
+            (r#"{"a":1}"#, &[r#"{"a":2}"#, "gone"], "anything", None),
+        ] {
+            assert_eq!(of(others, one, found).as_deref(), expected, "{one} {others:?} {found}");
+        }
     }
 
     #[test]

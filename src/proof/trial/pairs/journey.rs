@@ -75,14 +75,23 @@ impl Values {
         }
     }
 
+    /// A value that a response has brought.
+    pub fn set(&mut self, name: &str, value: String) {
+        self.0.push((name.to_owned(), value));
+    }
+
+    /// The latest value of a name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
     /// A text with the values in its gaps.
     fn fill(&self, template: &str) -> Result<String, Unmade> {
         let mut text = String::with_capacity(template.len());
         let mut rest = template;
         while let Some((before, behind)) = rest.split_once("{{") {
             let Some((name, after)) = behind.split_once("}}") else { break };
-            let value = self.0.iter().rev().find(|(known, _)| known == name);
-            let (_, value) = value.ok_or_else(|| Unmade::Missing(name.to_owned()))?;
+            let value = self.get(name).ok_or_else(|| Unmade::Missing(name.to_owned()))?;
             text.push_str(before);
             text.push_str(value);
             rest = after;

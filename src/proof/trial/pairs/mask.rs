@@ -89,7 +89,7 @@ impl Outcome {
 }
 
 /// A text with names where values of the run stand. In JSON a number that is a value becomes a name as well, in quotes.
-fn named(text: &str, values: &Values) -> String {
+pub fn named(text: &str, values: &Values) -> String {
     match serde_json::from_str(text) {
         Ok(mut json @ (Value::Object(_) | Value::Array(_))) => {
             name_values(&mut json, values);
