@@ -7,3 +7,4 @@
 //! audit, one after the other.
 
 pub mod journey;
+pub mod replicas;
