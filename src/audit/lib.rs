@@ -7,4 +7,6 @@
 //! audit, one after the other.
 
 pub mod journey;
+pub mod outcome;
+pub mod play;
 pub mod replicas;

@@ -1,0 +1,177 @@
+//! What is said on a WebSocket (RFC 6455) or an event stream (HTML Standard, "server-sent events"), which stays open.
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use regex::Regex;
+use tokio::time::{Instant, timeout_at};
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
+use unstick_proof::trial::pairs::journey::Values;
+
+use super::connection::{Connector, Stream};
+use super::exchange::respond;
+use super::{BODY_KEPT_MAX, MESSAGES_MAX, REQUEST_DEADLINE};
+use crate::journey::{Receive, Talk, fill};
+use crate::outcome::{Body, Received, filled};
+use crate::replicas::Origin;
+
+/// Something that a step has opened.
+pub(super) enum Channel {
+    /// Boxed: it is much larger than the other.
+    WebSocket(Box<WebSocketStream<Box<dyn Stream>>>),
+    EventStream(Incoming, String),
+}
+
+/// What came of a step that talks.
+pub(super) struct Said {
+    /// All messages that came meanwhile; the last one is that which was awaited.
+    pub(super) messages: Vec<String>,
+    /// Why what was awaited did not come.
+    pub(super) broken_off: Option<String>,
+}
+
+/// Opens a WebSocket. If the replica refuses, there is its response only.
+///
+/// # Errors
+/// Why there is no response.
+pub(super) async fn open_websocket(
+    connector: &Connector,
+    origin: &Origin,
+    request: Request<Bytes>,
+) -> Result<(Received, Option<Channel>), String> {
+    let until = Instant::now() + REQUEST_DEADLINE;
+    let (mut parts, _) = request.into_parts();
+    let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    parts.uri = format!("ws://{host}{}", parts.uri).parse().map_err(|error| format!("{}: {error}", parts.uri))?;
+    for (name, value) in [(CONNECTION, "Upgrade"), (UPGRADE, "websocket"), (SEC_WEBSOCKET_VERSION, "13")] {
+        parts.headers.insert(name, HeaderValue::from_static(value));
+    }
+    let key = HeaderValue::try_from(generate_key()).map_err(|error| error.to_string())?;
+    parts.headers.insert(SEC_WEBSOCKET_KEY, key);
+    let open = async {
+        let stream = connector.stream(origin).await?;
+        match client_async(Request::from_parts(parts, ()), stream).await {
+            Ok((socket, response)) => Ok((whole(response), Some(Channel::WebSocket(Box::new(socket))))),
+            Err(Error::Http(response)) => Ok((whole(*response), None)),
+            Err(error) => Err(format!("no WebSocket: {error}")),
+        }
+    };
+    timeout_at(until, open).await.unwrap_or_else(|_| Err("no WebSocket in time".into()))
+}
+
+fn whole(response: Response<Option<Vec<u8>>>) -> Received {
+    let (parts, body) = response.into_parts();
+    let body = Body::Whole(body.unwrap_or_default().into());
+    Received { status: parts.status, headers: parts.headers, body, broken_off: None }
+}
+
+/// Opens an event stream. If the response is none, it is read as any other.
+///
+/// # Errors
+/// Why there is no response.
+pub(super) async fn open_event_stream(
+    connector: &Connector,
+    origin: &Origin,
+    request: Request<Bytes>,
+) -> Result<(Received, Option<Channel>), String> {
+    let until = Instant::now() + REQUEST_DEADLINE;
+    let response = timeout_at(until, respond(connector, origin, request)).await;
+    let response = response.unwrap_or_else(|_| Err("no event stream in time".into()))?;
+    if response.status() != StatusCode::OK {
+        return Ok((super::exchange::received(response, until).await, None));
+    }
+    let (parts, body) = response.into_parts();
+    let empty = Body::Whole(Bytes::new());
+    let received = Received { status: parts.status, headers: parts.headers, body: empty, broken_off: None };
+    Ok((received, Some(Channel::EventStream(body, String::new()))))
+}
+
+/// Sends what is to be sent, then awaits what is awaited.
+///
+/// # Errors
+/// A value is missing, or what is awaited is no regular expression with these values.
+pub(super) async fn talk(channel: &mut Channel, talk: &Talk, values: &Values) -> Result<Said, String> {
+    let made = |template: &String| filled(template, values).map_err(|name| format!("no response has brought {name}"));
+    let sent: Vec<String> = talk.send.iter().map(made).collect::<Result<_, _>>()?;
+    let within = talk.receive.as_ref().map_or(REQUEST_DEADLINE, |receive| receive.within);
+    let until = Instant::now() + within;
+    let mut said = Said { messages: Vec::new(), broken_off: None };
+    if let Channel::WebSocket(socket) = channel {
+        for text in sent {
+            let result = timeout_at(until, socket.send(Message::text(text))).await;
+            if !matches!(result, Ok(Ok(()))) {
+                said.broken_off = Some("the WebSocket was closed before everything was sent".into());
+                return Ok(said);
+            }
+        }
+    }
+    let Some(receive) = &talk.receive else { return Ok(said) };
+    let wanted = pattern(receive, values)?;
+    while said.messages.len() < MESSAGES_MAX {
+        match timeout_at(until, next(channel)).await {
+            Err(_) => {
+                said.broken_off = Some(format!("nothing that matches {wanted} came within {within:?}"));
+                return Ok(said);
+            }
+            Ok(None) => {
+                said.broken_off = Some(format!("it was closed before anything that matches {wanted} came"));
+                return Ok(said);
+            }
+            Ok(Some(message)) => {
+                let is_wanted = wanted.is_match(&message);
+                said.messages.push(message);
+                if is_wanted {
+                    return Ok(said);
+                }
+            }
+        }
+    }
+    said.broken_off = Some(format!("nothing that matches {wanted} was among {MESSAGES_MAX} messages"));
+    Ok(said)
+}
+
+/// The pattern of what is awaited. Values stand for themselves in it.
+fn pattern(receive: &Receive, values: &Values) -> Result<Regex, String> {
+    let value = |name: &str| values.get(name).map(regex::escape);
+    let pattern = fill(&receive.until, value).map_err(|name| format!("no response has brought {name}"))?;
+    Regex::new(&pattern).map_err(|error| error.to_string())
+}
+
+/// The next message; `None` if there will be none.
+async fn next(channel: &mut Channel) -> Option<String> {
+    match channel {
+        Channel::WebSocket(socket) => loop {
+            match socket.next().await?.ok()? {
+                Message::Text(text) => return Some(text.as_str().to_owned()),
+                Message::Binary(bytes) => return Some(String::from_utf8_lossy(&bytes).into_owned()),
+                Message::Close(_) => return None,
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            }
+        },
+        Channel::EventStream(body, buffer) => loop {
+            if let Some(event) = take_event(buffer) {
+                return Some(event);
+            }
+            let frame = body.frame().await?.ok()?;
+            if let Ok(data) = frame.into_data() {
+                if buffer.len() + data.len() > BODY_KEPT_MAX {
+                    return None;
+                }
+                buffer.push_str(&String::from_utf8_lossy(&data).replace("\r\n", "\n"));
+            }
+        },
+    }
+}
+
+/// The first event that has come whole: its lines.
+fn take_event(buffer: &mut String) -> Option<String> {
+    let end = buffer.find("\n\n")?;
+    let event = buffer[..end].to_owned();
+    buffer.drain(..end + 2);
+    Some(event)
+}
