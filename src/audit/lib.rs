@@ -10,3 +10,4 @@ pub mod journey;
 pub mod outcome;
 pub mod play;
 pub mod replicas;
+pub mod report;

@@ -1,0 +1,116 @@
+//! Strings that look like secrets, wherever they stand: JWTs, UUIDs and long random strings.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// Strings that are tried for randomness have at least so many characters.
+const RANDOM_MIN: usize = 16;
+
+/// In a random string of lower-case letters and digits at least one neighbour in so many is of the other kind.
+const DIGIT_CHANGES: usize = 4;
+
+/// Words have fewer digits than this, and dates fewer changes between digits and letters.
+const DIGITS_MIN: usize = 4;
+
+/// In a random string of mixed case so many of a hundred neighbours are of another kind.
+const CASE_CHANGES_PERCENT: usize = 40;
+
+/// Small letters that follow one another in it, times ten. In `camelCase` there are more.
+const SMALL_RUN_TENFOLD: usize = 24;
+
+/// The hexadecimal digits of a digest of 64 bits.
+const DIGEST_LENGTH: usize = 16;
+
+/// One that is compiled once. The patterns are constants, so they compile.
+type Pattern = LazyLock<Option<Regex>>;
+
+static JWT: Pattern = LazyLock::new(|| Regex::new(r"\beyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*){0,4}").ok());
+static UUID: Pattern =
+    LazyLock::new(|| Regex::new(r"(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4,12}").ok());
+static TOKEN: Pattern = LazyLock::new(|| Regex::new(r"[A-Za-z0-9+_~-]{16,}={0,2}").ok());
+
+/// Where such strings stand in a text.
+pub(super) fn find(text: &str) -> Vec<Range<usize>> {
+    let all = |pattern: &'static Pattern| pattern.iter().flat_map(|pattern| pattern.find_iter(text));
+    let random = all(&TOKEN).filter(|found| is_random(found.as_str()));
+    all(&JWT).chain(all(&UUID)).chain(random).map(|found| found.range()).filter(|span| !is_digest(text, span)).collect()
+}
+
+/// Whether a span is the digest of a long body, as outcomes name it: `1048576 bytes, 9f86d081884c7d65`.
+fn is_digest(text: &str, span: &Range<usize>) -> bool {
+    span.len() == DIGEST_LENGTH && text[..span.start].ends_with(" bytes, ")
+}
+
+/// Whether a string looks as if nobody had chosen it: letters and digits, or small and large letters, follow one
+/// another more often than in words, numbers and dates.
+fn is_random(token: &str) -> bool {
+    let kinds: Vec<Kind> = token.chars().filter_map(Kind::of).collect();
+    if kinds.len() < RANDOM_MIN {
+        return false;
+    }
+    let digits = kinds.iter().filter(|kind| **kind == Kind::Digit).count();
+    let changes = |is: fn(Kind, Kind) -> bool| kinds.windows(2).filter(|pair| is(pair[0], pair[1])).count();
+    let with_digits = changes(|one, other| (one == Kind::Digit) != (other == Kind::Digit));
+    let all = changes(|one, other| one != other);
+    let small = kinds.iter().filter(|kind| **kind == Kind::Lower).count();
+    let runs = 1 + changes(|one, other| one == Kind::Lower && other != Kind::Lower);
+    (digits >= DIGITS_MIN && with_digits >= DIGITS_MIN && with_digits * DIGIT_CHANGES >= kinds.len())
+        || (all * 100 >= kinds.len() * CASE_CHANGES_PERCENT && small * 10 < runs * SMALL_RUN_TENFOLD)
+}
+
+/// What kind a character is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Lower,
+    Upper,
+    Digit,
+}
+
+impl Kind {
+    fn of(character: char) -> Option<Self> {
+        match character {
+            'a'..='z' => Some(Self::Lower),
+            'A'..='Z' => Some(Self::Upper),
+            '0'..='9' => Some(Self::Digit),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_random_is_found_and_what_people_write_is_not() {
+        let random = [
+            "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1LTcifQ.c2lnbmF0dXJl",
+            "eyJhbGciOiJIUzI1NiJ9.eyJz",
+            "6f1c2a34-9b1d-4c55-8f0e-0a1b2c3d4e5f",
+            "9f86d081884c7d659a2feaa0c55ad015",
+            "q7Hs2LkPzW0vXn4TgYb8",
+            "kZQwErTyUiOpAsDfGhJk",
+            "aGVsbG8gd29ybGQgaGVsbG8=",
+        ];
+        let plain = [
+            "getElementByIdAndReturnTheValue",
+            "a-journey-with-many-words-2-and-3",
+            "internationalization",
+            "2026-11-27T21:40:14",
+            "20261127T214014Z",
+            "application/x-www-form-urlencoded",
+            "12345678901234567890",
+            "must-revalidate",
+            "express-session",
+            "ABCDEFGHIJKLMNOPQRSTUVW",
+            "content-security-policy-report-only",
+            "/api/v1/customers/2026/orders/42",
+            "MAX_CONNECTIONS_PER_ADDRESS",
+            "1048576 bytes, 9f86d081884c7d65",
+        ];
+        assert_eq!(random.iter().filter(|text| find(text).is_empty()).collect::<Vec<_>>(), Vec::<&&str>::new());
+        assert_eq!(plain.iter().filter(|text| !find(text).is_empty()).collect::<Vec<_>>(), Vec::<&&str>::new());
+    }
+}
