@@ -6,8 +6,12 @@
 //! the other; [`placing`] and [`statistics`], pure; [`report`], for people and machines; [`course`], all runs of an
 //! audit, one after the other.
 
+pub mod command;
+pub mod course;
 pub mod journey;
 pub mod outcome;
+pub mod placing;
 pub mod play;
 pub mod replicas;
 pub mod report;
+pub mod statistics;

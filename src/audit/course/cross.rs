@@ -1,0 +1,214 @@
+//! Places the steps on different replicas: every two of them at least once, then in every way. A step that was found to
+//! need the replica of another one stays with it from then on, so that what lies behind is looked at as well.
+
+use super::bench::{Bench, Wrong};
+use super::cause::{is_counted, is_same};
+use super::locate::locate;
+use super::shrink::{Small, shrink};
+use super::{DEPENDENCES_MAX, P_MAX, RUNS_OF_CELL, Stopped};
+use crate::placing::{Places, first_pass, second_pass};
+use crate::report::Cell;
+use crate::statistics::fisher;
+
+/// Runs that came out wrong and then right again, after which nothing can be said.
+const FLAKY_MAX: usize = 5;
+
+/// A dependence that was found.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    /// The step that depends.
+    pub(super) at: usize,
+    /// The step whose replica it needs.
+    pub(super) needs: usize,
+    /// The smallest journey that shows it.
+    pub(super) small: Small,
+    /// What came of its four placements.
+    pub(super) cells: [Cell; 4],
+    /// p before any correction.
+    pub(super) p: f64,
+    /// What came on the wrong replica.
+    pub(super) wrong: Wrong,
+    /// Whether it comes out wrong only if the replica is killed.
+    pub(super) after_crash: bool,
+}
+
+/// Steps that stay together.
+pub(super) struct Groups(Vec<usize>);
+
+impl Groups {
+    /// What talks on something that another step has opened stays with that.
+    fn new(bench: &Bench<'_>) -> Self {
+        let mut groups = Self((0..bench.plan.len()).collect());
+        for (at, opener) in bench.plan.bound(bench.journey).into_iter().enumerate() {
+            opener.into_iter().for_each(|opener| groups.join(opener, at));
+        }
+        groups
+    }
+
+    fn join(&mut self, one: usize, other: usize) {
+        let (keep, gone) = (self.0[one].min(self.0[other]), self.0[one].max(self.0[other]));
+        self.0.iter_mut().filter(|group| **group == gone).for_each(|group| *group = keep);
+    }
+
+    /// The group of a step, named by its first step.
+    pub(super) fn of(&self, at: usize) -> usize {
+        self.0[at]
+    }
+
+    /// The first steps of all groups.
+    pub(super) fn firsts(&self) -> Vec<usize> {
+        (0..self.0.len()).filter(|at| self.0[*at] == *at).collect()
+    }
+
+    /// A placement of groups as one of steps.
+    fn spread(&self, row: &[usize]) -> Places {
+        let firsts = self.firsts();
+        let place = |group: &usize| firsts.iter().position(|first| first == group).map_or(0, |nth| row[nth]);
+        self.0.iter().map(place).collect()
+    }
+
+    /// A placement of steps as one of groups, if it keeps them together.
+    fn gathered(&self, places: &[usize]) -> Option<Places> {
+        let is_together = self.0.iter().enumerate().all(|(at, group)| places[at] == places[*group]);
+        is_together.then(|| self.firsts().into_iter().map(|first| places[first]).collect())
+    }
+}
+
+/// See the module.
+pub(super) async fn cross(bench: &mut Bench<'_>) -> Result<Vec<Found>, Stopped> {
+    let (mut groups, mut found, mut right, mut flaky) = (Groups::new(bench), Vec::new(), Vec::new(), 0);
+    while found.len() < DEPENDENCES_MAX {
+        let rows = rows(bench, &groups, &right);
+        bench.listener.begin("across replicas", rows.len());
+        let Some((places, wrong)) = first_wrong(bench, rows, &mut right).await? else { break };
+        let placed = groups.gathered(&places).is_some();
+        debug_assert!(placed, "rows keep groups together");
+        match confirm(bench, &groups, &places, wrong).await? {
+            Some(dependence) => {
+                groups.join(dependence.needs, dependence.at);
+                if is_counted(bench, &dependence) {
+                    // All of them are counted together.
+                    let alike = |step: &usize| is_same(bench, *step, dependence.at);
+                    (0..bench.plan.len()).filter(alike).for_each(|step| groups.join(step, dependence.at));
+                }
+                let pair = (dependence.needs, dependence.at);
+                let of_pair = bench.coverage.matrix.iter_mut().filter(|known| (known.one, known.other) == pair);
+                of_pair.for_each(|known| (known.is_dependent, known.crossed) = (true, known.crossed.max(1)));
+                found.push(dependence);
+            }
+            None if bench.is_late() => break,
+            None => {
+                flaky += 1;
+                if flaky > FLAKY_MAX {
+                    let why = "runs across replicas come out wrong by chance, not by their placement".into();
+                    let advice =
+                        "make the journey repeatable: {{unique}} for what must be new, `ignore` for the rest".into();
+                    return Err(Stopped::Inconclusive(why, advice));
+                }
+            }
+        }
+    }
+    if bench.is_late() {
+        bench.coverage.untried.push("The time was over before all placements were played; see --budget.".into());
+    }
+    Ok(found)
+}
+
+/// The placements that are still to be played.
+fn rows(bench: &Bench<'_>, groups: &Groups, right: &[Places]) -> Vec<Places> {
+    let (count, replicas) = (groups.firsts().len(), bench.replicas());
+    let known: Vec<Places> = right.iter().filter_map(|places| groups.gathered(places)).collect();
+    let is_new = |row: &Places| {
+        let pairs = || (0..count).flat_map(|one| (one + 1..count).map(move |other| (one, other)));
+        pairs().any(|(one, other)| row[one] != row[other] && !known.iter().any(|known| known[one] != known[other]))
+    };
+    let first: Vec<Places> = first_pass(count, replicas).into_iter().filter(is_new).collect();
+    let all: Vec<Places> = [&known[..], &first].concat();
+    let second = second_pass(count, replicas, &all, &mut bench.dice.borrow_mut());
+    first.into_iter().chain(second).map(|row| groups.spread(&row)).collect()
+}
+
+/// Plays placements until one comes out wrong.
+async fn first_wrong(
+    bench: &mut Bench<'_>,
+    rows: Vec<Places>,
+    right: &mut Vec<Places>,
+) -> Result<Option<(Places, Wrong)>, Stopped> {
+    for places in rows {
+        if bench.is_late() {
+            return Ok(None);
+        }
+        let steps: Vec<(usize, usize)> = places.iter().copied().enumerate().collect();
+        match bench.judge_places(&steps).await? {
+            None => {
+                bench.crossed(&places, places.len(), true);
+                right.push(places);
+            }
+            Some(wrong) => {
+                bench.crossed(&places, wrong.at + 1, false);
+                return Ok(Some((places, wrong)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Finds what a wrong step needs, makes the journey small, and plays its four placements often enough.
+async fn confirm(
+    bench: &mut Bench<'_>,
+    groups: &Groups,
+    places: &[usize],
+    wrong: Wrong,
+) -> Result<Option<Found>, Stopped> {
+    let Some(located) = locate(bench, groups, places, wrong).await? else { return Ok(None) };
+    let (at, needs) = (located.wrong.at, located.needs);
+    let Some(small) = shrink(bench, groups, &located).await? else { return Ok(None) };
+    let mut cells = cells(bench, &small, at);
+    let mut wrong = located.wrong;
+    bench.listener.begin("its four placements", 4 * RUNS_OF_CELL as usize);
+    for _ in 0..3 {
+        for _ in 0..RUNS_OF_CELL {
+            for (cell, (one, other)) in cells.iter_mut().zip(small.placements()) {
+                let result = bench.judge_places(&small.placed(one, other)).await?;
+                cell.runs += 1;
+                match result {
+                    None => cell.right += 1,
+                    Some(found) => {
+                        cell.seen = found.outcome.in_short();
+                        if one != other && found.at == at {
+                            wrong = found;
+                        }
+                    }
+                }
+            }
+        }
+        let p = p(&cells);
+        let same_fails = cells[0].right < cells[0].runs || cells[2].right < cells[2].runs;
+        let cross_fails = cells[1].right < cells[1].runs || cells[3].right < cells[3].runs;
+        if p * bench.plan.len() as f64 <= P_MAX {
+            return Ok(Some(Found { at, needs, small, cells, p, wrong, after_crash: false }));
+        }
+        if same_fails || !cross_fails {
+            return Ok(None);
+        }
+    }
+    Ok(None)
+}
+
+fn cells(bench: &Bench<'_>, small: &Small, at: usize) -> [Cell; 4] {
+    let names = bench.names();
+    let seen = bench.baseline[at].in_short();
+    small.placements().map(|(one, other)| Cell {
+        one: names[one].clone(),
+        other: names[other].clone(),
+        runs: 0,
+        right: 0,
+        seen: seen.clone(),
+    })
+}
+
+/// p of the two placements on one replica against the two across.
+fn p(cells: &[Cell; 4]) -> f64 {
+    let [aa, ab, bb, ba] = cells;
+    fisher(aa.right + bb.right, aa.runs + bb.runs, ab.right + ba.right, ab.runs + ba.runs)
+}

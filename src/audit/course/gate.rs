@@ -1,0 +1,228 @@
+//! The gate: the journey on one replica, several times, then on each of the others. What fails or flickers there says
+//! nothing of the placement, so nothing is said.
+
+use super::bench::{Bench, Wrong};
+use super::{RUNS_ALONE, RUNS_OF_CELL, Stopped};
+use crate::outcome::Outcome;
+use crate::play::Move;
+use crate::report::{Cause, Cell, Dependence, Difference, Side, Witness};
+use crate::statistics::fisher;
+
+/// Learns what is right and what differs for nothing. It returns the skew, if a replica differs from the others
+/// whatever came before.
+pub(super) async fn gate(bench: &mut Bench<'_>) -> Result<Option<Dependence>, Stopped> {
+    let others = bench.replicas() - 1;
+    bench.listener.begin("on one replica", RUNS_ALONE + 2 * others);
+    let first = alone(bench, 0).await?;
+    check(bench, &first)?;
+    bench.baseline = first;
+    for _ in 1..RUNS_ALONE {
+        let again = alone(bench, 0).await?;
+        learn(bench, &again)?;
+    }
+    for replica in 1..bench.replicas() {
+        if let Some(skew) = skew(bench, replica).await? {
+            return Ok(Some(skew));
+        }
+    }
+    Ok(None)
+}
+
+/// Learns what is right from some of the steps on one replica. The others count as not played.
+pub(super) async fn learned(bench: &mut Bench<'_>, moves: &[Move]) -> Result<(), Stopped> {
+    bench.listener.begin("on one replica", RUNS_ALONE);
+    for nth in 0..RUNS_ALONE {
+        let mut outcomes = vec![Outcome::Skipped; bench.plan.len()];
+        let took = bench.play(moves, &|_, _| false).await?;
+        took.into_iter().for_each(|(at, outcome)| outcomes[at] = outcome);
+        if nth == 0 {
+            check(bench, &outcomes)?;
+            bench.baseline = outcomes;
+        } else {
+            learn(bench, &outcomes)?;
+        }
+    }
+    Ok(())
+}
+
+/// The journey on one replica, up to the first step that has no response.
+async fn alone(bench: &mut Bench<'_>, replica: usize) -> Result<Vec<Outcome>, Stopped> {
+    let moves = on(bench, replica);
+    let took = bench.play(&moves, &|_, outcome| matches!(outcome, Outcome::Failed(_))).await?;
+    Ok(took.into_iter().map(|(_, outcome)| outcome).collect())
+}
+
+fn on(bench: &Bench<'_>, replica: usize) -> Vec<Move> {
+    (0..bench.plan.len()).map(|at| Move::Step(at, replica)).collect()
+}
+
+/// Whether the journey makes sense: every step has a response, the status that it should have, and what it should
+/// contain.
+fn check(bench: &Bench<'_>, outcomes: &[Outcome]) -> Result<(), Stopped> {
+    for (at, outcome) in outcomes.iter().enumerate() {
+        let planned = bench.plan.0[at];
+        let step = &bench.journey.steps[planned.step];
+        let wanted = match outcome {
+            Outcome::Skipped => continue,
+            Outcome::Response(seen) => {
+                let status = http::StatusCode::from_u16(seen.status).unwrap_or_default();
+                let is_expected = match (step.status, step.until) {
+                    (Some(expected), until) => status == expected || until == Some(status),
+                    (None, until) => until == Some(status) || !(status.is_client_error() || status.is_server_error()),
+                };
+                if is_expected && seen.broken_off.is_none() && seen.lacks.is_empty() {
+                    continue;
+                }
+                match step.status {
+                    Some(expected) if status != expected => format!("{} was expected", expected.as_u16()),
+                    _ if !seen.lacks.is_empty() => "a text that must be there is not".into(),
+                    _ => "no error was expected".into(),
+                }
+            }
+            Outcome::Failed(_) | Outcome::Lacking(_) => "a response was expected".into(),
+        };
+        let came = outcome.in_short();
+        let why = format!(
+            "the journey does not work on one replica: step `{}` ({}) came out as {came}, {wanted}",
+            bench.name(at),
+            bench.plan.action(at, bench.journey)
+        );
+        let advice = "try the step by hand; mend its request, or say what is right with `expect = { status = ... }`";
+        return Err(Stopped::Inconclusive(format!("{why}{}", excerpt(outcome)), advice.into()));
+    }
+    let (step, last) = (bench.journey.steps.last(), outcomes.last());
+    if let (Some(step), Some(Outcome::Response(seen))) = (step, last)
+        && let Some(until) = step.until.filter(|until| until.as_u16() != seen.status)
+    {
+        let why =
+            format!("step `{}` was done {} times and never came out as {}", step.name, step.repeat, until.as_u16());
+        return Err(Stopped::Inconclusive(why, "repeat it more often, or correct `until`".into()));
+    }
+    Ok(())
+}
+
+/// The beginning of a body, which often says what is wrong.
+fn excerpt(outcome: &Outcome) -> String {
+    const SHOWN: usize = 300;
+    let Outcome::Response(seen) = outcome else { return String::new() };
+    let text: String = seen.body.trim().chars().take(SHOWN).collect();
+    if text.is_empty() { String::new() } else { format!("; it said: {text}") }
+}
+
+/// Adds what differs in another run on the same replica to what is not compared.
+fn learn(bench: &mut Bench<'_>, again: &[Outcome]) -> Result<(), Stopped> {
+    for (at, outcome) in again.iter().enumerate() {
+        if !bench.masks[at].learn(&bench.baseline[at], outcome) {
+            return Err(flickers(bench, at, &bench.baseline[at], outcome));
+        }
+    }
+    Ok(())
+}
+
+/// A step that does not even come out the same way twice on one replica.
+fn flickers(bench: &Bench<'_>, at: usize, one: &Outcome, other: &Outcome) -> Stopped {
+    let why = format!(
+        "step `{}` comes out as {} and as {} on one and the same replica",
+        bench.name(at),
+        one.in_short(),
+        other.in_short()
+    );
+    let advice = "make the journey repeatable: {{unique}} in whatever must be new in each run, `ignore` for the rest";
+    Stopped::Inconclusive(why, advice.into())
+}
+
+/// Plays the journey on another replica twice. What differs there from the first replica every time is skew; what
+/// differs once is noise that the first runs did not show.
+async fn skew(bench: &mut Bench<'_>, replica: usize) -> Result<Option<Dependence>, Stopped> {
+    let moves = on(bench, replica);
+    let mut wrong = Vec::new();
+    for _ in 0..2 {
+        wrong.extend(bench.judge(&moves).await?);
+    }
+    let [one, other] = wrong.as_slice() else {
+        if let Some(once) = wrong.first() {
+            settle(bench, replica, once.at).await?;
+        }
+        return Ok(None);
+    };
+    if one.at != other.at {
+        settle(bench, replica, one.at.min(other.at)).await?;
+        return Ok(None);
+    }
+    confirmed(bench, replica, one).await
+}
+
+/// Something differed once between runs on whole replicas: it is noise, if it can be masked.
+async fn settle(bench: &mut Bench<'_>, replica: usize, at: usize) -> Result<(), Stopped> {
+    for _ in 0..2 {
+        for replica in [0, replica] {
+            let again = alone(bench, replica).await?;
+            if let Some(outcome) = again.get(at)
+                && !bench.masks[at].learn(&bench.baseline[at], outcome)
+            {
+                return Err(flickers(bench, at, &bench.baseline[at], outcome));
+            }
+            learn(bench, &again)?;
+        }
+    }
+    Ok(())
+}
+
+/// The first replica against the other one, in turn, until chance is no explanation.
+async fn confirmed(bench: &mut Bench<'_>, replica: usize, wrong: &Wrong) -> Result<Option<Dependence>, Stopped> {
+    let mut right = [0, 0];
+    for _ in 0..RUNS_OF_CELL {
+        for (side, replica) in [0, replica].into_iter().enumerate() {
+            let moves = on(bench, replica);
+            let found = bench.judge(&moves).await?;
+            right[side] += u32::from(found.is_none_or(|found| found.at > wrong.at));
+        }
+    }
+    let p = fisher(right[0], RUNS_OF_CELL, right[1], RUNS_OF_CELL);
+    if p > super::P_MAX {
+        settle(bench, replica, wrong.at).await?;
+        return Ok(None);
+    }
+    let names = bench.names();
+    let cell = |one: usize, right: u32, seen: String| Cell {
+        one: names[one].clone(),
+        other: names[one].clone(),
+        runs: RUNS_OF_CELL,
+        right,
+        seen,
+    };
+    let right_seen = bench.baseline[wrong.at].in_short();
+    let (a, b) = (cell(0, right[0], right_seen), cell(replica, right[1], wrong.outcome.in_short()));
+    Ok(Some(Dependence {
+        step: wrong.at,
+        needs: None,
+        witness: Witness {
+            steps: (0..=wrong.at).collect(),
+            times: vec![1; wrong.at + 1],
+            sides: vec![Side::One; wrong.at + 1],
+            cells: [a.clone(), b.clone(), b, a],
+            p,
+            p_corrected: p,
+            is_steady: right[0] == RUNS_OF_CELL && right[1] == 0,
+            after_crash: false,
+        },
+        cause: Cause::Skew,
+        because: format!(
+            "replica {} differs from {} although the whole journey was played on it alone",
+            names[replica], names[0]
+        ),
+        hint: Some("replicas must be the same build with the same configuration and data".into()),
+        difference: difference(bench, wrong),
+    }))
+}
+
+/// What is to be seen of a wrong outcome beside the right one.
+pub(super) fn difference(bench: &Bench<'_>, wrong: &Wrong) -> Difference {
+    Difference {
+        at: wrong.differs.at.clone(),
+        right: wrong.differs.right.clone(),
+        wrong: wrong.differs.wrong.clone(),
+        right_whole: bench.baseline[wrong.at].in_full(),
+        wrong_whole: wrong.outcome.in_full(),
+    }
+}
