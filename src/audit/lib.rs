@@ -14,4 +14,5 @@ pub mod placing;
 pub mod play;
 pub mod replicas;
 pub mod report;
+pub mod selftest;
 pub mod statistics;
