@@ -12,6 +12,7 @@ pub mod journey;
 pub mod outcome;
 pub mod placing;
 pub mod play;
+pub mod record;
 pub mod replicas;
 pub mod report;
 pub mod selftest;
