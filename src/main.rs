@@ -13,6 +13,8 @@ use unstick::app::{Ended, Options, Signals};
 use unstick::config::{self, Config, Problems};
 use unstick::{demo, telemetry};
 
+#[cfg(feature = "audit")]
+use cli::auditing;
 #[cfg(feature = "prove")]
 use cli::proving;
 use cli::{Check, Cli, Command, Demo, DemoReplica, Run};
@@ -33,6 +35,10 @@ fn main() -> ExitCode {
         Command::Prove(prove) => proving::prove(prove),
         #[cfg(feature = "prove")]
         Command::ProveReplica(replica) => proving::replica(replica),
+        #[cfg(feature = "audit")]
+        Command::Audit(audit) => auditing::audit(*audit),
+        #[cfg(feature = "audit")]
+        Command::AuditReplica(replica) => auditing::replica(replica),
     };
     result.unwrap_or_else(|error| {
         writeln!(io::stderr(), "error: {error:#}").ok();

@@ -5,6 +5,8 @@
 mod support;
 
 mod attempts; // connect failures, unanswered requests, deadlines
+#[cfg(feature = "audit")]
+mod audit; // `unstick audit`: what it finds, what it does not accuse, and that it ends
 mod balance; // exact counts over all workers
 mod cli; // exit codes, messages, signals
 mod config_files; // config files, good and bad, and what is said of the bad ones

@@ -1,9 +1,20 @@
-//! What the user typed. `prove.rs` has the flags of `unstick prove`, `proving.rs` runs it.
+//! What the user typed. `prove.rs` and `audit.rs` have the flags of these commands, `proving.rs` and `auditing.rs` run
+//! them.
 
+#[cfg(feature = "audit")]
+pub(crate) mod audit;
+#[cfg(feature = "audit")]
+pub(crate) mod auditing;
+#[cfg(feature = "audit")]
+mod auditing_progress;
 #[cfg(feature = "prove")]
 pub(crate) mod prove;
 #[cfg(feature = "prove")]
 pub(crate) mod proving;
+#[cfg(feature = "audit")]
+mod recording;
+#[cfg(feature = "audit")]
+mod witness;
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -23,10 +34,13 @@ Examples:
   unstick run -c unstick.toml --balance least-connections
   unstick check -c unstick.toml                           say what is wrong with a file
   unstick prove                                           measure that no sticky sessions are needed, in a minute
+  unstick audit journey.toml --spawn 'node app.js --port {port}'
+                                                          find out whether your application needs them
 
 Signals: SIGHUP reloads the file. SIGTERM, SIGINT and SIGQUIT drain and stop; a second one stops at once. SIGUSR1 opens
 the access log again.
-Exit codes: 0 success, 1 failure or a finding, 2 wrong usage or configuration, 3 inconclusive (prove).";
+Exit codes: 0 success, 1 failure or a finding, 2 wrong usage or configuration, 3 inconclusive (prove,
+audit).";
 
 /// A reverse proxy and load balancer for stateless replicas, with proof that they need no sticky sessions.
 #[derive(Debug, Parser)]
@@ -53,6 +67,13 @@ pub(crate) enum Command {
     #[cfg(feature = "prove")]
     #[command(hide = true)]
     ProveReplica(prove::ProveReplica),
+    /// Find out whether your application needs sticky sessions, where, and why
+    #[cfg(feature = "audit")]
+    #[command(after_help = audit::AFTER_HELP)]
+    Audit(Box<audit::Audit>),
+    #[cfg(feature = "audit")]
+    #[command(hide = true)]
+    AuditReplica(audit::AuditReplica),
 }
 
 #[derive(Debug, Args)]
@@ -130,4 +151,10 @@ impl TypedValueParser for AlgorithmParser {
 fn demo_replicas(text: &str) -> Result<usize, String> {
     let most = unstick::demo::REPLICAS_MAX;
     text.parse().ok().filter(|replicas| (1..=most).contains(replicas)).ok_or(format!("1 to {most}"))
+}
+
+/// Whether colours are wanted there: on a terminal, unless `NO_COLOR` says otherwise.
+#[cfg(feature = "audit")]
+fn colour_of(stream: &impl std::io::IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
