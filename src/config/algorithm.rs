@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use unstick_reading::did_you_mean;
 
+use super::affinity;
+
 /// Makes the enum and the table of its spellings from one list, so that an algorithm is one entry.
 macro_rules! algorithms {
     ($($(#[$attribute:meta])* $name:ident = $($spelling:literal)|+,)+) => {
@@ -64,6 +66,9 @@ impl FromStr for Algorithm {
         let wanted = text.trim().to_ascii_lowercase();
         let found = Self::ALL.iter().find(|algorithm| algorithm.spellings().contains(&wanted.as_str()));
         found.copied().ok_or_else(|| {
+            if affinity::is_wished_by(&wanted) {
+                return format!("unknown algorithm `{text}`; {}", affinity::ADVICE);
+            }
             let spellings = Self::ALL.iter().flat_map(|algorithm| algorithm.spellings().iter().copied());
             let help = did_you_mean(&wanted, spellings).unwrap_or_else(|| format!("known are {}", Self::names()));
             format!("unknown algorithm `{text}`; {help}")
@@ -98,7 +103,8 @@ mod tests {
         }
         let error = |text: &str| text.parse::<Algorithm>().unwrap_err();
         assert!(error("lest-connections").contains("did you mean `least-connections`?"));
-        assert!(error("ip-hash-forever").contains("known are round-robin"));
+        assert!(error("quickest").contains("known are round-robin"));
+        assert!(error("ip_hash").contains("`unstick audit` tells whether your application needs it"));
     }
 
     #[test]

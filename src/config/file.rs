@@ -9,7 +9,7 @@ use super::kinds::{Number, Table};
 use super::limits::{LIMITS, TIMEOUTS};
 use super::model::Config;
 use super::route::Pools;
-use super::{admin, dns, listener, log, pool, route};
+use super::{admin, affinity, dns, listener, log, pool, route};
 
 /// Every key that is neither of a listener nor of a route nor of a pool.
 const KEYS: &[Key<Config>] = keys!(Config {
@@ -47,7 +47,7 @@ const FOREIGN: Synonyms = &[
 
 /// Reads a text; also tells every key that there is, for the test of the reference file.
 pub(super) fn read(file_name: &str, text: &str) -> Result<(Config, BTreeSet<String>), Problems> {
-    let sink = Sink::new(file_name, text, FOREIGN);
+    let sink = Sink::new(file_name, text, FOREIGN).advised_by(affinity::advice);
     let document = document(text, &sink);
     let config = if document.is_readable {
         config(&Section::new("", "", document.table.get_ref(), document.table.span(), &sink))

@@ -5,6 +5,7 @@
 
 pub mod address;
 mod admin;
+mod affinity;
 mod algorithm;
 mod backend;
 mod dns;

@@ -103,6 +103,8 @@ pub struct Sink<'t> {
     list: RefCell<Vec<Problem>>,
     /// See [`Synonyms`].
     pub(crate) synonyms: Synonyms,
+    /// See [`Sink::advised_by`].
+    pub(crate) advice: fn(&str) -> Option<&'static str>,
     /// See [`Self::into_known`].
     pub(crate) known: RefCell<BTreeSet<String>>,
 }
@@ -111,7 +113,13 @@ impl<'t> Sink<'t> {
     /// For the problems of `text`, which messages call `file`.
     pub fn new(file: &'t str, text: &'t str, synonyms: Synonyms) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { file, text, lines, list: RefCell::default(), synonyms, known: RefCell::default() }
+        Self { file, text, lines, list: RefCell::default(), synonyms, advice: |_| None, known: RefCell::default() }
+    }
+
+    /// Says something else of some unknown keys than which are known.
+    #[must_use]
+    pub fn advised_by(self, advice: fn(&str) -> Option<&'static str>) -> Self {
+        Self { advice, ..self }
     }
 
     /// Reports what is wrong with the text at `span`.

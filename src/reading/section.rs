@@ -166,9 +166,10 @@ impl<'a> Section<'a> {
     pub fn finish(&self) {
         let asked = self.asked.borrow();
         for (word, span) in self.unknown() {
-            let help = match self.meant_by(word) {
-                Some(key) => format!("did you mean `{key}`?"),
-                None => format!("known keys: {}", asked.join(", ")),
+            let help = match (self.meant_by(word), (self.sink.advice)(word)) {
+                (_, Some(advice)) => advice.to_owned(),
+                (Some(key), None) => format!("did you mean `{key}`?"),
+                (None, None) => format!("known keys: {}", asked.join(", ")),
             };
             let place = if self.name.is_empty() { String::new() } else { format!(" in [{}]", self.name) };
             self.sink.report(span, format!("unknown key `{word}`{place}"), Some(help));
