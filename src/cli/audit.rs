@@ -21,7 +21,8 @@ Examples:
   unstick audit --replay witness.json           the counterexample again, nothing else
   unstick audit --selftest                      planted faults and clean applications of our own
 
-In --spawn: {port}, {n} (1, 2, ...), {dir} (a private folder), {key} (random per replica, kept over its restarts).
+In --spawn: {port}, {dir} (a private folder), {key} (random per replica, kept over its restarts), and n in braces is the
+number of the replica: 1, 2, ...
 
 Exit codes: 0 no dependence found, 1 replica-dependent (with a witness), 2 wrong usage or a journey that makes no sense,
 3 inconclusive (why, and what to do). docs/audit.md has the journey format and how to read a report.";
@@ -61,7 +62,7 @@ pub(crate) struct Audit {
     /// How long a replica may take to start
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = unstick::config::duration)]
     pub(crate) start_deadline: Duration,
-    /// With --backends: start a replica again with this command; {n} and {address} say which
+    /// With --backends: start a replica again with this command, in which {address} says which
     #[arg(long, value_name = "COMMAND", conflicts_with = "spawn")]
     pub(crate) restart_cmd: Option<String>,
     /// The host that all replicas are asked for; that of the first by default

@@ -46,9 +46,10 @@ pub(super) async fn crash(bench: &mut Bench<'_>, found: &mut Vec<Found>) -> Resu
         }
     }
     if left_out > 0 {
-        let why =
-            format!("{left_out} crashes within a dependence were not played: its state is lost with its replica.");
-        bench.coverage.untried.push(why);
+        let (crashes, were) = if left_out == 1 { ("crash", "was") } else { ("crashes", "were") };
+        bench.coverage.untried.push(format!(
+            "{left_out} {crashes} within a dependence {were} not played: its state is lost with its replica."
+        ));
     }
     Ok(())
 }
