@@ -95,7 +95,8 @@ impl Lifecycle {
             if client.is_busy() {
                 return self.watch_for_end(cx);
             }
-            if client.is_given_up() {
+            // What it has not read of its response has a deadline of its own.
+            if client.is_given_up() && !deadlines.is_armed(Wait::ClientWrite) && !self.is_alive_now() {
                 return Poll::Ready(End::Silent);
             }
             if !client.has_rest() && !deadlines.is_armed(Wait::ClientWrite) && !self.io.is_shut() {
