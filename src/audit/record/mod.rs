@@ -1,8 +1,8 @@
 //! Writes a journey while somebody clicks through an application: a small proxy in front of one replica.
 //!
 //! What passes goes the way of an HTTP Archive ([`from_recorded`]), so a recording and what a browser saves become the
-//! same journey: static files are left out, values that come back in later requests are captured, and what a person must
-//! look at is marked for review.
+//! same journey: static files are left out, values that come back in later requests are captured, and what a person
+//! must look at is marked for review.
 //!
 //! | file | what it is |
 //! |---|---|

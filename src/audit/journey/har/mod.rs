@@ -391,6 +391,17 @@ request = "POST {{location}}/pay?cart={{id}}"
     }
 
     #[test]
+    fn a_redirect_is_followed_by_its_field_not_by_its_page() {
+        let (place, form) = ("http://a.b/account/acc-77aa88", json!({ "mimeType": "text/plain", "text": "x" }));
+        let page = json!({ "mimeType": "text/html", "text": format!("See Other. Redirecting to {place}") });
+        let made = entry("POST", "http://a.b/new", &[], form, 303, &[("Location", place)], page);
+        let text = written(&har(vec![made, get(place, "text/html", "hello")]).unwrap());
+        for part in ["capture = { location = \"header:location\" }", "request = \"GET {{location}}\""] {
+            assert!(text.contains(part), "{part}:\n{text}");
+        }
+    }
+
+    #[test]
     fn what_is_left_out_is_told() {
         let base = "http://a.b";
         let mut cached = get("http://a.b/cached", "text/html", "");
@@ -551,8 +562,9 @@ request = "POST {{location}}/pay?cart={{id}}"
     /// What breaks texts, and values that the recording has.
     fn odd() -> impl Strategy<Value = String> {
         let parts = "{{unique}}¦{{x}}¦a={{x}}¦[\"{{x}}\"]¦{{¦}}¦\"¦'¦\n¦\r\n¦\u{0}¦\u{202e}¦#¦ ¦%¦+¦é¦/¦?¦http://¦\
-                     localhost:3000¦88123456¦/orders/o-77aa88¦eyJ0b2tlbiI6MX0¦c5Rf-98ab76¦POST¦name=\"a¦\
-                     location¦set-cookie¦content-type¦--x\r\n¦\
+                     localhost:3000¦88123456¦\
+                     /orders/o-77aa88¦eyJ0b2tlbiI6MX0¦c5Rf-98ab76¦POST¦name=\"a¦location¦set-cookie¦\
+                     content-type¦--x\r\n¦\
                      multipart/form-data; boundary=x¦{\"a\":88123456}¦base64";
         let parts: Vec<&str> = parts.split('¦').collect();
         prop::collection::vec(prop::sample::select(parts), 0..4).prop_map(|parts| parts.concat())

@@ -25,6 +25,10 @@ pub(super) struct Exchange {
 /// Makes captures of values that return. Says which, by the place of the step that takes them.
 pub(super) fn link(exchanges: &mut [Exchange]) -> BTreeMap<usize, Vec<String>> {
     let mut links = Links::default();
+    // These come first: a body that names the place as well may do so with the host that was recorded.
+    for birth in 0..exchanges.len() {
+        links.location(exchanges, birth);
+    }
     let values = sent(exchanges);
     let births = births(exchanges, &values);
     // The longer first: a shorter one may be a part of it.
@@ -41,9 +45,6 @@ pub(super) fn link(exchanges: &mut [Exchange]) -> BTreeMap<usize, Vec<String>> {
             let later = exchanges.iter_mut().skip(birth + 1);
             later.for_each(|exchange| put_gap(&mut exchange.step, value, &name));
         }
-    }
-    for birth in 0..exchanges.len() {
-        links.location(exchanges, birth);
     }
     links.remarks
 }
