@@ -294,17 +294,42 @@ fn many_uploads_of_one_client_that_wait_for_their_replica_are_all_passed_on() {
         }
     });
     let app = App::start(&format!("[pool.app]\nbackends = [\"unix:{}\"]\n[[route]]\npool = \"app\"\n", file.display()));
-    let mut client = connect(app.address);
-    for _ in 0..UPLOADS {
-        send(&mut client, format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {LENGTH}\r\n\r\n"));
-        send(&mut client, vec![b'u'; LENGTH]);
-        let response = read_response(&mut client, false);
-        assert_eq!(response.status, 202);
-        if response.head.contains("connection: close") {
-            client = connect(app.address);
+    for is_body_first in [true, false] {
+        let mut client = connect(app.address);
+        for _ in 0..UPLOADS {
+            send(&mut client, format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {LENGTH}\r\n\r\n"));
+            if is_body_first {
+                send(&mut client, vec![b'u'; LENGTH]);
+            }
+            let response = read_response(&mut client, false);
+            assert!(response.status == 202 && !response.head.contains("connection: close"), "{}", response.head);
+            if !is_body_first {
+                send(&mut client, vec![b'u'; LENGTH]);
+            }
         }
+        // No more than four wait at one time.
+        assert!(bytes.try_iter().filter(|length| *length == LENGTH).count() >= UPLOADS - 5);
+        eventually("all are passed on", || app.status()["pools"][0]["endpoints"][0]["in_flight"] == 0);
+        assert!(bytes.try_iter().all(|length| length == LENGTH));
     }
-    for _ in 0..UPLOADS {
-        assert_eq!(bytes.recv_timeout(SOON).unwrap(), LENGTH);
-    }
+}
+
+/// The upload goes on, or the next request comes, around the time when the client would be given up.
+#[test]
+fn a_client_that_reads_or_asks_again_is_not_given_up() {
+    let (seen, bodies) = channel();
+    let replica = accepts_early(b"0\r\nx-sum: 1\r\n\r\n", seen);
+    let app = App::builder(&[replica.address]).timeouts("request_body = \"300ms\"").workers(1).start();
+    let mut client = connect(app.address);
+    let fields = "Host: a.test\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked";
+    send(&mut client, format!("POST / HTTP/1.1\r\n{fields}\r\n\r\n5\r\nbegin\r\n"));
+    assert_eq!(read_response(&mut client, false).status, 202);
+    send(&mut client, "0\r\nX-Sum: 1\r\n\r\n");
+    pause("most of the time passes", 220);
+    send(&mut client, "POST /next HTTP/1.1\r\n");
+    pause("the rest of it passes", 220);
+    send(&mut client, "Host: a.test\r\nContent-Length: 5\r\n\r\n");
+    assert_eq!(read_response(&mut client, false).status, 202);
+    let (body, is_whole) = bodies.recv_timeout(SOON).unwrap();
+    assert!(is_whole, "{body}");
 }

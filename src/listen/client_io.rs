@@ -135,6 +135,7 @@ impl ClientIo {
     /// Notes that the client has sent something. The first bytes after an idle time start the deadline of the head. The
     /// requests of HTTP/2 have deadlines of their own.
     fn heard(&self) {
+        self.client.note_read();
         if self.speaks == Speaks::Http1
             && !self.client.is_busy()
             && !self.client.owes_body()

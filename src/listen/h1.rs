@@ -129,6 +129,12 @@ async fn finish<S>(
                 Box::pin(lifecycle.shut(alarm)).await;
             }
         }
+        End::GivenUp => {
+            tracing::debug!(%peer, "client connection closed: the client sent no more of its body");
+            // Only then hyper says whether the body has come whole. The client may still read its response.
+            drop((guard, connection));
+            return Box::pin(lifecycle.shut(alarm)).await;
+        }
         End::Gone(error) => tracing::debug!(%peer, %error, "client connection ended"),
         End::Silent | End::Idle => {
             tracing::debug!(%peer, "client connection closed: the client was silent for too long");

@@ -38,6 +38,8 @@ pub(super) enum End {
     Silent,
     /// The client has gone while it had a request under way.
     Gone(io::Error),
+    /// The client sends no more of a body that an endpoint still reads.
+    GivenUp,
     /// There was no request for [`PARK_AFTER`]: the connection is to be parked.
     Idle,
 }
@@ -97,7 +99,10 @@ impl Lifecycle {
             }
             // What it has not read of its response has a deadline of its own.
             if client.is_given_up() && !deadlines.is_armed(Wait::ClientWrite) && !self.is_alive_now() {
-                return Poll::Ready(End::Silent);
+                if self.socket.is_silent() {
+                    return Poll::Ready(End::GivenUp);
+                }
+                client.take_up_again();
             }
             if !client.has_rest() && !deadlines.is_armed(Wait::ClientWrite) && !self.io.is_shut() {
                 self.wait_for_request();

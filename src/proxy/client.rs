@@ -83,6 +83,8 @@ pub struct Client {
     pub(super) awaits_continue: Cell<bool>,
     /// Whether the client has sent nothing more of a body that an endpoint reads for too long.
     pub(super) is_given_up: Cell<bool>,
+    /// How often something was read from it.
+    pub(super) reads: Cell<u64>,
     /// The rests of bodies whose responses are over.
     pub(super) rests: RefCell<Vec<Rest>>,
     /// The tunnel that follows the response being sent, if one does.
@@ -121,6 +123,7 @@ impl Client {
             is_told_to_close: Cell::new(false),
             awaits_continue: Cell::new(false),
             is_given_up: Cell::new(false),
+            reads: Cell::new(0),
             rests: RefCell::default(),
             tunnel: RefCell::default(),
             writing: Cell::new(Writing::Nothing),
@@ -154,6 +157,7 @@ impl Client {
         self.body_length.set(upload.map_or(Some(0), |upload| upload.bytes_left()));
         *self.body.borrow_mut() = upload.cloned();
         self.awaits_continue.set(awaits_continue);
+        self.is_given_up.set(false);
     }
 
     /// The length of the latest request's body, in bytes, if it was announced; 0 if there was none.
@@ -259,6 +263,16 @@ impl Client {
     /// end: only then hyper says whether the body has come whole.
     pub(crate) fn is_given_up(&self) -> bool {
         self.is_given_up.get()
+    }
+
+    /// Something has come from a client that was given up.
+    pub(crate) fn take_up_again(&self) {
+        self.is_given_up.set(false);
+    }
+
+    /// Something was read from the client, whatever it belongs to.
+    pub(crate) fn note_read(&self) {
+        self.reads.set(self.reads.get().wrapping_add(1));
     }
 
     /// Whether the body of the latest request has not arrived whole.

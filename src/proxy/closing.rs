@@ -45,7 +45,7 @@ pub(super) fn is_last_of(client: &Client, response: &Response<EndpointBody>) -> 
         None => {
             // It may not have got all of the body yet.
             client.is_read_on.set(reads_on(response));
-            is_draining || client.has_many_rests()
+            is_draining
         }
     };
     client.is_told_to_close.set(is_last);

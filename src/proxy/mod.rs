@@ -77,6 +77,9 @@ pub async fn handle(
     if let Some(head) = client.take_refused_head() {
         return Ok(refusal::refuse_head(&proxy, &client, *head, started, busy));
     }
+    if client.has_many_rests() {
+        Box::pin(client.wait_for_rests()).await;
+    }
     client.connection.follow_rules();
     let view = proxy.viewer.current();
     let seen = FieldsSeen::of(request.headers());

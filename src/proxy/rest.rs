@@ -27,8 +27,7 @@ const DISCARDED_MAX: u64 = 8 << 20;
 const LOOKED_THROUGH_MAX: u64 = 64 << 10;
 
 /// The rests of bodies that one client may have: of one that it is still sending, and of those that have come whole but
-/// that their endpoints have not read. The connection of a client that has so many ends after its next response; they
-/// are passed on all the same.
+/// that their endpoints have not read. The next request of a client that has so many waits for one of them to end.
 const RESTS_MAX: usize = 4;
 
 /// Looks in a row that find nothing, after which the rest of a body is still on its way. hyper decodes one part for
@@ -44,6 +43,8 @@ pub(crate) struct Rest {
     /// How far the body is read and discarded.
     enough: u64,
     bytes_seen: u64,
+    /// How often something had been read from the client when it was last looked at.
+    reads_seen: u64,
     progress_at: Instant,
     timer: Pin<Box<Sleep>>,
     waits: RestWaits,
@@ -90,6 +91,7 @@ impl Rest {
             passing,
             enough: bytes.saturating_add(DISCARDED_MAX),
             bytes_seen: bytes,
+            reads_seen: 0,
             progress_at: now,
             timer: Box::pin(sleep_until(now + waits.by_client)),
             waits,
@@ -134,8 +136,11 @@ impl Rest {
     /// Ready when there was no progress for too long, or the time to drain is over.
     fn poll_timer(&mut self, client: &Client, cx: &mut Context<'_>) -> Poll<()> {
         let bytes = self.upload.progress().bytes.get();
-        if bytes != self.bytes_seen {
-            (self.bytes_seen, self.progress_at) = (bytes, Instant::now());
+        let reads = client.reads.get();
+        // What is read and is no part of the body may be trailers, or the next head, which hyper tells of when it is
+        // whole.
+        if bytes != self.bytes_seen || reads != self.reads_seen {
+            (self.bytes_seen, self.reads_seen, self.progress_at) = (bytes, reads, Instant::now());
         }
         let waits_for_client = self.passing.is_none() || self.upload.is_awaited();
         let patience = if waits_for_client { self.waits.by_client } else { self.waits.by_endpoint };
@@ -162,9 +167,15 @@ impl Client {
         self.rests.borrow_mut().push(rest);
     }
 
-    /// Whether the client has as many rests as it may. All but the latest have come whole.
+    /// Whether the client has as many rests as it may.
+    #[inline]
     pub(super) fn has_many_rests(&self) -> bool {
         self.rests.borrow().len() >= RESTS_MAX
+    }
+
+    /// Waits until the client has fewer rests than it may. Each has a deadline.
+    pub(super) async fn wait_for_rests(&self) {
+        poll_fn(|_| if self.has_many_rests() { Poll::Pending } else { Poll::Ready(()) }).await;
     }
 
     /// Goes on with what is left of the bodies of earlier requests.
@@ -173,7 +184,12 @@ impl Client {
         if rests.is_empty() {
             return;
         }
+        let before = rests.len();
         rests.retain_mut(|rest| rest.poll(self, cx).is_pending());
+        if before >= RESTS_MAX && rests.len() < before {
+            // The next request may wait for this, in the same task.
+            cx.waker().wake_by_ref();
+        }
         if rests.is_empty() && !self.is_busy() {
             self.begin_idling();
         }
