@@ -134,7 +134,7 @@ fn bad_usage_ends_with_2_and_says_what_to_do() {
         (&["check", "-c", "/nonexistent.toml"][..], "cannot read the file"),
         (&["run", "-c", &broken], "unstick.toml:1:"),
         (&["run"], "--config <FILE>"),
-        (&["run", "--backend", "127.0.0.1:1", "--balance", "ip-hash"], "known are round-robin"),
+        (&["run", "--backend", "127.0.0.1:1", "--balance", "quickest"], "known are round-robin"),
         (&["run", "--backend", "127.0.0.1:1", "--balance", "lest-connections"], "did you mean `least-connections`?"),
         (&["run", "--backend", "127.0.0.1"], "needs a port"),
         (&["demo", "--replicas", "0"], "1 to 26"),

@@ -120,17 +120,33 @@ fn a_link_that_leads_nowhere_is_found() {
 }
 
 #[test]
-fn every_toml_sample_is_a_valid_config() {
+fn every_toml_sample_is_a_valid_config_or_a_journey() {
     let smallest = smallest();
     let mut count = 0;
     for path in documents() {
         for sample in blocks(&fs::read_to_string(&path).unwrap(), "toml") {
+            if sample.contains("[[step]]") {
+                is_journey(&path, &sample);
+                continue;
+            }
             let whole = if sample.contains("[listen.") { sample } else { format!("{smallest}{sample}") };
             config::parse(&path.display().to_string(), &whole).unwrap_or_else(|problems| panic!("{problems}"));
             count += 1;
         }
     }
     assert!(count >= 3, "only {count} samples");
+}
+
+/// Checks that a sample can be played by `unstick audit`.
+#[track_caller]
+fn is_journey(path: &Path, sample: &str) {
+    if cfg!(not(feature = "audit")) {
+        return crate::support::skipped("this build cannot read journeys");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("journey.toml"), sample).unwrap();
+    let output = unstick(&["audit", "journey.toml", "--print"]).current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}: {}", path.display(), text(&output.stderr));
 }
 
 /// The smallest useful file, as it is in the README.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use unstick_audit::command::{Audited, Order, Replicas, replay, run};
-use unstick_audit::journey::{Journey, find_pack, packs, read, read_har, write};
+use unstick_audit::journey::{Journey, find_pack, packs, read, read_har, sent, write};
 use unstick_audit::play::Trust;
 use unstick_audit::replicas::{Disk, Keys, Origin, Spawn, is_public};
 use unstick_audit::report::{Report, Verdict, html, json, junit, sarif, secrets, text};
@@ -29,7 +29,15 @@ pub(super) const EXIT_INCONCLUSIVE: u8 = 3;
 /// Columns of a report that no terminal reads.
 const WIDTH: usize = 100;
 
+/// Runs what was asked for. An error says nothing of the application.
 pub(crate) fn audit(audit: Audit) -> anyhow::Result<ExitCode> {
+    run_asked(audit).or_else(|error| {
+        writeln!(io::stderr(), "inconclusive: {error:#}").ok();
+        Ok(ExitCode::from(EXIT_INCONCLUSIVE))
+    })
+}
+
+fn run_asked(audit: Audit) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if let Some(AuditCommand::Record(record)) = &audit.command {
         return runtime.block_on(super::recording::record(record));
@@ -101,10 +109,15 @@ async fn whole(audit: &Audit) -> anyhow::Result<ExitCode> {
     let order = Order { host: host.clone(), ..order(audit, replicas.clone(), seed) };
     let audited = run(order, &source.journey, &progress).await;
     progress.end();
-    if let Some(witness) = Witness::new(&source.text, &replicas, (host, audit.insecure_skip_verify), &audited) {
-        witness.write(&audit.witness).with_context(|| format!("cannot write {}", audit.witness.display()))?;
+    let code = conclude(audit, &source, &audited)?;
+    match Witness::new(&source.text, &replicas, (host, audit.insecure_skip_verify), &audited) {
+        Some(witness) => {
+            witness.write(&audit.witness).with_context(|| format!("cannot write {}", audit.witness.display()))?;
+        }
+        // One of an earlier audit is not this one's.
+        None => _ = fs::remove_file(&audit.witness),
     }
-    conclude(audit, &source, &audited)
+    Ok(code)
 }
 
 async fn play_again(audit: &Audit, file: &Path) -> anyhow::Result<ExitCode> {
@@ -117,7 +130,10 @@ async fn play_again(audit: &Audit, file: &Path) -> anyhow::Result<ExitCode> {
         Ok(written) => written,
         Err(problems) => return usage(&format!("{}: {}", file.display(), problems.one_line())),
     };
-    let replicas = match witness.replicas(folder.path()) {
+    let is_given = audit.spawn.is_some() || !audit.backends.is_empty();
+    // What is given now may be the mended application.
+    let replicas = if is_given { replicas(audit, folder.path()).await? } else { witness.replicas(folder.path()) };
+    let replicas = match replicas {
         Ok(replicas) => replicas,
         Err(message) => return usage(&message),
     };
@@ -232,7 +248,11 @@ fn order(audit: &Audit, replicas: Replicas, seed: u64) -> Order {
 
 /// Writes the report in all forms that were asked for, and says how it ended.
 fn conclude(audit: &Audit, source: &Source, audited: &Audited) -> anyhow::Result<ExitCode> {
-    let report = if audit.show_secrets { audited.report.clone() } else { secrets::redact(&audited.report, &[]) };
+    let report = if audit.show_secrets {
+        audited.report.clone()
+    } else {
+        secrets::redact(&audited.report, &sent(&source.journey))
+    };
     let places = || sarif_places(source, &report);
     let forms: [(&Option<std::path::PathBuf>, &dyn Fn() -> String); 4] = [
         (&audit.json, &|| json::render(&report)),
@@ -240,19 +260,19 @@ fn conclude(audit: &Audit, source: &Source, audited: &Audited) -> anyhow::Result
         (&audit.sarif, &|| sarif::render(&report, &places())),
         (&audit.html, &|| html::render(&report)),
     ];
-    let mut is_taken = false;
-    for (file, render) in forms {
-        if let Some(file) = file {
-            is_taken |= file.as_os_str() == STDOUT;
-            output(file, &render())?;
-        }
-    }
+    // First what was found: a file that cannot be written must not take it away.
+    let is_taken = forms.iter().any(|(file, _)| file.as_ref().is_some_and(|file| file.as_os_str() == STDOUT));
     if !is_taken {
         let is_colourful = super::colour_of(&io::stdout());
         let colours = if is_colourful { text::Colours::Ansi } else { text::Colours::Plain };
         let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
         let width = size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(WIDTH);
         write!(io::stdout(), "{}", text::render(&report, width, colours)).ok();
+    }
+    for (file, render) in forms {
+        if let Some(file) = file {
+            output(file, &render())?;
+        }
     }
     Ok(match report.verdict {
         Verdict::NoneFound => ExitCode::SUCCESS,

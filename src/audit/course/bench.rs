@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use fastrand::Rng;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::Stopped;
 use super::replay::Replay;
@@ -12,8 +12,11 @@ use crate::journey::Journey;
 use crate::outcome::Outcome;
 use crate::outcome::mask::{Differs, Mask};
 use crate::play::{Move, Plan, Player, Stage, Took};
-use crate::replicas::{Disk, Fleet, Keys, Spawn, Trouble};
+use crate::replicas::{Disk, Fleet, Key, Keys, Spawn};
 use crate::report::{Coverage, CrossedPair};
+
+/// How long is waited for the last words of a replica.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Where the replicas are.
 pub enum Site {
@@ -40,6 +43,14 @@ pub struct Bench<'a> {
     pub(super) site: Site,
     pub(super) seed: u64,
     pub(super) dice: RefCell<Rng>,
+    /// What makes values that no other audit has, whatever its seed.
+    entropy: RefCell<Rng>,
+    /// Whether each run has replicas of its own.
+    is_fresh: bool,
+    /// What was learned on replicas of the other kind.
+    elsewhere: (Vec<Outcome>, Vec<Mask>),
+    /// Whether every two steps that can be apart have been.
+    pub(super) is_crossed: bool,
     pub(super) listener: &'a dyn Listener,
     /// The outcomes of the first run on one replica.
     pub(super) baseline: Vec<Outcome>,
@@ -76,7 +87,7 @@ impl<'a> Bench<'a> {
         let plan = Plan::of(journey);
         let pairs = (0..plan.len()).flat_map(|one| (one + 1..plan.len()).map(move |other| (one, other)));
         let matrix = pairs.map(|(one, other)| CrossedPair { one, other, crossed: 0, is_dependent: false }).collect();
-        let began = Instant::now();
+        let (began, masks) = (Instant::now(), plan.len());
         Self {
             journey,
             masks: vec![Mask::default(); plan.len()],
@@ -86,6 +97,10 @@ impl<'a> Bench<'a> {
             site,
             seed,
             dice: RefCell::new(Rng::with_seed(seed)),
+            entropy: RefCell::new(Rng::new()),
+            is_fresh: false,
+            elsewhere: (Vec::new(), vec![Mask::default(); masks]),
+            is_crossed: false,
             listener,
             baseline: Vec::new(),
             coverage: Coverage { matrix, ..Coverage::default() },
@@ -131,57 +146,102 @@ impl<'a> Bench<'a> {
         Instant::now() >= self.until
     }
 
-    /// A replica that has ended by itself, and what it said, in words.
-    pub(super) fn died(&self) -> Option<String> {
+    /// A replica that has ended by itself, and what it said, in words. Its end may be heard of a moment later than its
+    /// connections end.
+    pub(super) async fn died(&self) -> Option<String> {
+        if self.fleet.died().is_none() && matches!(self.site, Site::Spawned(_)) {
+            sleep(LAST_WORDS).await;
+        }
         let died = self.fleet.died()?;
         let name = self.fleet.names().get(died.replica).cloned().unwrap_or_default();
         let said = died.said.join("\n  ");
         Some(format!("replica {name} ended by itself ({}); it said last:\n  {said}", died.status))
     }
 
-    /// A value that no other run has. No number: it can be told from those of the application.
+    /// A value that no other run has, not even one of another audit. No number: it can be told from those of the
+    /// application.
     fn unique(&self) -> String {
-        format!("u{:011x}", self.dice.borrow_mut().u64(..1 << 44))
+        format!("u{:011x}", self.entropy.borrow_mut().u64(..1 << 44))
     }
 
-    /// Plays moves on the audit's own replicas until `is_enough`.
+    /// Plays moves until `is_enough`: on other replicas, on some that are started for this run, or on the audit's own.
+    async fn run(
+        &self,
+        fleet: Option<&Fleet>,
+        moves: &[Move],
+        is_enough: &dyn Fn(usize, &Outcome) -> bool,
+    ) -> Result<Took, Stopped> {
+        if self.is_late() {
+            return Err(Stopped::Late);
+        }
+        let unique = self.unique();
+        let started = if fleet.is_none() && self.is_fresh { self.other(|_| {}).await? } else { None };
+        let fleet = fleet.or(started.as_ref()).unwrap_or(&self.fleet);
+        let stage = Stage { journey: self.journey, plan: &self.plan, fleet, until: self.until };
+        let took = self.player.run(stage, moves, &unique, is_enough).await;
+        if let Some(started) = started {
+            started.end().await;
+        }
+        self.listener.step();
+        let took = took?;
+        // Its last step may have been cut short.
+        if self.is_late() { Err(Stopped::Late) } else { Ok(took) }
+    }
+
+    /// Plays moves until `is_enough`.
     pub(super) async fn play(
         &mut self,
         moves: &[Move],
         is_enough: &dyn Fn(usize, &Outcome) -> bool,
-    ) -> Result<Took, Trouble> {
-        let unique = self.unique();
+    ) -> Result<Took, Stopped> {
         self.coverage.runs += 1;
-        let stage = Stage { journey: self.journey, plan: &self.plan, fleet: &self.fleet };
-        let took = self.player.run(stage, moves, &unique, is_enough).await;
-        self.listener.step();
-        took
+        self.run(None, moves, is_enough).await
     }
 
     /// Plays moves on other replicas, up to the first step that comes out wrong, which it returns.
-    pub(super) async fn judge_on(&mut self, fleet: &Fleet, moves: &[Move]) -> Result<Option<Wrong>, Trouble> {
-        let unique = self.unique();
+    pub(super) async fn judge_on(&mut self, fleet: &Fleet, moves: &[Move]) -> Result<Option<Wrong>, Stopped> {
         self.coverage.runs += 1;
-        let stage = Stage { journey: self.journey, plan: &self.plan, fleet };
         let is_wrong = |at: usize, outcome: &Outcome| self.differs(at, outcome).is_some();
-        let took = self.player.run(stage, moves, &unique, &is_wrong).await?;
-        self.listener.step();
+        let took = self.run(Some(fleet), moves, &is_wrong).await?;
         Ok(self.first_wrong(&took))
     }
 
     /// Plays moves up to the first step that comes out wrong, which it returns.
-    pub(super) async fn judge(&mut self, moves: &[Move]) -> Result<Option<Wrong>, Trouble> {
-        let unique = self.unique();
+    pub(super) async fn judge(&mut self, moves: &[Move]) -> Result<Option<Wrong>, Stopped> {
         self.coverage.runs += 1;
-        let stage = Stage { journey: self.journey, plan: &self.plan, fleet: &self.fleet };
         let is_wrong = |at: usize, outcome: &Outcome| self.differs(at, outcome).is_some();
-        let took = self.player.run(stage, moves, &unique, &is_wrong).await?;
-        self.listener.step();
+        let took = self.run(None, moves, &is_wrong).await?;
         Ok(self.first_wrong(&took))
     }
 
+    /// From now on each run has replicas of its own with empty disks, and is compared with what was learned on such.
+    pub(super) fn begin_fresh(&mut self) {
+        self.is_fresh = true;
+        self.swap_learned();
+    }
+
+    /// As before [`Self::begin_fresh`].
+    pub(super) fn end_fresh(&mut self) {
+        self.is_fresh = false;
+        self.swap_learned();
+    }
+
+    fn swap_learned(&mut self) {
+        std::mem::swap(&mut self.baseline, &mut self.elsewhere.0);
+        std::mem::swap(&mut self.masks, &mut self.elsewhere.1);
+    }
+
+    /// Kills a replica and starts it again, and says how long the kill took.
+    pub(super) async fn time_of_kill(&self, replica: usize) -> Result<Duration, Stopped> {
+        let began = Instant::now();
+        self.fleet.kill(replica).await?;
+        let took = began.elapsed();
+        self.fleet.start(replica, Key::Same).await?;
+        Ok(took)
+    }
+
     /// Plays the steps, each on its replica.
-    pub(super) async fn judge_places(&mut self, steps: &[(usize, usize)]) -> Result<Option<Wrong>, Trouble> {
+    pub(super) async fn judge_places(&mut self, steps: &[(usize, usize)]) -> Result<Option<Wrong>, Stopped> {
         let moves: Vec<Move> = steps.iter().map(|(at, replica)| Move::Step(*at, *replica)).collect();
         self.judge(&moves).await
     }

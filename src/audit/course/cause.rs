@@ -38,14 +38,21 @@ pub(super) async fn explain(bench: &mut Bench<'_>, mut found: Vec<Found>) -> Res
             Some(known) if shown.len() >= SHOWN_MAX || is_like(bench, &found, known) => {
                 (known.cause, known.because.clone())
             }
-            _ => tell(bench, &found).await?,
+            _ => told(bench, &found).await?,
         };
+        if found.is_fresh {
+            bench.begin_fresh();
+        }
         let dependence = dependence(bench, &found, p, (cause, because));
+        if found.is_fresh {
+            bench.end_fresh();
+        }
         bench.replays.push(Replay {
             steps: found.small.steps,
             needs: found.needs,
             replicas: found.small.replicas,
             after_crash: found.after_crash,
+            is_fresh: found.is_fresh,
             cause,
             because: dependence.because.clone(),
             hint: dependence.hint.clone(),
@@ -113,6 +120,21 @@ fn text(request: &Request) -> String {
     format!("{} {} {:?} {:?}", request.method, request.target, request.fields, request.content)
 }
 
+/// The cause, as far as there is time to look for it.
+async fn told(bench: &mut Bench<'_>, found: &Found) -> Result<Told, Stopped> {
+    if found.is_fresh {
+        bench.begin_fresh();
+    }
+    let result = tell(bench, found).await;
+    if found.is_fresh {
+        bench.end_fresh();
+    }
+    match result {
+        Err(Stopped::Late) => Ok((Cause::Unknown, "the time was over before its cause was looked for".into())),
+        result => result,
+    }
+}
+
 /// The first cause that its runs tell.
 async fn tell(bench: &mut Bench<'_>, found: &Found) -> Result<Told, Stopped> {
     if found.after_crash {
@@ -167,8 +189,10 @@ async fn restarted(bench: &mut Bench<'_>, found: &Found) -> Result<Told, Stopped
         let other_key = found.small.moves(one, &[Move::Kill(one), Move::Start(one, Key::Other)], one);
         is_kept_by_key = !right(bench, &other_key, found).await?;
         // What it had before is right again.
-        bench.fleet.kill(one).await?;
-        bench.fleet.start(one, Key::Same).await?;
+        if !found.is_fresh {
+            bench.fleet.kill(one).await?;
+            bench.fleet.start(one, Key::Same).await?;
+        }
     }
     Ok(match (is_kept, is_kept_by_key) {
         (true, true) => (Cause::KeyPerProcess, "a replica that is started again with another key has lost it".into()),

@@ -3,9 +3,11 @@
 
 use super::bench::{Bench, Wrong};
 use super::cause::{is_counted, is_same};
+use super::gate::settle;
 use super::locate::locate;
 use super::shrink::{Small, shrink};
 use super::{DEPENDENCES_MAX, P_MAX, RUNS_OF_CELL, Stopped};
+use crate::outcome::mask::Differs;
 use crate::placing::{Places, first_pass, second_pass};
 use crate::report::Cell;
 use crate::statistics::fisher;
@@ -30,6 +32,8 @@ pub(super) struct Found {
     pub(super) wrong: Wrong,
     /// Whether it comes out wrong only if the replica is killed.
     pub(super) after_crash: bool,
+    /// Whether it was found on replicas that had just been started, and is seen on such only.
+    pub(super) is_fresh: bool,
 }
 
 /// Steps that stay together.
@@ -61,7 +65,7 @@ impl Groups {
     }
 
     /// A placement of groups as one of steps.
-    fn spread(&self, row: &[usize]) -> Places {
+    pub(super) fn spread(&self, row: &[usize]) -> Places {
         let firsts = self.firsts();
         let place = |group: &usize| firsts.iter().position(|first| first == group).map_or(0, |nth| row[nth]);
         self.0.iter().map(place).collect()
@@ -74,44 +78,55 @@ impl Groups {
     }
 }
 
-/// See the module.
-pub(super) async fn cross(bench: &mut Bench<'_>) -> Result<Vec<Found>, Stopped> {
-    let (mut groups, mut found, mut right, mut flaky) = (Groups::new(bench), Vec::new(), Vec::new(), 0);
+/// See the module. It returns which steps stay together in the end.
+pub(super) async fn cross(bench: &mut Bench<'_>, found: &mut Vec<Found>) -> Result<Groups, Stopped> {
+    let (mut groups, mut right, mut flaky) = (Groups::new(bench), Vec::new(), 0);
     while found.len() < DEPENDENCES_MAX {
         let rows = rows(bench, &groups, &right);
         bench.listener.begin("across replicas", rows.len());
         let Some((places, wrong)) = first_wrong(bench, rows, &mut right).await? else { break };
-        let placed = groups.gathered(&places).is_some();
-        debug_assert!(placed, "rows keep groups together");
+        let (replica, at, place) = (places[wrong.at], wrong.at, wrong.differs.clone());
         match confirm(bench, &groups, &places, wrong).await? {
             Some(dependence) => {
-                groups.join(dependence.needs, dependence.at);
-                if is_counted(bench, &dependence) {
-                    // All of them are counted together.
-                    let alike = |step: &usize| is_same(bench, *step, dependence.at);
-                    (0..bench.plan.len()).filter(alike).for_each(|step| groups.join(step, dependence.at));
-                }
-                let pair = (dependence.needs, dependence.at);
-                let of_pair = bench.coverage.matrix.iter_mut().filter(|known| (known.one, known.other) == pair);
-                of_pair.for_each(|known| (known.is_dependent, known.crossed) = (true, known.crossed.max(1)));
+                join(bench, &mut groups, &dependence);
                 found.push(dependence);
             }
-            None if bench.is_late() => break,
             None => {
                 flaky += 1;
                 if flaky > FLAKY_MAX {
-                    let why = "runs across replicas come out wrong by chance, not by their placement".into();
-                    let advice =
-                        "make the journey repeatable: {{unique}} for what must be new, `ignore` for the rest".into();
-                    return Err(Stopped::Inconclusive(why, advice));
+                    return Err(flickers(bench, at, &place));
                 }
+                // It may be noise that the first runs did not show.
+                settle(bench, replica, at).await?;
             }
         }
     }
-    if bench.is_late() {
-        bench.coverage.untried.push("The time was over before all placements were played; see --budget.".into());
+    bench.is_crossed = true;
+    Ok(groups)
+}
+
+/// Something comes out wrong and then right again, wherever it is played.
+fn flickers(bench: &Bench<'_>, at: usize, place: &Differs) -> Stopped {
+    let Differs { at: place, right, wrong } = place;
+    let why = format!(
+        "step `{}` comes out in two ways wherever it is played: {place} is {right}, or {wrong}",
+        bench.name(at)
+    );
+    let advice = "make the journey repeatable: {{unique}} for what must be new, `ignore` for what differs for nothing";
+    Stopped::Inconclusive(why, advice.into())
+}
+
+/// A step stays with the one that it needs from now on.
+pub(super) fn join(bench: &mut Bench<'_>, groups: &mut Groups, dependence: &Found) {
+    groups.join(dependence.needs, dependence.at);
+    if is_counted(bench, dependence) {
+        // All of them are counted together.
+        let alike = |step: &usize| is_same(bench, *step, dependence.at);
+        (0..bench.plan.len()).filter(alike).for_each(|step| groups.join(step, dependence.at));
     }
-    Ok(found)
+    let pair = (dependence.needs, dependence.at);
+    let of_pair = bench.coverage.matrix.iter_mut().filter(|known| (known.one, known.other) == pair);
+    of_pair.for_each(|known| (known.is_dependent, known.crossed) = (true, known.crossed.max(1)));
 }
 
 /// The placements that are still to be played.
@@ -135,9 +150,6 @@ async fn first_wrong(
     right: &mut Vec<Places>,
 ) -> Result<Option<(Places, Wrong)>, Stopped> {
     for places in rows {
-        if bench.is_late() {
-            return Ok(None);
-        }
         let steps: Vec<(usize, usize)> = places.iter().copied().enumerate().collect();
         match bench.judge_places(&steps).await? {
             None => {
@@ -154,7 +166,7 @@ async fn first_wrong(
 }
 
 /// Finds what a wrong step needs, makes the journey small, and plays its four placements often enough.
-async fn confirm(
+pub(super) async fn confirm(
     bench: &mut Bench<'_>,
     groups: &Groups,
     places: &[usize],
@@ -186,7 +198,7 @@ async fn confirm(
         let same_fails = cells[0].right < cells[0].runs || cells[2].right < cells[2].runs;
         let cross_fails = cells[1].right < cells[1].runs || cells[3].right < cells[3].runs;
         if p * bench.plan.len() as f64 <= P_MAX {
-            return Ok(Some(Found { at, needs, small, cells, p, wrong, after_crash: false }));
+            return Ok(Some(Found { at, needs, small, cells, p, wrong, after_crash: false, is_fresh: false }));
         }
         if same_fails || !cross_fails {
             return Ok(None);

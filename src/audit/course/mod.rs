@@ -5,6 +5,7 @@ mod bench;
 mod cause;
 mod crash;
 mod cross;
+mod fresh;
 mod gate;
 mod hint;
 mod locate;
@@ -40,6 +41,8 @@ pub enum Stopped {
     Inconclusive(String, String),
     /// A replica could not be started or killed.
     Trouble(Trouble),
+    /// The time is over.
+    Late,
 }
 
 impl From<Trouble> for Stopped {
@@ -53,7 +56,7 @@ pub async fn audit(bench: &mut Bench<'_>) -> Report {
     let verdict = match course(bench).await {
         Ok(dependences) if dependences.is_empty() => Verdict::NoneFound,
         Ok(dependences) => Verdict::Dependent { dependences },
-        Err(stopped) => inconclusive(bench, stopped),
+        Err(stopped) => inconclusive(bench, stopped).await,
     };
     report(bench, verdict)
 }
@@ -62,19 +65,33 @@ async fn course(bench: &mut Bench<'_>) -> Result<Vec<Dependence>, Stopped> {
     if let Some(skew) = gate::gate(bench).await? {
         return Ok(vec![skew]);
     }
-    let mut found = cross::cross(bench).await?;
-    crash::crash(bench, &mut found).await?;
+    let mut found = Vec::new();
+    match search(bench, &mut found).await {
+        Err(Stopped::Late) => {
+            bench.coverage.untried.push("The time was over before everything was played; see --budget.".into());
+        }
+        result => result?,
+    }
     let shown = cause::explain(bench, found).await?;
-    Ok(shown)
+    if shown.is_empty() && !bench.is_crossed { Err(Stopped::Late) } else { Ok(shown) }
+}
+
+async fn search(bench: &mut Bench<'_>, found: &mut Vec<cross::Found>) -> Result<(), Stopped> {
+    let mut groups = cross::cross(bench, found).await?;
+    crash::crash(bench, found).await?;
+    fresh::fresh(bench, &mut groups, found).await
 }
 
 /// A verdict that says nothing of the application. What a replica said last may tell why.
-fn inconclusive(bench: &Bench<'_>, stopped: Stopped) -> Verdict {
+async fn inconclusive(bench: &Bench<'_>, stopped: Stopped) -> Verdict {
     let (mut why, mut advice) = match stopped {
         Stopped::Inconclusive(why, advice) => (why, advice),
         Stopped::Trouble(trouble) => (trouble.to_string(), "mend that, then start the audit again".into()),
+        Stopped::Late => {
+            ("the time was over before every two steps were apart once".into(), "give it more: --budget 10m".into())
+        }
     };
-    if let Some(died) = bench.died() {
+    if let Some(died) = bench.died().await {
         why = format!("{why}\n{died}");
         advice = format!("look at what the replica said; {advice}");
     }
@@ -108,7 +125,7 @@ fn coverage(bench: &Bench<'_>, plan: &Plan, verdict: &Verdict) -> Coverage {
     coverage.pairs = plan.len() * plan.len().saturating_sub(1) / 2;
     coverage.pairs_crossed = coverage.matrix.iter().filter(|pair| pair.crossed > 0).count();
     coverage.crash_points_max = plan.len().saturating_sub(1);
-    if matches!(verdict, Verdict::NoneFound) {
+    if matches!(verdict, Verdict::NoneFound) && coverage.failures == 0 {
         coverage.bound = crate::statistics::upper_bound(coverage.crossings);
     }
     coverage

@@ -1,8 +1,10 @@
 //! The counterexample again, and nothing else.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use super::bench::Bench;
+use super::bench::{Bench, Wrong};
 use super::gate::{difference, learned};
 use super::shrink::Small;
 use super::{P_MAX, RUNS_OF_CELL, Stopped, inconclusive, report};
@@ -10,6 +12,9 @@ use crate::play::Move;
 use crate::replicas::Key;
 use crate::report::{Cause, Cell, Dependence, Report, Side, Verdict, Witness};
 use crate::statistics::fisher;
+
+/// Rounds that are played if the first ones do not tell.
+const ROUNDS_MAX: usize = 3;
 
 /// A witness, as it is kept in a file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +27,9 @@ pub struct Replay {
     pub replicas: (usize, usize),
     /// Whether the replica of the first steps is killed in between.
     pub after_crash: bool,
+    /// Whether each run has replicas of its own.
+    #[serde(default)]
+    pub is_fresh: bool,
     /// The cause that was found.
     pub cause: Cause,
     /// The runs that told it.
@@ -54,7 +62,7 @@ pub async fn again(bench: &mut Bench<'_>, replay: &Replay) -> Report {
     let verdict = match played(bench, replay).await {
         Ok(Some(dependence)) => Verdict::Dependent { dependences: vec![dependence] },
         Ok(None) => Verdict::NoneFound,
-        Err(stopped) => inconclusive(bench, stopped),
+        Err(stopped) => inconclusive(bench, stopped).await,
     };
     report(bench, verdict)
 }
@@ -63,6 +71,9 @@ async fn played(bench: &mut Bench<'_>, replay: &Replay) -> Result<Option<Depende
     if !replay.fits(bench) {
         let why = "the witness does not fit the journey or the number of replicas".into();
         return Err(Stopped::Inconclusive(why, "make a new one with `unstick audit`".into()));
+    }
+    if replay.is_fresh {
+        bench.begin_fresh();
     }
     let small = replay.small();
     let (a, b) = replay.replicas;
@@ -83,27 +94,22 @@ async fn played(bench: &mut Bench<'_>, replay: &Replay) -> Result<Option<Depende
     let placements = if replay.after_crash { [(a, b), (a, b), (a, b), (a, b)] } else { small.placements() };
     let mut cells = placements.map(new);
     let mut wrong = None;
-    for _ in 0..RUNS_OF_CELL {
-        for (nth, (one, other)) in placements.into_iter().enumerate() {
-            let kills = replay.after_crash && nth % 2 == 1;
-            let between: &[Move] = if kills { &[Move::Kill(one)] } else { &[] };
-            let result = bench.judge(&small.moves(one, between, other)).await?;
-            if kills {
-                bench.fleet.start(one, Key::Same).await?;
-            }
-            cells[nth].runs += 1;
-            match result {
-                None => cells[nth].right += 1,
-                Some(found) => {
-                    cells[nth].seen = found.outcome.in_short();
-                    wrong = Some(found);
-                }
-            }
+    let mut p = 1.0;
+    for _ in 0..ROUNDS_MAX {
+        round(bench, replay, &small, placements, &mut cells, &mut wrong).await?;
+        let [aa, ab, bb, ba] = &cells;
+        p = fisher(aa.right + bb.right, aa.runs + bb.runs, ab.right + ba.right, ab.runs + ba.runs);
+        let same_fails = aa.right < aa.runs || bb.right < bb.runs;
+        if p <= P_MAX || same_fails || wrong.is_none() {
+            break;
         }
     }
+    let Some(wrong) = wrong else { return Ok(None) };
+    if p > P_MAX {
+        let why = "the witness came out wrong in some runs only, not clearly by its placement".into();
+        return Err(Stopped::Inconclusive(why, "play it again, or make a new one with `unstick audit`".into()));
+    }
     let [aa, ab, bb, ba] = &cells;
-    let p = fisher(aa.right + bb.right, aa.runs + bb.runs, ab.right + ba.right, ab.runs + ba.runs);
-    let Some(wrong) = wrong.filter(|_| p <= P_MAX) else { return Ok(None) };
     let is_steady = ab.right + ba.right == 0 && aa.right == aa.runs && bb.right == bb.runs;
     Ok(Some(Dependence {
         step: at,
@@ -123,4 +129,40 @@ async fn played(bench: &mut Bench<'_>, replay: &Replay) -> Result<Option<Depende
         hint: replay.hint.clone(),
         difference: difference(bench, &wrong),
     }))
+}
+
+/// Plays each placement some times.
+async fn round(
+    bench: &mut Bench<'_>,
+    replay: &Replay,
+    small: &Small,
+    placements: [(usize, usize); 4],
+    cells: &mut [Cell; 4],
+    wrong: &mut Option<Wrong>,
+) -> Result<(), Stopped> {
+    // As much time as a kill takes, and more.
+    let pause = if replay.after_crash { 2 * bench.time_of_kill(replay.replicas.0).await? } else { Duration::ZERO };
+    for _ in 0..RUNS_OF_CELL {
+        for (nth, (one, other)) in placements.into_iter().enumerate() {
+            let kills = replay.after_crash && nth % 2 == 1;
+            let between: &[Move] = match (replay.after_crash, kills) {
+                (_, true) => &[Move::Kill(one)],
+                (true, false) => &[Move::Pause(pause)],
+                (false, false) => &[],
+            };
+            let result = bench.judge(&small.moves(one, between, other)).await?;
+            if kills {
+                bench.fleet.start(one, Key::Same).await?;
+            }
+            cells[nth].runs += 1;
+            match result {
+                None => cells[nth].right += 1,
+                Some(found) => {
+                    cells[nth].seen = found.outcome.in_short();
+                    *wrong = Some(found);
+                }
+            }
+        }
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use unstick_proof::trial::pairs::body::{BodyDifference, Noise};
 
 use super::{Outcome, Seen};
+use crate::journey::gaps;
 
 /// Where outcomes of a step differ that should be the same.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct Mask {
     /// Cookies that are set in some runs only.
     cookies: BTreeSet<String>,
     body: Noise,
+    /// Values of the run that stood in the body each time.
+    markers: Option<BTreeSet<String>>,
 }
 
 /// How much of a text can be compared.
@@ -53,6 +56,8 @@ impl Mask {
             self.content_type.max(Place::between(one.content_type.as_deref(), other.content_type.as_deref()));
         self.cookies.extend(one.cookies.symmetric_difference(&other.cookies).cloned());
         self.body.merge(&one.body, &Noise::between(&one.body, &other.body));
+        let known = self.markers.take().unwrap_or_else(|| markers(&one.body));
+        self.markers = Some(known.intersection(&markers(&other.body)).cloned().collect());
         one.lacks == other.lacks
     }
 
@@ -77,10 +82,18 @@ impl Mask {
             .or_else(|| place("content-type", self.content_type, &one.content_type, &other.content_type))
             .or_else(|| self.cookie(one, other))
             .or_else(|| lack(one, other))
+            .or_else(|| self.marker(other))
             .or_else(|| {
                 let BodyDifference { at, one, other } = self.body.difference(&one.body, &other.body)?;
                 Some(Differs::new(&format!("body {at}"), &one, &other))
             })
+    }
+
+    /// A value of the run that stands in every right body and not in this one, however much of it is noise.
+    fn marker(&self, other: &Seen) -> Option<Differs> {
+        let there = markers(&other.body);
+        let gone = self.markers.as_ref()?.iter().find(|marker| !there.contains(*marker))?;
+        Some(Differs::new(&format!("text {gone:?}"), "contains it", "does not contain it"))
     }
 
     fn cookie(&self, one: &Seen, other: &Seen) -> Option<Differs> {
@@ -88,6 +101,11 @@ impl Mask {
         let show = |seen: &Seen| if seen.cookies.contains(name) { "set" } else { "not set" };
         Some(Differs::new(&format!("cookie {name}"), show(one), show(other)))
     }
+}
+
+/// The names of values that stand in a body.
+fn markers(body: &str) -> BTreeSet<String> {
+    gaps(body).filter_map(|gap| body.get(gap.range)).map(str::to_owned).collect()
 }
 
 /// A text that one contains and the other does not.
@@ -174,6 +192,9 @@ mod tests {
             (to("/home?a=1"), vec![to("/home?a=2")], to("/login?a=3"), Some("location")),
             (to("/1"), vec![to("/2")], to("/3"), None),
             (to("/1"), vec![], seen(302, ""), Some("location")),
+            // What the run has written is missing, though everything around it changes.
+            (seen(200, "[1, {{a}}]"), vec![seen(200, "[{{a}}, 2, 3]")], seen(200, "[4]"), Some("text \"{{a}}\"")),
+            (seen(200, "[1, {{a}}]"), vec![seen(200, "[2, 3]")], seen(200, "[4]"), None),
         ] {
             assert_eq!(place(&first, &again, &other).as_deref(), expected, "{first:?} {again:?} {other:?}");
         }

@@ -100,6 +100,15 @@ impl Outcome {
         })
     }
 
+    /// Whether no response came, or none that ended.
+    pub fn has_no_end(&self) -> bool {
+        match self {
+            Self::Response(seen) => seen.broken_off.is_some(),
+            Self::Failed(_) => true,
+            Self::Lacking(_) | Self::Skipped => false,
+        }
+    }
+
     /// In a few words: its status, or why there is none.
     pub fn in_short(&self) -> String {
         match self {
@@ -140,9 +149,20 @@ pub fn filled(template: &str, values: &Values) -> Result<String, String> {
 /// The names of the cookies that a response sets.
 fn cookies(headers: &HeaderMap, step: &Step) -> BTreeSet<String> {
     let fields = headers.get_all(SET_COOKIE).iter().filter_map(|field| field.to_str().ok());
-    let names = fields.filter_map(|field| Some(field.split_once('=')?.0.trim().to_owned()));
-    let is_ignored =
-        |name: &String| step.ignore.iter().any(|ignored| matches!(ignored, Ignored::Cookie(cookie) if cookie == name));
+    // A cookie that is taken back is not one that is set.
+    let is_taken_back = |field: &str| {
+        let field = field.to_ascii_lowercase();
+        field.contains("max-age=0") || field.contains("expires=thu, 01 jan 1970")
+    };
+    let names = fields.filter_map(|field| {
+        let name = field.split_once('=')?.0.trim();
+        Some(if is_taken_back(field) { format!("{name} (taken back)") } else { name.to_owned() })
+    });
+    let is_ignored = |name: &String| {
+        step.ignore
+            .iter()
+            .any(|ignored| matches!(ignored, Ignored::Cookie(cookie) if name.split(' ').next() == Some(cookie)))
+    };
     names.filter(|name| !is_ignored(name)).collect()
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, LOCATION};
 use http::{HeaderValue, Method, Request, StatusCode};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use unstick_proof::trial::pairs::journey::{Unmade, Values};
 
 use super::connection::Connector;
@@ -40,6 +40,8 @@ pub struct Stage<'a> {
     pub plan: &'a Plan,
     /// The replicas.
     pub fleet: &'a Fleet,
+    /// No request is waited for any longer than until then.
+    pub until: Instant,
 }
 
 /// What came of a run: for each step that was played its place in the plan, and its outcome.
@@ -145,7 +147,8 @@ impl Player {
             let request = self.made(&asked, &step.actor, state)?;
             let at = url(&self.host, &request.uri().to_string());
             let origin = stage.fleet.origin(replica);
-            let received = super::exchange::exchange(&self.connector, origin, request, REQUEST_DEADLINE).await;
+            let within = REQUEST_DEADLINE.min(stage.until.saturating_duration_since(Instant::now()));
+            let received = super::exchange::exchange(&self.connector, origin, request, within).await;
             let received = received.map_err(Unplayed::Failed)?;
             self.keep(&step.actor, at.as_ref(), &received, state);
             capture::take(&step.captures, &received, &[], &mut state.values);

