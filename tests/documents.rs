@@ -227,6 +227,10 @@ fn every_flag_of_the_readme_exists() {
     let mut count = 0;
     for line in commands.lines().filter_map(|line| line.strip_prefix("unstick ")) {
         let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
+        if words[0] == "audit" && cfg!(not(feature = "audit")) {
+            crate::support::skipped("this build has no audit");
+            continue;
+        }
         let help = said(root(), &[words[0], "--help"]);
         for flag in words.iter().filter(|word| word.starts_with('-')) {
             assert!(help.split([' ', ',', '\n']).any(|word| word == *flag), "{line}: {flag}\n{help}");

@@ -18,7 +18,7 @@ pub struct Order {
     pub host: Option<String>,
     /// Which certificates are believed.
     pub trust: Trust,
-    /// What placements and values are drawn from.
+    /// What placements are drawn from.
     pub seed: u64,
     /// How long the audit may take.
     pub budget: Duration,

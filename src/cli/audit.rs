@@ -48,16 +48,16 @@ pub(crate) struct Audit {
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',', conflicts_with = "spawn")]
     pub(crate) backends: Vec<String>,
     /// How many replicas are started
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = replicas)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = replicas, conflicts_with = "backends")]
     pub(crate) replicas: usize,
     /// Whether each replica has a disk of its own, or all share one
-    #[arg(long, value_name = "WHOSE", default_value = "own")]
+    #[arg(long, value_name = "WHOSE", default_value = "own", conflicts_with = "backends")]
     pub(crate) disk: DiskFlag,
     /// A replica is ready when it responds to this path
     #[arg(long, value_name = "PATH")]
     pub(crate) ready: Option<String>,
     /// Give each replica a random value in this variable, as in SECRET_KEY=random; may be repeated
-    #[arg(long, value_name = "KEY=random", value_parser = env_per_replica)]
+    #[arg(long, value_name = "KEY=random", value_parser = env_per_replica, conflicts_with = "backends")]
     pub(crate) env_per_replica: Vec<String>,
     /// How long a replica may take to start
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = unstick::config::duration)]
@@ -71,7 +71,7 @@ pub(crate) struct Audit {
     /// Believe any certificate of a replica
     #[arg(long)]
     pub(crate) insecure_skip_verify: bool,
-    /// Seed of everything that is random; another one in each audit by default, and printed
+    /// Seed of the placements; another one in each audit by default, and printed
     #[arg(long, value_name = "N", value_parser = seed)]
     pub(crate) seed: Option<u64>,
     /// How long the audit may take

@@ -95,6 +95,10 @@ async fn whole(audit: &Audit) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
+    let outputs = [&audit.json, &audit.junit, &audit.sarif].into_iter().flatten();
+    if outputs.filter(|file| file.as_os_str() == STDOUT).count() > 1 {
+        return usage("only one report fits on standard output: give --json, --junit or --sarif a file");
+    }
     if audit.print {
         write!(io::stdout(), "{}", source.text).ok();
         return Ok(ExitCode::SUCCESS);

@@ -20,7 +20,7 @@ pub(super) struct Witness {
     schema: u32,
     /// The journey, as it was written.
     pub(super) journey: String,
-    /// What placements and values are drawn from.
+    /// What placements are drawn from.
     pub(super) seed: u64,
     /// What the replicas are asked for.
     pub(super) host: Option<String>,

@@ -11,7 +11,6 @@ use super::replay::Replay;
 use super::shrink::Small;
 use super::{P_MAX, SHOWN_MAX, Stopped};
 use crate::journey::{Act, Request};
-use crate::outcome::Outcome;
 use crate::play::Move;
 use crate::replicas::{Disk, Fleet, Key, Keys};
 use crate::report::{Cause, Dependence, Side, Witness};
@@ -205,18 +204,17 @@ async fn restarted(bench: &mut Bench<'_>, found: &Found) -> Result<Told, Stopped
     })
 }
 
-/// Whether a request that was refused after some others of its kind on one replica is not across.
+/// Whether a request was to come out differently than one of its kind before it, on one replica, and came out as that
+/// one across.
 pub(super) fn is_counted(bench: &Bench<'_>, found: &Found) -> bool {
-    let status = |outcome: &Outcome| match outcome {
-        Outcome::Response(seen) => Some(seen.status),
-        _ => None,
-    };
-    let right = status(&bench.baseline[found.at]);
-    let came = status(&found.wrong.outcome);
-    let before = found.small.steps[..found.small.steps.len() - 1].iter();
-    let is_like_before =
-        |(at, _): &(usize, Side)| is_same(bench, *at, found.at) && status(&bench.baseline[*at]) == came;
-    right != came && before.clone().any(is_like_before)
+    let (right, came, mask) = (&bench.baseline[found.at], &found.wrong.outcome, &bench.masks[found.at]);
+    let mut before = found.small.steps[..found.small.steps.len() - 1].iter();
+    before.any(|(at, _)| {
+        let earlier = &bench.baseline[*at];
+        is_same(bench, *at, found.at)
+            && mask.difference(right, earlier).is_some()
+            && bench.masks[*at].difference(earlier, came).is_none()
+    })
 }
 
 /// Whether the step that is needed opens a session of its protocol.

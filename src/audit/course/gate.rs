@@ -197,8 +197,13 @@ async fn confirmed(bench: &mut Bench<'_>, replica: usize, wrong: &Wrong) -> Resu
     if wrong.differs.at.starts_with("body") {
         // A process number in a footer, or the version of a file: not what replicas are told apart by.
         bench.notes.push(format!(
-            "Replica {} differs from {} in step `{}`, {}: {} and {}. It is not compared; say must_contain if it matters.",
-            names[replica], names[0], bench.name(wrong.at), wrong.differs.at, wrong.differs.wrong, wrong.differs.right
+            "Replica {} differs from {} in step `{}`, {}: {} and {}. It is not compared; must_contain would be.",
+            names[replica],
+            names[0],
+            bench.name(wrong.at),
+            wrong.differs.at,
+            wrong.differs.wrong,
+            wrong.differs.right
         ));
         settle(bench, replica, wrong.at).await?;
         return Ok(Look::Settled);

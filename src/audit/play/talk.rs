@@ -24,7 +24,7 @@ use crate::replicas::Origin;
 pub(super) enum Channel {
     /// Boxed: it is much larger than the other.
     WebSocket(Box<WebSocketStream<Box<dyn Stream>>>),
-    EventStream(Incoming, String),
+    EventStream(Incoming, Events),
 }
 
 /// What came of a step that talks.
@@ -88,7 +88,7 @@ pub(super) async fn open_event_stream(
     let (parts, body) = response.into_parts();
     let empty = Body::Whole(Bytes::new());
     let received = Received { status: parts.status, headers: parts.headers, body: empty, broken_off: None };
-    Ok((received, Some(Channel::EventStream(body, String::new()))))
+    Ok((received, Some(Channel::EventStream(body, Events::default()))))
 }
 
 /// Sends what is to be sent, then awaits what is awaited.
@@ -153,25 +153,88 @@ async fn next(channel: &mut Channel) -> Option<String> {
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
         },
-        Channel::EventStream(body, buffer) => loop {
-            if let Some(event) = take_event(buffer) {
+        Channel::EventStream(body, events) => loop {
+            if let Some(event) = events.next() {
                 return Some(event);
             }
             let frame = body.frame().await?.ok()?;
-            if let Ok(data) = frame.into_data() {
-                if buffer.len() + data.len() > BODY_KEPT_MAX {
-                    return None;
-                }
-                buffer.push_str(&String::from_utf8_lossy(&data).replace("\r\n", "\n"));
+            if let Ok(data) = frame.into_data()
+                && !events.add(&data)
+            {
+                return None;
             }
         },
     }
 }
 
-/// The first event that has come whole: its lines.
-fn take_event(buffer: &mut String) -> Option<String> {
-    let end = buffer.find("\n\n")?;
-    let event = buffer[..end].to_owned();
-    buffer.drain(..end + 2);
-    Some(event)
+/// The bytes of an event stream that make no whole event yet.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    bytes: Vec<u8>,
+    /// Whether the last event ended with a CR, to which an LF may belong that comes later.
+    is_behind_cr: bool,
+}
+
+impl Events {
+    /// Adds what has come. `false`: an event is too long.
+    fn add(&mut self, data: &[u8]) -> bool {
+        let is_second = std::mem::take(&mut self.is_behind_cr) && data.first() == Some(&b'\n');
+        self.bytes.extend_from_slice(&data[usize::from(is_second)..]);
+        self.bytes.len() <= BODY_KEPT_MAX
+    }
+
+    /// The first event that has come whole: its lines. They end with CR, LF or both.
+    fn next(&mut self) -> Option<String> {
+        let (mut lines, mut from, mut at) = (Vec::new(), 0, 0);
+        while at < self.bytes.len() {
+            let end = match self.bytes[at] {
+                b'\n' => at + 1,
+                b'\r' if self.bytes.get(at + 1) == Some(&b'\n') => at + 2,
+                b'\r' => at + 1,
+                _ => {
+                    at += 1;
+                    continue;
+                }
+            };
+            let line = String::from_utf8_lossy(&self.bytes[from..at]).into_owned();
+            (from, at) = (end, end);
+            if !line.is_empty() {
+                lines.push(line);
+            } else if !lines.is_empty() {
+                self.is_behind_cr = end == self.bytes.len() && self.bytes[end - 1] == b'\r';
+                self.bytes.drain(..end);
+                return Some(lines.join("\n"));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_end_with_any_blank_line_and_come_in_any_pieces() {
+        for stream in [
+            "data: é\n\nid: 2\ndata: b\n\n",
+            "data: é\r\n\r\nid: 2\r\ndata: b\r\n\r\n",
+            "data: é\r\rid: 2\rdata: b\r\r:",
+        ] {
+            for cut in 0..stream.len() {
+                let (one, other) = stream.as_bytes().split_at(cut);
+                let (mut events, mut found) = (Events::default(), Vec::new());
+                for part in [one, other] {
+                    assert!(events.add(part));
+                    found.extend(std::iter::from_fn(|| events.next()));
+                }
+                assert_eq!(found, ["data: é", "id: 2\ndata: b"], "{stream:?} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_has_a_bound() {
+        assert!(!Events::default().add(&vec![b'x'; BODY_KEPT_MAX + 1]));
+    }
 }

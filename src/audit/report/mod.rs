@@ -32,7 +32,7 @@ pub struct Report {
     pub steps: Vec<StepLine>,
     /// The names of the replicas: A, B, C.
     pub replicas: Vec<String>,
-    /// What placements and values were drawn from.
+    /// What placements were drawn from.
     pub seed: u64,
     /// What was found.
     pub verdict: Verdict,
