@@ -90,6 +90,8 @@ def agrees(row: Row, disk: str, args: argparse.Namespace) -> bool:
 def audit(row: Row, spawn: str, disk: str, args: argparse.Namespace) -> tuple[Expected, list[str]]:
     """What `unstick audit` says. Its report stays in target/audit-apps/reports."""
     command = [args.unstick.resolve(), "audit", row.journey, "--spawn", spawn, "--disk", disk, "--json"]
+    # Some of them import for half a minute where others are busy.
+    command += ["--start-deadline", "2m"]
     child = subprocess.Popen(command, cwd=APPS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         report, errors = child.communicate(timeout=args.limit)
