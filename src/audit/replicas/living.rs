@@ -59,11 +59,16 @@ impl Family {
 
 /// The group of a process that runs.
 fn group_of(pid: Pid) -> Option<Pid> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    group_in(&fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?)
+}
+
+/// The group that the status line of a process tells. Of one that is just ending the kernel tells -1, whatever its
+/// state.
+fn group_in(stat: &str) -> Option<Pid> {
     // After the name, which may hold anything, come state, parent and group.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;
-    let group = fields.nth(1)?.parse().ok()?;
+    let group = fields.nth(1)?.parse().ok().filter(|group: &i32| *group > 0)?;
     if matches!(state, "Z" | "X") { None } else { Pid::from_raw(group) }
 }
 
@@ -73,4 +78,25 @@ fn has_entry(pid: Pid, entry: &[u8]) -> bool {
     let mut environment = Vec::new();
     let read = file.and_then(|file| file.take(ENVIRONMENT_MAX).read_to_end(&mut environment));
     read.is_ok() && environment.split(|byte| *byte == 0).any(|one| one == entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_just_ending_has_no_group() {
+        for (stat, expected) in [
+            ("7 (sh) S 1 42 42 0 -1", Some(42)),
+            ("7 (a) R (b) R 1 42 42", Some(42)),
+            ("7 (sh) R -1 -1 -1 0 -1", None),
+            ("7 (kthreadd) S 0 0 0", None),
+            ("7 (sh) Z 1 42 42", None),
+            ("7 (sh) X 1 42 42", None),
+            ("7 (sh) S", None),
+            ("", None),
+        ] {
+            assert_eq!(group_in(stat).map(|group| group.as_raw_nonzero().get()), expected, "{stat}");
+        }
+    }
 }
