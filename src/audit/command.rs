@@ -1,7 +1,11 @@
 //! What a command line asks for, carried out: the journey is read, the replicas are started, the audit is made.
+//!
+//! Whoever calls this crate gets boxed futures: an `async fn` would be compiled once more in the crate that awaits it,
+//! with all that it awaits, and with the optimisation of that crate.
 
-use std::path::PathBuf;
 use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
 
 use crate::course::{Bench, Listener, Replay, Site, again, audit, replays};
 use crate::journey::Journey;
@@ -50,30 +54,39 @@ pub struct Audited {
 }
 
 /// Audits an application. It never fails: what goes wrong makes the report inconclusive.
-pub async fn run(order: Order, journey: &Journey, listener: &dyn Listener) -> Audited {
-    let seed = order.seed;
-    match prepared(order, journey, listener).await {
-        Ok(mut bench) => {
-            let report = audit(&mut bench).await;
-            let replays = replays(&bench);
-            bench.end().await;
-            Audited { report, replays }
+pub fn run<'a>(order: Order, journey: &'a Journey, listener: &'a dyn Listener) -> LocalBoxFuture<'a, Audited> {
+    Box::pin(async move {
+        let seed = order.seed;
+        match prepared(order, journey, listener).await {
+            Ok(mut bench) => {
+                let report = audit(&mut bench).await;
+                let replays = replays(&bench);
+                bench.end().await;
+                Audited { report, replays }
+            }
+            Err(refused) => Audited { report: refused_report(journey, seed, refused), replays: Vec::new() },
         }
-        Err(refused) => Audited { report: refused_report(journey, seed, refused), replays: Vec::new() },
-    }
+    })
 }
 
 /// Plays a witness again, and nothing else.
-pub async fn replay(order: Order, journey: &Journey, witness: &Replay, listener: &dyn Listener) -> Report {
-    let seed = order.seed;
-    match prepared(order, journey, listener).await {
-        Ok(mut bench) => {
-            let report = again(&mut bench, witness).await;
-            bench.end().await;
-            report
+pub fn replay<'a>(
+    order: Order,
+    journey: &'a Journey,
+    witness: &'a Replay,
+    listener: &'a dyn Listener,
+) -> LocalBoxFuture<'a, Report> {
+    Box::pin(async move {
+        let seed = order.seed;
+        match prepared(order, journey, listener).await {
+            Ok(mut bench) => {
+                let report = again(&mut bench, witness).await;
+                bench.end().await;
+                report
+            }
+            Err(refused) => refused_report(journey, seed, refused),
         }
-        Err(refused) => refused_report(journey, seed, refused),
-    }
+    })
 }
 
 fn refused_report(journey: &Journey, seed: u64, (why, advice): Refused) -> Report {
@@ -107,15 +120,4 @@ async fn prepared<'a>(order: Order, journey: &'a Journey, listener: &'a dyn List
     let host = order.host.unwrap_or_else(|| fleet.origin(0).authority());
     let player = Player::new(connector, host);
     Ok(Bench::new(journey, (fleet, site), player, order.seed, order.budget, listener))
-}
-
-/// Where an audit keeps its replicas' files: a folder of its own, which it removes.
-///
-/// # Errors
-/// It cannot be made.
-pub fn folder() -> std::io::Result<PathBuf> {
-    let name = format!("unstick-audit-{}-{:08x}", std::process::id(), fastrand::u32(..));
-    let folder = std::env::temp_dir().join(name);
-    std::fs::create_dir(&folder)?;
-    Ok(folder)
 }

@@ -17,3 +17,4 @@ pub mod replicas;
 pub mod report;
 pub mod selftest;
 pub mod statistics;
+pub mod witness;

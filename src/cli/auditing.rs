@@ -15,10 +15,10 @@ use unstick_audit::play::Trust;
 use unstick_audit::replicas::{Disk, Keys, Origin, Spawn, is_public};
 use unstick_audit::report::{Report, Verdict, html, json, junit, sarif, secrets, text};
 use unstick_audit::selftest;
+use unstick_audit::witness::Witness;
 
 use super::audit::{Audit, AuditCommand, AuditReplica, DiskFlag, STDOUT};
 use super::auditing_progress::Progress;
-use super::witness::Witness;
 use crate::EXIT_USAGE;
 
 /// Outcomes depend on the replica.
@@ -191,7 +191,7 @@ fn source(audit: &Audit) -> Result<Source, String> {
     let name = file.display().to_string();
     if file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("har")) {
         let archive = fs::File::open(file).map_err(|error| format!("error: {name}: {error}"))?;
-        let imported = read_har(&name, io::BufReader::new(archive)).map_err(|error| format!("error: {error}"))?;
+        let imported = read_har(&name, &mut io::BufReader::new(archive)).map_err(|error| format!("error: {error}"))?;
         imported.notes.iter().for_each(|note| _ = writeln!(io::stderr(), "note: {note}"));
         let text = write(&imported.journey, &imported.remarks);
         let lines = vec![1; imported.journey.steps.len()];

@@ -13,8 +13,6 @@ pub(crate) mod prove;
 pub(crate) mod proving;
 #[cfg(feature = "audit")]
 mod recording;
-#[cfg(feature = "audit")]
-mod witness;
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;

@@ -33,13 +33,13 @@ pub(super) async fn record(record: &Record) -> anyhow::Result<ExitCode> {
     say(&format!("open {} in a private window and click through the application", recorder.url()));
     say("then press Ctrl-C here");
     let host = recorder.host();
-    let stop = async {
+    let stop = Box::pin(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-    };
-    let (journey, remarks) = match recorder.record(stop, |line| say(&format!("  {line}"))).await {
+    });
+    let (journey, remarks) = match recorder.record(stop, &|line| say(&format!("  {line}"))).await {
         Ok(recorded) => recorded,
         Err(error @ (RecordError::Nothing(_) | RecordError::NoStep)) => {
             say(&format!("inconclusive: {error}"));

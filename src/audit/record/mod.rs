@@ -33,6 +33,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -113,32 +114,22 @@ pub struct Recorder {
     address: SocketAddr,
 }
 
-/// Records until `stop` is ready. `on_exchange` hears a line for each response, without what a query has in it.
-///
-/// # Errors
-/// The recorder cannot listen, there is no application, or nothing was recorded.
-pub async fn record(
-    options: Options,
-    stop: impl Future,
-    on_exchange: impl Fn(&str),
-) -> Result<(Journey, Remarks), RecordError> {
-    Recorder::bind(options).await?.record(stop, on_exchange).await
-}
-
 impl Recorder {
     /// Listens, after a look at whether the application is there.
     ///
     /// # Errors
     /// It is not, or the recorder cannot listen.
-    pub async fn bind(options: Options) -> Result<Self, RecordError> {
-        let Options { backend, listen, trust } = options;
-        let connector = Connector::new(trust)?;
-        let unreachable = |why| RecordError::Unreachable { backend: backend.to_string(), why };
-        drop(connector.stream(&backend).await.map_err(unreachable)?);
-        let cannot = |source| RecordError::Listen { address: listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(cannot)?;
-        let address = listener.local_addr().map_err(cannot)?;
-        Ok(Self { listener, connector, backend, address })
+    pub fn bind(options: Options) -> BoxFuture<'static, Result<Self, RecordError>> {
+        Box::pin(async move {
+            let Options { backend, listen, trust } = options;
+            let connector = Connector::new(trust)?;
+            let unreachable = |why| RecordError::Unreachable { backend: backend.to_string(), why };
+            drop(connector.stream(&backend).await.map_err(unreachable)?);
+            let cannot = |source| RecordError::Listen { address: listen, source };
+            let listener = TcpListener::bind(listen).await.map_err(cannot)?;
+            let address = listener.local_addr().map_err(cannot)?;
+            Ok(Self { listener, connector, backend, address })
+        })
     }
 
     /// Where browsers find it.
@@ -160,14 +151,22 @@ impl Recorder {
         self.address
     }
 
-    /// Records until `stop` is ready; see [`record`].
+    /// Records until `stop` is ready. `on_exchange` hears a line for each response, without what a query has in it.
     ///
     /// # Errors
     /// Nothing was recorded that makes a journey.
-    pub async fn record(
+    pub fn record<'a>(
         self,
-        stop: impl Future,
-        on_exchange: impl Fn(&str),
+        stop: BoxFuture<'a, ()>,
+        on_exchange: &'a (dyn Fn(&str) + Sync),
+    ) -> BoxFuture<'a, Result<(Journey, Remarks), RecordError>> {
+        Box::pin(self.recorded(stop, on_exchange))
+    }
+
+    async fn recorded(
+        self,
+        stop: BoxFuture<'_, ()>,
+        on_exchange: &(dyn Fn(&str) + Sync),
     ) -> Result<(Journey, Remarks), RecordError> {
         let url = self.url();
         let Self { listener, connector, backend, address } = self;

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -35,13 +36,12 @@ const PIECE_MAX: usize = 16 << 10;
 pub(super) async fn serve(
     listener: TcpListener,
     shared: Shared,
-    stop: impl Future,
+    mut stop: BoxFuture<'_, ()>,
     mut lines: Receiver<String>,
-    on_exchange: impl Fn(&str),
+    on_exchange: &(dyn Fn(&str) + Sync),
 ) {
     let shared = Arc::new(shared);
     let mut connections = JoinSet::new();
-    tokio::pin!(stop);
     loop {
         tokio::select! {
             _ = &mut stop => break,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
@@ -108,11 +109,13 @@ fn split(authority: &str) -> Option<(&str, Option<&str>)> {
 ///
 /// # Errors
 /// Its host has no address.
-pub async fn is_public(origin: &Origin) -> Result<bool, Trouble> {
-    let unresolved = |source| Trouble::Unresolved { origin: origin.to_string(), source };
-    let lookup = timeout(LOOKUP_DEADLINE, lookup_host((origin.host.as_str(), origin.port))).await;
-    let addresses = lookup.map_err(|_| unresolved(std::io::ErrorKind::TimedOut.into()))?.map_err(unresolved)?;
-    Ok(addresses.into_iter().any(|address| is_public_address(address.ip())))
+pub fn is_public(origin: &Origin) -> LocalBoxFuture<'_, Result<bool, Trouble>> {
+    Box::pin(async {
+        let unresolved = |source| Trouble::Unresolved { origin: origin.to_string(), source };
+        let lookup = timeout(LOOKUP_DEADLINE, lookup_host((origin.host.as_str(), origin.port))).await;
+        let addresses = lookup.map_err(|_| unresolved(std::io::ErrorKind::TimedOut.into()))?.map_err(unresolved)?;
+        Ok(addresses.into_iter().any(|address| is_public_address(address.ip())))
+    })
 }
 
 fn is_public_address(address: IpAddr) -> bool {

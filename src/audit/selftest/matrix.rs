@@ -7,6 +7,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
 use tokio::task::LocalSet;
 
@@ -121,7 +122,16 @@ fn name(cause: Cause) -> String {
 
 /// Audits all applications. `program` starts one of them, before the arguments that say which; replicas have their
 /// files below `root`.
-pub async fn matrix(program: &str, root: &Path, seed: u64, listener: Rc<dyn Listener>) -> Matrix {
+pub fn matrix<'a>(
+    program: &'a str,
+    root: &'a Path,
+    seed: u64,
+    listener: Rc<dyn Listener>,
+) -> LocalBoxFuture<'a, Matrix> {
+    Box::pin(whole(program, root, seed, listener))
+}
+
+async fn whole(program: &str, root: &Path, seed: u64, listener: Rc<dyn Listener>) -> Matrix {
     let began = tokio::time::Instant::now();
     let asked = Fault::ALL.into_iter().flat_map(|fault| Planted::ALL.map(|planted| (fault, planted)));
     let queue: Rc<RefCell<VecDeque<(Fault, Planted)>>> = Rc::new(RefCell::new(asked.collect()));

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -40,8 +41,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// The port is taken, or a folder cannot be made.
-pub async fn serve(replica: Replica, port: u16) -> io::Result<()> {
-    serve_on(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?, replica).await
+pub fn serve(replica: Replica, port: u16) -> LocalBoxFuture<'static, io::Result<()>> {
+    Box::pin(async move { serve_on(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?, replica).await })
 }
 
 /// Serves on a listener until the future is dropped, which ends all that it had begun, as the end of a process does.

@@ -76,11 +76,11 @@ pub enum HarError {
 ///
 /// # Errors
 /// Why it makes no journey.
-pub fn read_har(file_name: &str, archive: impl Read) -> Result<Imported, HarError> {
+pub fn read_har(file_name: &str, archive: &mut dyn Read) -> Result<Imported, HarError> {
     read_within(BYTES_MAX, file_name, archive)
 }
 
-fn read_within(bytes_max: u64, file_name: &str, archive: impl Read) -> Result<Imported, HarError> {
+fn read_within(bytes_max: u64, file_name: &str, archive: &mut dyn Read) -> Result<Imported, HarError> {
     let name = || file_name.to_owned();
     let mut bounded = archive.take(bytes_max + 1);
     let mut buffered = BufReader::with_capacity(1 << 16, &mut bounded);
@@ -263,7 +263,7 @@ mod tests {
     }
 
     fn har(entries: Vec<Value>) -> Result<Imported, HarError> {
-        read_har("shop.har", json!({ "log": { "version": "1.2", "entries": entries } }).to_string().as_bytes())
+        read_har("shop.har", &mut json!({ "log": { "version": "1.2", "entries": entries } }).to_string().as_bytes())
     }
 
     /// The steps as they are written, after it was shown that they are read back.
@@ -479,7 +479,7 @@ request = "POST {{location}}/pay?cart={{id}}"
                 "1 requests, but none of them makes a step",
             ),
         ] {
-            let error = read_har("x.har", text.as_bytes()).unwrap_err().to_string();
+            let error = read_har("x.har", &mut text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");
         }
     }
@@ -487,7 +487,7 @@ request = "POST {{location}}/pay?cart={{id}}"
     #[test]
     fn an_archive_without_an_end_is_too_large() {
         let endless = || "{\"log\":{\"entries\":[".as_bytes().chain(io::repeat(b' '));
-        assert!(matches!(read_within(1 << 16, "x.har", endless()), Err(HarError::TooLarge(_))));
+        assert!(matches!(read_within(1 << 16, "x.har", &mut endless()), Err(HarError::TooLarge(_))));
         let error = HarError::TooLarge("x.har".into()).to_string();
         assert_eq!(error, "x.har has more than 256 MiB; record less of the application");
     }
@@ -495,7 +495,7 @@ request = "POST {{location}}/pay?cart={{id}}"
     #[test]
     fn a_byte_order_mark_is_passed_over() {
         let text = format!("\u{feff}{}", json!({ "log": { "entries": [get("http://a.b/", "text/html", "")] } }));
-        assert_eq!(read_har("x.har", text.as_bytes()).unwrap().journey.steps.len(), 1);
+        assert_eq!(read_har("x.har", &mut text.as_bytes()).unwrap().journey.steps.len(), 1);
     }
 
     #[test]
@@ -582,7 +582,7 @@ request = "POST {{location}}/pay?cart={{id}}"
             for (place, text) in changes {
                 put(&mut archive, &text, &mut place.index(usize::MAX - unchanged));
             }
-            if let Ok(imported) = read_har("shop.har", archive.to_string().as_bytes()) {
+            if let Ok(imported) = read_har("shop.har", &mut archive.to_string().as_bytes()) {
                 written(&imported);
             }
         }

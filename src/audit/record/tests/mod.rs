@@ -6,6 +6,7 @@ mod passing;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -33,7 +34,7 @@ impl Recording {
         let recorder = Recorder::bind(options).await.unwrap();
         let address = recorder.address();
         let (stop, stopped) = oneshot::channel();
-        let running = tokio::spawn(async move { recorder.record(stopped, |_| {}).await });
+        let running = tokio::spawn(recorder.record(Box::pin(stopped.map(drop)), &|_| {}));
         Self { address, stop, running }
     }
 

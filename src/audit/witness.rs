@@ -5,29 +5,29 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::command::{Audited, Replicas};
+use crate::course::Replay;
+use crate::play::Trust;
+use crate::replicas::{Disk, Keys, Origin, Spawn};
 use serde::{Deserialize, Serialize};
-use unstick_audit::command::{Audited, Replicas};
-use unstick_audit::course::Replay;
-use unstick_audit::play::Trust;
-use unstick_audit::replicas::{Disk, Keys, Origin, Spawn};
 
 /// The version of the file.
 const SCHEMA: u32 = 1;
 
 /// See the module.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Witness {
+pub struct Witness {
     schema: u32,
     /// The journey, as it was written.
-    pub(super) journey: String,
+    pub journey: String,
     /// What placements are drawn from.
-    pub(super) seed: u64,
+    pub seed: u64,
     /// What the replicas are asked for.
-    pub(super) host: Option<String>,
+    pub host: Option<String>,
     is_trusting: bool,
     site: Site,
     /// The dependence that is played again.
-    pub(super) first: Replay,
+    pub first: Replay,
     /// The others of the same audit.
     others: Vec<Replay>,
 }
@@ -53,7 +53,7 @@ enum Site {
 
 impl Witness {
     /// That of an audit which has found something.
-    pub(super) fn new(
+    pub fn new(
         journey: &str,
         replicas: &Replicas,
         (host, is_trusting): (Option<String>, bool),
@@ -86,12 +86,19 @@ impl Witness {
         })
     }
 
-    pub(super) fn write(&self, file: &Path) -> io::Result<()> {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, file: &Path) -> io::Result<()> {
         fs::write(file, serde_json::to_string_pretty(self)?)
     }
 
     /// Reads a file that [`Self::write`] has written.
-    pub(super) fn read(file: &Path) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// A sentence: it cannot be read, or is no such file.
+    pub fn read(file: &Path) -> Result<Self, String> {
         let wrong = |error: &dyn std::fmt::Display| {
             format!("{}: {error}; --replay takes the file that an audit has written with --witness", file.display())
         };
@@ -101,7 +108,10 @@ impl Witness {
     }
 
     /// The replicas that it was found on, with their files below `root`.
-    pub(super) fn replicas(&self, root: &Path) -> Result<Replicas, String> {
+    ///
+    /// # Errors
+    /// A sentence: one of their addresses is none.
+    pub fn replicas(&self, root: &Path) -> Result<Replicas, String> {
         Ok(match &self.site {
             Site::Spawn { command, replicas, folder, shares_disk, ready, env_per_replica, start_deadline } => {
                 Replicas::Spawn(Spawn {
@@ -124,7 +134,8 @@ impl Witness {
         })
     }
 
-    pub(super) fn trust(&self) -> Trust {
+    /// Which certificates were believed.
+    pub fn trust(&self) -> Trust {
         if self.is_trusting { Trust::Anything } else { Trust::System }
     }
 }
