@@ -16,7 +16,7 @@
 //! - A guest, which runs the proxy through `app` with replicas behind it: [`demo`].
 //!
 //! What `unstick prove` does is in a crate of its own, `unstick_proof`, in `src/proof`: it knows the proxy only as a
-//! process with a file.
+//! process with a file. [`config`] is one too, `unstick_config`: nothing else can reach TOML.
 //!
 //! Imports point down this list and never up: `app -> control -> worker -> listen -> proxy -> link -> snapshot -> pool
 //! -> net -> config`. So `pool` never hears of routes, and `proxy` never of TOML.
@@ -49,7 +49,8 @@ pub mod pool;
 
 pub mod net;
 
-pub mod config;
+/// The config file: a crate of its own, in `src/config`.
+pub use unstick_config as config;
 
 mod access_log;
 pub mod deadlines;

@@ -85,7 +85,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
 
 impl Config {
     /// The keys that differ in `next`, but for those of listeners, routes and pools.
-    pub(crate) fn changes(&self, next: &Self) -> Vec<Change> {
+    pub fn changes(&self, next: &Self) -> Vec<Change> {
         key::changes(KEYS, self, next)
     }
 }

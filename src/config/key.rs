@@ -29,14 +29,14 @@ pub(super) trait Kind<V> {
 /// unless another one is given.
 macro_rules! keys {
     ($model:ty { $($field:ident $(= $name:literal)?: $kind:expr),+ $(,)? }) => {
-        &[$($crate::config::key::Key {
-            name: $crate::config::key::keys!(@name $field $($name)?),
+        &[$($crate::key::Key {
+            name: $crate::key::keys!(@name $field $($name)?),
             read: |section, key, model: &mut $model| {
-                if let Some(value) = $crate::config::key::Kind::read(&$kind, section, key) {
+                if let Some(value) = $crate::key::Kind::read(&$kind, section, key) {
                     model.$field = value;
                 }
             },
-            show: |model: &$model, key, shown| $crate::config::key::Kind::show(&$kind, key, &model.$field, shown),
+            show: |model: &$model, key, shown| $crate::key::Kind::show(&$kind, key, &model.$field, shown),
         }),+]
     };
     (@name $field:ident) => { stringify!($field) };
@@ -101,9 +101,9 @@ impl Shown {
 
 /// A key that an edit has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Change {
+pub struct Change {
     /// The key, dotted below its table.
-    pub(crate) key: String,
+    pub key: String,
     before: String,
     after: String,
 }

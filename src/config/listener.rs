@@ -199,7 +199,7 @@ fn written(CertificateFiles { cert, key }: &CertificateFiles) -> String {
 
 impl Listener {
     /// The keys that differ in `next`, which has the same address.
-    pub(crate) fn changes(&self, next: &Self) -> Vec<Change> {
+    pub fn changes(&self, next: &Self) -> Vec<Change> {
         key::changes(KEYS, self, next)
     }
 }

@@ -153,7 +153,7 @@ fn unwell_status(value: &Value<'_>) -> Option<u16> {
 
 impl Pool {
     /// The keys that differ in `next`.
-    pub(crate) fn changes(&self, next: &Self) -> Vec<Change> {
+    pub fn changes(&self, next: &Self) -> Vec<Change> {
         key::changes(KEYS, self, next)
     }
 }

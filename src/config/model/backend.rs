@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::address::Address;
+use crate::address::Address;
 
 /// One entry of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,10 +20,10 @@ pub struct Backend {
 
 impl Backend {
     /// The default weight.
-    pub(in crate::config) const WEIGHT: u16 = 1;
+    pub(crate) const WEIGHT: u16 = 1;
 
     /// A backend with the default of every key.
-    pub(in crate::config) fn new(address: BackendAddress) -> Self {
+    pub(crate) fn new(address: BackendAddress) -> Self {
         Self { address, weight: Self::WEIGHT, state: BackendState::default() }
     }
 }

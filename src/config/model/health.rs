@@ -54,7 +54,7 @@ pub enum Probe {
 
 impl Probe {
     /// The path that a probe asks for by default.
-    pub(in crate::config) const PATH: &str = "/";
+    pub(crate) const PATH: &str = "/";
 }
 
 impl Default for Probe {

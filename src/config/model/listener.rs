@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use crate::config::address::Address;
+use crate::address::Address;
 
 /// One address that accepts client connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Listener {
 
 impl Listener {
     /// A listener with the default of every key.
-    pub(in crate::config) fn new(name: String, address: Address) -> Self {
+    pub(crate) fn new(name: String, address: Address) -> Self {
         Self {
             name,
             address,

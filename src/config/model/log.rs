@@ -58,7 +58,7 @@ pub struct AccessLog {
 
 impl AccessLog {
     /// Lines that may wait unless the file says otherwise.
-    pub(in crate::config) const QUEUE: usize = 8192;
+    pub(crate) const QUEUE: usize = 8192;
 }
 
 /// Destination of the access log.

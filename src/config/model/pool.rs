@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Backend, CertificateFiles, HealthCheck};
-pub use crate::config::algorithm::Algorithm;
+pub use crate::algorithm::Algorithm;
 
 /// Upper bound of [`Retry::attempts`].
 pub const ATTEMPTS_MAX: usize = 10;

@@ -1,4 +1,4 @@
-//! The config file: the only door between TOML and the rest of the crate.
+//! The config file: the only door between TOML and the proxy.
 //!
 //! [`load`] reads a file into a [`Config`] whose every value has been checked ([`model`]), or into [`Problems`]: all of
 //! them, each with its place. `check`, start and reload all come through here.
@@ -17,7 +17,7 @@ mod limits;
 mod listener;
 mod log;
 pub mod model;
-pub(crate) mod percent;
+pub mod percent;
 mod pool;
 mod route;
 mod values;
@@ -30,7 +30,7 @@ use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-pub(crate) use key::Change;
+pub use key::Change;
 use kinds::quoted;
 pub use model::*;
 pub use unstick_reading::{Problem, Problems, duration};
@@ -118,8 +118,7 @@ pub fn from_flags(listen: &[String], backends: &[String], admin: Option<&str>) -
 }
 
 /// Every key, as in `pool.*.slow_start`. The two texts together have every table, and a table asks for all of its keys.
-#[cfg(test)]
-pub(crate) fn known_keys() -> std::collections::BTreeSet<String> {
+pub fn known_keys() -> std::collections::BTreeSet<String> {
     let tls = "listen.web = { address = ':1', tls = { cert = 'a', key = 'b', certificate = [{ cert = 'a', key = 'b' \
         }] } }\n\
                pool.app = { backends = ['10.0.0.11:3000'], protocol = 'https', tls = { ca = 'a' } }\n";
