@@ -28,17 +28,19 @@ fn has_two_framings(headers: &HeaderMap) -> bool {
 /// Whether `Content-Length` is one number, or absent (RFC 9110 section 8.6). Several that are the same number are made
 /// one, as RFC 9112 section 6.3 allows: no two readers may take a different one of them.
 fn has_one_length(headers: &mut HeaderMap) -> bool {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    match (lengths.next(), lengths.next()) {
-        (None, _) => true,
-        (Some(length), None) if is_number(length.as_bytes()) => true,
-        _ => merge_lengths(headers),
+    let any_repeated = headers.len() > headers.keys_len();
+    let is_single = || !any_repeated || headers.get_all(CONTENT_LENGTH).iter().nth(1).is_none();
+    match headers.get(CONTENT_LENGTH) {
+        None => true,
+        Some(length) if is_number(length.as_bytes()) && is_single() => true,
+        Some(_) => merge_lengths(headers),
     }
 }
 
 fn is_number(length: &[u8]) -> bool {
-    length.iter().all(u8::is_ascii_digit)
-        && std::str::from_utf8(length).is_ok_and(|length| length.parse::<u64>().is_ok())
+    // Every number of so many digits fits into 64 bits; a longer one may.
+    let fits = || std::str::from_utf8(length).is_ok_and(|length| length.parse::<u64>().is_ok());
+    length.iter().all(u8::is_ascii_digit) && ((1..=19).contains(&length.len()) || fits())
 }
 
 #[cold]

@@ -147,6 +147,19 @@ fn take_origin(parts: &mut Parts) -> Result<(), Malformed> {
     Ok(())
 }
 
+/// Whether a byte may be in a name: letters, digits and `-._~`. Every request asks for every byte of its host, and a
+/// table takes half as many instructions as four comparisons.
+const IS_OF_NAME: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0_u8);
+    loop {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        if byte == u8::MAX {
+            break table;
+        }
+        byte += 1;
+    }
+};
+
 /// A name of letters, digits and `-._~`, or an IP address, with or without a port. RFC 3986 has more, which no host has
 /// that a route could be for.
 fn is_host(host: &[u8]) -> bool {
@@ -157,8 +170,7 @@ fn is_host(host: &[u8]) -> bool {
         let is_address = std::str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
         return is_address && (port == b"]" || port.strip_prefix(b"]:").is_some_and(is_port));
     }
-    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
-    match host.iter().position(|byte| !is_of_name(byte)) {
+    match host.iter().position(|&byte| !IS_OF_NAME[usize::from(byte)]) {
         None => !host.is_empty(),
         Some(0) => false,
         Some(end) => host.get(end..).and_then(|port| port.strip_prefix(b":")).is_some_and(is_port),
