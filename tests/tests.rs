@@ -38,6 +38,7 @@ mod names; // backends found by DNS
 mod overload; // more requests, connections or descriptors than there is room for
 mod parking; // client connections that wait with nothing but a socket
 mod pem_files; // certificates and keys on disk: what is wrong with them, where, and what to do
+mod pipelined; // requests that come close behind another one
 mod private; // connections that a client has authenticated
 mod probe_floods; // replicas that respond to a probe without end
 #[cfg(feature = "prove")]

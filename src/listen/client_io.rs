@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
@@ -121,15 +121,20 @@ impl ClientIo {
 
     #[inline]
     fn latest(&self) -> Latest {
-        let client = &self.client;
-        let is_under_way = client.is_busy() || client.may_still_send();
-        if is_under_way { Latest::UnderWay } else { Latest::Over(client.body_length()) }
+        Latest { is_busy: self.client.is_busy(), body_length: self.client.body_length() }
     }
 
+    /// Reads what is kept here, if anything is.
     #[cold]
-    fn read_ahead(bytes: &mut Bytes, buf: &mut ReadBuf<'_>) {
-        let part = bytes.split_to(bytes.len().min(buf.remaining()));
-        buf.put_slice(&part);
+    fn read_ahead(&mut self, buf: &mut ReadBuf<'_>) {
+        if self.encoded.is_empty() && self.speaks == Speaks::Http1 {
+            let (taken, encoded) = self.lines.pass_ahead(&self.ahead, buf, self.latest());
+            self.ahead.advance(taken);
+            self.encoded = encoded;
+        } else {
+            let bytes = if self.encoded.is_empty() { &mut self.ahead } else { &mut self.encoded };
+            buf.put_slice(&bytes.split_to(bytes.len().min(buf.remaining())));
+        }
     }
 
     /// Notes that the client has sent something. The first bytes after an idle time start the deadline of the head. The
@@ -232,25 +237,22 @@ impl AsyncRead for ClientIo {
     #[inline(always)]
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if !this.encoded.is_empty() {
-            Self::read_ahead(&mut this.encoded, buf);
-            return Poll::Ready(Ok(()));
-        }
         let before = buf.filled().len();
-        let result = if this.ahead.is_empty() {
-            this.transport.poll_read(cx, buf)
-        } else {
-            Self::read_ahead(&mut this.ahead, buf);
+        let result = if this.has_ahead() {
+            this.read_ahead(buf);
             Poll::Ready(Ok(()))
-        };
-        if result.is_ready() && this.speaks == Speaks::Http1 {
-            let latest = this.latest();
-            if let Some(later) = this.lines.pass(buf, before, latest) {
-                this.encoded = later;
+        } else {
+            let result = this.transport.poll_read(cx, buf);
+            if result.is_ready() && this.speaks == Speaks::Http1 {
+                let latest = this.latest();
+                if let Some(left) = this.lines.pass(buf, before, latest) {
+                    (this.encoded, this.ahead) = (left.encoded, left.held);
+                }
             }
-        }
+            result
+        };
         if result.is_ready() {
-            self.heard();
+            this.heard();
         }
         result
     }

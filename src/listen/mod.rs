@@ -1,6 +1,7 @@
 //! Client connections: listening sockets, what precedes HTTP, HTTP/1.1 and HTTP/2, and how many connections each worker
 //! has.
 
+mod chunks;
 mod client_io;
 mod conn;
 mod h1;
@@ -10,6 +11,7 @@ mod h2_guard;
 mod h2_io;
 mod h2_stream;
 mod h2_tunnel;
+mod head_fields;
 mod interim;
 mod lifecycle;
 pub(crate) mod listener;

@@ -1,36 +1,32 @@
 //! Targets with bytes that no URL may contain, but that clients send all the same; see [`crate::config::percent`].
 //! hyper would refuse most of them. They are percent-encoded before it reads them, each by itself: what becomes of a
-//! target must not depend on the pieces it comes in.
+//! target must not depend on the pieces it comes in, or on what came before it.
 //!
-//! Only the first line of a head is looked at, where it lies in hyper's own buffer: requests without such bytes pay for
-//! a look at some dozen bytes, and nothing is copied. So it must be known where a head begins, though hyper alone knows
-//! what it has read and not used. It has used everything when the latest request is over and what was read ends with a
-//! blank line, or with the last byte of a body of known length. Otherwise, in a head that comes in the same read as the
-//! one before, nothing is encoded here; what hyper lets pass is encoded later, in `proxy::target`.
+//! So it must be known where a head begins. Nearly always one head comes in a read of its own: then only its first line
+//! is looked at, and where its blank line is, where it lies in hyper's own buffer; nothing is copied. How long its body
+//! is, hyper has said when it reads on. If anything comes with the head, its fields say how long its body is. Where
+//! they leave that open (another protocol is asked for, or they say it in two ways), hyper does not get what comes
+//! behind the head until it has read that and asks for more.
 
 use std::io::BufRead as _;
 
 use bytes::Bytes;
 use tokio::io::ReadBuf;
 
+use super::chunks::Chunks;
+use super::head_fields::{Length, of_line};
 use crate::config::percent;
 
 /// The end of nearly every head.
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
-/// Methods of requests that hardly ever have a body.
-const BODILESS: [&[u8]; 2] = [b"GET ", b"HEAD "];
-
-/// No more than so many bytes tell whether a blank line has ended: a line ends with LF, before which there may be CR.
-const END_BYTES: usize = 3;
-
-/// What is known of the latest request when something is read.
+/// What is known of the latest request that hyper has taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Latest {
-    /// It is being served, its head was just taken or is still coming, or its body has not come whole.
-    UnderWay,
-    /// It has come whole, with a body of this many bytes, if they were announced.
-    Over(Option<u64>),
+pub(super) struct Latest {
+    /// Whether it is being served.
+    pub(super) is_busy: bool,
+    /// The length of its body, in bytes; `None` if it is chunked.
+    pub(super) body_length: Option<u64>,
 }
 
 /// Where the next byte belongs.
@@ -42,259 +38,248 @@ enum Place {
     Method,
     /// The first line of a head goes on behind the method.
     Target,
-    /// The fields of a head go on.
-    Fields,
-    /// A head has ended this many bytes before, if that is known.
-    Behind(Option<u64>),
-    /// Nobody knows.
-    Unknown,
+    /// A line of the fields of a head goes on.
+    Fields(Line),
+    /// A head has ended. What follows it, hyper says when it has read that.
+    Behind,
+    /// To a body that goes on for this many bytes.
+    Sized(u64),
+    Chunked(Chunks),
 }
 
-/// What the bytes read so far end with. hyper takes a bare LF for the end of a line as well (RFC 9112 section 2.2).
+/// What has come of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ends {
-    /// A part of a line.
-    InLine,
-    /// The end of a line.
-    WithLine,
-    /// The same and a CR, which may belong to a blank line.
-    WithCr,
-    /// A blank line.
-    WithBlank,
-}
-
-impl Ends {
-    fn then(self, byte: u8) -> Self {
-        match (self, byte) {
-            (Self::InLine, b'\n') => Self::WithLine,
-            (_, b'\n') => Self::WithBlank,
-            (Self::WithLine | Self::WithBlank, b'\r') => Self::WithCr,
-            _ => Self::InLine,
-        }
-    }
+enum Line {
+    Nothing,
+    /// A CR, with which a blank line may begin.
+    Cr,
+    Something,
 }
 
 /// Follows what hyper reads; see the module.
 #[derive(Debug)]
 pub(super) struct RequestLines {
     place: Place,
-    ends: Ends,
+    /// The length of the body, as far as the fields have told of it.
+    length: Length,
+}
+
+/// What is to be done with bytes that were read.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Followed {
+    /// How many of them hyper may have now.
+    taken: usize,
+    /// What it gets in their place, if there is anything to encode.
+    encoded: Option<Vec<u8>>,
+}
+
+/// What is left of a read.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// Bytes that have not fitted into the buffer any more, to be read next.
+    pub(super) encoded: Bytes,
+    /// Bytes that are to be passed when hyper reads on.
+    pub(super) held: Bytes,
 }
 
 impl RequestLines {
     /// For a connection of which nothing was read, or whose buffer has been given back.
     pub(super) fn new() -> Self {
-        Self { place: Place::Start, ends: Ends::InLine }
+        Self { place: Place::Start, length: Length::Zero }
     }
 
-    /// Follows what was read into `buf` behind `before`, and encodes what is part of a target. It returns what may not
-    /// fit into `buf` any more, to be read next.
+    /// Follows what was read into `buf` behind `before`, and encodes what is part of a target.
     #[inline(always)]
-    pub(super) fn pass(&mut self, buf: &mut ReadBuf<'_>, before: usize, latest: Latest) -> Option<Bytes> {
+    pub(super) fn pass(&mut self, buf: &mut ReadBuf<'_>, before: usize, latest: Latest) -> Option<Left> {
         let read = buf.filled().get(before..).unwrap_or_default();
-        if read.is_empty() {
+        if self.place == Place::Behind {
+            self.read_on(latest);
+        }
+        if self.place == Place::Start && is_plain_head(read) {
+            self.place = Place::Behind;
             return None;
         }
-        if let Latest::Over(length) = latest {
-            self.place = self.behind_a_request(length);
+        let followed = self.follow(read);
+        if followed.taken == read.len() && followed.encoded.is_none() {
+            return None;
         }
-        let place = self.place;
-        let line = match place {
-            Place::Start => first_line(read, blank_before(read)),
-            Place::Method | Place::Target => first_line(read, 0),
-            Place::Fields | Place::Behind(_) | Place::Unknown => &[],
-        };
-        let encoded = if percent::has_odd(line) { Some(encode(read, line, place)) } else { None };
-        self.advance(read);
-        encoded.map(|encoded| {
+        let held = Bytes::copy_from_slice(read.get(followed.taken..).unwrap_or_default());
+        buf.set_filled(before + followed.taken);
+        let encoded = followed.encoded.map_or_else(Bytes::new, |encoded| {
             buf.set_filled(before);
-            let (now, later) = encoded.split_at(encoded.len().min(buf.remaining()));
-            buf.put_slice(now);
-            Bytes::copy_from_slice(later)
-        })
+            put(encoded.into(), buf)
+        });
+        Some(Left { encoded, held })
     }
 
-    /// Where the next byte belongs, now that the latest request is over.
-    #[inline]
-    fn behind_a_request(&self, length: Option<u64>) -> Place {
-        match self.place {
-            Place::Behind(_) | Place::Unknown if self.ends == Ends::WithBlank => Place::Start,
-            Place::Behind(Some(bytes)) if length == Some(bytes) => Place::Start,
-            Place::Behind(_) | Place::Unknown => Place::Unknown,
-            in_head => in_head,
-        }
-    }
-
-    #[inline]
-    fn advance(&mut self, read: &[u8]) {
-        match self.place {
-            // Behind the first head there may be others. How many bytes came behind it matters only if it has a body.
-            Place::Start if read.ends_with(HEAD_END) && BODILESS.iter().any(|method| read.starts_with(method)) => {
-                (self.place, self.ends) = (Place::Behind(None), Ends::WithBlank);
-            }
-            Place::Start | Place::Method | Place::Target | Place::Fields => self.advance_in_head(read),
-            Place::Behind(bytes) => {
-                self.place = Place::Behind(bytes.map(|bytes| bytes.saturating_add(read.len() as u64)));
-                self.end_with(read);
-            }
-            Place::Unknown => self.end_with(read),
-        }
-    }
-
-    /// The read may end within a head, or a body may follow the head in it.
+    /// As [`Self::pass`], of `bytes` that were read before. It returns how many of them were taken, and what has not
+    /// fitted into `buf`.
     #[cold]
-    fn advance_in_head(&mut self, read: &[u8]) {
-        let mut rest = read;
-        if self.place == Place::Start {
-            rest = read.get(blank_before(read)..).unwrap_or_default();
-            if rest.is_empty() {
-                return;
-            }
-            (self.place, self.ends) = (Place::Method, Ends::InLine);
+    pub(super) fn pass_ahead(&mut self, bytes: &[u8], buf: &mut ReadBuf<'_>, latest: Latest) -> (usize, Bytes) {
+        if self.place == Place::Behind {
+            self.read_on(latest);
         }
-        while !rest.is_empty() {
-            let line = first_line(rest, 0);
-            let has_ended = line.len() < rest.len();
-            if self.place == Place::Method && line.contains(&b' ') {
-                self.place = Place::Target;
+        let bytes = bytes.get(..bytes.len().min(buf.remaining())).unwrap_or_default();
+        let Followed { taken, encoded } = self.follow(bytes);
+        match encoded {
+            Some(encoded) => (taken, put(encoded.into(), buf)),
+            None => {
+                buf.put_slice(bytes.get(..taken).unwrap_or_default());
+                (taken, Bytes::new())
             }
-            self.end_with(line);
-            if !has_ended {
-                return;
-            }
-            self.ends = self.ends.then(b'\n');
-            rest = rest.get(line.len() + 1..).unwrap_or_default();
-            if self.ends == Ends::WithBlank {
-                self.place = Place::Behind(Some(rest.len() as u64));
-                return self.end_with(rest);
-            }
-            self.place = Place::Fields;
         }
     }
 
-    fn end_with(&mut self, read: &[u8]) {
-        let end = read.get(read.len().saturating_sub(END_BYTES)..).unwrap_or_default();
-        let before = if end.len() == END_BYTES { Ends::InLine } else { self.ends };
-        self.ends = end.iter().fold(before, |ends, &byte| ends.then(byte));
+    /// hyper has read a head, and what is read now belongs to its body, to the next head, or to a tunnel: of that it
+    /// remains unknown.
+    #[inline]
+    fn read_on(&mut self, latest: Latest) {
+        self.place = match latest.body_length {
+            Some(0) if latest.is_busy => Place::Behind,
+            Some(0) => Place::Start,
+            Some(bytes) => Place::Sized(bytes),
+            None => Place::Chunked(Chunks::START),
+        };
+    }
+
+    #[cold]
+    fn follow(&mut self, read: &[u8]) -> Followed {
+        if self.place == Place::Behind {
+            return Followed { taken: read.len(), encoded: None };
+        }
+        if !matches!(self.place, Place::Start) {
+            // Its earlier fields are not here any more.
+            self.length = Length::Unknown;
+        }
+        let (mut at, mut copied, mut encoded) = (0, 0, None::<Vec<u8>>);
+        while let Some(rest) = read.get(at..).filter(|rest| !rest.is_empty() && self.place != Place::Behind) {
+            let place = self.place;
+            let used = self.advance(rest);
+            if let Some(odd) = odd_part(place, rest.get(..used).unwrap_or_default()) {
+                let into = encoded.get_or_insert_with(|| Vec::with_capacity(read.len() + 16));
+                into.extend_from_slice(read.get(copied..at + odd).unwrap_or_default());
+                percent::encode(read.get(at + odd..at + used).unwrap_or_default(), into);
+                copied = at + used;
+            }
+            at += used;
+        }
+        if let Some(encoded) = &mut encoded {
+            encoded.extend_from_slice(read.get(copied..at).unwrap_or_default());
+        }
+        Followed { taken: at, encoded }
+    }
+
+    /// Goes on with the line, or the part of a body, that these bytes begin with, and returns its length.
+    fn advance(&mut self, bytes: &[u8]) -> usize {
+        match &mut self.place {
+            Place::Start => self.begin(bytes),
+            Place::Method | Place::Target | Place::Fields(_) => self.advance_line(bytes),
+            Place::Sized(left) => {
+                let now = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left = left.saturating_sub(now as u64);
+                if *left == 0 {
+                    self.place = Place::Start;
+                }
+                now
+            }
+            Place::Chunked(chunks) => {
+                let now = chunks.follow(bytes);
+                if *chunks == Chunks::End {
+                    self.place = Place::Start;
+                }
+                now
+            }
+            Place::Behind => bytes.len(),
+        }
+    }
+
+    fn begin(&mut self, bytes: &[u8]) -> usize {
+        let blank = bytes.iter().take_while(|byte| b"\r\n".contains(byte)).count();
+        if blank < bytes.len() {
+            self.place = Place::Method;
+            self.length = if bytes.get(blank..).is_some_and(|head| head.starts_with(b"CONNECT ")) {
+                Length::Unknown
+            } else {
+                Length::Zero
+            };
+        }
+        blank
+    }
+
+    fn advance_line(&mut self, bytes: &[u8]) -> usize {
+        let line = first_line(bytes);
+        let has_ended = line.len() < bytes.len();
+        if let Place::Fields(before) = self.place {
+            let line_now = match (before, line) {
+                (before, []) => before,
+                (Line::Nothing, [b'\r']) => Line::Cr,
+                _ => Line::Something,
+            };
+            self.place = Place::Fields(line_now);
+            if has_ended && line_now != Line::Something {
+                self.end_head(line.len() + 1 < bytes.len());
+                return line.len() + 1;
+            }
+            self.length = of_line(self.length, line);
+        } else if self.place == Place::Method && line.contains(&b' ') {
+            self.place = Place::Target;
+        }
+        if has_ended {
+            self.place = Place::Fields(Line::Nothing);
+        }
+        line.len() + usize::from(has_ended)
+    }
+
+    fn end_head(&mut self, is_followed: bool) {
+        self.place = match self.length {
+            _ if !is_followed => Place::Behind,
+            Length::Zero => Place::Start,
+            Length::Sized(0) => Place::Start,
+            Length::Sized(bytes) => Place::Sized(bytes),
+            Length::Chunked => Place::Chunked(Chunks::START),
+            Length::Unknown => Place::Behind,
+        };
     }
 }
 
-/// The bytes of blank lines at the beginning.
-fn blank_before(bytes: &[u8]) -> usize {
-    bytes.iter().take_while(|byte| b"\r\n".contains(byte)).count()
-}
-
-/// The first line behind `blank` bytes, as far as it has come, without its LF. The blank ones belong to it.
+/// Whether this is one whole head, without anything to encode.
 #[inline]
-fn first_line(bytes: &[u8], blank: usize) -> &[u8] {
-    let mut rest = bytes.get(blank..).unwrap_or_default();
+fn is_plain_head(read: &[u8]) -> bool {
+    let Some(head) = read.strip_suffix(HEAD_END) else { return false };
+    let blank = |(end, next): (&u8, &u8)| (*end == b'\n') & (*next <= b'\r');
+    // Without a branch per byte, so that several are looked at in one step.
+    let pairs = head.iter().zip(head.get(1..).unwrap_or_default());
+    let has_blank = pairs.fold(false, |found, pair| found | blank(pair));
+    let line = first_line(head);
+    !has_blank && line.first().is_some_and(|byte| *byte > b'\r') && !percent::has_odd(line)
+}
+
+/// The first line, as far as it has come, without its LF.
+#[inline]
+fn first_line(bytes: &[u8]) -> &[u8] {
+    let mut rest = bytes;
     // Several bytes are looked at in one step. Reading from memory does not fail.
     let line = rest.skip_until(b'\n').unwrap_or_default();
-    let end = if bytes.get(blank + line - usize::from(line > 0)) == Some(&b'\n') { line - 1 } else { line };
-    bytes.get(..blank + end).unwrap_or_default()
+    let line = bytes.get(..line).unwrap_or_default();
+    line.strip_suffix(b"\n").unwrap_or(line)
 }
 
-/// What was read, with the target encoded. The method, which is the first word of a line, may contain a backtick.
-#[cold]
-fn encode(read: &[u8], line: &[u8], place: Place) -> Vec<u8> {
-    let is_behind_method = place == Place::Target;
-    let method = if is_behind_method { 0 } else { line.iter().position(|&byte| byte == b' ').unwrap_or(line.len()) };
-    let mut encoded = Vec::with_capacity(read.len() + 16);
-    encoded.extend_from_slice(read.get(..method).unwrap_or_default());
-    percent::encode(line.get(method..).unwrap_or_default(), &mut encoded);
-    encoded.extend_from_slice(read.get(line.len()..).unwrap_or_default());
-    encoded
+/// Where the part of a line begins that is to be encoded, if any is. The method, which is the first word of a line, may
+/// contain a backtick.
+fn odd_part(place: Place, line: &[u8]) -> Option<usize> {
+    let begin = match place {
+        Place::Target => 0,
+        Place::Method => line.iter().position(|&byte| byte == b' ')?,
+        _ => return None,
+    };
+    line.get(begin..).is_some_and(percent::has_odd).then_some(begin)
+}
+
+/// Puts as much of these bytes into `buf` as there is room for, and returns the rest.
+fn put(mut bytes: Bytes, buf: &mut ReadBuf<'_>) -> Bytes {
+    buf.put_slice(&bytes.split_to(bytes.len().min(buf.remaining())));
+    bytes
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What hyper gets of these reads, each with what is known when it is done.
-    fn passed(reads: &[(&[u8], Latest)]) -> Vec<u8> {
-        let (mut lines, mut passed) = (RequestLines::new(), Vec::new());
-        for (read, latest) in reads {
-            let mut space = vec![0; read.len()];
-            let mut buf = ReadBuf::new(&mut space);
-            buf.put_slice(read);
-            let later = lines.pass(&mut buf, 0, *latest);
-            passed.extend_from_slice(buf.filled());
-            passed.extend(later.into_iter().flatten());
-        }
-        passed
-    }
-
-    #[test]
-    fn only_the_target_is_encoded() {
-        for (read, expected) in [
-            (&b"GET /a HTTP/1.1\r\nX: \"<>`\r\n\r\n"[..], &b"GET /a HTTP/1.1\r\nX: \"<>`\r\n\r\n"[..]),
-            (b"GET /\"<>` HTTP/1.1\r\nX: \"\r\n\r\n", b"GET /%22%3C%3E%60 HTTP/1.1\r\nX: \"\r\n\r\n"),
-            (b"\r\n\r\nGET /<", b"\r\n\r\nGET /%3C"),
-            (b"G`T /<", b"G`T /%3C"),
-            (b"GET /\xc3\xa9", b"GET /%C3%A9"),
-            (b"GET /\xe9\xff", b"GET /%E9%FF"),
-            (b"", b""),
-            (b"\r\n", b"\r\n"),
-        ] {
-            let over = Latest::Over(Some(0));
-            assert_eq!(passed(&[(read, over)]), expected, "{:?}", String::from_utf8_lossy(read));
-            for cut in 0..read.len() {
-                let (one, other) = read.split_at(cut);
-                assert_eq!(passed(&[(one, over), (other, Latest::UnderWay)]), expected, "cut at {cut}");
-            }
-        }
-    }
-
-    /// A head with a body, and two requests behind it, cut anywhere. What comes in the same read as the end of the
-    /// message before it is left alone, and everything else is encoded or left alone as it must be.
-    #[test]
-    fn the_next_target_is_found_behind_a_body_and_in_any_pieces() {
-        let (none, under_way) = (Latest::Over(Some(0)), Latest::UnderWay);
-        for end in ["\r\n", "\n"] {
-            let get = format!("GET /\" HTTP/1.1{end}Host: \"{end}{end}").into_bytes();
-            let encoded = format!("GET /%22 HTTP/1.1{end}Host: \"{end}{end}").into_bytes();
-            let post = format!("POST / HTTP/1.1{end}Content-Length: 9{end}{end}").into_bytes();
-            let sized = format!("a\"{end}{end}\"\"\"b\"").into_bytes();
-            let blank = format!("abc\"<{end}{end}").into_bytes();
-            let chunked = format!("5{end}{end}\"ab\"{end}0{end}{end}").into_bytes();
-            for (body, length) in
-                [(&sized, Some(sized.len() as u64)), (&blank, Some(blank.len() as u64)), (&chunked, None)]
-            {
-                let message = [&post[..], body].concat();
-                for cut in 1..message.len() {
-                    let (one, other) = message.split_at(cut);
-                    let in_head = if cut < post.len() { none } else { under_way };
-                    for tail in 0..get.len() {
-                        let (begun, rest) = get.split_at(tail);
-                        let over = Latest::Over(length);
-                        // Each message in reads of its own.
-                        let reads = [(one, none), (other, in_head), (begun, over), (rest, over), (&get[..], none)];
-                        let expected = [&message[..], &encoded, &encoded].concat();
-                        assert_eq!(passed(&reads), expected, "cut at {cut}, next at {tail}, {end:?}");
-                        // The next one begins in the read that ends the body.
-                        if tail > 0 {
-                            let both = [other, begun].concat();
-                            let passed = passed(&[(one, none), (&both, in_head), (rest, over), (&get[..], none)]);
-                            let bytes = &passed[..message.len() + get.len()];
-                            assert_eq!(bytes, [&message[..], &get].concat(), "cut at {cut}, next at {tail}, {end:?}");
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Nobody knows then where the next head begins, until one has ended with a read.
-    #[test]
-    fn a_head_behind_another_one_in_the_same_read_is_not_touched() {
-        let get = &b"GET /\" HTTP/1.1\r\n\r\n"[..];
-        let over = Latest::Over(Some(0));
-        let reads = [(&[get, &get[..9]].concat()[..], over), (&get[9..], over), (get, over)];
-        let expected = b"GET /%22 HTTP/1.1\r\n\r\nGET /\" HTTP/1.1\r\n\r\nGET /%22 HTTP/1.1\r\n\r\n";
-        assert_eq!(passed(&reads), expected);
-        // The bytes of a body are not, whatever they look like.
-        let post = b"POST / HTTP/1.1\r\nContent-Length: 99\r\n\r\n";
-        let reads = [(&post[..], over), (get, Latest::UnderWay), (get, Latest::UnderWay)];
-        assert_eq!(passed(&reads), [post, get, get].concat());
-    }
-}
+mod tests;

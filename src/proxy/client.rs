@@ -57,7 +57,7 @@ pub struct Client {
     pub deadlines: Rc<Deadlines>,
     /// How far the body of the latest request has come. At the end it tells whether the client may still be sending.
     upload: RefCell<Option<Rc<Progress>>>,
-    /// The announced length of that body, in bytes; 0 without one.
+    /// The announced length of the body whose head was taken latest, in bytes; 0 without one.
     body_length: Cell<Option<u64>>,
     pub(super) is_busy: Cell<bool>,
     /// When the last response ended; `None` while none has.
@@ -154,13 +154,12 @@ impl Client {
     /// A request has begun, with this body if it has one.
     pub(super) fn begin_upload(&self, upload: Option<&Rc<Upload>>, awaits_continue: bool) {
         *self.upload.borrow_mut() = upload.map(|upload| Rc::clone(upload.progress()));
-        self.body_length.set(upload.map_or(Some(0), |upload| upload.bytes_left()));
         *self.body.borrow_mut() = upload.cloned();
         self.awaits_continue.set(awaits_continue);
         self.is_given_up.set(false);
     }
 
-    /// The length of the latest request's body, in bytes, if it was announced; 0 if there was none.
+    /// The length of the body whose head hyper has taken latest, in bytes, if it was announced; 0 if there was none.
     pub fn body_length(&self) -> Option<u64> {
         self.body_length.get()
     }
@@ -219,8 +218,9 @@ impl Client {
     /// hyper has taken a head. Before the request is begun it may read on: what comes then is the body of this request,
     /// not the next head, even if this head came in one read with an earlier request.
     #[inline]
-    pub fn take_head(&self) {
+    pub fn take_head(&self, body_length: Option<u64>) {
         self.in_head.set(true);
+        self.body_length.set(body_length);
     }
 
     /// Whether the rest of a head is awaited.
