@@ -47,6 +47,8 @@ pub(super) struct ClientIo {
     proxy: Rc<Proxy>,
     speaks: Speaks,
     lines: RequestLines,
+    /// Whether hyper has used everything that was read, and has asked for more.
+    is_asked: bool,
     /// Bytes that the socket had taken when a write was last found to wait.
     written: Cell<u64>,
     /// Whether our half of the connection has been closed.
@@ -68,6 +70,7 @@ impl ClientIo {
             proxy,
             speaks,
             lines: RequestLines::new(),
+            is_asked: false,
             written: Cell::new(0),
             is_shut: false,
             discarded: 0,
@@ -135,6 +138,11 @@ impl ClientIo {
             let bytes = if self.encoded.is_empty() { &mut self.ahead } else { &mut self.encoded };
             buf.put_slice(&bytes.split_to(bytes.len().min(buf.remaining())));
         }
+    }
+
+    /// Whether a body has ended, and hyper waits for the next head: it has used all of the body.
+    pub(super) fn waits_behind_body(&self) -> bool {
+        self.is_asked && self.lines.is_behind_body()
     }
 
     /// Notes that the client has sent something. The first bytes after an idle time start the deadline of the head. The
@@ -251,6 +259,7 @@ impl AsyncRead for ClientIo {
             }
             result
         };
+        this.is_asked = result.is_pending();
         if result.is_ready() {
             this.heard();
         }

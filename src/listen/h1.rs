@@ -83,6 +83,11 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
                 connection = Box::new(builder.serve_connection(TokioIo::new(io), service));
                 continue;
             }
+            End::Whole => {
+                let (io, service) = take_apart(connection);
+                connection = Box::new(builder.serve_connection(TokioIo::new(io), service));
+                continue;
+            }
             End::Idle => {}
             end => break end,
         }
@@ -131,12 +136,12 @@ async fn finish<S>(
         }
         End::GivenUp => {
             tracing::debug!(%peer, "client connection closed: the client sent no more of its body");
-            // Only then hyper says whether the body has come whole. The client may still read its response.
+            // hyper says then that the body breaks off. The client may still read its response.
             drop((guard, connection));
             return Box::pin(lifecycle.shut(alarm)).await;
         }
         End::Gone(error) => tracing::debug!(%peer, %error, "client connection ended"),
-        End::Silent | End::Idle => {
+        End::Silent | End::Idle | End::Whole => {
             tracing::debug!(%peer, "client connection closed: the client was silent for too long");
             lifecycle.say_goodbye().await;
         }

@@ -40,6 +40,9 @@ pub(super) enum End {
     Gone(io::Error),
     /// The client sends no more of a body that an endpoint still reads.
     GivenUp,
+    /// A body has come whole, but hyper has not said so: of trailers it tells only with the next head, or when its
+    /// connection ends. That is to be made again.
+    Whole,
     /// There was no request for [`PARK_AFTER`]: the connection is to be parked.
     Idle,
 }
@@ -97,6 +100,9 @@ impl Lifecycle {
             if client.is_busy() {
                 return self.watch_for_end(cx);
             }
+            if client.has_rest() && self.has_untold_end() {
+                return Poll::Ready(End::Whole);
+            }
             // What it has not read of its response has a deadline of its own.
             if client.is_given_up() && !deadlines.is_armed(Wait::ClientWrite) && !self.is_alive_now() {
                 if self.socket.is_silent() {
@@ -111,6 +117,14 @@ impl Lifecycle {
         });
         self.socket.end_turn();
         polled
+    }
+
+    /// Whether hyper waits for the next head, but has not said that the body before it has ended. It has nothing left
+    /// to read or to write then, so nothing is lost when it is made again.
+    #[cold]
+    fn has_untold_end(&self) -> bool {
+        let client = &self.client;
+        client.owes_body() && !client.deadlines.is_armed(Wait::ClientWrite) && self.io.waits_behind_body()
     }
 
     /// Looks whether a client that waits for its response has gone. One that has closed only its half cannot be told

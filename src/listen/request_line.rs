@@ -62,6 +62,8 @@ pub(super) struct RequestLines {
     place: Place,
     /// The length of the body, as far as the fields have told of it.
     length: Length,
+    /// Whether a body has ended.
+    has_ended_body: bool,
 }
 
 /// What is to be done with bytes that were read.
@@ -85,7 +87,12 @@ pub(super) struct Left {
 impl RequestLines {
     /// For a connection of which nothing was read, or whose buffer has been given back.
     pub(super) fn new() -> Self {
-        Self { place: Place::Start, length: Length::Zero }
+        Self { place: Place::Start, length: Length::Zero, has_ended_body: false }
+    }
+
+    /// Whether what was read ends with a body.
+    pub(super) fn is_behind_body(&self) -> bool {
+        self.has_ended_body && self.place == Place::Start
     }
 
     /// Follows what was read into `buf` behind `before`, and encodes what is part of a target.
@@ -178,14 +185,14 @@ impl RequestLines {
                 let now = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 *left = left.saturating_sub(now as u64);
                 if *left == 0 {
-                    self.place = Place::Start;
+                    self.end_body();
                 }
                 now
             }
             Place::Chunked(chunks) => {
                 let now = chunks.follow(bytes);
                 if *chunks == Chunks::End {
-                    self.place = Place::Start;
+                    self.end_body();
                 }
                 now
             }
@@ -239,6 +246,10 @@ impl RequestLines {
             Length::Chunked => Place::Chunked(Chunks::START),
             Length::Unknown => Place::Behind,
         };
+    }
+
+    fn end_body(&mut self) {
+        (self.place, self.has_ended_body) = (Place::Start, true);
     }
 }
 

@@ -35,6 +35,11 @@ impl SharedIo {
         self.0.borrow().has_ahead()
     }
 
+    /// See [`ClientIo::waits_behind_body`].
+    pub(super) fn waits_behind_body(&self) -> bool {
+        self.0.borrow().waits_behind_body()
+    }
+
     /// See [`ClientIo::is_shut`].
     pub(super) fn is_shut(&self) -> bool {
         self.0.borrow().is_shut()

@@ -260,7 +260,7 @@ impl Client {
     }
 
     /// Whether the client has been silent for too long within a body that an endpoint still reads. Its connection is to
-    /// end: only then hyper says whether the body has come whole.
+    /// end: then the endpoint hears that the body breaks off.
     pub(crate) fn is_given_up(&self) -> bool {
         self.is_given_up.get()
     }
