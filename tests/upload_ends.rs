@@ -4,8 +4,9 @@ use std::sync::mpsc::channel;
 
 use unstick::app::Ended;
 
+use crate::support::backend::Backend;
 use crate::support::client::read_response;
-use crate::support::{App, SOON, connect, pause, read_to_close, send};
+use crate::support::{App, SOON, connect, pause, read_to_close, send, text};
 use crate::upload_tails::accepts_early;
 
 const TRAILERS: &str = "0\r\nX-Sum: 1\r\n\r\n";
@@ -35,4 +36,31 @@ fn a_client_that_idles_behind_trailers_does_not_hold_a_drain() {
         assert_eq!(read_to_close(&mut client), (Vec::new(), true));
         assert_eq!(app.wait(), Ended::Drained);
     }
+}
+
+/// Its connection is closed, but it still reads, and the end of its upload comes too late: that must not reset what it
+/// has not read.
+#[test]
+fn a_client_that_is_given_up_still_reads_its_response() {
+    // More than a client has room for that reads nothing, less than the kernel takes from us.
+    const LENGTH: usize = 600_000;
+    let (seen, bodies) = channel();
+    let replica = Backend::start(move |peer| {
+        if peer.next_head().is_some_and(|head| head.starts_with("POST")) {
+            send(&mut peer.stream, format!("HTTP/1.1 202 Accepted\r\nContent-Length: {LENGTH}\r\n\r\n"));
+            send(&mut peer.stream, vec![b'r'; LENGTH]);
+            while !peer.ahead.ends_with(b"0\r\n\r\n") && peer.fill().is_some() {}
+            seen.send(text(&peer.ahead)).unwrap();
+        }
+    });
+    let app = App::builder(&[replica.address]).timeouts("request_body = \"200ms\"").workers(1).start();
+    let mut client = connect(app.address);
+    send(&mut client, "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n");
+    assert_eq!(bodies.recv_timeout(SOON).unwrap(), "5\r\nbegin\r\n", "it broke off, because the client was given up");
+    send(&mut client, "3\r\nend\r\n0\r\n\r\n");
+    pause("a reset would have come meanwhile", 100);
+    let (response, is_orderly) = read_to_close(&mut client);
+    assert!(response.starts_with(b"HTTP/1.1 202 "), "{}", text(&response[..response.len().min(200)]));
+    let content = response.windows(4).position(|bytes| bytes == b"\r\n\r\n").map(|end| response.len() - end - 4);
+    assert_eq!((content, is_orderly), (Some(LENGTH), true));
 }
