@@ -82,6 +82,7 @@ pub enum Sabotage {
     LogoutIgnored,
     ClockStrict,
     Reordered,
+    Flickers,
     BookReordered,
     Cache,
     WriteBehind,

@@ -21,6 +21,8 @@ const FIELD_ONE_IN: u64 = 10;
 
 /// One read in so many is in another order.
 const REORDERED_ONE_IN: u64 = 50;
+/// One read in so many leaves out what was written last.
+const FLICKERS_ONE_IN: u64 = 7;
 
 /// How long a write stays in the replica, and how long if it is only acknowledged before the store has it.
 const BEHIND: Duration = Duration::from_millis(60);
@@ -142,6 +144,9 @@ impl<S: Store> Store for Spoilt<S> {
             let count = values.len();
             if self.is(Sabotage::Reordered) && memory.reads.is_multiple_of(REORDERED_ONE_IN) && count > 1 {
                 values.swap(count - 2, count - 1);
+            }
+            if self.is(Sabotage::Flickers) && memory.reads.is_multiple_of(FLICKERS_ONE_IN) {
+                values.pop();
             }
             values.extend(memory.fields.get(user).into_iter().flatten());
             memory.cache.insert(token.to_owned(), (Instant::now(), values.clone()));

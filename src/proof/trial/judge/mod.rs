@@ -73,7 +73,13 @@ pub fn lingering<'a>(history: &'a History) -> impl Iterator<Item = (&'a Mark, (D
 /// The times from such states on within which a proxy may not yet know of them.
 fn until_found_out(history: &History, states: &[State]) -> Vec<(Duration, Duration)> {
     let marks = history.marks.iter().filter(|mark| states.contains(&mark.state));
-    marks.map(|mark| (mark.at, mark.at + FOUND_OUT)).collect()
+    marks.map(|mark| (mark.at, found_out(history, mark.at))).collect()
+}
+
+/// By when a proxy must have found out what is so since a time. Where the machine itself stood still, so did the proxy
+/// and what it asks: that long twice is added.
+fn found_out(history: &History, since: Duration) -> Duration {
+    since + FOUND_OUT + 2 * history.longest_beat((since, since + FOUND_OUT))
 }
 
 /// How many incidents there were, and after how many of them, before the next, a session was lost.
@@ -492,6 +498,23 @@ mod tests {
             assert_eq!(unwanted(&at("b")), (expected, expected), "{state:?} {sent}");
             assert_eq!(unwanted(&at("a")), (expected, 0), "{state:?} {sent}: another one may get it");
         }
+    }
+
+    #[test]
+    fn a_machine_that_stood_still_leaves_more_time_to_find_out() {
+        let ms = Duration::from_millis;
+        let sent = 100 + FOUND_OUT.as_millis() as u64 + 300;
+        let found = |took: u64| {
+            let history = History {
+                steps: vec![step(1, (sent, sent + 9), Action::Read, StepOutcome::Done)],
+                marks: vec![mark(100, "b", State::Sick)],
+                seen: vec![seen(sent + 1, "b", Stage::Arrived, 1, false)],
+                beats: vec![(ms(50), ms(2)), (ms(900), ms(took)), (ms(9000), ms(900))],
+                ..History::default()
+            };
+            judge(&history).unwanted.get(&State::Sick).map_or(0, |ratio| ratio.hits.count)
+        };
+        assert_eq!([2, 100, 200].map(found), [1, 1, 0]);
     }
 
     #[test]

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::FOUND_OUT;
 use super::findings::{Fact, Findings};
+use super::found_out;
 use crate::trial::history::{History, Mark, Seen, SessionId, Stage, State, Step};
 
 /// A step, as a request names it.
@@ -69,9 +69,11 @@ fn quiet_times<'a>(history: &'a History) -> Vec<Quiet<'a>> {
         let (from, to) = match state {
             State::Draining => (*at, end(mark, State::Out)),
             State::Out => (*at, Duration::MAX),
-            State::Killed => (*at + FOUND_OUT, Duration::MAX),
-            State::Stopped => (*at + FOUND_OUT, end(mark, State::Continued)),
-            State::Sick | State::Mute | State::Erring | State::CutOff => (*at + FOUND_OUT, end(mark, State::Well)),
+            State::Killed => (found_out(history, *at), Duration::MAX),
+            State::Stopped => (found_out(history, *at), end(mark, State::Continued)),
+            State::Sick | State::Mute | State::Erring | State::CutOff => {
+                (found_out(history, *at), end(mark, State::Well))
+            }
             _ => return None,
         };
         Some(Quiet { mark, from, to })

@@ -7,7 +7,7 @@ use crate::prove::sabotage::Sabotage;
 const INCONCLUSIVE: &[&str] = &[];
 
 /// In the order of the documentation.
-pub(super) const LIST: [Entry; 26] = [
+pub(super) const LIST: [Entry; 27] = [
     entry(
         Subject::Replica,
         Sabotage::LogoutIgnored,
@@ -83,6 +83,12 @@ pub(super) const LIST: [Entry; 26] = [
             "--arms database --events pairs",
         ],
         &["responses that depend on the replica", "bodies that differ between two runs on one replica"],
+    ),
+    entry(
+        Subject::Replica,
+        Sabotage::Flickers,
+        ["flickers", "one read in 7 leaves out what was written last", "--arms database --events pairs"],
+        &["bodies that differ between two runs on one replica"],
     ),
     entry(
         Subject::Replica,
