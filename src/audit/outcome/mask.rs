@@ -55,7 +55,7 @@ impl Mask {
         self.content_type =
             self.content_type.max(Place::between(one.content_type.as_deref(), other.content_type.as_deref()));
         self.cookies.extend(one.cookies.symmetric_difference(&other.cookies).cloned());
-        self.body.merge(&one.body, &Noise::between(&one.body, &other.body));
+        self.body.merge(&Noise::between(&one.body, &other.body));
         let known = self.markers.take().unwrap_or_else(|| markers(&one.body));
         self.markers = Some(known.intersection(&markers(&other.body)).cloned().collect());
         one.lacks == other.lacks

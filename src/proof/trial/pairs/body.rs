@@ -1,9 +1,10 @@
 //! Compares two bodies, but for what is known to differ: JSON value by value, everything else word by word. Pure.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 use serde_json::Value;
+
+use super::words::{Changing, words};
 
 /// Where two bodies differ that should be the same.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,10 +14,10 @@ pub enum Noise {
     None,
     /// At these JSON pointers, and below.
     Json(BTreeSet<String>),
-    /// At these words, as the first of the two counts them.
-    Words(BTreeSet<usize>),
-    /// Anywhere but in so many words at the beginning and at the end.
-    Middle(usize, usize),
+    /// In these words.
+    Text(Changing),
+    /// Anywhere: at times it is JSON and at times it is not.
+    All,
 }
 
 /// A place in a body, and what stands there in one and in the other.
@@ -42,13 +43,7 @@ impl Noise {
         if let Some((one, other)) = both_json(one, other) {
             return Self::Json(differences(&one, &other).into_iter().map(|found| found.at).collect());
         }
-        let (one, other) = (words(one), words(other));
-        if one.len() == other.len() {
-            Self::Words((0..one.len()).filter(|place| one[*place] != other[*place]).collect())
-        } else {
-            let Range { start, end } = middle(&one, &other);
-            Self::Middle(start, one.len() - end)
-        }
+        Self::Text(Changing::between(&words(one), &words(other)))
     }
 
     /// Adds what differs at the same JSON pointers elsewhere. Words are counted in one body only, so they are not.
@@ -61,30 +56,19 @@ impl Noise {
     }
 
     /// Adds what differs between the same first body and another one.
-    pub fn merge(&mut self, one: &str, other: &Self) {
-        let count = || words(one).len();
-        let edges = |noise: &Self| match noise {
-            Self::Words(known) => known.first().zip(known.last()).map(|(first, last)| (*first, count() - last - 1)),
-            Self::Middle(prefix, suffix) => Some((*prefix, *suffix)),
-            Self::None | Self::Json(_) => None,
-        };
+    pub fn merge(&mut self, other: &Self) {
         match (&mut *self, other) {
             (_, Self::None) => {}
             (Self::None, _) => *self = other.clone(),
             (Self::Json(known), Self::Json(new)) => known.extend(new.iter().cloned()),
-            (Self::Words(known), Self::Words(new)) => known.extend(new),
-            _ => {
-                let all = edges(self).into_iter().chain(edges(other));
-                let (prefix, suffix) = all.fold((usize::MAX, usize::MAX), |(p, s), (a, b)| (p.min(a), s.min(b)));
-                // One of them was no JSON: nothing is left to compare.
-                *self = if prefix == usize::MAX { Self::Middle(0, 0) } else { Self::Middle(prefix, suffix) };
-            }
+            (Self::Text(known), Self::Text(new)) => known.merge(new),
+            _ => *self = Self::All,
         }
     }
 
     /// The first difference between two bodies that is no noise.
     pub fn difference(&self, one: &str, other: &str) -> Option<BodyDifference> {
-        if one == other {
+        if one == other || *self == Self::All {
             return None;
         }
         if let (Self::None | Self::Json(_), Some((one, other))) = (self, both_json(one, other)) {
@@ -94,29 +78,12 @@ impl Noise {
             };
             return differences(&one, &other).into_iter().find(is_new);
         }
-        let (one_words, other_words) = (words(one), words(other));
-        let found = self.first_word(&one_words, &other_words)?;
-        let shown = |words: &[&str]| shortened(&words.iter().skip(found).copied().collect::<String>());
-        Some(BodyDifference { at: format!("word {found}"), one: shown(&one_words), other: shown(&other_words) })
-    }
-
-    /// The place of the first word that differs and is no noise.
-    fn first_word(&self, one: &[&str], other: &[&str]) -> Option<usize> {
-        let Range { start, end } = middle(one, other);
-        let (prefix, suffix) = match self {
-            Self::Words(known) if one.len() == other.len() => {
-                return (0..one.len()).find(|place| one[*place] != other[*place] && !known.contains(place));
-            }
-            // A word may have become two: everything from the first to the last of them is noise then.
-            Self::Words(known) => match (known.first(), known.last()) {
-                (Some(first), Some(last)) => (*first, one.len().saturating_sub(last + 1)),
-                _ => return Some(start),
-            },
-            Self::Middle(prefix, suffix) => (*prefix, *suffix),
-            Self::None | Self::Json(_) => return Some(start),
-        };
-        let is_noise = start >= prefix && one.len() - end >= suffix && other.len() >= prefix + suffix;
-        (!is_noise).then_some(if start < prefix { start } else { end })
+        let nothing = Changing::default();
+        let changing = if let Self::Text(changing) = self { changing } else { &nothing };
+        let (one, other) = (words(one), words(other));
+        let (at, other_at) = changing.first_other(&one, &other)?;
+        let shown = |words: &[&str]| shortened(&words.concat());
+        Some(BodyDifference { at: format!("word {at}"), one: shown(&one[at..]), other: shown(&other[other_at..]) })
     }
 }
 
@@ -165,35 +132,6 @@ fn is_below(at: &str, root: &str) -> bool {
     at.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Words, and what stands between them.
-fn words(text: &str) -> Vec<&str> {
-    let mut words = Vec::new();
-    let mut start = 0;
-    let mut was_word = None;
-    for (place, c) in text.char_indices() {
-        // A token of base64 is one word, whatever it is made of.
-        let is_word = c.is_alphanumeric() || "-_+/=".contains(c);
-        if was_word.is_some_and(|was_word| was_word != is_word) {
-            words.push(&text[start..place]);
-            start = place;
-        }
-        was_word = Some(is_word);
-    }
-    if start < text.len() {
-        words.push(&text[start..]);
-    }
-    words
-}
-
-/// The words of the first that stand neither in the common beginning nor in the common end.
-fn middle(one: &[&str], other: &[&str]) -> Range<usize> {
-    let prefix = one.iter().zip(other).take_while(|(one, other)| one == other).count();
-    let shorter = one.len().min(other.len()) - prefix;
-    let ends = one.iter().rev().zip(other.iter().rev()).take(shorter);
-    let suffix = ends.take_while(|(one, other)| one == other).count();
-    prefix..one.len() - suffix
-}
-
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(SHOWN_MAX) {
         Some((end, _)) => format!("{}...", &text[..end]),
@@ -238,9 +176,17 @@ mod tests {
             ("made in 3 ms: 1 2", "made in 4 ms: 1 2", "made in 5 ms: 1 2", None),
             ("made in 3 ms: 1 2", "made in 4 ms: 1 2", "made in 5 ms: 1 3", Some("word 10")),
             ("made in 3 ms: 1 2", "made in 4 ms: 1 2", "made in 1.25 ms: 1 2", None),
-            ("made in 3 ms: 1 2", "made in 4 ms: 1 2", "made in 1.25 ms: 1 3", Some("word 11")),
+            ("made in 3 ms: 1 2", "made in 4 ms: 1 2", "made in 1.25 ms: 1 3", Some("word 10")),
             ("made in 3 ms: 1 2", "made in 1.25 ms: 1 2", "made in 7 ms: 1 2", None),
-            ("made in 3 ms: 1 2", "made in 1.25 ms: 1 2", "made in 7 ms: 1 3", Some("word 11")),
+            ("made in 3 ms: 1 2", "made in 1.25 ms: 1 2", "made in 7 ms: 1 3", Some("word 10")),
+            // Another text, of another length, between two tokens.
+            (
+                "<i a=1/u+3=> hello ada <i b=4+==>",
+                "<i a=u7+//9> hello ada <i b=/7+u=>",
+                "<i a=u7+//9> please log in first <i b=/7+u=>",
+                Some("word 5"),
+            ),
+            ("hi ada, 3 of 4 <p>", "hi ada, three of four <p>", "bye, 5 of six <p>", Some("word 0")),
             ("made in 3 ms: 1 2", "made in 1.25 ms: 1 2", "late in 7 ms: 1 2", Some("word 0")),
         ] {
             assert_eq!(place(one, again, other).as_deref(), expected, "{one} / {again} / {other}");
@@ -262,14 +208,14 @@ mod tests {
     fn noise_of_several_runs_adds_up() {
         let of = |others: &[&str], one: &str, found: &str| {
             let mut noise = Noise::None;
-            others.iter().for_each(|other| noise.merge(one, &Noise::between(one, other)));
+            others.iter().for_each(|other| noise.merge(&Noise::between(one, other)));
             noise.difference(one, found).map(|found| found.at)
         };
         for (one, others, found, expected) in [
             ("a 1 b 2", &["a 3 b 2", "a 1 b 4"][..], "a 5 b 6", None),
             ("a 1 b 2", &["a 3 b 2", "a 1 b 4"], "c 5 b 6", Some("word 0")),
             ("a 1 b 2", &["a 3 b 2", "a 1.5 b 2"], "a 7 b 2", None),
-            ("a 1 b 2", &["a 3 b 2", "a 1.5 b 2"], "a 7 b 3", Some("word 7")),
+            ("a 1 b 2", &["a 3 b 2", "a 1.5 b 2"], "a 7 b 3", Some("word 6")),
             (r#"{"a":1,"b":2}"#, &[r#"{"a":2,"b":2}"#, r#"{"a":1,"b":3}"#], r#"{"a":5,"b":5}"#, None),
             (r#"{"a":1,"b":2}"#, &[r#"{"a":2,"b":2}"#], r#"{"a":5,"b":5}"#, Some("/b")),
             (r#"{"a":1}"#, &[r#"{"a":2}"#, "gone"], "anything", None),

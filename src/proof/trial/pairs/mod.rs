@@ -8,6 +8,7 @@
 //! | [`play`] | plays a journey in all placements, and makes one that differs smaller | what may differ |
 //! | [`mask`] | compares two responses, but for what differs between two runs on one replica | placements |
 //! | [`body`] | compares two bodies, as JSON or as text | responses |
+//! | `words` | words of a text, and which of them differ from run to run | JSON |
 //! | [`judge`](mod@judge) | a pure function from what was played to findings | sockets |
 
 pub mod body;
@@ -16,6 +17,7 @@ pub mod judge;
 pub mod mask;
 pub mod placing;
 pub mod play;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
