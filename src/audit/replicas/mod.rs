@@ -5,6 +5,7 @@
 //! | [`fleet`](Fleet) | all replicas of a run, by their numbers |
 //! | `spawned`, `backends` | the two kinds of fleets: processes, and addresses |
 //! | `process` | one replica as a process group; `living` finds its processes, `tail` keeps its last lines |
+//! | `strays` | processes that have left all that, and come back as orphans; `processes` reads `/proc` |
 //! | `lifeline` | ends the processes when the audit itself is killed |
 //! | `place`, `disk`, `environment`, `command`, `port` | what a process is started with |
 //! | `ready` | when a replica counts as started |
@@ -15,8 +16,9 @@
 //! signals has only to drop the [`Fleet`], which sends SIGKILL to every group; a panic does the same. A second process,
 //! the lifeline, does it when the audit is killed without a chance to drop anything. A replica that ignores SIGTERM or
 //! has children changes nothing. A process that leaves its group is found by a variable in its environment
-//! (`UNSTICK_AUDIT_REPLICA`, on Linux); one that leaves the group and overwrites its environment is not found, nor is
-//! what runs elsewhere, such as a container that the command has only asked for.
+//! (`UNSTICK_AUDIT_REPLICA`, on Linux). One that leaves the group and its session and overwrites its environment comes
+//! back to the audit as an orphan (`strays`, on Linux). What runs elsewhere is not found, such as a container that the
+//! command has only asked for.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,8 +34,10 @@ mod origin;
 mod place;
 mod port;
 mod process;
+mod processes;
 mod ready;
 mod spawned;
+mod strays;
 mod tail;
 #[cfg(test)]
 mod tests;

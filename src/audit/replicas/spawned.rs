@@ -18,9 +18,10 @@ use super::place::{Place, Wish, private_folder};
 use super::port::{Ports, is_free};
 use super::process::{Launch, Process};
 use super::ready::{self, Unready, Wanted};
+use super::strays::{Strays, Traces, is_parent_of_strays};
 use super::tail::Tail;
 use super::trouble::{Said, Trouble};
-use super::{Key, Keys, Spawn, environment};
+use super::{Disk, Key, Keys, Spawn, environment};
 
 /// How often a replica is started at another port because somebody else took the first one.
 const PORT_TRIES: u32 = 3;
@@ -45,6 +46,9 @@ struct Recipe {
     within: Duration,
     tools: Vec<(String, OsString)>,
     mark: String,
+    /// Whether the folders of a replica are its own.
+    has_own_folders: bool,
+    strays: Strays,
     lifeline: Arc<Lifeline>,
 }
 
@@ -69,8 +73,10 @@ impl Spawned {
         })?;
         let folder = private_folder(&spawn.root)?;
         let mark = random_hex(MARK_DIGITS) + "-";
+        is_parent_of_strays();
         let lifeline = Lifeline::start(&format!("{MARK}={mark}"), &folder);
         let lifeline = lifeline.map_err(|source| Trouble::NoShell { replica: names[0].clone(), source })?;
+        let lifeline = Arc::new(lifeline);
         let Spawn { command, disk, ready, env_per_replica, keys, root, start_deadline, .. } = spawn;
         let recipe = Arc::new(Recipe {
             command,
@@ -79,7 +85,9 @@ impl Spawned {
             within: start_deadline,
             tools: environment::tools(|name| std::env::var_os(name)),
             mark,
-            lifeline: Arc::new(lifeline),
+            has_own_folders: disk == Disk::Own,
+            strays: Strays::adopt(lifeline.clone()),
+            lifeline,
         });
         let (to, command) = (folder, recipe.command.clone());
         let wish = Wish { source, root, to, disk, count: names.len(), command };
@@ -90,6 +98,7 @@ impl Spawned {
             Slot::new(at + 1, name.clone(), disk, secrets)
         });
         let slots = start_slots(&recipe, slots.collect()).await?;
+        recipe.strays.note();
         Ok((Self { recipe, slots }, notes))
     }
 
@@ -109,7 +118,7 @@ impl Spawned {
         let process = lock(&slot.process).take();
         let Some(process) = process else { return Ok(()) };
         let unkillable = |what| Trouble::Unkillable { replica: slot.name.clone(), what };
-        if !process.kill().await {
+        if !process.kill().await || !self.recipe.strays.kill(slot.traces(&self.recipe)).await {
             return Err(unkillable("its processes go on after SIGKILL".into()));
         }
         if !ready::wait_refused(&slot.origin, REFUSE_DEADLINE).await {
@@ -132,7 +141,9 @@ impl Spawned {
         if !is_free(slot.origin.port) {
             return Err(taken());
         }
-        slot.start(&self.recipe).await.map_err(|trouble| if slot.is_taken(&trouble) { taken() } else { trouble })
+        let started = slot.start(&self.recipe).await;
+        self.recipe.strays.note();
+        started.map_err(|trouble| if slot.is_taken(&trouble) { taken() } else { trouble })
     }
 
     /// The last lines of one since it was started.
@@ -155,6 +166,7 @@ impl Spawned {
                 process.kill().await;
             }
         }
+        self.recipe.strays.end().await;
         self.recipe.lifeline.end().await;
     }
 
@@ -264,6 +276,11 @@ impl Slot {
             Unready::Ended(status) => Trouble::Ended { replica, command, status, said },
             Unready::Late(tried) => Trouble::Unready { replica, command, within, tried, said },
         })
+    }
+
+    /// What tells its processes from those of others.
+    fn traces(&self, recipe: &Recipe) -> Traces<'_> {
+        Traces { port: self.origin.port, folder: self.disk.private.parent().filter(|_| recipe.has_own_folders) }
     }
 
     fn no_folder(&self, source: io::Error) -> Trouble {

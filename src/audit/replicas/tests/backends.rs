@@ -70,15 +70,18 @@ async fn a_restart_that_fails_is_said_with_its_last_lines() {
 #[tokio::test]
 async fn a_replica_that_runs_elsewhere_cannot_be_killed_and_that_is_said() {
     let stage = Stage::new();
-    // It leaves the group and forgets the mark, as what a container engine starts does.
-    let elsewhere = "env -u UNSTICK_AUDIT_REPLICA setsid python3 app.py {port} {key} & echo $! > {dir}/pid; sleep 1000";
-    let mut spawn = stage.spawn(elsewhere);
+    // Somebody else starts it, as a container engine does that is only asked for it.
+    let asked = stage.folder.path().join("asked");
+    let mut spawn = stage.spawn(&format!("echo {{port}} > {0}.new; mv {0}.new {0}; sleep 1000", asked.display()));
     spawn.replicas = 1;
-    let fleet = super::start(spawn).await;
-    let pid = std::fs::read_to_string(fleet.spawned().disk(0).0.join("pid")).unwrap();
-    let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+    let elsewhere = async {
+        super::until("it is asked for", || asked.exists()).await;
+        let port = std::fs::read_to_string(&asked).unwrap();
+        let mut python = tokio::process::Command::new("python3");
+        python.args(["app.py", port.trim(), "key"]).current_dir(stage.source()).kill_on_drop(true).spawn().unwrap()
+    };
+    let (fleet, _elsewhere) = tokio::join!(super::start(spawn), elsewhere);
     let said = fleet.kill(0).await.expect_err("it runs elsewhere").to_string();
     assert!(said.contains("still accepts") && said.contains("--restart-cmd"), "{said}");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     fleet.end().await;
 }
