@@ -201,7 +201,7 @@ fn marked(mark: &str) -> usize {
 
 #[test]
 fn no_process_is_left_when_the_audit_is_interrupted() {
-    for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::KILL] {
         let folder = folder(JOURNEY);
         let mark = format!("UNSTICK_MARK={}", folder.path().display());
         let (name, value) = mark.split_once('=').unwrap();

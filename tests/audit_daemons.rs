@@ -77,7 +77,7 @@ fn daemons_end_with_their_replica_and_nobody_else_does() {
 
 #[test]
 fn daemons_end_when_the_audit_is_interrupted() {
-    for number in [Signal::INT, Signal::TERM, Signal::KILL] {
+    for number in [Signal::INT, Signal::TERM, Signal::HUP, Signal::KILL] {
         let folder = folder(SLOW);
         let helper = format!("helper-{}", word(folder.path()));
         let mut child = audit(folder.path()).spawn().unwrap();

@@ -55,11 +55,15 @@ fn run_asked(audit: Audit) -> anyhow::Result<ExitCode> {
 
 /// Replicas end when what has started them is dropped.
 async fn until_interrupted(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    // The terminal was closed.
+    let mut hang_up = signal(SignalKind::hangup())?;
     tokio::select! {
         result = work => result,
         _ = interrupt.recv() => stopped(),
         _ = terminate.recv() => stopped(),
+        _ = hang_up.recv() => stopped(),
     }
 }
 
