@@ -9,6 +9,8 @@ mod attempts; // connect failures, unanswered requests, deadlines
 mod audit; // `unstick audit`: what it finds, what it does not accuse, and that it ends
 #[cfg(feature = "audit")]
 mod audit_daemons; // processes of replicas that have left everything end with them
+#[cfg(feature = "audit")]
+mod audit_replicas; // audits of replicas of all kinds
 mod balance; // exact counts over all workers
 mod cli; // exit codes, messages, signals
 mod config_files; // config files, good and bad, and what is said of the bad ones

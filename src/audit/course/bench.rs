@@ -7,6 +7,7 @@ use fastrand::Rng;
 use tokio::time::{Instant, sleep};
 
 use super::Stopped;
+use super::deaths::Deaths;
 use super::replay::Replay;
 use crate::journey::Journey;
 use crate::outcome::Outcome;
@@ -57,6 +58,8 @@ pub struct Bench<'a> {
     pub(super) masks: Vec<Mask>,
     pub(super) coverage: Coverage,
     pub(super) notes: Vec<String>,
+    /// The replicas that have ended by themselves.
+    pub(super) deaths: RefCell<Deaths>,
     /// How the witnesses of the report can be played again.
     pub(super) replays: Vec<Replay>,
     began: Instant,
@@ -105,6 +108,7 @@ impl<'a> Bench<'a> {
             baseline: Vec::new(),
             coverage: Coverage { matrix, ..Coverage::default() },
             notes: Vec::new(),
+            deaths: RefCell::default(),
             replays: Vec::new(),
             began,
             until: began + budget,
@@ -138,7 +142,8 @@ impl<'a> Bench<'a> {
 
     /// What is to be known besides.
     pub(super) fn notes(&self) -> Vec<String> {
-        self.notes.iter().chain(self.fleet.notes()).cloned().collect()
+        let deaths = self.deaths.borrow().notes();
+        self.notes.iter().chain(self.fleet.notes()).cloned().chain(deaths).collect()
     }
 
     /// Whether the time of the audit is over.
@@ -149,6 +154,10 @@ impl<'a> Bench<'a> {
     /// A replica that has ended by itself, and what it said, in words. Its end may be heard of a moment later than its
     /// connections end.
     pub(super) async fn died(&self) -> Option<String> {
+        let latest = self.deaths.borrow().latest();
+        if latest.is_some() {
+            return latest;
+        }
         if self.fleet.died().is_none() && matches!(self.site, Site::Spawned(_)) {
             sleep(LAST_WORDS).await;
         }
@@ -177,8 +186,12 @@ impl<'a> Bench<'a> {
         let unique = self.unique();
         let started = if fleet.is_none() && self.is_fresh { self.other(|_| {}).await? } else { None };
         let fleet = fleet.or(started.as_ref()).unwrap_or(&self.fleet);
+        self.revive(fleet).await?;
         let stage = Stage { journey: self.journey, plan: &self.plan, fleet, until: self.until };
-        let took = self.player.run(stage, moves, &unique, is_enough).await;
+        let took = match self.player.run(stage, moves, &unique, is_enough).await {
+            Ok(took) => self.bury(fleet, moves, took).await,
+            Err(trouble) => Err(trouble.into()),
+        };
         if let Some(started) = started {
             started.end().await;
         }

@@ -5,6 +5,7 @@ mod bench;
 mod cause;
 mod crash;
 mod cross;
+mod deaths;
 mod fresh;
 mod gate;
 mod hint;

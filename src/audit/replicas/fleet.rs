@@ -146,6 +146,11 @@ impl Fleet {
         }
     }
 
+    /// Whether the end of a replica would be heard of.
+    pub fn can_die(&self) -> bool {
+        matches!(self.kind, Kind::Spawned(_))
+    }
+
     /// A replica that should run and has ended by itself.
     pub fn died(&self) -> Option<Died> {
         let Kind::Spawned(spawned) = &self.kind else { return None };

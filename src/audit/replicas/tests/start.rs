@@ -90,7 +90,8 @@ async fn a_replica_that_dies_later_is_noticed() {
     let fleet = stage.start(APP).await;
     assert_eq!(fleet.died(), None);
     ask(fleet.origin(1), "die").await;
-    until("it is noticed", || fleet.died().is_some()).await;
+    // What it said is read by somebody else.
+    until("it is noticed", || fleet.died().is_some_and(|died| !died.said.is_empty())).await;
     let died = fleet.died().expect("it died");
     assert_eq!((died.replica, died.status.code()), (1, Some(3)));
     assert_eq!(died.said, ["it was told to"]);
