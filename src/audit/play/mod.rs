@@ -35,3 +35,6 @@ pub const REDIRECTS_MAX: usize = 10;
 
 /// Messages that are kept of one WebSocket or event stream.
 pub const MESSAGES_MAX: usize = 10_000;
+
+/// Bytes of them that are kept.
+pub const MESSAGES_BYTES_MAX: usize = 32 << 20;

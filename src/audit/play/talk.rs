@@ -9,13 +9,14 @@ use hyper::body::Incoming;
 use regex::Regex;
 use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{WebSocketStream, client_async};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use unstick_proof::trial::pairs::journey::Values;
 
 use super::connection::{Connector, Stream};
 use super::exchange::respond;
-use super::{BODY_KEPT_MAX, MESSAGES_MAX, REQUEST_DEADLINE};
+use super::{BODY_KEPT_MAX, MESSAGES_BYTES_MAX, MESSAGES_MAX, REQUEST_DEADLINE};
 use crate::journey::{Receive, Talk, fill};
 use crate::outcome::{Body, Received, filled};
 use crate::replicas::Origin;
@@ -55,13 +56,18 @@ pub(super) async fn open_websocket(
     parts.headers.insert(SEC_WEBSOCKET_KEY, key);
     let open = async {
         let stream = connector.stream(origin).await?;
-        match client_async(Request::from_parts(parts, ()), stream).await {
+        match client_async_with_config(Request::from_parts(parts, ()), stream, Some(bounds())).await {
             Ok((socket, response)) => Ok((whole(response), Some(Channel::WebSocket(Box::new(socket))))),
             Err(Error::Http(response)) => Ok((whole(*response), None)),
             Err(error) => Err(format!("no WebSocket: {error}")),
         }
     };
     timeout_at(until, open).await.unwrap_or_else(|_| Err("no WebSocket in time".into()))
+}
+
+/// One message is no longer than a body that is kept.
+fn bounds() -> WebSocketConfig {
+    WebSocketConfig::default().max_message_size(Some(BODY_KEPT_MAX)).max_frame_size(Some(BODY_KEPT_MAX))
 }
 
 fn whole(response: Response<Option<Vec<u8>>>) -> Received {
@@ -112,7 +118,8 @@ pub(super) async fn talk(channel: &mut Channel, talk: &Talk, values: &Values) ->
     }
     let Some(receive) = &talk.receive else { return Ok(said) };
     let wanted = pattern(receive, values)?;
-    while said.messages.len() < MESSAGES_MAX {
+    let mut bytes = 0;
+    while said.messages.len() < MESSAGES_MAX && bytes < MESSAGES_BYTES_MAX {
         match timeout_at(until, next(channel)).await {
             Err(_) => {
                 said.broken_off = Some(format!("nothing that matches {wanted} came within {within:?}"));
@@ -124,6 +131,7 @@ pub(super) async fn talk(channel: &mut Channel, talk: &Talk, values: &Values) ->
             }
             Ok(Some(message)) => {
                 let is_wanted = wanted.is_match(&message);
+                bytes += message.len();
                 said.messages.push(message);
                 if is_wanted {
                     return Ok(said);
@@ -131,7 +139,12 @@ pub(super) async fn talk(channel: &mut Channel, talk: &Talk, values: &Values) ->
             }
         }
     }
-    said.broken_off = Some(format!("nothing that matches {wanted} was among {MESSAGES_MAX} messages"));
+    let many = if bytes < MESSAGES_BYTES_MAX {
+        format!("{MESSAGES_MAX} messages")
+    } else {
+        format!("{} MiB of messages", MESSAGES_BYTES_MAX >> 20)
+    };
+    said.broken_off = Some(format!("nothing that matches {wanted} was among {many}"));
     Ok(said)
 }
 
@@ -212,6 +225,8 @@ impl Events {
 
 #[cfg(test)]
 mod tests {
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
     use super::*;
 
     #[test]
@@ -231,6 +246,34 @@ mod tests {
                 assert_eq!(found, ["data: é", "id: 2\ndata: b"], "{stream:?} cut at {cut}");
             }
         }
+    }
+
+    /// What comes of waiting on a WebSocket to which messages of this length are sent without end.
+    async fn flooded(length: usize) -> Said {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let config = Some(bounds());
+        let socket = WebSocketStream::from_raw_socket(Box::new(near) as Box<dyn Stream>, Role::Client, config).await;
+        let mut server = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
+        let flood = tokio::spawn(async move { while server.send(Message::text("x".repeat(length))).await.is_ok() {} });
+        let until = Receive { until: "never".into(), within: REQUEST_DEADLINE };
+        let wanted = Talk { send: Vec::new(), receive: Some(until) };
+        let mut channel = Channel::WebSocket(Box::new(socket));
+        let said = talk(&mut channel, &wanted, &Values::of_run("u1")).await.unwrap();
+        flood.abort();
+        said
+    }
+
+    #[tokio::test]
+    async fn messages_are_bounded_in_number_and_in_bytes() {
+        let many = flooded(1).await;
+        assert_eq!(many.messages.len(), MESSAGES_MAX);
+        assert!(many.broken_off.is_some_and(|why| why.ends_with("among 10000 messages")));
+        let long = flooded(1 << 20).await;
+        let bytes: usize = long.messages.iter().map(String::len).sum();
+        assert_eq!(bytes, MESSAGES_BYTES_MAX);
+        assert!(long.broken_off.is_some_and(|why| why.ends_with("among 32 MiB of messages")));
+        let longest = flooded(BODY_KEPT_MAX + 1).await;
+        assert!(longest.messages.is_empty() && longest.broken_off.is_some());
     }
 
     #[test]
