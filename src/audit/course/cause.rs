@@ -22,6 +22,9 @@ const RUNS: usize = 2;
 /// How long is waited for a copy to become the present one.
 const PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5)];
 
+/// What is in the memory of one process only.
+const LOST: &str = "it is lost when its replica is started again";
+
 /// A cause, and the runs that tell it, in a sentence.
 type Told = (Cause, String);
 
@@ -193,15 +196,23 @@ async fn restarted(bench: &mut Bench<'_>, found: &Found) -> Result<Told, Stopped
             bench.fleet.start(one, Key::Same).await?;
         }
     }
-    Ok(match (is_kept, is_kept_by_key) {
+    Ok(told_by_restart(is_kept, is_kept_by_key, is_protocol(bench, found)))
+}
+
+/// What it tells whether a replica that is started again still has it, and not with another key.
+fn told_by_restart(is_kept: bool, is_kept_by_key: bool, is_protocol: bool) -> Told {
+    match (is_kept, is_kept_by_key) {
         (true, true) => (Cause::KeyPerProcess, "a replica that is started again with another key has lost it".into()),
         (true, false) => (Cause::Unknown, "its own replica still has it after a restart, no other replica ever".into()),
-        (false, _) if is_protocol(bench, found) => {
-            let because = "it is lost when its replica is started again".into();
-            (Cause::ProtocolSession, because)
-        }
-        (false, _) => (Cause::Memory, "it is lost when its replica is started again".into()),
-    })
+        (false, _) if is_protocol => (Cause::ProtocolSession, LOST.into()),
+        (false, _) => (Cause::Memory, lost_or_late()),
+    }
+}
+
+/// A replica that tells the others late has lost it as well, if it is started again before it has told them.
+fn lost_or_late() -> String {
+    let longest = PAUSES.last().map_or(0, Duration::as_secs);
+    format!("{LOST}; a lag of more than {longest} s cannot be told from that")
 }
 
 /// Whether a request was to come out differently than one of its kind before it, on one replica, and came out as that
@@ -260,4 +271,26 @@ async fn right(bench: &mut Bench<'_>, moves: &[Move], found: &Found) -> Result<b
     let wrong = bench.judge(moves).await?;
     // A run that ends early has not started what it killed; all moves of a run stand before its second part.
     Ok(wrong.is_none_or(|wrong| wrong.at > found.at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restarts_tell_a_cause() {
+        for (is_kept, is_kept_by_key, is_protocol, expected) in [
+            (true, true, false, Cause::KeyPerProcess),
+            (true, true, true, Cause::KeyPerProcess),
+            (true, false, false, Cause::Unknown),
+            (true, false, true, Cause::Unknown),
+            (false, false, false, Cause::Memory),
+            (false, false, true, Cause::ProtocolSession),
+        ] {
+            let (cause, because) = told_by_restart(is_kept, is_kept_by_key, is_protocol);
+            assert_eq!(cause, expected, "{is_kept} {is_kept_by_key} {is_protocol}: {because}");
+            assert_eq!(because.starts_with(LOST), !is_kept, "{because}");
+            assert_eq!(because.contains("more than 5 s"), expected == Cause::Memory, "{because}");
+        }
+    }
 }
