@@ -224,3 +224,40 @@ fn p(cells: &[Cell; 4]) -> f64 {
     let [aa, ab, bb, ba] = cells;
     fisher(aa.right + bb.right, aa.runs + bb.runs, ab.right + ba.right, ab.runs + ba.runs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_that_were_joined_are_placed_together() {
+        let mut groups = Groups((0..6).collect());
+        groups.join(4, 1);
+        groups.join(5, 4);
+        groups.join(1, 1);
+        assert_eq!((groups.firsts(), groups.of(5)), (vec![0, 1, 2, 3], 1));
+        let places = groups.spread(&[0, 1, 0, 2]);
+        assert_eq!(places, [0, 1, 0, 2, 1, 1]);
+        assert_eq!(groups.gathered(&places), Some(vec![0, 1, 0, 2]));
+        assert_eq!(groups.gathered(&[0, 1, 0, 2, 1, 0]), None, "it takes a group apart");
+        groups.join(0, 5);
+        assert_eq!((groups.firsts(), groups.of(4)), (vec![0, 2, 3], 0));
+    }
+
+    #[test]
+    fn only_what_is_right_on_one_replica_and_wrong_across_is_unlikely() {
+        let cell = |right: u32| Cell { one: "A".into(), other: "B".into(), runs: 5, right, seen: String::new() };
+        for (right, is_found) in [
+            ([5, 0, 5, 0], true),
+            ([5, 1, 5, 0], true),
+            ([5, 5, 5, 5], false),
+            // Skew: one replica fails, whatever came before.
+            ([5, 0, 0, 5], false),
+            ([0, 5, 0, 5], false),
+            ([3, 2, 2, 3], false),
+            ([5, 4, 5, 3], false),
+        ] {
+            assert_eq!(p(&right.map(cell)) <= P_MAX, is_found, "{right:?}");
+        }
+    }
+}

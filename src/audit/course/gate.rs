@@ -1,6 +1,8 @@
 //! The gate: the journey on one replica, several times, then on each of the others. What fails or flickers there says
 //! nothing of the placement, so nothing is said.
 
+use http::StatusCode;
+
 use super::bench::{Bench, Wrong};
 use super::{RUNS_ALONE, RUNS_OF_CELL, Stopped};
 use crate::outcome::Outcome;
@@ -70,12 +72,8 @@ fn check(bench: &Bench<'_>, outcomes: &[Outcome]) -> Result<(), Stopped> {
         let wanted = match outcome {
             Outcome::Skipped => continue,
             Outcome::Response(seen) => {
-                let status = http::StatusCode::from_u16(seen.status).unwrap_or_default();
-                let is_expected = match (step.status, step.until) {
-                    (Some(expected), until) => status == expected || until == Some(status),
-                    (None, until) => until == Some(status) || !(status.is_client_error() || status.is_server_error()),
-                };
-                if is_expected && seen.broken_off.is_none() && seen.lacks.is_empty() {
+                let status = StatusCode::from_u16(seen.status).unwrap_or_default();
+                if is_expected(step.status, step.until, status) && seen.broken_off.is_none() && seen.lacks.is_empty() {
                     continue;
                 }
                 match step.status {
@@ -104,6 +102,12 @@ fn check(bench: &Bench<'_>, outcomes: &[Outcome]) -> Result<(), Stopped> {
         return Err(Stopped::Inconclusive(why, "repeat it more often, or correct `until`".into()));
     }
     Ok(())
+}
+
+/// Whether a step may come out with this status: the one that is said, or no error; or the one that ends repetitions.
+fn is_expected(said: Option<StatusCode>, until: Option<StatusCode>, status: StatusCode) -> bool {
+    let is_error = || status.is_client_error() || status.is_server_error();
+    until == Some(status) || said.map_or_else(|| !is_error(), |said| said == status)
 }
 
 /// The beginning of a body, which often says what is wrong.
@@ -248,5 +252,51 @@ pub(super) fn difference(bench: &Bench<'_>, wrong: &Wrong) -> Difference {
         wrong: wrong.differs.wrong.clone(),
         right_whole: bench.baseline[wrong.at].in_full(),
         wrong_whole: wrong.outcome.in_full(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_may_come_out_as_it_is_said_or_without_an_error() {
+        for (said, until, status, expected) in [
+            (None, None, 200, true),
+            (None, None, 302, true),
+            (None, None, 404, false),
+            (None, None, 503, false),
+            (Some(404), None, 404, true),
+            (Some(404), None, 200, false),
+            (Some(302), None, 200, false),
+            (None, Some(429), 200, true),
+            (None, Some(429), 429, true),
+            (None, Some(429), 403, false),
+            (Some(201), Some(429), 429, true),
+            (Some(201), Some(429), 200, false),
+        ] {
+            let code = |status: u16| StatusCode::from_u16(status).unwrap();
+            let found = is_expected(said.map(code), until.map(code), code(status));
+            assert_eq!(found, expected, "{said:?} {until:?} {status}");
+        }
+    }
+
+    #[test]
+    fn what_a_step_said_is_shown_from_its_beginning() {
+        let seen = |body: &str| {
+            let json = serde_json::json!({
+                "status": 500, "location": null, "cookies": [], "content_type": null, "broken_off": null, "lacks": [],
+                "body": body,
+            });
+            Outcome::Response(serde_json::from_value(json).unwrap())
+        };
+        for (outcome, expected) in [
+            (seen("  no database\n"), "; it said: no database".to_owned()),
+            (seen(&"é".repeat(1000)), format!("; it said: {}", "é".repeat(300))),
+            (seen(" \n"), String::new()),
+            (Outcome::Failed("closed".into()), String::new()),
+        ] {
+            assert_eq!(excerpt(&outcome), expected);
+        }
     }
 }

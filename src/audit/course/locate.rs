@@ -16,6 +16,26 @@ pub(super) struct Located {
     pub(super) replicas: (usize, usize),
 }
 
+/// How many groups must be moved. With the first `wrong` of them it comes out wrong, with the first `right` of them
+/// right.
+#[derive(Debug)]
+struct Halving {
+    wrong: usize,
+    right: usize,
+}
+
+impl Halving {
+    /// With none of so many it comes out wrong, and with all of them it is one run on one replica.
+    fn of(groups: usize) -> Self {
+        Self { wrong: 0, right: groups }
+    }
+
+    /// How many are to be tried next; `None` if it is the group behind `wrong`.
+    fn next(&self) -> Option<usize> {
+        (self.right - self.wrong > 1).then(|| self.wrong.midpoint(self.right))
+    }
+}
+
 /// See the module. `None`: it does not come out wrong again.
 pub(super) async fn locate(
     bench: &mut Bench<'_>,
@@ -33,16 +53,14 @@ pub(super) async fn locate(
             let place = |step: usize| if to_home.contains(&groups.of(step)) { home } else { places[step] };
             (0..=at).map(|step| (step, place(step))).collect::<Vec<(usize, usize)>>()
         };
-        // With the first `low` groups moved it comes out wrong, with `high` of them right.
-        let (mut low, mut high) = (0, firsts.len());
-        bench.listener.begin("looking for what it needs", high.next_power_of_two().trailing_zeros() as usize + 1);
+        let mut halving = Halving::of(firsts.len());
+        bench.listener.begin("looking for what it needs", firsts.len().next_power_of_two().ilog2() as usize + 1);
         let Some(mut latest) = bench.judge_places(&moved(0)).await? else { return Ok(None) };
         let mut earlier = (latest.at < at).then_some((0, latest.at));
-        while earlier.is_none() && high - low > 1 {
-            let middle = low.midpoint(high);
+        while let Some(middle) = halving.next().filter(|_| earlier.is_none()) {
             match bench.judge_places(&moved(middle)).await? {
-                None => high = middle,
-                Some(found) if found.at == at => (low, latest) = (middle, found),
+                None => halving.right = middle,
+                Some(found) if found.at == at => (halving.wrong, latest) = (middle, found),
                 Some(found) => earlier = Some((middle, found.at)),
             }
         }
@@ -53,9 +71,30 @@ pub(super) async fn locate(
                 at = step;
             }
             None => {
-                let needs = firsts[low];
+                let needs = firsts[halving.wrong];
                 let replicas = (places[needs], home);
                 return Ok((replicas.0 != replicas.1).then_some(Located { wrong: latest, needs, replicas }));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halving_finds_every_group_in_as_many_runs_as_their_number_has_digits() {
+        for groups in 1..=200 {
+            for needed in 0..groups {
+                let (mut halving, mut runs) = (Halving::of(groups), 0);
+                while let Some(moved) = halving.next() {
+                    runs += 1;
+                    // It comes out right as soon as the group that is needed is among those that are moved.
+                    if moved > needed { halving.right = moved } else { halving.wrong = moved }
+                }
+                assert_eq!(halving.wrong, needed, "of {groups}");
+                assert!(runs <= groups.next_power_of_two().ilog2(), "{runs} runs for {groups}");
             }
         }
     }

@@ -62,10 +62,7 @@ pub(super) async fn shrink(
     let (at, needs) = (located.wrong.at, located.needs);
     bench.listener.begin("making it small", 0);
     let mut tries = 0;
-    let others: Vec<usize> = (0..at).rev().filter(|step| *step != needs).collect();
-    let pair = std::iter::once(vec![needs, at]);
-    let triples = others.iter().map(|other| vec![*other, needs, at]);
-    for chosen in pair.chain(triples).take(TRIES_MAX / 2) {
+    for chosen in smallest(needs, at).take(TRIES_MAX / 2) {
         if let Some(small) = shows(bench, groups, located, &chosen, &mut tries).await? {
             return Ok(Some(small));
         }
@@ -76,18 +73,32 @@ pub(super) async fn shrink(
     while size > 0 && tries < TRIES_MAX && !bench.is_late() {
         let mut from = 0;
         while from < kept.len() && tries < TRIES_MAX {
-            let gone = from..(from + size).min(kept.len());
-            let without: Vec<usize> =
-                kept.iter().enumerate().filter(|(nth, _)| !gone.contains(nth)).map(|(_, step)| *step).collect();
-            let is_possible = without.contains(&needs) && without.contains(&at) && without.len() < kept.len();
-            match if is_possible { shows(bench, groups, located, &without, &mut tries).await? } else { None } {
-                Some(smaller) => (small, kept) = (smaller, without),
+            let smaller = match without(&kept, from, size, &[needs, at]) {
+                Some(less) => shows(bench, groups, located, &less, &mut tries).await?.map(|small| (small, less)),
+                None => None,
+            };
+            match smaller {
+                Some(smaller) => (small, kept) = smaller,
                 None => from += size,
             }
         }
         size /= 2;
     }
     Ok(Some(small))
+}
+
+/// The parts that are tried first: the two steps alone, then with one more, the latest first.
+fn smallest(needs: usize, at: usize) -> impl Iterator<Item = Vec<usize>> {
+    let others = (0..at).rev().filter(move |step| *step != needs);
+    std::iter::once(vec![needs, at]).chain(others.map(move |other| vec![other, needs, at]))
+}
+
+/// Some steps without some of them, if those that are needed are among what is left.
+fn without(kept: &[usize], from: usize, count: usize, needed: &[usize]) -> Option<Vec<usize>> {
+    let gone = from..(from + count).min(kept.len());
+    let left = kept.iter().enumerate().filter(|(nth, _)| !gone.contains(nth)).map(|(_, step)| *step);
+    let left: Vec<usize> = left.collect();
+    (left.len() < kept.len() && needed.iter().all(|step| left.contains(step))).then_some(left)
 }
 
 /// Whether a part of the journey comes out right on one replica and wrong across.
@@ -116,4 +127,48 @@ async fn shows(
     }
     let is_wrong = bench.judge_places(&small.placed(a, b)).await?.is_some_and(|wrong| wrong.at == located.wrong.at);
     Ok(is_wrong.then_some(small))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_two_steps_are_tried_alone_and_then_with_each_other_one() {
+        let tried: Vec<_> = smallest(1, 4).collect();
+        assert_eq!(tried, [vec![1, 4], vec![3, 1, 4], vec![2, 1, 4], vec![0, 1, 4]]);
+        assert_eq!(smallest(0, 1).collect::<Vec<_>>(), [[0, 1]]);
+    }
+
+    #[test]
+    fn what_is_needed_is_never_left_out() {
+        let kept = [0, 2, 3, 5, 7];
+        for (from, count, expected) in [
+            (0, 2, Some(&[3, 5, 7][..])),
+            (1, 1, Some(&[0, 3, 5, 7])),
+            (0, 1, Some(&[2, 3, 5, 7])),
+            (2, 1, None),
+            (2, 2, None),
+            (3, 1, Some(&[0, 2, 3, 7])),
+            (3, 2, None),
+            (4, 9, None),
+            (5, 2, None),
+        ] {
+            assert_eq!(without(&kept, from, count, &[3, 7]).as_deref(), expected, "{count} from {from}");
+        }
+    }
+
+    #[test]
+    fn a_journey_in_two_parts_is_placed_in_four_ways() {
+        let small = Small::cut(3, 1, (0, 2));
+        assert_eq!(small.placements(), [(0, 0), (0, 2), (2, 2), (2, 0)]);
+        assert_eq!(small.placed(0, 2), [(0, 0), (1, 0), (2, 2), (3, 2)]);
+        // What happens in between stands behind the last step of the first part, whatever stands before it.
+        let small = Small { steps: vec![(0, Side::Other), (2, Side::One), (5, Side::Other)], replicas: (0, 1) };
+        let pause = Move::Pause(Duration::from_secs(1));
+        let moves = small.moves(0, &[Move::Kill(0), pause], 1);
+        assert_eq!(moves, [Move::Step(0, 1), Move::Step(2, 0), Move::Kill(0), pause, Move::Step(5, 1)]);
+    }
 }
