@@ -1,11 +1,18 @@
-//! Audits of replicas of all kinds: some that crash.
+//! Audits of replicas of all kinds: some that crash, three, some that others start, and some that speak HTTP/2.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::net::TcpListener;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::cli::unstick;
+use crate::support::h2_backend::{H2Backend, tls};
 use crate::support::text;
+use crate::support::tls::Authority;
 
 /// Comes, and is asked for again.
 const JOURNEY: &str = "name = \"come again\"\n[[step]]\nname = \"come\"\nrequest = \"GET /come?{{unique}}\"\n\
@@ -40,4 +47,114 @@ fn a_replica_that_crashes_when_it_is_crossed_is_started_again() {
     assert!(shown.contains("its replica ended by itself (exit status: 3)"), "{shown}");
     assert!(shown.contains("and was started again. It said last: a stranger: that was not thought of"), "{shown}");
     assert_eq!(report["coverage"]["pairs_crossed"], 1, "{report:#}");
+}
+
+#[test]
+fn three_replicas_are_crossed_with_each_other() {
+    let folder = folder();
+    for (mode, expected) in [("refuse", 1), ("store", 0)] {
+        let spawn = format!("exec python3 session.py {{port}} {mode}");
+        let (code, shown, report) = audit(&folder, &["--spawn", &spawn, "--replicas", "3"]);
+        assert_eq!(code, Some(expected), "{shown}");
+        assert_eq!(report["replicas"], serde_json::json!(["A", "B", "C"]), "{report:#}");
+        // Six ways to put two steps on two of three replicas.
+        let crossings = report["coverage"]["crossings"].as_u64();
+        assert!(expected == 1 || crossings.is_some_and(|crossings| crossings >= 6), "{report:#}");
+    }
+}
+
+/// Replicas that somebody else has started, with a script that starts one again.
+struct Elsewhere<'a> {
+    folder: &'a tempfile::TempDir,
+    ports: [u16; 2],
+}
+
+impl<'a> Elsewhere<'a> {
+    fn start(folder: &'a tempfile::TempDir, mode: &str) -> Self {
+        fs::write(folder.path().join("restart.sh"), RESTART.replace("MODE", mode)).unwrap();
+        let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let elsewhere = Self { folder, ports: sockets.each_ref().map(|socket| socket.local_addr().unwrap().port()) };
+        drop(sockets);
+        for address in elsewhere.addresses() {
+            let mut script = Command::new("sh");
+            script.args(["restart.sh", &address]).current_dir(folder);
+            assert!(script.status().unwrap().success());
+        }
+        elsewhere
+    }
+
+    fn addresses(&self) -> [String; 2] {
+        self.ports.map(|port| format!("127.0.0.1:{port}"))
+    }
+}
+
+impl Drop for Elsewhere<'_> {
+    fn drop(&mut self) {
+        for port in self.ports {
+            let pid = fs::read_to_string(self.folder.path().join(format!("{port}.pid"))).unwrap_or_default();
+            let pid = pid.trim().parse().ok().and_then(Pid::from_raw);
+            pid.map(|pid| kill_process(pid, Signal::KILL));
+        }
+    }
+}
+
+/// What an operator would write: it ends the old one, and starts the new one in the background.
+const RESTART: &str = r#"port=${1##*:}
+if [ -e "$port.pid" ]; then
+    kill -KILL "$(cat "$port.pid")"
+    while kill -0 "$(cat "$port.pid")" 2>/dev/null; do sleep 0.02; done
+fi
+python3 session.py "$port" MODE </dev/null >"$port.log" 2>&1 &
+echo $! > "$port.pid"
+echo "$port" >> restarts
+"#;
+
+#[test]
+fn replicas_that_run_already_are_started_again_by_a_command() {
+    for (mode, expected, told) in [
+        ("refuse", 1, "it is lost when its replica is started again"),
+        // A store that all share outlives each of them.
+        ("store", 0, "1 crash point"),
+    ] {
+        let folder = folder();
+        let elsewhere = Elsewhere::start(&folder, mode);
+        let backends = elsewhere.addresses().join(",");
+        let args = ["--backends", &backends, "--restart-cmd", "sh restart.sh {address}"];
+        let (code, shown, _) = audit(&folder, &args);
+        assert_eq!(code, Some(expected), "{shown}");
+        assert!(shown.split_whitespace().collect::<Vec<_>>().join(" ").contains(told), "{shown}");
+        let restarts = fs::read_to_string(folder.path().join("restarts")).unwrap();
+        assert!(restarts.lines().count() > 2, "no replica was started again");
+    }
+}
+
+#[test]
+fn replicas_over_http2_are_audited_as_others_are() {
+    let folder = folder();
+    let pair = Authority::new("replicas").issue(folder.path(), "replica", &["localhost"]);
+    for (is_shared, expected) in [(false, 1), (true, 0)] {
+        let store = Arc::new(Mutex::new(BTreeSet::new()));
+        let replica = || {
+            let own = if is_shared { Arc::clone(&store) } else { Arc::default() };
+            H2Backend::start_with(h2::server::Builder::new(), Some(tls(&pair, &["h2"], None)), move |mut call| {
+                let own = Arc::clone(&own);
+                async move {
+                    let uri = call.request.uri();
+                    let (path, who) = (uri.path().to_owned(), uri.query().unwrap_or_default().to_owned());
+                    let mut known = own.lock().unwrap();
+                    if path == "/come" {
+                        known.insert(who.clone());
+                    }
+                    let status = if known.contains(&who) { 200 } else { 401 };
+                    let mut body = call.answer(http::Response::builder().status(status));
+                    body.send_data("said".into(), true).unwrap();
+                }
+            })
+        };
+        let both = [replica(), replica()];
+        let backends = both.each_ref().map(|replica| format!("https://{}", replica.address)).join(",");
+        let (code, shown, report) = audit(&folder, &["--backends", &backends, "--insecure-skip-verify"]);
+        assert_eq!(code, Some(expected), "{shown}");
+        assert_eq!(report["coverage"]["pairs_crossed"], 1, "{report:#}");
+    }
 }
