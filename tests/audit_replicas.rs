@@ -158,3 +158,14 @@ fn replicas_over_http2_are_audited_as_others_are() {
         assert_eq!(report["coverage"]["pairs_crossed"], 1, "{report:#}");
     }
 }
+
+/// Most of it is the same in every run, so that it cannot be told what differs as long as it is packed.
+#[test]
+fn what_is_in_a_packed_body_is_compared() {
+    let folder = folder();
+    for (mode, expected) in [("packed", 1), ("packed-store", 0)] {
+        let (code, shown, _) = audit(&folder, &["--spawn", &format!("exec python3 session.py {{port}} {mode}")]);
+        assert_eq!(code, Some(expected), "{shown}");
+        assert!(expected == 0 || shown.contains("welcome"), "{shown}");
+    }
+}

@@ -1,8 +1,11 @@
 """An application that keeps in memory who has come. Arguments: its port, and what it does with a stranger: it may
-refuse one, or crash. With "store" there are none: it knows everybody, as if it had a store."""
+refuse one, or crash. With "store" there are none: it knows everybody, as if it had a store. With "packed" in it, it
+says so in a page that is packed and has a token in it."""
 
+import gzip
 import http.server
 import os
+import secrets
 import sys
 import urllib.parse
 
@@ -17,8 +20,19 @@ class Application(http.server.BaseHTTPRequestHandler):
         elif at.query not in KNOWN and sys.argv[2] == "crash":
             print("a stranger: that was not thought of", file=sys.stderr, flush=True)
             os._exit(3)
-        self.send_response(200 if at.query in KNOWN or sys.argv[2] == "store" else 401)
+        is_known = at.query in KNOWN or sys.argv[2].endswith("store")
+        if sys.argv[2].startswith("packed"):
+            said = "welcome back" if is_known else "who are you?"
+            self.say(200, gzip.compress(f"<p>{secrets.token_hex(16)}</p> {said}".encode()))
+        else:
+            self.say(200 if is_known else 401, b"")
+
+    def say(self, status, packed):
+        self.send_response(status)
+        if packed:
+            self.send_header("Content-Encoding", "gzip")
         self.end_headers()
+        self.wfile.write(packed)
 
     def log_message(self, *_):
         pass

@@ -91,5 +91,6 @@ pub(super) async fn received(response: Response<Incoming>, until: Instant) -> Re
     };
     let kept = Bytes::from(kept);
     let body = if length > kept.len() as u64 { Body::Long(kept, length, hash.value()) } else { Body::Whole(kept) };
+    let body = if broken_off.is_none() { super::unpack::unpacked(&parts.headers, body) } else { body };
     Received { status: parts.status, headers: parts.headers, body, broken_off }
 }

@@ -11,6 +11,7 @@ mod jar;
 mod plan;
 mod run;
 mod talk;
+mod unpack;
 
 use std::time::Duration;
 
