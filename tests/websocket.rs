@@ -477,17 +477,17 @@ fn any_method_may_ask_for_another_protocol_also_with_a_body() {
             let mut stream = connect(app.address);
             let head =
                 format!("{method} /exec HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n{rest}");
-            send(&mut stream, head + if is_early { "early " } else { "" });
+            send(&mut stream, head + if is_early { "<early> `\u{e9} " } else { "" });
             let mut head = text(&read_until(&mut stream, b"\r\n\r\n"));
             if head.starts_with("HTTP/1.1 100") {
                 head = text(&read_until(&mut stream, b"\r\n\r\n"));
             }
             assert!(head.starts_with("HTTP/1.1 101"), "{method} {protocol} {is_early}: {head}");
             assert_eq!(client::field(&head, "upgrade"), Some(protocol));
-            send(&mut stream, "bird");
+            send(&mut stream, "<b> \"ird\"");
             stream.shutdown(Shutdown::Write).unwrap();
             let (all, is_orderly) = read_to_close(&mut stream);
-            let said = if is_early { "EARLY BIRD" } else { "BIRD" };
+            let said = if is_early { "<EARLY> `\u{e9} <B> \"IRD\"" } else { "<B> \"IRD\"" };
             assert_eq!(text(&all), format!("{method} /exec HTTP/1.1:{body}:{said}"), "{rest:.30}");
             assert!(is_orderly);
         }

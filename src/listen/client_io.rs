@@ -124,7 +124,9 @@ impl ClientIo {
 
     #[inline]
     fn latest(&self) -> Latest {
-        Latest { is_busy: self.client.is_busy(), body_length: self.client.body_length() }
+        let client = &self.client;
+        let (body_length, may_become_tunnel) = client.head_taken();
+        Latest { is_busy: client.is_busy(), body_length, may_become_tunnel }
     }
 
     /// Reads what is kept here, if anything is.

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::Request;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
@@ -50,7 +50,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
     let service = service_fn({
         let client = Rc::clone(&client);
         move |request: Request<Incoming>| {
-            client.take_head(request.body().size_hint().exact());
+            client.take_head(&request);
             proxy::handle(Rc::clone(&proxy), Rc::clone(&client), request.map(ClientBody::Http1))
         }
     });

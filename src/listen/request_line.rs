@@ -27,6 +27,8 @@ pub(super) struct Latest {
     pub(super) is_busy: bool,
     /// The length of its body, in bytes; `None` if it is chunked.
     pub(super) body_length: Option<u64>,
+    /// Whether it has a body and asks for another protocol: behind that body a tunnel may begin.
+    pub(super) may_become_tunnel: bool,
 }
 
 /// Where the next byte belongs.
@@ -45,6 +47,9 @@ enum Place {
     /// To a body that goes on for this many bytes.
     Sized(u64),
     Chunked(Chunks),
+    /// The body of a request that asks for another protocol has ended. As long as that is being served, what comes may
+    /// belong to a tunnel.
+    BehindBody,
 }
 
 /// What has come of a line.
@@ -64,6 +69,8 @@ pub(super) struct RequestLines {
     length: Length,
     /// Whether a body has ended.
     has_ended_body: bool,
+    /// Whether the body that is followed is of a request that asks for another protocol.
+    may_become_tunnel: bool,
 }
 
 /// What is to be done with bytes that were read.
@@ -87,19 +94,19 @@ pub(super) struct Left {
 impl RequestLines {
     /// For a connection of which nothing was read, or whose buffer has been given back.
     pub(super) fn new() -> Self {
-        Self { place: Place::Start, length: Length::Zero, has_ended_body: false }
+        Self { place: Place::Start, length: Length::Zero, has_ended_body: false, may_become_tunnel: false }
     }
 
     /// Whether what was read ends with a body.
     pub(super) fn is_behind_body(&self) -> bool {
-        self.has_ended_body && self.place == Place::Start
+        self.has_ended_body && matches!(self.place, Place::Start | Place::BehindBody)
     }
 
     /// Follows what was read into `buf` behind `before`, and encodes what is part of a target.
     #[inline(always)]
     pub(super) fn pass(&mut self, buf: &mut ReadBuf<'_>, before: usize, latest: Latest) -> Option<Left> {
         let read = buf.filled().get(before..).unwrap_or_default();
-        if self.place == Place::Behind {
+        if matches!(self.place, Place::Behind | Place::BehindBody) {
             self.read_on(latest);
         }
         if self.place == Place::Start && is_plain_head(read) {
@@ -123,7 +130,7 @@ impl RequestLines {
     /// fitted into `buf`.
     #[cold]
     pub(super) fn pass_ahead(&mut self, bytes: &[u8], buf: &mut ReadBuf<'_>, latest: Latest) -> (usize, Bytes) {
-        if self.place == Place::Behind {
+        if matches!(self.place, Place::Behind | Place::BehindBody) {
             self.read_on(latest);
         }
         let bytes = bytes.get(..bytes.len().min(buf.remaining())).unwrap_or_default();
@@ -137,21 +144,31 @@ impl RequestLines {
         }
     }
 
-    /// hyper has read a head, and what is read now belongs to its body, to the next head, or to a tunnel: of that it
-    /// remains unknown.
+    /// hyper has read a head or a body, and what is read now belongs to its body, to the next head, or to a tunnel: of
+    /// that it remains unknown.
     #[inline]
     fn read_on(&mut self, latest: Latest) {
-        self.place = match latest.body_length {
-            Some(0) if latest.is_busy => Place::Behind,
-            Some(0) => Place::Start,
-            Some(bytes) => Place::Sized(bytes),
-            None => Place::Chunked(Chunks::START),
+        self.place = match (self.place, latest.body_length) {
+            (Place::BehindBody, _) => return self.leave_body(latest.is_busy),
+            (_, Some(0)) if latest.is_busy => Place::Behind,
+            (_, Some(0)) => Place::Start,
+            (_, Some(bytes)) => Place::Sized(bytes),
+            (_, None) => Place::Chunked(Chunks::START),
         };
+        self.may_become_tunnel = latest.may_become_tunnel;
+    }
+
+    #[cold]
+    fn leave_body(&mut self, is_busy: bool) {
+        if !is_busy {
+            self.place = Place::Start;
+        }
     }
 
     #[cold]
     fn follow(&mut self, read: &[u8]) -> Followed {
-        if self.place == Place::Behind {
+        let is_open = |place| matches!(place, Place::Behind | Place::BehindBody);
+        if is_open(self.place) {
             return Followed { taken: read.len(), encoded: None };
         }
         if !matches!(self.place, Place::Start) {
@@ -159,7 +176,7 @@ impl RequestLines {
             self.length = Length::Unknown;
         }
         let (mut at, mut copied, mut encoded) = (0, 0, None::<Vec<u8>>);
-        while let Some(rest) = read.get(at..).filter(|rest| !rest.is_empty() && self.place != Place::Behind) {
+        while let Some(rest) = read.get(at..).filter(|rest| !rest.is_empty() && !is_open(self.place)) {
             let place = self.place;
             let used = self.advance(rest);
             if let Some(odd) = odd_part(place, rest.get(..used).unwrap_or_default()) {
@@ -196,7 +213,7 @@ impl RequestLines {
                 }
                 now
             }
-            Place::Behind => bytes.len(),
+            Place::Behind | Place::BehindBody => bytes.len(),
         }
     }
 
@@ -238,6 +255,8 @@ impl RequestLines {
     }
 
     fn end_head(&mut self, is_followed: bool) {
+        // Where its fields are known, they ask for no other protocol.
+        self.may_become_tunnel = false;
         self.place = match self.length {
             _ if !is_followed => Place::Behind,
             Length::Zero => Place::Start,
@@ -249,7 +268,8 @@ impl RequestLines {
     }
 
     fn end_body(&mut self) {
-        (self.place, self.has_ended_body) = (Place::Start, true);
+        self.place = if self.may_become_tunnel { Place::BehindBody } else { Place::Start };
+        self.has_ended_body = true;
     }
 }
 
@@ -262,6 +282,7 @@ fn is_plain_head(read: &[u8]) -> bool {
     let pairs = head.iter().zip(head.get(1..).unwrap_or_default());
     let has_blank = pairs.fold(false, |found, pair| found | blank(pair));
     let line = first_line(head);
+    let has_blank = has_blank || head.ends_with(b"\n");
     !has_blank && line.first().is_some_and(|byte| *byte > b'\r') && !percent::has_odd(line)
 }
 

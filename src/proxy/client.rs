@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
-use http::Response;
+use http::header::UPGRADE;
+use http::{Request, Response};
+use http_body::Body;
 use tokio::time::Instant;
 
 use super::connection::Connection;
@@ -59,6 +61,8 @@ pub struct Client {
     upload: RefCell<Option<Rc<Progress>>>,
     /// The announced length of the body whose head was taken latest, in bytes; 0 without one.
     body_length: Cell<Option<u64>>,
+    /// Whether there is such a body, and its request asks for another protocol.
+    may_become_tunnel: Cell<bool>,
     pub(super) is_busy: Cell<bool>,
     /// When the last response ended; `None` while none has.
     pub(super) idle_since: Cell<Option<Instant>>,
@@ -111,6 +115,7 @@ impl Client {
             deadlines: Rc::default(),
             upload: RefCell::default(),
             body_length: Cell::new(Some(0)),
+            may_become_tunnel: Cell::new(false),
             is_busy: Cell::new(false),
             idle_since: Cell::default(),
             was_cut: Cell::new(false),
@@ -159,9 +164,10 @@ impl Client {
         self.is_given_up.set(false);
     }
 
-    /// The length of the body whose head hyper has taken latest, in bytes, if it was announced; 0 if there was none.
-    pub fn body_length(&self) -> Option<u64> {
-        self.body_length.get()
+    /// The length of the body whose head hyper has taken latest, in bytes, if it was announced, 0 if there was none;
+    /// and whether there is one behind which a tunnel may begin.
+    pub fn head_taken(&self) -> (Option<u64>, bool) {
+        (self.body_length.get(), self.may_become_tunnel.get())
     }
 
     /// Sets whether a request is being served.
@@ -218,9 +224,11 @@ impl Client {
     /// hyper has taken a head. Before the request is begun it may read on: what comes then is the body of this request,
     /// not the next head, even if this head came in one read with an earlier request.
     #[inline]
-    pub fn take_head(&self, body_length: Option<u64>) {
+    pub fn take_head<B: Body>(&self, request: &Request<B>) {
+        let body_length = request.body().size_hint().exact();
         self.in_head.set(true);
         self.body_length.set(body_length);
+        self.may_become_tunnel.set(body_length != Some(0) && request.headers().contains_key(UPGRADE));
     }
 
     /// Whether the rest of a head is awaited.

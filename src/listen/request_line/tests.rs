@@ -6,6 +6,7 @@ struct Message {
     head: Vec<u8>,
     body: Vec<u8>,
     body_length: Option<u64>,
+    may_become_tunnel: bool,
 }
 
 fn message(head: &str, body: &str, body_length: Option<u64>, end: &str) -> Message {
@@ -13,7 +14,8 @@ fn message(head: &str, body: &str, body_length: Option<u64>, end: &str) -> Messa
     let (method, fields) = head.split_once(" /\"<>`\u{e9} ").expect("every head has this target");
     let encoded = format!("{method} /%22%3C%3E%60%C3%A9 {fields}");
     let sent = format!("{head}{body}").into_bytes();
-    Message { sent, head: encoded.into(), body: body.into(), body_length }
+    let may_become_tunnel = body_length != Some(0) && head.contains("Upgrade");
+    Message { sent, head: encoded.into(), body: body.into(), body_length, may_become_tunnel }
 }
 
 fn messages(end: &str) -> Vec<Message> {
@@ -50,8 +52,9 @@ fn passed(messages: &[&Message], reads: &[&[u8]], room: usize) -> Vec<u8> {
             ends += message.head.len() + message.body.len();
             is_taken
         });
-        let body_length = taken.last().map_or(Some(0), |message| message.body_length);
-        Latest { is_busy: false, body_length }
+        let (body_length, may_become_tunnel) =
+            taken.last().map_or((Some(0), false), |message| (message.body_length, message.may_become_tunnel));
+        Latest { is_busy: false, body_length, may_become_tunnel }
     };
     for read in reads {
         for part in read.chunks(room) {
@@ -117,7 +120,7 @@ fn every_target_is_encoded_whatever_came_before_it_and_in_any_pieces() {
 fn what_comes_behind_an_accepted_upgrade_is_left_alone() {
     let head = b"GET / HTTP/1.1\r\nUpgrade: x\r\n\r\n";
     let behind = b"GET /\"< HTTP/1.1\r\n\r\n";
-    let upgraded = Latest { is_busy: true, body_length: Some(0) };
+    let upgraded = Latest { is_busy: true, body_length: Some(0), may_become_tunnel: false };
     for reads in [&[&[&head[..], behind].concat()[..], behind][..], &[&head[..], behind, behind]] {
         let (mut lines, mut passed, mut ahead) = (RequestLines::new(), Vec::new(), Bytes::new());
         for read in reads {
@@ -140,6 +143,51 @@ fn what_comes_behind_an_accepted_upgrade_is_left_alone() {
     }
 }
 
+/// Nor are they behind the body of a request that asks for another protocol.
+#[test]
+fn what_comes_behind_the_body_of_an_accepted_upgrade_is_left_alone() {
+    let behind = b"cat <in >out `x`\r\n\r\nGET /\"< HTTP/1.1\r\n\r\n";
+    for (field, body, body_length) in [
+        ("Content-Length: 5", "12345", Some(5)),
+        ("Transfer-Encoding: chunked", "5\r\n12345\r\n0\r\n\r\n", None),
+        ("Transfer-Encoding: chunked", "5\r\n12345\r\n0\r\nX: 1\r\n\r\n", None),
+    ] {
+        let head = format!("POST /exec HTTP/1.1\r\nUpgrade: tcp\r\n{field}\r\n\r\n");
+        let whole = [head.as_bytes(), body.as_bytes(), behind].concat();
+        let of = |passed: &[u8]| {
+            let is_busy = passed.len() >= head.len();
+            let body_length = if is_busy { body_length } else { Some(0) };
+            Latest { is_busy, body_length, may_become_tunnel: is_busy }
+        };
+        for cut in 1..whole.len() {
+            for size in [1, cut, whole.len()] {
+                let (mut lines, mut passed, mut space) = (RequestLines::new(), Vec::new(), vec![0; whole.len()]);
+                for read in whole[..cut].chunks(size).chain(whole[cut..].chunks(size)) {
+                    let mut buf = ReadBuf::new(&mut space);
+                    buf.put_slice(read);
+                    let mut ahead = lines.pass(&mut buf, 0, of(&passed)).unwrap_or_default().held;
+                    passed.extend_from_slice(buf.filled());
+                    while !ahead.is_empty() {
+                        let mut buf = ReadBuf::new(&mut space);
+                        let (taken, encoded) = lines.pass_ahead(&ahead, &mut buf, of(&passed));
+                        assert!(encoded.is_empty());
+                        passed.extend_from_slice(buf.filled());
+                        ahead = ahead.slice(taken..);
+                    }
+                }
+                assert_eq!(String::from_utf8_lossy(&passed), String::from_utf8_lossy(&whole), "{field} {cut} {size}");
+            }
+        }
+    }
+}
+
+/// hyper takes the shorter of two ends for the end of a head: what is behind it is its body.
+#[test]
+fn a_head_that_ends_with_a_bare_line_feed_is_no_plain_head() {
+    assert!(is_plain_head(b"POST /a HTTP/1.1\r\nHost: x\r\n\r\n"));
+    assert!(!is_plain_head(b"POST /a HTTP/1.1\nHost: x\nContent-Length: 4\n\r\n\r\n"));
+}
+
 /// Such a method is refused, but its target is not what is refused.
 #[test]
 fn a_head_that_goes_on_is_encoded_byte_by_byte() {
@@ -149,7 +197,7 @@ fn a_head_that_goes_on_is_encoded_byte_by_byte() {
         let mut space = [0; 1];
         let mut buf = ReadBuf::new(&mut space);
         buf.put_slice(&[*byte]);
-        let left = lines.pass(&mut buf, 0, Latest { is_busy: false, body_length: Some(0) });
+        let left = lines.pass(&mut buf, 0, Latest { is_busy: false, body_length: Some(0), may_become_tunnel: false });
         passed.extend_from_slice(buf.filled());
         passed.extend_from_slice(&left.unwrap_or_default().encoded);
     }
