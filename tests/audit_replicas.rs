@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::cli::unstick;
 use crate::support::h2_backend::{H2Backend, tls};
-use crate::support::text;
 use crate::support::tls::Authority;
+use crate::support::{skipped, text};
 
 /// Comes, and is asked for again.
 const JOURNEY: &str = "name = \"come again\"\n[[step]]\nname = \"come\"\nrequest = \"GET /come?{{unique}}\"\n\
@@ -47,6 +47,31 @@ fn a_replica_that_crashes_when_it_is_crossed_is_started_again() {
     assert!(shown.contains("its replica ended by itself (exit status: 3)"), "{shown}");
     assert!(shown.contains("and was started again. It said last: a stranger: that was not thought of"), "{shown}");
     assert_eq!(report["coverage"]["pairs_crossed"], 1, "{report:#}");
+}
+
+/// As in a container whose first process is not the leader of its session: the numbers of group and session are 0.
+#[test]
+fn an_audit_whose_session_is_outside_of_its_process_namespace_runs() {
+    let unshared = |command: &[&str], folder: &tempfile::TempDir| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--"]).args(command);
+        unshare.current_dir(folder).output().unwrap()
+    };
+    let folder = folder();
+    if !unshared(&["true"], &folder).status.success() {
+        return skipped("no process namespace can be made here");
+    }
+    for (spawn, expected) in [
+        ("exec python3 session.py {port} refuse", 1),
+        // Daemons, too, are ended with their replica there.
+        ("setsid python3 session.py {port} refuse & exit 0", 1),
+        ("exec python3 session.py {port} store", 0),
+    ] {
+        let audit = [env!("CARGO_BIN_EXE_unstick"), "audit", "journey.toml", "--spawn", spawn];
+        let output = unshared(&audit, &folder);
+        let shown = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(expected), "{shown}");
+    }
 }
 
 #[test]

@@ -16,9 +16,9 @@ pub(super) struct Entry {
     pub(super) is_over: bool,
     /// The number of its parent; 0 if none is told.
     pub(super) parent: i32,
-    /// Its group, if one is told.
+    /// Its group, if one is told: one outside of the own process namespace has no number.
     pub(super) group: Option<Pid>,
-    /// Its session, if one is told.
+    /// Its session, if one is told, as its group.
     pub(super) session: Option<Pid>,
     /// When it began, in ticks: with it a number that was given to another one is told apart.
     pub(super) began: u64,
@@ -29,6 +29,12 @@ pub(super) fn all() -> Option<Vec<Entry>> {
     let names = fs::read_dir("/proc").ok()?.filter_map(|process| process.ok()?.file_name().into_string().ok());
     let pids: Vec<i32> = names.filter_map(|name| name.parse().ok()).collect();
     if pids.is_empty() { None } else { Some(pids.into_iter().filter_map(Pid::from_raw).filter_map(entry).collect()) }
+}
+
+/// This process. In a process namespace its group and its session may be outside, and then have no number (getsid(2)
+/// and getpgrp(2) give 0, pid_namespaces(7)).
+pub(super) fn own() -> Option<Entry> {
+    entry(rustix::process::getpid())
 }
 
 fn entry(pid: Pid) -> Option<Entry> {
@@ -84,9 +90,8 @@ mod tests {
 
     #[test]
     fn a_process_finds_itself() {
-        let own = rustix::process::getpid();
-        let entry = all().expect("/proc").into_iter().find(|entry| entry.pid == own).expect("it runs");
-        assert!(!entry.is_over && entry.began > 0 && entry.group == Some(rustix::process::getpgrp()));
-        assert!(environment(own).is_some());
+        let own = own().expect("/proc");
+        assert!(all().expect("/proc").contains(&own));
+        assert!(!own.is_over && own.began > 0 && environment(own.pid).is_some());
     }
 }

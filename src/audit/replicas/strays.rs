@@ -12,12 +12,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitOptions, getpgrp, getpid, getsid, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
 use tokio::time::{Instant, sleep};
 
 use super::lifeline::Lifeline;
 use super::living::MARK;
-use super::processes::{Entry, all, environment};
+use super::processes::{Entry, all, environment, own};
 
 /// How long they may take to end after SIGKILL.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
@@ -59,10 +59,10 @@ impl Strays {
 
     /// Those that run, with what they have started.
     fn all(&self) -> Vec<Entry> {
-        let (Some(others), Some(all)) = (&self.others, all()) else { return Vec::new() };
-        let (audit, session) = (getpid().as_raw_nonzero().get(), getsid(None).ok());
+        let (Some(others), Some(all), Some(audit)) = (&self.others, all(), own()) else { return Vec::new() };
         let is_stray = |process: &&Entry| {
-            let has_left = process.parent == audit && process.session.is_some() && process.session != session;
+            let is_child = process.parent == raw(audit.pid);
+            let has_left = is_child && process.session.is_some() && process.session != audit.session;
             has_left && !process.is_over && !others.contains(&known(process)) && !is_marked(process.pid)
         };
         let roots: Vec<Entry> = all.iter().filter(is_stray).copied().collect();
@@ -180,10 +180,11 @@ fn becomes_parent(_: Pid) -> bool {
 /// Takes the status of children that have come back and ended. Those that were started here have our session, and our
 /// group or one of their own name: whoever started them waits for them.
 fn reap() {
-    let (own, group, session) = (raw(getpid()), getpgrp(), getsid(None).ok());
-    for process in all().unwrap_or_default().iter().filter(|process| process.is_over && process.parent == own) {
+    let Some(audit) = own() else { return };
+    let has_ended = |process: &&Entry| process.is_over && process.parent == raw(audit.pid);
+    for process in all().unwrap_or_default().iter().filter(has_ended) {
         let is_started_here =
-            process.session == session && (process.group == Some(group) || process.group == Some(process.pid));
+            process.session == audit.session && (process.group == audit.group || process.group == Some(process.pid));
         if !is_started_here && process.session.is_some() {
             waitpid(Some(process.pid), WaitOptions::NOHANG).ok();
         }
