@@ -100,6 +100,7 @@ fn refused_report(journey: &Journey, seed: u64, (why, advice): Refused) -> Repor
         verdict: Verdict::Inconclusive { why, advice },
         coverage: Coverage::default(),
         notes: Vec::new(),
+        again: None,
         took: Duration::ZERO,
     }
 }

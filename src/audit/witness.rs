@@ -94,6 +94,14 @@ impl Witness {
         fs::write(file, serde_json::to_string_pretty(self)?)
     }
 
+    /// The command that plays a file again, for a shell.
+    pub fn again(file: &Path) -> String {
+        let file = file.display().to_string();
+        let is_plain = |character: char| character.is_alphanumeric() || "._-/+,:@%=".contains(character);
+        let file = if file.chars().all(is_plain) { file } else { format!("'{}'", file.replace('\'', r"'\''")) };
+        format!("unstick audit --replay {file}")
+    }
+
     /// Reads a file that [`Self::write`] has written.
     ///
     /// # Errors
@@ -137,5 +145,21 @@ impl Witness {
     /// Which certificates were believed.
     pub fn trust(&self) -> Trust {
         if self.is_trusting { Trust::Anything } else { Trust::System }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_plays_a_witness_again_is_one_for_a_shell() {
+        for (file, expected) in [
+            ("witness.json", "unstick audit --replay witness.json"),
+            ("/tmp/my files/it's.json", r"unstick audit --replay '/tmp/my files/it'\''s.json'"),
+            ("$HOME.json", "unstick audit --replay '$HOME.json'"),
+        ] {
+            assert_eq!(Witness::again(Path::new(file)), expected);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::future::Future;
 use std::io::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -29,12 +30,20 @@ pub(super) const EXIT_INCONCLUSIVE: u8 = 3;
 /// Columns of a report that no terminal reads.
 const WIDTH: usize = 100;
 
-/// Runs what was asked for. An error says nothing of the application.
+/// Runs what was asked for.
 pub(crate) fn audit(audit: Audit) -> anyhow::Result<ExitCode> {
-    run_asked(audit).or_else(|error| {
-        writeln!(io::stderr(), "inconclusive: {error:#}").ok();
-        Ok(ExitCode::from(EXIT_INCONCLUSIVE))
-    })
+    concluded(|| run_asked(audit))
+}
+
+/// An error says nothing of the application, nor does a mistake of ours: the code of a panic would be read as neither.
+fn concluded(work: impl FnOnce() -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    let why = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(code)) => return Ok(code),
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(_) => "unstick has made a mistake, which stands above; please report it".to_owned(),
+    };
+    writeln!(io::stderr(), "inconclusive: {why}").ok();
+    Ok(ExitCode::from(EXIT_INCONCLUSIVE))
 }
 
 fn run_asked(audit: Audit) -> anyhow::Result<ExitCode> {
@@ -99,9 +108,9 @@ async fn whole(audit: &Audit) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
-    let outputs = [&audit.json, &audit.junit, &audit.sarif].into_iter().flatten();
+    let outputs = [&audit.json, &audit.junit, &audit.sarif, &audit.html].into_iter().flatten();
     if outputs.filter(|file| file.as_os_str() == STDOUT).count() > 1 {
-        return usage("only one report fits on standard output: give --json, --junit or --sarif a file");
+        return usage("only one report fits on standard output: give all but one a file");
     }
     if audit.print {
         write!(io::stdout(), "{}", source.text).ok();
@@ -115,8 +124,9 @@ async fn whole(audit: &Audit) -> anyhow::Result<ExitCode> {
     let (seed, progress) = (audit.seed.unwrap_or_else(|| u64::from(fastrand::u32(..))), Progress::new());
     let host = audit.host.clone().or_else(|| source.host.clone());
     let order = Order { host: host.clone(), ..order(audit, replicas.clone(), seed) };
-    let audited = run(order, &source.journey, &progress).await;
+    let mut audited = run(order, &source.journey, &progress).await;
     progress.end();
+    audited.report.again = (!audited.replays.is_empty()).then(|| Witness::again(&audit.witness));
     let code = conclude(audit, &source, &audited)?;
     match Witness::new(&source.text, &replicas, (host, audit.insecure_skip_verify), &audited) {
         Some(witness) => {
@@ -154,8 +164,9 @@ async fn play_again(audit: &Audit, file: &Path) -> anyhow::Result<ExitCode> {
     };
     let (seed, progress) = (audit.seed.unwrap_or(witness.seed), Progress::new());
     let order = Order { host: witness.host.clone(), trust: witness.trust(), ..order(audit, replicas, seed) };
-    let report = replay(order, &source.journey, &witness.first, &progress).await;
+    let mut report = replay(order, &source.journey, &witness.first, &progress).await;
     progress.end();
+    report.again = Some(Witness::again(file));
     conclude(audit, &source, &Audited { report, replays: Vec::new() })
 }
 
@@ -308,4 +319,20 @@ fn output(file: &Path, text: &str) -> anyhow::Result<()> {
 
 fn println(text: &str) {
     writeln!(io::stdout(), "{text}").ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_wrong_in_an_audit_is_inconclusive() {
+        for (work, expected) in [
+            ((|| Ok(ExitCode::from(EXIT_DEPENDENT))) as fn() -> anyhow::Result<ExitCode>, EXIT_DEPENDENT),
+            (|| anyhow::bail!("no disk"), EXIT_INCONCLUSIVE),
+            (|| panic!("on purpose, for a test"), EXIT_INCONCLUSIVE),
+        ] {
+            assert_eq!(concluded(work).unwrap(), ExitCode::from(expected));
+        }
+    }
 }

@@ -26,8 +26,11 @@ pub(super) async fn fresh(bench: &mut Bench<'_>, groups: &mut Groups, found: &mu
     let result = searched(bench, groups, found).await;
     bench.end_fresh();
     match result {
-        Err(Stopped::Inconclusive(why, _)) => {
-            bench.coverage.untried.push(format!("Nothing was played on fresh replicas: {why}."));
+        Err(Stopped::Inconclusive(why, advice)) => {
+            bench
+                .coverage
+                .untried
+                .push(format!("Nothing was played on fresh replicas: {why}. To have it played, {advice}."));
             Ok(())
         }
         result => result,

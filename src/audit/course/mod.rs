@@ -116,6 +116,7 @@ fn report(bench: &Bench<'_>, verdict: Verdict) -> Report {
         coverage: coverage(bench, plan, &verdict),
         verdict,
         notes: bench.notes(),
+        again: None,
         took: bench.took(),
     }
 }

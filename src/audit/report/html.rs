@@ -8,7 +8,7 @@ mod matrix;
 
 use std::fmt::Write as _;
 
-use super::words::{self, AGAIN, DEPENDENT, INCONCLUSIVE, NONE_FOUND, NOT_SHOWN, class, is_deceptive, shortened};
+use super::words::{self, DEPENDENT, INCONCLUSIVE, NONE_FOUND, NOT_SHOWN, class, is_deceptive, shortened};
 use super::{Cell, Dependence, Report, Verdict};
 
 /// The page with gaps.
@@ -109,15 +109,11 @@ fn finding(report: &Report, number: usize, found: &Dependence) -> String {
     let differs = format!("{}: {right} {here}, {wrong} {there}", escaped(&difference.at));
     let cause = format!("<b>{}</b>: {}", class.title, escaped(&found.because));
     let certainty = escaped(&words::p_value(report, &found.witness));
-    let rows = [
-        ("cause", cause),
-        ("differs", differs),
-        ("hint", escaped(hint)),
-        ("certainty", certainty),
-        ("again", format!("<code>{AGAIN}</code>")),
-    ];
+    let rows = [("cause", cause), ("differs", differs), ("hint", escaped(hint)), ("certainty", certainty)];
+    let again =
+        found.needs.and(report.again.as_deref()).map(|again| ("again", format!("<code>{}</code>", escaped(again))));
     html.push_str("<dl>\n");
-    for (name, value) in rows {
+    for (name, value) in rows.into_iter().chain(again) {
         let _ = writeln!(html, "<dt>{name}</dt><dd>{value}</dd>");
     }
     let _ = write!(html, "</dl>\n{}</article>\n", diff::render(difference, (&here, &there)));

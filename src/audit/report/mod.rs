@@ -40,6 +40,8 @@ pub struct Report {
     pub coverage: Coverage,
     /// Things to know that are no finding, in sentences.
     pub notes: Vec<String>,
+    /// The command that plays the counterexample again, if there is one.
+    pub again: Option<String>,
     /// How long it took.
     pub took: Duration,
 }

@@ -132,6 +132,7 @@ fn report(verdict: Verdict, coverage: Coverage) -> Report {
         verdict,
         coverage,
         notes: vec!["The working directory is shared: a copy of it would be larger than 1 GiB.".to_owned()],
+        again: Some("unstick audit --replay witness.json".to_owned()),
         took: Duration::from_millis(12_340),
     }
 }

@@ -62,7 +62,7 @@ fn rule(class: &words::Class) -> Value {
         "fullDescription": { "text": about },
         "help": {
             "text": format!("{about} {cure}"),
-            "markdown": format!("{about}\n\n**Usual cure:** {cure}\n\n**See it again:** `{}`", words::AGAIN),
+            "markdown": format!("{about}\n\n**Usual cure:** {cure}\n\n**See it again:** `unstick audit --replay`"),
         },
         "defaultConfiguration": { "level": "error" },
         "properties": { "tags": ["stateless", "sticky-sessions"], "precision": "high" },

@@ -119,7 +119,19 @@ fn keep_differences(before: &Report, after: &mut Report) {
 
 /// Calls `visit` with every text of a report. There is no `..` below, so that a new field cannot be forgotten.
 fn each_text(report: &mut Report, visit: &mut impl FnMut(Kind, &mut String)) {
-    let Report { schema: _, version: _, journey, steps, replicas, seed: _, verdict, coverage, notes, took: _ } = report;
+    let Report {
+        schema: _,
+        version: _,
+        journey,
+        steps,
+        replicas,
+        seed: _,
+        verdict,
+        coverage,
+        notes,
+        again: _,
+        took: _,
+    } = report;
     visit(Kind::Prose, journey);
     for StepLine { name, actor, action } in steps {
         [name, actor, action].into_iter().for_each(|text| visit(Kind::Prose, text));

@@ -2,7 +2,7 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::words::{self, AGAIN, DEPENDENT, INCONCLUSIVE, NONE_FOUND, NOT_SHOWN, visible_line};
+use super::words::{self, DEPENDENT, INCONCLUSIVE, NONE_FOUND, NOT_SHOWN, visible_line};
 use super::{Cell, Dependence, Report, Verdict, Witness};
 
 /// The widest line.
@@ -132,8 +132,8 @@ impl Page {
         self.item(2, (Tone::Label, "cause:"), &cause);
         let cure = words::class(found.cause).cure;
         self.item(2, (Tone::Label, "hint:"), &found.hint.as_deref().map_or_else(|| cure.to_owned(), visible_line));
-        if found.needs.is_some() {
-            self.item(2, (Tone::Label, "again:"), AGAIN);
+        if let Some(again) = found.needs.and(report.again.as_deref()) {
+            self.item(2, (Tone::Label, "again:"), &visible_line(again));
         }
     }
 

@@ -25,9 +25,6 @@ pub(super) const NONE_FOUND: &str = "NONE FOUND";
 /// The word with which it begins if nothing can be said.
 pub(super) const INCONCLUSIVE: &str = "INCONCLUSIVE";
 
-/// What shows the counterexample again.
-pub(super) const AGAIN: &str = "unstick audit --replay witness.json";
-
 /// The relative distance within which a p is taken for that of the one extreme table.
 const EXACT: f64 = 1e-6;
 

@@ -1,4 +1,6 @@
-//! Strings that look like secrets, wherever they stand: JWTs, UUIDs and long random strings.
+//! Strings that look like secrets, wherever they stand: JWTs, UUIDs and long random strings, with slashes in them too.
+
+mod slashed;
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -14,11 +16,9 @@ const DIGIT_CHANGES: usize = 4;
 /// Words have fewer digits than this, and dates fewer changes between digits and letters.
 const DIGITS_MIN: usize = 4;
 
-/// In a random string of mixed case so many of a hundred neighbours are of another kind.
-const CASE_CHANGES_PERCENT: usize = 40;
-
-/// Small letters that follow one another in it, times ten. In `camelCase` there are more.
-const SMALL_RUN_TENFOLD: usize = 24;
+/// In a random string words (with or without a capital), capitals and digits have at most so many characters each, on
+/// average. In `camelCase` they have more.
+const PIECE_LENGTH: usize = 3;
 
 /// The hexadecimal digits of a digest of 64 bits.
 const DIGEST_LENGTH: usize = 16;
@@ -29,13 +29,15 @@ type Pattern = LazyLock<Option<Regex>>;
 static JWT: Pattern = LazyLock::new(|| Regex::new(r"\beyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*){0,4}").ok());
 static UUID: Pattern =
     LazyLock::new(|| Regex::new(r"(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4,12}").ok());
+static PIECE: Pattern = LazyLock::new(|| Regex::new("[A-Z]?[a-z]+|[A-Z]+|[0-9]+").ok());
 static TOKEN: Pattern = LazyLock::new(|| Regex::new(r"[A-Za-z0-9+_~-]{16,}={0,2}").ok());
 
 /// Where such strings stand in a text.
 pub(super) fn find(text: &str) -> Vec<Range<usize>> {
     let all = |pattern: &'static Pattern| pattern.iter().flat_map(|pattern| pattern.find_iter(text));
     let random = all(&TOKEN).filter(|found| is_random(found.as_str()));
-    all(&JWT).chain(all(&UUID)).chain(random).map(|found| found.range()).filter(|span| !is_digest(text, span)).collect()
+    let found = all(&JWT).chain(all(&UUID)).chain(random).map(|found| found.range());
+    found.chain(slashed::find(text)).filter(|span| !is_digest(text, span)).collect()
 }
 
 /// Whether a span is the digest of a long body, as outcomes name it: `1048576 bytes, 9f86d081884c7d65`.
@@ -46,37 +48,20 @@ fn is_digest(text: &str, span: &Range<usize>) -> bool {
 /// Whether a string looks as if nobody had chosen it: letters and digits, or small and large letters, follow one
 /// another more often than in words, numbers and dates.
 fn is_random(token: &str) -> bool {
-    let kinds: Vec<Kind> = token.chars().filter_map(Kind::of).collect();
-    if kinds.len() < RANDOM_MIN {
+    let token: String = token.chars().filter(char::is_ascii_alphanumeric).collect();
+    if token.len() < RANDOM_MIN {
         return false;
     }
-    let digits = kinds.iter().filter(|kind| **kind == Kind::Digit).count();
-    let changes = |is: fn(Kind, Kind) -> bool| kinds.windows(2).filter(|pair| is(pair[0], pair[1])).count();
-    let with_digits = changes(|one, other| (one == Kind::Digit) != (other == Kind::Digit));
-    let all = changes(|one, other| one != other);
-    let small = kinds.iter().filter(|kind| **kind == Kind::Lower).count();
-    let runs = 1 + changes(|one, other| one == Kind::Lower && other != Kind::Lower);
-    (digits >= DIGITS_MIN && with_digits >= DIGITS_MIN && with_digits * DIGIT_CHANGES >= kinds.len())
-        || (all * 100 >= kinds.len() * CASE_CHANGES_PERCENT && small * 10 < runs * SMALL_RUN_TENFOLD)
+    let digits = token.bytes().filter(u8::is_ascii_digit).count();
+    let is_change = |pair: &&[u8]| pair[0].is_ascii_digit() != pair[1].is_ascii_digit();
+    let changes = token.as_bytes().windows(2).filter(is_change).count();
+    (digits >= DIGITS_MIN && changes >= DIGITS_MIN && changes * DIGIT_CHANGES >= token.len())
+        || token.len() <= pieces(&token) * PIECE_LENGTH
 }
 
-/// What kind a character is of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Lower,
-    Upper,
-    Digit,
-}
-
-impl Kind {
-    fn of(character: char) -> Option<Self> {
-        match character {
-            'a'..='z' => Some(Self::Lower),
-            'A'..='Z' => Some(Self::Upper),
-            '0'..='9' => Some(Self::Digit),
-            _ => None,
-        }
-    }
+/// How many words with or without a capital, capitals, and digits there are.
+fn pieces(token: &str) -> usize {
+    PIECE.iter().flat_map(|piece| piece.find_iter(token)).count()
 }
 
 #[cfg(test)]
@@ -93,6 +78,7 @@ mod tests {
             "q7Hs2LkPzW0vXn4TgYb8",
             "kZQwErTyUiOpAsDfGhJk",
             "aGVsbG8gd29ybGQgaGVsbG8=",
+            "q7Hs2LkPz/W0vXn4TgYb8",
         ];
         let plain = [
             "getElementByIdAndReturnTheValue",
@@ -107,6 +93,13 @@ mod tests {
             "ABCDEFGHIJKLMNOPQRSTUVW",
             "content-security-policy-report-only",
             "/api/v1/customers/2026/orders/42",
+            "as_it_is_so_it_is_to_be_or_not",
+            "/u/1/o/2/p/3/q/4/r/5/s/6/t/7",
+            "/static/js/chunk-2f/AppShellMainView/v2",
+            "/rest/v2.1/getUserById/ABC123/items/x9",
+            "/wp-content/uploads/2026/11/IMG_20261128_WA0001.jpg",
+            "text/html;q=0.9,application/xhtml+xml",
+            "/Users/Me/Documents/Work/IO",
             "MAX_CONNECTIONS_PER_ADDRESS",
             "1048576 bytes, 9f86d081884c7d65",
         ];
