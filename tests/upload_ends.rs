@@ -38,6 +38,35 @@ fn a_client_that_idles_behind_trailers_does_not_hold_a_drain() {
     }
 }
 
+/// The library asks for the rest of the head then, and still has not told of the trailers.
+#[test]
+fn a_piece_of_the_next_head_holds_neither_the_end_of_an_upload_nor_a_drain() {
+    const NEXT: &str = "\r\nPOST /n\u{e9}xt HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n";
+    let waits = "request_body = \"10m\"\nrequest_head = \"1s\"\ndrain = \"10m\"\ndrain_idle = \"300ms\"";
+    // Behind the blank line, the method, half of a character, the target, the name of a field, and the last field.
+    for cut in [2, 3, 10, 14, 27, NEXT.len() - 2] {
+        let (seen, bodies) = channel();
+        let replica = accepts_early(b"0\r\nx-sum: 1\r\n\r\n", seen);
+        let app = App::builder(&[replica.address]).timeouts(waits).start();
+        let [mut goes_on, mut stays] = [(); 2].map(|()| {
+            let mut client = connect(app.address);
+            let fields = "Host: a.test\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked";
+            send(&mut client, format!("POST / HTTP/1.1\r\n{fields}\r\n\r\n5\r\nbegin\r\n"));
+            assert_eq!(read_response(&mut client, false).status, 202);
+            send(&mut client, [TRAILERS.as_bytes(), &NEXT.as_bytes()[..cut]].concat());
+            let (body, is_whole) = bodies.recv_timeout(SOON).unwrap();
+            assert!(is_whole, "cut at {cut}: {body:?}");
+            client
+        });
+        send(&mut goes_on, &NEXT.as_bytes()[cut..]);
+        assert_eq!(read_response(&mut goes_on, false).status, 202, "cut at {cut}");
+        app.stop();
+        // The rest of a head is awaited as long as of any.
+        read_to_close(&mut stays);
+        assert_eq!(app.wait(), Ended::Drained, "cut at {cut}");
+    }
+}
+
 /// Its connection is closed, but it still reads, and the end of its upload comes too late: that must not reset what it
 /// has not read.
 #[test]

@@ -142,7 +142,7 @@ impl ClientIo {
         }
     }
 
-    /// Whether a body has ended, and hyper waits for the next head: it has used all of the body.
+    /// Whether a body has ended, and hyper waits for the next head or its rest: it has used all of the body.
     pub(super) fn waits_behind_body(&self) -> bool {
         self.is_asked && self.lines.is_behind_body()
     }

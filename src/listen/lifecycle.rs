@@ -120,7 +120,7 @@ impl Lifecycle {
     }
 
     /// Whether hyper waits for the next head, but has not said that the body before it has ended. It has nothing left
-    /// to read or to write then, so nothing is lost when it is made again.
+    /// to read or to write then but a piece of that head, so nothing is lost when it is made again.
     #[cold]
     fn has_untold_end(&self) -> bool {
         let client = &self.client;

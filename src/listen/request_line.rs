@@ -97,9 +97,10 @@ impl RequestLines {
         Self { place: Place::Start, length: Length::Zero, has_ended_body: false, may_become_tunnel: false }
     }
 
-    /// Whether what was read ends with a body.
+    /// Whether what was read ends with a body, or within the head that follows it.
     pub(super) fn is_behind_body(&self) -> bool {
-        self.has_ended_body && matches!(self.place, Place::Start | Place::BehindBody)
+        let is_in_head = matches!(self.place, Place::Start | Place::Method | Place::Target | Place::Fields(_));
+        self.has_ended_body && (is_in_head || self.place == Place::BehindBody)
     }
 
     /// Follows what was read into `buf` behind `before`, and encodes what is part of a target.
