@@ -88,6 +88,33 @@ fn three_replicas_are_crossed_with_each_other() {
     }
 }
 
+/// What a replica keeps is wrong only if another one writes between two steps that both are on the first.
+#[test]
+fn what_a_replica_keeps_beside_a_store_is_found() {
+    let step =
+        |name: &str, path: &str| format!("[[step]]\nname = \"{name}\"\nrequest = \"GET /{path}?{{{{unique}}}}\"\n");
+    let read = ["name = \"read\"\n", &step("before", "read"), &step("write", "write"), &step("after", "read")].concat();
+    let paid = ["name = \"pay\"\n", &step("pay", "pay"), &step("again", "pay"), &step("account", "read")].concat();
+    for (keeps, journey, expected) in [
+        ("read", &read, Some(("after needs the replica that served write", "stale copy"))),
+        ("paid", &paid, Some(("account needs the replica that served", "memory"))),
+        ("nothing", &read, None),
+        ("nothing", &paid, None),
+    ] {
+        let folder = folder();
+        fs::write(folder.path().join("journey.toml"), journey).unwrap();
+        fs::write(folder.path().join("kept.py"), include_str!("support/kept.py")).unwrap();
+        let store = folder.path().join("store");
+        fs::create_dir(&store).unwrap();
+        let spawn = format!("exec python3 kept.py {{port}} '{}' {keeps}", store.display());
+        let (code, shown, _) = audit(&folder, &["--spawn", &spawn]);
+        assert_eq!(code, Some(i32::from(expected.is_some())), "{shown}");
+        if let Some((headline, cause)) = expected {
+            assert!(shown.contains(headline) && shown.contains(&format!("cause: {cause}")), "{shown}");
+        }
+    }
+}
+
 /// Replicas that somebody else has started, with a script that starts one again.
 struct Elsewhere<'a> {
     folder: &'a tempfile::TempDir,

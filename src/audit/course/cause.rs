@@ -196,14 +196,31 @@ async fn restarted(bench: &mut Bench<'_>, found: &Found) -> Result<Told, Stopped
             bench.fleet.start(one, Key::Same).await?;
         }
     }
+    if is_kept && !is_kept_by_key {
+        is_kept = is_kept_before(bench, found).await?;
+    }
     Ok(told_by_restart(is_kept, is_kept_by_key, is_protocol(bench, found)))
+}
+
+/// Whether it comes out right on one replica that is started again before the step that is needed. What that step
+/// itself needs of the ones before it may be all that lies in memory: which requests came already, who listens.
+async fn is_kept_before(bench: &mut Bench<'_>, found: &Found) -> Result<bool, Stopped> {
+    let (one, _) = found.small.replicas;
+    let mut moves = found.small.moves(one, &[], one);
+    let at = moves.iter().position(|step| *step == Move::Step(found.needs, one)).unwrap_or(0);
+    moves.splice(at..at, [Move::Kill(one), Move::Start(one, Key::Same)]);
+    Ok(at == 0 || right(bench, &moves, found).await?)
 }
 
 /// What it tells whether a replica that is started again still has it, and not with another key.
 fn told_by_restart(is_kept: bool, is_kept_by_key: bool, is_protocol: bool) -> Told {
     match (is_kept, is_kept_by_key) {
         (true, true) => (Cause::KeyPerProcess, "a replica that is started again with another key has lost it".into()),
-        (true, false) => (Cause::Unknown, "its own replica still has it after a restart, no other replica ever".into()),
+        (true, false) => {
+            let longest = longest_pause();
+            let why = "its own replica still has it after a restart, and no other one has it within";
+            (Cause::Unknown, format!("{why} {longest} s"))
+        }
         (false, _) if is_protocol => (Cause::ProtocolSession, LOST.into()),
         (false, _) => (Cause::Memory, lost_or_late()),
     }
@@ -211,18 +228,22 @@ fn told_by_restart(is_kept: bool, is_kept_by_key: bool, is_protocol: bool) -> To
 
 /// A replica that tells the others late has lost it as well, if it is started again before it has told them.
 fn lost_or_late() -> String {
-    let longest = PAUSES.last().map_or(0, Duration::as_secs);
-    format!("{LOST}; a lag of more than {longest} s cannot be told from that")
+    format!("{LOST}; a lag of more than {} s cannot be told from that", longest_pause())
+}
+
+fn longest_pause() -> u64 {
+    PAUSES.last().map_or(0, Duration::as_secs)
 }
 
 /// Whether a request was to come out differently than one of its kind before it, on one replica, and came out as that
-/// one across.
+/// one with the other one elsewhere.
 pub(super) fn is_counted(bench: &Bench<'_>, found: &Found) -> bool {
     let (right, came, mask) = (&bench.baseline[found.at], &found.wrong.outcome, &bench.masks[found.at]);
     let mut before = found.small.steps[..found.small.steps.len() - 1].iter();
-    before.any(|(at, _)| {
+    before.any(|(at, side)| {
         let earlier = &bench.baseline[*at];
-        is_same(bench, *at, found.at)
+        *side == Side::One
+            && is_same(bench, *at, found.at)
             && mask.difference(right, earlier).is_some()
             && bench.masks[*at].difference(earlier, came).is_none()
     })

@@ -14,6 +14,8 @@ pub(super) struct Located {
     pub(super) needs: usize,
     /// The replica of the step that is needed, and that of the step that needs it.
     pub(super) replicas: (usize, usize),
+    /// The replica of each step when it last came out wrong.
+    pub(super) places: Vec<usize>,
 }
 
 /// How many groups must be moved. With the first `wrong` of them it comes out wrong, with the first `right` of them
@@ -73,7 +75,8 @@ pub(super) async fn locate(
             None => {
                 let needs = firsts[halving.wrong];
                 let replicas = (places[needs], home);
-                return Ok((replicas.0 != replicas.1).then_some(Located { wrong: latest, needs, replicas }));
+                let places = moved(halving.wrong).into_iter().map(|(_, place)| place).collect();
+                return Ok((replicas.0 != replicas.1).then_some(Located { wrong: latest, needs, replicas, places }));
             }
         }
     }

@@ -53,28 +53,53 @@ impl Small {
     }
 }
 
+/// How a journey is parted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parting {
+    /// Behind the step that is needed: what led to it is on its replica.
+    Behind,
+    /// As it came out wrong. What comes before the step that is needed is on the other replica then, as is what a
+    /// replica has read, and keeps, before another one changes it.
+    AsPlaced,
+}
+
 /// See the module. `None`: not even the whole beginning of the journey shows it.
 pub(super) async fn shrink(
     bench: &mut Bench<'_>,
     groups: &Groups,
     located: &Located,
 ) -> Result<Option<Small>, Stopped> {
-    let (at, needs) = (located.wrong.at, located.needs);
     bench.listener.begin("making it small", 0);
+    for parting in [Parting::Behind, Parting::AsPlaced] {
+        if let Some(small) = parted(bench, groups, located, parting).await? {
+            return Ok(Some(small));
+        }
+    }
+    Ok(None)
+}
+
+async fn parted(
+    bench: &mut Bench<'_>,
+    groups: &Groups,
+    located: &Located,
+    parting: Parting,
+) -> Result<Option<Small>, Stopped> {
+    let (at, needs) = (located.wrong.at, located.needs);
+    let parts = Parts::new(groups, located, parting);
     let mut tries = 0;
     for chosen in smallest(needs, at).take(TRIES_MAX / 2) {
-        if let Some(small) = shows(bench, groups, located, &chosen, &mut tries).await? {
+        if let Some(small) = shows(bench, &parts, &chosen, &mut tries).await? {
             return Ok(Some(small));
         }
     }
     let mut kept: Vec<usize> = (0..=at).collect();
-    let Some(mut small) = shows(bench, groups, located, &kept, &mut tries).await? else { return Ok(None) };
+    let Some(mut small) = shows(bench, &parts, &kept, &mut tries).await? else { return Ok(None) };
     let mut size = kept.len() / 2;
     while size > 0 && tries < TRIES_MAX && !bench.is_late() {
         let mut from = 0;
         while from < kept.len() && tries < TRIES_MAX {
             let smaller = match without(&kept, from, size, &[needs, at]) {
-                Some(less) => shows(bench, groups, located, &less, &mut tries).await?.map(|small| (small, less)),
+                Some(less) => shows(bench, &parts, &less, &mut tries).await?.map(|small| (small, less)),
                 None => None,
             };
             match smaller {
@@ -101,11 +126,29 @@ fn without(kept: &[usize], from: usize, count: usize, needed: &[usize]) -> Optio
     (left.len() < kept.len() && needed.iter().all(|step| left.contains(step))).then_some(left)
 }
 
+/// Which part each step of a journey belongs to.
+struct Parts<'a> {
+    located: &'a Located,
+    sides: Vec<Side>,
+}
+
+impl<'a> Parts<'a> {
+    fn new(groups: &Groups, located: &'a Located, parting: Parting) -> Self {
+        let (needs, at) = (groups.of(located.needs), groups.of(located.wrong.at));
+        let is_first = |step: usize| match parting {
+            // Steps that are known to need each other stay together.
+            Parting::Behind => groups.of(step) == needs || groups.of(step) != at && step <= located.needs,
+            Parting::AsPlaced => located.places[step] == located.replicas.0,
+        };
+        let sides = (0..located.places.len()).map(|step| if is_first(step) { Side::One } else { Side::Other });
+        Self { located, sides: sides.collect() }
+    }
+}
+
 /// Whether a part of the journey comes out right on one replica and wrong across.
 async fn shows(
     bench: &mut Bench<'_>,
-    groups: &Groups,
-    located: &Located,
+    Parts { located, sides }: &Parts<'_>,
     chosen: &[usize],
     tries: &mut usize,
 ) -> Result<Option<Small>, Stopped> {
@@ -113,14 +156,8 @@ async fn shows(
     let bound = bench.plan.bound(bench.journey);
     let mut steps: BTreeSet<usize> = chosen.iter().copied().collect();
     steps.extend(chosen.iter().filter_map(|step| bound[*step]));
-    // Steps that are known to need each other stay together.
-    let side = |step: usize| {
-        let group = groups.of(step);
-        let is_first =
-            group == groups.of(located.needs) || group != groups.of(located.wrong.at) && step <= located.needs;
-        if is_first { Side::One } else { Side::Other }
-    };
-    let small = Small { steps: steps.into_iter().map(|step| (step, side(step))).collect(), replicas: located.replicas };
+    let steps = steps.into_iter().map(|step| (step, sides[step])).collect();
+    let small = Small { steps, replicas: located.replicas };
     let (a, b) = located.replicas;
     if bench.judge_places(&small.placed(b, b)).await?.is_some() {
         return Ok(None);

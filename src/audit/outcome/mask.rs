@@ -4,31 +4,20 @@ use std::collections::BTreeSet;
 
 use unstick_proof::trial::pairs::body::{BodyDifference, Noise};
 
+use super::parts::Parts;
 use super::{Outcome, Seen};
 use crate::journey::gaps;
 
 /// Where outcomes of a step differ that should be the same.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mask {
-    location: Place,
-    content_type: Place,
+    location: Parts,
+    content_type: Parts,
     /// Cookies that are set in some runs only.
     cookies: BTreeSet<String>,
     body: Noise,
     /// Values of the run that stood in the body each time.
     markers: Option<BTreeSet<String>>,
-}
-
-/// How much of a text can be compared.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    /// All of it.
-    #[default]
-    Whole,
-    /// What stands before its query or parameters.
-    Beginning,
-    /// Nothing.
-    Nothing,
 }
 
 /// A place in an outcome, and what stands there in the right one and in the other.
@@ -51,9 +40,8 @@ impl Mask {
         if one.status != other.status || one.broken_off.is_some() != other.broken_off.is_some() {
             return false;
         }
-        self.location = self.location.max(Place::between(one.location.as_deref(), other.location.as_deref()));
-        self.content_type =
-            self.content_type.max(Place::between(one.content_type.as_deref(), other.content_type.as_deref()));
+        self.location.learn(one.location.as_deref(), other.location.as_deref());
+        self.content_type.learn(one.content_type.as_deref(), other.content_type.as_deref());
         self.cookies.extend(one.cookies.symmetric_difference(&other.cookies).cloned());
         self.body.merge(&Noise::between(&one.body, &other.body));
         let known = self.markers.take().unwrap_or_else(|| markers(&one.body));
@@ -73,13 +61,13 @@ impl Mask {
             let of = |seen: &Seen| seen.broken_off.clone().unwrap_or_else(|| "came whole".into());
             return Some(Differs::new("end of the body", &of(one), &of(other)));
         }
-        let place = |at, place: Place, one: &Option<String>, other: &Option<String>| {
-            let differs = place.of(one.as_deref()) != place.of(other.as_deref());
+        let place = |at, parts: &Parts, one: &Option<String>, other: &Option<String>| {
+            let differs = parts.differ(one.as_deref(), other.as_deref());
             let show = |text: &Option<String>| text.clone().unwrap_or_else(|| "nothing".into());
             differs.then(|| Differs::new(at, &show(one), &show(other)))
         };
-        place("location", self.location, &one.location, &other.location)
-            .or_else(|| place("content-type", self.content_type, &one.content_type, &other.content_type))
+        place("location", &self.location, &one.location, &other.location)
+            .or_else(|| place("content-type", &self.content_type, &one.content_type, &other.content_type))
             .or_else(|| self.cookie(one, other))
             .or_else(|| lack(one, other))
             .or_else(|| self.marker(other))
@@ -115,26 +103,6 @@ fn lack(one: &Seen, other: &Seen) -> Option<Differs> {
     let text = one.lacks.iter().chain(&other.lacks).find(differs)?;
     let show = |seen: &Seen| if is_lacking(seen, text) { "does not contain it" } else { "contains it" };
     Some(Differs::new(&format!("text {text:?}"), show(one), show(other)))
-}
-
-impl Place {
-    fn between(one: Option<&str>, other: Option<&str>) -> Self {
-        if one == other {
-            Self::Whole
-        } else if Self::Beginning.of(one) == Self::Beginning.of(other) {
-            Self::Beginning
-        } else {
-            Self::Nothing
-        }
-    }
-
-    fn of(self, text: Option<&str>) -> Option<&str> {
-        match self {
-            Self::Whole => text,
-            Self::Beginning => text.and_then(|text| text.split(['?', '#', ';']).next()),
-            Self::Nothing => None,
-        }
-    }
 }
 
 impl Differs {
@@ -192,6 +160,8 @@ mod tests {
             (to("/home?a=1"), vec![to("/home?a=2")], to("/login?a=3"), Some("location")),
             (to("/1"), vec![to("/2")], to("/3"), None),
             (to("/1"), vec![], seen(302, ""), Some("location")),
+            (to("/orders/1"), vec![to("/orders/2")], to("/signin"), Some("location")),
+            (to("/go?t=1&to=home"), vec![to("/go?t=2&to=home")], to("/go?t=3&to=signin"), Some("location")),
             // What the run has written is missing, though everything around it changes.
             (seen(200, "[1, {{a}}]"), vec![seen(200, "[{{a}}, 2, 3]")], seen(200, "[4]"), Some("text \"{{a}}\"")),
             (seen(200, "[1, {{a}}]"), vec![seen(200, "[2, 3]")], seen(200, "[4]"), None),

@@ -1,6 +1,7 @@
 //! What came of a step, as far as it can be compared between runs. Pure.
 
 pub mod mask;
+mod parts;
 
 use std::collections::BTreeSet;
 
