@@ -82,7 +82,7 @@ fn daemons_end_when_the_audit_is_interrupted() {
         let helper = format!("helper-{}", word(folder.path()));
         let mut child = audit(folder.path()).spawn().unwrap();
         eventually("a replica is asked", || folder.path().join("asked").exists());
-        eventually("both helpers have started another one", || told(&helper) == 4);
+        eventually("all four helpers have started another one", || told(&helper) == 8);
         signal(child.id(), number);
         assert_eq!(child.wait().unwrap().code(), (number != Signal::KILL).then_some(3));
         eventually("no process is left", || told(&helper) == 0);

@@ -1,5 +1,6 @@
 """A replica with a helper that has left everything: it is the child of nobody, in a session and with an environment of
 its own, and so is what it has started. A replica without its helper is of no use, nor is one that finds an old helper.
+Another helper is like that, but the child of the replica.
 
 Arguments: the port, a word that is in the arguments of the helper, and a file that is made when it is asked for /slow.
 """
@@ -25,14 +26,24 @@ def daemonise(port, word):
         os.setsid()
         if os.fork() != 0:
             os._exit(0)
-        os.chdir("/")
         held.set_inheritable(True)
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for number in range(3):
-            os.dup2(nothing, number)
-        os.execve(sys.executable, ["helper", "-c", HELPER, f"helper-{word}", f"*:{port}"], {})
+        become_helper(word, f"*:{port}")
     os.wait()
     held.close()
+
+
+def start_child(word):
+    if os.fork() == 0:
+        os.setsid()
+        become_helper(word)
+
+
+def become_helper(word, *more):
+    os.chdir("/")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(nothing, number)
+    os.execve(sys.executable, ["helper", "-c", HELPER, f"helper-{word}", *more], {})
 
 
 class Application(http.server.BaseHTTPRequestHandler):
@@ -51,4 +62,5 @@ class Application(http.server.BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     daemonise(int(sys.argv[1]), sys.argv[2])
+    start_child(sys.argv[2])
     http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Application).serve_forever()

@@ -54,6 +54,26 @@ fn parsed(pid: Pid, stat: &str) -> Option<Entry> {
     Some(Entry { pid, is_over: matches!(state, "Z" | "X"), parent, group, session, began })
 }
 
+/// Some processes, and all that they have started.
+pub(super) fn descendants(roots: Vec<Entry>, all: &[Entry]) -> Vec<Entry> {
+    let mut found = roots;
+    let mut next = 0;
+    while let Some(parent) = found.get(next).map(|process| raw(process.pid)) {
+        let is_new = |child: &&Entry| {
+            child.parent == parent && !child.is_over && found.iter().all(|process| process.pid != child.pid)
+        };
+        let children: Vec<Entry> = all.iter().filter(is_new).copied().collect();
+        found.extend(children);
+        next += 1;
+    }
+    found
+}
+
+/// The number of a process.
+pub(super) fn raw(pid: Pid) -> i32 {
+    pid.as_raw_nonzero().get()
+}
+
 /// The environment of a process, entry by entry. That of another user cannot be read.
 pub(super) fn environment(pid: Pid) -> Option<Vec<Vec<u8>>> {
     let file = fs::File::open(format!("/proc/{}/environ", pid.as_raw_nonzero())).ok()?;

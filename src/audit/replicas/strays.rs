@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use super::lifeline::Lifeline;
 use super::living::MARK;
-use super::processes::{Entry, all, environment, own};
+use super::processes::{Entry, all, descendants, environment, own, raw};
 
 /// How long they may take to end after SIGKILL.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
@@ -191,21 +191,6 @@ fn reap() {
     }
 }
 
-/// Some processes, and all that they have started.
-fn descendants(roots: Vec<Entry>, all: &[Entry]) -> Vec<Entry> {
-    let mut found = roots;
-    let mut next = 0;
-    while let Some(parent) = found.get(next).map(|process| raw(process.pid)) {
-        let is_new = |child: &&Entry| {
-            child.parent == parent && !child.is_over && found.iter().all(|process| process.pid != child.pid)
-        };
-        let children: Vec<Entry> = all.iter().filter(is_new).copied().collect();
-        found.extend(children);
-        next += 1;
-    }
-    found
-}
-
 fn is_marked(pid: Pid) -> bool {
     let mark = format!("{MARK}=");
     environment(pid).is_none_or(|all| all.iter().any(|entry| entry.starts_with(mark.as_bytes())))
@@ -213,8 +198,4 @@ fn is_marked(pid: Pid) -> bool {
 
 fn known(process: &Entry) -> Known {
     (raw(process.pid), process.began)
-}
-
-fn raw(pid: Pid) -> i32 {
-    pid.as_raw_nonzero().get()
 }
