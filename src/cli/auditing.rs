@@ -237,7 +237,7 @@ async fn replicas(audit: &Audit, root: &Path) -> anyhow::Result<Result<Replicas,
             env_per_replica: audit.env_per_replica.clone(),
             keys: Keys::PerReplica,
             root: root.to_owned(),
-            start_deadline: audit.start_deadline,
+            start_deadline: audit.start_deadline.min(audit.budget),
         })));
     }
     if audit.backends.len() < 2 {

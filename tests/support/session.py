@@ -1,15 +1,17 @@
 """An application that keeps in memory who has come. Arguments: its port, and what it does with a stranger: it may
-refuse one, or crash. With "store" there are none: it knows everybody, as if it had a store. With "packed" in it, it
-says so in a page that is packed and has a token in it."""
+refuse one, "seldom" only every third one, or crash. With "store" there are none: it knows everybody, as if it had a
+store. With "packed" in it, it says so in a page that is packed and has a token in it."""
 
 import gzip
 import http.server
+import itertools
 import os
 import secrets
 import sys
 import urllib.parse
 
 KNOWN = set()
+STRANGERS = itertools.count()
 
 
 class Application(http.server.BaseHTTPRequestHandler):
@@ -21,6 +23,7 @@ class Application(http.server.BaseHTTPRequestHandler):
             print("a stranger: that was not thought of", file=sys.stderr, flush=True)
             os._exit(3)
         is_known = at.query in KNOWN or sys.argv[2].endswith("store")
+        is_known = is_known or (sys.argv[2] == "seldom" and next(STRANGERS) % 3 != 0)
         if sys.argv[2].startswith("packed"):
             said = "welcome back" if is_known else "who are you?"
             self.say(200, gzip.compress(f"<p>{secrets.token_hex(16)}</p> {said}".encode()))

@@ -50,6 +50,8 @@ pub struct Bench<'a> {
     is_fresh: bool,
     /// What was learned on replicas of the other kind.
     elsewhere: (Vec<Outcome>, Vec<Mask>),
+    /// What is to be said if nothing else is found: a step fails across replicas now and then.
+    pub(super) doubt: Option<String>,
     /// Whether every two steps that can be apart have been.
     pub(super) is_crossed: bool,
     pub(super) listener: &'a dyn Listener,
@@ -102,6 +104,7 @@ impl<'a> Bench<'a> {
             dice: RefCell::new(Rng::with_seed(seed)),
             entropy: RefCell::new(Rng::new()),
             is_fresh: false,
+            doubt: None,
             elsewhere: (Vec::new(), vec![Mask::default(); masks]),
             is_crossed: false,
             listener,

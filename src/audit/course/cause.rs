@@ -16,8 +16,12 @@ use crate::replicas::{Disk, Fleet, Key, Keys};
 use crate::report::{Cause, Dependence, Side, Witness};
 use crate::statistics::holm;
 
-/// Runs that must all come out right before they are believed.
-const RUNS: usize = 2;
+/// Runs that must all come out right before they are believed, and how many if it comes out right by chance now and
+/// then.
+const RUNS: u32 = 2;
+const RUNS_MAX: u32 = 20;
+/// How often chance alone may give so many.
+const CHANCE: f64 = 0.05;
 
 /// How long is waited for a copy to become the present one.
 const PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5)];
@@ -264,12 +268,19 @@ fn is_protocol(bench: &Bench<'_>, found: &Found) -> bool {
     is_polling || step.captures.iter().any(|capture| is_session(&capture.source))
 }
 
+/// How many runs must be right for a cause to be told: so many that chance gives them in one of twenty cases.
+fn runs(found: &Found) -> u32 {
+    let [_, ab, _, ba] = &found.cells;
+    let right = f64::from(ab.right + ba.right) / f64::from(ab.runs + ba.runs).max(1.0);
+    (RUNS..RUNS_MAX).find(|runs| right.powi(runs.cast_signed()) <= CHANCE).unwrap_or(RUNS_MAX)
+}
+
 /// Whether it comes out right across the replicas of another fleet, which ends then.
 async fn is_right_on(bench: &mut Bench<'_>, fleet: Fleet, found: &Found) -> Result<bool, Stopped> {
     let (one, other) = found.small.replicas;
     let moves = found.small.moves(one, &[], other);
     let mut is_right = true;
-    for _ in 0..RUNS {
+    for _ in 0..runs(found) {
         is_right = is_right && bench.judge_on(&fleet, &moves).await?.is_none();
     }
     fleet.end().await;
@@ -280,7 +291,7 @@ async fn is_right_on(bench: &mut Bench<'_>, fleet: Fleet, found: &Found) -> Resu
 async fn is_right_with(bench: &mut Bench<'_>, found: &Found, between: &[Move]) -> Result<bool, Stopped> {
     let (one, other) = found.small.replicas;
     let moves = found.small.moves(one, between, other);
-    for _ in 0..RUNS {
+    for _ in 0..runs(found) {
         if !right(bench, &moves, found).await? {
             return Ok(false);
         }

@@ -15,6 +15,11 @@ use crate::statistics::fisher;
 /// Runs that came out wrong and then right again, after which nothing can be said.
 const FLAKY_MAX: usize = 5;
 
+/// Runs on one replica, and as many across, that tell what fails now and then across replicas from chance.
+const RUNS_OF_DOUBT: u32 = 24;
+/// If none of so many fails it was chance.
+const RUNS_OF_CHANCE: u32 = 12;
+
 /// A dependence that was found.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
@@ -98,11 +103,39 @@ pub(super) async fn cross(bench: &mut Bench<'_>, found: &mut Vec<Found>) -> Resu
                 }
                 // It may be noise that the first runs did not show.
                 settle(bench, replica, at).await?;
+                if bench.doubt.is_none() {
+                    bench.doubt = doubt(bench, &places, at).await?;
+                }
             }
         }
     }
     bench.is_crossed = true;
     Ok(groups)
+}
+
+/// What is to be said of a step that fails across replicas only, but too seldom for finding what it needs.
+async fn doubt(bench: &mut Bench<'_>, places: &[usize], at: usize) -> Result<Option<String>, Stopped> {
+    bench.listener.begin("whether it fails across replicas only", 2 * RUNS_OF_DOUBT as usize);
+    let across: Vec<(usize, usize)> = places[..=at].iter().copied().enumerate().collect();
+    let alone: Vec<(usize, usize)> = across.iter().map(|(step, _)| (*step, places[at])).collect();
+    let mut right = [0, 0];
+    for run in 1..=RUNS_OF_DOUBT {
+        for (steps, right) in [&alone, &across].into_iter().zip(&mut right) {
+            *right += u32::from(bench.judge_places(steps).await?.is_none());
+        }
+        if run == RUNS_OF_CHANCE && right[1] == run {
+            return Ok(None);
+        }
+    }
+    let [alone, across] = right.map(|right| RUNS_OF_DOUBT - right);
+    let is_doubtful = fisher(right[0], RUNS_OF_DOUBT, right[1], RUNS_OF_DOUBT) <= P_MAX;
+    Ok(is_doubtful.then(|| {
+        format!(
+            "step `{}`, or one before it, came out wrong in {across} of {RUNS_OF_DOUBT} runs across replicas, and in \
+             {alone} of {RUNS_OF_DOUBT} on one; that is too seldom for finding what it needs",
+            bench.name(at)
+        )
+    }))
 }
 
 /// Something comes out wrong and then right again, wherever it is played.

@@ -52,6 +52,10 @@ impl From<Trouble> for Stopped {
     }
 }
 
+/// What to do if a step fails now and then.
+const UNSTEADY: &str = "repeat the step in the journey (`repeat = 10`), or give another --seed: what fails more often \
+                        in a run is found";
+
 /// Audits the application of a site, and says what was found. It never fails: what goes wrong makes it inconclusive.
 pub async fn audit(bench: &mut Bench<'_>) -> Report {
     let verdict = match course(bench).await {
@@ -74,7 +78,11 @@ async fn course(bench: &mut Bench<'_>) -> Result<Vec<Dependence>, Stopped> {
         result => result?,
     }
     let shown = cause::explain(bench, found).await?;
-    if shown.is_empty() && !bench.is_crossed { Err(Stopped::Late) } else { Ok(shown) }
+    match bench.doubt.take().filter(|_| shown.is_empty()) {
+        Some(why) => Err(Stopped::Inconclusive(why, UNSTEADY.into())),
+        None if shown.is_empty() && !bench.is_crossed => Err(Stopped::Late),
+        None => Ok(shown),
+    }
 }
 
 async fn search(bench: &mut Bench<'_>, found: &mut Vec<cross::Found>) -> Result<(), Stopped> {

@@ -6,8 +6,10 @@ use std::ops::Range;
 use super::{Cause, Cell, Coverage, Dependence, Report, Side, Verdict, Witness};
 
 /// What no audit can show; every form says it every time.
-pub const NOT_SHOWN: [&str; 7] = [
+pub const NOT_SHOWN: [&str; 9] = [
     "paths that the journey does not touch",
+    "differences in header fields other than Location, Content-Type and names of cookies",
+    "whether two values are the same that change in each run; `must_contain` looks at a text",
     "races between users for one thing",
     "effects of time beyond the run: refresh of tokens, expiry, scheduled jobs",
     "background jobs and local files that nobody reads back",
