@@ -265,6 +265,12 @@ mod tests {
             (encoded(""), "cGFzcyB3b3Jk"),
             (encoded("x"), "Bhc3Mgd29yZ"),
             (encoded("xy"), "wYXNzIHdvcm"),
+            ("%70%61%73%73%20%77%6f%72%64%2f".to_owned(), "%77%6f"),
+            ("&#112;&#97;&#115;&#115;&#32;&#119;&#111;".to_owned(), "&#115;"),
+            ("&#x70;&#x61;&#x73;&#x73;&#x20;".to_owned(), "&#x61;"),
+            (r"\u0070\u0061\u0073\u0073\u0020".to_owned(), r"\u0061"),
+            ("70:61:73:73:20:77:6f:72:64".to_owned(), "77:6f"),
+            ("7061737320776F72642F2B".to_owned(), "776F"),
         ];
         for (said, part) in cases {
             assert_hidden(&said, &[secret], &[part]);

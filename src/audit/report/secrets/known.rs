@@ -116,6 +116,9 @@ impl Known {
 /// All ways to write a secret.
 fn ways(secret: &str) -> Vec<String> {
     let percent = percent_encoded(secret, |byte| format!("%{byte:02X}"));
+    // Some encoders leave no byte as it is.
+    let bytewise = |one: fn(u8) -> String| secret.bytes().map(one).collect::<String>();
+    let charwise = |one: fn(u32) -> String| secret.chars().map(|character| one(character.into())).collect::<String>();
     let mut ways = vec![
         secret.to_owned(),
         percent_encoded(secret, |byte| format!("%{byte:02x}")),
@@ -125,7 +128,15 @@ fn ways(secret: &str) -> Vec<String> {
         percent_decoded(secret),
         serde_json::to_string(secret).unwrap_or_default().trim_matches('"').to_owned(),
         super::super::html::escaped(secret),
-        secret.bytes().map(|byte| format!("{byte:02x}")).collect(),
+        bytewise(|byte| format!("{byte:02x}")),
+        bytewise(|byte| format!("{byte:02X}")),
+        bytewise(|byte| format!("%{byte:02x}")),
+        bytewise(|byte| format!("%{byte:02X}")),
+        bytewise(|byte| format!("{byte:02x}:")),
+        bytewise(|byte| format!("\\x{byte:02x}")),
+        charwise(|character| format!("&#{character};")),
+        charwise(|character| format!("&#x{character:x};")),
+        charwise(|character| format!("\\u{character:04x}")),
     ];
     ways.extend((0..3).flat_map(|offset| in_base64(secret.as_bytes(), offset)));
     ways.sort();

@@ -1,7 +1,7 @@
 //! Names that sound like secrets.
 
 /// A name with one of these in it, wherever it stands, is that of a secret: `JSESSIONID`, `csrfmiddlewaretoken`.
-const PARTS: [&str; 13] = [
+const PARTS: [&str; 16] = [
     "token",
     "secret",
     "passw",
@@ -12,6 +12,9 @@ const PARTS: [&str; 13] = [
     "apikey",
     "accesskey",
     "privatekey",
+    "signingkey",
+    "encryptionkey",
+    "cardnumber",
     "jwt",
     "credential",
     "authoriz",

@@ -29,6 +29,12 @@ type Pattern = LazyLock<Option<Regex>>;
 static JWT: Pattern = LazyLock::new(|| Regex::new(r"\beyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*){0,4}").ok());
 static UUID: Pattern =
     LazyLock::new(|| Regex::new(r"(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4,12}").ok());
+/// What makers of tokens put before them, so that they are recognised.
+static PREFIXED: Pattern = LazyLock::new(|| {
+    let prefix =
+        "AKIA|ASIA|AIza|gh[pousr]_|github_pat_|glpat-|xox[abprs]-|[rs]k_(?:live|test)_|whsec_|npm_|hf_|dop_v1_";
+    Regex::new(&format!(r"\b(?:{prefix})[A-Za-z0-9_-]{{4,}}")).ok()
+});
 static PIECE: Pattern = LazyLock::new(|| Regex::new("[A-Z]?[a-z]+|[A-Z]+|[0-9]+").ok());
 static TOKEN: Pattern = LazyLock::new(|| Regex::new(r"[A-Za-z0-9+_~-]{16,}={0,2}").ok());
 
@@ -36,7 +42,7 @@ static TOKEN: Pattern = LazyLock::new(|| Regex::new(r"[A-Za-z0-9+_~-]{16,}={0,2}
 pub(super) fn find(text: &str) -> Vec<Range<usize>> {
     let all = |pattern: &'static Pattern| pattern.iter().flat_map(|pattern| pattern.find_iter(text));
     let random = all(&TOKEN).filter(|found| is_random(found.as_str()));
-    let found = all(&JWT).chain(all(&UUID)).chain(random).map(|found| found.range());
+    let found = all(&JWT).chain(all(&UUID)).chain(all(&PREFIXED)).chain(random).map(|found| found.range());
     found.chain(slashed::find(text)).filter(|span| !is_digest(text, span)).collect()
 }
 
@@ -79,6 +85,10 @@ mod tests {
             "kZQwErTyUiOpAsDfGhJk",
             "aGVsbG8gd29ybGQgaGVsbG8=",
             "q7Hs2LkPz/W0vXn4TgYb8",
+            "AKIAIOSFODNN7EXAMPLE",
+            "ghp_abcdefghijklmnop",
+            "xoxb-1111",
+            "sk_live_words",
         ];
         let plain = [
             "getElementByIdAndReturnTheValue",
