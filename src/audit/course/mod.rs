@@ -96,6 +96,10 @@ async fn inconclusive(bench: &Bench<'_>, stopped: Stopped) -> Verdict {
     let (mut why, mut advice) = match stopped {
         Stopped::Inconclusive(why, advice) => (why, advice),
         Stopped::Trouble(trouble) => (trouble.to_string(), "mend that, then start the audit again".into()),
+        Stopped::Late if bench.coverage.failures > 0 => {
+            let why = "something came out wrong across replicas, and the time was over before that was confirmed";
+            (why.into(), "give it more: --budget 10m".into())
+        }
         Stopped::Late => {
             ("the time was over before every two steps were apart once".into(), "give it more: --budget 10m".into())
         }
