@@ -97,7 +97,7 @@ struct User {
 struct Tab {
     /// A connection, and where it leads.
     connection: Option<(Target, Sender)>,
-    /// How many connections it has opened.
+    /// How many connections it has opened since it gave one up itself.
     opened: u32,
 }
 
@@ -191,6 +191,9 @@ impl User {
             tab.connection.take_if(|(at, _)| *at != target);
             let was_connected = tab.connection.is_some();
             let result = timeout(RESPONSE_DEADLINE, self.exchange(tab, &target, ask)).await;
+            if result.is_err() {
+                tab.opened = 0;
+            }
             let (reply, may_have_arrived) = match result.unwrap_or_else(|_| Err(Broken::late())) {
                 Ok((status, reply)) if !self.crowd.front.is_left_for(status) => return (reply, tries),
                 Ok((status, reply)) => (reply, !self.crowd.front.is_unsent(status)),
@@ -306,4 +309,101 @@ pub(super) async fn connect(address: SocketAddr) -> Result<Sender, Broken> {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| Broken::unsent(&error))?;
     tokio::spawn(connection);
     Ok(sender)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use http::Request;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::trial::scenario;
+
+    /// Everything is done as soon as it is responded to.
+    struct Anything;
+
+    impl Application for Anything {
+        fn request(&self, _: &Ask<'_>) -> Request<Bytes> {
+            Request::new(Bytes::new())
+        }
+
+        fn reply(&self, _: &Ask<'_>, _: &Response<Bytes>) -> Reply {
+            Reply { outcome: StepOutcome::Done, ..Reply::failed(String::new()) }
+        }
+    }
+
+    struct Only(Target);
+
+    impl Front for Only {
+        fn target(&self, _: u32, _: Option<&Target>) -> Option<Target> {
+            Some(self.0.clone())
+        }
+
+        fn is_left_for(&self, _: StatusCode) -> bool {
+            false
+        }
+
+        fn is_unsent(&self, _: StatusCode) -> bool {
+            false
+        }
+    }
+
+    /// What a server does with the second request.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Second {
+        IsNotAnswered,
+        EndsTheConnection,
+    }
+
+    /// Responds to every request but the second, on any number of connections.
+    async fn serve(listener: TcpListener, second: Second) {
+        let requests = Rc::new(Cell::new(0));
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let requests = Rc::clone(&requests);
+            tokio::task::spawn_local(async move {
+                let mut bytes = [0; 1024];
+                while stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {
+                    requests.set(requests.get() + 1);
+                    match (requests.get(), second) {
+                        (2, Second::IsNotAnswered) => {}
+                        (2, Second::EndsTheConnection) => return,
+                        _ => stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap(),
+                    }
+                }
+            });
+        }
+    }
+
+    /// The outcomes of the first three steps of a user, and whether a kept connection was gone at each.
+    async fn first_steps(second: Second) -> Vec<(bool, bool)> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target { address: listener.local_addr().unwrap(), host: "shop.test".into() };
+        let (application, front, recorder) = (Rc::new(Anything), Rc::new(Only(target)), Recorder::begin());
+        let scenario = scenario::tests::scenario(1);
+        let (until, sessions) = (Cell::new(Duration::MAX), Cell::new(1));
+        let crowd = Crowd { application, front, scenario, until, recorder: recorder.clone(), sessions };
+        tokio::task::spawn_local(serve(listener, second));
+        tokio::task::spawn_local(play(Rc::new(crowd), 0));
+        while recorder.len() < 3 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        let steps = recorder.into_history().steps;
+        steps[..3].iter().map(|step| (step.outcome == StepOutcome::Done, step.is_reconnected)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_client_gives_up_is_not_closed_under_it() {
+        let (late, closed) = LocalSet::new()
+            .run_until(async {
+                tokio::join!(first_steps(Second::IsNotAnswered), first_steps(Second::EndsTheConnection))
+            })
+            .await;
+        assert_eq!(late, [(true, false), (false, false), (true, false)]);
+        assert_eq!(closed, [(true, false), (true, true), (true, false)]);
+    }
 }

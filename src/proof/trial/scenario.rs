@@ -154,14 +154,14 @@ impl Journey {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::HashSet;
 
     use super::*;
 
     const WRITES: [(Kind, u32); 2] = [("puts", 45), ("orders", 10)];
 
-    fn scenario(seed: u64) -> Scenario {
+    pub(in crate::trial) fn scenario(seed: u64) -> Scenario {
         let ms = Duration::from_millis;
         Scenario {
             seed,
