@@ -142,6 +142,18 @@ fn the_claim_holds() {
     assert!(gone * 10 > sessions * 8, "{gone} of {sessions}");
 }
 
+#[test]
+fn more_users_than_the_machine_can_carry_break_nothing() {
+    let (text, report) = honest("--users 2000 --arms jwt --events rolling", ["5s", "15s"]);
+    let pace = &report["pace"];
+    let figure = |name: &str| pace[name].as_f64().unwrap();
+    assert!(figure("offered") > figure("carried") && figure("pause_seconds") > figure("asked_seconds"), "{text}");
+    assert!(text.contains("Paced: this machine carries about "), "{text}");
+    // Nor do they hide a fault.
+    let (text, code) = prove("--users 2000 --arms jwt --events rolling --duration 5s --sabotage some-502");
+    assert!(code == 1 && text.contains("jwt, rolling: requests failed: expected 0, measured "), "{text}");
+}
+
 /// What the list says of one sabotage: a run that contains its subject, and the predictions of which one must not hold.
 fn listed(name: &str) -> (String, Vec<String>) {
     let output = command("--sabotages", Path::new("/tmp")).output().unwrap();

@@ -38,7 +38,7 @@ pub(crate) struct Prove {
     /// How long the chosen events take together, such as 45s or 10m; by default what they need, 45 s for all
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
-    /// How long a user pauses between two steps, on average
+    /// How long a user pauses between two steps, on average; longer if the machine cannot carry that, which is said
     #[arg(long, value_name = "TIME", default_value = "160ms", value_parser = unstick::config::duration)]
     pub(crate) pause: Duration,
     /// How often each event is played, with one seed after the other: smaller bounds for rare faults

@@ -93,6 +93,8 @@ pub(super) struct Cell {
     pub(super) schedule: Schedule,
     /// How much longer than usual users take to come, and how much later everything is.
     pub(super) gathering: Duration,
+    /// How long they take to leave.
+    pub(super) leaving: Duration,
     pub(super) users: u32,
     pub(super) pause: Duration,
     pub(super) seed: u64,
@@ -131,6 +133,7 @@ impl Cell {
                 + self.gathering,
             late_one_in: if acts.is_empty() { 0 } else { LATE_ONE_IN },
             late: (span.mul_f64(0.5), span.mul_f64(0.8)),
+            leaving: self.leaving,
         };
         let recorder = Recorder::begin();
         fleet.introduce(&recorder).await;

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::NotPossible;
 use super::arm::{ARMS, Arm, Backing, Role, database, jwt};
 use super::cell::{Cell, CellReport, run_all};
 use super::event::{Event, Schedule};
 use super::fleet::Plan;
 use super::options::Options;
+use super::pace::{self, Pace};
 use super::proxy::Patience;
 use super::sabotage::{Planted, Sabotage};
 use super::theory::Prediction;
@@ -27,6 +29,8 @@ const SLOW_REQUESTS_MIN: u64 = 200;
 /// So many users log in within a second at most, beyond those that come within the usual time.
 const LOGINS_PER_SECOND: f64 = 500.0;
 const GATHERED: Duration = Duration::from_millis(400);
+/// How long a request takes in it at least, where users are too many for all of them to take part.
+const SERVICE_MS: f64 = 2.0;
 /// How many times slower it is.
 const SLOWNESS: u64 = 3;
 
@@ -39,6 +43,10 @@ pub(super) struct Lab<'a> {
     pub(super) left_out: Vec<String>,
     /// How many times longer than usual everything takes.
     stretch: f64,
+    /// How long users pause between two steps, on average.
+    pause: Duration,
+    /// Why that is longer than they were told to.
+    pub(super) pace: Option<Pace>,
     /// A replica that no proxy knows.
     control: Launched,
 }
@@ -48,16 +56,59 @@ impl<'a> Lab<'a> {
     pub(super) async fn prepare(options: &'a Options, workspace: &'a Workspace) -> anyhow::Result<Self> {
         let round: Duration = options.events.iter().map(|event| event.usual_span()).sum();
         let usual = round * options.repeat;
-        let slow = if has_slow_replica(options) { SLOW_REPLICA } else { Duration::ZERO };
-        let stretch = options.duration.map_or(1.0, |duration| duration.as_secs_f64() / (usual + slow).as_secs_f64());
-        let control = control(workspace).await?;
-        let mut lab = Self { options, workspace, arms: Vec::new(), left_out: Vec::new(), stretch, control };
+        let (control, pause) = (control(workspace).await?, options.pause);
+        let (arms, left_out, stretch, pace) = (Vec::new(), Vec::new(), 1.0, None);
+        let mut lab = Self { options, workspace, arms, left_out, stretch, pause, pace, control };
         for arm in &options.arms {
             let prepared = arm.prepare(options, workspace).await?;
             lab.arms.extend(prepared.backing.map(|backing| (*arm, backing)));
             lab.left_out.extend(prepared.left_out);
         }
+        lab.find_pace().await?;
+        let slow = if lab.has_slow_replica() { SLOW_REPLICA } else { Duration::ZERO };
+        let stretch = |duration: Duration| duration.as_secs_f64() / (usual + slow).as_secs_f64();
+        lab.stretch = options.duration.map_or(1.0, stretch);
         Ok(lab)
+    }
+
+    /// Measures what the machine carries, where that is in doubt, and has users pause longer if it is too little.
+    async fn find_pace(&mut self) -> anyhow::Result<()> {
+        let (users, arms) = (self.options.users, self.arms.len());
+        let has_users = self.options.events.iter().any(|event| *event != Event::Pairs);
+        if !has_users || !pace::is_worth_measuring(pace::offered(users, arms, self.pause)) {
+            return Ok(());
+        }
+        let mut carried = self.carried(0).await?;
+        // A machine that was busy with something else for a moment is asked once more.
+        if Pace::of(carried, (users, arms), self.pause).is_some() {
+            carried = self.carried(1).await?.max(carried);
+        }
+        self.pace = Pace::of(carried, (users, arms), self.pause);
+        if let Some(pace) = &self.pace {
+            let too_many = || {
+                NotPossible(format!(
+                    "this machine carries about {carried:.0} requests per second of this experiment, too few for \
+                     {users} users in each arm; try --users {}",
+                    pace.users_max.max(10)
+                ))
+            };
+            self.pause = pace.pause().ok_or_else(too_many)?;
+        }
+        Ok(())
+    }
+
+    /// How many requests per second the machine carries, of all arms together, by a measurement of this number.
+    async fn carried(&self, number: u32) -> anyhow::Result<f64> {
+        let cell = |(arm, backing): &(Arm, Backing)| {
+            let mut cell = self.cell(Event::Steady, 0, *arm, backing);
+            (cell.users, cell.pause) = (pace::USERS, Duration::ZERO);
+            (cell.gathering, cell.leaving) = (Duration::ZERO, Duration::ZERO);
+            cell.plan.planted = Planted::default();
+            cell.plan.directory = self.workspace.directory(&format!("pace-{number}-{arm}"));
+            cell.schedule = Schedule { acts: Vec::new(), span: pace::SPAN };
+            cell
+        };
+        Ok(pace::carried(&run_all(self.arms.iter().map(cell).collect()).await?))
     }
 
     /// Plays an event for all arms that it concerns.
@@ -112,26 +163,34 @@ impl<'a> Lab<'a> {
             service_ms: Vec::new(),
             directory: self.workspace.directory(&format!("{event}-{arm}-{round}")),
         };
-        let Options { users, pause, .. } = *self.options;
-        // All logins at one moment would be a trial of the machine.
-        let gathering = Duration::from_secs_f64(f64::from(users) / LOGINS_PER_SECOND).saturating_sub(GATHERED);
-        let schedule = event.schedule(replicas, self.stretch, victim).later(gathering);
+        let (users, pause) = (self.options.users, self.pause);
+        // All logins at one moment would be a trial of the machine, and so would be all ends of sessions, of three
+        // steps each.
+        let logins = Duration::from_secs_f64(f64::from(users) / LOGINS_PER_SECOND);
+        let gathering = logins.max(pause).saturating_sub(GATHERED);
+        let leaving = (2 * pause).saturating_sub(GATHERED);
+        // Before anything happens, each has taken a step.
+        let settling = pause.saturating_sub(GATHERED);
+        let schedule = event.schedule(replicas, self.stretch, victim).later(gathering + settling);
         let control = SocketAddr::from((Ipv4Addr::LOCALHOST, self.control.port));
-        Cell { plan, event, round, schedule, gathering, users, pause, seed, control }
+        Cell { plan, event, round, schedule, gathering, leaving, users, pause, seed, control }
     }
 
     /// One replica three times slower, under two algorithms at the same time.
     pub(super) async fn slow_replica(&self) -> anyhow::Result<(Vec<CellReport>, Vec<Prediction>)> {
-        if !has_slow_replica(self.options) {
+        if !self.has_slow_replica() {
             return Ok((Vec::new(), Vec::new()));
         }
-        let service = slow_service(self.options).round() as u64;
+        let (users, pause) = (slow_users(self.options), self.options.pause);
+        let service = slow_service(self.options, users).round() as u64;
         let cell = |balance: &'static str| {
             let mut cell = self.cell(Event::Steady, 0, jwt::ARM, &Backing::default());
             cell.plan.balance = balance;
             cell.plan.planted = Planted::default();
             cell.plan.service_ms = vec![SLOWNESS * service, service];
             cell.plan.directory = self.workspace.directory(&format!("slow-{balance}"));
+            (cell.users, cell.plan.users, cell.pause) = (users, users, pause);
+            (cell.gathering, cell.leaving) = (Duration::ZERO, Duration::ZERO);
             cell.schedule = Schedule { acts: Vec::new(), span: SLOW_REPLICA.mul_f64(self.stretch) };
             cell
         };
@@ -143,6 +202,25 @@ impl<'a> Lab<'a> {
         let predictions = slow_predictions(&reports, self.options.replicas);
         Ok((reports, predictions))
     }
+
+    /// Whether the comparison with one slow replica belongs to the run.
+    fn has_slow_replica(&self) -> bool {
+        let Options { arms, events, .. } = self.options;
+        let is_possible = slow_service(self.options, slow_users(self.options)) >= 1.0;
+        arms.contains(&jwt::ARM) && events.contains(&Event::Steady) && is_possible
+    }
+}
+
+/// How many users there are in that comparison: no more than a replica can serve in whole milliseconds.
+fn slow_users(options: &Options) -> u32 {
+    let most = (slow_service(options, 1) / SERVICE_MS) as u32;
+    if slow_service(options, options.users) < 1.0 { most.max(1) } else { options.users }
+}
+
+/// Milliseconds that a normal replica takes for a request in that comparison. Normal replicas are then busy for 40 % of
+/// the time, and one that takes three times as long cannot carry its fair share.
+fn slow_service(options: &Options, users: u32) -> f64 {
+    0.4 * options.replicas as f64 * options.pause.as_secs_f64() * 1000.0 / f64::from(users)
 }
 
 /// Starts a replica that no proxy knows.
@@ -152,17 +230,6 @@ async fn control(workspace: &Workspace) -> anyhow::Result<Launched> {
     let directory = directory.to_str().context("the path is no text")?;
     let arguments = ["prove-replica", "--name", "control", "--arm", "memory", "--directory", directory];
     launch(&[&arguments[..], &["--service-ms", "0"]].concat(), &[]).await
-}
-
-/// Whether the comparison with one slow replica belongs to the run.
-fn has_slow_replica(options: &Options) -> bool {
-    options.arms.contains(&jwt::ARM) && options.events.contains(&Event::Steady) && slow_service(options) >= 1.0
-}
-
-/// Milliseconds that a normal replica takes for a request in that comparison. Normal replicas are then busy for 40 % of
-/// the time, and one that takes three times as long cannot carry its fair share.
-fn slow_service(options: &Options) -> f64 {
-    0.4 * options.replicas as f64 * options.pause.as_secs_f64() * 1000.0 / f64::from(options.users)
 }
 
 /// What theory says of one slow replica.

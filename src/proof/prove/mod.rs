@@ -17,6 +17,7 @@ mod lab;
 mod ledger;
 pub mod measures;
 pub mod options;
+pub mod pace;
 mod pairs;
 mod progress;
 mod proxy;
@@ -60,7 +61,8 @@ pub struct NotPossible(pub String);
 /// started has ended with the tasks that held it.
 ///
 /// # Errors
-/// A process could not be started or did not do what it was told; [`NotPossible`] if a store is not there.
+/// A process could not be started or did not do what it was told; [`NotPossible`] if a store is not there, or the
+/// machine cannot carry the users.
 pub fn run(options: &Options) -> anyhow::Result<Option<Report>> {
     runtime::run(async {
         tokio::select! {
@@ -115,6 +117,7 @@ async fn run_in(options: &Options, workspace: &Workspace) -> anyhow::Result<Repo
         users: options.users,
         replicas: options.replicas,
         seconds: began.elapsed().as_secs_f64(),
+        pace: lab.pace,
         skipped: lab.left_out,
         not_played: FULL_ONLY.into_iter().filter(|event| !options.events.contains(event)).collect(),
         kept: None,

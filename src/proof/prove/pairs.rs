@@ -64,6 +64,7 @@ fn journey(seed: u64, number: u32) -> Journey {
         arrivals: Duration::ZERO,
         late_one_in: 0,
         late: (Duration::ZERO, Duration::ZERO),
+        leaving: Duration::ZERO,
     };
     let mut drawn = scenario.journey(number, 0);
     let steps = (0..STEPS).map(|_| match drawn.next_step().1 {

@@ -12,6 +12,7 @@ use super::arm::Arm;
 use super::cell::CellReport;
 use super::event::Event;
 use super::lab::slow_predictions;
+use super::pace::Pace;
 use super::report::Report;
 use crate::trial::history::History;
 
@@ -22,6 +23,8 @@ struct Recorded {
     users: u32,
     replicas: usize,
     seconds: f64,
+    #[serde(default)]
+    pace: Option<Pace>,
     skipped: Vec<String>,
     cells: Vec<Cell>,
     slow_replica: Vec<Cell>,
@@ -47,12 +50,12 @@ pub fn judge(path: &Path) -> anyhow::Result<Report> {
     let file = File::open(path).with_context(|| path.display().to_string())?;
     let recorded: Recorded = serde_json::from_reader(BufReader::new(file))
         .with_context(|| format!("{} is no report of `unstick prove --json`", path.display()))?;
-    let Recorded { seed, users, replicas, seconds, skipped, cells, slow_replica, histories } = recorded;
+    let Recorded { seed, users, replicas, seconds, pace, skipped, cells, slow_replica, histories } = recorded;
     let count = cells.len() + slow_replica.len();
     anyhow::ensure!(histories.len() == count, "{} has no history; write it with --history", path.display());
     let mut histories = histories.into_iter();
     let version = env!("CARGO_PKG_VERSION");
-    let mut report = Report { version, seed, users, replicas, seconds, skipped, ..Report::default() };
+    let mut report = Report { version, seed, users, replicas, seconds, pace, skipped, ..Report::default() };
     for (cell, history) in cells.into_iter().zip(histories.by_ref()) {
         let mut cell = cell.judge(history)?;
         cell.predictions = cell.arm.predict(&cell);

@@ -59,7 +59,7 @@ pub struct Crowd {
     pub front: Rc<dyn Front>,
     /// What they do.
     pub scenario: Scenario,
-    /// When they bring their sessions to an end, since the beginning.
+    /// When they begin to bring their sessions to an end, since the beginning.
     pub until: Cell<Duration>,
     /// Where it is written down.
     pub recorder: Recorder,
@@ -103,7 +103,8 @@ struct Tab {
 
 impl User {
     fn is_over(&self) -> bool {
-        self.crowd.recorder.now() >= self.crowd.until.get()
+        let stay = self.crowd.scenario.stay(self.number);
+        self.crowd.recorder.now() >= self.crowd.until.get().saturating_add(stay)
     }
 
     /// One session: until it is lost, or the time is over.

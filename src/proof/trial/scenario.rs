@@ -27,6 +27,8 @@ pub struct Scenario {
     pub late_one_in: u32,
     /// From when to when late users begin.
     pub late: (Duration, Duration),
+    /// How long after the first user the last one leaves.
+    pub leaving: Duration,
 }
 
 impl Scenario {
@@ -39,6 +41,11 @@ impl Scenario {
             (Duration::ZERO, self.arrivals)
         };
         from + to.saturating_sub(from).mul_f64(dice.f64())
+    }
+
+    /// How much longer a user stays than the first who leaves.
+    pub fn stay(&self, user: u32) -> Duration {
+        self.leaving.mul_f64(self.dice(user, u32::MAX - 1).f64())
     }
 
     /// The journey of a user's nth session.
@@ -173,6 +180,7 @@ pub(super) mod tests {
             arrivals: ms(300),
             late_one_in: 4,
             late: (ms(1000), ms(2000)),
+            leaving: ms(400),
         }
     }
 
@@ -270,5 +278,9 @@ pub(super) mod tests {
             let bounds = if user % 4 == 3 { ms(1000)..ms(2001) } else { ms(0)..ms(301) };
             assert!(bounds.contains(&arrival), "{user} {arrival:?}");
         }
+        let stays: Vec<Duration> = (0..100).map(|user| scenario(1).stay(user)).collect();
+        assert!(stays.iter().all(|stay| *stay <= ms(400)));
+        let late = stays.iter().filter(|stay| **stay > ms(200)).count();
+        assert!((30..70).contains(&late), "they leave evenly over that time: {late}");
     }
 }

@@ -14,6 +14,7 @@ use super::arm::{ARMS, Arm, Role};
 use super::cell::CellReport;
 use super::event::Event;
 use super::options;
+use super::pace::Pace;
 use super::theory::{Prediction, Subject, Verdict, percent, percent_up, upper_bound};
 use crate::trial::history::History;
 use crate::trial::judge::Findings;
@@ -45,6 +46,8 @@ pub struct Report {
     pub replicas: usize,
     /// Seconds it took.
     pub seconds: f64,
+    /// Why users paused longer than they were told to, if they did.
+    pub pace: Option<Pace>,
     /// What was left out, and what to do to have it measured.
     pub skipped: Vec<String>,
     /// Events that a run of a minute leaves out.

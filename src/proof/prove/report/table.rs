@@ -10,6 +10,7 @@ use crate::prove::arm::{Arm, Role};
 use crate::prove::cell::CellReport;
 use crate::prove::event::Event;
 use crate::prove::options;
+use crate::prove::pace::Pace;
 use crate::prove::theory::{Prediction, percent};
 
 /// Columns, if the width of the terminal is not known.
@@ -25,6 +26,7 @@ pub fn render(report: &Report, width: Option<u16>, bold: impl Fn(&str) -> String
     for line in slow_replica(report).into_iter().chain(pairs::example(report)) {
         let _ = writeln!(text, "{line}");
     }
+    text.push_str(&report.pace.as_ref().map(|pace| pace_of(pace, report.users)).unwrap_or_default());
     for skipped in &report.skipped {
         let _ = writeln!(text, "Left out: {skipped}");
     }
@@ -42,6 +44,16 @@ pub fn render(report: &Report, width: Option<u16>, bold: impl Fn(&str) -> String
     );
     let _ = writeln!(text, "Not shown by this: {}.", NOT_SHOWN.join("; "));
     text
+}
+
+/// Why users paused longer than they were told to.
+fn pace_of(pace: &Pace, users: u32) -> String {
+    let Pace { carried, offered, asked_seconds, pause_seconds, users_max } = pace;
+    format!(
+        "Paced: this machine carries about {carried:.0} requests per second of this experiment; {users} users in each \
+         arm who pause {asked_seconds} s would send {offered:.0}. So they paused {pause_seconds:.1} s, and everything \
+         was judged at that rate. Users who pause {asked_seconds} s: at most {users_max} here.\n"
+    )
 }
 
 /// What this run left open: predictions that had no chance to be broken, by name, and events that were not played.
