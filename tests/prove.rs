@@ -149,6 +149,7 @@ fn more_users_than_the_machine_can_carry_break_nothing() {
     let figure = |name: &str| pace[name].as_f64().unwrap();
     assert!(figure("offered") > figure("carried") && figure("pause_seconds") > figure("asked_seconds"), "{text}");
     assert!(text.contains("Paced: this machine carries about "), "{text}");
+    assert_eq!(report["cells"][0]["findings"]["late"]["count"], 0, "{text}");
     // Nor do they hide a fault.
     let (text, code) = prove("--users 2000 --arms jwt --events rolling --duration 5s --sabotage some-502");
     assert!(code == 1 && text.contains("jwt, rolling: requests failed: expected 0, measured "), "{text}");

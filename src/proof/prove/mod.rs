@@ -156,6 +156,7 @@ fn inconclusive(report: &Report) -> Vec<String> {
     reasons.extend(unwritten(report));
     reasons.extend(nothing_killed(report));
     reasons.extend(too_little(report));
+    reasons.extend(too_late(report));
     reasons
 }
 
@@ -177,6 +178,18 @@ fn nothing_killed(report: &Report) -> Option<String> {
     Some(format!("{}, {}: no request was under way at any replica when it was killed", cell.arm, cell.event))
 }
 
+/// Requests that the machine itself had no time for are held against nobody. Nor can anybody say that they were served.
+fn too_late(report: &Report) -> Option<String> {
+    let cell = report.cells.iter().find(|cell| cell.findings.late.count > 0)?;
+    let late: u64 = report.cells.iter().map(|cell| cell.findings.late.count).sum();
+    let longest = report.cells.iter().map(|cell| cell.measures.waits.machine.2).fold(0.0, f64::max);
+    Some(format!(
+        "{}, {}: {late} requests in all had no response in time while the machine stood still (an idle replica took \
+         up to {longest:.0} ms); try fewer users, or a machine with nothing else to do",
+        cell.arm, cell.event
+    ))
+}
+
 /// Whether there is too little to conclude anything from.
 fn too_little(report: &Report) -> Option<String> {
     if report.predictions().next().is_none() {
@@ -189,4 +202,54 @@ fn too_little(report: &Report) -> Option<String> {
         "{place}: {}: {} trials are too few, as in {others} other predictions; try more users or a longer run",
         prediction.what, prediction.trials
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::trial::history::{Action, History, Step, StepOutcome};
+    use report::Conclusion;
+
+    /// A run with requests that failed after a time, beside an idle replica that took so long.
+    fn run_with(failed_after_ms: u64, beat_ms: u64) -> Report {
+        let ms = Duration::from_millis;
+        let step = |number: u32, action, (sent, ended), outcome| Step {
+            session: number,
+            number: 0,
+            user: number,
+            action,
+            sent,
+            ended,
+            replica: None,
+            outcome,
+            tries: 1,
+            state_bytes: 0,
+            store_trips: 0,
+            is_altered: false,
+            is_reconnected: false,
+        };
+        let logins = (0..100).map(|number| step(number, Action::Login, (ms(1), ms(2)), StepOutcome::Done));
+        let failed = StepOutcome::Failed("no response in time".into());
+        let steps = logins.chain([step(100, Action::Read, (ms(10), ms(10 + failed_after_ms)), failed)]).collect();
+        let history = History { steps, beats: vec![(ms(20), ms(beat_ms))], ..History::default() };
+        let mut cell = CellReport::of((arm::jwt::ARM, Event::Rolling, 3, "round-robin"), history);
+        let requests = &cell.findings;
+        cell.predictions = vec![Prediction::never("requests failed", requests.failed.count, requests.requests, None)];
+        let mut report = Report { cells: vec![cell], ..Report::default() };
+        report.inconclusive = inconclusive(&report);
+        report
+    }
+
+    #[test]
+    fn a_machine_that_stands_still_breaks_nothing_and_shows_nothing() {
+        assert_eq!(run_with(5010, 2).conclusion(), Conclusion::Broken);
+        assert_eq!(run_with(100, 2000).conclusion(), Conclusion::Broken);
+        let report = run_with(5010, 2000);
+        assert_eq!(report.conclusion(), Conclusion::Inconclusive);
+        let why = "jwt, rolling: 1 requests in all had no response in time while the machine stood still (an idle \
+                   replica took up to 2000 ms)";
+        assert!(report.inconclusive[0].starts_with(why), "{:?}", report.inconclusive);
+    }
 }

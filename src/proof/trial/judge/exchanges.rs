@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::findings::{Fact, Findings};
-use super::{dying, lingering};
+use super::{dying, is_late, lingering};
 use crate::trial::history::{History, Seen, SessionId, Stage, Step, StepOutcome};
 
 /// Judges exchanges.
@@ -76,7 +76,8 @@ fn unwritten(history: &History, findings: &mut Findings) {
 fn left(history: &History, findings: &mut Findings) {
     for (mark, time) in lingering(history) {
         findings.left.trials += u64::from(mark.in_flight);
-        let is_cut = |step: &&Step| matches!(step.outcome, StepOutcome::Failed(_)) && step.meets(time);
+        let is_failed = |step: &Step| matches!(step.outcome, StepOutcome::Failed(_)) && !is_late(history, step);
+        let is_cut = |step: &&Step| is_failed(step) && step.meets(time);
         for step in history.steps.iter().filter(is_cut) {
             findings.left.hits.add([step.into(), mark.into()]);
         }

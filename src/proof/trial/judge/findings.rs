@@ -123,6 +123,8 @@ pub struct Findings {
     /// Bare writes that failed while the replica or proxy that may have had them ended: whether they took effect nobody
     /// knows, so nobody may send them again. And whatever failed until a replica that responds 500 was found out.
     pub excused: Tally,
+    /// Requests that failed after the clients' deadline, while the machine itself stood still for so long.
+    pub late: Tally,
     /// Requests that replicas or proxies had under way when they were killed.
     pub in_flight: u64,
     /// Writes that were acknowledged.

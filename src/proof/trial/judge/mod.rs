@@ -18,6 +18,7 @@ mod shared;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::client::RESPONSE_DEADLINE;
 use super::history::{Action, History, Mark, SessionId, State, Step, StepOutcome};
 pub use findings::{EXAMPLES_MAX, FACTS_MAX, Fact, Findings, GUARANTEES, Guarantee, Ratio, Tally};
 use session::Session;
@@ -38,7 +39,12 @@ pub fn judge(history: &History) -> Findings {
         if matches!(step.outcome, StepOutcome::Failed(_)) {
             let is_bare = step.action.is_bare() && excuses.iter().any(|time| step.meets(*time));
             let is_excused = is_bare || erring.iter().any(|time| step.meets(*time));
-            (if is_excused { &mut findings.excused } else { &mut findings.failed }).add([step.into()]);
+            let tally = match is_excused {
+                true => &mut findings.excused,
+                false if is_late(history, step) => &mut findings.late,
+                false => &mut findings.failed,
+            };
+            tally.add([step.into()]);
         }
         sessions.entry(step.session).or_default().push(step);
     }
@@ -62,6 +68,13 @@ pub fn dying(history: &History) -> Vec<(Duration, Duration)> {
         (ending, mark.at)
     });
     killed.chain(until_found_out(history, &[State::Stopped, State::Mute, State::CutOff])).collect()
+}
+
+/// Whether a request came to its deadline because the machine itself stood still. Beside one that does a response may
+/// take four times as long: it passes four processes.
+fn is_late(history: &History, step: &Step) -> bool {
+    let took = step.ended - step.sent;
+    took >= RESPONSE_DEADLINE && took <= 4 * history.longest_beat((step.sent, step.ended))
 }
 
 /// The times in which replicas took their time before they were out of the file, with the mark that says so.
@@ -237,6 +250,21 @@ mod tests {
             assert!(findings.violations.is_empty() && findings.lost.count == 0, "{findings:?}");
             assert_eq!((findings.doubled.count, findings.reused.count), (0, 0));
         }
+    }
+
+    #[test]
+    fn requests_are_late_only_beside_a_machine_that_stands_still() {
+        let failed = |ms, beat| {
+            let outcome = StepOutcome::Failed("no response in time".into());
+            let steps = vec![step(0, (0, ms), written(1), outcome)];
+            let beats = vec![(Duration::from_millis(20), Duration::from_millis(beat))];
+            let findings = judge(&History { steps, beats, ..History::default() });
+            (findings.failed.count, findings.late.count)
+        };
+        assert_eq!(failed(5010, 1300), (0, 1));
+        assert_eq!(failed(5010, 1200), (1, 0), "the machine does not explain it");
+        assert_eq!(failed(4990, 4000), (1, 0), "it is not the deadline that failed it");
+        assert_eq!(failed(6000, 1300), (1, 0));
     }
 
     #[test]
