@@ -8,7 +8,8 @@
     tests/audit/run.py --install-only          brings up target/audit-apps, which stays there between runs
 
 For each row it starts `unstick audit journeys/row-NN.toml --spawn ... --json` and compares the verdict and the class of
-the cause with the table. A row that is dependent on own disks and clean on a shared one is run with both.
+the cause with the table. A row that is dependent on own disks and clean on a shared one is run with both. A witness has
+at most three steps, and is played again.
 
 Exit codes: 0 all rows agree, 1 a row does not, 2 something could not be installed or started. Needs Python 3.11 or
 newer with venv, and Node 20 or newer with npm.
@@ -33,6 +34,7 @@ from lib.rows import CLEAN, ROWS, Expected, Row, dependent
 
 UNSTICK = Path(__file__).resolve().parents[2] / "target" / "debug" / "unstick"
 PLACES = ("AA", "AB", "BB", "BA")
+STEPS_MAX = 3
 VERDICTS = {"none_found": 0, "dependent": 1, "inconclusive": 3}
 
 
@@ -96,6 +98,9 @@ def audit(row: Row, spawn: str, disk: str, seed: int, args: argparse.Namespace) 
     command = [args.unstick.resolve(), "audit", row.journey, "--spawn", spawn, "--disk", disk, "--json"]
     # Some of them import for half a minute where others are busy.
     command += ["--start-deadline", "2m", "--seed", str(seed)]
+    kept = HOME / "reports" / f"row-{row.number:02}-{disk}-{seed}.json"
+    kept.parent.mkdir(exist_ok=True)
+    command += ["--witness", kept.with_suffix(".witness")]
     child = subprocess.Popen(command, cwd=APPS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         report, errors = child.communicate(timeout=args.limit)
@@ -107,8 +112,6 @@ def audit(row: Row, spawn: str, disk: str, seed: int, args: argparse.Namespace) 
             child.kill()
             _, errors = child.communicate()
         return Expected("no verdict"), [f"ended after {args.limit} s", *errors.strip().splitlines()[-5:]]
-    kept = HOME / "reports" / f"row-{row.number:02}-{disk}-{seed}.json"
-    kept.parent.mkdir(exist_ok=True)
     kept.write_text(report)
     try:
         verdict = json.loads(report)["verdict"]
@@ -123,8 +126,22 @@ def audit(row: Row, spawn: str, disk: str, seed: int, args: argparse.Namespace) 
     remarks += [
         f"step {found['step']}, {found['cause']}: {found['because']}" for found in verdict.get("dependences", [])
     ]
+    if any(len(found["witness"]["steps"]) > STEPS_MAX for found in verdict.get("dependences", [])):
+        return Expected("a witness of too many steps"), remarks
+    if kind == "dependent" and not is_shown_again(kept.with_suffix(".witness"), args):
+        return Expected("a witness that is not shown again"), remarks
     causes = sorted({found["cause"] for found in verdict.get("dependences", [])})
     return Expected(kind, " and ".join(causes) or None), remarks
+
+
+def is_shown_again(witness: Path, args: argparse.Namespace) -> bool:
+    """Whether `unstick audit --replay` comes out the same 5 of 5 times in each of the four placements."""
+    command = [args.unstick.resolve(), "audit", "--replay", witness, "--json"]
+    replay = subprocess.run(command, cwd=APPS, capture_output=True, text=True, timeout=args.limit)
+    if replay.returncode != VERDICTS["dependent"]:
+        return False
+    cells = json.loads(replay.stdout)["verdict"]["dependences"][0]["witness"]["cells"]
+    return [(cell["right"], cell["runs"]) for cell in cells] == [(5, 5), (0, 5), (5, 5), (0, 5)]
 
 
 def by_hand(row: Row, spawn: str, disk: str, _seed: int, args: argparse.Namespace) -> tuple[Expected, list[str]]:
