@@ -6,7 +6,7 @@ use super::cause::{is_counted, is_same};
 use super::gate::settle;
 use super::locate::locate;
 use super::shrink::{Small, shrink};
-use super::{DEPENDENCES_MAX, P_MAX, RUNS_OF_CELL, Stopped};
+use super::{DEPENDENCES_MAX, P_MAX, RUNS_OF_CELL, Stopped, UNSTEADY};
 use crate::outcome::mask::Differs;
 use crate::placing::{Places, first_pass, second_pass};
 use crate::report::Cell;
@@ -99,7 +99,8 @@ pub(super) async fn cross(bench: &mut Bench<'_>, found: &mut Vec<Found>) -> Resu
             None => {
                 flaky += 1;
                 if flaky > FLAKY_MAX {
-                    return Err(flickers(bench, at, &place));
+                    let doubt = bench.doubt.take().map(|why| Stopped::Inconclusive(why, UNSTEADY.into()));
+                    return Err(doubt.unwrap_or_else(|| flickers(bench, at, &place)));
                 }
                 // It may be noise that the first runs did not show.
                 settle(bench, replica, at).await?;
@@ -128,14 +129,18 @@ async fn doubt(bench: &mut Bench<'_>, places: &[usize], at: usize) -> Result<Opt
         }
     }
     let [alone, across] = right.map(|right| RUNS_OF_DOUBT - right);
-    let is_doubtful = fisher(right[0], RUNS_OF_DOUBT, right[1], RUNS_OF_DOUBT) <= P_MAX;
-    Ok(is_doubtful.then(|| {
+    Ok(is_doubtful(right).then(|| {
         format!(
             "step `{}`, or one before it, came out wrong in {across} of {RUNS_OF_DOUBT} runs across replicas, and in \
              {alone} of {RUNS_OF_DOUBT} on one; that is too seldom for finding what it needs",
             bench.name(at)
         )
     }))
+}
+
+/// Whether runs on one replica came out right more often than runs across, beyond chance.
+fn is_doubtful([alone, across]: [u32; 2]) -> bool {
+    fisher(alone, RUNS_OF_DOUBT, across, RUNS_OF_DOUBT) <= P_MAX
 }
 
 /// Something comes out wrong and then right again, wherever it is played.
@@ -275,6 +280,22 @@ mod tests {
         assert_eq!(groups.gathered(&[0, 1, 0, 2, 1, 0]), None, "it takes a group apart");
         groups.join(0, 5);
         assert_eq!((groups.firsts(), groups.of(4)), (vec![0, 2, 3], 0));
+    }
+
+    #[test]
+    fn failures_across_are_doubtful_only_beyond_chance() {
+        for (right, expected) in [
+            ([24, 24], false),
+            ([24, 23], false),
+            ([24, 19], false),
+            ([24, 16], true),
+            ([24, 0], true),
+            ([17, 16], false),
+            // It fails on one replica only: then it is not for being across.
+            ([16, 24], false),
+        ] {
+            assert_eq!(is_doubtful(right), expected, "{right:?}");
+        }
     }
 
     #[test]
