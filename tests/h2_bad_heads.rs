@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::sync::Mutex;
 
-use crate::support::backend::Backend;
+use crate::support::backend::{Backend, Signal, signal};
 use crate::support::client::{Response, read_response};
 use crate::support::h2::{DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, frame, next_frame};
-use crate::support::{App, connect, eventually, send};
+use crate::support::{App, connect, send};
 
 /// A head of 200 with one field, without compression.
 fn head(name: &[u8], value: &[u8]) -> Vec<u8> {
@@ -19,10 +19,11 @@ fn head(name: &[u8], value: &[u8]) -> Vec<u8> {
 const WAITING: usize = 3;
 
 /// A replica that leaves requests without a response until the last one has come, which gets `bad` on the first
-/// connection. Whatever comes on later connections is answered.
-fn replica(bad: Vec<u8>) -> Backend {
+/// connection. Whatever comes on later connections is answered. The signal is given for each head on the first.
+fn replica(bad: Vec<u8>) -> (Backend, Signal) {
     let first = Mutex::new(true);
-    Backend::start(move |peer| {
+    let (came, has_come) = signal();
+    let backend = Backend::start(move |peer| {
         peer.stream.read_exact(&mut [0; PREFACE.len()]).unwrap();
         peer.stream.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
         let is_bad = std::mem::replace(&mut *first.lock().unwrap(), false);
@@ -30,6 +31,9 @@ fn replica(bad: Vec<u8>) -> Backend {
         while let Some((kind, flags, id, _)) = next_frame(&mut peer.stream) {
             if kind == HEADERS {
                 waiting.push(id);
+                if is_bad {
+                    came.lock().unwrap().send(()).unwrap();
+                }
             }
             if matches!(kind, HEADERS | DATA) && flags & END_STREAM != 0 {
                 ends.insert(id, ());
@@ -46,7 +50,8 @@ fn replica(bad: Vec<u8>) -> Backend {
                 }
             }
         }
-    })
+    });
+    (backend, has_come)
 }
 
 fn told(response: &Response) -> (u16, Option<&str>) {
@@ -56,22 +61,20 @@ fn told(response: &Response) -> (u16, Option<&str>) {
 #[test]
 fn a_bad_head_of_a_replica_is_no_failure_of_the_requests_beside_it() {
     for (name, value) in [(&b"Foo"[..], &b"x"[..]), (b"foo", b"a\0b"), (b"foo", b"a\r\nb"), (b"fo o", b"x")] {
-        let replica = replica(head(name, value));
+        let (replica, has_come) = replica(head(name, value));
         let app = App::builder(&[replica.address]).pool("protocol = \"h2c\"").workers(1).start();
         let mut clients = Vec::new();
-        let endpoint = || app.endpoint(replica.address).unwrap();
-        for (nth, request) in
-            ["POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"]
-                .into_iter()
-                .cycle()
-                .take(WAITING)
-                .chain(["POST /bad HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"])
-                .enumerate()
+        for request in ["POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"]
+            .into_iter()
+            .cycle()
+            .take(WAITING)
+            .chain(["POST /bad HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"])
         {
             let mut client = connect(app.address);
             send(&mut client, request);
             clients.push(client);
-            eventually("it is under way", || endpoint()["in_flight"].as_u64().unwrap() > nth as u64 || nth == WAITING);
+            // The next one would overtake it while their connection is being opened.
+            has_come.wait("it is under way");
         }
         let responses: Vec<_> = clients.iter_mut().map(|client| read_response(client, false)).collect();
         // Those that may be done twice are, the others are told that this was the proxy's doing.
@@ -82,7 +85,7 @@ fn a_bad_head_of_a_replica_is_no_failure_of_the_requests_beside_it() {
             "{name:?}"
         );
         assert_eq!(told(&responses[WAITING]), (502, Some("upstream-invalid")), "{name:?}");
-        assert_eq!(endpoint()["failures"], 1, "{name:?}");
+        assert_eq!(app.endpoint(replica.address).unwrap()["failures"], 1, "{name:?}");
         assert_eq!(app.metric("unstick_own_responses_total{cause=\"connection-curbed\",rule=\"\"}"), 2.0);
     }
 }

@@ -15,7 +15,7 @@ use crate::support::h2::{
     get_list, next_frame, raw, run,
 };
 use crate::support::h2_backend::H2Backend;
-use crate::support::{App, connect, eventually, pause, send};
+use crate::support::{App, connect, pause, send};
 
 const H2C: &str = "protocol = \"h2c\"";
 
@@ -192,13 +192,15 @@ fn parts_that_come_late_for_cancelled_streams_cost_nobody_anything() {
     // More than the library takes over the life of a connection.
     const CANCELLED: u32 = 1_100;
     // It sends heads. When all requests but one are cancelled, it goes on with their bodies, then answers the first.
-    let replica = Backend::start(|peer| {
+    let (came, has_come) = signal();
+    let replica = Backend::start(move |peer| {
         std::io::Read::read_exact(&mut peer.stream, &mut [0; PREFACE.len()]).unwrap();
         peer.stream.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
         let (ok, mut cancelled) = (|id| frame(HEADERS, END_HEADERS, id, &[0x88]), Vec::new());
         while let Some((kind, _, id, _)) = next_frame(&mut peer.stream) {
             match kind {
                 HEADERS if id > 1 => peer.stream.write_all(&ok(id)).unwrap(),
+                HEADERS => came.lock().unwrap().send(()).unwrap(),
                 RST_STREAM => cancelled.push(id),
                 _ => {}
             }
@@ -212,7 +214,7 @@ fn parts_that_come_late_for_cancelled_streams_cost_nobody_anything() {
     let app = App::builder(&[replica.address]).pool(H2C).workers(1).start();
     let mut slow = connect(app.address);
     send(&mut slow, "POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
-    eventually("the first is sent", || app.endpoint(replica.address).unwrap()["in_flight"] == 1);
+    has_come.wait("the first is sent");
     for _ in 0..CANCELLED {
         let mut cancelled = connect(app.address);
         send(&mut cancelled, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
