@@ -6,38 +6,61 @@ use std::hint::black_box;
 use std::net::IpAddr;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use unstick::config::model::{Algorithm, HostPattern, PathPattern};
+use unstick::config::model::{Algorithm, HostPattern, PathPattern, Route};
 use unstick::pool::balance::{Balance, Candidates, Dice};
 use unstick::proxy::bench::Fields;
+use unstick::snapshot::asked::Asked;
 use unstick::snapshot::routes::Routes;
 
 criterion_group!(parts, routes, picks, fields);
 criterion_main!(parts);
 
-/// A table of 100 hosts with three routes each, and one for all other hosts.
+/// A route for a host and a path, as the file would name them.
+fn route(host: HostPattern, path: PathPattern) -> Route {
+    Route { host: vec![host], path, ..Route::default() }
+}
+
+/// Tables of 3 and 10,000 routes: hosts with three routes each, one wildcard, and one route for all other hosts. And as
+/// many paths of one host.
 fn routes(criterion: &mut Criterion) {
-    let mut list = vec![(HostPattern::Any, PathPattern::Prefix("/".into()))];
-    for number in 0..100 {
+    let prefix = |path: &str| PathPattern::Prefix(path.to_owned());
+    let hosts = |number: usize| {
         let name = format!("shop-{number}.example.com");
-        for path in ["/", "/api", "/api/v2/orders"] {
-            list.push((HostPattern::Exact(name.clone()), PathPattern::Prefix(path.into())));
-        }
-    }
-    list.push((HostPattern::Below("example.net".into()), PathPattern::Prefix("/".into())));
-    let table = |list: &[(HostPattern, PathPattern)]| {
-        Routes::new(list.iter().enumerate().map(|(pool, (host, path))| (host, path, pool)))
+        ["/", "/api", "/api/v2/orders"].map(|path| route(HostPattern::Exact(name.clone()), prefix(path)))
     };
-    let (one, many) = (table(&list[..1]), table(&list));
+    let table = |hosts_count: usize| {
+        let others =
+            [route(HostPattern::Any, prefix("/")), route(HostPattern::Below("example.net".to_owned()), prefix("/"))];
+        Routes::new((0..hosts_count).flat_map(hosts).chain(others).collect())
+    };
+    let paths = |count: usize| {
+        let path = |number: usize| route(HostPattern::Any, PathPattern::Prefix(format!("/p/{number}")));
+        Routes::new((0..count).map(path).chain([route(HostPattern::Any, prefix("/"))]).collect())
+    };
+    let (few, many) = (table(3), table(3_333));
+    let (few_paths, many_paths) = (paths(10), paths(10_000));
+    let only = Routes::new([Route::default()].into());
+    let headers = HeaderMap::new();
     let mut group = criterion.benchmark_group("routes");
     for (name, routes, host, path) in [
-        ("one route", &one, "shop-7.example.com", "/api/v2/orders/1"),
-        ("exact host", &many, "shop-7.example.com", "/api/v2/orders/1"),
-        ("exact host, upper case and port", &many, "Shop-7.Example.com:8080", "/cart"),
-        ("wildcard", &many, "a.example.net", "/"),
-        ("any host", &many, "other.example.org", "/"),
+        ("one route", &only, "shop-2.example.com", "/api/v2/orders/1"),
+        ("exact host of 11", &few, "shop-2.example.com", "/api/v2/orders/1"),
+        ("exact host of 10,000", &many, "shop-2.example.com", "/api/v2/orders/1"),
+        ("upper case and port, of 10,000", &many, "Shop-7.Example.com:8080", "/cart"),
+        ("wildcard of 11", &few, "a.example.net", "/"),
+        ("wildcard of 10,000", &many, "a.example.net", "/"),
+        ("any host of 10,000", &many, "other.example.org", "/"),
+        ("path of 11", &few_paths, "other.example.org", "/p/7/x"),
+        ("path of 10,001", &many_paths, "other.example.org", "/p/7/x"),
+        ("path in disguise, of 10,001", &many_paths, "other.example.org", "/p/./%37/x"),
     ] {
-        group.bench_function(name, |bencher| bencher.iter(|| routes.find(black_box(host), black_box(path))));
+        let asked =
+            |host, path| Asked { listener: "", host, path, query: None, method: &Method::GET, headers: &headers };
+        let find = || routes.find(&asked(black_box(host), black_box(path)));
+        assert!(find().is_some(), "{name}");
+        group.bench_function(name, |bencher| bencher.iter(find));
     }
     group.finish();
 }

@@ -55,7 +55,8 @@ fn the_smallest_file_is_the_same_as_flags() {
 #[test]
 fn routes_keep_their_order_and_get_normal_names() {
     let config = valid("shop");
-    let routes: Vec<_> = config.routes.iter().map(|route| (&route.host, &route.path, route.pool.as_str())).collect();
+    let route = |route: &'_ config::Route| (route.host.clone(), route.path.clone(), route.pool.clone());
+    let routes: Vec<_> = config.routes.iter().map(route).collect();
     let (host, root) = (HostPattern::Exact("shop.example.com".into()), PathPattern::Prefix("/".into()));
     let expected = [
         (&host, &PathPattern::Prefix("/api/".into()), "api"),
@@ -63,6 +64,7 @@ fn routes_keep_their_order_and_get_normal_names() {
         (&HostPattern::Below("cdn.example.com".into()), &root, "files"),
         (&HostPattern::Any, &root, "app"),
     ];
+    let expected = expected.map(|(host, path, pool)| (vec![host.clone()], path.clone(), pool.to_owned()));
     assert_eq!(routes, expected);
 }
 

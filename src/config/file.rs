@@ -67,7 +67,8 @@ fn config(top: &Section<'_>) -> Option<Config> {
         .into_iter()
         .map(|(name, section)| (name, (pool::read(&section), section.span.clone())))
         .collect();
-    let routes = route::read_all(top, &pools);
+    let names: Vec<String> = top.named("listen").into_iter().map(|(name, _)| name).collect();
+    let routes = route::read_all(top, &pools, &names);
     let mut config = Config::default();
     key::read(top, KEYS, &mut config);
     top.finish();

@@ -17,9 +17,12 @@ mod limits;
 mod listener;
 mod log;
 pub mod model;
+pub mod path;
 pub mod percent;
 mod pool;
 mod route;
+mod route_kinds;
+pub mod route_order;
 mod values;
 
 use std::collections::hash_map::DefaultHasher;

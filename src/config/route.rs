@@ -3,66 +3,123 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use unstick_reading::{Section, did_you_mean};
+use unstick_reading::{Section, Value, did_you_mean};
 
-use super::model::{HostPattern, PathPattern, Pool, Route};
-use super::values;
+use super::key::{self, Change, Key, Kind, Shown, keys};
+use super::kinds::quoted;
+use super::model::{Pool, Route};
+use super::route_kinds::{Methods, OneOrMore, PRIORITY, Tests};
+use super::{route_order, values};
 
 /// The pools by name, with the place of each; one that is not valid is there too, so that routes may name it.
 pub(super) type Pools = BTreeMap<String, (Option<Pool>, Range<usize>)>;
 
+/// Every key of a route.
+const KEYS: &[Key<Route>] = keys!(Route {
+    listen: OneOrMore(values::name),
+    host: OneOrMore(values::host_pattern),
+    path: PathKind,
+    method: Methods,
+    header: Tests(values::field_name),
+    query: Tests(values::name),
+    priority: PRIORITY,
+    pool: Name,
+});
+
+/// A route, and the place of its table.
+pub(super) type Placed = (Route, Range<usize>);
+
 /// Reads every route; the only pool serves everything if there is none.
-pub(super) fn read_all(top: &Section<'_>, pools: &Pools) -> Vec<Route> {
+pub(super) fn read_all(top: &Section<'_>, pools: &Pools, listeners: &[String]) -> Vec<Route> {
     let sections = top.each("route");
     let only_pool = if pools.len() == 1 { pools.keys().next() } else { None };
     if sections.is_empty() {
-        let route =
-            |pool: &String| Route { host: HostPattern::Any, path: PathPattern::Prefix("/".into()), pool: pool.clone() };
-        return only_pool.into_iter().map(route).collect();
+        return only_pool.into_iter().map(|pool| Route { pool: pool.clone(), ..Route::default() }).collect();
     }
-    let mut routes: Vec<Route> = Vec::new();
-    let mut lines: BTreeMap<(HostPattern, PathPattern), usize> = BTreeMap::new();
-    for section in sections {
-        let Some(route) = route(&section, pools, only_pool) else { continue };
-        let line = section.sink.place(section.span.start).0;
-        let place = (route.host.clone(), route.path.clone());
-        if let Some(first) = lines.get(&place) {
-            let message = format!("this route is for the same host and path as the one in line {first}");
-            section.sink.report(section.span.clone(), message, None);
-        }
-        lines.entry(place).or_insert(line);
-        routes.push(route);
-    }
-    let used: BTreeSet<&str> = routes.iter().map(|route| &*route.pool).collect();
+    let known = Known { pools, only_pool, listeners };
+    let routes: Vec<Placed> =
+        sections.iter().filter_map(|section| Some((route(section, &known)?, section.span.clone()))).collect();
+    route_order::check(&routes, top.sink);
+    let used: BTreeSet<&str> = routes.iter().map(|(route, _)| &*route.pool).collect();
     for (name, (_, span)) in pools {
         if top.sink.is_clean() && !used.contains(&**name) {
             let help = "name it in a [[route]], or remove it".to_owned();
             top.sink.report(span.clone(), format!("no route leads to pool `{name}`"), Some(help));
         }
     }
-    routes
+    routes.into_iter().map(|(route, _)| route).collect()
 }
 
-fn route(section: &Section<'_>, pools: &Pools, only_pool: Option<&String>) -> Option<Route> {
-    let host = section.parsed_or("host", HostPattern::Any, values::host_pattern);
-    let path = section.parsed_or("path", PathPattern::Prefix("/".into()), values::path_pattern);
-    let pool = pool_of(section, pools, only_pool);
+/// What routes may name.
+struct Known<'a> {
+    pools: &'a Pools,
+    only_pool: Option<&'a String>,
+    listeners: &'a [String],
+}
+
+/// Reads a route; `None` if it is not valid, which was reported.
+fn route(section: &Section<'_>, known: &Known<'_>) -> Option<Route> {
+    let reported = section.sink.count();
+    let mut route = Route::default();
+    if let Some(only) = known.only_pool {
+        route.pool.clone_from(only);
+    }
+    key::read(section, KEYS, &mut route);
     section.finish();
-    if only_pool.is_none() {
+    if route.pool.is_empty() {
         section.missing("pool", section.span.clone(), "this route names no pool", "add pool = \"...\"");
     }
-    Some(Route { host: host?, path: path?, pool: pool? })
+    for (key, names) in [("pool", known.pools.keys().collect::<Vec<_>>()), ("listen", known.listeners.iter().collect())]
+    {
+        let Some(value) = section.get(key) else { continue };
+        let written = if value.value.is_array() { value.array().unwrap_or_default() } else { vec![value] };
+        written.iter().for_each(|name| check_name(name, key, &names));
+    }
+    (section.sink.count() == reported).then_some(route)
 }
 
-fn pool_of(section: &Section<'_>, pools: &Pools, only_pool: Option<&String>) -> Option<String> {
-    let Some(value) = section.get("pool") else { return only_pool.cloned() };
-    let name = value.string()?;
-    if !pools.contains_key(name) {
-        let known = || pools.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        let help =
-            did_you_mean(name, pools.keys().map(String::as_str)).unwrap_or_else(|| format!("known pools: {}", known()));
-        value.report(format!("there is no pool `{name}`"), Some(help));
-        return None;
+/// Reports a name that nothing has.
+fn check_name(value: &Value<'_>, key: &str, names: &[&String]) {
+    let Some(name) = value.value.as_str() else { return };
+    if names.iter().any(|known| *known == name) {
+        return;
     }
-    Some(name.to_owned())
+    let known = || names.iter().map(|name| name.as_str());
+    let (what, all) = if key == "pool" { ("pool", "pools") } else { ("listener", "listeners") };
+    let list = || known().collect::<Vec<_>>().join(", ");
+    let help = did_you_mean(name, known()).unwrap_or_else(|| format!("known {all}: {}", list()));
+    value.report(format!("there is no {what} `{name}`"), Some(help));
+}
+
+/// The path of a route.
+struct PathKind;
+
+impl Kind<super::model::PathPattern> for PathKind {
+    fn read(&self, section: &Section<'_>, key: &'static str) -> Option<super::model::PathPattern> {
+        section.parsed(key, values::path_pattern)
+    }
+
+    fn show(&self, key: &str, value: &super::model::PathPattern, shown: &mut Shown) {
+        shown.add(key, quoted(&value.to_string()));
+    }
+}
+
+/// A name that is looked up later.
+struct Name;
+
+impl Kind<String> for Name {
+    fn read(&self, section: &Section<'_>, key: &'static str) -> Option<String> {
+        section.parsed(key, values::name)
+    }
+
+    fn show(&self, key: &str, value: &String, shown: &mut Shown) {
+        shown.add(key, quoted(value));
+    }
+}
+
+impl Route {
+    /// The keys that differ in `next`.
+    pub fn changes(&self, next: &Self) -> Vec<Change> {
+        key::changes(KEYS, self, next)
+    }
 }

@@ -5,11 +5,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+use http::HeaderName;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::address::{self, Address};
-use super::model::{AccessLogTarget, BackendAddress, HostPattern, PathPattern, StatusRanges};
-use super::percent;
+use super::model::{AccessLogTarget, BackendAddress, HostPattern, PathPattern, Pattern, StatusRanges};
+use super::{path, percent};
 
 /// Longest path of a Unix socket that the kernel takes (`sun_path` with its final zero).
 const UNIX_BYTES_MAX: usize = 107;
@@ -176,8 +177,11 @@ pub(super) fn host_pattern(text: &str) -> Result<HostPattern, String> {
     dns_name(text).map(HostPattern::Exact)
 }
 
-/// `/prefix` or `=/exact`.
+/// `/prefix`, `=/exact` or `~regular expression`.
 pub(super) fn path_pattern(text: &str) -> Result<PathPattern, String> {
+    if let Some(pattern) = text.strip_prefix('~') {
+        return regex_of_path(pattern).map(PathPattern::Regex);
+    }
     let (path, is_exact) = text.strip_prefix('=').map_or((text, false), |path| (path, true));
     if is_exact && !path.starts_with('/') {
         return Err(format!("a path starts with a slash; write \"=/{path}\""));
@@ -189,7 +193,32 @@ pub(super) fn path_pattern(text: &str) -> Result<PathPattern, String> {
     if !is_exact {
         no_pattern(path)?;
     }
-    Ok(if is_exact { PathPattern::Exact(encoded) } else { PathPattern::Prefix(encoded) })
+    let normal = path::normal(&encoded).into_owned();
+    Ok(if is_exact { PathPattern::Exact(normal) } else { PathPattern::Prefix(normal) })
+}
+
+/// The regular expression of `~...`. nginx writes `~*` where the case of letters does not count.
+fn regex_of_path(text: &str) -> Result<Pattern, String> {
+    if let Some(rest) = text.strip_prefix('*') {
+        return Err(format!(
+            "`~*` is nginx's; write \"~(?i){}\", where the case of letters does not count",
+            rest.trim()
+        ));
+    }
+    if text.is_empty() || text.starts_with(' ') {
+        return Err("a regular expression follows the tilde; write \"~^/v[12]/\"".to_owned());
+    }
+    Pattern::new(text)
+}
+
+/// A name that the operator has chosen.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("a name is empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// The name of a header field.
+pub(super) fn field_name(text: &str) -> Result<HeaderName, String> {
+    HeaderName::from_bytes(text.as_bytes()).map_err(|_| format!("`{text}` is not the name of a header field"))
 }
 
 /// Other proxies have patterns in paths. Here each would be taken literally, and hardly any request would fit.
@@ -200,7 +229,8 @@ fn no_pattern(path: &str) -> Result<(), String> {
     let whole = if pattern == "*" { before } else { before.rfind('/').map_or("", |slash| &before[..slash]) };
     let plain = whole.trim_end_matches('/');
     let plain = if plain.is_empty() { "/" } else { plain };
-    Err(format!("a path has no patterns, it is for all paths below it too: `{path}`; write \"{plain}\""))
+    let help = format!("write \"{plain}\", or a regular expression, as in \"~^/v[12]/items/\"");
+    Err(format!("a path has no patterns, it is for all paths below it too: `{path}`; {help}"))
 }
 
 /// A path, with a query if need be, that can stand in a request line. What no URL may contain is percent-encoded, as
@@ -315,6 +345,17 @@ mod tests {
         assert_eq!(path_pattern("/api/"), Ok(PathPattern::Prefix("/api/".into())));
         assert_eq!(path_pattern("=/x"), Ok(PathPattern::Exact("/x".into())));
         assert_eq!(path_pattern("=/café"), Ok(PathPattern::Exact("/caf%C3%A9".into())));
+        assert_eq!(path_pattern("/x/../%61pi/"), Ok(PathPattern::Prefix("/api/".into())));
+        assert_eq!(path_pattern("~^/v[12]/").map(|path| path.to_string()), Ok("~^/v[12]/".into()));
+        for (text, part) in [
+            ("~(", "no regular expression: unclosed group"),
+            ("~", "follows the tilde"),
+            ("~* \\.php$", "write \"~(?i)\\.php$\""),
+            ("~(a{1000}){1000}", "too much memory"),
+            (&format!("~{}", "(".repeat(60)), "no regular expression"),
+        ] {
+            assert!(path_pattern(text).is_err_and(|error| error.contains(part)), "{text}: {:?}", path_pattern(text));
+        }
         assert!(host_pattern("https://a.b/c").is_err_and(|error| error.contains("write \"a.b\"")));
         assert!(host_pattern("[::1]:80").is_err_and(|error| error.contains("write \"[::1]\"")));
         assert!(path_pattern("=x").is_err_and(|error| error.contains("write \"=/x\"")));

@@ -52,14 +52,11 @@ pub(crate) fn build(
         .collect();
     // The names are sorted in the map, and every route names one of them.
     let index: HashMap<&str, usize> = config.pools.keys().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
-    let routes = config.routes.iter().filter_map(|route| Some((&route.host, &route.path, *index.get(&*route.pool)?)));
-    Snapshot {
-        routes: Routes::new(routes),
-        route_list: config.routes.as_slice().into(),
-        pools,
-        timeouts: config.timeouts.clone(),
-        limits: config.limits.clone(),
-    }
+    let route_pools = config.routes.iter().map(|route| index.get(&*route.pool).copied().unwrap_or_default()).collect();
+    let known = previous.filter(|previous| previous.routes.list() == config.routes);
+    let routes =
+        known.map_or_else(|| Arc::new(Routes::new(config.routes.as_slice().into())), |known| Arc::clone(&known.routes));
+    Snapshot { routes, route_pools, pools, timeouts: config.timeouts.clone(), limits: config.limits.clone() }
 }
 
 fn build_pool(

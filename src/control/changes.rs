@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::config::address::Address;
-use crate::config::{Change, Config, HostPattern, Listener, PathPattern, Route};
+use crate::config::{Change, Config, Listener, Route};
 use crate::pool::{Member, MemberState, Pool};
 use crate::snapshot::Snapshot;
 
@@ -31,7 +31,7 @@ pub(super) fn differences(before: &Snapshot, next: &Snapshot) -> Vec<String> {
     }
     let gone = before.pools.iter().filter(|pool| !present.contains_key(&pool.name));
     changes.extend(gone.map(|pool| format!("pool {} is gone", pool.name)));
-    changes.extend(route_changes(&before.route_list, &next.route_list));
+    changes.extend(route_changes(before.routes.list(), next.routes.list()));
     changes
 }
 
@@ -79,24 +79,26 @@ fn member_changes(before: &[Member], next: &[Member]) -> Vec<String> {
     parts
 }
 
+/// Routes are the same if they have the same conditions.
 fn route_changes(before: &[Route], next: &[Route]) -> Vec<String> {
-    let (former, present) = (by_place(before), by_place(next));
+    let by_name = |routes: &'_ [Route]| -> BTreeMap<String, Route> {
+        routes.iter().map(|route| (route.to_string(), route.clone())).collect()
+    };
+    let (former, present) = (by_name(before), by_name(next));
     let mut changes = Vec::new();
     for route in next {
-        let Route { host, path, pool } = route;
-        match former.get(&(host, path)) {
-            Some(old) => changes.extend((*old != pool).then(|| format!("route {host} {path}: pool {old} -> {pool}"))),
-            None => changes.push(format!("route {host} {path} is new, to pool {pool}")),
+        let name = route.to_string();
+        match former.get(&name) {
+            Some(old) => {
+                let parts: Vec<String> = old.changes(route).iter().map(Change::to_string).collect();
+                changes.extend((!parts.is_empty()).then(|| format!("route {name}: {}", parts.join(", "))));
+            }
+            None => changes.push(format!("route {name} is new, to pool {}", route.pool)),
         }
     }
-    let gone = before.iter().filter(|route| !present.contains_key(&(&route.host, &route.path)));
-    changes.extend(gone.map(|Route { host, path, pool: _ }| format!("route {host} {path} is gone")));
+    let gone = before.iter().map(ToString::to_string).filter(|name| !present.contains_key(name));
+    changes.extend(gone.map(|name| format!("route {name} is gone")));
     changes
-}
-
-/// The pool of each host and path.
-fn by_place(routes: &[Route]) -> BTreeMap<(&HostPattern, &PathPattern), &str> {
-    routes.iter().map(|Route { host, path, pool }| ((host, path), &**pool)).collect()
 }
 
 #[cfg(test)]
@@ -236,7 +238,14 @@ mod tests {
     const ROUTES: &[(&str, &str, &str)] = &[
         ("host = 'a.test'", "host = '*.a.test'", "route *.a.test / is new, to pool app; route a.test / is gone"),
         ("path = '/a'", "path = '=/a'", "route * =/a is new, to pool app; route * /a is gone"),
-        ("host = 'a.test'", "pool = 'api', host = 'a.test'", "route a.test /: pool app -> api"),
+        ("host = 'a.test'", "pool = 'api', host = 'a.test'", "route a.test /: pool \"app\" -> \"api\""),
+        ("listen = 'web'", "path = '/'", "route * / is new, to pool app; route * / listen web is gone"),
+        (
+            "method = 'GET', header = { a = '1' }",
+            "method = ['GET', 'PUT'], query = { q = '!' }",
+            "route * / method GET|PUT query q=! is new, to pool app; route * / method GET header a=1 is gone",
+        ),
+        ("priority = 1", "priority = -1", "route * / priority -1 is new, to pool app; route * / priority 1 is gone"),
     ];
 
     /// Everything that is said of the way from one text to another.
@@ -322,7 +331,7 @@ mod tests {
         let others = "listen.*.address listen.*.tls.client_auth listen.*.tls.certificate.cert \
             listen.*.tls.certificate.key \
                       pool.*.backend.address pool.*.backend.weight pool.*.backend.state route.host \
-                      route.path route.pool";
+                      route.path route.pool route.listen route.method route.header route.query route.priority";
         let mut named: BTreeSet<String> = others.split_whitespace().map(String::from).collect();
         for (table, edits) in [("pool.*.", POOL), ("listen.*.", LISTENER), ("", PROCESS)] {
             named.extend(edits.iter().map(|(key, ..)| format!("{table}{key}")));

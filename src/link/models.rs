@@ -7,7 +7,7 @@ use shuttle::thread::spawn;
 
 use super::InFlight;
 use super::view::{View, Viewer};
-use crate::config::model::{self, HostPattern, Limits, PathPattern, Timeouts};
+use crate::config::model::{self, Limits, Route, Timeouts};
 use crate::pool::endpoint::Endpoint;
 use crate::pool::health::Health;
 use crate::pool::protocol::PoolProtocol;
@@ -30,10 +30,9 @@ fn snapshot(generation: usize, before: Option<&Snapshot>) -> Arc<Snapshot> {
         Arc::new(Pool::new((*name).into(), &model::Pool::default(), PoolProtocol::Http1, vec![member], shared))
     };
     let pools: Box<[_]> = GENERATIONS[generation].iter().map(pool).collect();
-    let route = (HostPattern::Any, PathPattern::Prefix("/".into()), pools.len() - 1);
     Arc::new(Snapshot {
-        routes: Routes::new([(&route.0, &route.1, route.2)].into_iter()),
-        route_list: Box::default(),
+        routes: Arc::new(Routes::new([Route::default()].into())),
+        route_pools: [pools.len() - 1].into(),
         pools,
         timeouts: Timeouts::default(),
         limits: Limits { idle_per_endpoint: generation, ..Limits::default() },
@@ -45,7 +44,7 @@ fn request(view: Rc<View>) -> usize {
     let generation = view.snapshot.limits.idle_per_endpoint;
     let names: Vec<&str> = view.snapshot.pools.iter().map(|pool| &*pool.name).collect();
     assert_eq!(names, GENERATIONS[generation], "pools of another snapshot");
-    let routed = view.snapshot.routes.find("host", "/").unwrap();
+    let routed = view.snapshot.route_pools[0];
     assert_eq!(routed + 1, names.len(), "routes of another snapshot");
     assert_eq!(view.endpoints.len(), names.len(), "connections of another snapshot");
     let (pool, own) = (&view.snapshot.pools[routed], &view.endpoints[routed][0]);

@@ -64,7 +64,8 @@ impl ListenerState {
     }
 
     fn with(settings: &Settings, rules: Rc<Rules>, [http1, http2]: [Since; 2], idle: Rc<Cell<Idle>>) -> Rc<Self> {
-        rules.renew(&settings.config.trusted_proxies, settings.config.redirect_to_https);
+        let model::Listener { name, trusted_proxies, redirect_to_https, .. } = &*settings.config;
+        rules.renew(name, trusted_proxies, *redirect_to_https);
         Rc::new(Self { settings: settings.clone(), rules, http1, http2, idle })
     }
 

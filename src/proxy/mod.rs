@@ -48,6 +48,7 @@ use crate::link::response::EndpointBody;
 use crate::link::send::{Sharing, Upgrade};
 use crate::link::view::View;
 use crate::snapshot::Snapshot;
+use crate::snapshot::asked::Asked;
 use access::AccessDraft;
 use attempts::{GivenUp, Needs, settle};
 use body::{BodyWaits, Content, ResponseBody};
@@ -186,7 +187,16 @@ fn route(parts: &mut Parts, body: &RequestBody, view: &View, rules: &Rules) -> R
         return Err(Cause::HeadTooLarge);
     }
     let host_text = host.as_ref().and_then(|host| host.value.to_str().ok()).unwrap_or_default();
-    let pool = view.snapshot.routes.find(host_text, parts.uri.path()).ok_or(Cause::NoRoute)?;
+    let asked = Asked {
+        listener: &rules.listener(),
+        host: host_text,
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        method: &parts.method,
+        headers: &parts.headers,
+    };
+    let route = view.snapshot.routes.find(&asked).ok_or(Cause::NoRoute)?;
+    let pool = view.snapshot.route_pools[route];
     let length = http_body::Body::size_hint(body);
     // A body with a length was not framed by a transfer coding.
     if length.exact().is_none() && !framing::is_plainly_chunked(&parts.headers) {

@@ -1,7 +1,7 @@
 //! The settings of a listener that an edit can change for connections that are already established: they hold from the
 //! next request on.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -11,16 +11,25 @@ use ipnet::IpNet;
 pub struct Rules {
     trusted_proxies: RefCell<Vec<IpNet>>,
     redirect_to_https: Cell<Option<u16>>,
+    /// The name of the listener.
+    listener: RefCell<String>,
     /// How often they have been renewed. A connection that has seen the same number knows the present rules.
     renewals: Cell<u64>,
 }
 
 impl Rules {
     /// Puts other settings in force.
-    pub fn renew(&self, trusted_proxies: &[IpNet], redirect_to_https: Option<u16>) {
+    pub fn renew(&self, listener: &str, trusted_proxies: &[IpNet], redirect_to_https: Option<u16>) {
+        listener.clone_into(&mut self.listener.borrow_mut());
         trusted_proxies.clone_into(&mut self.trusted_proxies.borrow_mut());
         self.redirect_to_https.set(redirect_to_https);
         self.renewals.set(self.renewals.get() + 1);
+    }
+
+    /// The name of the listener.
+    #[inline]
+    pub(super) fn listener(&self) -> Ref<'_, str> {
+        Ref::map(self.listener.borrow(), String::as_str)
     }
 
     /// How often they have been renewed.

@@ -150,6 +150,11 @@ impl<'t> Sink<'t> {
         self.list.borrow().is_empty()
     }
 
+    /// How many things are wrong so far.
+    pub fn count(&self) -> usize {
+        self.list.borrow().len()
+    }
+
     /// Every key that was looked for, as `section.key`, whether it was there or not.
     pub fn into_known(self) -> BTreeSet<String> {
         self.known.into_inner()

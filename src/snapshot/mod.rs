@@ -4,12 +4,13 @@
 //! builds the next snapshot from the config and the previous one (`control::build`) and swaps it in. A request keeps
 //! the snapshot it started with until it ends.
 
+pub mod asked;
 pub mod routes;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
-use crate::config::model::{Limits, Route, Timeouts};
+use crate::config::model::{Limits, Timeouts};
 use crate::pool::Pool;
 use crate::sync::{ArcSwap, AtomicU64};
 use routes::Routes;
@@ -17,10 +18,10 @@ use routes::Routes;
 /// Everything that a request needs to know about the configuration.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// The routing table. Its values are indices into `pools`.
-    pub routes: Routes,
-    /// The routes as written in the config, for `/status`.
-    pub route_list: Box<[Route]>,
+    /// The routing table. Snapshots that have the same routes share it.
+    pub routes: Arc<Routes>,
+    /// For each route, at the same place, the index of its pool in `pools`.
+    pub route_pools: Box<[usize]>,
     /// All pools, in the order of their names.
     pub pools: Box<[Arc<Pool>]>,
     /// All deadlines.

@@ -1,60 +1,128 @@
-//! Finds the pool for a request, by its host and then by the longest path. Pure functions.
+//! Finds the route of a request, by its host and then by its path. Pure functions.
 //!
-//! An exact host beats a wildcard, a longer wildcard beats a shorter one, and any host comes last. Within a host an
-//! exact path beats prefixes, and a longer prefix beats a shorter one. If no path of the host fits, the next less
-//! specific host is tried. Paths are compared as the client wrote them; nothing is decoded or normalised.
+//! An exact host beats a wildcard, a longer wildcard beats a shorter one, and any host comes last. Within a host the
+//! routes are tried in the order of [`route_order::order`]; one whose conditions the request does not meet counts as
+//! absent. If no route of the host fits, the next less specific host is tried. Paths are compared in their normal form
+//! ([`path::normal`]).
+//!
+//! Whatever the number of routes, a request costs one look-up per host that may fit it and per prefix of its path, at
+//! most as many as the longest of them has bytes, and one search for all regular expressions of a host.
 
 use std::collections::HashMap;
 
-use crate::config::model::{HostPattern, PathPattern};
+use regex::{RegexSet, RegexSetBuilder};
+
+use super::asked::Asked;
+use crate::config::model::{HostPattern, PATTERN_BYTES_MAX, PathPattern, Pattern, Route};
+use crate::config::{path, route_order};
 
 /// The routing table.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub struct Routes {
+    list: Box<[Route]>,
+    /// The only route, if that is for everything: then there is nothing to look up.
+    only: Option<usize>,
     exact: HashMap<String, Paths>,
-    /// Domains without the leading `*.`, longest first.
-    below: Vec<(String, Paths)>,
+    /// By domains without the leading `*.`.
+    below: HashMap<String, Paths>,
+    /// The length of the longest of these domains.
+    below_max: usize,
     any: Paths,
 }
 
-/// The paths of one host. Values are indices of pools.
-#[derive(Debug, Default, PartialEq)]
+/// A route of a host, and its place in the order in which they are tried.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    rank: usize,
+    route: usize,
+}
+
+/// The paths of one host. Each has its routes in the order in which they are tried.
+#[derive(Debug, Default)]
 struct Paths {
-    exact: HashMap<String, usize>,
-    /// Prefixes with their pools, the longest first.
-    prefixes: Vec<(String, usize)>,
+    exact: HashMap<String, Vec<Entry>>,
+    regexes: Option<Box<Regexes>>,
+    prefixes: HashMap<String, Vec<Entry>>,
+    /// Whether there is a prefix of this length.
+    lengths: Vec<bool>,
+}
+
+/// All regular expressions of one host, each with its routes.
+#[derive(Debug, Default)]
+struct Regexes {
+    /// All of them, to be searched at once; `None` if they take too much memory together.
+    set: Option<RegexSet>,
+    patterns: Vec<(Pattern, Vec<Entry>)>,
+}
+
+impl Regexes {
+    fn add(&mut self, pattern: &Pattern, entry: Entry) {
+        match self.patterns.iter_mut().find(|(known, _)| known == pattern) {
+            Some((_, entries)) => entries.push(entry),
+            None => self.patterns.push((pattern.clone(), vec![entry])),
+        }
+    }
+
+    fn finish(&mut self) {
+        let most = PATTERN_BYTES_MAX * self.patterns.len();
+        let written = self.patterns.iter().map(|(pattern, _)| pattern.as_str());
+        self.set = RegexSetBuilder::new(written).size_limit(most).build().ok();
+    }
+
+    /// Calls `found` with the routes of every one that is found in `path`.
+    fn search(&self, path: &str, mut found: impl FnMut(&[Entry])) {
+        match &self.set {
+            Some(set) => {
+                set.matches(path).iter().filter_map(|at| self.patterns.get(at)).for_each(|(_, all)| found(all))
+            }
+            None => self.patterns.iter().filter(|(pattern, _)| pattern.is_in(path)).for_each(|(_, all)| found(all)),
+        }
+    }
 }
 
 impl Routes {
-    /// Builds the table from routes, each with the index of its pool.
-    pub fn new<'a>(routes: impl Iterator<Item = (&'a HostPattern, &'a PathPattern, usize)>) -> Self {
-        let mut table = Self::default();
-        let mut below: HashMap<String, Paths> = HashMap::new();
-        for (host, path, pool) in routes {
-            let paths = match host {
-                HostPattern::Any => &mut table.any,
-                HostPattern::Exact(name) => table.exact.entry(name.clone()).or_default(),
-                HostPattern::Below(domain) => below.entry(domain.clone()).or_default(),
-            };
-            paths.add(path, pool);
+    /// Builds the table.
+    pub fn new(list: Box<[Route]>) -> Self {
+        let mut hosts: HashMap<&HostPattern, Vec<(usize, &Route)>> = HashMap::new();
+        for (place, route) in list.iter().enumerate() {
+            for host in &route.host {
+                hosts.entry(host).or_default().push((place, route));
+            }
         }
-        table.below.extend(below);
-        table.below.sort_by(|(one, _), (other, _)| (other.len(), one).cmp(&(one.len(), other)));
-        table.each_paths().for_each(Paths::sort);
+        let mut table = Self { only: only(&list), ..Self::default() };
+        for (host, routes) in hosts {
+            let paths = Paths::new(&routes);
+            match host {
+                HostPattern::Any => table.any = paths,
+                HostPattern::Exact(name) => _ = table.exact.insert(name.clone(), paths),
+                HostPattern::Below(domain) => {
+                    table.below_max = table.below_max.max(domain.len());
+                    table.below.insert(domain.clone(), paths);
+                }
+            }
+        }
+        table.list = list;
         table
     }
 
-    fn each_paths(&mut self) -> impl Iterator<Item = &mut Paths> {
-        let below = self.below.iter_mut().map(|(_, paths)| paths);
-        self.exact.values_mut().chain(below).chain([&mut self.any])
+    /// The routes as the file has them.
+    pub fn list(&self) -> &[Route] {
+        &self.list
     }
 
-    /// The index of the pool for a host (as the client wrote it, with its port) and a path. `None` if no route fits.
-    pub fn find(&self, host: &str, path: &str) -> Option<usize> {
+    /// The place of the route for a request in [`Self::list`]. `None` if no route fits.
+    #[inline]
+    pub fn find(&self, asked: &Asked<'_>) -> Option<usize> {
+        self.only.or_else(|| self.look_up(asked))
+    }
+
+    fn look_up(&self, asked: &Asked<'_>) -> Option<usize> {
+        let path = path::normal(asked.path);
+        let best = |paths: &Paths| paths.best(&self.list, asked, &path);
         if self.exact.is_empty() && self.below.is_empty() {
-            return self.any.find(path);
+            return best(&self.any);
         }
-        let name = bare_host(host);
+        let name = bare_host(asked.host);
         let lower: String;
         let name = if name.bytes().any(|b| b.is_ascii_uppercase()) {
             lower = name.to_ascii_lowercase();
@@ -62,46 +130,80 @@ impl Routes {
         } else {
             name
         };
-        let exact = self.exact.get(name).and_then(|paths| paths.find(path));
-        let below = || {
-            let mut fitting = self.below.iter().filter(|(domain, _)| is_below(name, domain));
-            fitting.find_map(|(_, paths)| paths.find(path))
-        };
-        exact.or_else(below).or_else(|| self.any.find(path))
+        let below = || domains(name, self.below_max).find_map(|domain| self.below.get(domain).and_then(best));
+        self.exact.get(name).and_then(best).or_else(below).or_else(|| best(&self.any))
     }
+}
+
+/// The place of the only route, if it is for everything.
+fn only(list: &[Route]) -> Option<usize> {
+    let [Route { listen, host, path, method, header, query, priority: _, pool: _ }] = list else { return None };
+    let is_free = listen.is_empty() && method.is_empty() && header.is_empty() && query.is_empty();
+    let is_everywhere = host.contains(&HostPattern::Any) && *path == PathPattern::Prefix("/".to_owned());
+    (is_free && is_everywhere).then_some(0)
 }
 
 impl Paths {
-    fn add(&mut self, path: &PathPattern, pool: usize) {
-        match path {
-            PathPattern::Exact(path) => {
-                self.exact.insert(path.clone(), pool);
-            }
-            PathPattern::Prefix(prefix) => {
-                self.prefixes.push((prefix.clone(), pool));
+    fn new(routes: &[(usize, &Route)]) -> Self {
+        let mut paths = Self::default();
+        let by_place: HashMap<usize, &Route> = routes.iter().copied().collect();
+        for (rank, place) in route_order::order(routes).into_iter().enumerate() {
+            let (Some(route), entry) = (by_place.get(&place), Entry { rank, route: place }) else { continue };
+            match &route.path {
+                PathPattern::Exact(path) => paths.exact.entry(path.clone()).or_default().push(entry),
+                PathPattern::Prefix(prefix) => {
+                    paths.lengths.resize(paths.lengths.len().max(prefix.len() + 1), false);
+                    paths.lengths[prefix.len()] = true;
+                    paths.prefixes.entry(prefix.clone()).or_default().push(entry);
+                }
+                PathPattern::Regex(pattern) => paths.regexes.get_or_insert_default().add(pattern, entry),
             }
         }
+        if let Some(regexes) = &mut paths.regexes {
+            regexes.finish();
+        }
+        paths
     }
 
-    fn sort(&mut self) {
-        self.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+    /// The first route that fits.
+    fn best(&self, list: &[Route], asked: &Asked<'_>, path: &str) -> Option<usize> {
+        let mut best: Option<Entry> = None;
+        let mut consider = |entries: &[Entry]| {
+            let mut better = entries.iter().take_while(|entry| best.is_none_or(|best| entry.rank < best.rank));
+            let meets = |entry: &&Entry| list.get(entry.route).is_some_and(|route| asked.meets(route));
+            best = better.find(meets).copied().or(best);
+        };
+        if let Some(entries) = self.exact.get(path) {
+            consider(entries);
+        }
+        if let Some(regexes) = &self.regexes {
+            regexes.search(path, &mut consider);
+        }
+        for prefix in self.prefixes_of(path) {
+            if let Some(entries) = self.prefixes.get(prefix) {
+                consider(entries);
+            }
+        }
+        best.map(|entry| entry.route)
     }
 
-    fn find(&self, path: &str) -> Option<usize> {
-        let exact = if self.exact.is_empty() { None } else { self.exact.get(path).copied() };
-        exact.or_else(|| self.prefixes.iter().find(|(prefix, _)| has_prefix(path, prefix)).map(|&(_, pool)| pool))
+    /// The prefixes of a path, by whole segments, that may be among those of routes.
+    fn prefixes_of<'p>(&self, path: &'p str) -> impl Iterator<Item = &'p str> {
+        // `OPTIONS *` is for the server as a whole.
+        let path = if path == "*" { "/" } else { path };
+        let is_known = |length: usize| self.lengths.get(length).copied().unwrap_or(false);
+        let reach = path.get(..self.lengths.len()).unwrap_or(path);
+        // `/api` and `/api/` are prefixes of `/api/x`.
+        let cuts = reach.match_indices('/').flat_map(|(at, _)| [at, at + 1]).chain([path.len()]);
+        cuts.filter(move |&cut| is_known(cut)).filter_map(move |cut| path.get(..cut))
     }
 }
 
-/// Whether `path` is at or below `prefix`, by whole segments. `OPTIONS *` counts as the root.
-fn has_prefix(path: &str, prefix: &str) -> bool {
-    if prefix == "/" {
-        return path.starts_with('/') || path == "*";
-    }
-    match path.strip_prefix(prefix) {
-        Some(rest) => rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/'),
-        None => false,
-    }
+/// The domains that a host is below, the longest first, without those of more than `most` bytes.
+fn domains(name: &str, most: usize) -> impl Iterator<Item = &str> {
+    let from = name.len().saturating_sub(most + 1);
+    let dots = name.char_indices().skip_while(move |(at, _)| *at < from.max(1));
+    dots.filter(|(_, c)| *c == '.').filter_map(|(at, _)| name.get(at + 1..))
 }
 
 /// The host without its port and without a trailing dot.
@@ -113,133 +215,5 @@ fn bare_host(host: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-fn is_below(name: &str, domain: &str) -> bool {
-    name.strip_suffix(domain).is_some_and(|head| head.len() > 1 && head.ends_with('.'))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn table(routes: &[(&str, &str)]) -> Routes {
-        let parsed: Vec<_> = routes
-            .iter()
-            .map(|(host, path)| {
-                let host = match (*host, host.strip_prefix("*.")) {
-                    ("", _) => HostPattern::Any,
-                    (_, Some(domain)) => HostPattern::Below(domain.into()),
-                    (name, None) => HostPattern::Exact(name.into()),
-                };
-                let path = match path.strip_prefix('=') {
-                    Some(path) => PathPattern::Exact(path.into()),
-                    None => PathPattern::Prefix((*path).into()),
-                };
-                (host, path)
-            })
-            .collect();
-        Routes::new(parsed.iter().enumerate().map(|(index, (host, path))| (host, path, index)))
-    }
-
-    #[test]
-    fn the_most_specific_route_wins() {
-        let routes = table(&[
-            ("", "/"),
-            ("shop.example.com", "/"),
-            ("shop.example.com", "/api/"),
-            ("shop.example.com", "=/api/health"),
-            ("*.example.com", "/"),
-            ("*.eu.example.com", "/admin"),
-        ]);
-        for (host, path, expected) in [
-            ("other.org", "/x", 0),
-            ("shop.example.com", "/", 1),
-            ("SHOP.Example.com:8080", "/cart", 1),
-            ("shop.example.com.", "/api/x", 2),
-            ("shop.example.com", "/api", 1),
-            ("shop.example.com", "/api/health", 3),
-            ("shop.example.com", "/api/health/x", 2),
-            ("a.example.com", "/", 4),
-            ("a.b.example.com", "/", 4),
-            ("a.eu.example.com", "/admin", 5),
-            ("a.eu.example.com", "/admin/x", 5),
-            ("a.eu.example.com", "/administrator", 4),
-            ("example.com", "/", 0),
-            ("badexample.com", "/", 0),
-            (".example.com", "/", 0),
-            ("[::1]:80", "/", 0),
-            ("", "*", 0),
-        ] {
-            assert_eq!(routes.find(host, path), Some(expected), "{host} {path}");
-        }
-    }
-
-    #[test]
-    fn a_less_specific_host_serves_the_paths_that_the_specific_one_lacks() {
-        let routes = table(&[("", "/"), ("shop.example.com", "/api"), ("*.example.com", "/cart"), ("b.org", "/api")]);
-        for (host, path, expected) in [
-            ("shop.example.com", "/api", 1),
-            ("shop.example.com", "/cart", 2),
-            ("shop.example.com", "/", 0),
-            ("a.example.com", "/", 0),
-            ("b.org", "/", 0),
-        ] {
-            assert_eq!(routes.find(host, path), Some(expected), "{host} {path}");
-        }
-    }
-
-    #[test]
-    fn what_fits_nowhere_is_not_routed() {
-        let routes = table(&[("shop.example.com", "/api")]);
-        for (host, path) in [("shop.example.com", "/"), ("other.org", "/api"), ("shop.example.com", "*")] {
-            assert_eq!(routes.find(host, path), None, "{host} {path}");
-        }
-        assert_eq!(table(&[("", "/api")]).find("any", "/apix"), None);
-    }
-
-    #[test]
-    fn one_kind_of_host_is_enough() {
-        for (routes, host, expected) in [
-            (&[("shop.example.com", "/"), ("", "/")][..], "shop.example.com", Some(0)),
-            (&[("shop.example.com", "/"), ("", "/")], "other.org", Some(1)),
-            (&[("*.example.com", "/"), ("", "/")], "shop.example.com", Some(0)),
-            (&[("*.example.com", "/"), ("", "/")], "example.com", Some(1)),
-            (&[("shop.example.com", "/")], "SHOP.example.com.", Some(0)),
-            (&[("*.example.com", "/")], "SHOP.example.com:80", Some(0)),
-        ] {
-            assert_eq!(table(routes).find(host, "/"), expected, "{routes:?} {host}");
-        }
-    }
-
-    #[test]
-    fn a_host_is_compared_without_its_port() {
-        for (host, expected) in [
-            ("example.com", "example.com"),
-            ("example.com:8080", "example.com"),
-            ("example.com.:8080", "example.com"),
-            ("[::1]", "[::1]"),
-            ("[::1]:8080", "[::1]"),
-            ("", ""),
-            (":80", ""),
-        ] {
-            assert_eq!(bare_host(host), expected, "{host}");
-        }
-    }
-
-    #[test]
-    fn a_prefix_ends_at_a_segment() {
-        for (path, prefix, expected) in [
-            ("/", "/", true),
-            ("*", "/", true),
-            ("/x", "/", true),
-            ("x", "/", false),
-            ("/api", "/api", true),
-            ("/api/x", "/api", true),
-            ("/apix", "/api", false),
-            ("/api/x", "/api/", true),
-            ("/api", "/api/", false),
-            ("*", "/api", false),
-        ] {
-            assert_eq!(has_prefix(path, prefix), expected, "{path} {prefix}");
-        }
-    }
-}
+mod tests;

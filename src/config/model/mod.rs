@@ -11,6 +11,7 @@ mod health;
 mod limits;
 mod listener;
 mod log;
+mod pattern;
 mod pool;
 mod route;
 
@@ -24,6 +25,7 @@ pub use health::*;
 pub use limits::*;
 pub use listener::*;
 pub use log::*;
+pub use pattern::*;
 pub use pool::*;
 pub use route::*;
 

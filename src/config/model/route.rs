@@ -1,20 +1,84 @@
-//! Which pool serves which request.
+//! Which requests go where.
 
 use std::fmt;
 
-/// Sends the requests for one host and path to one pool.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use http::{HeaderName, Method};
+
+use super::Pattern;
+
+/// Sends the requests that fit to one pool.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Route {
-    /// Which `Host` this route is for.
-    pub host: HostPattern,
-    /// Which path this route is for.
+    /// Names of the listeners whose requests it is for; empty means all.
+    pub listen: Vec<String>,
+    /// Which hosts it is for: any of these. Never empty.
+    pub host: Vec<HostPattern>,
+    /// Which paths it is for.
     pub path: PathPattern,
+    /// Which methods it is for; empty means all.
+    pub method: Vec<Method>,
+    /// What must be true of the header fields: all of these.
+    pub header: Vec<Test<HeaderName>>,
+    /// What must be true of the query: all of these.
+    pub query: Vec<Test<String>>,
+    /// Of the routes of a host that fit, one of higher priority comes first, whatever the paths are.
+    pub priority: i64,
     /// Name of the pool in [`super::Config::pools`].
     pub pool: String,
 }
 
+/// A route for everything, which leads nowhere yet.
+impl Default for Route {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            host: vec![HostPattern::Any],
+            path: PathPattern::Prefix("/".to_owned()),
+            method: Vec::new(),
+            header: Vec::new(),
+            query: Vec::new(),
+            priority: 0,
+            pool: String::new(),
+        }
+    }
+}
+
+impl Route {
+    /// How many conditions it has besides host and path. Of two routes for the same path, the one with more is tried
+    /// first.
+    pub fn conditions(&self) -> usize {
+        usize::from(!self.listen.is_empty())
+            + usize::from(!self.method.is_empty())
+            + self.header.len()
+            + self.query.len()
+    }
+}
+
+/// Its conditions, as messages name it: `shop.example.com /api method GET header x-canary=1`.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", joined(&self.host, "|"), self.path)?;
+        if !self.listen.is_empty() {
+            write!(f, " listen {}", self.listen.join("|"))?;
+        }
+        if !self.method.is_empty() {
+            write!(f, " method {}", joined(&self.method, "|"))?;
+        }
+        self.header.iter().try_for_each(|test| write!(f, " header {test}"))?;
+        self.query.iter().try_for_each(|test| write!(f, " query {test}"))?;
+        if self.priority != 0 {
+            write!(f, " priority {}", self.priority)?;
+        }
+        Ok(())
+    }
+}
+
+fn joined(parts: &[impl fmt::Display], separator: &str) -> String {
+    parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(separator)
+}
+
 /// Which hosts a route serves. Names are lower case, without port and trailing dot.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostPattern {
     /// Any host.
     Any,
@@ -34,20 +98,62 @@ impl fmt::Display for HostPattern {
     }
 }
 
-/// Which paths a route serves.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// Which paths a route serves. Paths are normal, see [`crate::path::normal`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PathPattern {
-    /// The path itself and all below it, by whole segments: `/api` serves `/api` and `/api/x`, not `/apix`.
-    Prefix(String),
     /// This path only; written `=/x`.
     Exact(String),
+    /// Every path in which this is found; written `~^/v[12]/`.
+    Regex(Pattern),
+    /// The path itself and all below it, by whole segments: `/api` serves `/api` and `/api/x`, not `/apix`.
+    Prefix(String),
 }
 
 impl fmt::Display for PathPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Prefix(path) => f.write_str(path),
             Self::Exact(path) => write!(f, "={path}"),
+            Self::Regex(pattern) => write!(f, "~{pattern}"),
+            Self::Prefix(path) => f.write_str(path),
+        }
+    }
+}
+
+/// A condition on something that has a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Test<N> {
+    /// The name of the field, or of the parameter.
+    pub name: N,
+    /// What its value must be.
+    pub value: Expected,
+}
+
+/// What the value of something must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// Any; written `*`.
+    Present,
+    /// It must not be there; written `!`.
+    Absent,
+    /// This one.
+    Equal(String),
+    /// One in which this is found; written `~...`.
+    Fits(Pattern),
+}
+
+impl<N: fmt::Display> fmt::Display for Test<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.value)
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Present => f.write_str("*"),
+            Self::Absent => f.write_str("!"),
+            Self::Equal(value) => f.write_str(value),
+            Self::Fits(pattern) => write!(f, "~{pattern}"),
         }
     }
 }

@@ -41,8 +41,10 @@ struct ListenerView {
 
 #[derive(Debug, Serialize)]
 struct RouteView {
-    host: String,
+    host: Vec<String>,
     path: String,
+    /// All of its conditions, as the log names it.
+    route: String,
     pool: String,
 }
 
@@ -118,9 +120,10 @@ impl StatusView {
             accepted: cell.accepted.value(),
             handed_over: cell.handed_over.value(),
         });
-        let routes = snapshot.route_list.iter().map(|route| RouteView {
-            host: route.host.to_string(),
+        let routes = snapshot.routes.list().iter().map(|route| RouteView {
+            host: route.host.iter().map(ToString::to_string).collect(),
             path: route.path.to_string(),
+            route: route.to_string(),
             pool: route.pool.clone(),
         });
         Self {
