@@ -28,8 +28,8 @@ use format::{JsonLine, common};
 pub struct AccessRecord {
     /// When it ended.
     pub finished: SystemTime,
-    /// The address of the client.
-    pub peer: IpAddr,
+    /// The address of the client; behind a trusted proxy the one that it names.
+    pub client: IpAddr,
     /// The method of the request; `None` if its head could not be read.
     pub method: Option<Method>,
     /// Path and query; `None` for `OPTIONS *`.
@@ -270,7 +270,7 @@ mod tests {
     fn record(status: Option<u16>) -> AccessRecord {
         AccessRecord {
             finished: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
-            peer: [192, 0, 2, 7].into(),
+            client: [192, 0, 2, 7].into(),
             method: Some(Method::GET),
             target: Some(PathAndQuery::from_static("/cart?a=1")),
             line: None,

@@ -50,7 +50,7 @@ impl<'a> JsonLine<'a> {
         let text = |value: &Option<HeaderValue>| value.as_ref().map(|v| String::from_utf8_lossy(v.as_bytes()).into());
         Self {
             time: rfc3339(record.finished),
-            client: record.peer,
+            client: record.client,
             method: method(record),
             target: target(record),
             line: record.line.as_deref(),
@@ -79,7 +79,7 @@ pub(super) fn common(record: &AccessRecord) -> String {
     let at = utc(record.finished);
     let (day, month, year, time) = (at.day(), at.month(), at.year(), at.to_hms());
     let time = format!("{day:02}/{month:.3}/{year:04}:{:02}:{:02}:{:02} +0000", time.0, time.1, time.2);
-    let mut line = format!("{} - - [{time}] \"{} ", record.peer, method(record));
+    let mut line = format!("{} - - [{time}] \"{} ", record.client, method(record));
     for c in target(record).chars() {
         // hyper refuses quotes and control bytes in targets, but readers of the log must not have to rely on it.
         if matches!(c, '"' | '\\') || c.is_control() {

@@ -19,7 +19,7 @@ use crate::metrics::Outcome;
 /// reference, not a copy.
 #[derive(Debug)]
 pub(super) struct AccessDraft {
-    peer: IpAddr,
+    client: IpAddr,
     method: Option<Method>,
     target: Option<PathAndQuery>,
     line: Option<Box<str>>,
@@ -57,10 +57,10 @@ pub(super) struct Ending {
 
 impl AccessDraft {
     /// Notes a request.
-    pub(super) fn new(peer: IpAddr, parts: &Parts) -> Box<Self> {
+    pub(super) fn new(client: IpAddr, parts: &Parts) -> Box<Self> {
         let field = |name| parts.headers.get(name).cloned();
         Box::new(Self {
-            peer,
+            client,
             method: Some(parts.method.clone()),
             target: parts.uri.path_and_query().cloned(),
             line: None,
@@ -73,9 +73,9 @@ impl AccessDraft {
     }
 
     /// Notes a head that could not be read; this is its first line, if that is known.
-    pub(super) fn of_line(peer: IpAddr, line: Option<Box<str>>) -> Box<Self> {
+    pub(super) fn of_line(client: IpAddr, line: Option<Box<str>>) -> Box<Self> {
         Box::new(Self {
-            peer,
+            client,
             method: None,
             target: None,
             line,
@@ -93,7 +93,7 @@ impl AccessDraft {
         let cause = if let Some(Origin::Unstick(cause)) = origin { cause } else { None };
         AccessRecord {
             finished: std::time::SystemTime::now(),
-            peer: self.peer,
+            client: self.client,
             method: self.method,
             target: self.target,
             line: self.line,

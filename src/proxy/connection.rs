@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 
+use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::headers::Forwarding;
@@ -15,7 +16,7 @@ use crate::net::socket::Socket;
 /// What all requests of one client connection share.
 #[derive(Debug)]
 pub struct Connection {
-    /// The address of the client. An IPv4-mapped address is given as IPv4.
+    /// The address of the peer, or the one that a PROXY header named. An IPv4-mapped address is given as IPv4.
     pub peer: IpAddr,
     pub(super) forwarding: Forwarding,
     source: SocketAddr,
@@ -83,6 +84,13 @@ impl Connection {
             self.renewal.set(self.rules.renewals());
             self.forwarding.trusted.set(!self.is_anonymous && self.rules.trusts(self.peer));
         }
+    }
+
+    /// The address of the client that sent a request with these fields, as they came: that of the peer, unless the peer
+    /// is trusted and names another, see [`super::client_address`].
+    #[inline]
+    pub(super) fn client_address(&self, headers: &HeaderMap) -> IpAddr {
+        if self.forwarding.trusted.get() { self.rules.client_behind(self.peer, headers) } else { self.peer }
     }
 
     /// The bytes that the client's socket has taken so far.

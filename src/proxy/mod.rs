@@ -10,6 +10,7 @@ pub mod body;
 mod busy;
 pub(crate) mod cause;
 pub mod client;
+mod client_address;
 mod closing;
 pub mod connection;
 mod credentials;
@@ -99,8 +100,10 @@ pub async fn handle(
         }
     };
     let via = view.snapshot.pools[pool].config.via.then(|| headers::via(parts.version));
+    // The address is read from the fields as they came.
+    let logged = proxy.access_log.is_some().then(|| client.connection.client_address(&parts.headers));
     prepare(&mut parts, &body, seen, via, host, wanted.as_deref(), &client.connection);
-    let access = proxy.access_log.is_some().then(|| AccessDraft::new(client.connection.peer, &parts));
+    let access = logged.map(|address| AccessDraft::new(address, &parts));
     let mut exchange = Exchange::open(&proxy, &client, view, pool, started, access);
     if let Some(port) = client.connection.rules.redirect_to_https() {
         Box::pin(client.look_through_body()).await;

@@ -124,7 +124,8 @@ pub(super) fn refuse(
     busy: Busy,
 ) -> Response<ResponseBody> {
     let response = error::answer(cause, &parts.headers, timeouts, busy);
-    note(proxy, client, || AccessDraft::new(client.connection.peer, parts), &response, cause, None, started);
+    let draft = || AccessDraft::new(client.connection.client_address(&parts.headers), parts);
+    note(proxy, client, draft, &response, cause, None, started);
     response
 }
 

@@ -4,7 +4,10 @@
 use std::cell::{Cell, Ref, RefCell};
 use std::net::IpAddr;
 
+use http::HeaderMap;
 use ipnet::IpNet;
+
+use super::client_address::client_address;
 
 /// The settings of one listener that are looked at for each request. Its connections share them; see the module.
 #[derive(Debug, Default)]
@@ -42,6 +45,12 @@ impl Rules {
         // On an IPv6 socket, IPv4 peers appear as mapped addresses.
         let peer = peer.to_canonical();
         self.trusted_proxies.borrow().iter().any(|network| network.contains(&peer))
+    }
+
+    /// The address of the client that sent these fields by way of a trusted `peer`.
+    #[cold]
+    pub(super) fn client_behind(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        client_address(headers, peer, &self.trusted_proxies.borrow())
     }
 
     /// If set, every request is redirected to this port by `https`.
