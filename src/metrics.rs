@@ -156,7 +156,27 @@ impl PoolCell {
 }
 
 /// The number of causes for which the proxy responds in place of the application.
-pub const OWN_RESPONSES: usize = 31;
+pub const OWN_RESPONSES: usize = 34;
+
+/// Responses that the proxy made itself, one counter for each cause.
+#[derive(Debug)]
+pub struct OwnResponses([Counter; OWN_RESPONSES]);
+
+impl Default for OwnResponses {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl OwnResponses {
+    /// The counter of the cause with this number.
+    ///
+    /// # Panics
+    /// If there is no such cause.
+    pub fn of(&self, cause: usize) -> &Counter {
+        &self.0[cause]
+    }
+}
 
 /// What one worker has counted apart from pools.
 #[derive(Debug, Default)]
@@ -171,8 +191,10 @@ pub struct WorkerCell {
     pub connections_refused: Counter,
     /// Requests that reached no pool, because they had no route or were not valid. The proxy responded itself.
     pub refused: Counter,
+    /// Requests of routes that respond themselves, or redirect.
+    pub local: Counter,
     /// Responses that the proxy made itself, by their cause.
-    pub own_responses: [Counter; OWN_RESPONSES],
+    pub own_responses: OwnResponses,
     /// Access-log lines that were dropped because the queue was full.
     pub access_log_dropped: Counter,
     /// Failed `accept` calls.
@@ -184,9 +206,7 @@ pub struct WorkerCell {
 impl WorkerCell {
     /// Counts a response that the proxy made itself, for the cause with this number.
     pub fn own_response(&self, cause: usize) {
-        if let Some(counter) = self.own_responses.get(cause) {
-            counter.add(1);
-        }
+        self.own_responses.of(cause).add(1);
     }
 }
 

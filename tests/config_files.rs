@@ -55,7 +55,7 @@ fn the_smallest_file_is_the_same_as_flags() {
 #[test]
 fn routes_keep_their_order_and_get_normal_names() {
     let config = valid("shop");
-    let route = |route: &'_ config::Route| (route.host.clone(), route.path.clone(), route.pool.clone());
+    let route = |route: &'_ config::Route| (route.host.clone(), route.path.clone(), route.pools().collect::<String>());
     let routes: Vec<_> = config.routes.iter().map(route).collect();
     let (host, root) = (HostPattern::Exact("shop.example.com".into()), PathPattern::Prefix("/".into()));
     let expected = [

@@ -21,6 +21,8 @@ pub mod path;
 pub mod percent;
 mod pool;
 mod route;
+mod route_actions;
+mod route_checks;
 mod route_kinds;
 pub mod route_order;
 mod values;
@@ -120,12 +122,16 @@ pub fn from_flags(listen: &[String], backends: &[String], admin: Option<&str>) -
     parse("command line", &text)
 }
 
-/// Every key, as in `pool.*.slow_start`. The two texts together have every table, and a table asks for all of its keys.
+/// Every key, as in `pool.*.slow_start`. The texts together have every table, and a table asks for all of its keys.
 pub fn known_keys() -> std::collections::BTreeSet<String> {
     let tls = "listen.web = { address = ':1', tls = { cert = 'a', key = 'b', certificate = [{ cert = 'a', key = 'b' \
         }] } }\n\
                pool.app = { backends = ['10.0.0.11:3000'], protocol = 'https', tls = { ca = 'a' } }\n";
-    let texts = [include_str!("../../config/reference.toml"), tls];
+    let routes = "listen.web.address = ':1'\npool.app.backends = ['10.0.0.11:3000']\nroute = [\
+        { path = '/a', pool = 'app', timeouts = {}, limits = {}, retry = {}, request_headers = {}, \
+          response_headers = {}, replace_prefix = { from = '/a', to = '/b' } }, \
+        { path = '/b', respond = {} }, { path = '/c', redirect = { to = '/' } }]\n";
+    let texts = [include_str!("../../config/reference.toml"), tls, routes];
     let read = |text| file::read("test.toml", text).unwrap_or_else(|problems| panic!("{problems}"));
     texts.into_iter().flat_map(|text| read(text).1).collect()
 }
@@ -147,7 +153,8 @@ mod tests {
             let is_shown = REFERENCE.lines().map(|line| line.trim_start_matches(['#', ' '])).any(|line| {
                 let opens = line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
                 let is_table = line.starts_with('[') && line.split(['[', '.', ']']).any(|name| name == key);
-                opens || is_table
+                let is_within = line.contains(&format!(" {key} ="));
+                opens || is_table || is_within
             });
             assert!(is_shown, "{path} is missing from config/reference.toml");
         }

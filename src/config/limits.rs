@@ -9,8 +9,11 @@ use super::model::{Limits, Timeouts};
 
 /// No wait lasts longer than a day.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
-const SOME_TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=DURATION_MAX;
+pub(super) const SOME_TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=DURATION_MAX;
 pub(super) const ANY_TIME: RangeInclusive<Duration> = Duration::ZERO..=DURATION_MAX;
+
+/// The most bytes of a request body that are kept.
+pub(super) const REPLAY_MAX: u64 = 16 << 20;
 
 /// Every key of `[timeouts]`.
 pub(super) const TIMEOUTS: &[Key<Timeouts>] = keys!(Timeouts {
@@ -43,6 +46,6 @@ pub(super) const LIMITS: &[Key<Limits>] = keys!(Limits {
     h2_window: Size(16 << 10..=16 << 20),
     request_fields: Number(1..=10_000),
     request_body: Size(0..=u64::MAX),
-    replay: Size(0..=16 << 20),
+    replay: Size(0..=REPLAY_MAX),
     idle_per_endpoint: Number(0..=100_000),
 });

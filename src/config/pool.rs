@@ -129,7 +129,7 @@ impl Kind<Option<CertificateFiles>> for CertificateAndKey {
 }
 
 /// Statuses that only an unwell replica gives.
-struct UnwellStatuses;
+pub(super) struct UnwellStatuses;
 
 impl Kind<Vec<u16>> for UnwellStatuses {
     fn read(&self, section: &Section<'_>, key: &'static str) -> Option<Vec<u16>> {

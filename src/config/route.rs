@@ -6,10 +6,13 @@ use std::ops::Range;
 use unstick_reading::{Section, Value, did_you_mean};
 
 use super::key::{self, Change, Key, Kind, Shown, keys};
-use super::kinds::quoted;
-use super::model::{Pool, Route};
+use super::kinds::{List, Number, Optional, Size, Switch, Table, Text, Time, quoted};
+use super::limits::{ANY_TIME, REPLAY_MAX, SOME_TIME};
+use super::model::{ATTEMPTS_MAX, Pool, Route, RouteLimits, RouteRetry, RouteTimeouts};
+use super::pool::UnwellStatuses;
+use super::route_actions::{Edits, Message, RewriteKeys, TargetKeys};
 use super::route_kinds::{Methods, OneOrMore, PRIORITY, Tests};
-use super::{route_order, values};
+use super::{route_checks, route_order, values};
 
 /// The pools by name, with the place of each; one that is not valid is there too, so that routes may name it.
 pub(super) type Pools = BTreeMap<String, (Option<Pool>, Range<usize>)>;
@@ -23,7 +26,37 @@ const KEYS: &[Key<Route>] = keys!(Route {
     header: Tests(values::field_name),
     query: Tests(values::name),
     priority: PRIORITY,
-    pool: Name,
+    allow: List(values::network),
+    deny: List(values::network),
+    target = "pool": TargetKeys,
+    fallback: Optional(Text(values::name)),
+    rewrite = "strip_prefix": RewriteKeys,
+    request_headers: Edits(Message::Request),
+    response_headers: Edits(Message::Response),
+    timeouts: Table(TIMEOUTS),
+    limits: Table(LIMITS),
+    retry: Table(RETRY),
+    access_log: Switch,
+    maintenance: Switch,
+});
+
+const TIMEOUTS: &[Key<RouteTimeouts>] = keys!(RouteTimeouts {
+    request_body: Optional(Time(SOME_TIME)),
+    connect: Optional(Time(SOME_TIME)),
+    response_head: Optional(Time(SOME_TIME)),
+    response_body: Optional(Time(SOME_TIME)),
+    tunnel_idle: Optional(Time(SOME_TIME)),
+    tunnel: Optional(Time(ANY_TIME)),
+    request: Optional(Time(ANY_TIME)),
+});
+
+const LIMITS: &[Key<RouteLimits>] =
+    keys!(RouteLimits { request_body: Optional(Size(0..=u64::MAX)), replay: Optional(Size(0..=REPLAY_MAX)) });
+
+const RETRY: &[Key<RouteRetry>] = keys!(RouteRetry {
+    attempts: Optional(Number(1..=ATTEMPTS_MAX as u64)),
+    attempt_timeout: Optional(Time(ANY_TIME)),
+    on_status: Optional(UnwellStatuses),
 });
 
 /// A route, and the place of its table.
@@ -34,13 +67,13 @@ pub(super) fn read_all(top: &Section<'_>, pools: &Pools, listeners: &[String]) -
     let sections = top.each("route");
     let only_pool = if pools.len() == 1 { pools.keys().next() } else { None };
     if sections.is_empty() {
-        return only_pool.into_iter().map(|pool| Route { pool: pool.clone(), ..Route::default() }).collect();
+        return only_pool.into_iter().map(|pool| Route::to_pool(pool)).collect();
     }
     let known = Known { pools, only_pool, listeners };
     let routes: Vec<Placed> =
         sections.iter().filter_map(|section| Some((route(section, &known)?, section.span.clone()))).collect();
     route_order::check(&routes, top.sink);
-    let used: BTreeSet<&str> = routes.iter().map(|(route, _)| &*route.pool).collect();
+    let used: BTreeSet<&str> = routes.iter().flat_map(|(route, _)| route.pools()).collect();
     for (name, (_, span)) in pools {
         if top.sink.is_clean() && !used.contains(&**name) {
             let help = "name it in a [[route]], or remove it".to_owned();
@@ -60,34 +93,43 @@ struct Known<'a> {
 /// Reads a route; `None` if it is not valid, which was reported.
 fn route(section: &Section<'_>, known: &Known<'_>) -> Option<Route> {
     let reported = section.sink.count();
-    let mut route = Route::default();
-    if let Some(only) = known.only_pool {
-        route.pool.clone_from(only);
-    }
+    let mut route = known.only_pool.map_or_else(Route::default, |pool| Route::to_pool(pool));
     key::read(section, KEYS, &mut route);
     section.finish();
-    if route.pool.is_empty() {
-        section.missing("pool", section.span.clone(), "this route names no pool", "add pool = \"...\"");
+    if route.pools().any(str::is_empty) {
+        let help = "add pool = \"...\", or one of split, respond and redirect";
+        section.missing("pool", section.span.clone(), "this route names no pool", help);
     }
-    for (key, names) in [("pool", known.pools.keys().collect::<Vec<_>>()), ("listen", known.listeners.iter().collect())]
-    {
-        let Some(value) = section.get(key) else { continue };
-        let written = if value.value.is_array() { value.array().unwrap_or_default() } else { vec![value] };
-        written.iter().for_each(|name| check_name(name, key, &names));
-    }
+    check_names(section, known);
+    route_checks::check(section, &route);
     (section.sink.count() == reported).then_some(route)
 }
 
-/// Reports a name that nothing has.
-fn check_name(value: &Value<'_>, key: &str, names: &[&String]) {
-    let Some(name) = value.value.as_str() else { return };
-    if names.iter().any(|known| *known == name) {
-        return;
+/// Reports names that nothing has.
+fn check_names(section: &Section<'_>, known: &Known<'_>) {
+    let pool = |value: &Value<'_>, name: &str| {
+        if !known.pools.contains_key(name) {
+            unknown(value, name, "pool", known.pools.keys());
+        }
+    };
+    for value in ["pool", "fallback"].iter().filter_map(|key| section.get(key)) {
+        value.value.as_str().into_iter().for_each(|name| pool(&value, name));
     }
-    let known = || names.iter().map(|name| name.as_str());
-    let (what, all) = if key == "pool" { ("pool", "pools") } else { ("listener", "listeners") };
-    let list = || known().collect::<Vec<_>>().join(", ");
-    let help = did_you_mean(name, known()).unwrap_or_else(|| format!("known {all}: {}", list()));
+    if let Some(split) = section.get("split").filter(|split| split.value.is_table()) {
+        split.entries().unwrap_or_default().iter().for_each(|(name, value)| pool(value, name));
+    }
+    if let Some(value) = section.get("listen") {
+        let written = if value.value.is_array() { value.array().unwrap_or_default() } else { vec![value] };
+        let named = written.iter().filter_map(|value| Some((value, value.value.as_str()?)));
+        let unheard = named.filter(|(_, name)| !known.listeners.iter().any(|known| known == name));
+        unheard.for_each(|(value, name)| unknown(value, name, "listener", known.listeners.iter()));
+    }
+}
+
+fn unknown<'n>(value: &Value<'_>, name: &str, what: &str, known: impl Iterator<Item = &'n String> + Clone) {
+    let list = || known.clone().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let help = did_you_mean(name, known.clone().map(String::as_str));
+    let help = help.unwrap_or_else(|| format!("known {what}s: {}", list()));
     value.report(format!("there is no {what} `{name}`"), Some(help));
 }
 
@@ -101,19 +143,6 @@ impl Kind<super::model::PathPattern> for PathKind {
 
     fn show(&self, key: &str, value: &super::model::PathPattern, shown: &mut Shown) {
         shown.add(key, quoted(&value.to_string()));
-    }
-}
-
-/// A name that is looked up later.
-struct Name;
-
-impl Kind<String> for Name {
-    fn read(&self, section: &Section<'_>, key: &'static str) -> Option<String> {
-        section.parsed(key, values::name)
-    }
-
-    fn show(&self, key: &str, value: &String, shown: &mut Shown) {
-        shown.add(key, quoted(value));
     }
 }
 

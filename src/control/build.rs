@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::names::Names;
+use super::plans::plans;
 use crate::config::address::Address;
 use crate::config::model::{self, BackendAddress, BackendState, Config};
 use crate::pool::endpoint::Endpoint;
@@ -14,10 +15,18 @@ use crate::pool::health::{Health, Machine};
 use crate::pool::protocol::PoolProtocol;
 use crate::pool::{Member, MemberState, Pool, PoolShared};
 use crate::snapshot::Snapshot;
+use crate::snapshot::plan::Pages;
 use crate::snapshot::routes::Routes;
 
 /// The protocol and TLS settings of each pool's endpoints.
 pub(crate) type Protocols = BTreeMap<String, PoolProtocol>;
+
+/// What a snapshot is made of, besides the config and the addresses of names.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Material {
+    pub(crate) protocols: Protocols,
+    pub(crate) pages: Arc<Pages>,
+}
 
 /// Reads the TLS files of each pool; keeps what has not changed since `before`.
 ///
@@ -35,7 +44,7 @@ pub(crate) fn protocols(config: &Config, before: &Protocols) -> Result<Protocols
 pub(crate) fn build(
     config: &Config,
     names: &Names,
-    protocols: &Protocols,
+    Material { protocols, pages }: &Material,
     previous: Option<&Snapshot>,
     workers: usize,
 ) -> Snapshot {
@@ -50,13 +59,19 @@ pub(crate) fn build(
             Arc::new(build_pool(name, pool, protocol, names, before, workers))
         })
         .collect();
-    // The names are sorted in the map, and every route names one of them.
-    let index: HashMap<&str, usize> = config.pools.keys().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
-    let route_pools = config.routes.iter().map(|route| index.get(&*route.pool).copied().unwrap_or_default()).collect();
     let known = previous.filter(|previous| previous.routes.list() == config.routes);
-    let routes =
-        known.map_or_else(|| Arc::new(Routes::new(config.routes.as_slice().into())), |known| Arc::clone(&known.routes));
-    Snapshot { routes, route_pools, pools, timeouts: config.timeouts.clone(), limits: config.limits.clone() }
+    let routes = match known {
+        Some(known) => Arc::clone(&known.routes),
+        None => Arc::new(Routes::new(config.routes.as_slice().into())),
+    };
+    let (timeouts, limits) = (config.timeouts.clone(), config.limits.clone());
+    let is_same = |known: &&Snapshot| {
+        let names = known.pools.iter().map(|pool| &*pool.name).eq(pools.iter().map(|pool| &*pool.name));
+        names && Arc::ptr_eq(&known.pages, pages) && known.timeouts == timeouts && known.limits == limits
+    };
+    // So that a new address of a name does not begin the round of a split anew.
+    let plans = known.filter(is_same).map_or_else(|| plans(config, pages), |known| Arc::clone(&known.plans));
+    Snapshot { routes, plans, pages: Arc::clone(pages), pools, timeouts, limits }
 }
 
 fn build_pool(
@@ -201,7 +216,7 @@ mod tests {
     use super::*;
 
     fn build(config: &Config, names: &Names, previous: Option<&Snapshot>, workers: usize) -> Snapshot {
-        super::build(config, names, &Protocols::new(), previous, workers)
+        super::build(config, names, &Material::default(), previous, workers)
     }
 
     fn config(backends: &str) -> Config {

@@ -79,6 +79,16 @@ fn member_changes(before: &[Member], next: &[Member]) -> Vec<String> {
     parts
 }
 
+/// Where a route leads, in words.
+fn leads_to(route: &Route) -> String {
+    let pools: Vec<&str> = route.pools().collect();
+    match pools.as_slice() {
+        [] => ", answered here".to_owned(),
+        [pool] => format!(", to pool {pool}"),
+        pools => format!(", to pools {}", pools.join(", ")),
+    }
+}
+
 /// Routes are the same if they have the same conditions.
 fn route_changes(before: &[Route], next: &[Route]) -> Vec<String> {
     let by_name = |routes: &'_ [Route]| -> BTreeMap<String, Route> {
@@ -93,7 +103,7 @@ fn route_changes(before: &[Route], next: &[Route]) -> Vec<String> {
                 let parts: Vec<String> = old.changes(route).iter().map(Change::to_string).collect();
                 changes.extend((!parts.is_empty()).then(|| format!("route {name}: {}", parts.join(", "))));
             }
-            None => changes.push(format!("route {name} is new, to pool {}", route.pool)),
+            None => changes.push(format!("route {name} is new{}", leads_to(route))),
         }
     }
     let gone = before.iter().map(ToString::to_string).filter(|name| !present.contains_key(name));
@@ -107,7 +117,7 @@ mod tests {
 
     use super::*;
     use crate::config::{self, known_keys};
-    use crate::control::build::{Protocols, build};
+    use crate::control::build::{Material, build};
     use crate::control::names::Names;
 
     /// A key, what else both files say, its value in each (empty: the key is absent), and the words for the edit.
@@ -248,6 +258,47 @@ mod tests {
         ("priority = 1", "priority = -1", "route * / priority -1 is new, to pool app; route * / priority 1 is gone"),
     ];
 
+    /// The keys of a route for `a.test` that say what becomes of its requests.
+    #[rustfmt::skip]
+    const ROUTE: &[Edit] = &[
+        ("pool", "", "'app'", "'api'", "pool \"app\" -> \"api\""),
+        ("split", "", "{ app = 9, api = 1 }", "{ app = 8, api = 2 }", "split.app 9 -> 8, split.api 1 -> 2"),
+        ("respond.status", "respond.body = 'a'", "200", "404", "respond.status 200 -> 404"),
+        ("respond.body", "", "'a'", "'b'", "respond.body \"a\" -> \"b\""),
+        ("respond.body_file", "", "'a'", "'b'", "respond.body_file \"a\" -> \"b\""),
+        ("respond.content_type", "respond.body = 'a'", "'a/b'", "'a/c'", "respond.content_type \"a/b\" -> \"a/c\""),
+        ("redirect.to", "", "'/{path}'", "'/{{'", "redirect.to \"/{path}\" -> \"/{{\""),
+        ("redirect.status", "redirect.to = '/'", "301", "302", "redirect.status 301 -> 302"),
+        ("fallback", "pool = 'app'", "", "'api'", "fallback absent -> \"api\""),
+        ("allow", "pool = 'app'", "", "['10.0.0.1']", "allow [] -> [\"10.0.0.1/32\"]"),
+        ("deny", "pool = 'app'", "", "['10.0.0.0/8']", "deny [] -> [\"10.0.0.0/8\"]"),
+        ("strip_prefix", "pool = 'app'", "", "'/'", "strip_prefix absent -> \"/\""),
+        ("replace_prefix.to", "pool = 'app'\nreplace_prefix.from = '/'", "'/a'", "'/b'",
+         "replace_prefix.to \"/a\" -> \"/b\""),
+        ("replace_prefix.from", "pool = 'app'\npath = '/a'\nreplace_prefix.to = '/x'", "'/a'", "'/'",
+         "replace_prefix.from \"/a\" -> \"/\""),
+        ("request_headers.remove", "pool = 'app'", "", "['X-A']", "request_headers.remove absent -> [\"x-a\"]"),
+        ("request_headers.set", "pool = 'app'", "", "{ a = '1' }", "request_headers.set.a absent -> \"1\""),
+        ("request_headers.add", "pool = 'app'", "", "{ a = '1' }", "request_headers.add.a absent -> \"1\""),
+        ("response_headers.remove", "pool = 'app'", "", "['a']", "response_headers.remove absent -> [\"a\"]"),
+        ("response_headers.set", "pool = 'app'", "", "{ a = '1' }", "response_headers.set.a absent -> \"1\""),
+        ("response_headers.add", "pool = 'app'", "", "{ a = '1' }", "response_headers.add.a absent -> \"1\""),
+        ("timeouts.request_body", "pool = 'app'", "", "'1s'", "timeouts.request_body absent -> 1s"),
+        ("timeouts.connect", "pool = 'app'", "", "'1s'", "timeouts.connect absent -> 1s"),
+        ("timeouts.response_head", "pool = 'app'", "", "'1s'", "timeouts.response_head absent -> 1s"),
+        ("timeouts.response_body", "pool = 'app'", "", "'1s'", "timeouts.response_body absent -> 1s"),
+        ("timeouts.tunnel_idle", "pool = 'app'", "", "'1s'", "timeouts.tunnel_idle absent -> 1s"),
+        ("timeouts.tunnel", "pool = 'app'", "", "'0s'", "timeouts.tunnel absent -> 0s"),
+        ("timeouts.request", "pool = 'app'", "", "'0s'", "timeouts.request absent -> 0s"),
+        ("limits.request_body", "pool = 'app'", "", "'0B'", "limits.request_body absent -> 0B"),
+        ("limits.replay", "pool = 'app'", "", "'0B'", "limits.replay absent -> 0B"),
+        ("retry.attempts", "pool = 'app'", "", "1", "retry.attempts absent -> 1"),
+        ("retry.attempt_timeout", "pool = 'app'", "", "'1s'", "retry.attempt_timeout absent -> 1s"),
+        ("retry.on_status", "pool = 'app'", "", "[503]", "retry.on_status absent -> [503]"),
+        ("access_log", "pool = 'app'", "", "false", "access_log true -> false"),
+        ("maintenance", "pool = 'app'", "", "true", "maintenance false -> true"),
+    ];
+
     /// Everything that is said of the way from one text to another.
     fn words(before: &str, after: &str) -> String {
         let [before, after] = [before, after].map(|text| {
@@ -261,7 +312,8 @@ mod tests {
             }
             config::parse("test.toml", &text).unwrap_or_else(|problems| panic!("{problems}"))
         });
-        let [old, new] = [&before, &after].map(|config| build(config, &Names::default(), &Protocols::new(), None, 1));
+        let [old, new] =
+            [&before, &after].map(|config| build(config, &Names::default(), &Material::default(), None, 1));
         let mut changes = differences(&old, &new);
         changes.extend(settings(&before, &after));
         changes.extend(before.listeners.iter().zip(&after.listeners).filter_map(|(old, new)| listener(old, new)));
@@ -318,6 +370,25 @@ mod tests {
     }
 
     #[test]
+    fn an_edit_of_what_a_route_does_is_named() {
+        for (key, common, before, after, expected) in ROUTE {
+            let [before, after] = [before, after].map(|value| {
+                let line = if value.is_empty() { String::new() } else { format!("{key} = {value}\n") };
+                format!(
+                    "pool.api.backends = ['10.0.0.9:1']\n[[route]]\nhost = 'b.test'\npool = 'app'\n[[route]]\n\
+                     host = 'c.test'\npool = 'api'\n[[route]]\nhost = 'a.test'\n{common}\n{line}\n[pool.app]\n\
+                     backends = ['10.0.0.1:1']\n[listen.web]\naddress = ':1'\n"
+                )
+            });
+            let parsed =
+                [before, after].map(|text| config::parse("t.toml", &text).unwrap_or_else(|why| panic!("{why}")));
+            let [old, new] = [0, 1].map(|at| build(&parsed[at], &Names::default(), &Material::default(), None, 1));
+            let path = if common.contains("path") { "/a" } else { "/" };
+            assert_eq!(differences(&old, &new), [format!("route a.test {path}: {expected}")]);
+        }
+    }
+
+    #[test]
     fn pools_come_and_go() {
         let two = "pool.api.backends = ['10.0.0.9:1', '10.0.0.8:1']\n\
                    route = [{ pool = 'app' }, { path = '/a', pool = 'api' }]\n";
@@ -331,9 +402,9 @@ mod tests {
         let others = "listen.*.address listen.*.tls.client_auth listen.*.tls.certificate.cert \
             listen.*.tls.certificate.key \
                       pool.*.backend.address pool.*.backend.weight pool.*.backend.state route.host \
-                      route.path route.pool route.listen route.method route.header route.query route.priority";
+                      route.path route.listen route.method route.header route.query route.priority";
         let mut named: BTreeSet<String> = others.split_whitespace().map(String::from).collect();
-        for (table, edits) in [("pool.*.", POOL), ("listen.*.", LISTENER), ("", PROCESS)] {
+        for (table, edits) in [("pool.*.", POOL), ("listen.*.", LISTENER), ("route.", ROUTE), ("", PROCESS)] {
             named.extend(edits.iter().map(|(key, ..)| format!("{table}{key}")));
         }
         let known = known_keys();

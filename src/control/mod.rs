@@ -12,6 +12,7 @@ mod files;
 mod listeners;
 mod names;
 pub(crate) mod outcome;
+mod plans;
 mod probes;
 mod rationed;
 mod reading;

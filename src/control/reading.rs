@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
-use super::build::{Protocols, protocols};
+use super::build::{Material, Protocols, protocols};
 use super::files::Files;
+use super::plans::pages;
 use super::reload::Source;
 use super::watch::Look;
 use crate::config::{self, Config, Listener, Loaded};
@@ -47,7 +48,7 @@ pub(super) type ListenerTls = HashMap<String, (Listener, Arc<ServerTls>)>;
 /// What the files that a config names contain.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    pub(super) protocols: Protocols,
+    pub(super) material: Material,
     /// The TLS settings of listeners, by name.
     pub(super) tls: HashMap<String, Arc<ServerTls>>,
 }
@@ -75,8 +76,12 @@ impl Contents {
             }
         }
         match protocols(config, before) {
-            Ok(protocols) => contents.protocols = protocols,
+            Ok(protocols) => contents.material.protocols = protocols,
             Err(why) => problems.push(why),
+        }
+        match pages(config) {
+            Ok(pages) => contents.material.pages = Arc::new(pages),
+            Err(why) => problems.extend(why),
         }
         problems.extend(config.log.access.as_ref().and_then(|log| unusable_log(&log.to)));
         if problems.is_empty() { Ok(contents) } else { Err(problems) }

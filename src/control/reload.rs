@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::build::{Protocols, build};
+use super::build::{Material, Protocols, build};
 use super::changes::{differences, settings as settings_changes};
 use super::listeners::Listeners;
 use super::names::{Names, News, Resolution};
@@ -72,7 +72,7 @@ pub(crate) fn check_files(config: &Config) -> Result<(), Vec<String>> {
 pub(crate) struct Instance {
     pub(crate) config: Config,
     pub(crate) names: Names,
-    protocols: Protocols,
+    material: Material,
     pub(crate) shared: Arc<SharedSnapshot>,
     workers: usize,
     pub(crate) listeners: Listeners,
@@ -83,7 +83,7 @@ impl Instance {
     /// The first snapshot of a simulated worker.
     pub(crate) fn simulated(config: Config) -> Result<Self, String> {
         let protocols = super::build::protocols(&config, &Protocols::new())?;
-        Ok(Self::new(config, protocols, 1))
+        Ok(Self::new(config, Material { protocols, ..Material::default() }, 1))
     }
 
     /// The addresses of the only name.
@@ -94,10 +94,10 @@ impl Instance {
 
 impl Instance {
     /// The first snapshot, nothing bound yet.
-    pub(crate) fn new(config: Config, protocols: Protocols, workers: usize) -> Self {
+    pub(crate) fn new(config: Config, material: Material, workers: usize) -> Self {
         let names = Names::default();
-        let shared = Arc::new(SharedSnapshot::new(Arc::new(build(&config, &names, &protocols, None, workers))));
-        Self { config, names, protocols, shared, workers, listeners: Listeners::new(workers) }
+        let shared = Arc::new(SharedSnapshot::new(Arc::new(build(&config, &names, &material, None, workers))));
+        Self { config, names, material, shared, workers, listeners: Listeners::new(workers) }
     }
 
     /// Makes `next` the config, whose files have these contents.
@@ -112,10 +112,10 @@ impl Instance {
     ) -> Result<String, String> {
         let began = Instant::now();
         self.refuse_what_cannot_change(&next)?;
-        let Contents { protocols, tls } = contents;
+        let Contents { material, tls } = contents;
         let edit = self.listeners.prepare(&next.listeners, &tls)?;
         let before = std::mem::replace(&mut self.config, next);
-        self.protocols = protocols;
+        self.material = material;
         self.names.keep(&names(&self.config), self.config.dns.families);
         let mut changes = self.rebuild();
         changes.extend(settings_changes(&before, &self.config));
@@ -132,7 +132,7 @@ impl Instance {
     /// Builds and swaps the snapshot for the present config; says what is different.
     pub(crate) fn rebuild(&mut self) -> Vec<String> {
         let before = self.shared.load();
-        let next = Arc::new(build(&self.config, &self.names, &self.protocols, Some(&before), self.workers));
+        let next = Arc::new(build(&self.config, &self.names, &self.material, Some(&before), self.workers));
         let changes = differences(&before, &next);
         self.shared.swap(next);
         changes
@@ -171,13 +171,13 @@ impl Instance {
 
     /// The TLS files of the pools, and their stamps when they were read.
     pub(crate) fn tls_files(&self) -> (Vec<PathBuf>, Stamps) {
-        let (files, seen): (Vec<_>, Vec<_>) = self.protocols.values().map(PoolProtocol::files).unzip();
+        let (files, seen): (Vec<_>, Vec<_>) = self.material.protocols.values().map(PoolProtocol::files).unzip();
         (files.concat(), seen.concat())
     }
 
     /// What reading the files of another config can use.
     pub(super) fn present(&self) -> Present {
-        let (config, protocols) = (self.config.clone(), self.protocols.clone());
+        let (config, protocols) = (self.config.clone(), self.material.protocols.clone());
         Present { config, protocols, in_use: self.listeners.tls_in_use() }
     }
 }

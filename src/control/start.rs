@@ -93,9 +93,9 @@ impl Control {
         let named = config.clone();
         let read = move || Contents::read(&named, &Protocols::new(), &ListenerTls::new());
         let contents = files.read(read).await.and_then(|read| read.map_err(|problems| problems.join("; ")));
-        let Contents { protocols, tls } = contents.map_err(StartError)?;
+        let Contents { material, tls } = contents.map_err(StartError)?;
         let access_log = open_access_log(&config, &files).await?;
-        let instance = Instance::new(config, protocols, count);
+        let instance = Instance::new(config, material, count);
         let shares = Shares {
             shared: Arc::clone(&instance.shared),
             loads: Loads::new(count),

@@ -12,6 +12,7 @@ use crate::pool::endpoint::Endpoint;
 use crate::pool::health::Health;
 use crate::pool::protocol::PoolProtocol;
 use crate::pool::{Member, MemberState, Pool, PoolShared, Tried};
+use crate::snapshot::plan::Plan;
 use crate::snapshot::routes::Routes;
 use crate::snapshot::{SharedSnapshot, Snapshot};
 use crate::sync::model::{explore, step};
@@ -32,7 +33,8 @@ fn snapshot(generation: usize, before: Option<&Snapshot>) -> Arc<Snapshot> {
     let pools: Box<[_]> = GENERATIONS[generation].iter().map(pool).collect();
     Arc::new(Snapshot {
         routes: Arc::new(Routes::new([Route::default()].into())),
-        route_pools: [pools.len() - 1].into(),
+        pages: Arc::default(),
+        plans: [Plan::Pool(pools.len() - 1)].into(),
         pools,
         timeouts: Timeouts::default(),
         limits: Limits { idle_per_endpoint: generation, ..Limits::default() },
@@ -44,7 +46,7 @@ fn request(view: Rc<View>) -> usize {
     let generation = view.snapshot.limits.idle_per_endpoint;
     let names: Vec<&str> = view.snapshot.pools.iter().map(|pool| &*pool.name).collect();
     assert_eq!(names, GENERATIONS[generation], "pools of another snapshot");
-    let routed = view.snapshot.route_pools[0];
+    let Plan::Pool(routed) = view.snapshot.plans[0] else { unreachable!("nothing else is planned") };
     assert_eq!(routed + 1, names.len(), "routes of another snapshot");
     assert_eq!(view.endpoints.len(), names.len(), "connections of another snapshot");
     let (pool, own) = (&view.snapshot.pools[routed], &view.endpoints[routed][0]);

@@ -49,7 +49,7 @@ pub struct Upload {
     incoming: RefCell<ClientBody>,
     kept: RefCell<Replay>,
     progress: Rc<Progress>,
-    bounds: Bounds,
+    bounds: Cell<Bounds>,
     /// When the present wait for the client began, if it is awaited.
     waiting_since: Cell<Option<Instant>>,
     pub(super) hold: Hold,
@@ -104,8 +104,16 @@ impl RequestBody {
         }
         let (kept, progress, waiting_since) = (RefCell::default(), Rc::default(), Cell::default());
         let (incoming, hold, attempt) = (RefCell::new(incoming), Hold::default(), Cell::default());
+        let bounds = Cell::new(bounds);
         let upload = Upload { incoming, kept, progress, bounds, waiting_since, hold, attempt };
         Self(Some(Reader { upload: Rc::new(upload), replayed: Position::default(), attempt: 0 }))
+    }
+
+    /// Other bounds, before any of it was read.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        if let Self(Some(reader)) = self {
+            reader.upload.bounds.set(bounds);
+        }
     }
 
     /// Its client holds it back until it is told to continue. So it is not read before an endpoint wants it.
@@ -167,7 +175,7 @@ impl Upload {
             self.hold.look(now, deadlines);
             return false;
         }
-        let until = self.waiting_since.get().unwrap_or(now) + self.bounds.read_timeout;
+        let until = self.waiting_since.get().unwrap_or(now) + self.bounds.get().read_timeout;
         if until <= now {
             self.progress.failure.set(Some(BodyFailure::Timeout));
             return true;
@@ -241,10 +249,10 @@ impl Upload {
                 if frame.is_trailers() || incoming.is_end_stream() {
                     progress.end();
                 }
-                if progress.bytes.get() > self.bounds.bytes_max {
+                if progress.bytes.get() > self.bounds.get().bytes_max {
                     return self.fail(BodyFailure::TooLarge);
                 }
-                self.kept.borrow_mut().keep(&frame, self.bounds.replay_max);
+                self.kept.borrow_mut().keep(&frame, self.bounds.get().replay_max);
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(failure)) => self.fail(failure),

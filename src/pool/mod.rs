@@ -169,6 +169,13 @@ impl Pool {
         pool
     }
 
+    /// Whether an endpoint that takes requests is healthy, and not ejected.
+    pub fn has_healthy(&self) -> bool {
+        let now = Instant::now();
+        let is_well = |endpoint: &Endpoint| endpoint.health() == Health::Healthy && !endpoint.passive().is_ejected(now);
+        self.members.iter().any(|member| member.state.takes_requests() && is_well(&member.endpoint))
+    }
+
     /// All that is needed to speak to `member`.
     pub fn settings(&self, member: &Member) -> ConnectSettings {
         let (protocol, backend) = (self.protocol.clone(), Arc::clone(&member.backend));

@@ -74,7 +74,7 @@ pub(super) async fn settle(
 ) -> Result<LinkResponse, Box<GivenUp>> {
     let client = Rc::clone(exchange.client());
     let deadlines = &*client.deadlines;
-    let limit = exchange.view().snapshot.timeouts.request;
+    let limit = exchange.timeouts().request;
     if let Some(timeout) = limit.into_iter().chain(call.and_then(|call| call.timeout)).min() {
         deadlines.arm(Wait::Request, exchange.started + timeout);
     }
@@ -92,10 +92,8 @@ pub(super) async fn settle(
                 Err(cause) => return attempts.give_up(exchange, cause, None, std::mem::take(request.headers_mut())),
             },
         };
-        let view = Rc::clone(exchange.view());
-        let retry = &view.snapshot.pools[exchange.pool_index()].config.retry;
         let wishes = attempts.wishes(needs, &client, &addresses, &interim);
-        let waits = Waits::begin(deadlines, &view.snapshot.timeouts, now, retry.attempt_timeout);
+        let waits = Waits::begin(deadlines, exchange.timeouts(), now, exchange.attempt_timeout());
         let result = endpoint.send(request, wishes, waits).await;
         let ended = Instant::now();
         let next = match result {
@@ -103,7 +101,7 @@ pub(super) async fn settle(
                 if let Some(since) = response.waited_since(now) {
                     endpoint.endpoint.latency().record(ended.saturating_duration_since(since), ended);
                 }
-                if !retry.on_status.contains(&response.response.status().as_u16()) {
+                if !exchange.is_unwell(response.response.status()) {
                     return Ok(response);
                 }
                 attempts.unwell(exchange, response, endpoint, request, ended)
@@ -202,7 +200,7 @@ impl Attempts {
         let (pool, left) = (exchange.pool(), Left::from(back));
         let (method, _, headers) = back.head();
         let key = if bears_key(headers) { Key::Borne } else { Key::None };
-        let count = Count { made: self.counted, most: pool.config.retry.attempts.get() };
+        let count = Count { made: self.counted, most: exchange.attempts_max() };
         let decision = retry::decide(failure, left, method, key, count);
         if decision == Decision::Again && left == Left::Sent && !pool.may_repeat(now) {
             exchange.pool_cell().retries_refused.add(1);

@@ -274,8 +274,7 @@ impl Streaming {
             // Its task discards the rest of the body.
             return;
         }
-        let view = Rc::clone(self.exchange.view());
-        let timeouts = &view.snapshot.timeouts;
+        let timeouts = &self.exchange.timeouts().clone();
         client.leave_rest(match driver {
             Some(driver) => Rest::passed_on(upload, driver, self.exchange.take_in_flight(), timeouts),
             // The connection closes now, and what still comes is discarded as long as it lingers.

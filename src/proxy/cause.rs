@@ -24,6 +24,12 @@ pub(crate) enum Cause {
     NoUpgrade,
     /// No route fits host and path.
     NoRoute,
+    /// The route does not let this client in.
+    Forbidden,
+    /// The URL of a redirect would be too long.
+    UriTooLong,
+    /// The route is under maintenance.
+    Maintenance,
     /// The request body is larger than `limits.request_body`.
     BodyTooLarge,
     /// The client did not send more of its request body in time.
@@ -76,11 +82,15 @@ impl Cause {
             Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownProtocol | Self::NoUpgrade => StatusCode::NOT_IMPLEMENTED,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::NoEndpoint | Self::Overloaded | Self::OutOfSockets => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::Overloaded | Self::OutOfSockets | Self::Maintenance => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::ConnectFailed
             | Self::TlsFailed
             | Self::UpstreamClosed
@@ -97,6 +107,9 @@ impl Cause {
             Self::UnknownCoding => "unknown-transfer-coding",
             Self::MethodNotAllowed => "method-not-allowed",
             Self::NoRoute => "no-route",
+            Self::Forbidden => "forbidden",
+            Self::UriTooLong => "uri-too-long",
+            Self::Maintenance => "maintenance",
             Self::BodyTooLarge => "request-body-too-large",
             Self::UnknownProtocol => "unknown-protocol",
             Self::NoUpgrade => "no-upgrade",
@@ -123,6 +136,9 @@ impl Cause {
             Self::UnknownCoding => "the only transfer coding that this proxy accepts is a single chunked",
             Self::MethodNotAllowed => "this proxy does not accept CONNECT and TRACE",
             Self::NoRoute => "no route of this proxy fits the host and path of the request",
+            Self::Forbidden => "this proxy does not let clients at your address in here",
+            Self::UriTooLong => "the URL is longer than this proxy redirects to",
+            Self::Maintenance => "this part of the site is under maintenance; try again later",
             Self::BodyTooLarge => "the request body is larger than this proxy allows",
             Self::UnknownProtocol => "the only protocol that this proxy accepts in a CONNECT is websocket",
             Self::NoUpgrade => "the replicas speak only HTTP/2, which has no upgrades",
@@ -146,13 +162,16 @@ impl Cause {
 }
 
 /// Every cause besides the requests that are not valid.
-const OTHERS: [Cause; 19] = [
+const OTHERS: [Cause; 22] = [
     Cause::UnknownCoding,
     Cause::MethodNotAllowed,
     Cause::HeadTooLarge,
     Cause::UnknownProtocol,
     Cause::NoUpgrade,
     Cause::NoRoute,
+    Cause::Forbidden,
+    Cause::UriTooLong,
+    Cause::Maintenance,
     Cause::BodyTooLarge,
     Cause::BodyTimeout,
     Cause::NoEndpoint,

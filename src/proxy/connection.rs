@@ -93,6 +93,11 @@ impl Connection {
         if self.forwarding.trusted.get() { self.rules.client_behind(self.peer, headers) } else { self.peer }
     }
 
+    /// `http` or `https`, as the client speaks to this proxy.
+    pub(super) fn scheme(&self) -> &str {
+        self.forwarding.scheme()
+    }
+
     /// The bytes that the client's socket has taken so far.
     pub(crate) fn bytes_written(&self) -> u64 {
         self.socket.upgrade().map_or(0, |socket| socket.bytes_written())

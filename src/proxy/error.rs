@@ -66,7 +66,7 @@ fn plain_response(cause: Cause, request_headers: &HeaderMap, busy: Busy) -> Resp
         Cause::MethodNotAllowed => {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }
-        Cause::NoEndpoint | Cause::Overloaded | Cause::OutOfSockets => {
+        Cause::NoEndpoint | Cause::Overloaded | Cause::OutOfSockets | Cause::Maintenance => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         _ => {}
@@ -87,9 +87,10 @@ pub(super) fn grpc_response(cause: Cause, busy: Busy) -> Response<ResponseBody> 
 
 fn grpc_status(cause: Cause) -> &'static str {
     match (cause, cause.status()) {
-        (Cause::RequestTimeout, _) => "4",                     // DEADLINE_EXCEEDED
-        (Cause::BodyTooLarge | Cause::HeadTooLarge, _) => "8", // RESOURCE_EXHAUSTED
-        (_, StatusCode::BAD_REQUEST) => "13",                  // INTERNAL
+        (Cause::RequestTimeout, _) => "4", // DEADLINE_EXCEEDED
+        (Cause::BodyTooLarge | Cause::HeadTooLarge | Cause::UriTooLong, _) => "8", // RESOURCE_EXHAUSTED
+        (Cause::Forbidden, _) => "7",      // PERMISSION_DENIED
+        (_, StatusCode::BAD_REQUEST) => "13", // INTERNAL
         // UNIMPLEMENTED
         (_, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) => "12",
         _ => "14", // UNAVAILABLE

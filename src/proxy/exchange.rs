@@ -13,12 +13,15 @@ use tokio::time::Instant;
 use super::access::{AccessDraft, Ending, Origin};
 use super::cause::Cause;
 use super::client::{Client, Proxy};
+use super::planned::Planned;
+use crate::config::model::Timeouts;
 use crate::link::h1::UpstreamConnection;
 use crate::link::view::View;
 use crate::link::{InFlight, WorkerEndpoint};
 use crate::metrics::{Outcome, PoolCell};
 use crate::pool::pick::Acquired;
 use crate::pool::{Pool, Tried};
+use crate::snapshot::plan::More;
 
 /// The share of the drain time by which everything that drains has been ended. The rest is for the ends to be written
 /// and noticed: a process that stops gives up when all of it has passed, and then says that something was cut.
@@ -31,6 +34,8 @@ pub(crate) struct Exchange {
     client: Rc<Client>,
     view: Rc<View>,
     pool: usize,
+    /// What the route wants besides its pool.
+    planned: Option<Box<Planned>>,
     pub(super) started: Instant,
     in_flight: Option<InFlight>,
     status: StatusCode,
@@ -48,7 +53,7 @@ impl Exchange {
         proxy: &Rc<Proxy>,
         client: &Rc<Client>,
         view: Rc<View>,
-        pool: usize,
+        (pool, planned): (usize, Option<Box<Planned>>),
         started: Instant,
         access: Option<Box<AccessDraft>>,
     ) -> Self {
@@ -57,6 +62,7 @@ impl Exchange {
             client: Rc::clone(client),
             view,
             pool,
+            planned,
             started,
             in_flight: None,
             status: StatusCode::OK,
@@ -77,19 +83,47 @@ impl Exchange {
         &self.client
     }
 
-    pub(super) fn view(&self) -> &Rc<View> {
-        &self.view
+    /// What the route wants besides its pool, if anything.
+    #[inline]
+    pub(super) fn planned(&self) -> Option<&Planned> {
+        self.planned.as_deref()
+    }
+
+    #[inline]
+    fn more(&self) -> Option<&More> {
+        self.planned().and_then(Planned::more)
+    }
+
+    /// The deadlines that hold for this request.
+    #[inline]
+    pub(super) fn timeouts(&self) -> &Timeouts {
+        self.more().map_or(&self.view.snapshot.timeouts, |more| &more.timeouts)
+    }
+
+    /// The most attempts, the first included.
+    pub(super) fn attempts_max(&self) -> usize {
+        let of_route = self.more().and_then(|more| more.retry.attempts);
+        of_route.unwrap_or(self.pool().config.retry.attempts).get()
+    }
+
+    /// The time of each attempt, if it has one of its own.
+    #[inline]
+    pub(super) fn attempt_timeout(&self) -> Option<Duration> {
+        let of_route = self.more().and_then(|more| more.retry.attempt_timeout);
+        of_route.unwrap_or(self.pool().config.retry.attempt_timeout)
+    }
+
+    /// Whether this status of an endpoint counts as a failure.
+    #[inline]
+    pub(super) fn is_unwell(&self, status: StatusCode) -> bool {
+        let of_route = self.more().and_then(|more| more.retry.on_status.as_ref());
+        of_route.unwrap_or(&self.pool().config.retry.on_status).contains(&status.as_u16())
     }
 
     /// `timeouts.drain` as it is now. What drains may have begun long before the latest edit, and the rest of the
     /// process goes by the present value.
     pub(super) fn drain(&self) -> Duration {
         self.proxy.viewer.timeout(|timeouts| timeouts.drain)
-    }
-
-    /// Index of the pool in the snapshot.
-    pub(super) fn pool_index(&self) -> usize {
-        self.pool
     }
 
     pub(super) fn pool(&self) -> &Pool {
@@ -175,7 +209,7 @@ impl Exchange {
 
     /// The endpoint sent a whole response. That is a success unless the pool takes its status for a failure.
     pub(super) fn answered_whole(&self) {
-        let is_unwell = self.pool().config.retry.on_status.contains(&self.status.as_u16());
+        let is_unwell = self.is_unwell(self.status);
         if let Some(endpoint) = self.endpoint()
             && !is_unwell
         {

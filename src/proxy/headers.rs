@@ -58,6 +58,11 @@ impl Forwarding {
         }
     }
 
+    /// `http` or `https`.
+    pub(super) fn scheme(&self) -> &str {
+        self.proto.to_str().unwrap_or_default()
+    }
+
     /// The `Forwarded` element for a request to `host`.
     fn element(&self, host: &HeaderValue) -> HeaderValue {
         let mut last = self.last.borrow_mut();

@@ -21,7 +21,9 @@ mod grpc;
 mod headers;
 mod identity;
 mod interim;
+mod local;
 mod malformed;
+mod planned;
 mod queue;
 mod redirect;
 pub mod refusal;
@@ -50,6 +52,7 @@ use crate::link::send::{Sharing, Upgrade};
 use crate::link::view::View;
 use crate::snapshot::Snapshot;
 use crate::snapshot::asked::Asked;
+use crate::snapshot::plan::{Local, Plan};
 use access::AccessDraft;
 use attempts::{GivenUp, Needs, settle};
 use body::{BodyWaits, Content, ResponseBody};
@@ -61,7 +64,7 @@ use exchange::Exchange;
 use headers::FieldsSeen;
 pub use identity::{Identity, Proof};
 use malformed::Malformed;
-use rules::Rules;
+use planned::Planned;
 use target::Host;
 use upgrade::Wanted;
 
@@ -91,20 +94,29 @@ pub async fn handle(
     let expects = seen.expect && expect::is_asked(&mut parts, &body);
     client.begin_upload(body.upload(), expects);
     client.begin_interims(parts.version);
-    let routed = wanted.and_then(|wanted| Ok((wanted, route(&mut parts, &body, &view, &client.connection.rules)?)));
+    let mut planned = None;
+    let routed = wanted.and_then(|wanted| Ok((wanted, route(&mut parts, &body, &view, &client, &mut planned)?)));
     let (wanted, (host, pool)) = match routed {
-        Ok(routed) => routed,
+        Ok((wanted, Routed::Pool(host, pool))) => (wanted, (host, pool)),
+        Ok((_, Routed::Here(local))) => {
+            Box::pin(client.look_through_body()).await;
+            return Ok(refusal::respond(&proxy, &client, &parts, local, planned.as_deref_mut(), started, busy));
+        }
         Err(cause) => {
             Box::pin(client.look_through_body()).await;
-            return Ok(refusal::refuse(&proxy, &client, &parts, cause, &view.snapshot.timeouts, started, busy));
+            return Ok(refusal::refuse(&proxy, &client, &parts, cause, planned.as_deref_mut(), started, busy));
         }
     };
     let via = view.snapshot.pools[pool].config.via.then(|| headers::via(parts.version));
     // The address is read from the fields as they came.
-    let logged = proxy.access_log.is_some().then(|| client.connection.client_address(&parts.headers));
+    let is_logged = proxy.access_log.is_some() && planned.as_ref().is_none_or(|planned| planned.is_logged());
+    let logged = is_logged.then(|| client.connection.client_address(&parts.headers));
     prepare(&mut parts, &body, seen, via, host, wanted.as_deref(), &client.connection);
     let access = logged.map(|address| AccessDraft::new(address, &parts));
-    let mut exchange = Exchange::open(&proxy, &client, view, pool, started, access);
+    if let Some(planned) = &mut planned {
+        planned.edit_request(&mut parts, &client.connection);
+    }
+    let mut exchange = Exchange::open(&proxy, &client, view, (pool, planned), started, access);
     if let Some(port) = client.connection.rules.redirect_to_https() {
         Box::pin(client.look_through_body()).await;
         return Ok(redirect::to_https(exchange, &parts, port, busy));
@@ -177,11 +189,26 @@ fn needs(headers: &HeaderMap, seen: FieldsSeen, wanted: Option<&Wanted>) -> Need
     }
 }
 
-/// Finds the host and the index of the pool.
+/// Who responds to a request.
+enum Routed {
+    /// The endpoints of a pool, by its index; the host is the one that they hear.
+    Pool(Host, usize),
+    /// The proxy.
+    Here(Local),
+}
+
+/// Finds who responds. If the route wants more than its pool, that is left in `planned`.
 ///
 /// # Errors
 /// Why the request is refused.
-fn route(parts: &mut Parts, body: &RequestBody, view: &View, rules: &Rules) -> Result<(Host, usize), Cause> {
+fn route(
+    parts: &mut Parts,
+    body: &RequestBody,
+    view: &Rc<View>,
+    client: &Client,
+    planned: &mut Option<Box<Planned>>,
+) -> Result<Routed, Cause> {
+    let rules = &client.connection.rules;
     let host = target::take_target(parts)?;
     if parts.version == Version::HTTP_2 {
         headers::join_cookies(&mut parts.headers);
@@ -199,13 +226,23 @@ fn route(parts: &mut Parts, body: &RequestBody, view: &View, rules: &Rules) -> R
         headers: &parts.headers,
     };
     let route = view.snapshot.routes.find(&asked).ok_or(Cause::NoRoute)?;
-    let pool = view.snapshot.route_pools[route];
     let length = http_body::Body::size_hint(body);
     // A body with a length was not framed by a transfer coding.
     if length.exact().is_none() && !framing::is_plainly_chunked(&parts.headers) {
         return Err(Cause::UnknownCoding);
     }
-    if view.snapshot.limits.request_body.is_some_and(|most| length.lower() > most) {
+    let pool = match view.snapshot.plans[route] {
+        Plan::Pool(pool) => pool,
+        Plan::More(_) => {
+            let planned = planned.insert(Planned::new(view, route, &client.connection, host.as_ref(), &parts.headers));
+            match planned.admit(body)? {
+                Some(pool) => pool,
+                None => return planned.respond(parts, client).map(Routed::Here),
+            }
+        }
+    };
+    let body_max = planned.as_ref().map_or(view.snapshot.limits.request_body, |planned| planned.body_max());
+    if body_max.is_some_and(|most| length.lower() > most) {
         return Err(Cause::BodyTooLarge);
     }
     if host.is_none() && rules.redirect_to_https().is_some() {
@@ -218,7 +255,7 @@ fn route(parts: &mut Parts, body: &RequestBody, view: &View, rules: &Rules) -> R
         let value = first.and_then(|first| HeaderValue::try_from(&*address::host_field(&first.backend)).ok());
         Host { value: value.unwrap_or_else(|| HeaderValue::from_static("")), is_field: false }
     });
-    Ok((host, pool))
+    Ok(Routed::Pool(host, pool))
 }
 
 /// Turns an endpoint's response into the client's. A call is a conversation: either side may be silent for long.
@@ -237,6 +274,9 @@ fn pass_on(
         }
         _ => headers::prepare_response(response.headers_mut()),
     };
+    if let Some(planned) = exchange.planned() {
+        planned.edit_response(response.headers_mut());
+    }
     if is_last {
         closing::close(response.headers_mut());
     }
@@ -244,7 +284,7 @@ fn pass_on(
     if told.is_challenge && credentials::of_response(response.status(), response.headers()) {
         response.body_mut().set_private();
     }
-    let timeouts = &exchange.view().snapshot.timeouts;
+    let timeouts = exchange.timeouts();
     let is_conversation = call.is_some();
     let read_timeout = if is_conversation { timeouts.tunnel_idle } else { timeouts.response_body };
     let waits = BodyWaits { read_timeout, is_conversation };

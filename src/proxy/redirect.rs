@@ -16,7 +16,7 @@ const HTTPS: u16 = 443;
 /// Redirects a client to the same URL by `https`, with the same method and body (308, RFC 9110 section 15.4.9).
 pub(super) fn to_https(mut exchange: Exchange, parts: &Parts, port: u16, busy: Busy) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::local(Bytes::new(), busy));
-    if closing::is_last(exchange.client(), &exchange.view().snapshot.timeouts) {
+    if closing::is_last(exchange.client(), exchange.timeouts()) {
         closing::close(response.headers_mut());
     }
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();

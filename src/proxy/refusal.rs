@@ -12,9 +12,11 @@ use super::cause::Cause;
 use super::client::{Client, Proxy};
 use super::error;
 use super::exchange::Exchange;
+use super::local;
 use super::malformed::Malformed;
-use crate::config::model::Timeouts;
+use super::planned::Planned;
 use crate::metrics::Outcome;
+use crate::snapshot::plan::Local;
 
 /// The most bytes of a refused head that are noted.
 const LINE_BYTES_MAX: usize = 256;
@@ -109,51 +111,84 @@ pub(super) fn refuse_head(
     // The client may go on sending, see [`Client::may_still_send`].
     client.set_in_head(true);
     let draft = || AccessDraft::of_line(client.connection.peer, line);
-    note(proxy, client, draft, &response, cause, Some(error), started);
+    note(proxy, client, Some(draft), &response, Some(cause), Some(error), started);
     response
 }
 
-/// Responds to a request that has no pool.
+/// Responds to a request that reaches no pool.
 pub(super) fn refuse(
     proxy: &Proxy,
     client: &Client,
     parts: &Parts,
     cause: Cause,
-    timeouts: &Timeouts,
+    mut planned: Option<&mut Planned>,
     started: Instant,
     busy: Busy,
 ) -> Response<ResponseBody> {
-    let response = error::answer(cause, &parts.headers, timeouts, busy);
+    let view = proxy.viewer.current();
+    let timeouts = planned.as_deref().map_or(&view.snapshot.timeouts, Planned::timeouts);
+    let mut response = error::answer(cause, &parts.headers, timeouts, busy);
+    if let Some(planned) = planned.as_deref_mut() {
+        planned.look_at(parts, &client.connection);
+        planned.edit_response(response.headers_mut());
+    }
     let draft = || AccessDraft::new(client.connection.client_address(&parts.headers), parts);
-    note(proxy, client, draft, &response, cause, None, started);
+    let is_logged = planned.is_none_or(|planned| planned.is_logged());
+    note(proxy, client, is_logged.then_some(draft), &response, Some(cause), None, started);
+    response
+}
+
+/// Responds to a request whose route does that itself.
+pub(super) fn respond(
+    proxy: &Proxy,
+    client: &Client,
+    parts: &Parts,
+    local: Local,
+    planned: Option<&mut Planned>,
+    started: Instant,
+    busy: Busy,
+) -> Response<ResponseBody> {
+    let view = proxy.viewer.current();
+    let mut response = local::send(local, client, &view.snapshot.timeouts, busy);
+    let is_logged = planned.as_ref().is_none_or(|planned| planned.is_logged());
+    if let Some(planned) = planned {
+        planned.look_at(parts, &client.connection);
+        planned.edit_response(response.headers_mut());
+    }
+    let draft = || AccessDraft::new(client.connection.client_address(&parts.headers), parts);
+    note(proxy, client, is_logged.then_some(draft), &response, None, None, started);
     response
 }
 
 fn note(
     proxy: &Proxy,
     client: &Client,
-    draft: impl FnOnce() -> Box<AccessDraft>,
+    draft: Option<impl FnOnce() -> Box<AccessDraft>>,
     response: &Response<ResponseBody>,
-    cause: Cause,
+    cause: Option<Cause>,
     error: Option<Box<str>>,
     started: Instant,
 ) {
     let peer = client.connection.peer;
-    tracing::debug!(client = %peer, cause = cause.name(), error, "{}", cause.explanation());
-    proxy.cell().refused.add(1);
-    proxy.cell().own_response(cause.index());
-    if proxy.access_log.is_none() {
-        return;
+    match cause {
+        Some(cause) => {
+            tracing::debug!(client = %peer, cause = cause.name(), error, "{}", cause.explanation());
+            proxy.cell().refused.add(1);
+            proxy.cell().own_response(cause.index());
+        }
+        None => proxy.cell().local.add(1),
     }
+    let Some(draft) = draft.filter(|_| proxy.access_log.is_some()) else { return };
+    let status = response.status();
     let ending = Ending {
         pool: None,
         endpoint: None,
-        status: Some(cause.status()),
-        outcome: Outcome::Answered(cause.status().as_u16()),
+        status: Some(status),
+        outcome: Outcome::Answered(status.as_u16()),
         bytes: response.body().size_hint().lower(),
         duration: started.elapsed(),
         attempts: 0,
-        origin: Some(Origin::Unstick(Some(cause))),
+        origin: Some(Origin::Unstick(cause)),
         error,
     };
     proxy.log_access(draft().finish(ending));
@@ -167,7 +202,10 @@ pub(super) fn fail(
     headers: &HeaderMap,
     busy: Busy,
 ) -> Response<ResponseBody> {
-    let response = error::answer(cause, headers, &exchange.view().snapshot.timeouts, busy);
+    let mut response = error::answer(cause, headers, exchange.timeouts(), busy);
+    if let Some(planned) = exchange.planned() {
+        planned.edit_response(response.headers_mut());
+    }
     exchange.proxy().cell().own_response(cause.index());
     exchange.answered_here(cause.status(), Some(cause), error);
     exchange.passed_on(usize::try_from(response.body().size_hint().lower()).unwrap_or_default());

@@ -125,6 +125,9 @@ fn blames_endpoint(cause: Cause) -> bool {
         | Cause::UnknownProtocol
         | Cause::NoUpgrade
         | Cause::NoRoute
+        | Cause::Forbidden
+        | Cause::UriTooLong
+        | Cause::Maintenance
         | Cause::BodyTooLarge
         | Cause::BodyTimeout
         | Cause::NoEndpoint

@@ -57,7 +57,7 @@ impl Tunnel {
     /// Dropping the future closes both connections.
     pub async fn run(self, io: impl AsyncRead + AsyncWrite + Unpin, ahead: Bytes, client: &Rc<Client>) {
         let Self { mut exchange, upstream, ahead: upstream_ahead, is_websocket } = self;
-        let timeouts = exchange.view().snapshot.timeouts.clone();
+        let timeouts = exchange.timeouts().clone();
         let mut pipes = Pipes {
             down: Pipe::new(upstream_ahead, is_websocket, Wait::ClientWrite),
             up: Pipe::new(ahead, is_websocket, Wait::Upstream),

@@ -5,7 +5,10 @@
 //! the snapshot it started with until it ends.
 
 pub mod asked;
+pub mod plan;
+pub mod ranges;
 pub mod routes;
+pub mod split;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -13,6 +16,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use crate::config::model::{Limits, Timeouts};
 use crate::pool::Pool;
 use crate::sync::{ArcSwap, AtomicU64};
+use plan::{Pages, Plan};
 use routes::Routes;
 
 /// Everything that a request needs to know about the configuration.
@@ -20,8 +24,10 @@ use routes::Routes;
 pub struct Snapshot {
     /// The routing table. Snapshots that have the same routes share it.
     pub routes: Arc<Routes>,
-    /// For each route, at the same place, the index of its pool in `pools`.
-    pub route_pools: Box<[usize]>,
+    /// What becomes of the requests of each route, at the same places.
+    pub plans: Arc<[Plan]>,
+    /// The contents of the files of which `plans` were made.
+    pub pages: Arc<Pages>,
     /// All pools, in the order of their names.
     pub pools: Box<[Arc<Pool>]>,
     /// All deadlines.

@@ -137,10 +137,9 @@ impl Routes {
 
 /// The place of the only route, if it is for everything.
 fn only(list: &[Route]) -> Option<usize> {
-    let [Route { listen, host, path, method, header, query, priority: _, pool: _ }] = list else { return None };
-    let is_free = listen.is_empty() && method.is_empty() && header.is_empty() && query.is_empty();
-    let is_everywhere = host.contains(&HostPattern::Any) && *path == PathPattern::Prefix("/".to_owned());
-    (is_free && is_everywhere).then_some(0)
+    let [route] = list else { return None };
+    let is_everywhere = route.host.contains(&HostPattern::Any) && route.path == PathPattern::Prefix("/".to_owned());
+    (route.conditions() == 0 && is_everywhere).then_some(0)
 }
 
 impl Paths {
@@ -207,7 +206,7 @@ fn domains(name: &str, most: usize) -> impl Iterator<Item = &str> {
 }
 
 /// The host without its port and without a trailing dot.
-fn bare_host(host: &str) -> &str {
+pub fn bare_host(host: &str) -> &str {
     let name = match host.rfind(':') {
         Some(colon) if !host[colon..].contains(']') => &host[..colon],
         _ => host,

@@ -4,6 +4,7 @@
 //! [`super::load`], [`super::parse`] or [`super::from_flags`], so no other code checks anything again. The default of a
 //! key is beside its field; `config/reference.toml` shows all of them with their reasons, and a test compares the two.
 
+mod action;
 mod admin;
 mod backend;
 mod dns;
@@ -14,10 +15,12 @@ mod log;
 mod pattern;
 mod pool;
 mod route;
+mod template;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
+pub use action::*;
 pub use admin::*;
 pub use backend::*;
 pub use dns::*;
@@ -28,6 +31,7 @@ pub use log::*;
 pub use pattern::*;
 pub use pool::*;
 pub use route::*;
+pub use template::*;
 
 /// Everything one process needs to know.
 #[derive(Debug, Clone, PartialEq)]

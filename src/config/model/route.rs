@@ -1,12 +1,13 @@
-//! Which requests go where.
+//! Which requests go where, and what is done to them on the way.
 
 use std::fmt;
 
 use http::{HeaderName, Method};
+use ipnet::IpNet;
 
-use super::Pattern;
+use super::{FieldEdits, Pattern, Rewrite, RouteLimits, RouteRetry, RouteTimeouts, Target};
 
-/// Sends the requests that fit to one pool.
+/// What becomes of the requests that fit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// Names of the listeners whose requests it is for; empty means all.
@@ -23,11 +24,33 @@ pub struct Route {
     pub query: Vec<Test<String>>,
     /// Of the routes of a host that fit, one of higher priority comes first, whatever the paths are.
     pub priority: i64,
-    /// Name of the pool in [`super::Config::pools`].
-    pub pool: String,
+    /// Clients that may ask; empty means all. Others get a 403.
+    pub allow: Vec<IpNet>,
+    /// Clients that may not, although they are among `allow`.
+    pub deny: Vec<IpNet>,
+    /// Who responds. Every pool is one of [`super::Config::pools`].
+    pub target: Target,
+    /// The pool that takes over while that of `target` has no healthy endpoint.
+    pub fallback: Option<String>,
+    /// What becomes of the path.
+    pub rewrite: Option<Rewrite>,
+    /// What becomes of the header fields of requests.
+    pub request_headers: FieldEdits,
+    /// What becomes of the header fields of responses, those of the proxy included.
+    pub response_headers: FieldEdits,
+    /// Deadlines that differ from the general ones.
+    pub timeouts: RouteTimeouts,
+    /// Bounds that differ from the general ones.
+    pub limits: RouteLimits,
+    /// Retries that differ from those of the pool.
+    pub retry: RouteRetry,
+    /// Whether its requests are in the access log, if there is one.
+    pub access_log: bool,
+    /// Whether every request gets a 503.
+    pub maintenance: bool,
 }
 
-/// A route for everything, which leads nowhere yet.
+/// A route for everything, which leads nowhere yet and does nothing else.
 impl Default for Route {
     fn default() -> Self {
         Self {
@@ -38,12 +61,33 @@ impl Default for Route {
             header: Vec::new(),
             query: Vec::new(),
             priority: 0,
-            pool: String::new(),
+            allow: Vec::new(),
+            deny: Vec::new(),
+            target: Target::default(),
+            fallback: None,
+            rewrite: None,
+            request_headers: FieldEdits::default(),
+            response_headers: FieldEdits::default(),
+            timeouts: RouteTimeouts::default(),
+            limits: RouteLimits::default(),
+            retry: RouteRetry::default(),
+            access_log: true,
+            maintenance: false,
         }
     }
 }
 
 impl Route {
+    /// A route for everything that leads to this pool.
+    pub fn to_pool(name: &str) -> Self {
+        Self { target: Target::Pool(name.to_owned()), ..Self::default() }
+    }
+
+    /// The pools that its requests may go to.
+    pub fn pools(&self) -> impl Iterator<Item = &str> {
+        self.target.pools().chain(self.fallback.as_deref())
+    }
+
     /// How many conditions it has besides host and path. Of two routes for the same path, the one with more is tried
     /// first.
     pub fn conditions(&self) -> usize {

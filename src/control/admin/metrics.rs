@@ -44,13 +44,14 @@ const POOL_COUNTERS: [PoolMetric; 2] = [
     ("retries_refused", "Requests not repeated because the retry budget was used up", |cell| &cell.retries_refused),
 ];
 
-const WORKER_METRICS: [WorkerMetric; 7] = [
+const WORKER_METRICS: [WorkerMetric; 8] = [
     ("accepted_connections", "Client connections accepted", |cell| &cell.accepted),
     ("handed_over_connections", "Client connections given to a worker that had fewer", |cell| &cell.handed_over),
     ("refused_connections", "Client connections closed because their address has too many", |cell| {
         &cell.connections_refused
     }),
     ("accept_errors", "Failed attempts to accept a connection", |cell| &cell.accept_errors),
+    ("local_responses", "Requests answered by their route itself: respond and redirect", |cell| &cell.local),
     ("refused_requests", "Requests that reached no pool: no route, or not valid", |cell| &cell.refused),
     ("access_log_dropped", "Access-log lines dropped because the queue was full", |cell| &cell.access_log_dropped),
     ("panics", "Connections that ended in a panic; each is a bug", |cell| &cell.panics),
@@ -128,7 +129,7 @@ fn own_responses(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result
     let mut family = encoder.encode_descriptor("own_responses", help, None, MetricType::Counter)?;
     for (index, cause) in Cause::all().enumerate() {
         let labels = [("cause", cause.name()), ("rule", cause.rule().unwrap_or_default())];
-        let total = status.total(|cell| &cell.own_responses[index]);
+        let total = status.total(|cell| cell.own_responses.of(index));
         family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&total, None)?;
     }
     Ok(())

@@ -45,7 +45,8 @@ struct RouteView {
     path: String,
     /// All of its conditions, as the log names it.
     route: String,
-    pool: String,
+    /// Where its requests may go; empty if the proxy responds itself.
+    pools: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -124,7 +125,7 @@ impl StatusView {
             host: route.host.iter().map(ToString::to_string).collect(),
             path: route.path.to_string(),
             route: route.to_string(),
-            pool: route.pool.clone(),
+            pools: route.pools().map(str::to_owned).collect(),
         });
         Self {
             version: env!("CARGO_PKG_VERSION"),

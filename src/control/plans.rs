@@ -1,0 +1,141 @@
+//! Routes of the config to what is done at run time.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+
+use crate::config::model::{
+    Config, Content, FieldEdits, Respond, Route, RouteLimits, RouteRetry, RouteTimeouts, Target, Template,
+};
+use crate::snapshot::plan::{Admission, Destination, Edit, Edits, FieldValue, Local, More, Pages, Plan};
+use crate::snapshot::ranges::Ranges;
+use crate::snapshot::split::Split;
+
+/// The most bytes of a file that is sent as a response.
+const PAGE_BYTES_MAX: u64 = 1 << 20;
+
+/// Reads the files that routes respond with. It blocks.
+///
+/// # Errors
+/// Each file that cannot be read, and why.
+pub(crate) fn pages(config: &Config) -> Result<Pages, Vec<String>> {
+    let (mut pages, mut problems) = (Pages::new(), Vec::new());
+    for route in &config.routes {
+        let Target::Respond(Respond { content: Content::File(file), .. }) = &route.target else { continue };
+        match page(file) {
+            Ok(page) => _ = pages.insert(file.clone(), page),
+            Err(why) => problems.push(format!("route {route}: cannot respond with {}: {why}", file.display())),
+        }
+    }
+    if problems.is_empty() { Ok(pages) } else { Err(problems) }
+}
+
+fn page(file: &Path) -> Result<Bytes, String> {
+    use std::io::Read as _;
+    let mut text = Vec::new();
+    let file = std::fs::File::open(file).map_err(|error| error.to_string())?;
+    file.take(PAGE_BYTES_MAX + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
+    if text.len() as u64 > PAGE_BYTES_MAX {
+        return Err(format!("it has more than {PAGE_BYTES_MAX} bytes"));
+    }
+    Ok(text.into())
+}
+
+/// The plans of all routes, in their order.
+pub(super) fn plans(config: &Config, pages: &Pages) -> Arc<[Plan]> {
+    // The names are sorted in the map, and so are the pools of a snapshot.
+    let index: HashMap<&str, usize> = config.pools.keys().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
+    let pool = |name: &str| index.get(name).copied().unwrap_or_default();
+    config.routes.iter().map(|route| plan(config, route, &pool, pages)).collect()
+}
+
+fn plan(config: &Config, route: &Route, pool: &dyn Fn(&str) -> usize, pages: &Pages) -> Plan {
+    if let (Target::Pool(name), true) = (&route.target, is_plain(route)) {
+        return Plan::Pool(pool(name));
+    }
+    let target = match &route.target {
+        Target::Pool(name) => Destination::Pool(pool(name)),
+        Target::Split(shares) => {
+            Destination::Split(Split::new(shares.iter().map(|share| (pool(&share.pool), share.weight))))
+        }
+        Target::Respond(respond) => Destination::Respond(local(respond, pages)),
+        Target::Redirect(redirect) => Destination::Redirect(redirect.clone()),
+    };
+    let is_open = route.allow.is_empty() && route.deny.is_empty();
+    let allow = (!route.allow.is_empty()).then(|| Ranges::new(&route.allow));
+    Plan::More(Box::new(More {
+        target,
+        fallback: route.fallback.as_deref().map(pool),
+        admission: (!is_open).then(|| Admission { allow, deny: Ranges::new(&route.deny) }),
+        maintenance: route.maintenance,
+        rewrite: route.rewrite.clone(),
+        request: edits(&route.request_headers),
+        response: edits(&route.response_headers),
+        timeouts: route.timeouts.over(&config.timeouts),
+        body_max: route.limits.request_body.unwrap_or(config.limits.request_body),
+        replay: route.limits.replay.unwrap_or(config.limits.replay),
+        retry: route.retry.clone(),
+        access_log: route.access_log,
+    }))
+}
+
+/// Whether a route does nothing but lead to its pool.
+fn is_plain(route: &Route) -> bool {
+    let Route {
+        listen: _,
+        host: _,
+        path: _,
+        method: _,
+        header: _,
+        query: _,
+        priority: _,
+        target: _,
+        allow,
+        deny,
+        fallback,
+        rewrite,
+        request_headers,
+        response_headers,
+        timeouts,
+        limits,
+        retry,
+        access_log,
+        maintenance,
+    } = route;
+    allow.is_empty()
+        && deny.is_empty()
+        && fallback.is_none()
+        && rewrite.is_none()
+        && request_headers.is_empty()
+        && response_headers.is_empty()
+        && *timeouts == RouteTimeouts::default()
+        && *limits == RouteLimits::default()
+        && *retry == RouteRetry::default()
+        && *access_log
+        && !maintenance
+}
+
+fn local(respond: &Respond, pages: &Pages) -> Local {
+    let body = match &respond.content {
+        Content::Text(text) => Bytes::from(text.clone()),
+        Content::File(file) => pages.get(file).cloned().unwrap_or_default(),
+    };
+    Local::new(respond.status, body, &respond.content_type)
+}
+
+fn edits(edits: &FieldEdits) -> Edits {
+    let FieldEdits { remove, set, add } = edits;
+    let edit = |replaces: bool| {
+        move |(name, value): &(HeaderName, Template)| Edit { name: name.clone(), replaces, value: field_value(value) }
+    };
+    let values = set.iter().map(edit(true)).chain(add.iter().map(edit(false))).collect();
+    Edits { remove: remove.as_slice().into(), values }
+}
+
+fn field_value(template: &Template) -> FieldValue {
+    let fixed = template.fixed().and_then(|text| HeaderValue::try_from(text).ok());
+    fixed.map_or_else(|| FieldValue::Of(template.clone()), FieldValue::Fixed)
+}

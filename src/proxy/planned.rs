@@ -1,0 +1,259 @@
+//! What a route wants besides its pool: who may ask, who responds, and what becomes of path and fields.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use http::request::Parts;
+use http::uri::{PathAndQuery, Uri};
+use http::{HeaderMap, HeaderValue};
+
+use super::cause::Cause;
+use super::client::Client;
+use super::connection::Connection;
+use super::local;
+use super::target::Host;
+use crate::config::model::{Rewrite, Timeouts, Variable};
+use crate::config::path::{has_prefix, normal};
+use crate::fields::{X_FORWARDED_PREFIX, X_REQUEST_ID};
+use crate::link::request_body::{Bounds, RequestBody};
+use crate::link::view::View;
+use crate::snapshot::Snapshot;
+use crate::snapshot::plan::{Destination, Edits, FieldValue, Local, More, Plan};
+use crate::snapshot::routes::bare_host;
+
+/// A route that wants more than its pool, for as long as a request of it is served. It belongs to the snapshot with
+/// which the request began.
+#[derive(Debug)]
+pub(super) struct Planned {
+    view: Rc<View>,
+    route: usize,
+    client: IpAddr,
+    /// The host that the client asked for, without its port.
+    host: Box<str>,
+    /// What the templates of its response have made of the request, in their order.
+    made: Box<[Option<HeaderValue>]>,
+}
+
+impl Planned {
+    /// The plan for a request to this host with these fields, as they came.
+    pub(super) fn new(
+        view: &Rc<View>,
+        route: usize,
+        connection: &Connection,
+        host: Option<&Host>,
+        headers: &HeaderMap,
+    ) -> Box<Self> {
+        let client = connection.client_address(headers);
+        let host = bare_host(host.and_then(|host| host.value.to_str().ok()).unwrap_or_default()).into();
+        Box::new(Self { view: Rc::clone(view), route, client, host, made: Box::default() })
+    }
+
+    /// Whether its requests are in the access log.
+    pub(super) fn is_logged(&self) -> bool {
+        self.more().is_none_or(|more| more.access_log)
+    }
+
+    /// The most bytes of a request body; `None` means no limit.
+    pub(super) fn body_max(&self) -> Option<u64> {
+        self.more().and_then(|more| more.body_max)
+    }
+
+    /// The deadlines of its requests.
+    pub(super) fn timeouts(&self) -> &Timeouts {
+        self.more().map_or(&self.view.snapshot.timeouts, |more| &more.timeouts)
+    }
+
+    /// The response of the proxy.
+    ///
+    /// # Errors
+    /// Why there is none for this request.
+    pub(super) fn respond(&self, parts: &Parts, client: &Client) -> Result<Local, Cause> {
+        match self.more().map(|more| &more.target) {
+            Some(Destination::Respond(local)) => Ok(local.clone()),
+            Some(Destination::Redirect(redirect)) => {
+                let known = self.known(parts, &client.connection);
+                local::redirect(redirect, |variable| known.value(variable))
+            }
+            _ => Err(Cause::NoRoute),
+        }
+    }
+
+    fn known<'a>(&'a self, parts: &'a Parts, connection: &'a Connection) -> Known<'a> {
+        let request_id = parts.headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+        let (path, query) = (parts.uri.path(), parts.uri.query());
+        Known { host: &self.host, path, query, client: self.client, request_id, connection }
+    }
+
+    /// What the route wants.
+    pub(super) fn more(&self) -> Option<&More> {
+        match self.view.snapshot.plans.get(self.route)? {
+            Plan::More(more) => Some(more),
+            Plan::Pool(_) => None,
+        }
+    }
+
+    /// Whether the request is let in, and how much of its body. Returns the index of the pool that responds, or `None`
+    /// if the proxy does.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub(super) fn admit(&self, body: &RequestBody) -> Result<Option<usize>, Cause> {
+        let Some(more) = self.more() else { return Ok(None) };
+        if more.admission.as_ref().is_some_and(|admission| !admission.admits(self.client)) {
+            return Err(Cause::Forbidden);
+        }
+        if more.maintenance {
+            return Err(Cause::Maintenance);
+        }
+        body.set_bounds(Bounds {
+            bytes_max: more.body_max.unwrap_or(u64::MAX),
+            replay_max: more.replay,
+            read_timeout: more.timeouts.request_body,
+        });
+        Ok(pool(more, &self.view.snapshot))
+    }
+
+    /// Turns path and fields into what the replica gets, after they were prepared as those of every request, and makes
+    /// what the response will need of them.
+    pub(super) fn edit_request(&mut self, parts: &mut Parts, connection: &Connection) {
+        let Some(more) = self.more() else { return };
+        let known = self.known(parts, connection);
+        let (request, made) = (values(&more.request, &known), values(&more.response, &known));
+        let target = more.rewrite.as_ref().and_then(|rewrite| rewritten(&parts.uri, rewrite));
+        let stripped = more.rewrite.as_ref().filter(|_| target.is_some()).map(|rewrite| rewrite.from.clone());
+        apply(&mut parts.headers, &more.request, &request);
+        if let Some(target) = target {
+            parts.uri = Uri::from(target);
+            tell_prefix(&mut parts.headers, stripped.as_deref().unwrap_or_default());
+        }
+        self.made = made;
+    }
+
+    /// The same for a request that no replica gets.
+    pub(super) fn look_at(&mut self, parts: &Parts, connection: &Connection) {
+        let known = self.known(parts, connection);
+        self.made = self.more().map(|more| values(&more.response, &known)).unwrap_or_default();
+    }
+
+    /// Edits the fields of a response.
+    pub(super) fn edit_response(&self, headers: &mut HeaderMap) {
+        if let Some(more) = self.more() {
+            apply(headers, &more.response, &self.made);
+        }
+    }
+}
+
+/// The pool that responds; `None` if the proxy does.
+fn pool(more: &More, snapshot: &Snapshot) -> Option<usize> {
+    let is_usable = |index: usize| snapshot.pools.get(index).is_some_and(|pool| pool.has_healthy());
+    let pool = match &more.target {
+        Destination::Pool(pool) => *pool,
+        Destination::Split(split) => split.pick(is_usable)?,
+        Destination::Respond(_) | Destination::Redirect(_) => return None,
+    };
+    // With a healthy endpoint in the fallback, the pool does not fail open.
+    let stands_in = more.fallback.filter(|fallback| !is_usable(pool) && is_usable(*fallback));
+    Some(stands_in.unwrap_or(pool))
+}
+
+/// What is known of a request, for the templates of its route.
+struct Known<'a> {
+    host: &'a str,
+    path: &'a str,
+    query: Option<&'a str>,
+    client: IpAddr,
+    request_id: &'a str,
+    connection: &'a Connection,
+}
+
+impl<'a> Known<'a> {
+    fn value(&self, variable: Variable) -> Cow<'a, str> {
+        match variable {
+            Variable::Host => self.host.into(),
+            Variable::Path => self.path.into(),
+            Variable::Query => self.query.map_or_else(Cow::default, |query| format!("?{query}").into()),
+            Variable::ClientIp => self.client.to_string().into(),
+            Variable::RequestId => self.request_id.into(),
+            Variable::Scheme => self.connection.scheme().into(),
+            Variable::Listener => self.connection.rules.listener().to_owned().into(),
+        }
+    }
+}
+
+/// The values that templates make, in their order. What could not be a value is `None`: no variable has a byte that
+/// could end a field.
+fn values(edits: &Edits, known: &Known<'_>) -> Box<[Option<HeaderValue>]> {
+    let templates = edits.values.iter().filter_map(|edit| match &edit.value {
+        FieldValue::Fixed(_) => None,
+        FieldValue::Of(template) => Some(template),
+    });
+    templates.map(|template| HeaderValue::try_from(template.fill(|variable| known.value(variable))).ok()).collect()
+}
+
+/// Edits fields. `made` is what [`values`] has made of the templates.
+fn apply(headers: &mut HeaderMap, edits: &Edits, made: &[Option<HeaderValue>]) {
+    for name in &edits.remove {
+        headers.remove(name);
+    }
+    let mut made = made.iter();
+    for edit in &edits.values {
+        let value = match &edit.value {
+            FieldValue::Fixed(value) => Some(value),
+            FieldValue::Of(_) => made.next().and_then(Option::as_ref),
+        };
+        match value {
+            Some(value) if edit.replaces => _ = headers.insert(edit.name.clone(), value.clone()),
+            Some(value) => _ = headers.append(edit.name.clone(), value.clone()),
+            None => {}
+        }
+    }
+}
+
+/// The target with another beginning; `None` if it does not begin so. It is made of the normal form of the path.
+fn rewritten(uri: &Uri, Rewrite { from, to }: &Rewrite) -> Option<PathAndQuery> {
+    let path = normal(uri.path());
+    if path == "*" || !has_prefix(&path, from) {
+        return None;
+    }
+    let rest = path.strip_prefix(from.trim_end_matches('/')).unwrap_or(&path);
+    let path = [to.trim_end_matches('/'), rest].concat();
+    let path = if path.is_empty() { "/".to_owned() } else { path };
+    let target = uri.query().map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
+    PathAndQuery::try_from(target).ok()
+}
+
+/// Tells the replica which prefix was taken off, behind the one that a trusted proxy has taken off before.
+fn tell_prefix(headers: &mut HeaderMap, prefix: &str) {
+    let before = headers.get(X_FORWARDED_PREFIX).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if let Ok(value) = HeaderValue::try_from([before.trim_end_matches('/'), prefix].concat()) {
+        headers.insert(X_FORWARDED_PREFIX, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_a_path_is_replaced() {
+        for (path, from, to, expected) in [
+            ("/api/x?q=1", "/api", "/", Some("/x?q=1")),
+            ("/api", "/api", "/", Some("/")),
+            ("/api/", "/api", "/", Some("/")),
+            ("/api?q", "/api", "/", Some("/?q")),
+            ("/apix", "/api", "/", None),
+            ("/api/x", "/api", "/v1/inner", Some("/v1/inner/x")),
+            ("/api", "/api", "/v1", Some("/v1")),
+            ("/x", "/", "/v1", Some("/v1/x")),
+            ("/", "/", "/v1", Some("/v1/")),
+            ("/%61pi/%2e./api/a%2Fb", "/api", "/", Some("/a%2Fb")),
+            ("//api//x", "/api", "/", Some("/x")),
+            ("*", "/", "/v1", None),
+        ] {
+            let rewrite = Rewrite { from: from.to_owned(), to: to.to_owned() };
+            let found = rewritten(&path.parse().unwrap(), &rewrite);
+            assert_eq!(found.as_ref().map(PathAndQuery::as_str), expected, "{path} {from} {to}");
+        }
+    }
+}

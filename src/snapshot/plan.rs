@@ -1,0 +1,132 @@
+//! What becomes of the requests of a route, with everything looked up that can be.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::ranges::Ranges;
+use super::split::Split;
+use crate::config::model::{Redirect, Rewrite, RouteRetry, Template, Timeouts};
+
+/// The contents of the files that routes respond with.
+pub type Pages = HashMap<PathBuf, Bytes>;
+
+/// What becomes of the requests of a route.
+#[derive(Debug)]
+pub enum Plan {
+    /// They go to this pool, by its index, and nothing else is done.
+    Pool(usize),
+    /// There is more to do.
+    More(Box<More>),
+}
+
+/// What a route may want besides a pool.
+#[derive(Debug)]
+pub struct More {
+    /// Who responds.
+    pub target: Destination,
+    /// The pool that takes over while that of the target has no healthy endpoint.
+    pub fallback: Option<usize>,
+    /// Who may ask; `None` means everybody.
+    pub admission: Option<Admission>,
+    /// Whether every request gets a 503.
+    pub maintenance: bool,
+    /// What becomes of the path.
+    pub rewrite: Option<Rewrite>,
+    /// What becomes of the header fields of requests.
+    pub request: Edits,
+    /// What becomes of the header fields of responses.
+    pub response: Edits,
+    /// All deadlines, as they hold for its requests.
+    pub timeouts: Timeouts,
+    /// The most bytes of a request body; `None` means no limit.
+    pub body_max: Option<u64>,
+    /// The most bytes of a request body that are kept.
+    pub replay: usize,
+    /// Retries that differ from those of the pool.
+    pub retry: RouteRetry,
+    /// Whether its requests are in the access log.
+    pub access_log: bool,
+}
+
+/// Who responds.
+#[derive(Debug)]
+pub enum Destination {
+    /// This pool, by its index.
+    Pool(usize),
+    /// One of several pools.
+    Split(Split),
+    /// The proxy, with the same response for everybody.
+    Respond(Local),
+    /// The proxy, by sending the client elsewhere.
+    Redirect(Redirect),
+}
+
+/// A response of the proxy.
+#[derive(Debug, Clone)]
+pub struct Local {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its content.
+    pub body: Bytes,
+    /// Its header fields.
+    pub headers: HeaderMap,
+}
+
+impl Local {
+    /// A response with this content, of this media type.
+    pub fn new(status: StatusCode, body: Bytes, content_type: &str) -> Self {
+        let media_type = HeaderValue::try_from(content_type).ok().filter(|_| !body.is_empty());
+        let headers = media_type.map(|media_type| (CONTENT_TYPE, media_type)).into_iter().collect();
+        Self { status, body, headers }
+    }
+}
+
+/// Who may ask.
+#[derive(Debug)]
+pub struct Admission {
+    /// Only these, if there are any.
+    pub allow: Option<Ranges>,
+    /// Not these.
+    pub deny: Ranges,
+}
+
+impl Admission {
+    /// Whether this client may ask.
+    pub fn admits(&self, client: IpAddr) -> bool {
+        self.allow.as_ref().is_none_or(|allow| allow.contains(client)) && !self.deny.contains(client)
+    }
+}
+
+/// What is done to the header fields of a message.
+#[derive(Debug, Default)]
+pub struct Edits {
+    /// These are removed, before anything else.
+    pub remove: Box<[HeaderName]>,
+    /// These get a value, in this order.
+    pub values: Box<[Edit]>,
+}
+
+/// A field that gets a value.
+#[derive(Debug)]
+pub struct Edit {
+    /// Its name.
+    pub name: HeaderName,
+    /// Whether the value takes the place of all that it has.
+    pub replaces: bool,
+    /// The value.
+    pub value: FieldValue,
+}
+
+/// A value of a header field.
+#[derive(Debug, Clone)]
+pub enum FieldValue {
+    /// The same for every request.
+    Fixed(HeaderValue),
+    /// Made for each request.
+    Of(Template),
+}
