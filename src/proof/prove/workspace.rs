@@ -1,9 +1,34 @@
 //! The directory of a run: logs, config files and stores.
+//!
+//! It is in memory if there is room. On a disk that others write to, a database may wait for a second until its pages
+//! are written, and its replica's response with it: that would be told as a slow response of the proxy.
 
+use std::ffi::OsString;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+
+/// Where files are in memory.
+const MEMORY: &str = "/dev/shm";
+/// How many bytes must be free there. A long run of thousands of users writes some hundred megabytes.
+const ROOM_MIN: u64 = 2 << 30;
+
+/// Where the directory of a run belongs: where `TMPDIR` says, else in memory. What is kept is for people, and stays when
+/// the machine is started again. `room` is what is free in memory, in bytes.
+fn parent(wanted: Option<OsString>, keep: bool, room: u64) -> PathBuf {
+    match wanted {
+        None if !keep && room >= ROOM_MIN => PathBuf::from(MEMORY),
+        _ => std::env::temp_dir(),
+    }
+}
+
+/// The bytes that this user may write there; 0 if it is no folder of files.
+fn room(folder: &Path) -> u64 {
+    let is_writable = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok();
+    let free = rustix::fs::statvfs(folder).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
+    if is_writable { free } else { 0 }
+}
 
 /// It is gone when this is dropped, unless it is to be kept.
 pub(super) struct Workspace {
@@ -14,7 +39,8 @@ pub(super) struct Workspace {
 impl Workspace {
     /// A new directory that only this user can look into.
     pub(super) fn create(keep: bool) -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("unstick-prove-{}", std::process::id()));
+        let parent = parent(std::env::var_os("TMPDIR"), keep, room(Path::new(MEMORY)));
+        let path = parent.join(format!("unstick-prove-{}", std::process::id()));
         let created = std::fs::DirBuilder::new().mode(0o700).create(&path);
         created.with_context(|| format!("cannot create {}; if it is left over, remove it", path.display()))?;
         Ok(Self { path, keep })
@@ -32,5 +58,24 @@ impl Drop for Workspace {
             // If this fails there is nothing better to do than to leave the directory.
             let _ = std::fs::remove_dir_all(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_in_memory_unless_somebody_wants_them_elsewhere() {
+        let elsewhere = std::env::temp_dir();
+        for (wanted, keep, room, expected) in [
+            (None, false, ROOM_MIN, Path::new(MEMORY)),
+            (None, false, ROOM_MIN - 1, &elsewhere),
+            (None, true, ROOM_MIN, &elsewhere),
+            (Some("/x".into()), false, ROOM_MIN, &elsewhere),
+        ] {
+            assert_eq!(parent(wanted.clone(), keep, room), expected, "{wanted:?} {keep} {room}");
+        }
+        assert!(room(&elsewhere) > 0 && room(Path::new("/nonexistent")) == 0);
     }
 }
