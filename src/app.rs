@@ -12,11 +12,13 @@ use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::config::address::Address;
+pub use crate::control::explain::{Answer, Question};
 pub use crate::control::outcome::{Ended, Options, StartError};
 pub use crate::control::reload::Source;
 pub use crate::control::signals::Signals;
 use crate::control::signals::{Order, Stop};
 use crate::control::{Begun, Control};
+pub use crate::proxy::explain::{Explained, Outcome};
 
 /// How many orders may wait for the control thread. A caller waits when the queue is full.
 const ORDERS_MAX: usize = 64;
@@ -80,6 +82,14 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
 /// Each file that cannot be used, and why.
 pub fn check_files(config: &Config) -> Result<(), Vec<String>> {
     crate::control::reload::check_files(config)
+}
+
+/// Finds out what would become of a request, without sending it.
+///
+/// # Errors
+/// Why that cannot be said.
+pub fn answer(config: &Config, question: Question) -> Result<Answer, String> {
+    crate::control::explain::answer(config, question)
 }
 
 impl Running {

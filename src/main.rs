@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(run) => serve(run),
         Command::Check(check) => self::check(&check),
+        Command::Route(route) => cli::route::run(route),
         Command::Demo(demo) => self::demo(demo),
         Command::DemoReplica(replica) => demo_replica(replica),
         #[cfg(feature = "prove")]

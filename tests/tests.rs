@@ -52,6 +52,7 @@ mod refusals; // responses in place of the application: named, logged, counted
 mod reload; // every way of editing, and what an edit leaves untouched
 mod retries; // what is sent again, what never is, and how often
 mod route_actions; // what a route does besides leading to a pool
+mod route_answers; // `unstick route` says what the running proxy does
 mod routes; // what a route looks at, and what becomes of a request that it fits
 mod short_uploads; // uploads that their client ends short, because it got its response
 mod sim; // the data path over simulated sockets, with faults at any call

@@ -14,6 +14,8 @@ pub(crate) mod proving;
 #[cfg(feature = "audit")]
 mod recording;
 
+pub(crate) mod route;
+
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -31,6 +33,7 @@ Examples:
   unstick run --listen :8080 --backend 127.0.0.1:3001 --backend 127.0.0.1:3002
   unstick run -c unstick.toml --balance least-connections
   unstick check -c unstick.toml                           say what is wrong with a file
+  unstick route -c unstick.toml GET https://a.test/       say which route a request takes, and what goes out
   unstick prove                                           measure that no sticky sessions are needed, in a minute
   unstick audit journey.toml --spawn 'node app.js --port {port}'
                                                           find out whether your application needs them
@@ -54,6 +57,9 @@ pub(crate) enum Command {
     Run(Run),
     /// Check a config file: print one line if it is valid, every problem if it is not
     Check(Check),
+    /// Say what becomes of a request: which route it takes, to which pool, with which header fields
+    #[command(after_help = route::AFTER_HELP)]
+    Route(route::Route),
     /// Start three replicas of a small shop and the proxy in front of them, and say what to try
     Demo(Demo),
     #[command(hide = true)]

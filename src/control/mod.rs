@@ -8,6 +8,7 @@ mod build;
 mod certificates;
 mod changes;
 mod discover;
+pub(crate) mod explain;
 mod files;
 mod listeners;
 mod names;

@@ -17,6 +17,7 @@ mod credentials;
 mod error;
 pub(crate) mod exchange;
 mod expect;
+pub mod explain;
 mod grpc;
 mod headers;
 mod identity;

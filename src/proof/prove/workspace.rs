@@ -14,8 +14,8 @@ const MEMORY: &str = "/dev/shm";
 /// How many bytes must be free there. A long run of thousands of users writes some hundred megabytes.
 const ROOM_MIN: u64 = 2 << 30;
 
-/// Where the directory of a run belongs: where `TMPDIR` says, else in memory. What is kept is for people, and stays when
-/// the machine is started again. `room` is what is free in memory, in bytes.
+/// Where the directory of a run belongs: where `TMPDIR` says, else in memory. What is kept is for people, and must
+/// still be there when the machine is started again. `room` is what is free in memory, in bytes.
 fn parent(wanted: Option<OsString>, keep: bool, room: u64) -> PathBuf {
     match wanted {
         None if !keep && room >= ROOM_MIN => PathBuf::from(MEMORY),
