@@ -4,6 +4,7 @@
 //! queue is full, a line is dropped and counted.
 
 mod format;
+mod layout;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -13,27 +14,34 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime};
 
-use http::uri::PathAndQuery;
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Version};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
 use crate::config::address::Address;
-use crate::config::model::{self, AccessLogFormat, AccessLogTarget};
-use format::{JsonLine, common};
+use crate::config::model::{self, AccessLogTarget};
+use format::write_line;
+pub(crate) use layout::Layout;
 
-/// One finished request.
+/// One finished request. What its layout does not want may be left out.
 #[derive(Debug)]
 pub struct AccessRecord {
+    /// How its line looks.
+    pub layout: Arc<Layout>,
     /// When it ended.
     pub finished: SystemTime,
     /// The address of the client; behind a trusted proxy the one that it names.
-    pub client: IpAddr,
+    pub client_ip: IpAddr,
+    /// The address at the other end of the connection, or the one that a PROXY header named.
+    pub peer_ip: IpAddr,
     /// The method of the request; `None` if its head could not be read.
     pub method: Option<Method>,
-    /// Path and query; `None` for `OPTIONS *`.
+    /// Path and query; `None` for `OPTIONS *` and `CONNECT`.
     pub target: Option<PathAndQuery>,
+    /// The target of `CONNECT`, which has neither.
+    pub authority: Option<Authority>,
     /// The first line of a head that could not be read, if it is known.
     pub line: Option<Box<str>>,
     /// The HTTP version that the client speaks.
@@ -103,9 +111,9 @@ impl AccessLog {
         let writer = Writer {
             sink,
             target,
-            format: config.format,
             wants_reopening: Arc::clone(&wants_reopening),
             lost: Arc::clone(&lost),
+            line: Vec::new(),
             unflushed: 0,
         };
         let (queue, receiver) = sync_channel(config.queue);
@@ -177,9 +185,10 @@ impl Sink {
 struct Writer {
     sink: Sink,
     target: AccessLogTarget,
-    format: AccessLogFormat,
     wants_reopening: Arc<AtomicBool>,
     lost: Arc<AtomicU64>,
+    /// The line that is being made.
+    line: Vec<u8>,
     /// Lines that wait in the buffer.
     unflushed: u64,
 }
@@ -222,12 +231,9 @@ impl Writer {
     }
 
     fn write(&mut self, record: &AccessRecord) -> io::Result<()> {
-        let mut line = match self.format {
-            AccessLogFormat::Json => serde_json::to_string(&JsonLine::of(record)).map_err(io::Error::other)?,
-            AccessLogFormat::Common => common(record),
-        };
-        line.push('\n');
-        self.sink.writer().write_all(line.as_bytes())
+        self.line.clear();
+        write_line(&mut self.line, record);
+        self.sink.writer().write_all(&self.line)
     }
 
     fn take(&mut self, message: Message) -> io::Result<()> {
@@ -264,103 +270,4 @@ fn utc(at: SystemTime) -> OffsetDateTime {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(status: Option<u16>) -> AccessRecord {
-        AccessRecord {
-            finished: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
-            client: [192, 0, 2, 7].into(),
-            method: Some(Method::GET),
-            target: Some(PathAndQuery::from_static("/cart?a=1")),
-            line: None,
-            version: Version::HTTP_11,
-            host: Some(HeaderValue::from_static("shop.example.com")),
-            request_id: Some(HeaderValue::from_static("abc")),
-            user_agent: Some(HeaderValue::from_bytes(b"a\"b\xff").unwrap()),
-            referer: None,
-            pool: Some("app".into()),
-            endpoint: Some(([10, 0, 0, 1], 3000).into()),
-            status,
-            outcome: "answered",
-            origin: Some("replica"),
-            cause: None,
-            rule: None,
-            error: None,
-            bytes: 129,
-            duration: Duration::from_micros(1234),
-            attempts: 1,
-        }
-    }
-
-    #[test]
-    fn a_json_line_says_everything() {
-        let line = serde_json::to_value(JsonLine::of(&record(Some(200)))).unwrap();
-        let expected = serde_json::json!({
-            "time": "2023-11-14T22:13:20.123Z", "client": "192.0.2.7", "method": "GET", "target": "/cart?a=1",
-            "version": "HTTP/1.1", "host": "shop.example.com", "status": 200, "outcome": "answered", "bytes": 129,
-            "origin": "replica",
-            "duration_ms": 1.234, "pool": "app", "endpoint": "10.0.0.1:3000", "attempts": 1, "request_id": "abc",
-            "user_agent": "a\"b\u{fffd}",
-        });
-        assert_eq!(line, expected);
-    }
-
-    #[test]
-    fn a_common_line_is_common() {
-        let expected = "192.0.2.7 - - [14/Nov/2023:22:13:20 +0000] \"GET /cart?a=1 HTTP/1.1\" 200 129";
-        assert_eq!(common(&record(Some(200))), expected);
-        assert!(common(&record(None)).ends_with("499 129"));
-    }
-
-    #[test]
-    fn moments_are_written_in_utc_and_no_clock_is_too_far_off() {
-        let cases = [
-            (Duration::ZERO, "1970-01-01T00:00:00Z"),
-            (Duration::from_secs(1_709_210_096), "2024-02-29T12:34:56Z"),
-            (Duration::new(1_709_210_096, 120_000), "2024-02-29T12:34:56.00012Z"),
-            (Duration::from_secs(253_402_300_800), "1970-01-01T00:00:00Z"), // the year 10000
-        ];
-        for (since, expected) in cases {
-            assert_eq!(rfc3339(SystemTime::UNIX_EPOCH + since), expected);
-        }
-        assert_eq!(rfc3339(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00Z");
-    }
-
-    #[test]
-    fn a_moved_file_is_opened_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let (path, moved) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
-        let to = AccessLogTarget::File(path.clone());
-        let log = AccessLog::open(&model::AccessLog { to, format: AccessLogFormat::Common, queue: 10 }).unwrap();
-        assert!(log.submit(record(Some(200))));
-        log.flush(Duration::from_secs(5));
-        std::fs::rename(&path, &moved).unwrap();
-        log.reopen();
-        assert!(log.submit(record(Some(404))));
-        log.flush(Duration::from_secs(5));
-        assert!(std::fs::read_to_string(&moved).unwrap().ends_with("200 129\n"));
-        assert!(std::fs::read_to_string(&path).unwrap().ends_with("404 129\n"));
-    }
-
-    #[test]
-    fn lines_that_a_full_disk_does_not_take_are_counted() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("access.log");
-        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-        let to = AccessLogTarget::File(path.clone());
-        let log = AccessLog::open(&model::AccessLog { to, format: AccessLogFormat::Common, queue: 1000 }).unwrap();
-        for _ in 0..500 {
-            assert!(log.submit(record(Some(200))));
-        }
-        log.flush(Duration::from_secs(5));
-        let lost = log.lost().load(Relaxed);
-        assert!(lost > 300 && lost < 500, "all but what is in the buffer: {lost}");
-        std::fs::remove_file(&path).unwrap();
-        log.reopen();
-        assert!(log.submit(record(Some(404))));
-        log.flush(Duration::from_secs(5));
-        assert_eq!(log.lost().load(Relaxed), 500, "the rest was in the buffer of the old file");
-        assert!(std::fs::read_to_string(&path).unwrap().ends_with("404 129\n"));
-    }
-}
+mod tests;

@@ -333,7 +333,9 @@ fn signals_that_others_take_for_something_do_not_kill() {
 #[test]
 fn the_access_log_is_written_and_opened_again() {
     let backend = Backend::named("a");
-    for (format, part) in [("json", "\"target\":\"/one\""), ("common", "\"GET /one HTTP/1.1\" 200 1")] {
+    for (format, part) in
+        [("json", "\"target\":\"/one\""), ("common", "\"GET /one HTTP/1.1\" 200 1"), ("{target} {status}", "/one 200")]
+    {
         let (dir, file) = config("");
         let (log, moved) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
         let keys = format!("[log]\naccess = \"{}\"\naccess_format = \"{format}\"", log.display());

@@ -3,6 +3,7 @@
 //! [`load`] reads a file into a [`Config`] whose every value has been checked ([`model`]), or into [`Problems`]: all of
 //! them, each with its place. `check`, start and reload all come through here.
 
+mod access;
 pub mod address;
 mod admin;
 mod affinity;

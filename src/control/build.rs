@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::names::Names;
 use super::plans::plans;
+use crate::access_log::Layout;
 use crate::config::address::Address;
 use crate::config::model::{self, BackendAddress, BackendState, Config};
 use crate::pool::endpoint::Endpoint;
@@ -71,7 +72,8 @@ pub(crate) fn build(
     };
     // So that a new address of a name does not begin the round of a split anew.
     let plans = known.filter(is_same).map_or_else(|| plans(config, pages), |known| Arc::clone(&known.plans));
-    Snapshot { routes, plans, pages: Arc::clone(pages), pools, timeouts, limits }
+    let access_log = config.log.access.as_ref().map(|log| Arc::new(Layout::new(log)));
+    Snapshot { routes, plans, pages: Arc::clone(pages), pools, timeouts, limits, access_log }
 }
 
 fn build_pool(

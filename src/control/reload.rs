@@ -26,8 +26,7 @@ use crate::snapshot::SharedSnapshot;
 use crate::worker::Worker;
 
 /// The keys that only a restart can change.
-const CANNOT_CHANGE: [&str; 6] =
-    ["workers", "admin.address", "log.format", "log.access", "log.access_format", "log.access_queue"];
+const CANNOT_CHANGE: [&str; 5] = ["workers", "admin.address", "log.format", "log.access", "log.access_queue"];
 
 /// Where the config comes from, and what the command line puts over it.
 #[derive(Debug, Clone, Default)]

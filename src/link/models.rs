@@ -38,6 +38,7 @@ fn snapshot(generation: usize, before: Option<&Snapshot>) -> Arc<Snapshot> {
         pools,
         timeouts: Timeouts::default(),
         limits: Limits { idle_per_endpoint: generation, ..Limits::default() },
+        access_log: None,
     })
 }
 

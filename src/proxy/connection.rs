@@ -86,11 +86,16 @@ impl Connection {
         }
     }
 
+    /// Whether what the peer says of its clients is believed.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.forwarding.trusted.get()
+    }
+
     /// The address of the client that sent a request with these fields, as they came: that of the peer, unless the peer
     /// is trusted and names another, see [`super::client_address`].
     #[inline]
     pub(super) fn client_address(&self, headers: &HeaderMap) -> IpAddr {
-        if self.forwarding.trusted.get() { self.rules.client_behind(self.peer, headers) } else { self.peer }
+        if self.is_trusted() { self.rules.client_behind(self.peer, headers) } else { self.peer }
     }
 
     /// `http` or `https`, as the client speaks to this proxy.

@@ -4,7 +4,6 @@
 //! body. Dropping it unfinished means that the client left.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -298,13 +297,13 @@ impl Exchange {
         let duration = now.saturating_duration_since(self.started);
         self.pool_cell().finished(outcome, duration);
         if let Some(draft) = self.access.take() {
-            let endpoint = self.endpoint().map(|endpoint| endpoint.endpoint.address.clone());
-            let status = if outcome == Outcome::ClientGone { None } else { Some(self.status) };
-            let pool = Some(Arc::clone(&self.view.snapshot.pools[self.pool].name));
-            let Self { bytes, attempts, origin, .. } = *self;
             let error = self.error.take();
+            let endpoint = self.endpoint().map(|endpoint| &endpoint.endpoint.address);
+            let status = if outcome == Outcome::ClientGone { None } else { Some(self.status) };
+            let pool = Some(&self.view.snapshot.pools[self.pool].name);
+            let Self { bytes, attempts, origin, .. } = *self;
             let ending = Ending { pool, endpoint, status, outcome, bytes, duration, attempts, origin, error };
-            self.proxy.log_access(draft.finish(ending));
+            draft.finish(ending).into_iter().for_each(|record| self.proxy.log_access(record));
         }
         now
     }

@@ -109,13 +109,14 @@ pub async fn handle(
         }
     };
     let via = view.snapshot.pools[pool].config.via.then(|| headers::via(parts.version));
-    // The address is read from the fields as they came.
-    let is_logged = proxy.access_log.is_some() && planned.as_ref().is_none_or(|planned| planned.is_logged());
-    let logged = is_logged.then(|| client.connection.client_address(&parts.headers));
+    let is_logged = planned.as_ref().is_none_or(|planned| planned.is_logged());
+    let mut access = if is_logged { AccessDraft::begin(&view.snapshot, &client.connection, &parts) } else { None };
     prepare(&mut parts, &body, seen, via, host, wanted.as_deref(), &client.connection);
-    let access = logged.map(|address| AccessDraft::new(address, &parts));
     if let Some(planned) = &mut planned {
         planned.edit_request(&mut parts, &client.connection);
+    }
+    if let Some(draft) = &mut access {
+        draft.note_sent(&parts.headers);
     }
     let mut exchange = Exchange::open(&proxy, &client, view, (pool, planned), started, access);
     if let Some(port) = client.connection.rules.redirect_to_https() {

@@ -110,8 +110,8 @@ pub(super) fn refuse_head(
     response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     // The client may go on sending, see [`Client::may_still_send`].
     client.set_in_head(true);
-    let draft = || AccessDraft::of_line(client.connection.peer, line);
-    note(proxy, client, Some(draft), &response, Some(cause), Some(error), started);
+    let draft = AccessDraft::of_line(&view.snapshot, &client.connection, line);
+    note(proxy, client, draft, &response, Some(cause), Some(error), started);
     response
 }
 
@@ -132,9 +132,9 @@ pub(super) fn refuse(
         planned.look_at(parts, &client.connection);
         planned.edit_response(response.headers_mut());
     }
-    let draft = || AccessDraft::new(client.connection.client_address(&parts.headers), parts);
     let is_logged = planned.is_none_or(|planned| planned.is_logged());
-    note(proxy, client, is_logged.then_some(draft), &response, Some(cause), None, started);
+    let draft = if is_logged { AccessDraft::of_refused(&view.snapshot, &client.connection, parts) } else { None };
+    note(proxy, client, draft, &response, Some(cause), None, started);
     response
 }
 
@@ -155,15 +155,15 @@ pub(super) fn respond(
         planned.look_at(parts, &client.connection);
         planned.edit_response(response.headers_mut());
     }
-    let draft = || AccessDraft::new(client.connection.client_address(&parts.headers), parts);
-    note(proxy, client, is_logged.then_some(draft), &response, None, None, started);
+    let draft = if is_logged { AccessDraft::of_refused(&view.snapshot, &client.connection, parts) } else { None };
+    note(proxy, client, draft, &response, None, None, started);
     response
 }
 
 fn note(
     proxy: &Proxy,
     client: &Client,
-    draft: Option<impl FnOnce() -> Box<AccessDraft>>,
+    draft: Option<Box<AccessDraft>>,
     response: &Response<ResponseBody>,
     cause: Option<Cause>,
     error: Option<Box<str>>,
@@ -178,7 +178,7 @@ fn note(
         }
         None => proxy.cell().local.add(1),
     }
-    let Some(draft) = draft.filter(|_| proxy.access_log.is_some()) else { return };
+    let Some(draft) = draft else { return };
     let status = response.status();
     let ending = Ending {
         pool: None,
@@ -191,7 +191,7 @@ fn note(
         origin: Some(Origin::Unstick(cause)),
         error,
     };
-    proxy.log_access(draft().finish(ending));
+    draft.finish(ending).into_iter().for_each(|record| proxy.log_access(record));
 }
 
 /// Responds to a request that no endpoint has answered, and closes its books.

@@ -13,6 +13,7 @@ pub mod split;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
+use crate::access_log::Layout;
 use crate::config::model::{Limits, Timeouts};
 use crate::pool::Pool;
 use crate::sync::{ArcSwap, AtomicU64};
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub timeouts: Timeouts,
     /// All bounds.
     pub limits: Limits,
+    /// How the lines of the access log look; `None` if there is none.
+    pub access_log: Option<Arc<Layout>>,
 }
 
 impl Snapshot {

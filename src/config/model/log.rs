@@ -1,6 +1,6 @@
 //! What is logged, where, in which form.
 
-use std::path::PathBuf;
+use super::AccessLog;
 
 /// What is logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub struct Log {
     pub level: Level,
     /// Form of the lines on stderr. Cannot change live.
     pub format: LogFormat,
-    /// The access log; `None` when switched off. Cannot change live.
+    /// The access log; `None` when switched off. It cannot be switched on or off live.
     pub access: Option<AccessLog>,
 }
 
@@ -43,38 +43,4 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// Where and how finished requests are logged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessLog {
-    /// Destination.
-    pub to: AccessLogTarget,
-    /// Form of a line.
-    pub format: AccessLogFormat,
-    /// Lines waiting to be written; more are dropped and counted.
-    pub queue: usize,
-}
-
-impl AccessLog {
-    /// Lines that may wait unless the file says otherwise.
-    pub(crate) const QUEUE: usize = 8192;
-}
-
-/// Destination of the access log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AccessLogTarget {
-    /// Standard output.
-    Stdout,
-    /// A file that is appended to, opened again on SIGUSR1.
-    File(PathBuf),
-}
-
-/// Form of an access-log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AccessLogFormat {
-    /// One JSON object.
-    Json,
-    /// NCSA common log format.
-    Common,
 }

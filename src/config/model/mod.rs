@@ -4,6 +4,7 @@
 //! [`super::load`], [`super::parse`] or [`super::from_flags`], so no other code checks anything again. The default of a
 //! key is beside its field; `config/reference.toml` shows all of them with their reasons, and a test compares the two.
 
+mod access;
 mod action;
 mod admin;
 mod backend;
@@ -20,6 +21,7 @@ mod template;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
+pub use access::*;
 pub use action::*;
 pub use admin::*;
 pub use backend::*;
