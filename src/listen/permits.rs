@@ -4,12 +4,13 @@
 //! `connections_per_address` is set.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, PoisonError};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::net::network_of;
 use crate::sync::{Mutex, MutexGuard};
 
 /// Descriptors reserved for everything but client connections and connections to endpoints.
@@ -40,14 +41,6 @@ impl Peers {
 
     fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The network that is counted: an IPv4 address, or an IPv6 /64, because a client usually controls a whole /64.
-fn network_of(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 => v4,
     }
 }
 

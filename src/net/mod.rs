@@ -17,7 +17,7 @@ pub(crate) mod trust;
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -48,6 +48,15 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(120);
 pub(crate) fn is_own_lack(error: &io::Error) -> bool {
     let own = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
     error.raw_os_error().is_some_and(|code| own.iter().any(|errno| errno.raw_os_error() == code))
+}
+
+/// The network by which clients are counted: an IPv4 address, or an IPv6 /64, because a client usually controls a whole
+/// /64.
+pub(crate) fn network_of(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 => v4,
+    }
 }
 
 /// A connected socket.
