@@ -1,20 +1,25 @@
-//! What a request needs besides moving bytes: finding its pool, picking an endpoint, preparing the header fields.
+//! What a request needs besides moving bytes: finding its pool, picking an endpoint, preparing the header fields, and
+//! a rate limit if its route has one.
 //!
 //! `cargo bench --features bench`; see README.md beside this file.
 
 use std::hint::black_box;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
+use tokio::time::Instant;
 use unstick::config::model::{Algorithm, HostPattern, PathPattern, Route};
 use unstick::pool::balance::{Balance, Candidates, Dice};
 use unstick::proxy::bench::Fields;
+use unstick::rate::{Limiter, Memory, Per, Rule};
 use unstick::snapshot::asked::Asked;
 use unstick::snapshot::routes::Routes;
 
-criterion_group!(parts, routes, picks, fields);
+criterion_group!(parts, routes, picks, fields, rates);
 criterion_main!(parts);
 
 /// A route for a host and a path, as the file would name them.
@@ -174,5 +179,26 @@ fn fields(criterion: &mut Criterion) {
         };
         bencher.iter_batched(|| headers.clone(), prepare, BatchSize::SmallInput);
     });
+    group.finish();
+}
+
+/// A decision by address. Each client keeps its place, since its bucket is never full again.
+fn rates(criterion: &mut Criterion) {
+    let rule = Rule::new(NonZeroU32::MIN, Duration::from_secs(1), u32::MAX);
+    let (fields, now) = (HeaderMap::new(), Instant::now());
+    let mut group = criterion.benchmark_group("rates");
+    for count in [1, 1_000_000] {
+        let limiter = Limiter::new(Per::Address, rule, 1, &Memory::default());
+        let decide = |number: u32| limiter.decide(0, IpAddr::V4(Ipv4Addr::from_bits(number)), &fields, now);
+        (0..count).for_each(|number| _ = decide(number));
+        let mut number = 0;
+        group.bench_function(BenchmarkId::new("address", count), |bencher| {
+            bencher.iter(|| {
+                // Addresses come in an order that no cache foresees.
+                number = (number + 617_647) % count;
+                decide(black_box(number))
+            });
+        });
+    }
     group.finish();
 }

@@ -10,16 +10,16 @@
 //! - The control thread: [`app`] wires everything and starts it; `control` runs it.
 //! - One worker, without locks or `Send`: `worker`; `listen`, connections of clients; [`proxy`], one request; [`link`],
 //!   this worker's connections to one endpoint.
-//! - Shared by all threads, without `Rc`: [`snapshot`], routes and pools as one value; [`pool`], endpoints and what is
-//!   known of them.
+//! - Shared by all threads, without `Rc`: [`snapshot`], routes and pools as one value; [`rate`], rate limits;
+//!   [`pool`], endpoints and what is known of them.
 //! - Used by all: [`net`], sockets; [`config`], TOML to checked values; and the leaves, which import little.
 //! - A guest, which runs the proxy through `app` with replicas behind it: [`demo`].
 //!
 //! What `unstick prove` does is in a crate of its own, `unstick_proof`, in `src/proof`: it knows the proxy only as a
 //! process with a file. [`config`] is one too, `unstick_config`: nothing else can reach TOML.
 //!
-//! Imports point down this list and never up: `app -> control -> worker -> listen -> proxy -> link -> snapshot -> pool
-//! -> net -> config`. So `pool` never hears of routes, and `proxy` never of TOML.
+//! Imports point down this list and never up: `app -> control -> worker -> listen -> proxy -> link -> snapshot -> rate
+//! -> pool -> net -> config`. So `pool` never hears of routes, and `proxy` never of TOML.
 //!
 //! # The life of a request, in six files
 //! 1. `worker.rs` accepts the connection, or hands it to a worker that has fewer.
@@ -44,6 +44,8 @@ pub mod proxy;
 pub mod link;
 
 pub mod snapshot;
+
+pub mod rate;
 
 pub mod pool;
 

@@ -155,6 +155,17 @@ impl PoolCell {
     }
 }
 
+/// What one worker has counted for the rate limit of one route.
+#[derive(Debug, Default)]
+pub struct RateCell {
+    /// Requests that were within the rate.
+    pub allowed: Counter,
+    /// Requests that were over the rate.
+    pub refused: Counter,
+    /// Clients that were forgotten before their bucket was full again, because the table was at its bound.
+    pub evicted: Counter,
+}
+
 /// The number of causes for which the proxy responds in place of the application.
 pub const OWN_RESPONSES: usize = 34;
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// Nanoseconds since a fixed point one hour before the first call, so that an instant fits into an atomic. In practice
 /// never 0, so 0 can mean "never".
-pub(super) fn since_epoch_ns(now: Instant) -> u64 {
+pub(crate) fn since_epoch_ns(now: Instant) -> u64 {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     let epoch = *EPOCH.get_or_init(|| {
         let now = Instant::now();

@@ -6,7 +6,7 @@
 
 pub mod balance;
 mod budget;
-mod clock;
+pub(crate) mod clock;
 pub mod endpoint;
 pub mod health;
 pub mod idle;
