@@ -273,7 +273,8 @@ fn operations_lists_every_metric() {
     let listen = "[listen.web]\naddress = \"127.0.0.1:0\"\ntls = { cert = \"a.pem\", key = \"a.key\" }\n";
     let admin = "[admin]\naddress = \"127.0.0.1:0\"\n";
     let file = folder.path().join("unstick.toml");
-    fs::write(&file, format!("{listen}{admin}{}", pool_of(&["127.0.0.1:1".parse().unwrap()], "", ""))).unwrap();
+    let route = "[[route]]\nrate = { requests = 1, in = \"1m\" }\n";
+    fs::write(&file, format!("{listen}{admin}{}", pool_of(&["127.0.0.1:1".parse().unwrap()], "", route))).unwrap();
     let app = App::start_file(folder, file, 1);
     let found = scraped(&app.admin_get("/metrics").text());
     let listed =

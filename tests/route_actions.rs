@@ -155,6 +155,37 @@ fn who_may_ask_is_who_the_client_is() {
 }
 
 #[test]
+fn a_rate_is_exact_over_connections_and_workers_and_outlives_an_edit() {
+    let backends = [Backend::named("a"), Backend::named("b")];
+    let routes = |rate: &str| {
+        format!(
+            "[listen.web]\naddress = '127.0.0.1:0'\ntrusted_proxies = ['127.0.0.1']\n\
+             [[route]]\npool = 'a'\nrate = {{ {rate} }}\n[[route]]\npath = '/b'\npool = 'b'\n"
+        )
+    };
+    let app = App::start(&config(&backends, &routes("requests = 5, in = '1h'")));
+    let statuses = |from: &str, count: usize| -> Vec<u16> {
+        let field = format!("X-Forwarded-For: {from}\r\n");
+        (0..count).map(|_| ask(&app, "GET", "/", &field).status).collect()
+    };
+    assert_eq!(statuses("10.0.0.1", 7), [200, 200, 200, 200, 200, 429, 429]);
+    assert_eq!(statuses("10.0.0.2", 1), [200], "another client");
+    assert_eq!(statuses("2001:db8::1", 5), [200; 5]);
+    assert_eq!(statuses("2001:db8::2", 1), [429], "the same network");
+    let refused = ask(&app, "GET", "/", "X-Forwarded-For: 10.0.0.1\r\n");
+    let after: u64 = refused.field("retry-after").unwrap().parse().unwrap();
+    assert!((600..=720).contains(&after), "5 an hour are one in 720 s: {after}");
+    assert_eq!(refused.field("x-unstick-error"), Some("rate-limited"));
+    assert_eq!(ask(&app, "GET", "/b", "X-Forwarded-For: 10.0.0.1\r\n").text(), "b");
+    app.apply(&config(&backends, &routes("requests = 6, in = '1h'")));
+    assert_eq!(statuses("10.0.0.1", 2), [200, 429], "one more is allowed, and what was used stays used");
+    assert_eq!(app.metric("unstick_rate_refused_total{route=\"* /\",per=\"address\"}"), 5.0);
+    app.apply(&config(&backends, &routes("per = 'header:x-key', requests = 1, in = '1h'")));
+    let by_key = |key: &str| ask(&app, "GET", "/", &format!("X-Key: {key}\r\n")).status;
+    assert_eq!([by_key("a"), by_key("a"), by_key("b")], [200, 429, 200]);
+}
+
+#[test]
 fn maintenance_begins_and_ends_with_an_edit() {
     let backends = [Backend::named("a"), Backend::named("b")];
     let routes = |is_down: bool| {

@@ -26,6 +26,7 @@ mod route_actions;
 mod route_checks;
 mod route_kinds;
 pub mod route_order;
+mod route_rate;
 mod values;
 
 use std::collections::hash_map::DefaultHasher;
@@ -129,8 +130,8 @@ pub fn known_keys() -> std::collections::BTreeSet<String> {
         }] } }\n\
                pool.app = { backends = ['10.0.0.11:3000'], protocol = 'https', tls = { ca = 'a' } }\n";
     let routes = "listen.web.address = ':1'\npool.app.backends = ['10.0.0.11:3000']\nroute = [\
-        { path = '/a', pool = 'app', timeouts = {}, limits = {}, retry = {}, request_headers = {}, \
-          response_headers = {}, replace_prefix = { from = '/a', to = '/b' } }, \
+        { path = '/a', pool = 'app', timeouts = {}, limits = {}, retry = {}, rate = { requests = 1, in = '1m' }, \
+          request_headers = {}, response_headers = {}, replace_prefix = { from = '/a', to = '/b' } }, \
         { path = '/b', respond = {} }, { path = '/c', redirect = { to = '/' } }]\n";
     let texts = [include_str!("../../config/reference.toml"), tls, routes];
     let read = |text| file::read("test.toml", text).unwrap_or_else(|problems| panic!("{problems}"));

@@ -12,6 +12,7 @@ use super::model::{ATTEMPTS_MAX, Pool, Route, RouteLimits, RouteRetry, RouteTime
 use super::pool::UnwellStatuses;
 use super::route_actions::{Edits, Message, RewriteKeys, TargetKeys};
 use super::route_kinds::{Methods, OneOrMore, PRIORITY, Tests};
+use super::route_rate::RateKeys;
 use super::{route_checks, route_order, values};
 
 /// The pools by name, with the place of each; one that is not valid is there too, so that routes may name it.
@@ -28,6 +29,7 @@ const KEYS: &[Key<Route>] = keys!(Route {
     priority: PRIORITY,
     allow: List(values::network),
     deny: List(values::network),
+    rate: Optional(RateKeys),
     target = "pool": TargetKeys,
     fallback: Optional(Text(values::name)),
     rewrite = "strip_prefix": RewriteKeys,

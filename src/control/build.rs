@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::names::Names;
-use super::plans::plans;
+use super::plans::{limiters, plans};
 use crate::access_log::Layout;
 use crate::config::address::Address;
 use crate::config::model::{self, BackendAddress, BackendState, Config};
@@ -71,9 +71,15 @@ pub(crate) fn build(
         names && Arc::ptr_eq(&known.pages, pages) && known.timeouts == timeouts && known.limits == limits
     };
     // So that a new address of a name does not begin the round of a split anew.
-    let plans = known.filter(is_same).map_or_else(|| plans(config, pages), |known| Arc::clone(&known.plans));
+    let (plans, limiters) = match known.filter(is_same) {
+        Some(known) => (Arc::clone(&known.plans), Arc::clone(&known.limiters)),
+        None => {
+            let limiters = limiters(config, previous.map(|previous| &*previous.limiters), workers);
+            (plans(config, pages, &limiters), Arc::new(limiters))
+        }
+    };
     let access_log = config.log.access.as_ref().map(|log| Arc::new(Layout::new(log)));
-    Snapshot { routes, plans, pages: Arc::clone(pages), pools, timeouts, limits, access_log }
+    Snapshot { routes, plans, limiters, pages: Arc::clone(pages), pools, timeouts, limits, access_log }
 }
 
 fn build_pool(

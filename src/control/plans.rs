@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
+use tokio::time::Instant;
 
 use crate::config::model::{
-    Config, Content, FieldEdits, Respond, Route, RouteLimits, RouteRetry, RouteTimeouts, Target, Template,
+    Config, Content, FieldEdits, Rate, RatePer, Respond, Route, RouteLimits, RouteRetry, RouteTimeouts, Target,
+    Template,
 };
+use crate::rate::{Limiters, Per, Rule, Wanted};
 use crate::snapshot::plan::{Admission, Destination, Edit, Edits, FieldValue, Local, More, Pages, Plan};
 use crate::snapshot::ranges::Ranges;
 use crate::snapshot::split::Split;
@@ -44,15 +47,29 @@ fn page(file: &Path) -> Result<Bytes, String> {
     Ok(text.into())
 }
 
+/// The rates of all routes, with what `previous` has counted.
+pub(super) fn limiters(config: &Config, previous: Option<&Limiters>, workers: usize) -> Limiters {
+    let wanted = config.routes.iter().filter_map(|route| {
+        let Rate { per, requests, within, burst } = route.rate.clone()?;
+        let per = match per {
+            RatePer::Route => Per::Route,
+            RatePer::Address => Per::Address,
+            RatePer::Header(name) => Per::Header(name),
+        };
+        Some(Wanted { route: route.to_string(), per, rule: Rule::new(requests, within, burst.get()) })
+    });
+    Limiters::carry_over(previous.unwrap_or(&Limiters::default()), wanted, workers, Instant::now())
+}
+
 /// The plans of all routes, in their order.
-pub(super) fn plans(config: &Config, pages: &Pages) -> Arc<[Plan]> {
+pub(super) fn plans(config: &Config, pages: &Pages, limiters: &Limiters) -> Arc<[Plan]> {
     // The names are sorted in the map, and so are the pools of a snapshot.
     let index: HashMap<&str, usize> = config.pools.keys().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
     let pool = |name: &str| index.get(name).copied().unwrap_or_default();
-    config.routes.iter().map(|route| plan(config, route, &pool, pages)).collect()
+    config.routes.iter().map(|route| plan(config, route, &pool, (pages, limiters))).collect()
 }
 
-fn plan(config: &Config, route: &Route, pool: &dyn Fn(&str) -> usize, pages: &Pages) -> Plan {
+fn plan(config: &Config, route: &Route, pool: &dyn Fn(&str) -> usize, (pages, limiters): (&Pages, &Limiters)) -> Plan {
     if let (Target::Pool(name), true) = (&route.target, is_plain(route)) {
         return Plan::Pool(pool(name));
     }
@@ -70,6 +87,7 @@ fn plan(config: &Config, route: &Route, pool: &dyn Fn(&str) -> usize, pages: &Pa
         target,
         fallback: route.fallback.as_deref().map(pool),
         admission: (!is_open).then(|| Admission { allow, deny: Ranges::new(&route.deny) }),
+        rate: route.rate.as_ref().and_then(|_| limiters.of(&route.to_string()).map(Arc::clone)),
         maintenance: route.maintenance,
         rewrite: route.rewrite.clone(),
         request: edits(&route.request_headers),
@@ -95,6 +113,7 @@ fn is_plain(route: &Route) -> bool {
         target: _,
         allow,
         deny,
+        rate,
         fallback,
         rewrite,
         request_headers,
@@ -107,6 +126,7 @@ fn is_plain(route: &Route) -> bool {
     } = route;
     allow.is_empty()
         && deny.is_empty()
+        && rate.is_none()
         && fallback.is_none()
         && rewrite.is_none()
         && request_headers.is_empty()

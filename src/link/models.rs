@@ -33,6 +33,7 @@ fn snapshot(generation: usize, before: Option<&Snapshot>) -> Arc<Snapshot> {
     let pools: Box<[_]> = GENERATIONS[generation].iter().map(pool).collect();
     Arc::new(Snapshot {
         routes: Arc::new(Routes::new([Route::default()].into())),
+        limiters: Arc::default(),
         pages: Arc::default(),
         plans: [Plan::Pool(pools.len() - 1)].into(),
         pools,

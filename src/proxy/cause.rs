@@ -26,6 +26,8 @@ pub(crate) enum Cause {
     NoRoute,
     /// The route does not let this client in.
     Forbidden,
+    /// The client has used up the rate of the route.
+    RateLimited,
     /// The URL of a redirect would be too long.
     UriTooLong,
     /// The route is under maintenance.
@@ -83,6 +85,7 @@ impl Cause {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownProtocol | Self::NoUpgrade => StatusCode::NOT_IMPLEMENTED,
@@ -108,6 +111,7 @@ impl Cause {
             Self::MethodNotAllowed => "method-not-allowed",
             Self::NoRoute => "no-route",
             Self::Forbidden => "forbidden",
+            Self::RateLimited => "rate-limited",
             Self::UriTooLong => "uri-too-long",
             Self::Maintenance => "maintenance",
             Self::BodyTooLarge => "request-body-too-large",
@@ -137,6 +141,7 @@ impl Cause {
             Self::MethodNotAllowed => "this proxy does not accept CONNECT and TRACE",
             Self::NoRoute => "no route of this proxy fits the host and path of the request",
             Self::Forbidden => "this proxy does not let clients at your address in here",
+            Self::RateLimited => "too many requests; try again after the time in Retry-After",
             Self::UriTooLong => "the URL is longer than this proxy redirects to",
             Self::Maintenance => "this part of the site is under maintenance; try again later",
             Self::BodyTooLarge => "the request body is larger than this proxy allows",
@@ -162,7 +167,7 @@ impl Cause {
 }
 
 /// Every cause besides the requests that are not valid.
-const OTHERS: [Cause; 22] = [
+const OTHERS: [Cause; 23] = [
     Cause::UnknownCoding,
     Cause::MethodNotAllowed,
     Cause::HeadTooLarge,
@@ -170,6 +175,7 @@ const OTHERS: [Cause; 22] = [
     Cause::NoUpgrade,
     Cause::NoRoute,
     Cause::Forbidden,
+    Cause::RateLimited,
     Cause::UriTooLong,
     Cause::Maintenance,
     Cause::BodyTooLarge,

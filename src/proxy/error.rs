@@ -88,8 +88,9 @@ pub(super) fn grpc_response(cause: Cause, busy: Busy) -> Response<ResponseBody> 
 fn grpc_status(cause: Cause) -> &'static str {
     match (cause, cause.status()) {
         (Cause::RequestTimeout, _) => "4", // DEADLINE_EXCEEDED
-        (Cause::BodyTooLarge | Cause::HeadTooLarge | Cause::UriTooLong, _) => "8", // RESOURCE_EXHAUSTED
-        (Cause::Forbidden, _) => "7",      // PERMISSION_DENIED
+        // RESOURCE_EXHAUSTED
+        (Cause::BodyTooLarge | Cause::HeadTooLarge | Cause::UriTooLong | Cause::RateLimited, _) => "8",
+        (Cause::Forbidden, _) => "7",         // PERMISSION_DENIED
         (_, StatusCode::BAD_REQUEST) => "13", // INTERNAL
         // UNIMPLEMENTED
         (_, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) => "12",

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use http::header::HeaderMap;
 use http::{Request, StatusCode};
+use tokio::time::Instant;
 
 use super::cause::Cause;
 use super::client::Client;
@@ -41,7 +42,7 @@ pub(crate) fn explain(view: &Rc<View>, connection: Rc<Connection>, request: Requ
     client.connection.follow_rules();
     let (mut parts, ()) = request.into_parts();
     let (seen, body, mut planned) = (FieldsSeen::of(&parts.headers), RequestBody::default(), None);
-    let outcome = match route(&mut parts, &body, view, &client, &mut planned) {
+    let outcome = match route(&mut parts, &body, view, &client, (0, Instant::now()), &mut planned) {
         Ok(Routed::Pool(host, pool)) => {
             let pool = &view.snapshot.pools[pool];
             let via = pool.config.via.then(|| headers::via(parts.version));

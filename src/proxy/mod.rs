@@ -96,7 +96,9 @@ pub async fn handle(
     client.begin_upload(body.upload(), expects);
     client.begin_interims(parts.version);
     let mut planned = None;
-    let routed = wanted.and_then(|wanted| Ok((wanted, route(&mut parts, &body, &view, &client, &mut planned)?)));
+    let routed = wanted.and_then(|wanted| {
+        Ok((wanted, route(&mut parts, &body, &view, &client, (proxy.worker, started), &mut planned)?))
+    });
     let (wanted, (host, pool)) = match routed {
         Ok((wanted, Routed::Pool(host, pool))) => (wanted, (host, pool)),
         Ok((_, Routed::Here(local))) => {
@@ -208,6 +210,7 @@ fn route(
     body: &RequestBody,
     view: &Rc<View>,
     client: &Client,
+    moment: (usize, Instant),
     planned: &mut Option<Box<Planned>>,
 ) -> Result<Routed, Cause> {
     let rules = &client.connection.rules;
@@ -237,7 +240,7 @@ fn route(
         Plan::Pool(pool) => pool,
         Plan::More(_) => {
             let planned = planned.insert(Planned::new(view, route, &client.connection, host.as_ref(), &parts.headers));
-            match planned.admit(body)? {
+            match planned.admit(&parts.headers, body, moment)? {
                 Some(pool) => pool,
                 None => return planned.respond(parts, client).map(Routed::Here),
             }

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use http::header::RETRY_AFTER;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, HeaderValue};
+use tokio::time::Instant;
 
 use super::cause::Cause;
 use super::client::Client;
@@ -18,6 +20,7 @@ use crate::config::path::{has_prefix, normal};
 use crate::fields::{X_FORWARDED_PREFIX, X_REQUEST_ID};
 use crate::link::request_body::{Bounds, RequestBody};
 use crate::link::view::View;
+use crate::rate::RetryAfter;
 use crate::snapshot::Snapshot;
 use crate::snapshot::plan::{Destination, Edits, FieldValue, Local, More, Plan};
 use crate::snapshot::routes::bare_host;
@@ -31,6 +34,8 @@ pub(super) struct Planned {
     client: IpAddr,
     /// The host that the client asked for, without its port.
     host: Box<str>,
+    /// When the client may ask again, if its rate is used up.
+    retry_after: Option<RetryAfter>,
     /// What the templates of its response have made of the request, in their order.
     made: Box<[Option<HeaderValue>]>,
 }
@@ -46,7 +51,7 @@ impl Planned {
     ) -> Box<Self> {
         let client = connection.client_address(headers);
         let host = bare_host(host.and_then(|host| host.value.to_str().ok()).unwrap_or_default()).into();
-        Box::new(Self { view: Rc::clone(view), route, client, host, made: Box::default() })
+        Box::new(Self { view: Rc::clone(view), route, client, host, retry_after: None, made: Box::default() })
     }
 
     /// Whether its requests are in the access log.
@@ -98,10 +103,22 @@ impl Planned {
     ///
     /// # Errors
     /// Why it is refused.
-    pub(super) fn admit(&self, body: &RequestBody) -> Result<Option<usize>, Cause> {
-        let Some(more) = self.more() else { return Ok(None) };
+    pub(super) fn admit(
+        &mut self,
+        headers: &HeaderMap,
+        body: &RequestBody,
+        (worker, now): (usize, Instant),
+    ) -> Result<Option<usize>, Cause> {
+        let view = Rc::clone(&self.view);
+        let Some(Plan::More(more)) = view.snapshot.plans.get(self.route) else { return Ok(None) };
         if more.admission.as_ref().is_some_and(|admission| !admission.admits(self.client)) {
             return Err(Cause::Forbidden);
+        }
+        if let Some(rate) = &more.rate
+            && let Err(retry_after) = rate.decide(worker, self.client, headers, now)
+        {
+            self.retry_after = Some(retry_after);
+            return Err(Cause::RateLimited);
         }
         if more.maintenance {
             return Err(Cause::Maintenance);
@@ -138,6 +155,9 @@ impl Planned {
 
     /// Edits the fields of a response.
     pub(super) fn edit_response(&self, headers: &mut HeaderMap) {
+        if let Some(retry_after) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.seconds()));
+        }
         if let Some(more) = self.more() {
             apply(headers, &more.response, &self.made);
         }

@@ -126,6 +126,7 @@ fn blames_endpoint(cause: Cause) -> bool {
         | Cause::NoUpgrade
         | Cause::NoRoute
         | Cause::Forbidden
+        | Cause::RateLimited
         | Cause::UriTooLong
         | Cause::Maintenance
         | Cause::BodyTooLarge

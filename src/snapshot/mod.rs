@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use crate::access_log::Layout;
 use crate::config::model::{Limits, Timeouts};
 use crate::pool::Pool;
+use crate::rate::Limiters;
 use crate::sync::{ArcSwap, AtomicU64};
 use plan::{Pages, Plan};
 use routes::Routes;
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub routes: Arc<Routes>,
     /// What becomes of the requests of each route, at the same places.
     pub plans: Arc<[Plan]>,
+    /// The rates of the routes that have one.
+    pub limiters: Arc<Limiters>,
     /// The contents of the files of which `plans` were made.
     pub pages: Arc<Pages>,
     /// All pools, in the order of their names.

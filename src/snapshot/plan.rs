@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -11,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use super::ranges::Ranges;
 use super::split::Split;
 use crate::config::model::{Redirect, Rewrite, RouteRetry, Template, Timeouts};
+use crate::rate::Limiter;
 
 /// The contents of the files that routes respond with.
 pub type Pages = HashMap<PathBuf, Bytes>;
@@ -33,6 +35,8 @@ pub struct More {
     pub fallback: Option<usize>,
     /// Who may ask; `None` means everybody.
     pub admission: Option<Admission>,
+    /// How often they may ask.
+    pub rate: Option<Arc<Limiter>>,
     /// Whether every request gets a 503.
     pub maintenance: bool,
     /// What becomes of the path.

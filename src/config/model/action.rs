@@ -1,5 +1,6 @@
 //! What becomes of the requests that a route is for.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -75,6 +76,30 @@ pub struct Redirect {
     pub to: Template,
     /// 301, 302, 303, 307 or 308.
     pub status: StatusCode,
+}
+
+/// How often clients may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rate {
+    /// What is counted together.
+    pub per: RatePer,
+    /// So many requests ...
+    pub requests: NonZeroU32,
+    /// ... in this time.
+    pub within: Duration,
+    /// How many may come at once.
+    pub burst: NonZeroU32,
+}
+
+/// What a rate counts together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RatePer {
+    /// All requests of the route.
+    Route,
+    /// Those of one IPv4 address, or one IPv6 /64.
+    Address,
+    /// Those with the same value of this field; by address where it is missing.
+    Header(HeaderName),
 }
 
 /// Replaces the beginning of a path.

@@ -5,7 +5,7 @@ use std::fmt;
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 
-use super::{FieldEdits, Pattern, Rewrite, RouteLimits, RouteRetry, RouteTimeouts, Target};
+use super::{FieldEdits, Pattern, Rate, Rewrite, RouteLimits, RouteRetry, RouteTimeouts, Target};
 
 /// What becomes of the requests that fit.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +28,8 @@ pub struct Route {
     pub allow: Vec<IpNet>,
     /// Clients that may not, although they are among `allow`.
     pub deny: Vec<IpNet>,
+    /// How often they may ask. What is over it gets a 429.
+    pub rate: Option<Rate>,
     /// Who responds. Every pool is one of [`super::Config::pools`].
     pub target: Target,
     /// The pool that takes over while that of `target` has no healthy endpoint.
@@ -63,6 +65,7 @@ impl Default for Route {
             priority: 0,
             allow: Vec::new(),
             deny: Vec::new(),
+            rate: None,
             target: Target::default(),
             fallback: None,
             rewrite: None,

@@ -16,6 +16,7 @@ use crate::pool::endpoint::EndpointCell;
 use crate::pool::health::Health;
 use crate::pool::{Member, Mode, Pool};
 use crate::proxy::cause::Cause;
+use crate::rate::{Limiter, Limiters};
 
 /// Renders the text of one scrape, in OpenMetrics.
 pub(super) fn render(status: &Arc<Status>) -> Result<String, fmt::Error> {
@@ -31,6 +32,8 @@ struct Exposition(Arc<Status>);
 
 /// A counter of a worker, its name and its help text.
 type WorkerMetric = (&'static str, &'static str, fn(&WorkerCell) -> &Counter);
+/// A counter of a rate, its name and its help text.
+type RateMetric = (&'static str, &'static str, fn(&Limiter) -> u64);
 /// A counter of an endpoint, its name and its help text.
 type EndpointMetric = (&'static str, &'static str, fn(&EndpointCell) -> &Counter);
 /// A number that describes an endpoint, its name and its help text.
@@ -91,6 +94,7 @@ impl Collector for Exposition {
             .encode_descriptor("access_log_lost", help, None, MetricType::Counter)?
             .encode_counter::<NoLabelSet, _, u64>(&status.access_log_lost.load(Relaxed), None)?;
         certificates(status, encoder)?;
+        rates(&snapshot.limiters, encoder)?;
         requests(&snapshot.pools, encoder)?;
         durations(&snapshot.pools, encoder)?;
         pools(&snapshot.pools, encoder)?;
@@ -131,6 +135,33 @@ fn own_responses(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result
         let labels = [("cause", cause.name()), ("rule", cause.rule().unwrap_or_default())];
         let total = status.total(|cell| cell.own_responses.of(index));
         family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&total, None)?;
+    }
+    Ok(())
+}
+
+const RATE_METRICS: [RateMetric; 3] = [
+    ("rate_allowed", "Requests within the rate of their route", Limiter::allowed),
+    ("rate_refused", "Requests over the rate of their route", Limiter::refused),
+    ("rate_evicted", "Clients that were forgotten because a rate has as many as it may have", Limiter::evicted),
+];
+
+fn rates(limiters: &Limiters, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let mut sorted: Vec<(&str, &Limiter)> = limiters.iter().collect();
+    sorted.sort_unstable_by_key(|(route, _)| *route);
+    if sorted.is_empty() {
+        return Ok(());
+    }
+    for (name, help, counter) in RATE_METRICS {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (route, limiter) in &sorted {
+            let per = limiter.per().to_string();
+            let labels = [("route", *route), ("per", per.as_str())];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&counter(limiter), None)?;
+        }
+    }
+    let mut family = encoder.encode_descriptor("rate_bytes", "Memory of a rate", None, MetricType::Gauge)?;
+    for (route, limiter) in &sorted {
+        family.encode_family(&[("route", *route)])?.encode_gauge(&(limiter.bytes() as f64))?;
     }
     Ok(())
 }
