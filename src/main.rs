@@ -30,6 +30,8 @@ fn main() -> ExitCode {
         Command::Run(run) => serve(run),
         Command::Check(check) => self::check(&check),
         Command::Route(route) => cli::route::run(route),
+        #[cfg(feature = "import")]
+        Command::Import(import) => cli::import::run(&import),
         Command::Demo(demo) => self::demo(demo),
         Command::DemoReplica(replica) => demo_replica(replica),
         #[cfg(feature = "prove")]

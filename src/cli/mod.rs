@@ -7,6 +7,8 @@ pub(crate) mod audit;
 pub(crate) mod auditing;
 #[cfg(feature = "audit")]
 mod auditing_progress;
+#[cfg(feature = "import")]
+pub(crate) mod import;
 #[cfg(feature = "prove")]
 pub(crate) mod prove;
 #[cfg(feature = "prove")]
@@ -34,6 +36,7 @@ Examples:
   unstick run -c unstick.toml --balance least-connections
   unstick check -c unstick.toml                           say what is wrong with a file
   unstick route -c unstick.toml GET https://a.test/       say which route a request takes, and what goes out
+  unstick import nginx.conf -o unstick.toml               write a file from the configuration of another proxy
   unstick prove                                           measure that no sticky sessions are needed, in a minute
   unstick audit journey.toml --spawn 'node app.js --port {port}'
                                                           find out whether your application needs them
@@ -60,6 +63,10 @@ pub(crate) enum Command {
     /// Say what becomes of a request: which route it takes, to which pool, with which header fields
     #[command(after_help = route::AFTER_HELP)]
     Route(route::Route),
+    /// Write a config from that of another proxy, and say what has no translation
+    #[cfg(feature = "import")]
+    #[command(after_help = import::AFTER_HELP)]
+    Import(import::Import),
     /// Start three replicas of a small shop and the proxy in front of them, and say what to try
     Demo(Demo),
     #[command(hide = true)]

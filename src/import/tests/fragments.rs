@@ -1,0 +1,191 @@
+//! Each translation of nginx's words, as a fragment: what is written, and what is told of it.
+
+#![cfg(test)]
+
+use std::fs;
+
+use unstick_import::{Kind, import, report, write};
+
+/// A server around directives of a location.
+fn in_location(fragment: &str) -> String {
+    format!(
+        "server {{ listen 80; proxy_set_header Host $host; location / {{ {fragment} }}\n\
+         location = /keep {{ proxy_pass http://app; }} }}\n\
+         upstream app {{ server a:1; server b:1; }}\n"
+    )
+}
+
+/// What is written and what is told, without the summary.
+fn imported(text: &str) -> (String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("nginx.conf");
+    fs::write(&file, text).unwrap();
+    let imported = import(&file, Kind::Nginx, None).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let toml = write::toml(&imported, "nginx.conf");
+    let _: toml::Table = toml.parse().unwrap_or_else(|error| panic!("{error}\n{toml}"));
+    let told = report::text(&imported);
+    let told = told.trim_end().rsplit_once('\n').map_or(String::new(), |(told, _)| told.to_owned());
+    (toml, told)
+}
+
+/// Checks rows of (fragment, parts of what is written, a part of what is told or nothing).
+fn check(around: fn(&str) -> String, rows: &[(&str, &[&str], &str)]) {
+    for (fragment, written, told) in rows {
+        let (toml, report) = imported(&around(fragment));
+        for part in *written {
+            assert!(toml.contains(part), "{fragment}: no `{part}` in\n{toml}");
+        }
+        match *told {
+            "" => assert_eq!(report, "", "{fragment}"),
+            part => assert!(report.contains(part), "{fragment}: no `{part}` in\n{report}"),
+        }
+    }
+}
+
+#[test]
+fn what_a_location_says() {
+    check(
+        in_location,
+        &[
+            ("proxy_pass http://app;", &["pool = \"app\"", "backends = [\"a:1\", \"b:1\"]"], ""),
+            ("proxy_pass http://app/;", &["pool = \"app\""], ""),
+            ("proxy_pass http://app/v2/;", &["replace_prefix = { from = \"/\", to = \"/v2\" }"], ""),
+            ("proxy_pass http://app$request_uri;", &["pool = \"app\""], ""),
+            ("set $up app; proxy_pass http://$up;", &["pool = \"app\""], ""),
+            ("proxy_pass http://$arg_up;", &["respond = { status = 404 }"], "the pool of a route is a fixed one"),
+            ("proxy_pass https://c;", &["protocol = \"https\"", "backends = [\"c:443\"]"], "verifies the certificates"),
+            ("proxy_pass https://c; proxy_ssl_verify on;", &["protocol = \"https\""], ""),
+            ("proxy_pass http://unix:/run/a.sock;", &["backends = [\"unix:/run/a.sock\"]"], ""),
+            ("proxy_pass http://app; proxy_redirect http://x/ /;", &[], "does not change the Location"),
+            ("proxy_pass http://app; proxy_set_header X-A b;", &[], "sends the name of the upstream in Host"),
+            (
+                "proxy_pass http://app; proxy_set_header Host $host; proxy_set_header X-A '{\"b\"}';",
+                &["request_headers = { set = { x-a = '{{\"b\"}}' } }"],
+                "",
+            ),
+            (
+                "proxy_pass http://app; proxy_set_header Host $host; proxy_set_header X-Forwarded-For $http_x;",
+                &[],
+                "unstick writes this header itself",
+            ),
+            ("proxy_pass http://app; proxy_next_upstream off;", &["retry = { attempts = 1 }"], ""),
+            ("proxy_pass http://app; proxy_next_upstream error http_503;", &["retry = { on_status = [503] }"], ""),
+            ("proxy_pass http://app; proxy_next_upstream http_500;", &[], "does not repeat a request for `http_500`"),
+            ("proxy_pass http://app; proxy_read_timeout 1d;", &["response_head = \"24h\""], ""),
+            ("proxy_pass http://app; client_max_body_size 0;", &["limits = { request_body = \"0B\" }"], ""),
+            ("proxy_pass http://app; allow 10.0.0.0/8; deny all;", &["allow = [\"10.0.0.0/8\"]"], ""),
+            ("proxy_pass http://app; deny 10.0.0.1;", &["deny = [\"10.0.0.1/32\"]"], ""),
+            ("proxy_pass http://app; allow unix:; deny all;", &["deny = [\"0.0.0.0/0\", \"::/0\"]"], "answers 403"),
+            ("proxy_pass http://app; auth_request /auth;", &["deny = [\"0.0.0.0/0\", \"::/0\"]"], "asks nobody"),
+            ("proxy_pass http://app; access_log off;", &["access_log = false"], ""),
+            ("proxy_pass http://app; proxy_cache x;", &["pool = \"app\""], "unstick keeps no responses"),
+            ("proxy_pass http://app; frobnicate on;", &["pool = \"app\""], "does not know this directive"),
+            ("proxy_pass http://app; add_header X-A b always;", &["add = { x-a = \"b\" }"], ""),
+            ("proxy_pass http://app; add_header X-A b;", &["add = { x-a = \"b\" }"], "without `always`"),
+            ("proxy_pass http://app; add_header Connection close;", &[], "belongs to the connection"),
+            ("proxy_pass http://app; error_page 502 =200 /x.html;", &[], "keep the status of the error"),
+            ("deny all;", &["respond = { status = 403 }"], ""),
+            ("return 204;", &["respond = { status = 204 }"], ""),
+            ("return 301 https://$host$request_uri;", &["to = \"https://{host}{path}{?query}\", status = 301"], ""),
+            ("return https://x.test/;", &["redirect = { to = \"https://x.test/\", status = 302 }"], ""),
+            ("return 302 /login?from=$uri;", &["respond = { status = 404 }"], "unstick has no value for $uri"),
+            ("return 200 $remote_addr;", &["respond = { status = 200 }"], "a fixed body has no variables"),
+            ("rewrite ^ https://$host$request_uri? permanent;", &["{host}{path}{?query}\", status = 301"], ""),
+            ("rewrite ^(.*)$ https://x.test$1 redirect;", &["https://x.test{path}{?query}\", status = 302"], ""),
+            ("rewrite ^/(.*)$ https://x.test/$1 permanent;", &["https://x.test{path}{?query}\", status = 301"], ""),
+            ("rewrite ^/a/(.*)$ /b/$1 last; proxy_pass http://app;", &["pool = \"app\""], "replaces a prefix"),
+            ("root /srv;", &["respond = { status = 404 }"], "unstick serves no files"),
+        ],
+    );
+}
+
+#[test]
+fn what_an_upstream_says() {
+    fn around(fragment: &str) -> String {
+        let server = "server { listen 80; proxy_set_header Host $host; location / { proxy_pass http://app; } }";
+        format!("upstream app {{ {fragment} }}\n{server}\n")
+    }
+    check(
+        around,
+        &[
+            ("server a:1 weight=3; server b:1;", &["[{ address = \"a:1\", weight = 3 }, { address = \"b:1\" }]"], ""),
+            ("server a; server [::1]:8080;", &["backends = [\"a:80\", \"[::1]:8080\"]"], ""),
+            ("server a:1; server b:1 backup;", &["fallback = \"app-backup\"", "[pool.app-backup]"], ""),
+            ("least_conn; server a:1;", &["balance = \"least-connections\""], ""),
+            ("random two least_conn; server a:1;", &["balance = \"p2c\""], ""),
+            ("ip_hash; server a:1;", &["backends = [\"a:1\"]"], "run `unstick audit`"),
+            ("hash $request_uri consistent; server a:1;", &["backends = [\"a:1\"]"], "run `unstick audit`"),
+            ("sticky cookie srv; server a:1;", &["backends = [\"a:1\"]"], "run `unstick audit`"),
+            ("server a:1 max_fails=0; server b:1 max_fails=0;", &["failures = 0"], ""),
+            ("server a:1 max_fails=2; server b:1;", &["backends"], "holds for a whole pool"),
+            ("server a:1 max_conns=9;", &["max_requests = 9", "[pool.app.queue]", "size = 0"], ""),
+            ("server a:1 weight=1000;", &["weight = 256"], "weights are from 1 to 256"),
+            ("server a:1 route=x;", &["backends = [\"a:1\"]"], "`route` has no translation"),
+            ("keepalive 16; zone z 64k; server a:1;", &["backends = [\"a:1\"]"], ""),
+        ],
+    );
+}
+
+#[test]
+fn what_a_server_says() {
+    fn around(fragment: &str) -> String {
+        format!("server {{ {fragment} location / {{ return 204; }} }}\n")
+    }
+    check(
+        around,
+        &[
+            ("listen 8080;", &["[listen.port-8080]\naddress = \"0.0.0.0:8080\"\nprotocols = [\"h1\"]"], ""),
+            ("listen 80; listen [::]:80;", &["[listen.http]\naddress = \":80\""], ""),
+            ("listen [::]:80;", &["address = \"[::]:80\""], "the wildcard of IPv6 takes IPv4 too"),
+            ("listen [::]:80 ipv6only=off;", &["address = \":80\""], ""),
+            ("listen unix:/run/n.sock;", &["[listen.unix]\naddress = \"unix:/run/n.sock\""], ""),
+            ("listen 443 ssl; ssl_certificate a; ssl_certificate_key b;", &["cert = \"a\"\nkey = \"b\""], ""),
+            ("listen 443 ssl;", &["[listen.https]"], "has no certificate"),
+            ("listen 443 quic;", &[], "`quic` has no translation"),
+            ("listen 80 proxy_protocol;", &[], "from `trusted_proxies` only"),
+            (
+                "listen 80 proxy_protocol; set_real_ip_from 10.0.0.1; real_ip_header proxy_protocol;",
+                &["trusted_proxies = [\"10.0.0.1\"]", "proxy_protocol = \"require\""],
+                "",
+            ),
+            (
+                "listen 80; set_real_ip_from 10.0.0.1; real_ip_header CF-Connecting-IP;",
+                &[],
+                "from X-Forwarded-For, Forw",
+            ),
+            ("listen 80; set_real_ip_from 10.0.0.1; real_ip_header X-Forwarded-For;", &[], "takes the last address"),
+            (
+                "listen 80; if ($host = a.test) { return 403; }",
+                &["host = \"a.test\"\npath = \"/\"\npriority = 1000"],
+                "",
+            ),
+            (
+                "listen 80; if ($bad) { return 403; }",
+                &["deny = [\"0.0.0.0/0\", \"::/0\"]"],
+                "what it protects answers 403",
+            ),
+            ("listen 80; if (-f /srv/down) { return 503; }", &["status = 204"], "this test is not understood"),
+            ("listen 80; rewrite ^/a$ /b permanent;", &["path = \"~^/a$\"", "to = \"/b{?query}\", status = 301"], ""),
+        ],
+    );
+}
+
+#[test]
+fn what_cannot_be_read_says_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("nginx.conf");
+    for (text, expected) in [
+        ("server {\n  listen 80\n}\n", "nginx.conf:3:2: `listen` has no `;` before this `}`"),
+        ("a 'b", "nginx.conf:1:3: this quote is not closed"),
+        ("include nginx.conf;", "includes deeper than"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let error = import(&file, Kind::Nginx, None).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+    fs::write(&file, [0xff, 0xfe]).unwrap();
+    assert!(import(&file, Kind::Nginx, None).unwrap_err().to_string().contains("not UTF-8"));
+    assert!(import(folder.path(), Kind::Nginx, None).unwrap_err().to_string().contains("not a regular file"));
+    let missing = import(&folder.path().join("x"), Kind::Nginx, None).unwrap_err().to_string();
+    assert!(missing.contains("cannot read the file"), "{missing}");
+}

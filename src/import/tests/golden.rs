@@ -1,0 +1,66 @@
+//! Whole files of other proxies, what is made of them, and what is told of it. `BLESS=1` writes the expected texts
+//! anew; read the difference before you commit it.
+
+#![cfg(test)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use unstick_import::{Kind, import, report, write};
+
+/// The folders of examples, sorted.
+fn examples(kind: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(kind);
+    let mut found: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.sort();
+    found
+}
+
+fn check(file: &Path, kind: Kind) {
+    let imported = import(file, kind, None).unwrap_or_else(|error| panic!("{error}"));
+    let name = file.file_name().unwrap().to_string_lossy();
+    let toml = write::toml(&imported, &name);
+    let read: toml::Table = toml.parse().unwrap_or_else(|error| panic!("{}: {error}\n{toml}", file.display()));
+    assert_eq!(read.get("route").and_then(toml::Value::as_array).map_or(0, Vec::len), imported.routes.len());
+    for (ending, text) in [("unstick.toml", toml), ("report.txt", report::text(&imported))] {
+        let path = file.with_file_name(ending);
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&path, &text).unwrap();
+        }
+        let expected = fs::read_to_string(&path).unwrap_or_default();
+        assert!(expected == text, "{} is not what it should be:\n{text}", path.display());
+    }
+    for left in &imported.left_out {
+        assert!(!left.why.is_empty() && !left.what_to_do.is_empty(), "{left:?}");
+        let shown = fs::read_to_string(file.with_file_name("unstick.toml")).unwrap();
+        let flat: String = shown.lines().map(|line| line.trim_start_matches(['#', ' '])).collect::<Vec<_>>().join(" ");
+        let place = left.place.to_string();
+        assert!(flat.contains(&place), "no comment for {place}");
+    }
+}
+
+#[test]
+fn nginx() {
+    let examples = examples("nginx");
+    assert!(examples.len() >= 8, "{examples:?}");
+    examples.iter().for_each(|folder| check(&folder.join("nginx.conf"), Kind::Nginx));
+}
+
+/// Whatever a file says, it ends in an error or in valid TOML.
+#[test]
+fn no_beginning_of_a_file_is_taken_amiss() {
+    let folder = tempfile::tempdir().unwrap();
+    for example in examples("nginx") {
+        let text = fs::read_to_string(example.join("nginx.conf")).unwrap();
+        let file = folder.path().join("nginx.conf");
+        for end in (0..text.len()).step_by(23) {
+            // The blocks that are open there are closed, so that most beginnings are whole files.
+            let open = text[..end].matches('{').count().saturating_sub(text[..end].matches('}').count());
+            fs::write(&file, format!("{};{}", &text[..end], "}".repeat(open))).unwrap();
+            if let Ok(imported) = import(&file, Kind::Nginx, None) {
+                let toml = write::toml(&imported, "nginx.conf");
+                let _: toml::Table = toml.parse().unwrap_or_else(|error| panic!("{error}\n{toml}"));
+            }
+        }
+    }
+}
