@@ -7,7 +7,7 @@ use super::rewriting::Spot;
 use super::scope::Scope;
 use super::text::template;
 use super::{Draft, Importer, guard_of, left, pages};
-use crate::imported::LeftOut;
+use crate::imported::{At, LeftOut};
 
 /// Everybody.
 pub(super) const ALL: [&str; 2] = ["0.0.0.0/0", "::/0"];
@@ -114,6 +114,11 @@ impl<'t> Importer<'t> {
     fn handler(&mut self, draft: &mut Draft, found: &Found<'t>, rewrite: Option<(String, String)>) {
         let scope = &found.scope;
         let own = |name: &str| scope.own().iter().find(|item| item.name == name);
+        // Only nginx itself goes there. A client gets what it gets where nothing is.
+        if own("internal").is_some() {
+            self.files(draft, found);
+            return;
+        }
         if let Some(pass) = own("proxy_pass").or_else(|| own("grpc_pass")) {
             self.proxied(draft, pass, found, rewrite);
             return;
@@ -133,9 +138,20 @@ impl<'t> Importer<'t> {
                     "no files are tried: all requests go there",
                     "let the replicas serve them",
                 ));
+                self.note_left(named.scope.own(), &At::Route(self.out.routes.len()));
                 // The options of the named location count, and the path of this one.
                 let named = Found { kind: found.kind.clone(), ..named };
                 self.handler(draft, &named, rewrite);
+                let rules = named.scope.nearest_of(&["allow", "deny"]);
+                if !matches!(access(&rules), Ok(Access::Open)) || guard_of(&named.scope).is_some() {
+                    draft.route.keys.set("deny", ALL.to_vec());
+                    let what_to_do = "write `allow` or `deny`, and remove the 403";
+                    draft.left.push(left(
+                        tried,
+                        "the named location keeps somebody out, so this answers 403",
+                        what_to_do,
+                    ));
+                }
                 return;
             }
         }

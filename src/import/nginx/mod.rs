@@ -43,6 +43,7 @@ pub(super) fn import(path: &Path, base: Option<&Path>) -> Result<Imported, Unrea
     let (main, http) = split(tree);
     let mut importer = Importer {
         out,
+        main: &main,
         http: &http,
         sockets: Vec::new(),
         names: Vec::new(),
@@ -75,6 +76,8 @@ fn split(tree: Vec<Directive>) -> (Vec<Directive>, Vec<Directive>) {
 /// What is being made of a tree.
 struct Importer<'t> {
     out: Imported,
+    /// The directives outside `http`.
+    main: &'t [Directive],
     /// The directives of `http`.
     http: &'t [Directive],
     sockets: Vec<Socket>,

@@ -57,6 +57,18 @@ impl<'t> Importer<'t> {
     }
 
     fn log(&mut self, scope: &Scope<'t>, servers: &[&'t Directive]) {
+        let said = scope.one("error_log").or_else(|| self.main.iter().rfind(|item| item.name == "error_log"));
+        let level = match said.map(|item| item.arg(1)) {
+            Some("debug") => Some("debug"),
+            Some("info" | "notice") => Some("info"),
+            Some("warn") => Some("warn"),
+            // nginx's own default is `error`, too.
+            Some(_) => Some("error"),
+            None => None,
+        };
+        if let Some(level) = level {
+            self.out.table("log").set("level", level);
+        }
         let mut all: Vec<&Directive> = scope.nearest("access_log");
         for server in servers {
             all.extend(server.items().iter().filter(|item| item.name == "access_log"));

@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+mod reader;
+
 use std::fs;
 
 use unstick_import::{Kind, import, report, write};
@@ -23,6 +25,8 @@ fn imported(text: &str) -> (String, String) {
     let imported = import(&file, Kind::Nginx, None).unwrap_or_else(|error| panic!("{text}: {error}"));
     let toml = write::toml(&imported, "nginx.conf");
     let _: toml::Table = toml.parse().unwrap_or_else(|error| panic!("{error}\n{toml}"));
+    let problems = reader::problems(&toml);
+    assert!(problems.is_empty(), "{problems:?}\n{toml}");
     let told = report::text(&imported);
     let told = told.trim_end().rsplit_once('\n').map_or(String::new(), |(told, _)| told.to_owned());
     (toml, told)
@@ -94,7 +98,26 @@ fn what_a_location_says() {
             ("rewrite ^(.*)$ https://x.test$1 redirect;", &["https://x.test{path}{?query}\", status = 302"], ""),
             ("rewrite ^/(.*)$ https://x.test/$1 permanent;", &["https://x.test{path}{?query}\", status = 301"], ""),
             ("rewrite ^/a/(.*)$ /b/$1 last; proxy_pass http://app;", &["pool = \"app\""], "replaces a prefix"),
+            ("internal; proxy_pass http://app;", &["respond = { status = 404 }"], ""),
             ("root /srv;", &["respond = { status = 404 }"], "unstick serves no files"),
+        ],
+    );
+}
+
+#[test]
+fn what_a_named_location_says() {
+    fn around(fragment: &str) -> String {
+        let named = format!("location @app {{ proxy_pass http://app; {fragment} }}");
+        let server = "listen 80; proxy_set_header Host $host; location / { try_files $uri @app; }";
+        format!("server {{ {server} {named} }} upstream app {{ server a:1; }}\n")
+    }
+    check(
+        around,
+        &[
+            ("", &["path = \"/\"\npool = \"app\""], "no files are tried"),
+            ("deny all;", &["deny = [\"0.0.0.0/0\", \"::/0\"]"], "the named location keeps somebody out"),
+            ("auth_basic x;", &["deny = [\"0.0.0.0/0\", \"::/0\"]"], "asks nobody who he is"),
+            ("gzip on;", &["pool = \"app\""], "gzip on"),
         ],
     );
 }
@@ -129,7 +152,8 @@ fn what_an_upstream_says() {
 #[test]
 fn what_a_server_says() {
     fn around(fragment: &str) -> String {
-        format!("server {{ {fragment} location / {{ return 204; }} }}\n")
+        let keep = "location = /keep { proxy_pass http://k:1; proxy_set_header Host $host; }";
+        format!("server {{ {fragment} location / {{ return 204; }} {keep} }}\n")
     }
     check(
         around,
@@ -141,7 +165,7 @@ fn what_a_server_says() {
             ("listen unix:/run/n.sock;", &["[listen.unix]\naddress = \"unix:/run/n.sock\""], ""),
             ("listen 443 ssl; ssl_certificate a; ssl_certificate_key b;", &["cert = \"a\"\nkey = \"b\""], ""),
             ("listen 443 ssl;", &["[listen.https]"], "has no certificate"),
-            ("listen 443 quic;", &[], "`quic` has no translation"),
+            ("listen 80; listen 443 quic;", &[], "`quic` has no translation"),
             ("listen 80 proxy_protocol;", &[], "from `trusted_proxies` only"),
             (
                 "listen 80 proxy_protocol; set_real_ip_from 10.0.0.1; real_ip_header proxy_protocol;",

@@ -3,6 +3,8 @@
 
 #![cfg(test)]
 
+mod reader;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +24,8 @@ fn check(file: &Path, kind: Kind) {
     let toml = write::toml(&imported, &name);
     let read: toml::Table = toml.parse().unwrap_or_else(|error| panic!("{}: {error}\n{toml}", file.display()));
     assert_eq!(read.get("route").and_then(toml::Value::as_array).map_or(0, Vec::len), imported.routes.len());
+    let problems = reader::problems(&toml);
+    assert!(problems.is_empty(), "{}: {problems:?}\n{toml}", file.display());
     for (ending, text) in [("unstick.toml", toml), ("report.txt", report::text(&imported))] {
         let path = file.with_file_name(ending);
         if std::env::var_os("BLESS").is_some() {

@@ -1,0 +1,12 @@
+//! What the config reader says of what was written.
+
+/// Keys and values that the reader gets later. A problem with one of these is none.
+const LATER: [&str; 3] = ["unknown key `rate`", "unknown key `errors`", "unknown value `combined`"];
+
+/// The problems of a config.
+pub fn problems(toml: &str) -> Vec<String> {
+    let Err(problems) = unstick_config::parse("unstick.toml", toml) else { return Vec::new() };
+    let text = problems.to_string();
+    let found = text.lines().filter_map(|line| line.strip_prefix("error: ")).map(str::to_owned);
+    found.filter(|problem| !LATER.iter().any(|later| problem.contains(later))).collect()
+}
