@@ -15,6 +15,7 @@ use crate::EXIT_USAGE;
 pub(crate) const AFTER_HELP: &str = "\
 Examples:
   unstick import /etc/nginx/nginx.conf -o unstick.toml    read it with all that it includes
+  unstick import haproxy.cfg -o unstick.toml
   unstick import site.conf --from nginx                   a single file, to standard output
   unstick import nginx.conf -o unstick.toml --json        the report for machines, on standard output
 

@@ -6,6 +6,7 @@
 
 mod fate;
 mod files;
+mod haproxy;
 pub mod imported;
 mod nginx;
 pub mod report;
@@ -22,23 +23,30 @@ pub use imported::{Imported, LeftOut, Unreadable};
 pub enum Kind {
     /// nginx.conf, or a file of its conf.d.
     Nginx,
+    /// haproxy.cfg.
+    Haproxy,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Nginx];
+    pub const ALL: [Self; 2] = [Self::Nginx, Self::Haproxy];
 
     /// Its name, as the command line has it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
         }
     }
 
     /// What the name of a file says; nothing if it may be anything.
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
-        name.ends_with(".conf").then_some(Self::Nginx)
+        match name.rsplit('.').next()? {
+            "conf" => Some(Self::Nginx),
+            "cfg" => Some(Self::Haproxy),
+            _ => None,
+        }
     }
 }
 
@@ -50,10 +58,11 @@ impl Kind {
 pub fn import(path: &Path, kind: Kind, base: Option<&Path>) -> Result<Imported, Unreadable> {
     match kind {
         Kind::Nginx => nginx::import(path, base),
+        Kind::Haproxy => haproxy::import(path, base),
     }
 }
 
 /// What becomes of each word of each proxy.
 pub fn tables() -> Tables {
-    vec![("nginx", nginx::words::WORDS)]
+    vec![("nginx", nginx::words::WORDS), ("haproxy", haproxy::words::WORDS)]
 }

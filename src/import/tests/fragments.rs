@@ -18,12 +18,12 @@ fn in_location(fragment: &str) -> String {
 }
 
 /// What is written and what is told, without the summary.
-fn imported(text: &str) -> (String, String) {
+fn imported(kind: Kind, text: &str) -> (String, String) {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("nginx.conf");
+    let file = folder.path().join("other.conf");
     fs::write(&file, text).unwrap();
-    let imported = import(&file, Kind::Nginx, None).unwrap_or_else(|error| panic!("{text}: {error}"));
-    let toml = write::toml(&imported, "nginx.conf");
+    let imported = import(&file, kind, None).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let toml = write::toml(&imported, "other.conf");
     let _: toml::Table = toml.parse().unwrap_or_else(|error| panic!("{error}\n{toml}"));
     let problems = reader::problems(&toml);
     assert!(problems.is_empty(), "{problems:?}\n{toml}");
@@ -34,8 +34,12 @@ fn imported(text: &str) -> (String, String) {
 
 /// Checks rows of (fragment, parts of what is written, a part of what is told or nothing).
 fn check(around: fn(&str) -> String, rows: &[(&str, &[&str], &str)]) {
+    check_of(Kind::Nginx, around, rows);
+}
+
+fn check_of(kind: Kind, around: fn(&str) -> String, rows: &[(&str, &[&str], &str)]) {
     for (fragment, written, told) in rows {
-        let (toml, report) = imported(&around(fragment));
+        let (toml, report) = imported(kind, &around(fragment));
         for part in *written {
             assert!(toml.contains(part), "{fragment}: no `{part}` in\n{toml}");
         }
@@ -190,6 +194,66 @@ fn what_a_server_says() {
             ),
             ("listen 80; if (-f /srv/down) { return 503; }", &["status = 204"], "this test is not understood"),
             ("listen 80; rewrite ^/a$ /b permanent;", &["path = \"~^/a$\"", "to = \"/b{?query}\", status = 301"], ""),
+        ],
+    );
+}
+
+#[test]
+fn what_a_frontend_says() {
+    fn around(fragment: &str) -> String {
+        format!(
+            "defaults\n mode http\nfrontend f\n bind :80\n {fragment}\n default_backend app\n\
+             backend app\n server a 10.0.0.1:1\nbackend b\n server b 10.0.0.2:1\n"
+        )
+    }
+    check_of(
+        Kind::Haproxy,
+        around,
+        &[
+            ("use_backend b if { path_beg /b/ }", &["path = \"/b/\"\npriority = 1\npool = \"b\""], ""),
+            ("use_backend b if { path_beg /b }", &["path = \"~^/b\"\npriority = 1\npool = \"b\""], ""),
+            ("use_backend b if { hdr(host) b.test }", &["host = \"*\"", "host = \"b.test\""], ""),
+            ("use_backend b if METH_POST", &["method = \"POST\"\npool = \"b\""], ""),
+            ("use_backend b unless { path /x }", &["pool = \"app\""], "a route has no condition that must not hold"),
+            ("use_backend b if { src 10.0.0.1 }", &["pool = \"app\""], "unstick does not test src"),
+            ("use_backend b if { path /b }\n http-request deny if { src 10.0.0.1 }", &["deny = ["], "answer 403"),
+            ("use_backend b if { path /b }\n http-request auth", &["deny = ["], "asks nobody who he is"),
+            ("use_backend b if { path /b }\n http-request deny if { path /x }", &["status = 403"], ""),
+            (
+                "use_backend b if { path /b }\n redirect prefix https://x.test code 301 if METH_GET",
+                &["https://x.test{path"],
+                "",
+            ),
+            ("use_backend b if { path /b }\n http-request set-header X-A %[src]", &["x-a = \"{client_ip}\""], ""),
+            ("use_backend b if { path /b }\n http-request set-header X-A b if METH_GET", &[], "have no conditions"),
+            ("use_backend b if { path /b }\n http-response del-header Server", &["remove = [\"server\"]"], ""),
+            ("use_backend b if { path /b }\n frobnicate", &[], "does not know this keyword"),
+        ],
+    );
+}
+
+#[test]
+fn what_a_backend_says() {
+    fn around(fragment: &str) -> String {
+        let front = "defaults\n mode http\n timeout connect 5s\nfrontend f\n bind :80\n default_backend app\n";
+        format!("{front}backend app\n {fragment}\n")
+    }
+    check_of(
+        Kind::Haproxy,
+        around,
+        &[
+            ("server a 10.0.0.1:1 weight 3\n server b b.test:2", &["{ address = \"10.0.0.1:1\", weight = 3 }"], ""),
+            ("server a 10.0.0.1:1\n server b 10.0.0.2:1 backup", &["fallback = \"app-backup\""], ""),
+            ("balance leastconn\n server a 10.0.0.1:1", &["balance = \"least-connections\""], ""),
+            ("balance source\n server a 10.0.0.1:1", &["backends"], "run `unstick audit`"),
+            ("cookie S insert\n server a 10.0.0.1:1 cookie a", &["backends"], "run `unstick audit`"),
+            ("server a 10.0.0.1:1 check inter 500", &["kind = \"tcp\"", "interval = \"500ms\""], ""),
+            ("option httpchk GET /h\n server a 10.0.0.1:1 check", &["kind = \"http\"\npath = \"/h\""], ""),
+            ("option httpchk\n server a 10.0.0.1:1 check", &["path = \"/\""], "unstick probes with GET"),
+            ("server a 10.0.0.1:1 maxconn 5", &["max_requests = 5", "timeout = \"5s\""], ""),
+            ("server a 10.0.0.1:1 maxconn 5\n server b 10.0.0.1:2", &["max_requests = 5"], "hold for a whole pool"),
+            ("server a 10.0.0.1:1 ssl verify none", &["protocol = \"https\""], "verifies the certificates"),
+            ("retries 1\n server a 10.0.0.1:1", &["attempts = 2"], ""),
         ],
     );
 }

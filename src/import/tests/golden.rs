@@ -50,6 +50,12 @@ fn nginx() {
     examples.iter().for_each(|folder| check(&folder.join("nginx.conf"), Kind::Nginx));
 }
 
+#[test]
+fn haproxy() {
+    let examples = examples("haproxy");
+    examples.iter().for_each(|folder| check(&folder.join("haproxy.cfg"), Kind::Haproxy));
+}
+
 /// Whatever a file says, it ends in an error or in valid TOML.
 #[test]
 fn no_beginning_of_a_file_is_taken_amiss() {
@@ -63,6 +69,17 @@ fn no_beginning_of_a_file_is_taken_amiss() {
             fs::write(&file, format!("{};{}", &text[..end], "}".repeat(open))).unwrap();
             if let Ok(imported) = import(&file, Kind::Nginx, None) {
                 let toml = write::toml(&imported, "nginx.conf");
+                let _: toml::Table = toml.parse().unwrap_or_else(|error| panic!("{error}\n{toml}"));
+            }
+        }
+    }
+    for example in examples("haproxy") {
+        let text = fs::read_to_string(example.join("haproxy.cfg")).unwrap();
+        let file = folder.path().join("haproxy.cfg");
+        for end in (0..text.len()).step_by(5) {
+            fs::write(&file, &text[..end]).unwrap();
+            if let Ok(imported) = import(&file, Kind::Haproxy, None) {
+                let toml = write::toml(&imported, "haproxy.cfg");
                 let _: toml::Table = toml.parse().unwrap_or_else(|error| panic!("{error}\n{toml}"));
             }
         }

@@ -4,7 +4,7 @@
 const LATER: [&str; 3] = ["unknown key `rate`", "unknown key `errors`", "unknown value `combined`"];
 
 /// The problems of a config.
-pub fn problems(toml: &str) -> Vec<String> {
+pub(crate) fn problems(toml: &str) -> Vec<String> {
     let Err(problems) = unstick_config::parse("unstick.toml", toml) else { return Vec::new() };
     let text = problems.to_string();
     let found = text.lines().filter_map(|line| line.strip_prefix("error: ")).map(str::to_owned);
