@@ -38,8 +38,14 @@ pub(super) struct Access;
 
 impl Kind<Option<AccessLog>> for Access {
     fn read(&self, section: &Section<'_>, key: &'static str) -> Option<Option<AccessLog>> {
-        let folder = section.sink.folder();
-        let target = section.parsed_or(key, None, |text| values::access_target(folder, text)).flatten();
+        let target = section.get(key).and_then(|value| {
+            let folder = value.sink.folder_of(value.span.start);
+            let target = value.parsed(|text| values::access_target(folder, text))??;
+            if let AccessLogTarget::File(path) = &target {
+                value.sink.note_path(&value.span, path);
+            }
+            Some(target)
+        });
         let format = section.parsed_or("access_format", AccessLogFormat::default(), format);
         let fields = read_fields(section, format.as_ref());
         let format = match (format, fields) {
@@ -163,7 +169,7 @@ fn template(text: &str) -> Result<LineTemplate, String> {
 
 fn read_sample(section: &Section<'_>) -> Option<Sample> {
     let value = section.get("access_sample")?;
-    if value.value.is_integer() || value.value.is_float() {
+    if value.is_integer() || value.value.is_float() {
         let help = "write \"1%\" for one in a hundred".to_owned();
         value.report(format!("{} must be a share with its unit", value.key), Some(help));
         return None;

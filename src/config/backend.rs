@@ -22,16 +22,17 @@ const KEYS: &[Key<Backend>] = keys!(Backend { weight: Number(1..=256), state: Wo
 impl Kind<Vec<Backend>> for Backends {
     fn read(&self, section: &Section<'_>, _: &'static str) -> Option<Vec<Backend>> {
         let mut backends: Vec<Backend> = Vec::new();
-        let mut lines: BTreeMap<BackendAddress, usize> = BTreeMap::new();
+        let mut places: BTreeMap<BackendAddress, usize> = BTreeMap::new();
         let arrays = ["backends", "backend"].map(|key| section.get(key).and_then(|value| value.array()));
         for value in arrays.into_iter().flatten().flatten() {
             let backend = backend(&value);
-            let line = value.sink.place(value.span.start).0;
-            if let Some(first) = lines.get(&backend.address) {
+            let place = value.span.start;
+            if let Some(first) = places.get(&backend.address) {
+                let first = value.sink.line_seen_from(*first, place);
                 let help = "remove one of the two; weight = 2 gives a backend twice the traffic".to_owned();
-                value.report(format!("{} is in this pool already, in line {first}", backend.address), Some(help));
+                value.report(format!("{} is in this pool already, in {first}", backend.address), Some(help));
             }
-            lines.entry(backend.address.clone()).or_insert(line);
+            places.entry(backend.address.clone()).or_insert(place);
             backends.push(backend);
         }
         Some(backends)

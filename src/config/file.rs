@@ -48,7 +48,7 @@ const FOREIGN: Synonyms = &[
 /// Reads a text; also tells every key that there is, for the test of the reference file.
 pub(super) fn read(file_name: &str, text: &str) -> Result<(Config, BTreeSet<String>), Problems> {
     let sink = Sink::new(file_name, text, FOREIGN).advised_by(affinity::advice);
-    let document = document(text, &sink);
+    let document = document(&sink, 0);
     let config = if document.is_readable {
         config(&Section::new("", "", document.table.get_ref(), document.table.span(), &sink))
     } else {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub(super) use unstick_reading::quoted;
 use unstick_reading::{Section, one_of, path, show_duration, show_size, strings};
 
 use super::key::{self, Key, Kind, Shown};
@@ -234,18 +235,4 @@ impl<W: Whole> Whole for Option<W> {
 /// A list in one line.
 pub(super) fn list(elements: impl Iterator<Item = String>) -> String {
     format!("[{}]", elements.collect::<Vec<_>>().join(", "))
-}
-
-/// A basic string of TOML.
-pub(super) fn quoted(text: &str) -> String {
-    let mut out = String::from('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => out.push_str(&format!("\\u{:04X}", c as u32)),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }

@@ -60,7 +60,7 @@ fn show_one_or_more(key: &str, values: &[impl Display], shown: &mut Shown) {
 impl Kind<i64> for Signed {
     fn read(&self, section: &Section<'_>, key: &'static str) -> Option<i64> {
         let value = section.get(key)?;
-        if !value.value.is_integer() {
+        if !value.is_integer() {
             value.wrong_type("a whole number");
             return None;
         }

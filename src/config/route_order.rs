@@ -68,14 +68,14 @@ enum Clash {
 }
 
 fn report(sink: &Sink<'_>, span: &Range<usize>, other: &Range<usize>, clash: Clash) {
-    let line = sink.place(other.start).0;
+    let place = sink.line_seen_from(other.start, span.start);
     let (message, help) = match clash {
         Clash::Unreachable => (
-            format!("no request reaches this route: all that fit it go to the one in line {line}"),
+            format!("no request reaches this route: all that fit it go to the one in {place}"),
             "remove it, give it a condition that the other lacks, or a higher priority",
         ),
         Clash::Ambiguous => (
-            format!("this route and the one in line {line} are for the same path, and both fit some requests"),
+            format!("this route and the one in {place} are for the same path, and both fit some requests"),
             "give one of them a higher priority, or a condition that excludes the other",
         ),
     };

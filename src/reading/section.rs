@@ -100,24 +100,29 @@ impl<'a> Section<'a> {
     /// True or false.
     pub fn boolean(&self, key: &'static str) -> Option<bool> {
         let value = self.get(key)?;
-        let DeValue::Boolean(boolean) = value.value else {
-            value.wrong_type("true or false");
-            return None;
-        };
-        Some(*boolean)
+        match (value.value, value.filled_text()) {
+            (DeValue::Boolean(boolean), _) => Some(*boolean),
+            // What is filled in is a string in TOML.
+            (_, Some("true")) => Some(true),
+            (_, Some("false")) => Some(false),
+            _ => {
+                value.wrong_type("true or false");
+                None
+            }
+        }
     }
 
     /// A whole number within `range`.
     pub fn integer(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
         let value = self.get(key)?;
-        if !value.value.is_integer() {
+        if !value.is_integer() {
             value.wrong_type("a whole number");
             return None;
         }
         let number = value.integer().and_then(|number| u64::try_from(number).ok());
         let number = number.filter(|number| range.contains(number));
         if number.is_none() {
-            value.report(format!("{} must be from {} to {}", value.key, range.start(), range.end()), None);
+            value.report_rule(format!("{} must be from {} to {}", value.key, range.start(), range.end()), None);
         }
         number
     }
@@ -158,7 +163,7 @@ impl<'a> Section<'a> {
             return Some(quantity);
         }
         let (least, most) = (show(*range.start()), show(*range.end()));
-        value.report(format!("{} must be from {least} to {most}", value.key), None);
+        value.report_rule(format!("{} must be from {least} to {most}", value.key), None);
         None
     }
 
@@ -210,9 +215,12 @@ pub fn strings<T>(section: &Section<'_>, key: &'static str, parse: impl Fn(&str)
     elements.iter().filter_map(|element| element.parsed(&parse)).collect()
 }
 
-/// A path; a relative one begins where the file is.
+/// A path; a relative one begins where the file is that names it.
 pub fn path(section: &Section<'_>, key: &'static str) -> Option<PathBuf> {
-    section.parsed(key, |text| {
-        if text.is_empty() { Err("a path is empty".into()) } else { Ok(section.sink.folder().join(text)) }
-    })
+    let value = section.get(key)?;
+    let folder = value.sink.folder_of(value.span.start);
+    let path =
+        value.parsed(|text| if text.is_empty() { Err("a path is empty".into()) } else { Ok(folder.join(text)) })?;
+    value.sink.note_path(&value.span, &path);
+    Some(path)
 }

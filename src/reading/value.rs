@@ -21,9 +21,19 @@ pub struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// Reports what is wrong with it, and what to do about it.
+    /// Reports what is wrong with it, and what to do about it. Of a secret, only that it is not valid.
     pub fn report(&self, message: impl Into<String>, help: Option<String>) {
-        self.sink.report(self.span.clone(), message, help);
+        if self.sink.is_secret(&self.span) {
+            let message = format!("{} is not valid; it is not shown, because a secret is part of it", self.key);
+            self.report_rule(message, None);
+        } else {
+            self.sink.report(self.span.clone(), message, help);
+        }
+    }
+
+    /// Reports that it breaks a rule, in words that hold nothing of it.
+    pub(crate) fn report_rule(&self, message: String, help: Option<String>) {
+        self.sink.report_plain(self.span.clone(), message, help);
     }
 
     /// Reports that it has a wrong type.
@@ -37,15 +47,30 @@ impl<'a> Value<'a> {
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
         };
-        self.report(format!("{} must be {expected}, not {found}", self.key), None);
+        self.report_rule(format!("{} must be {expected}, not {found}", self.key), None);
+    }
+
+    /// Whether it is a whole number, or a string that one was filled into.
+    pub fn is_integer(&self) -> bool {
+        self.value.is_integer() || self.filled_number().is_some()
     }
 
     /// The whole number, if it is one that 64 bits can hold.
     pub fn integer(&self) -> Option<i64> {
         match self.value {
             DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok(),
-            _ => None,
+            _ => self.filled_number(),
         }
+    }
+
+    /// `"${NAME}"` is a string in TOML, whatever it stands for. Where a number is due, the number is meant.
+    fn filled_number(&self) -> Option<i64> {
+        self.filled_text()?.parse().ok()
+    }
+
+    /// The string, if something was filled into it.
+    pub(crate) fn filled_text(&self) -> Option<&'a str> {
+        self.value.as_str().filter(|_| self.sink.is_filled(&self.span))
     }
 
     /// The string, which anything else is reported not to be.
@@ -129,4 +154,18 @@ pub fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
             did_you_mean(text, known()).unwrap_or_else(|| format!("write {}", known().collect::<Vec<_>>().join(", ")));
         format!("unknown value `{text}`; {help}")
     })
+}
+
+/// A basic string of TOML.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => out.push_str(&format!("\\u{:04X}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }

@@ -62,7 +62,7 @@ pub struct Written {
 /// Everything that is wrong with it.
 pub fn read(file_name: &str, text: &str) -> Result<Written, Problems> {
     let sink = Sink::new(file_name, text, FOREIGN);
-    let document = document(text, &sink);
+    let document = document(&sink, 0);
     let written = if document.is_readable {
         let top = Section::new("", "", document.table.get_ref(), document.table.span(), &sink);
         Some(journey(&top, file_name))
