@@ -56,7 +56,7 @@ fn serve(run: Run) -> anyhow::Result<ExitCode> {
     let loaded = source.load().unwrap_or_else(|| {
         config::from_flags(&run.listen, &run.backend, run.admin.as_deref()).map(|mut config| {
             source.apply_flags(&mut config);
-            config::Loaded { config, text_hash: 0 }
+            config::Loaded { config, origin: config::Origin::default() }
         })
     });
     let loaded = match loaded {
@@ -67,7 +67,7 @@ fn serve(run: Run) -> anyhow::Result<ExitCode> {
     std::panic::set_hook(Box::new(|panic| tracing::error!("a bug in unstick, please report it: {panic}")));
     let options = Options {
         source,
-        text_hash: loaded.text_hash,
+        origin: loaded.origin,
         workers: run.workers,
         signals: Some(signals),
         telemetry: Some(telemetry),

@@ -185,7 +185,7 @@ fn the_hash_follows_the_contents_of_a_file() {
     let text = "listen.web.address = ':0'\npool.app.backends = ['a:1']\n";
     let hash = |file: &Path, text: &str| {
         fs::write(file, text).unwrap();
-        config::load(file).unwrap().text_hash
+        config::load(file).unwrap().origin.text_hash()
     };
     assert_eq!(hash(&one, text), hash(&two, text));
     assert_ne!(hash(&one, text), hash(&one, &format!("{text}# edited")));
@@ -225,7 +225,9 @@ fn samples() -> Vec<String> {
 }
 
 /// Pieces that mean something to the reader. They are put where they are not expected.
-const PIECES: [&str; 22] = [
+const PIECES: [&str; 24] = [
+    "${",
+    "${file:",
     "\"",
     "'",
     "=",

@@ -38,6 +38,7 @@ mod http1; // framing, header fields, streaming
 mod idle; // client connections without a request while their listener changes or drains
 #[cfg(feature = "import")]
 mod import; // `unstick import`: what is written where, and with which exit code
+mod includes; // a config of several files, and what its strings refer to
 mod interim; // what comes before a response: 103 and its like
 mod keep_alive; // connections that the replica closes while they are unused
 mod moments; // faults at every single byte of an exchange

@@ -1,13 +1,17 @@
 //! The file from top to bottom: text to [`Config`], or everything that is wrong with it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use unstick_reading::{Problems, Section, Sink, Synonyms, document};
+use toml::de::DeTable;
+use unstick_reading::{Problems, Section, Sink, Synonyms, document, fill, join_documents};
 
+use super::include::{self, Pattern};
 use super::key::{self, Change, Key, keys};
 use super::kinds::{Number, Table};
 use super::limits::{LIMITS, TIMEOUTS};
 use super::model::Config;
+use super::outside::World;
 use super::route::Pools;
 use super::{admin, affinity, dns, listener, log, pool, route};
 
@@ -45,19 +49,57 @@ const FOREIGN: Synonyms = &[
     ("prefix", "path"),
 ];
 
-/// Reads a text; also tells every key that there is, for the test of the reference file.
-pub(super) fn read(file_name: &str, text: &str) -> Result<(Config, BTreeSet<String>), Problems> {
-    let sink = Sink::new(file_name, text, FOREIGN).advised_by(affinity::advice);
-    let document = document(&sink, 0);
-    let config = if document.is_readable {
-        config(&Section::new("", "", document.table.get_ref(), document.table.span(), &sink))
+/// What was read, if nothing is wrong.
+pub(super) struct Read<T> {
+    pub(super) config: Config,
+    /// Every key that there is, for the test of the reference file.
+    pub(super) known: BTreeSet<String>,
+    /// What else was made of the document.
+    pub(super) more: T,
+}
+
+/// Makes something else of the document of all files.
+pub(super) type More<T> = fn(&DeTable<'_>, &Sink<'_>) -> T;
+
+/// Reads a text, and the files that it includes, whose patterns come back.
+pub(super) fn read<T>(
+    file_name: &str,
+    text: &str,
+    world: &dyn World,
+    more: More<T>,
+) -> (Vec<Pattern>, Result<Read<T>, Problems>) {
+    let mut sink = Sink::new(file_name, text, FOREIGN).advised_by(affinity::advice);
+    let mut whole = document(&sink, 0);
+    fill(whole.table.get_mut(), &sink, world);
+    let reported = sink.count();
+    let patterns = include::patterns(&Section::new("", "", whole.table.get_ref(), whole.table.span(), &sink));
+    let included = include::read(&patterns, Path::new(file_name), world);
+    let patterns = patterns.into_iter().map(|(pattern, _)| pattern).collect();
+    // What a file would have said, which could not be read, is not missing.
+    whole.is_readable &= sink.count() == reported;
+    for file in &included {
+        sink.add(&file.name, &file.text);
+    }
+    for nth in 1..=included.len() {
+        let mut part = document(&sink, nth);
+        include::refuse(&mut part, &sink);
+        fill(part.table.get_mut(), &sink, world);
+        join_documents(&mut whole, part, &sink);
+    }
+    let config = if whole.is_readable {
+        config(&Section::new("", "", whole.table.get_ref(), whole.table.span(), &sink))
     } else {
         None
     };
-    match config {
-        Some(config) if sink.is_clean() => Ok((config, sink.into_known())),
+    let read = match config {
+        Some(mut config) if sink.is_clean() => {
+            config.secrets = sink.secrets().clone();
+            let more = more(whole.table.get_ref(), &sink);
+            Ok(Read { config, known: sink.into_known(), more })
+        }
         _ => Err(sink.into_problems()),
-    }
+    };
+    (patterns, read)
 }
 
 fn config(top: &Section<'_>) -> Option<Config> {
@@ -71,6 +113,8 @@ fn config(top: &Section<'_>) -> Option<Config> {
     let routes = route::read_all(top, &pools, &names);
     let mut config = Config::default();
     key::read(top, KEYS, &mut config);
+    // It was obeyed before.
+    top.get("include");
     top.finish();
     listener::check_admin(top, &listeners, config.admin.address);
     top.missing("listen", 0..0, "there is no listener", "add [listen.web] with address = \"0.0.0.0:8080\"");

@@ -1,7 +1,7 @@
 //! The config file: the only door between TOML and the proxy.
 //!
-//! [`load`] reads a file into a [`Config`] whose every value has been checked ([`model`]), or into [`Problems`]: all of
-//! them, each with its place. `check`, start and reload all come through here.
+//! [`load`] reads a file, and those that it includes, into a [`Config`] whose every value has been checked ([`model`]),
+//! or into [`Problems`]: all of them, each with its place. `check`, start and reload all come through here.
 
 mod access;
 pub mod address;
@@ -12,12 +12,15 @@ mod backend;
 mod dns;
 mod file;
 mod health;
+mod include;
 mod key;
 mod kinds;
 mod limits;
 mod listener;
 mod log;
 pub mod model;
+mod origin;
+mod outside;
 pub mod path;
 pub mod percent;
 mod pool;
@@ -29,81 +32,78 @@ pub mod route_order;
 mod route_rate;
 mod values;
 
-use std::collections::hash_map::DefaultHasher;
-use std::fs::File;
-use std::hash::Hasher;
-use std::io::{self, Read as _};
 use std::path::Path;
-use std::sync::mpsc::sync_channel;
-use std::time::Duration;
 
+pub use include::Pattern;
 pub use key::Change;
 use kinds::quoted;
 pub use model::*;
-pub use unstick_reading::{Problem, Problems, duration};
+pub use origin::{Link, Origin};
+use outside::{System, TextAlone};
+pub use unstick_reading::{Problem, Problems, Secrets, duration};
 
-/// How long reading the file may take.
-const READ_MAX: Duration = Duration::from_secs(5);
-/// The most bytes of the file.
-const BYTES_MAX: u64 = 64 << 20;
-
-/// A config and what identifies the text it came from.
+/// A config, and where it came from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// The config.
     pub config: Config,
-    /// [`hash`] of the file's contents.
-    pub text_hash: u64,
+    /// The files.
+    pub origin: Origin,
 }
 
-/// Reads and checks a file.
+/// Reads and checks a file, and those that it includes.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// Everything that is wrong with them.
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
-    let name = path.display().to_string();
-    let bytes = read(path).map_err(|error| {
-        Problems::of_file(&name, format!("cannot read the file: {error}"), "give the path of a TOML file with -c")
-    })?;
-    let text_hash = hash(&bytes);
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        Problems::of_file(&name, format!("the file is not UTF-8 (byte {at})"), "TOML files are UTF-8: save it as such")
-    })?;
-    parse(&name, &text).map(|config| Loaded { config, text_hash })
+    let (origin, config) = read(path);
+    config.map(|config| Loaded { config, origin: origin.unwrap_or_else(|| Origin::of_file(path)) })
 }
 
-/// Reads a file within [`READ_MAX`]: it may be a FIFO that nobody writes to, or on a mount that hangs.
+/// As [`load`]; says what was read also if something is wrong with it. The origin is `None` if `path` itself cannot be
+/// read.
+pub fn read(path: &Path) -> (Option<Origin>, Result<Config, Problems>) {
+    let (origin, read) = read_with(path, |_, _| ());
+    (origin, read.map(|read| read.config))
+}
+
+/// The config as one file of TOML: all files joined, everything filled in but the secrets, which are referred to as in
+/// the files. What is not written is not there: it has the default that `config/reference.toml` shows.
 ///
 /// # Errors
-/// The error of the system; a file that hangs or has more than [`BYTES_MAX`].
-pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let (done, result) = sync_channel(1);
-    let path = path.to_owned();
-    std::thread::Builder::new().name("unstick-config".into()).spawn(move || {
-        let mut text = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut text));
-        done.send(read.map(|_| text)).ok();
-    })?;
-    let text = result.recv_timeout(READ_MAX).unwrap_or_else(|_| {
-        Err(io::Error::new(io::ErrorKind::TimedOut, format!("nothing came within {READ_MAX:?}")))
-    })?;
-    if text.len() as u64 > BYTES_MAX { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
+/// Everything that is wrong with the files.
+pub fn print(path: &Path) -> Result<(String, Loaded), Problems> {
+    let (origin, read) = read_with(path, unstick_reading::print);
+    let origin = origin.unwrap_or_else(|| Origin::of_file(path));
+    read.map(|read| (read.more, Loaded { config: read.config, origin }))
 }
 
-/// Tells whether the contents of a file have changed within the life of a process.
-pub fn hash(contents: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(contents);
-    hasher.finish()
+fn read_with<T>(path: &Path, more: file::More<T>) -> (Option<Origin>, Result<file::Read<T>, Problems>) {
+    let (name, system) = (path.display().to_string(), System::new());
+    let bytes = match system.first(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let help = "give the path of a TOML file with -c";
+            return (None, Err(Problems::of_file(&name, format!("cannot read the file: {error}"), help)));
+        }
+    };
+    let (included, read) = match String::from_utf8(bytes) {
+        Ok(text) => file::read(&name, &text, &system, more),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            let help = "TOML files are UTF-8: save it as such";
+            (Vec::new(), Err(Problems::of_file(&name, format!("the file is not UTF-8 (byte {at})"), help)))
+        }
+    };
+    (Some(Origin::new(path, included, system.into_contents())), read)
 }
 
-/// Checks a text; `file_name` is what problems call it.
+/// Checks a text; `file_name` is what problems call it. Nothing else is read: no environment, and no other files.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(file_name: &str, text: &str) -> Result<Config, Problems> {
-    file::read(file_name, text).map(|(config, _)| config)
+    file::read(file_name, text, &TextAlone, |_, _| ()).1.map(|read| read.config)
 }
 
 /// A config without a file: one pool behind some listeners, everything else by default.
@@ -134,8 +134,9 @@ pub fn known_keys() -> std::collections::BTreeSet<String> {
           request_headers = {}, response_headers = {}, replace_prefix = { from = '/a', to = '/b' } }, \
         { path = '/b', respond = {} }, { path = '/c', redirect = { to = '/' } }]\n";
     let texts = [include_str!("../../config/reference.toml"), tls, routes];
-    let read = |text| file::read("test.toml", text).unwrap_or_else(|problems| panic!("{problems}"));
-    texts.into_iter().flat_map(|text| read(text).1).collect()
+    let read =
+        |text| file::read("test.toml", text, &TextAlone, |_, _| ()).1.unwrap_or_else(|problems| panic!("{problems}"));
+    texts.into_iter().flat_map(|text| read(text).known).collect()
 }
 
 #[cfg(test)]

@@ -407,7 +407,7 @@ mod tests {
     /// Every key that the reader knows is in one of the tables above: a new key needs words for its edit.
     #[test]
     fn no_key_is_forgotten() {
-        let others = "listen.*.address listen.*.tls.client_auth listen.*.tls.certificate.cert \
+        let others = "include listen.*.address listen.*.tls.client_auth listen.*.tls.certificate.cert \
             listen.*.tls.certificate.key \
                       pool.*.backend.address pool.*.backend.weight pool.*.backend.state route.host \
                       route.path route.listen route.method route.header route.query route.priority";

@@ -94,7 +94,7 @@ impl Control {
 
     /// Runs until the instance has stopped.
     pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
-        let mut watch = self.source.file.as_deref().map(Watch::new);
+        let mut watch = self.source.file.as_ref().map(|_| Watch::new(self.reader.origin()));
         let replaced = Rc::new(Notify::new());
         spawn_local(look_after_listeners(Arc::clone(&self.status)));
         spawn_local(look_after_pools(self.pool_files.clone(), Rc::clone(&replaced)));
@@ -113,7 +113,10 @@ impl Control {
                 () = stop::drain_is_due(self.drains_at) => return self.drain(Idle::MayAsk, orders).await,
                 look = due(watch.as_mut()) => self.read(Trigger::File(look)),
                 () = replaced.notified() => self.read(Trigger::Certificates),
-                read = self.reader.next() => self.has_read(read).await,
+                read = self.reader.next() => {
+                    self.has_read(read).await;
+                    watch.iter_mut().for_each(|watch| watch.follow(self.reader.origin()));
+                }
                 answer = next_resolution(self.discovery.as_mut()) => self.resolved(answer),
                 () = self.release.notified() => self.let_go(),
             }

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use super::reload::Source;
 use super::signals::Signals;
+use crate::config::Origin;
 use crate::telemetry::Telemetry;
 
 /// What [`crate::app::start`] needs in addition to the config.
@@ -11,8 +12,8 @@ use crate::telemetry::Telemetry;
 pub struct Options {
     /// Where the config came from. A reload reads it again.
     pub source: Source,
-    /// The hash of the contents of the file when it was read.
-    pub text_hash: u64,
+    /// The files that the config was read from, and what they contained.
+    pub origin: Origin,
     /// The number of workers from `--workers`. It overrides the file.
     pub workers: Option<NonZeroUsize>,
     /// The signals of the process, if this instance obeys them.

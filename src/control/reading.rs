@@ -1,7 +1,6 @@
 //! Reads the config and every file that it names, away from the control thread, for one reload after the other.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use super::files::Files;
 use super::plans::pages;
 use super::reload::Source;
 use super::watch::Look;
-use crate::config::{self, Config, Listener, Loaded};
+use crate::config::{self, Config, Listener, Origin};
 use crate::listen::tls::ServerTls;
 
 /// A file that cannot be read for no longer than this is being replaced.
@@ -119,8 +118,8 @@ pub(super) struct Present {
 pub(super) struct Reader {
     files: Files,
     source: Source,
-    /// The contents that were last read.
-    text_hash: u64,
+    /// The files that were last read, and their contents.
+    origin: Origin,
     /// Contents that nobody has said to be whole, seen once.
     seen_once: Option<u64>,
     /// Whether the last look hung. That is reported once, not at every look.
@@ -137,14 +136,14 @@ type Outcome = (Trigger, Result<Found, String>);
 enum Found {
     /// There is nothing to read.
     Nothing,
-    /// The file cannot be read, for this reason.
+    /// The first file cannot be read, for this reason.
     Unreadable(String),
     Fetched(Box<Fetched>),
 }
 
 struct Fetched {
-    /// The hash of the file, if it was read.
-    text_hash: Option<u64>,
+    /// The files of the config, if they were read.
+    origin: Option<Origin>,
     is_whole: bool,
     config: Option<Result<(Config, Contents), String>>,
 }
@@ -155,19 +154,19 @@ impl From<Fetched> for Found {
     }
 }
 
-/// The file cannot be read.
+/// The first file cannot be read.
 struct Trouble {
     since: Instant,
     is_told: bool,
 }
 
 impl Reader {
-    pub(super) fn new(files: Files, source: Source, text_hash: u64) -> Self {
+    pub(super) fn new(files: Files, source: Source, origin: Origin) -> Self {
         let (results, waiting) = (mpsc::channel(1), BTreeSet::new());
         Self {
             files,
             source,
-            text_hash,
+            origin,
             seen_once: None,
             is_hanging: false,
             trouble: None,
@@ -187,10 +186,11 @@ impl Reader {
         let (source, present) = (self.source.clone(), present());
         // After it was said that the file is unreadable, it is also said that it is readable.
         let is_told = self.trouble.as_ref().is_some_and(|trouble| trouble.is_told);
-        let (known, seen_once) = ((!is_told).then_some(self.text_hash), self.seen_once);
+        let origin = self.origin.clone();
+        let (known, seen_once) = ((!is_told).then_some(origin.text_hash()), self.seen_once);
         let (files, sender) = (self.files.clone(), self.results.0.clone());
         spawn_local(async move {
-            let read = files.read(move || fetch(trigger, &source, &present, known, seen_once)).await;
+            let read = files.read(move || fetch(trigger, &source, &present, &origin, (known, seen_once))).await;
             sender.send((trigger, read)).await.ok();
         });
     }
@@ -204,19 +204,24 @@ impl Reader {
             Ok(Found::Nothing) => None,
             Ok(Found::Unreadable(why)) => self.unreadable().then_some(Read { trigger, result: Err(why) }),
             Ok(Found::Fetched(fetched)) if !fetched.is_whole => {
-                self.seen_once = fetched.text_hash;
+                self.seen_once = fetched.origin.map(|origin| origin.text_hash());
                 None
             }
             Ok(Found::Fetched(fetched)) => {
-                let Fetched { text_hash, config, is_whole: _ } = *fetched;
-                if let Some(text_hash) = text_hash {
-                    (self.text_hash, self.seen_once, self.trouble) = (text_hash, None, None);
+                let Fetched { origin, config, is_whole: _ } = *fetched;
+                if let Some(origin) = origin {
+                    (self.origin, self.seen_once, self.trouble) = (origin, None, None);
                 }
                 config.map(|result| Read { trigger, result })
             }
             Err(_) if matches!(trigger, Trigger::File(_)) && was_hanging => None,
             Err(why) => Some(Read { trigger, result: Err(why) }),
         }
+    }
+
+    /// The files of the config.
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// Notes that the file could not be read. Returns whether that is to be told: once, and not while it may be being
@@ -235,43 +240,38 @@ impl Reader {
     }
 }
 
-/// Reads what `trigger` is about. It blocks.
-fn fetch(trigger: Trigger, source: &Source, present: &Present, known: Option<u64>, seen_once: Option<u64>) -> Found {
+/// Reads what `trigger` is about: the files of `origin`, of which two hashes are known, that of what was last read and
+/// that of what was seen once. It blocks.
+fn fetch(
+    trigger: Trigger,
+    source: &Source,
+    present: &Present,
+    origin: &Origin,
+    (known, seen_once): (Option<u64>, Option<u64>),
+) -> Found {
     let contents = |config: Config| {
         let read = Contents::read(&config, &present.protocols, &present.in_use);
-        read.map(|contents| (config, contents)).map_err(|problems| problems.join("; "))
+        read.map_err(|problems| config.secrets.mask(&problems.join("; "))).map(|contents| (config, contents))
     };
     let Some(file) = source.file.as_deref() else { return Found::Nothing };
     if let Trigger::File(look) = trigger {
-        let text_hash = match hash_of(file) {
-            Ok(Some(text_hash)) => Some(text_hash),
+        let seen = match origin.look() {
+            Ok(Some(seen)) => seen,
             Ok(None) => return Found::Nothing,
             Err(error) => return Found::Unreadable(format!("cannot read {}: {error}", file.display())),
         };
+        let text_hash = Some(seen.text_hash());
         // Without the word of the writer, the same contents at two looks are taken for whole.
         let is_whole = look == Look::Whole || seen_once == text_hash;
         if text_hash == known || !is_whole {
-            return Fetched { text_hash, is_whole: text_hash == known, config: None }.into();
+            return Fetched { origin: Some(seen), is_whole: text_hash == known, config: None }.into();
         }
     }
     if trigger == Trigger::Certificates {
         let config = Some(contents(present.config.clone()));
-        return Fetched { text_hash: None, is_whole: true, config }.into();
+        return Fetched { origin: None, is_whole: true, config }.into();
     }
-    let (text_hash, config) = match source.load() {
-        None => return Found::Nothing,
-        Some(Ok(Loaded { config, text_hash })) => (Some(text_hash), contents(config)),
-        Some(Err(problems)) => (hash_of(file).ok().flatten(), Err(problems.one_line())),
-    };
-    Fetched { text_hash, is_whole: true, config: Some(config) }.into()
-}
-
-/// The hash of the contents of the config file. `None` for a FIFO and its like, which are not read without being asked:
-/// they give their contents once.
-fn hash_of(file: &Path) -> io::Result<Option<u64>> {
-    let found = std::fs::metadata(file)?;
-    if !found.is_file() && !found.is_dir() {
-        return Ok(None);
-    }
-    config::read(file).map(|text| Some(config::hash(&text)))
+    let (origin, config) = source.read(file);
+    let config = config.map_err(|problems| problems.one_line()).and_then(contents);
+    Fetched { origin, is_whole: true, config: Some(config) }.into()
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::changes::{differences, settings as settings_changes};
 use super::listeners::Listeners;
 use super::names::{Names, News, Resolution};
 use super::reading::{Contents, ListenerTls, Present};
-use crate::config::{self, Algorithm, BackendAddress, Change, Config, Loaded, Problems};
+use crate::config::{self, Algorithm, BackendAddress, Change, Config, Loaded, Origin, Problems};
 use crate::net::pem::Stamps;
 use crate::pool::Member;
 use crate::pool::health::Health;
@@ -50,6 +50,16 @@ impl Source {
         }))
     }
 
+    /// As [`Self::load`]; says what was read of the file and those that it includes in any case.
+    pub(super) fn read(&self, file: &Path) -> (Option<Origin>, Result<Config, Problems>) {
+        let (origin, config) = config::read(file);
+        let apply = |mut config| {
+            self.apply_flags(&mut config);
+            config
+        };
+        (origin, config.map(apply))
+    }
+
     /// Puts what the command line says over what the file says.
     pub fn apply_flags(&self, config: &mut Config) {
         if let Some(balance) = self.balance {
@@ -63,7 +73,9 @@ impl Source {
 /// # Errors
 /// Each that is not, and why.
 pub(crate) fn check_files(config: &Config) -> Result<(), Vec<String>> {
-    Contents::read(config, &Protocols::new(), &ListenerTls::new()).map(|_| ())
+    let read = Contents::read(config, &Protocols::new(), &ListenerTls::new());
+    let mask = |problems: Vec<String>| problems.iter().map(|problem| config.secrets.mask(problem)).collect();
+    read.map(|_| ()).map_err(mask)
 }
 
 /// The parts that a reload changes.
@@ -123,7 +135,7 @@ impl Instance {
             (true, true) => "nothing changed".to_owned(),
             // Everything else has a name: a test goes through all keys.
             (true, false) => "only an order changed".to_owned(),
-            (false, _) => changes.join("; "),
+            (false, _) => self.config.secrets.mask(&before.secrets.mask(&changes.join("; "))),
         };
         Ok(format!("{what} (in {})", milliseconds(began.elapsed())))
     }

@@ -92,7 +92,8 @@ impl Control {
         let files = Files::default();
         let named = config.clone();
         let read = move || Contents::read(&named, &Protocols::new(), &ListenerTls::new());
-        let contents = files.read(read).await.and_then(|read| read.map_err(|problems| problems.join("; ")));
+        let mask = |problems: Vec<String>| config.secrets.mask(&problems.join("; "));
+        let contents = files.read(read).await.and_then(|read| read.map_err(mask));
         let Contents { material, tls } = contents.map_err(StartError)?;
         let access_log = open_access_log(&config, &files).await?;
         let instance = Instance::new(config, material, count);
@@ -120,7 +121,7 @@ impl Control {
             worker::spawn_all(count, &shares).map_err(|error| StartError(format!("cannot start a worker: {error}")))?;
         let (release, verdicts) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
         let probers = Probers::new(on_verdict(&instance, &release, &verdicts));
-        let reader = Reader::new(files, options.source.clone(), options.text_hash);
+        let reader = Reader::new(files, options.source.clone(), options.origin);
         let control = Self {
             instance,
             source: options.source,

@@ -1,13 +1,12 @@
-//! Notices that the config file has changed, however it was changed, and whether its writer has finished.
+//! Notices that a file of the config has changed, however it was changed, and whether its writer has finished.
 //!
 //! Editors write in place or rename a new file over the old one. Kubernetes swaps a symbolic link in the same folder.
-//! All of these are events in the *folder*, so the folder is watched and not the file. Half a file can be valid by
-//! itself: a file that is being written is read when its writer has closed it. Some file systems send no events
-//! (network and container mounts), so the file is also looked at every two seconds, and believed when two looks find
-//! the same.
+//! Files that fit a pattern of `include` come and go. All of these are events in the *folder*, so the folders are
+//! watched and not the files. Half a file can be valid by itself: a file that is being written is read when its writer
+//! has closed it. Some file systems send no events (network and container mounts), so the files are also looked at
+//! every two seconds, and believed when two looks find the same.
 
-use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +16,9 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// The file is looked at at least this often.
+use crate::config::Origin;
+
+/// The files are looked at at least this often.
 const POLL: Duration = Duration::from_secs(2);
 /// Editors write in several steps. A change has settled when no event came for this long (see also [`SETTLE_MAX`]).
 const SETTLE: Duration = Duration::from_millis(50);
@@ -25,13 +26,13 @@ const SETTLE: Duration = Duration::from_millis(50);
 const SETTLE_MAX: Duration = Duration::from_secs(1);
 /// How long a writer that has not closed the file is waited for.
 const WRITER_MAX: Duration = Duration::from_secs(10);
-/// The most files of the folder of which it is remembered that they are being written.
+/// The most files of the folders of which it is remembered that they are being written.
 const WRITTEN_MAX: usize = 1024;
 
 /// The only kind of access after which the contents may be different.
 const AFTER_WRITING: AccessKind = AccessKind::Close(AccessMode::Write);
 
-/// What is known of the contents when it is time to look at the file.
+/// What is known of the contents when it is time to look at the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Look {
     /// Their writer has closed the file, or put it there in one piece.
@@ -40,12 +41,14 @@ pub(crate) enum Look {
     Unsure,
 }
 
-/// Watches one file.
+/// Watches the files of a config.
 #[derive(Debug)]
 pub(crate) struct Watch {
     events: mpsc::Receiver<()>,
-    folder: Arc<Mutex<Folder>>,
-    /// When the file is looked at even without an event.
+    folders: Arc<Mutex<Folders>>,
+    /// The folders that send events.
+    watched: BTreeSet<PathBuf>,
+    /// When the files are looked at even without an event.
     poll_at: Instant,
     /// When the present change will have settled, unless another event comes.
     settled_at: Option<Instant>,
@@ -53,31 +56,60 @@ pub(crate) struct Watch {
     settles_by: Option<Instant>,
     /// Until when the present writer is waited for.
     written_until: Option<Instant>,
-    /// `None` where the system offers no events. Then the file is only polled.
-    _watcher: Option<RecommendedWatcher>,
+    /// `None` where the system offers no events. Then the files are only looked at.
+    watcher: Option<RecommendedWatcher>,
 }
 
 impl Watch {
-    /// Starts watching the folder of `file`.
-    pub(crate) fn new(file: &Path) -> Self {
-        // One waiting event says as much as many: what they have in common is in `folder`.
+    /// Starts watching the folders of a config.
+    pub(crate) fn new(origin: &Origin) -> Self {
+        // One waiting event says as much as many: what they have in common is in `folders`.
         let (sender, events) = mpsc::channel(1);
-        let folder = Arc::new(Mutex::new(Folder::of(file)));
-        let heard = Arc::clone(&folder);
+        let folders = Arc::new(Mutex::new(Folders::default()));
+        let heard = Arc::clone(&folders);
         let notify = move |event: notify::Result<notify::Event>| {
             if lock(&heard).hear(event.ok().as_ref()) {
                 sender.try_send(()).ok();
             }
         };
         let watcher = notify::recommended_watcher(notify)
-            .and_then(|mut watcher| watcher.watch(&folder_of(file), RecursiveMode::NonRecursive).map(|()| watcher))
             .inspect_err(|error| tracing::warn!(%error, "no file events here, looking every {POLL:?} instead"));
         let poll_at = Instant::now() + POLL;
         let (settled_at, settles_by, written_until) = (None, None, None);
-        Self { events, folder, poll_at, settled_at, settles_by, written_until, _watcher: watcher.ok() }
+        let (watched, watcher) = (BTreeSet::new(), watcher.ok());
+        let mut watch = Self { events, folders, watched, poll_at, settled_at, settles_by, written_until, watcher };
+        watch.follow(origin);
+        watch
     }
 
-    /// Returns when it is time to look at the file.
+    /// Watches the folders of a config as it is now. A folder that is not there is tried again the next time.
+    pub(crate) fn follow(&mut self, origin: &Origin) {
+        lock(&self.folders).origin = origin.clone();
+        let Some(watcher) = &mut self.watcher else { return };
+        let wanted = origin.folders();
+        for folder in self.watched.difference(&wanted) {
+            watcher.unwatch(folder).ok();
+        }
+        self.watched.retain(|folder| wanted.contains(folder));
+        for folder in wanted {
+            if self.watched.contains(&folder) {
+                continue;
+            }
+            match watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                Ok(()) => _ = self.watched.insert(folder),
+                // A folder of files that are included need not be there.
+                Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
+                Err(error) => {
+                    let name = folder.display();
+                    tracing::warn!(%error, folder = %name, "no file events here, looking every {POLL:?} instead");
+                    // It is said once.
+                    self.watched.insert(folder);
+                }
+            }
+        }
+    }
+
+    /// Returns when it is time to look at the files.
     ///
     /// Cancel safety: it may be dropped and called again at any time without losing an event.
     pub(crate) async fn due(&mut self) -> Look {
@@ -90,19 +122,19 @@ impl Watch {
             }
             (self.settled_at, self.settles_by) = (None, None);
             let now = Instant::now();
-            let mut folder = lock(&self.folder);
-            if folder.is_written() && now < *self.written_until.get_or_insert(now + WRITER_MAX) {
+            let mut folders = lock(&self.folders);
+            if folders.is_written() && now < *self.written_until.get_or_insert(now + WRITER_MAX) {
                 continue;
             }
-            let look = folder.take_look();
-            drop(folder);
+            let look = folders.take_look();
+            drop(folders);
             self.written_until = None;
             self.poll_at = now + POLL;
             return look;
         }
     }
 
-    /// Waits for an event. `None` when it is time to look at the file first.
+    /// Waits for an event. `None` when it is time to look at the files first.
     async fn heard(&mut self) -> Option<()> {
         let until = self.settled_at.or(self.written_until).unwrap_or(self.poll_at);
         match timeout_at(until, self.events.recv()).await {
@@ -116,91 +148,81 @@ impl Watch {
     }
 }
 
-/// What the events in the folder say about the file.
+/// What the events in the folders say about the files.
 #[derive(Debug, Default)]
-struct Folder {
-    file: OsString,
+struct Folders {
+    origin: Origin,
     /// The files that were written to and not closed.
-    written: HashSet<OsString>,
+    written: HashSet<PathBuf>,
     /// A file that is being renamed, and whether it is being written.
     moving: Option<(Option<usize>, bool)>,
-    /// Whether the last event says that the file is whole.
+    /// Whether the last event says that the files are whole.
     is_whole: bool,
 }
 
-impl Folder {
-    fn of(file: &Path) -> Self {
-        Self { file: file.file_name().unwrap_or_default().to_owned(), ..Self::default() }
-    }
-
-    /// Takes in an event; `None` if some were lost. Returns whether the file may be different now.
+impl Folders {
+    /// Takes in an event; `None` if some were lost. Returns whether a file may be different now.
     fn hear(&mut self, event: Option<&notify::Event>) -> bool {
         let Some(event) = event.filter(|event| !event.need_rescan()) else {
             (self.is_whole, self.moving) = (false, None);
             self.written.clear();
             return true;
         };
-        let name = event.paths.first().and_then(|path| path.file_name()).unwrap_or_default();
+        let file = event.paths.first().map_or(Path::new(""), PathBuf::as_path);
         match event.kind {
             EventKind::Access(AFTER_WRITING) => {
-                self.written.remove(name);
-                self.is_whole |= name == self.file;
+                self.written.remove(file);
+                self.is_whole |= self.origin.is_part(file);
             }
-            // Reading the file is an event too, and each event is followed by a read. That would never end.
+            // Reading a file is an event too, and each event is followed by a read. That would never end.
             EventKind::Access(_) => return false,
-            EventKind::Modify(ModifyKind::Data(_)) => self.begin(name),
+            EventKind::Modify(ModifyKind::Data(_)) => self.begin(file),
             EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
-                self.moving = Some((event.tracker(), self.written.remove(name)));
+                self.moving = Some((event.tracker(), self.written.remove(file)));
             }
             EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
                 // A file may be renamed before its writer closes it.
                 match self.moving.take() {
-                    Some((tracker, true)) if tracker == event.tracker() => self.begin(name),
+                    Some((tracker, true)) if tracker == event.tracker() => self.begin(file),
                     _ => {
-                        self.written.remove(name);
+                        self.written.remove(file);
                         self.is_whole = !self.is_written();
                     }
                 }
             }
             // It follows the two above.
             EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => {}
-            EventKind::Create(_) if name == self.file => self.is_whole = false,
+            EventKind::Create(_) if self.origin.is_part(file) => self.is_whole = false,
             _ => {}
         }
         true
     }
 
     /// A file is being written.
-    fn begin(&mut self, name: &OsStr) {
-        if name == self.file {
+    fn begin(&mut self, file: &Path) {
+        if self.origin.is_part(file) {
             self.is_whole = false;
         } else if self.written.len() >= WRITTEN_MAX {
             return;
         }
-        self.written.insert(name.to_owned());
+        self.written.insert(file.to_owned());
     }
 
     fn is_written(&self) -> bool {
-        self.written.contains(&self.file)
+        self.written.iter().any(|file| self.origin.is_part(file))
     }
 
     /// What is known now. A writer that is still there was waited for long enough, and is forgotten.
     fn take_look(&mut self) -> Look {
-        let was_written = self.written.remove(&self.file);
+        let was_written = self.is_written();
+        self.written.retain(|file| !self.origin.is_part(file));
         let is_whole = std::mem::take(&mut self.is_whole);
         if is_whole && !was_written { Look::Whole } else { Look::Unsure }
     }
 }
 
-fn lock(folder: &Mutex<Folder>) -> MutexGuard<'_, Folder> {
-    folder.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn folder_of(file: &Path) -> PathBuf {
-    match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    }
+fn lock(folders: &Mutex<Folders>) -> MutexGuard<'_, Folders> {
+    folders.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -213,7 +235,7 @@ mod tests {
     async fn a_change_is_noticed_however_often_the_wait_is_given_up() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("unstick.toml");
-        let mut watch = Watch::new(&file);
+        let mut watch = Watch::new(&Origin::of_file(&file));
         for nth in 0..3 {
             std::fs::write(&file, nth.to_string()).unwrap();
             let noticed = async {
@@ -234,7 +256,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [file, other] = ["unstick.toml", "other"].map(|name| folder.path().join(name));
         std::fs::write(&file, "a").unwrap();
-        let mut watch = Watch::new(&file);
+        let mut watch = Watch::new(&Origin::of_file(&file));
         let mut writer = std::fs::File::create(&file).unwrap();
         writer.write_all(b"half").unwrap();
         assert!(timeout(POLL + SETTLE * 4, watch.due()).await.is_err(), "not at the next look either");
@@ -260,7 +282,7 @@ mod tests {
         use std::io::Write as _;
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("unstick.toml");
-        let mut watch = Watch::new(&file);
+        let mut watch = Watch::new(&Origin::of_file(&file));
         let mut writer = std::fs::File::create(&file).unwrap();
         writer.write_all(b"half").unwrap();
         assert!(timeout(WRITER_MAX * 9 / 10, watch.due()).await.is_err());

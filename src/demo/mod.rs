@@ -108,11 +108,11 @@ async fn serve_until(file: &Path, stop: &mut StopSignals) -> anyhow::Result<()> 
 /// The shipped proxy, as `unstick run -c FILE` would run it; returns when it has drained after a signal.
 async fn serve(config_file: &Path) -> anyhow::Result<()> {
     let source = Source { file: Some(config_file.to_owned()), balance: None };
-    let Loaded { config, text_hash } = crate::config::load(config_file)?;
+    let Loaded { config, origin } = crate::config::load(config_file)?;
     let telemetry = telemetry::init(&config.log)?;
     let options = app::Options {
         source,
-        text_hash,
+        origin,
         workers: None,
         signals: Some(app::Signals::hear()?),
         telemetry: Some(telemetry),

@@ -89,7 +89,7 @@ impl App {
         let source = Source { file: Some(file.clone()), balance: None };
         let loaded = source.load().unwrap().unwrap_or_else(|problems| panic!("{problems}"));
         let options =
-            Options { source, text_hash: loaded.text_hash, workers: NonZeroUsize::new(workers), ..Options::default() };
+            Options { source, origin: loaded.origin, workers: NonZeroUsize::new(workers), ..Options::default() };
         let running = app::start(loaded.config, options).unwrap();
         let (address, admin) = (running.listeners[0].1.tcp(), running.admin.unwrap());
         // A test that listens on a Unix socket only knows its file.

@@ -34,6 +34,7 @@ pub use pattern::*;
 pub use pool::*;
 pub use route::*;
 pub use template::*;
+use unstick_reading::Secrets;
 
 /// Everything one process needs to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +57,8 @@ pub struct Config {
     pub admin: Admin,
     /// How the names among the backends become addresses.
     pub dns: Dns,
+    /// The secrets among all these values. What is said of a config must not show them.
+    pub secrets: Secrets,
 }
 
 /// A config that has no listeners, routes and pools yet.
@@ -71,6 +74,7 @@ impl Default for Config {
             log: Log::default(),
             admin: Admin::default(),
             dns: Dns::default(),
+            secrets: Secrets::default(),
         }
     }
 }
