@@ -83,19 +83,23 @@ fn exit_code(ended: Ended) -> ExitCode {
 }
 
 fn check(check: &Check) -> anyhow::Result<ExitCode> {
-    match config::load(&check.config) {
-        Ok(loaded) => {
-            if let Err(problems) = app::check_files(&loaded.config) {
-                for problem in problems {
-                    writeln!(io::stderr(), "error: {problem}")?;
-                }
-                return Ok(ExitCode::from(EXIT_USAGE));
-            }
-            writeln!(io::stdout(), "{}: ok: {}", check.config.display(), summary(&loaded.config))?;
-            Ok(ExitCode::SUCCESS)
+    let (printed, loaded) = match config::print(check.config()) {
+        Ok(read) => read,
+        Err(problems) => return Ok(report(&problems)),
+    };
+    if let Err(problems) = app::check_files(&loaded.config) {
+        for problem in problems {
+            writeln!(io::stderr(), "error: {problem}")?;
         }
-        Err(problems) => Ok(report(&problems)),
+        return Ok(ExitCode::from(EXIT_USAGE));
     }
+    let ok = format!("{}: ok: {}", check.config().display(), summary(&loaded.config));
+    if check.print {
+        writeln!(io::stdout(), "# {}\n{printed}", ok.replace(char::is_control, "?"))?;
+    } else {
+        writeln!(io::stdout(), "{ok}")?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn summary(config: &Config) -> String {

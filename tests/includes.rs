@@ -1,8 +1,8 @@
-//! A config of several files, and what their strings refer to.
+//! A config of several files, what their strings refer to, and what `check --print` says of all of it.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,7 +11,7 @@ use unstick::config::{self, AccessLogTarget, Config, Loaded, Problems};
 use crate::cli::{Running, unstick};
 use crate::support::backend::Backend;
 use crate::support::client::get;
-use crate::support::{App, SOON, complete, eventually, pause, pool_of};
+use crate::support::{App, SOON, complete, eventually, pause, pool_of, text};
 
 /// A folder with `unstick.toml` and these other files.
 fn folder(first: &str, others: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
@@ -197,6 +197,76 @@ fn a_secret_is_small_and_a_regular_file() {
     assert!(std::process::Command::new("mkfifo").arg(folder.path().join("fifo")).status().unwrap().success());
     let line = config::load(&file).unwrap_err().one_line();
     assert!(line.contains("fifo: it is no regular file") && began.elapsed() < SOON, "{line}");
+}
+
+/// The printed config of these files, which must mean the same as they do.
+fn printed(file: &Path) -> String {
+    // Paths are absolute in what is printed.
+    let file = std::path::absolute(file).unwrap();
+    let (printed, Loaded { config, .. }) = config::print(&file).unwrap_or_else(|problems| panic!("{problems}"));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let copy = elsewhere.path().join("printed.toml");
+    fs::write(&copy, &printed).unwrap();
+    let again = config::load(&copy).unwrap_or_else(|problems| panic!("{problems}\n{printed}"));
+    assert_eq!(again.config, config, "{printed}");
+    printed
+}
+
+#[test]
+fn what_is_printed_means_the_same_elsewhere() {
+    let samples = ["tests/config/valid", "config"].map(|folder| fs::read_dir(folder).unwrap());
+    let files = samples.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "toml")).collect();
+    assert!(files.len() >= 12, "where are they? {files:?}");
+    files.iter().for_each(|file| _ = printed(file));
+}
+
+#[test]
+fn secrets_are_printed_as_what_they_are_read_from() {
+    let log = "[log]\naccess = \"logs/${file:secret} $${X}\"\nlevel = \"${NONE_SUCH:-warn}\"\n";
+    let b = "[pool.b]\nbackends = [\"b:1\"]\n[pool.b.queue]\n[[route]]\npool = \"b\"\n";
+    let c = "[pool.c]\nbackends = [\"c:1\"]\nhealth.body = \"a ${file:../secret} b \\\" $${c}\"\n\
+             [[route]]\npool = \"c\"\nhost = \"a.test\"\n";
+    let others = [("conf.d/b.toml", b), ("conf.d/c.toml", c), ("secret", "hunter2\n")];
+    let (folder, file) = folder(&format!("{LISTEN}{log}"), &others);
+    let printed = printed(&file);
+    let at = folder.path().display();
+    assert!(!printed.contains("hunter2"), "{printed}");
+    for part in [
+        &format!("access = \"{at}/logs/${{file:{at}/secret}} $${{X}}\"\n"),
+        "level = \"warn\"\n",
+        &format!("\n# {at}/conf.d/b.toml\n[pool.b]\n"),
+        "\n[pool.b.queue]\n",
+        &format!("body = \"a ${{file:{at}/conf.d/../secret}} b \\\" $${{c}}\"\n"),
+        &format!("\n# {at}/conf.d/c.toml\n[[route]]\npool = \"c\"\nhost = \"a.test\"\n"),
+    ] {
+        assert!(printed.contains(part), "{part}\n{printed}");
+    }
+}
+
+#[test]
+fn check_prints_the_config_of_all_files() {
+    let first = format!("{LISTEN}{POOL_A}").replace("127.0.0.1:0", "${UNSTICK_TEST_ADDRESS}");
+    let (folder, _) = folder(&first, &[("conf.d/b.toml", POOL_B)]);
+    let check = |args: &[&str]| {
+        let mut command = unstick(&[&["check"], args].concat());
+        command.current_dir(folder.path()).env("UNSTICK_TEST_ADDRESS", "127.0.0.1:8080").env("EMPTY", "");
+        let output = command.output().unwrap();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let ok = "unstick.toml: ok: 1 listener, 2 routes, 2 pools, 2 backends\n";
+    assert_eq!(check(&["unstick.toml"]), (Some(0), ok.to_owned(), String::new()));
+    let (code, stdout, stderr) = check(&["--print", "-c", "unstick.toml"]);
+    assert_eq!((code, &*stderr), (Some(0), ""));
+    assert!(stdout.starts_with(&format!("# {ok}")), "{stdout}");
+    assert!(stdout.contains("[listen.web]\naddress = \"127.0.0.1:8080\"\n") && stdout.contains("[pool.b]"), "{stdout}");
+    fs::write(folder.path().join("conf.d/b.toml"), "x").unwrap();
+    let (code, stdout, stderr) = check(&["--print", "unstick.toml"]);
+    assert_eq!((code, &*stdout), (Some(2), ""));
+    assert!(stderr.contains("--> conf.d/b.toml:1:2"), "{stderr}");
+    for args in [&[][..], &["a.toml", "-c", "b.toml"]] {
+        assert_eq!(check(args).0, Some(2), "{args:?}");
+    }
 }
 
 /// A proxy over this backend, whose pool is in `conf.d/pool.toml`.

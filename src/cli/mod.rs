@@ -21,7 +21,7 @@ pub(crate) mod route;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
@@ -34,7 +34,7 @@ Examples:
   unstick run -c unstick.toml                             run the proxy; edit the file meanwhile
   unstick run --listen :8080 --backend 127.0.0.1:3001 --backend 127.0.0.1:3002
   unstick run -c unstick.toml --balance least-connections
-  unstick check -c unstick.toml                           say what is wrong with a file
+  unstick check unstick.toml                              say what is wrong with a file
   unstick route -c unstick.toml GET https://a.test/       say which route a request takes, and what goes out
   unstick import nginx.conf -o unstick.toml               write a file from the configuration of another proxy
   unstick prove                                           measure that no sticky sessions are needed, in a minute
@@ -45,6 +45,12 @@ Signals: SIGHUP reloads the file. SIGTERM, SIGINT and SIGQUIT drain and stop; a 
 the access log again.
 Exit codes: 0 success, 1 failure or a finding, 2 wrong usage or configuration, 3 inconclusive (prove,
 audit).";
+
+const CHECK_AFTER_HELP: &str = "\
+Strings in the file may refer to the environment, ${NAME} or ${NAME:-default}, and to secrets, ${file:/run/secrets/name}
+or ${credential:name} of systemd; $${ is a literal ${. What --print writes is a config that means the same wherever it
+is. It refers to secrets as the files do, and has what is written in them: the default of every other key is in
+config/reference.toml.";
 
 /// A reverse proxy and load balancer for stateless replicas, with proof that they need no sticky sessions.
 #[derive(Debug, Parser)]
@@ -59,6 +65,7 @@ pub(crate) enum Command {
     /// Run the proxy until it is told to stop
     Run(Run),
     /// Check a config file: print one line if it is valid, every problem if it is not
+    #[command(after_help = CHECK_AFTER_HELP)]
     Check(Check),
     /// Say what becomes of a request: which route it takes, to which pool, with which header fields
     #[command(after_help = route::AFTER_HELP)]
@@ -112,9 +119,22 @@ pub(crate) struct Run {
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Config file (TOML)
+    /// Config file (TOML); those that it includes are checked with it
+    #[arg(value_name = "FILE", required_unless_present = "config", conflicts_with = "config")]
+    file: Option<PathBuf>,
+    /// The same, as for `run`
     #[arg(short, long, value_name = "FILE")]
-    pub(crate) config: PathBuf,
+    config: Option<PathBuf>,
+    /// Print the config as one file: all files joined, everything filled in but the secrets
+    #[arg(long)]
+    pub(crate) print: bool,
+}
+
+impl Check {
+    /// The config file, however it was given.
+    pub(crate) fn config(&self) -> &Path {
+        self.config.as_deref().or(self.file.as_deref()).unwrap_or(Path::new(""))
+    }
 }
 
 #[derive(Debug, Args)]
