@@ -334,6 +334,7 @@ fn the_metrics_page_is_what_prometheus_reads() {
         "unstick_accepted_connections_total",
         "unstick_access_log_dropped_total",
         "unstick_access_log_lost_total",
+        "unstick_config_files_detached",
         "unstick_connections",
         "unstick_connections_parked",
         "unstick_ejections_total",

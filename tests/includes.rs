@@ -299,6 +299,8 @@ fn editing_adding_and_removing_a_file_reloads() {
 
     fs::remove_file(at("site-c.toml")).unwrap();
     eventually("the file is gone", || get(app.address, "/c").text() == "b");
+    let files = app.status()["config"]["files"].clone();
+    assert_eq!(files, serde_json::json!([app.file, at("pool.toml")]));
     let reloads = app.reloads();
     fs::write(at("site-c.toml.bak"), "x").unwrap();
     pause("no part of the config has changed", 2500);

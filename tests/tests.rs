@@ -42,6 +42,7 @@ mod includes; // a config of several files, and what its strings refer to
 mod interim; // what comes before a response: 103 and its like
 mod keep_alive; // connections that the replica closes while they are unused
 mod moments; // faults at every single byte of an exchange
+mod mounted; // a config file that is mounted alone
 mod names; // backends found by DNS
 mod overload; // more requests, connections or descriptors than there is room for
 mod parking; // client connections that wait with nothing but a socket

@@ -7,6 +7,7 @@ mod admin;
 mod build;
 mod certificates;
 mod changes;
+pub(crate) mod detached;
 mod discover;
 pub(crate) mod explain;
 mod files;
@@ -29,6 +30,7 @@ pub(crate) use start::Begun;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -45,6 +47,7 @@ use crate::telemetry::Telemetry;
 use crate::worker::Worker;
 use admin::Admin;
 use certificates::{PoolFiles, look_after_listeners, look_after_pools};
+use detached::Detached;
 use discover::Discovery;
 use files::Files;
 use names::{News, Resolution};
@@ -78,6 +81,7 @@ pub(crate) struct Control {
     telemetry: Option<Telemetry>,
     pool_files: PoolFiles,
     access_log: Option<AccessLog>,
+    detached: Detached,
     _orders: mpsc::Sender<Order>,
 }
 
@@ -116,6 +120,7 @@ impl Control {
                 read = self.reader.next() => {
                     self.has_read(read).await;
                     watch.iter_mut().for_each(|watch| watch.follow(self.reader.origin()));
+                    self.publish_files();
                 }
                 answer = next_resolution(self.discovery.as_mut()) => self.resolved(answer),
                 () = self.release.notified() => self.let_go(),
@@ -278,6 +283,16 @@ impl Control {
     fn publish_tls_files(&self) {
         let (files, seen) = self.instance.tls_files();
         self.pool_files.set(files, seen);
+    }
+
+    /// Publishes the files of the config to the admin port, and warns of those that can no longer be followed.
+    fn publish_files(&mut self) {
+        let origin = self.reader.origin();
+        let news = self.detached.observe(origin.detached());
+        news.iter().for_each(|file| detached::warn(file));
+        let mut state = self.status.state();
+        state.config_files = origin.files().into_iter().map(Path::to_owned).collect();
+        state.detached = self.detached.files().iter().cloned().collect();
     }
 
     /// Publishes the listeners to the admin port.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::admin::Admin;
 use super::build::Protocols;
 use super::certificates::PoolFiles;
+use super::detached::Detached;
 use super::files::Files;
 use super::names::Wait;
 use super::outcome::{Ended, Options, StartError};
@@ -122,7 +123,7 @@ impl Control {
         let (release, verdicts) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
         let probers = Probers::new(on_verdict(&instance, &release, &verdicts));
         let reader = Reader::new(files, options.source.clone(), options.origin);
-        let control = Self {
+        let mut control = Self {
             instance,
             source: options.source,
             reader,
@@ -139,10 +140,12 @@ impl Control {
             telemetry: None,
             pool_files: PoolFiles::default(),
             access_log,
+            detached: Detached::default(),
             _orders: orders,
         };
         control.publish_tls_files();
         control.publish_listeners();
+        control.publish_files();
         Ok((control, tls))
     }
 

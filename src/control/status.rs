@@ -1,5 +1,6 @@
 //! The state of the control thread that the admin port shows.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -45,6 +46,10 @@ pub(crate) struct State {
     pub admin_hosts: Vec<String>,
     /// The last reload; `None` before the first.
     pub last_reload: Option<LastReload>,
+    /// The files of the config, as they were last read.
+    pub config_files: Vec<PathBuf>,
+    /// The files, secrets among them, whose edits cannot be seen, because each is mounted alone and was replaced.
+    pub detached: Vec<PathBuf>,
 }
 
 /// The result of a reload.

@@ -105,6 +105,7 @@ impl Collector for Exposition {
 fn process(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let last = status.state().last_reload.clone();
     let reload_ok = last.as_ref().is_none_or(|reload| reload.result.is_ok());
+    let detached = status.state().detached.len();
     let reload_at = last.map_or(0.0, |reload| since_epoch(reload.at));
     for (name, help, value) in [
         ("ready", "1 if requests are welcome", f64::from(u8::from(status.is_ready.load(Relaxed)))),
@@ -116,6 +117,11 @@ fn process(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), f
         ),
         ("reload_last_success", "1 if the last reload was applied", f64::from(u8::from(reload_ok))),
         ("reload_last_timestamp_seconds", "When the last reload was tried; 0 before the first", reload_at),
+        (
+            "config_files_detached",
+            "Files of the config that were replaced outside of their mount, so that no edit is seen",
+            detached as f64,
+        ),
         ("start_timestamp_seconds", "When the process started", since_epoch(status.started)),
     ] {
         encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;

@@ -1,5 +1,6 @@
 //! `/status`: a serialisable mirror of the run-time state.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -7,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::access_log::rfc3339;
 use crate::config::address::Address;
+use crate::control::detached::ADVICE;
 use crate::control::status::{LastReload, Status};
 use crate::metrics::OUTCOMES;
 use crate::pool::health::passive::Admission;
@@ -24,6 +26,7 @@ pub(super) struct StatusView {
     routes: Vec<RouteView>,
     pools: Vec<PoolView>,
     reloads: ReloadsView,
+    config: ConfigView,
 }
 
 #[derive(Debug, Serialize)]
@@ -111,6 +114,17 @@ struct ReloadView {
     message: String,
 }
 
+#[derive(Debug, Serialize)]
+struct ConfigView {
+    /// The files of the config, the first one first.
+    files: Vec<String>,
+    /// Files whose edits cannot be seen.
+    detached: Vec<String>,
+    /// What to do about them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<&'static str>,
+}
+
 impl StatusView {
     pub(super) fn of(status: &Status) -> Self {
         use std::sync::atomic::Ordering::Relaxed;
@@ -141,6 +155,7 @@ impl StatusView {
                 refused: status.reloads_refused.load(Relaxed),
                 last: state.last_reload.map(ReloadView::of),
             },
+            config: ConfigView::of(&state.config_files, &state.detached),
         }
     }
 }
@@ -192,6 +207,14 @@ impl EndpointView {
             idle_limit_ms: endpoint.idle_limit().at_most(upstream_idle, Instant::now()).as_secs_f64() * 1e3,
             latency_ms: (endpoint.latency().recorded().as_secs_f64() * 1e6).round() / 1e3,
         }
+    }
+}
+
+impl ConfigView {
+    fn of(files: &[PathBuf], detached: &[PathBuf]) -> Self {
+        let [files, detached] = [files, detached].map(|files| files.iter().map(|file| file.display().to_string()));
+        let (files, detached): (_, Vec<_>) = (files.collect(), detached.collect());
+        Self { files, advice: (!detached.is_empty()).then_some(ADVICE), detached }
     }
 }
 
