@@ -346,6 +346,7 @@ fn the_metrics_page_is_what_prometheus_reads() {
         "unstick_endpoint_in_flight",
         "unstick_endpoint_latency_seconds",
         "unstick_handed_over_connections_total",
+        "unstick_local_responses_total",
         "unstick_own_responses_total",
         "unstick_panics_total",
         "unstick_pool_fail_open",
