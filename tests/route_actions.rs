@@ -201,6 +201,42 @@ fn maintenance_begins_and_ends_with_an_edit() {
 }
 
 #[test]
+fn error_pages_are_those_of_the_route_before_the_general_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let page = dir.path().join("sorry.html");
+    std::fs::write(&page, "<h1>Back soon</h1>").unwrap();
+    let routes = format!(
+        "[errors]\n404 = {{ body = 'nothing here' }}\n503 = {{ body_file = '{}', content_type = 'text/html' }}\n\
+         [[route]]\npath = '/a'\npool = 'a'\nmaintenance = true\n\
+         [[route]]\npath = '/b'\npool = 'b'\nmaintenance = true\nerrors = {{ 503 = {{ body = 'b sleeps' }} }}\n",
+        page.display()
+    );
+    let (app, [a, b]) = two_pools(&routes);
+    for (path, expected) in [
+        ("/a", (503, "<h1>Back soon</h1>", Some("text/html"), Some("maintenance"))),
+        ("/b", (503, "b sleeps", Some("text/plain; charset=utf-8"), Some("maintenance"))),
+        ("/c", (404, "nothing here", Some("text/plain; charset=utf-8"), Some("no-route"))),
+    ] {
+        let found = ask(&app, "GET", path, "Accept: application/json\r\n");
+        let (text, kind) = (found.text(), found.field("content-type"));
+        assert_eq!((found.status, text.as_str(), kind, found.field("x-unstick-error")), expected, "{path}");
+        assert_eq!(found.field("cache-control"), Some("no-store"));
+    }
+    let call = ask(&app, "POST", "/a", "Content-Type: application/grpc\r\nContent-Length: 0\r\n");
+    assert_eq!((call.status, call.field("grpc-status")), (200, Some("14")), "a call gets no page");
+    // A page that cannot be read refuses the edit.
+    let why = app.refuse(&config(&[a, b], &routes.replace("sorry.html", "gone.html")));
+    assert!(why.contains("gone.html"), "{why}");
+}
+
+#[test]
+fn the_errors_of_replicas_are_passed_on_as_they_are() {
+    let own = Backend::start(|peer| peer.serve(|_| b"HTTP/1.1 503 Down\r\nContent-Length: 3\r\n\r\nown".to_vec()));
+    let app = App::builder(&[own.address]).more("[errors]\n503 = { body = 'page' }\n").start();
+    assert_eq!(ask(&app, "GET", "/", "").text(), "own");
+}
+
+#[test]
 fn shares_are_exact_and_change_with_an_edit() {
     let backends = [Backend::named("a"), Backend::named("b")];
     let routes = |split: &str| format!("[[route]]\nsplit = {{ {split} }}\n");

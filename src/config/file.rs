@@ -13,6 +13,7 @@ use super::limits::{LIMITS, TIMEOUTS};
 use super::model::Config;
 use super::outside::World;
 use super::route::Pools;
+use super::route_actions::Pages;
 use super::{admin, affinity, dns, listener, log, pool, route};
 
 /// Every key that is neither of a listener nor of a route nor of a pool.
@@ -22,6 +23,7 @@ const KEYS: &[Key<Config>] = keys!(Config {
     limits: Table(LIMITS),
     log: Table(log::KEYS),
     admin: Table(admin::KEYS),
+    errors: Pages,
     dns: Table(dns::KEYS),
 });
 

@@ -10,7 +10,7 @@ use super::kinds::{List, Number, Optional, Size, Switch, Table, Text, Time, quot
 use super::limits::{ANY_TIME, REPLAY_MAX, SOME_TIME};
 use super::model::{ATTEMPTS_MAX, Pool, Route, RouteLimits, RouteRetry, RouteTimeouts};
 use super::pool::UnwellStatuses;
-use super::route_actions::{Edits, Message, RewriteKeys, TargetKeys};
+use super::route_actions::{Edits, Message, Pages, RewriteKeys, TargetKeys};
 use super::route_kinds::{Methods, OneOrMore, PRIORITY, Tests};
 use super::route_rate::RateKeys;
 use super::{route_checks, route_order, values};
@@ -35,6 +35,7 @@ const KEYS: &[Key<Route>] = keys!(Route {
     rewrite = "strip_prefix": RewriteKeys,
     request_headers: Edits(Message::Request),
     response_headers: Edits(Message::Response),
+    errors: Pages,
     timeouts: Table(TIMEOUTS),
     limits: Table(LIMITS),
     retry: Table(RETRY),

@@ -5,7 +5,7 @@ use unstick_reading::{Section, Value};
 
 use super::key::{Kind, Shown};
 use super::kinds::{FilePath, list, quoted};
-use super::model::{Content, FieldEdits, Redirect, Respond, Rewrite, Share, Target, Template};
+use super::model::{Content, ErrorPages, FieldEdits, Page, Redirect, Respond, Rewrite, Share, Target, Template};
 use super::{path, values};
 
 /// The largest weight of a pool in a split.
@@ -44,11 +44,7 @@ impl Kind<Target> for TargetKeys {
             }),
             Target::Respond(Respond { status, content, content_type }) => shown.within("respond", |shown| {
                 shown.add("status", status.as_u16().to_string());
-                match content {
-                    Content::Text(text) => shown.add("body", quoted(text)),
-                    Content::File(file) => FilePath.show("body_file", file, shown),
-                }
-                shown.add("content_type", quoted(content_type));
+                show_content(content, content_type, shown);
             }),
             Target::Redirect(Redirect { to, status }) => shown.within("redirect", |shown| {
                 shown.add("to", quoted(&to.to_string()));
@@ -80,23 +76,63 @@ fn shares(value: &Value<'_>) -> Option<Vec<Share>> {
 fn respond(section: &Section<'_>) -> Option<Respond> {
     let status = section.integer("status", 200..=599).unwrap_or(200);
     let status = StatusCode::from_u16(status as u16).ok()?;
+    let Page { content, content_type } = page(section)?;
+    section.finish();
+    let has_content = content != Content::Text(String::new());
+    if has_content && matches!(status.as_u16(), 204 | 205 | 304) {
+        let message = format!("a response {} has no content", status.as_u16());
+        section.sink.report(section.span.clone(), message, Some("leave out the body, or take another status".into()));
+    }
+    Some(Respond { status, content, content_type })
+}
+
+/// `body` or `body_file`, and `content_type`.
+fn page(section: &Section<'_>) -> Option<Page> {
     let (text, file) = (section.parsed("body", body), FilePath.read(section, "body_file"));
     let content_type = section.parsed_or("content_type", "text/plain; charset=utf-8".to_owned(), media_type);
-    section.finish();
-    let has_content = text.as_ref().is_some_and(|text| !text.is_empty()) || file.is_some();
-    if has_content && matches!(status.as_u16(), 204 | 205 | 304) {
-        let help = "leave out the body, or take another status";
-        section.sink.report(
-            section.span.clone(),
-            format!("a response {} has no content", status.as_u16()),
-            Some(help.into()),
-        );
-    }
     if let (Some(_), Some(value)) = (&text, section.get("body_file")) {
         value.report(format!("{} beside body", value.key), Some("leave out one of the two".to_owned()));
     }
     let content = file.map_or_else(|| Content::Text(text.unwrap_or_default()), Content::File);
-    Some(Respond { status, content, content_type: content_type? })
+    Some(Page { content, content_type: content_type? })
+}
+
+fn show_content(content: &Content, content_type: &str, shown: &mut Shown) {
+    match content {
+        Content::Text(text) => shown.add("body", quoted(text)),
+        Content::File(file) => FilePath.show("body_file", file, shown),
+    }
+    shown.add("content_type", quoted(content_type));
+}
+
+/// `errors = { 503 = { body_file = "maintenance.html", content_type = "text/html" } }`.
+pub(super) struct Pages;
+
+impl Kind<ErrorPages> for Pages {
+    fn read(&self, section: &Section<'_>, key: &'static str) -> Option<ErrorPages> {
+        let mut pages = ErrorPages::new();
+        for (status, value) in section.get(key)?.entries()? {
+            let number = status.parse().ok().filter(|status| (400..=599).contains(status));
+            if number.is_none() {
+                let help = "write a status from 400 to 599, as in 503 = { body_file = \"sorry.html\" }";
+                value.report(format!("`{status}` is not the status of an error"), Some(help.to_owned()));
+            }
+            let Some(table) = value.table() else { continue };
+            let table = Section::new(&value.key, "errors.*", table, value.span.clone(), value.sink);
+            let page = page(&table);
+            table.finish();
+            pages.extend(number.zip(page));
+        }
+        Some(pages)
+    }
+
+    fn show(&self, key: &str, pages: &ErrorPages, shown: &mut Shown) {
+        shown.within(key, |shown| {
+            for (status, Page { content, content_type }) in pages {
+                shown.within(&status.to_string(), |shown| show_content(content, content_type, shown));
+            }
+        });
+    }
 }
 
 fn body(text: &str) -> Result<String, String> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::names::Names;
-use super::plans::{limiters, plans};
+use super::plans::{error_responses, limiters, plans};
 use crate::access_log::Layout;
 use crate::config::address::Address;
 use crate::config::model::{self, BackendAddress, BackendState, Config};
@@ -79,7 +79,8 @@ pub(crate) fn build(
         }
     };
     let access_log = config.log.access.as_ref().map(|log| Arc::new(Layout::new(log)));
-    Snapshot { routes, plans, limiters, pages: Arc::clone(pages), pools, timeouts, limits, access_log }
+    let errors = error_responses(&config.errors, pages);
+    Snapshot { routes, plans, errors, limiters, pages: Arc::clone(pages), pools, timeouts, limits, access_log }
 }
 
 fn build_pool(

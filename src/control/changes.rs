@@ -240,6 +240,7 @@ mod tests {
         ("log.access_format", ACCESS, "'combined'", "'\"{path}\"'", "log.access_format combined -> \"\\\"{path}\\\"\""),
         ("log.access_sample", ACCESS, "", "'0.5%'", "log.access_sample 100% -> 0.5%"),
         ("log.access_queue", ACCESS, "", "10", "log.access_queue 8192 -> 10"),
+        ("errors.503.body", "", "'a'", "'b'", "errors.503.body \"a\" -> \"b\""),
         ("admin.address", "", "", "'off'", "admin.address \"127.0.0.1:9900\" -> \"off\""),
         ("admin.hosts", "", "", "['Admin.Test']", "admin.hosts [] -> [\"admin.test\"]"),
         ("dns.servers", "", "", "['10.0.0.2']", "dns.servers [] -> [\"10.0.0.2:53\"]"),
@@ -291,6 +292,8 @@ mod tests {
         ("response_headers.remove", "pool = 'app'", "", "['a']", "response_headers.remove absent -> [\"a\"]"),
         ("response_headers.set", "pool = 'app'", "", "{ a = '1' }", "response_headers.set.a absent -> \"1\""),
         ("response_headers.add", "pool = 'app'", "", "{ a = '1' }", "response_headers.add.a absent -> \"1\""),
+        ("errors", "pool = 'app'", "", "{ 503 = { body = 'a' } }",
+         "errors.503.body absent -> \"a\", errors.503.content_type absent -> \"text/plain; charset=utf-8\""),
         ("timeouts.request_body", "pool = 'app'", "", "'1s'", "timeouts.request_body absent -> 1s"),
         ("timeouts.connect", "pool = 'app'", "", "'1s'", "timeouts.connect absent -> 1s"),
         ("timeouts.response_head", "pool = 'app'", "", "'1s'", "timeouts.response_head absent -> 1s"),
@@ -410,7 +413,9 @@ mod tests {
         let others = "include listen.*.address listen.*.tls.client_auth listen.*.tls.certificate.cert \
             listen.*.tls.certificate.key \
                       pool.*.backend.address pool.*.backend.weight pool.*.backend.state route.host \
-                      route.path route.listen route.method route.header route.query route.priority";
+                      errors.*.body errors.*.body_file \
+                      errors.*.content_type errors route.path route.listen route.method route.header route.query \
+                      route.priority";
         let mut named: BTreeSet<String> = others.split_whitespace().map(String::from).collect();
         for (table, edits) in [("pool.*.", POOL), ("listen.*.", LISTENER), ("route.", ROUTE), ("", PROCESS)] {
             named.extend(edits.iter().map(|(key, ..)| format!("{table}{key}")));

@@ -5,15 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use crate::config::model::{
-    Config, Content, FieldEdits, Rate, RatePer, Respond, Route, RouteLimits, RouteRetry, RouteTimeouts, Target,
-    Template,
+    Config, Content, ErrorPages, FieldEdits, Page, Rate, RatePer, Respond, Route, RouteLimits, RouteRetry,
+    RouteTimeouts, Target, Template,
 };
 use crate::rate::{Limiters, Per, Rule, Wanted};
-use crate::snapshot::plan::{Admission, Destination, Edit, Edits, FieldValue, Local, More, Pages, Plan};
+use crate::snapshot::plan::{
+    Admission, Destination, Edit, Edits, ErrorResponses, FieldValue, Local, More, Pages, Plan,
+};
 use crate::snapshot::ranges::Ranges;
 use crate::snapshot::split::Split;
 
@@ -26,11 +28,17 @@ const PAGE_BYTES_MAX: u64 = 1 << 20;
 /// Each file that cannot be read, and why.
 pub(crate) fn pages(config: &Config) -> Result<Pages, Vec<String>> {
     let (mut pages, mut problems) = (Pages::new(), Vec::new());
-    for route in &config.routes {
-        let Target::Respond(Respond { content: Content::File(file), .. }) = &route.target else { continue };
-        match page(file) {
-            Ok(page) => _ = pages.insert(file.clone(), page),
-            Err(why) => problems.push(format!("route {route}: cannot respond with {}: {why}", file.display())),
+    let of_route = |route: &Route| match &route.target {
+        Target::Respond(respond) => Some(respond.content.clone()),
+        _ => None,
+    };
+    let of_errors = |errors: &ErrorPages| errors.values().map(|page| page.content.clone()).collect::<Vec<_>>();
+    let routes = config.routes.iter().flat_map(|route| of_route(route).into_iter().chain(of_errors(&route.errors)));
+    for content in routes.chain(of_errors(&config.errors)) {
+        let Content::File(file) = content else { continue };
+        match page(&file) {
+            Ok(page) => _ = pages.insert(file, page),
+            Err(why) => problems.push(format!("cannot respond with {}: {why}", file.display())),
         }
     }
     if problems.is_empty() { Ok(pages) } else { Err(problems) }
@@ -92,6 +100,10 @@ fn plan(config: &Config, route: &Route, pool: &dyn Fn(&str) -> usize, (pages, li
         rewrite: route.rewrite.clone(),
         request: edits(&route.request_headers),
         response: edits(&route.response_headers),
+        errors: {
+            let (general, own) = (error_responses(&config.errors, pages), error_responses(&route.errors, pages));
+            general.into_iter().chain(own).collect()
+        },
         timeouts: route.timeouts.over(&config.timeouts),
         body_max: route.limits.request_body.unwrap_or(config.limits.request_body),
         replay: route.limits.replay.unwrap_or(config.limits.replay),
@@ -118,6 +130,7 @@ fn is_plain(route: &Route) -> bool {
         rewrite,
         request_headers,
         response_headers,
+        errors,
         timeouts,
         limits,
         retry,
@@ -131,6 +144,7 @@ fn is_plain(route: &Route) -> bool {
         && rewrite.is_none()
         && request_headers.is_empty()
         && response_headers.is_empty()
+        && errors.is_empty()
         && *timeouts == RouteTimeouts::default()
         && *limits == RouteLimits::default()
         && *retry == RouteRetry::default()
@@ -139,11 +153,23 @@ fn is_plain(route: &Route) -> bool {
 }
 
 fn local(respond: &Respond, pages: &Pages) -> Local {
-    let body = match &respond.content {
+    Local::new(respond.status, bytes(&respond.content, pages), &respond.content_type)
+}
+
+fn bytes(content: &Content, pages: &Pages) -> Bytes {
+    match content {
         Content::Text(text) => Bytes::from(text.clone()),
         Content::File(file) => pages.get(file).cloned().unwrap_or_default(),
+    }
+}
+
+/// What error responses contain.
+pub(super) fn error_responses(errors: &ErrorPages, pages: &Pages) -> ErrorResponses {
+    let response = |(status, page): (&u16, &Page)| {
+        let known = StatusCode::from_u16(*status).ok()?;
+        Some((*status, Local::new(known, bytes(&page.content, pages), &page.content_type)))
     };
-    Local::new(respond.status, body, &respond.content_type)
+    errors.iter().filter_map(response).collect()
 }
 
 fn edits(edits: &FieldEdits) -> Edits {

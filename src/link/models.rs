@@ -1,5 +1,6 @@
 //! A worker's view of snapshots that the control thread swaps meanwhile, under many schedules; see `sync::model`.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
@@ -33,6 +34,7 @@ fn snapshot(generation: usize, before: Option<&Snapshot>) -> Arc<Snapshot> {
     let pools: Box<[_]> = GENERATIONS[generation].iter().map(pool).collect();
     Arc::new(Snapshot {
         routes: Arc::new(Routes::new([Route::default()].into())),
+        errors: HashMap::default(),
         limiters: Arc::default(),
         pages: Arc::default(),
         plans: [Plan::Pool(pools.len() - 1)].into(),

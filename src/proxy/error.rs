@@ -12,6 +12,7 @@ use super::cause::Cause;
 use super::closing;
 use super::grpc::{self, GRPC_MESSAGE, GRPC_STATUS};
 use crate::config::model::Timeouts;
+use crate::snapshot::plan::{ErrorResponses, Local};
 
 /// The header field that names the cause.
 pub(crate) const ERROR_FIELD: HeaderName = HeaderName::from_static("x-unstick-error");
@@ -21,6 +22,7 @@ pub(crate) const ERROR_FIELD: HeaderName = HeaderName::from_static("x-unstick-er
 pub(crate) fn answer(
     cause: Cause,
     request_headers: &HeaderMap,
+    pages: &ErrorResponses,
     timeouts: &Timeouts,
     busy: Busy,
 ) -> Response<ResponseBody> {
@@ -28,7 +30,7 @@ pub(crate) fn answer(
     let is_last = closing::is_last(busy.client(), timeouts) || closes_after(cause);
     let mut response = match grpc::is_call(request_headers) {
         true => grpc_response(cause, busy),
-        false => plain_response(cause, request_headers, busy),
+        false => plain_response(cause, request_headers, pages.get(&cause.status().as_u16()), busy),
     };
     response.headers_mut().insert(ERROR_FIELD, HeaderValue::from_static(cause.name()));
     if is_last {
@@ -42,12 +44,23 @@ fn closes_after(cause: Cause) -> bool {
     matches!(cause, Cause::BadRequest(_) | Cause::UnknownCoding)
 }
 
-/// As JSON if the client asks for it, as text otherwise.
-fn plain_response(cause: Cause, request_headers: &HeaderMap, busy: Busy) -> Response<ResponseBody> {
+/// With the page of the config, if it has one for this status; else as JSON if the client asks for it, as text
+/// otherwise.
+fn plain_response(
+    cause: Cause,
+    request_headers: &HeaderMap,
+    page: Option<&Local>,
+    busy: Busy,
+) -> Response<ResponseBody> {
     let wants_json = request_headers
         .get(ACCEPT)
         .and_then(|accept| accept.to_str().ok())
         .is_some_and(|accept| accept.contains("application/json") || accept.contains("+json"));
+    if let Some(page) = page {
+        let mut response = Response::new(ResponseBody::local(page.body.clone(), busy));
+        *response.headers_mut() = page.headers.clone();
+        return finished(cause, response);
+    }
     // Names and sentences are our own, and contain nothing that JSON would have to escape.
     let (content_type, body) = if wants_json {
         let body = format!("{{\"error\":\"{}\",\"message\":\"{}\"}}\n", cause.name(), cause.explanation());
@@ -56,11 +69,16 @@ fn plain_response(cause: Cause, request_headers: &HeaderMap, busy: Busy) -> Resp
         ("text/plain; charset=utf-8", format!("{}: {}\n", cause.name(), cause.explanation()))
     };
     let mut response = Response::new(ResponseBody::local(Bytes::from(body), busy));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    finished(cause, response)
+}
+
+/// Adds what every error response has, whatever its content is.
+fn finished(cause: Cause, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
     *response.status_mut() = cause.status();
     let headers = response.headers_mut();
     #[cfg(feature = "sim")]
     headers.extend(crate::net::sim::date().map(|date| (http::header::DATE, date)));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     match cause {
         Cause::MethodNotAllowed => {
@@ -120,7 +138,7 @@ mod tests {
             if let Some(accept) = accept {
                 headers.insert(ACCEPT, HeaderValue::from_static(accept));
             }
-            let response = answer(Cause::NoEndpoint, &headers, &Timeouts::default(), busy());
+            let response = answer(Cause::NoEndpoint, &headers, &ErrorResponses::new(), &Timeouts::default(), busy());
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
             assert_eq!(response.headers()[CONTENT_TYPE], content_type);
             assert_eq!(response.headers()[ERROR_FIELD], "no-endpoint");
@@ -132,7 +150,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         for cause in [Cause::BadRequest(Malformed::HostMissing), Cause::NoRoute, Cause::UpstreamTimeout] {
-            let body = answer(cause, &headers, &Timeouts::default(), busy()).into_body().into_local().unwrap();
+            let body = answer(cause, &headers, &ErrorResponses::new(), &Timeouts::default(), busy())
+                .into_body()
+                .into_local()
+                .unwrap();
             let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(value["error"], cause.name());
         }

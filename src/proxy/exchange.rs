@@ -20,7 +20,7 @@ use crate::link::{InFlight, WorkerEndpoint};
 use crate::metrics::{Outcome, PoolCell};
 use crate::pool::pick::Acquired;
 use crate::pool::{Pool, Tried};
-use crate::snapshot::plan::More;
+use crate::snapshot::plan::{ErrorResponses, More};
 
 /// The share of the drain time by which everything that drains has been ended. The rest is for the ends to be written
 /// and noticed: a process that stops gives up when all of it has passed, and then says that something was cut.
@@ -97,6 +97,11 @@ impl Exchange {
     #[inline]
     pub(super) fn timeouts(&self) -> &Timeouts {
         self.more().map_or(&self.view.snapshot.timeouts, |more| &more.timeouts)
+    }
+
+    /// What error responses to this request contain.
+    pub(super) fn errors(&self) -> &ErrorResponses {
+        self.more().map_or(&self.view.snapshot.errors, |more| &more.errors)
     }
 
     /// The most attempts, the first included.

@@ -106,7 +106,7 @@ pub(super) fn refuse_head(
 ) -> Response<ResponseBody> {
     let RefusedHead { cause, line, error } = head;
     let view = proxy.viewer.current();
-    let mut response = error::answer(cause, &HeaderMap::new(), &view.snapshot.timeouts, busy);
+    let mut response = error::answer(cause, &HeaderMap::new(), &view.snapshot.errors, &view.snapshot.timeouts, busy);
     response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     // The client may go on sending, see [`Client::may_still_send`].
     client.set_in_head(true);
@@ -127,7 +127,8 @@ pub(super) fn refuse(
 ) -> Response<ResponseBody> {
     let view = proxy.viewer.current();
     let timeouts = planned.as_deref().map_or(&view.snapshot.timeouts, Planned::timeouts);
-    let mut response = error::answer(cause, &parts.headers, timeouts, busy);
+    let errors = planned.as_deref().and_then(Planned::more).map_or(&view.snapshot.errors, |more| &more.errors);
+    let mut response = error::answer(cause, &parts.headers, errors, timeouts, busy);
     if let Some(planned) = planned.as_deref_mut() {
         planned.look_at(parts, &client.connection);
         planned.edit_response(response.headers_mut());
@@ -202,7 +203,7 @@ pub(super) fn fail(
     headers: &HeaderMap,
     busy: Busy,
 ) -> Response<ResponseBody> {
-    let mut response = error::answer(cause, headers, exchange.timeouts(), busy);
+    let mut response = error::answer(cause, headers, exchange.errors(), exchange.timeouts(), busy);
     if let Some(planned) = exchange.planned() {
         planned.edit_response(response.headers_mut());
     }

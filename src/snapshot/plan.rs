@@ -17,6 +17,9 @@ use crate::rate::Limiter;
 /// The contents of the files that routes respond with.
 pub type Pages = HashMap<PathBuf, Bytes>;
 
+/// What the proxy's own error responses contain, by their status.
+pub type ErrorResponses = HashMap<u16, Local>;
+
 /// What becomes of the requests of a route.
 #[derive(Debug)]
 pub enum Plan {
@@ -45,6 +48,8 @@ pub struct More {
     pub request: Edits,
     /// What becomes of the header fields of responses.
     pub response: Edits,
+    /// What error responses contain.
+    pub errors: ErrorResponses,
     /// All deadlines, as they hold for its requests.
     pub timeouts: Timeouts,
     /// The most bytes of a request body; `None` means no limit.

@@ -1,5 +1,6 @@
 //! What becomes of the requests that a route is for.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,6 +68,18 @@ pub enum Content {
     Text(String),
     /// It is in this file, which is read when the config is.
     File(PathBuf),
+}
+
+/// What the proxy's own error responses with these statuses contain.
+pub type ErrorPages = BTreeMap<u16, Page>;
+
+/// The content of an error response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The content itself.
+    pub content: Content,
+    /// Its media type.
+    pub content_type: String,
 }
 
 /// Sends the client elsewhere (RFC 9110 section 15.4).

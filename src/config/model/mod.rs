@@ -55,6 +55,8 @@ pub struct Config {
     pub log: Log,
     /// The admin port.
     pub admin: Admin,
+    /// What error responses of the proxy contain, unless the route says something else.
+    pub errors: ErrorPages,
     /// How the names among the backends become addresses.
     pub dns: Dns,
     /// The secrets among all these values. What is said of a config must not show them.
@@ -73,6 +75,7 @@ impl Default for Config {
             limits: Limits::default(),
             log: Log::default(),
             admin: Admin::default(),
+            errors: ErrorPages::new(),
             dns: Dns::default(),
             secrets: Secrets::default(),
         }

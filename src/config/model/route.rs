@@ -5,7 +5,7 @@ use std::fmt;
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 
-use super::{FieldEdits, Pattern, Rate, Rewrite, RouteLimits, RouteRetry, RouteTimeouts, Target};
+use super::{ErrorPages, FieldEdits, Pattern, Rate, Rewrite, RouteLimits, RouteRetry, RouteTimeouts, Target};
 
 /// What becomes of the requests that fit.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +40,8 @@ pub struct Route {
     pub request_headers: FieldEdits,
     /// What becomes of the header fields of responses, those of the proxy included.
     pub response_headers: FieldEdits,
+    /// What error responses of the proxy contain, where that differs from the general ones.
+    pub errors: ErrorPages,
     /// Deadlines that differ from the general ones.
     pub timeouts: RouteTimeouts,
     /// Bounds that differ from the general ones.
@@ -71,6 +73,7 @@ impl Default for Route {
             rewrite: None,
             request_headers: FieldEdits::default(),
             response_headers: FieldEdits::default(),
+            errors: ErrorPages::new(),
             timeouts: RouteTimeouts::default(),
             limits: RouteLimits::default(),
             retry: RouteRetry::default(),
