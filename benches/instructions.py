@@ -35,12 +35,24 @@ address = "off"
 [pool.app]
 backends = {backends}
 """
+# What many routes do: two fields, a prefix, and a rate that nobody reaches.
+EDITED = "edited request"
+ROUTES = """
+[[route]]
+[[route]]
+path = "/api"
+strip_prefix = "/api"
+rate = {{ requests = 1000000, in = "1s" }}
+request_headers = {{ set = {{ x-tenant = "a" }} }}
+response_headers = {{ set = {{ strict-transport-security = "max-age=63072000" }} }}
+"""
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--unstick", type=Path, default=UNSTICK, metavar="PATH")
     parser.add_argument("--old", type=Path, metavar="PATH", help="measure this binary too, and print the ratio")
+    parser.add_argument("--routes", action="store_true", help="compare a plain request with one whose route does more")
     parser.add_argument("--starts", type=int, default=3, help="processes of each binary (3)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each kind in each process (3)")
     parser.add_argument("--requests", type=int, default=200, help="requests of a round (200)")
@@ -69,10 +81,10 @@ class Figure:
         return (max(self.rounds) - min(self.rounds)) / self.count
 
 
-def start(children: Children, tmp: Path, binary: Path, port: int, replicas: Replicas) -> Callgrind:
+def start(children: Children, tmp: Path, binary: Path, port: int, replicas: Replicas, text: str) -> Callgrind:
     """A proxy under callgrind with one worker, without health checks, admin port and access log."""
     config = Path(tempfile.mkdtemp(dir=tmp)) / "unstick.toml"
-    config.write_text(CONFIG.format(port=port, backends=json.dumps(replicas.addresses)))
+    config.write_text(text.format(port=port, backends=json.dumps(replicas.addresses)))
     log = config.with_name("log")
     proxy = Callgrind(children, tmp, [binary, "run", "-c", config], log)
 
@@ -88,9 +100,9 @@ def start(children: Children, tmp: Path, binary: Path, port: int, replicas: Repl
 class Bench:
     """One process that is being measured."""
 
-    def __init__(self, children: Children, tmp: Path, binary: Path, stack: ExitStack) -> None:
+    def __init__(self, children: Children, tmp: Path, binary: Path, stack: ExitStack, text: str) -> None:
         self._replicas, self._port = Replicas(stack), free_port()
-        self._proxy = start(children, tmp, binary, self._port, self._replicas)
+        self._proxy = start(children, tmp, binary, self._port, self._replicas, text)
         self._worker = Thread(self._proxy.pid, WORKER)
         self._number = ""  # callgrind's of the same thread
         self._per_second = 0.0
@@ -111,10 +123,10 @@ class Bench:
         threads = self._proxy.taken()
         self._per_second = threads[self._number] / (time.monotonic() - begin)
 
-    def run(self, args: argparse.Namespace) -> dict[str, list[float]]:
+    def run(self, args: argparse.Namespace, kinds: dict) -> dict[str, list[float]]:
         """The rounds of each kind."""
         found = {}
-        for kind, (client_of, path) in KINDS.items():
+        for kind, (client_of, path) in kinds.items():
             with ExitStack() as stack:  # a connection that is not used any more costs something a second later
                 client = client_of(stack, self._port)
                 if not self._per_second:
@@ -125,15 +137,15 @@ class Bench:
         return found
 
 
-def measure(args: argparse.Namespace, binary: Path) -> dict[str, Figure]:
+def measure(args: argparse.Namespace, binary: Path, text: str = CONFIG, kinds: dict = KINDS) -> dict[str, Figure]:
     """All kinds, over several processes: each has another seed for its hash tables."""
     binary = need_unstick(binary)
-    figures = {kind: Figure([]) for kind in KINDS}
+    figures = {kind: Figure([]) for kind in kinds}
     for _ in range(args.starts):
         with ExitStack() as stack:
             tmp = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="unstick-instructions-")))
             children = stack.enter_context(Children())
-            for kind, rounds in Bench(children, tmp, binary, stack).run(args).items():
+            for kind, rounds in Bench(children, tmp, binary, stack, text).run(args, kinds).items():
                 figures[kind].rounds += rounds
     return figures
 
@@ -182,10 +194,20 @@ def gate(args: argparse.Namespace) -> int:
     return 0
 
 
+def routes(args: argparse.Namespace) -> None:
+    """What a route that does more costs, beside a plain request without routes."""
+    plain = measure(args, args.unstick, CONFIG, {PLAIN: KINDS[PLAIN]})
+    edited = measure(args, args.unstick, CONFIG + ROUTES, {EDITED: (Http1, "/api/")})
+    show(args, plain | edited, {kind: plain[PLAIN].count for kind in (PLAIN, EDITED)})
+
+
 def main() -> int:
     args = arguments()
     need_callgrind()
     with findings():
+        if args.routes:
+            routes(args)
+            return 0
         if args.gate:
             return gate(args)
         figures = measure(args, recorded.build() if args.record else args.unstick)

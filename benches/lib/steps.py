@@ -15,7 +15,7 @@ from typing import Callable
 REPLICAS = 3
 SECONDS = 20  # that one message may take
 SMALL, LARGE = 129, 65536  # bytes of a body
-PATHS = {"/": SMALL, "/64k": LARGE}
+PATHS = {"/": SMALL, "/64k": LARGE, "/api/": SMALL}
 HEAD = (
     "HTTP/1.1 200 OK\r\nServer: replica\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Type: text/plain\r\n"
     "Content-Length: {length}\r\nConnection: keep-alive\r\n\r\n"
