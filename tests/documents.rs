@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use http::StatusCode;
+use unstick::app::{Outcome, Question, answer};
 use unstick::config;
 
 use crate::cli::{Running, unstick};
@@ -344,5 +345,39 @@ fn operations_lists_every_deadline_and_bound_with_its_default() {
         };
         assert!(expected.len() >= 9, "{expected:?}");
         assert_eq!(listed.filter(is_of_the_table).collect::<BTreeMap<_, _>>(), expected, "[{table}]");
+    }
+}
+
+/// Every recipe of the cookbook is a whole config, and does what its text says.
+#[test]
+fn recipes_are_valid() {
+    let recipes = blocks(&read("docs/cookbook.md"), "toml");
+    // A part of the recipe, a request, and what becomes of it.
+    let expected = [
+        ("split = {", "GET http://a.test/", "pool app"),
+        ("pool = \"blue\"", "GET http://a.test/", "pool blue"),
+        ("maintenance = true", "GET http://a.test/", "503 maintenance"),
+        ("listen.inner", "GET http://a.test/admin", "404"),
+        ("2GiB", "PUT http://a.test/files/7", "pool app"),
+        ("x-powered-by", "GET http://a.test/", "pool app"),
+        ("=/login", "POST http://a.test/login", "pool app"),
+        ("=/ping", "GET http://a.test/ping", "200"),
+        ("www.example.com", "", ""),
+        ("/api/admin", "GET http://a.test/api/admin/x", "403 forbidden"),
+    ];
+    assert_eq!(recipes.len(), expected.len());
+    for (recipe, (part, request, expected)) in recipes.iter().zip(expected) {
+        assert!(recipe.contains(part), "another recipe than {part}:\n{recipe}");
+        let config = config::parse("recipe.toml", recipe).unwrap_or_else(|problems| panic!("{problems}"));
+        let Some((method, url)) = request.split_once(' ') else { continue };
+        let request = http::Request::builder().method(method).uri(url).header("host", "a.test").body(()).unwrap();
+        let listener = recipe.contains("listen.public").then(|| "public".to_owned());
+        let question = Question { listener, peer: [192, 0, 2, 1].into(), request };
+        let found = match answer(&config, question).unwrap().explained.outcome {
+            Outcome::Pool(pool) => format!("pool {pool}"),
+            Outcome::Here(status, _) => status.as_u16().to_string(),
+            Outcome::Refused(status, cause, _) => format!("{} {cause}", status.as_u16()),
+        };
+        assert_eq!(found, expected, "{part}");
     }
 }

@@ -14,7 +14,7 @@ use crate::config::model::{
 };
 use crate::rate::{Limiters, Per, Rule, Wanted};
 use crate::snapshot::plan::{
-    Admission, Destination, Edit, Edits, ErrorResponses, FieldValue, Local, More, Pages, Plan,
+    Admission, Destination, Edit, Edits, ErrorResponses, FieldValue, Local, More, Pages, Plan, Rewriting,
 };
 use crate::snapshot::ranges::Ranges;
 use crate::snapshot::split::Split;
@@ -97,7 +97,7 @@ fn plan(config: &Config, route: &Route, pool: &dyn Fn(&str) -> usize, (pages, li
         admission: (!is_open).then(|| Admission { allow, deny: Ranges::new(&route.deny) }),
         rate: route.rate.as_ref().and_then(|_| limiters.of(&route.to_string()).map(Arc::clone)),
         maintenance: route.maintenance,
-        rewrite: route.rewrite.clone(),
+        rewrite: route.rewrite.as_ref().map(Rewriting::of),
         request: edits(&route.request_headers),
         response: edits(&route.response_headers),
         errors: {
@@ -177,8 +177,9 @@ fn edits(edits: &FieldEdits) -> Edits {
     let edit = |replaces: bool| {
         move |(name, value): &(HeaderName, Template)| Edit { name: name.clone(), replaces, value: field_value(value) }
     };
-    let values = set.iter().map(edit(true)).chain(add.iter().map(edit(false))).collect();
-    Edits { remove: remove.as_slice().into(), values }
+    let values: Box<[Edit]> = set.iter().map(edit(true)).chain(add.iter().map(edit(false))).collect();
+    let has_templates = values.iter().any(|edit| matches!(edit.value, FieldValue::Of(_)));
+    Edits { remove: remove.as_slice().into(), values, has_templates }
 }
 
 fn field_value(template: &Template) -> FieldValue {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
@@ -15,14 +16,14 @@ use super::client::Client;
 use super::connection::Connection;
 use super::local;
 use super::target::Host;
-use crate::config::model::{Rewrite, Timeouts, Variable};
+use crate::config::model::{Timeouts, Variable};
 use crate::config::path::{has_prefix, normal};
 use crate::fields::{X_FORWARDED_PREFIX, X_REQUEST_ID};
 use crate::link::request_body::{Bounds, RequestBody};
 use crate::link::view::View;
 use crate::rate::RetryAfter;
 use crate::snapshot::Snapshot;
-use crate::snapshot::plan::{Destination, Edits, FieldValue, Local, More, Plan};
+use crate::snapshot::plan::{Destination, Edits, FieldValue, Local, More, Plan, Rewriting};
 use crate::snapshot::routes::bare_host;
 
 /// A route that wants more than its pool, for as long as a request of it is served. It belongs to the snapshot with
@@ -32,8 +33,8 @@ pub(super) struct Planned {
     view: Rc<View>,
     route: usize,
     client: IpAddr,
-    /// The host that the client asked for, without its port.
-    host: Box<str>,
+    /// The host that the client asked for, with its port.
+    host: Option<HeaderValue>,
     /// When the client may ask again, if its rate is used up.
     retry_after: Option<RetryAfter>,
     /// What the templates of its response have made of the request, in their order.
@@ -50,7 +51,7 @@ impl Planned {
         headers: &HeaderMap,
     ) -> Box<Self> {
         let client = connection.client_address(headers);
-        let host = bare_host(host.and_then(|host| host.value.to_str().ok()).unwrap_or_default()).into();
+        let host = host.map(|host| host.value.clone());
         Box::new(Self { view: Rc::clone(view), route, client, host, retry_after: None, made: Box::default() })
     }
 
@@ -87,7 +88,8 @@ impl Planned {
     fn known<'a>(&'a self, parts: &'a Parts, connection: &'a Connection) -> Known<'a> {
         let request_id = parts.headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
         let (path, query) = (parts.uri.path(), parts.uri.query());
-        Known { host: &self.host, path, query, client: self.client, request_id, connection }
+        let host = self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
+        Known { host: bare_host(host), path, query, client: self.client, request_id, connection }
     }
 
     /// What the route wants.
@@ -135,14 +137,16 @@ impl Planned {
     /// what the response will need of them.
     pub(super) fn edit_request(&mut self, parts: &mut Parts, connection: &Connection) {
         let Some(more) = self.more() else { return };
-        let known = self.known(parts, connection);
-        let (request, made) = (values(&more.request, &known), values(&more.response, &known));
-        let target = more.rewrite.as_ref().and_then(|rewrite| rewritten(&parts.uri, rewrite));
-        let stripped = more.rewrite.as_ref().filter(|_| target.is_some()).map(|rewrite| rewrite.from.clone());
+        let values = |edits: &Edits| match edits.has_templates {
+            true => values(edits, &self.known(parts, connection)),
+            false => Box::default(),
+        };
+        let (request, made) = (values(&more.request), values(&more.response));
+        let target = more.rewrite.as_ref().and_then(|rewrite| Some((rewrite, rewritten(&parts.uri, rewrite)?)));
         apply(&mut parts.headers, &more.request, &request);
-        if let Some(target) = target {
+        if let Some((rewrite, target)) = target {
             parts.uri = Uri::from(target);
-            tell_prefix(&mut parts.headers, stripped.as_deref().unwrap_or_default());
+            tell_prefix(&mut parts.headers, rewrite, connection.is_trusted());
         }
         self.made = made;
     }
@@ -231,22 +235,36 @@ fn apply(headers: &mut HeaderMap, edits: &Edits, made: &[Option<HeaderValue>]) {
 }
 
 /// The target with another beginning; `None` if it does not begin so. It is made of the normal form of the path.
-fn rewritten(uri: &Uri, Rewrite { from, to }: &Rewrite) -> Option<PathAndQuery> {
+fn rewritten(uri: &Uri, Rewriting { from, to, .. }: &Rewriting) -> Option<PathAndQuery> {
     let path = normal(uri.path());
     if path == "*" || !has_prefix(&path, from) {
         return None;
     }
-    let rest = path.strip_prefix(from.trim_end_matches('/')).unwrap_or(&path);
-    let path = [to.trim_end_matches('/'), rest].concat();
-    let path = if path.is_empty() { "/".to_owned() } else { path };
-    let target = uri.query().map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
-    PathAndQuery::try_from(target).ok()
+    // Neither ends with a slash but the root, which is empty here.
+    let rest = path.get(from.len()..).unwrap_or_default();
+    let query = uri.query();
+    let mut target = String::with_capacity(to.len() + rest.len() + query.map_or(0, str::len) + 2);
+    target.push_str(to);
+    target.push_str(rest);
+    if target.is_empty() {
+        target.push('/');
+    }
+    if let Some(query) = query {
+        target.push('?');
+        target.push_str(query);
+    }
+    PathAndQuery::from_maybe_shared(Bytes::from(target)).ok()
 }
 
 /// Tells the replica which prefix was taken off, behind the one that a trusted proxy has taken off before.
-fn tell_prefix(headers: &mut HeaderMap, prefix: &str) {
-    let before = headers.get(X_FORWARDED_PREFIX).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if let Ok(value) = HeaderValue::try_from([before.trim_end_matches('/'), prefix].concat()) {
+fn tell_prefix(headers: &mut HeaderMap, rewriting: &Rewriting, is_trusted: bool) {
+    // What a stranger had written was removed.
+    let before = if is_trusted { headers.get(X_FORWARDED_PREFIX) } else { None };
+    let value = match before.and_then(|before| before.to_str().ok()) {
+        Some(before) => HeaderValue::try_from([before.trim_end_matches('/'), &rewriting.from].concat()).ok(),
+        None => rewriting.told.clone(),
+    };
+    if let Some(value) = value {
         headers.insert(X_FORWARDED_PREFIX, value);
     }
 }
@@ -254,6 +272,7 @@ fn tell_prefix(headers: &mut HeaderMap, prefix: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::model::Rewrite;
 
     #[test]
     fn the_beginning_of_a_path_is_replaced() {
@@ -271,7 +290,7 @@ mod tests {
             ("//api//x", "/api", "/", Some("/x")),
             ("*", "/", "/v1", None),
         ] {
-            let rewrite = Rewrite { from: from.to_owned(), to: to.to_owned() };
+            let rewrite = Rewriting::of(&Rewrite { from: from.to_owned(), to: to.to_owned() });
             let found = rewritten(&path.parse().unwrap(), &rewrite);
             assert_eq!(found.as_ref().map(PathAndQuery::as_str), expected, "{path} {from} {to}");
         }

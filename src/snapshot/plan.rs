@@ -43,7 +43,7 @@ pub struct More {
     /// Whether every request gets a 503.
     pub maintenance: bool,
     /// What becomes of the path.
-    pub rewrite: Option<Rewrite>,
+    pub rewrite: Option<Rewriting>,
     /// What becomes of the header fields of requests.
     pub request: Edits,
     /// What becomes of the header fields of responses.
@@ -111,6 +111,26 @@ impl Admission {
     }
 }
 
+/// Replaces the beginning of a path. The root is empty.
+#[derive(Debug)]
+pub struct Rewriting {
+    /// The prefix that is replaced, by whole segments, without a final slash.
+    pub from: Box<str>,
+    /// What stands in its place.
+    pub to: Box<str>,
+    /// What the replica is told of it.
+    pub told: Option<HeaderValue>,
+}
+
+impl Rewriting {
+    /// What the config says.
+    pub fn of(Rewrite { from, to }: &Rewrite) -> Self {
+        let [from, to] = [from, to].map(|path| Box::<str>::from(path.trim_end_matches('/')));
+        let told = HeaderValue::try_from(&*from).ok().filter(|told| !told.is_empty());
+        Self { from, to, told }
+    }
+}
+
 /// What is done to the header fields of a message.
 #[derive(Debug, Default)]
 pub struct Edits {
@@ -118,6 +138,8 @@ pub struct Edits {
     pub remove: Box<[HeaderName]>,
     /// These get a value, in this order.
     pub values: Box<[Edit]>,
+    /// Whether any of the values is made for each request.
+    pub has_templates: bool,
 }
 
 /// A field that gets a value.

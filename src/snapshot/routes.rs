@@ -6,10 +6,12 @@
 //! ([`path::normal`]).
 //!
 //! Whatever the number of routes, a request costs one look-up per host that may fit it and per prefix of its path, at
-//! most as many as the longest of them has bytes, and one search for all regular expressions of a host.
+//! most as many as the longest of them has bytes, and one search for all regular expressions of a host. The hash is a
+//! plain one: what is in the tables was written by the operator.
 
 use std::collections::HashMap;
 
+use fnv::FnvHashMap;
 use regex::{RegexSet, RegexSetBuilder};
 
 use super::asked::Asked;
@@ -22,9 +24,9 @@ pub struct Routes {
     list: Box<[Route]>,
     /// The only route, if that is for everything: then there is nothing to look up.
     only: Option<usize>,
-    exact: HashMap<String, Paths>,
+    exact: FnvHashMap<String, Paths>,
     /// By domains without the leading `*.`.
-    below: HashMap<String, Paths>,
+    below: FnvHashMap<String, Paths>,
     /// The length of the longest of these domains.
     below_max: usize,
     any: Paths,
@@ -40,11 +42,11 @@ struct Entry {
 /// The paths of one host. Each has its routes in the order in which they are tried.
 #[derive(Debug, Default)]
 struct Paths {
-    exact: HashMap<String, Vec<Entry>>,
+    exact: FnvHashMap<String, Vec<Entry>>,
     regexes: Option<Box<Regexes>>,
-    prefixes: HashMap<String, Vec<Entry>>,
-    /// Whether there is a prefix of this length.
-    lengths: Vec<bool>,
+    prefixes: FnvHashMap<String, Vec<Entry>>,
+    /// The lengths that prefixes have, in ascending order.
+    lengths: Vec<usize>,
 }
 
 /// All regular expressions of one host, each with its routes.
@@ -151,8 +153,9 @@ impl Paths {
             match &route.path {
                 PathPattern::Exact(path) => paths.exact.entry(path.clone()).or_default().push(entry),
                 PathPattern::Prefix(prefix) => {
-                    paths.lengths.resize(paths.lengths.len().max(prefix.len() + 1), false);
-                    paths.lengths[prefix.len()] = true;
+                    if let Err(at) = paths.lengths.binary_search(&prefix.len()) {
+                        paths.lengths.insert(at, prefix.len());
+                    }
                     paths.prefixes.entry(prefix.clone()).or_default().push(entry);
                 }
                 PathPattern::Regex(pattern) => paths.regexes.get_or_insert_default().add(pattern, entry),
@@ -190,11 +193,14 @@ impl Paths {
     fn prefixes_of<'p>(&self, path: &'p str) -> impl Iterator<Item = &'p str> {
         // `OPTIONS *` is for the server as a whole.
         let path = if path == "*" { "/" } else { path };
-        let is_known = |length: usize| self.lengths.get(length).copied().unwrap_or(false);
-        let reach = path.get(..self.lengths.len()).unwrap_or(path);
-        // `/api` and `/api/` are prefixes of `/api/x`.
-        let cuts = reach.match_indices('/').flat_map(|(at, _)| [at, at + 1]).chain([path.len()]);
-        cuts.filter(move |&cut| is_known(cut)).filter_map(move |cut| path.get(..cut))
+        let ends_segment = move |length: usize| {
+            let bytes = path.as_bytes();
+            let is_slash = |at: usize| bytes.get(at) == Some(&b'/');
+            // `/api` and `/api/` are prefixes of `/api/x`.
+            length == path.len() || is_slash(length) || length.checked_sub(1).is_some_and(is_slash)
+        };
+        let fitting = self.lengths.iter().copied().take_while(|length| *length <= path.len());
+        fitting.filter(move |length| ends_segment(*length)).filter_map(|length| path.get(..length))
     }
 }
 
