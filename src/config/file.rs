@@ -120,7 +120,10 @@ fn config(top: &Section<'_>) -> Option<Config> {
     top.finish();
     listener::check_admin(top, &listeners, config.admin.address);
     top.missing("listen", 0..0, "there is no listener", "add [listen.web] with address = \"0.0.0.0:8080\"");
-    top.missing("pool", 0..0, "there is no pool", "add [pool.app] with backends = [\"127.0.0.1:3000\"]");
+    // A proxy that only redirects needs none.
+    if routes.is_empty() || routes.iter().any(|route| route.pools().next().is_some()) {
+        top.missing("pool", 0..0, "there is no pool", "add [pool.app] with backends = [\"127.0.0.1:3000\"]");
+    }
     if pools.len() > 1 {
         let message = "there are several pools, but no route says which requests go to which";
         top.missing("route", 0..0, message, "add [[route]] with host or path, and pool");

@@ -170,6 +170,14 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_that_only_redirects_needs_no_pool() {
+        let text = "listen.web.address = ':1'\n[[route]]\nredirect = { to = 'https://b.test{path}' }\n";
+        assert!(parse("test.toml", text).unwrap().pools.is_empty());
+        let without = parse("test.toml", "listen.web.address = ':1'\n[[route]]\npool = 'app'\n").unwrap_err();
+        assert!(without.to_string().contains("there is no pool"), "{without}");
+    }
+
+    #[test]
     fn flags_make_a_config() {
         let config =
             from_flags(&[":8080".into(), "127.0.0.1:8081".into()], &["127.0.0.1:3001".into()], Some("off")).unwrap();

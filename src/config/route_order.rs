@@ -5,7 +5,7 @@
 //! expressions the order of the file decides, as people expect; between all others it must not.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use unstick_reading::Sink;
@@ -36,14 +36,14 @@ pub fn order(routes: &[(usize, &Route)]) -> Vec<usize> {
 
 /// Reports routes that cannot be reached, and those whose order in the file would decide.
 pub(super) fn check(routes: &[Placed], sink: &Sink<'_>) {
-    let mut hosts: HashMap<&HostPattern, Vec<usize>> = HashMap::new();
+    let mut hosts: BTreeMap<&HostPattern, Vec<usize>> = BTreeMap::new();
     for (place, (route, _)) in routes.iter().enumerate() {
         for host in &route.host {
             hosts.entry(host).or_default().push(place);
         }
     }
     let mut told = vec![false; routes.len()];
-    for places in hosts.into_values() {
+    for (host, places) in hosts {
         let of_host: Vec<(usize, &Route)> = places.iter().map(|&place| (place, &routes[place].0)).collect();
         let mut before = Before::default();
         for place in order(&of_host) {
@@ -51,7 +51,9 @@ pub(super) fn check(routes: &[Placed], sink: &Sink<'_>) {
             let found = before.find(routes, route);
             if let (Some((other, problem)), false) = (found, told[place]) {
                 told[place] = true;
-                report(sink, span, &routes[other].1, problem);
+                // A route of several hosts may be reached by the others.
+                let of = if route.host.len() > 1 { format!(" for host {host}") } else { String::new() };
+                report(sink, &of, (span, &routes[other].1), problem);
             }
             before.add(place, route);
         }
@@ -67,11 +69,11 @@ enum Clash {
     Ambiguous,
 }
 
-fn report(sink: &Sink<'_>, span: &Range<usize>, other: &Range<usize>, clash: Clash) {
+fn report(sink: &Sink<'_>, of: &str, (span, other): (&Range<usize>, &Range<usize>), clash: Clash) {
     let place = sink.line_seen_from(other.start, span.start);
     let (message, help) = match clash {
         Clash::Unreachable => (
-            format!("no request reaches this route: all that fit it go to the one in {place}"),
+            format!("no request{of} reaches this route: all that fit it go to the one in {place}"),
             "remove it, give it a condition that the other lacks, or a higher priority",
         ),
         Clash::Ambiguous => (
@@ -229,7 +231,7 @@ mod tests {
             (&["path = '=/a'", "path = '/a'"], None),
             (&["path = '/%61'", "path = '/a'"], Some((1, "no request reaches"))),
             (&["path = '/'", "host = 'a.test'; path = '/'"], None),
-            (&["host = ['a.test', 'c.test']", "host = ['c.test', 'd.test']"], Some((1, "no request reaches"))),
+            (&["host = ['a.test', 'c.test']", "host = ['c.test', 'd.test']"], Some((1, "no request for host c.test"))),
             (&["path = '/'; listen = 'web'", "path = '/'; listen = 'api'"], None),
         ] {
             let found = told(routes);
