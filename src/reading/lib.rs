@@ -1,9 +1,9 @@
 //! How unstick reads files that people write in TOML: the config of the proxy, the journeys of the audit.
 //!
-//! [`document`] reports what is no TOML; [`fill`] fills in what strings refer to; [`join_documents`] makes one document
-//! of several files. A [`Section`] then hands out the values of one table, checks them, and knows
-//! which keys it was asked for: every other key of the table is unknown. What is wrong goes into a [`Sink`], which
-//! becomes [`Problems`]: all of them, each with its place and, if there is one, what to write instead.
+//! [`document`] reports what is no TOML; [`fill()`] fills in what strings refer to; [`join_documents`] makes one
+//! document of several files. A [`Section`] then hands out the values of one table, checks them, and knows which keys
+//! it was asked for: every other key of the table is unknown. What is wrong goes into a [`Sink`], which becomes
+//! [`Problems`]: all of them, each with its place and, if there is one, what to write instead.
 
 mod fill;
 mod join;
