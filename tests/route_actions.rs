@@ -3,7 +3,7 @@
 use crate::support::backend::{Backend, answer, signal};
 use crate::support::client::{Response, exchange, read_response};
 use crate::support::h2::{begin, client as h2_client, run, whole};
-use crate::support::{App, connect, eventually, send, text};
+use crate::support::{App, connect, eventually, free_address, send, text};
 
 /// Two pools of one replica each, and these routes.
 fn two_pools(routes: &str) -> (App, [Backend; 2]) {
@@ -280,6 +280,55 @@ fn a_fallback_takes_over_while_nobody_is_healthy_and_no_longer() {
     goes_to("b");
     backends[0].set_healthy(true);
     goes_to("a");
+}
+
+#[test]
+fn a_request_that_no_endpoint_has_taken_goes_to_the_fallback() {
+    let (well, dead) = (Backend::named("b"), [free_address(), free_address()]);
+    let app = App::start(&format!(
+        "[pool.a]\nbackends = ['{}', '{}']\n[pool.b]\nbackends = ['{}']\n[[route]]\npool = 'a'\nfallback = 'b'\n",
+        dead[0], dead[1], well.address
+    ));
+    for method in ["GET", "POST", "GET", "POST"] {
+        let response = ask(&app, method, "/", "Content-Length: 0\r\n");
+        assert_eq!((response.status, response.text().as_str()), (200, "b"), "{method}");
+    }
+}
+
+#[test]
+fn a_request_for_https_is_sent_where_it_came_to() {
+    let backend = Backend::named("a");
+    let app = App::start(&format!(
+        "[listen.web]\naddress = '127.0.0.1:0'\nredirect_to_https = 443\n[pool.a]\nbackends = ['{}']\n[[route]]\n\
+         path = '/api'\nstrip_prefix = '/api'\nrequest_headers = {{ set = {{ host = 'inner.test' }} }}\n\
+         response_headers = {{ set = {{ x-a = '1' }} }}\n",
+        backend.address
+    ));
+    let response = ask(&app, "GET", "/api/x?q", "");
+    assert_eq!((response.status, response.field("location")), (308, Some("https://a.test/api/x?q")));
+    assert_eq!(response.field("x-a"), Some("1"));
+}
+
+#[test]
+fn a_target_that_cannot_be_rewritten_goes_nowhere() {
+    let (app, [a, _b]) = two_pools(
+        "[[route]]\nhost = 'b.test'\npool = 'b'\n[[route]]\npath = '/t'\npool = 'a'\n\
+         replace_prefix = { from = '/t', to = '/v1/tenant' }\n",
+    );
+    let long = ask(&app, "GET", &format!("/t/{}", "a".repeat(62_000)), "");
+    assert_eq!(status_and_cause(&long), (414, Some("uri-too-long")));
+    ask(&app, "GET", "/t/%%32e%%32e/secret", "");
+    let lines: Vec<String> = a.seen().iter().map(|seen| seen.line().to_owned()).collect();
+    assert_eq!(lines, ["GET /v1/tenant/%252e%252e/secret HTTP/1.1"]);
+}
+
+#[test]
+fn an_identifier_of_a_stranger_is_not_told_again() {
+    let (app, _backends) = two_pools(
+        "[[route]]\nsplit = { a = 1, b = 1 }\n[[route]]\npath = '/x'\nrespond = { body = 'x' }\n\
+         response_headers = { set = { x-id = 'id-{request_id}' } }\n",
+    );
+    assert_eq!(ask(&app, "GET", "/x", "X-Request-Id: chosen\r\n").field("x-id"), Some("id-"));
 }
 
 #[test]

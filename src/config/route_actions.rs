@@ -183,6 +183,12 @@ fn destination(text: &str) -> Result<Template, String> {
             "`{text}` is no place to go to; write \"https://{{host}}{{path}}{{?query}}\" or \"/path\""
         ));
     }
+    // A path begins with a slash, whatever it is.
+    let end = |rest: &str| ["/", "?", "{path}", "{?query}"].iter().filter_map(|end| rest.find(end)).min();
+    let authority = text.split_once("://").map(|(_, rest)| rest.get(..end(rest).unwrap_or(rest.len())).unwrap_or(rest));
+    if authority.is_some_and(|authority| authority.is_empty() || authority.replace("{host}", "").contains('{')) {
+        return Err(format!("`{text}` does not say which host; write \"https://{{host}}{{path}}{{?query}}\""));
+    }
     if text.contains(' ') {
         return Err(format!("`{text}` has a space, which no URL may have; write \"%20\""));
     }

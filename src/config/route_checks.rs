@@ -15,6 +15,10 @@ pub(super) fn check(section: &Section<'_>, route: &Route) {
             }
         }
     }
+    if let Some(value) = section.get("allow").filter(|value| value.value.as_array().is_some_and(|all| all.is_empty())) {
+        let help = "name those who may ask; deny = [\"0.0.0.0/0\", \"::/0\"] lets nobody in";
+        value.report(format!("{} is empty", value.key), Some(help.to_owned()));
+    }
     let paths = match &route.path {
         PathPattern::Exact(path) | PathPattern::Prefix(path) => Some(path),
         PathPattern::Regex(_) => None,

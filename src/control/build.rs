@@ -68,7 +68,7 @@ pub(crate) fn build(
     let (timeouts, limits) = (config.timeouts.clone(), config.limits.clone());
     let is_same = |known: &&Snapshot| {
         let names = known.pools.iter().map(|pool| &*pool.name).eq(pools.iter().map(|pool| &*pool.name));
-        names && Arc::ptr_eq(&known.pages, pages) && known.timeouts == timeouts && known.limits == limits
+        names && known.pages == *pages && known.timeouts == timeouts && known.limits == limits
     };
     // So that a new address of a name does not begin the round of a split anew.
     let (plans, limiters) = match known.filter(is_same) {

@@ -31,6 +31,8 @@ pub(super) fn differences(before: &Snapshot, next: &Snapshot) -> Vec<String> {
     }
     let gone = before.pools.iter().filter(|pool| !present.contains_key(&pool.name));
     changes.extend(gone.map(|pool| format!("pool {} is gone", pool.name)));
+    let has_new_pages = before.pages != next.pages;
+    changes.extend(has_new_pages.then(|| "new contents in the files of responses".to_owned()));
     changes.extend(route_changes(before.routes.list(), next.routes.list()));
     changes
 }

@@ -47,6 +47,10 @@ pub(crate) fn pages(config: &Config) -> Result<Pages, Vec<String>> {
 fn page(file: &Path) -> Result<Bytes, String> {
     use std::io::Read as _;
     let mut text = Vec::new();
+    // A FIFO would never end.
+    if !std::fs::metadata(file).map_err(|error| error.to_string())?.is_file() {
+        return Err("it is no file".to_owned());
+    }
     let file = std::fs::File::open(file).map_err(|error| error.to_string())?;
     file.take(PAGE_BYTES_MAX + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
     if text.len() as u64 > PAGE_BYTES_MAX {

@@ -89,7 +89,7 @@ impl Exchange {
     }
 
     #[inline]
-    fn more(&self) -> Option<&More> {
+    pub(super) fn more(&self) -> Option<&More> {
         self.planned().and_then(Planned::more)
     }
 
@@ -102,26 +102,6 @@ impl Exchange {
     /// What error responses to this request contain.
     pub(super) fn errors(&self) -> &ErrorResponses {
         self.more().map_or(&self.view.snapshot.errors, |more| &more.errors)
-    }
-
-    /// The most attempts, the first included.
-    pub(super) fn attempts_max(&self) -> usize {
-        let of_route = self.more().and_then(|more| more.retry.attempts);
-        of_route.unwrap_or(self.pool().config.retry.attempts).get()
-    }
-
-    /// The time of each attempt, if it has one of its own.
-    #[inline]
-    pub(super) fn attempt_timeout(&self) -> Option<Duration> {
-        let of_route = self.more().and_then(|more| more.retry.attempt_timeout);
-        of_route.unwrap_or(self.pool().config.retry.attempt_timeout)
-    }
-
-    /// Whether this status of an endpoint counts as a failure.
-    #[inline]
-    pub(super) fn is_unwell(&self, status: StatusCode) -> bool {
-        let of_route = self.more().and_then(|more| more.retry.on_status.as_ref());
-        of_route.unwrap_or(&self.pool().config.retry.on_status).contains(&status.as_u16())
     }
 
     /// `timeouts.drain` as it is now. What drains may have begun long before the latest edit, and the rest of the
@@ -148,6 +128,15 @@ impl Exchange {
         true
     }
 
+    /// Goes over to the fallback of the route, if every endpoint of the pool has been tried.
+    fn fall_back(&mut self, tried: &mut Tried) {
+        let Some(name) = self.planned().and_then(Planned::fallback) else { return };
+        let Some(fallback) = self.view.snapshot.pools.iter().position(|pool| pool.name == *name) else { return };
+        if fallback != self.pool && !self.pool().has_untried(tried) {
+            (self.pool, *tried) = (fallback, Tried::default());
+        }
+    }
+
     /// Begins an attempt on an endpoint that can take the request now, if there is one, and adds it to what was
     /// `tried`. The attempt before has ended. A client that has a connection of its own comes back to it with its next
     /// request: it may be in the middle of authenticating itself. A repetition may be meant for the `same` endpoint.
@@ -156,8 +145,11 @@ impl Exchange {
         tried: &mut Tried,
         same: Option<Rc<WorkerEndpoint>>,
     ) -> Option<Rc<WorkerEndpoint>> {
-        if self.attempts > 0 && !self.renew(tried) {
-            return None;
+        if self.attempts > 0 {
+            if !self.renew(tried) {
+                return None;
+            }
+            self.fall_back(tried);
         }
         let view = Rc::clone(&self.view);
         let pool = &view.snapshot.pools[self.pool];

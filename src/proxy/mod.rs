@@ -101,6 +101,11 @@ pub async fn handle(
     });
     let (wanted, (host, pool)) = match routed {
         Ok((wanted, Routed::Pool(host, pool))) => (wanted, (host, pool)),
+        Ok((Some(wanted), Routed::Here(local))) if wanted.is_misled_by(local.status) => {
+            // It would take the response for that of a tunnel.
+            let cause = Cause::NoUpgrade;
+            return Ok(refusal::refuse(&proxy, &client, &parts, cause, planned.as_deref_mut(), started, busy));
+        }
         Ok((_, Routed::Here(local))) => {
             Box::pin(client.look_through_body()).await;
             return Ok(refusal::respond(&proxy, &client, &parts, local, planned.as_deref_mut(), started, busy));
@@ -114,14 +119,17 @@ pub async fn handle(
     let is_logged = planned.as_ref().is_none_or(|planned| planned.is_logged());
     let mut access = if is_logged { AccessDraft::begin(&view.snapshot, &client.connection, &parts) } else { None };
     prepare(&mut parts, &body, seen, via, host, wanted.as_deref(), &client.connection);
-    if let Some(planned) = &mut planned {
-        planned.edit_request(&mut parts, &client.connection);
+    let https = client.connection.rules.redirect_to_https();
+    match &mut planned {
+        Some(planned) if https.is_some() => planned.look_at(&parts, &client.connection),
+        Some(planned) => planned.edit_request(&mut parts, &client.connection),
+        None => {}
     }
     if let Some(draft) = &mut access {
         draft.note_sent(&parts.headers);
     }
     let mut exchange = Exchange::open(&proxy, &client, view, (pool, planned), started, access);
-    if let Some(port) = client.connection.rules.redirect_to_https() {
+    if let Some(port) = https {
         Box::pin(client.look_through_body()).await;
         return Ok(redirect::to_https(exchange, &parts, port, busy));
     }
@@ -240,7 +248,7 @@ fn route(
         Plan::Pool(pool) => pool,
         Plan::More(_) => {
             let planned = planned.insert(Planned::new(view, route, &client.connection, host.as_ref(), &parts.headers));
-            match planned.admit(&parts.headers, body, moment)? {
+            match planned.admit(parts, body, moment)? {
                 Some(pool) => pool,
                 None => return planned.respond(parts, client).map(Routed::Here),
             }

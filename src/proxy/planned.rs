@@ -3,17 +3,20 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::cause::Cause;
 use super::client::Client;
 use super::connection::Connection;
+use super::exchange::Exchange;
 use super::local;
 use super::target::Host;
 use crate::config::model::{Timeouts, Variable};
@@ -26,6 +29,9 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::plan::{Destination, Edits, FieldValue, Local, More, Plan, Rewriting};
 use crate::snapshot::routes::bare_host;
 
+/// The longest target that is rewritten, in bytes. `http` takes no more than 65,534.
+const TARGET_BYTES_MAX: usize = 60 * 1024;
+
 /// A route that wants more than its pool, for as long as a request of it is served. It belongs to the snapshot with
 /// which the request began.
 #[derive(Debug)]
@@ -35,6 +41,8 @@ pub(super) struct Planned {
     client: IpAddr,
     /// The host that the client asked for, with its port.
     host: Option<HeaderValue>,
+    /// Whether the fields are those that the replica gets.
+    is_prepared: bool,
     /// When the client may ask again, if its rate is used up.
     retry_after: Option<RetryAfter>,
     /// What the templates of its response have made of the request, in their order.
@@ -52,7 +60,21 @@ impl Planned {
     ) -> Box<Self> {
         let client = connection.client_address(headers);
         let host = host.map(|host| host.value.clone());
-        Box::new(Self { view: Rc::clone(view), route, client, host, retry_after: None, made: Box::default() })
+        Box::new(Self {
+            view: Rc::clone(view),
+            route,
+            client,
+            host,
+            is_prepared: false,
+            retry_after: None,
+            made: Box::default(),
+        })
+    }
+
+    /// The name of the pool that takes over.
+    pub(super) fn fallback(&self) -> Option<&Arc<str>> {
+        let fallback = self.more()?.fallback?;
+        self.view.snapshot.pools.get(fallback).map(|pool| &pool.name)
     }
 
     /// Whether its requests are in the access log.
@@ -86,7 +108,10 @@ impl Planned {
     }
 
     fn known<'a>(&'a self, parts: &'a Parts, connection: &'a Connection) -> Known<'a> {
-        let request_id = parts.headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+        // What a stranger has written there is not what a replica gets.
+        let is_ours = self.is_prepared || connection.is_trusted();
+        let request_id = if is_ours { parts.headers.get(X_REQUEST_ID) } else { None };
+        let request_id = request_id.and_then(|id| id.to_str().ok()).unwrap_or_default();
         let (path, query) = (parts.uri.path(), parts.uri.query());
         let host = self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
         Known { host: bare_host(host), path, query, client: self.client, request_id, connection }
@@ -107,7 +132,7 @@ impl Planned {
     /// Why it is refused.
     pub(super) fn admit(
         &mut self,
-        headers: &HeaderMap,
+        parts: &Parts,
         body: &RequestBody,
         (worker, now): (usize, Instant),
     ) -> Result<Option<usize>, Cause> {
@@ -117,13 +142,18 @@ impl Planned {
             return Err(Cause::Forbidden);
         }
         if let Some(rate) = &more.rate
-            && let Err(retry_after) = rate.decide(worker, self.client, headers, now)
+            && let Err(retry_after) = rate.decide(worker, self.client, &parts.headers, now)
         {
             self.retry_after = Some(retry_after);
             return Err(Cause::RateLimited);
         }
         if more.maintenance {
             return Err(Cause::Maintenance);
+        }
+        let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+        if more.rewrite.as_ref().is_some_and(|rewrite| target + rewrite.to.len() > TARGET_BYTES_MAX) {
+            // What cannot be rewritten must not go out as it is.
+            return Err(Cause::UriTooLong);
         }
         body.set_bounds(Bounds {
             bytes_max: more.body_max.unwrap_or(u64::MAX),
@@ -136,6 +166,7 @@ impl Planned {
     /// Turns path and fields into what the replica gets, after they were prepared as those of every request, and makes
     /// what the response will need of them.
     pub(super) fn edit_request(&mut self, parts: &mut Parts, connection: &Connection) {
+        self.is_prepared = true;
         let Some(more) = self.more() else { return };
         let values = |edits: &Edits| match edits.has_templates {
             true => values(edits, &self.known(parts, connection)),
@@ -168,6 +199,29 @@ impl Planned {
     }
 }
 
+/// When a request is sent again: what the route says, else its pool.
+impl Exchange {
+    /// The most attempts, the first included.
+    pub(super) fn attempts_max(&self) -> usize {
+        let of_route = self.more().and_then(|more| more.retry.attempts);
+        of_route.unwrap_or(self.pool().config.retry.attempts).get()
+    }
+
+    /// The time of each attempt, if it has one of its own.
+    #[inline]
+    pub(super) fn attempt_timeout(&self) -> Option<Duration> {
+        let of_route = self.more().and_then(|more| more.retry.attempt_timeout);
+        of_route.unwrap_or(self.pool().config.retry.attempt_timeout)
+    }
+
+    /// Whether this status of an endpoint counts as a failure.
+    #[inline]
+    pub(super) fn is_unwell(&self, status: StatusCode) -> bool {
+        let of_route = self.more().and_then(|more| more.retry.on_status.as_ref());
+        of_route.unwrap_or(&self.pool().config.retry.on_status).contains(&status.as_u16())
+    }
+}
+
 /// The pool that responds; `None` if the proxy does.
 fn pool(more: &More, snapshot: &Snapshot) -> Option<usize> {
     let is_usable = |index: usize| snapshot.pools.get(index).is_some_and(|pool| pool.has_healthy());
@@ -195,6 +249,8 @@ impl<'a> Known<'a> {
     fn value(&self, variable: Variable) -> Cow<'a, str> {
         match variable {
             Variable::Host => self.host.into(),
+            // `OPTIONS *` is for the server as a whole.
+            Variable::Path if self.path == "*" => "/".into(),
             Variable::Path => self.path.into(),
             Variable::Query => self.query.map_or_else(Cow::default, |query| format!("?{query}").into()),
             Variable::ClientIp => self.client.to_string().into(),

@@ -27,6 +27,9 @@ pub(super) fn to_https(mut exchange: Exchange, parts: &Parts, port: u16, busy: B
         }
         None => *response.status_mut() = StatusCode::BAD_REQUEST,
     }
+    if let Some(planned) = exchange.planned() {
+        planned.edit_response(response.headers_mut());
+    }
     exchange.answered_here(response.status(), None, None);
     exchange.finish_answered();
     response

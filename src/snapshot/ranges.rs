@@ -4,16 +4,36 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// A set of addresses, as disjoint ranges in ascending order. IPv4 addresses are mapped to IPv6. A look-up is
-/// logarithmic in their number.
+/// A set of addresses. A network of IPv6 has no address of IPv4 in it, not even `::/0`.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Ranges(Box<[(u128, u128)]>);
+pub struct Ranges {
+    v4: Sorted,
+    v6: Sorted,
+}
+
+/// Disjoint ranges in ascending order. A look-up is logarithmic in their number.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Sorted(Box<[(u128, u128)]>);
 
 impl Ranges {
     /// The addresses of all these networks.
     pub fn new(networks: &[IpNet]) -> Self {
-        let mut ranges: Vec<(u128, u128)> =
-            networks.iter().map(|network| (number(network.network()), number(network.broadcast()))).collect();
+        let of = |is_v4: bool| {
+            let networks = networks.iter().filter(|network| network.addr().is_ipv4() == is_v4);
+            Sorted::new(networks.map(|network| (number(network.network()), number(network.broadcast()))).collect())
+        };
+        Self { v4: of(true), v6: of(false) }
+    }
+
+    /// Whether the address is in it. An IPv4-mapped one is one of IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        if address.is_ipv4() { self.v4.contains(number(address)) } else { self.v6.contains(number(address)) }
+    }
+}
+
+impl Sorted {
+    fn new(mut ranges: Vec<(u128, u128)>) -> Self {
         ranges.sort_unstable();
         let mut joined: Vec<(u128, u128)> = Vec::new();
         for (first, last) in ranges {
@@ -25,9 +45,7 @@ impl Ranges {
         Self(joined.into())
     }
 
-    /// Whether the address is in it.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let address = number(address);
+    fn contains(&self, address: u128) -> bool {
         let after = self.0.partition_point(|(first, _)| *first <= address);
         after.checked_sub(1).and_then(|at| self.0.get(at)).is_some_and(|(_, last)| address <= *last)
     }
@@ -35,10 +53,9 @@ impl Ranges {
 
 fn number(address: IpAddr) -> u128 {
     match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => address.to_bits(),
     }
-    .to_bits()
 }
 
 #[cfg(test)]
@@ -49,7 +66,7 @@ mod tests {
     fn addresses_are_in_or_out() {
         let networks = ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.7/32", "192.0.2.8/32", "2001:db8::/32", "::1/128"];
         let ranges = Ranges::new(&networks.map(|network| network.parse().unwrap()));
-        assert_eq!(ranges.0.len(), 4);
+        assert_eq!((ranges.v4.0.len(), ranges.v6.0.len()), (2, 2));
         for (address, expected) in [
             ("10.0.0.0", true),
             ("10.255.255.255", true),
@@ -69,7 +86,8 @@ mod tests {
             assert_eq!(ranges.contains(address.parse().unwrap()), expected, "{address}");
         }
         assert!(!Ranges::default().contains("::1".parse().unwrap()));
-        let all = Ranges::new(&["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()]);
-        assert!(all.0.len() == 1 && all.contains("255.255.255.255".parse().unwrap()));
+        let all_v6 = Ranges::new(&["::/0".parse().unwrap()]);
+        assert!(all_v6.contains("2001:db8::1".parse().unwrap()) && !all_v6.contains("10.0.0.1".parse().unwrap()));
+        assert!(!all_v6.contains("::ffff:10.0.0.1".parse().unwrap()));
     }
 }

@@ -217,7 +217,7 @@ pub fn bare_host(host: &str) -> &str {
         Some(colon) if !host[colon..].contains(']') => &host[..colon],
         _ => host,
     };
-    name.strip_suffix('.').unwrap_or(name)
+    name.trim_end_matches('.')
 }
 
 #[cfg(test)]

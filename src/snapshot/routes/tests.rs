@@ -238,7 +238,11 @@ fn by_the_book(list: &[Route], host: &str, asked: &Asked<'_>) -> Option<usize> {
     let kind = |(place, route): &(usize, &Route)| match &route.path {
         PathPattern::Exact(_) => (0, 0),
         PathPattern::Regex(pattern) => {
-            let same = |route: &Route| route.path == PathPattern::Regex(pattern.clone());
+            let of_host = |host: &&HostPattern| rank(host).is_some();
+            let best = route.host.iter().filter(of_host).max_by_key(|host| rank(host));
+            let same = |other: &Route| {
+                other.path == PathPattern::Regex(pattern.clone()) && best.is_some_and(|best| other.host.contains(best))
+            };
             (1, list.iter().position(same).unwrap_or(*place))
         }
         PathPattern::Prefix(prefix) => (2, usize::MAX - prefix.len()),
