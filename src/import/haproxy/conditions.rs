@@ -130,7 +130,11 @@ fn alternatives(words: &[String]) -> Result<Vec<Test>, String> {
             if matching == "found" {
                 return Ok(vec![test("*".to_owned())]);
             }
-            values.iter().map(|value| pattern(value, matching, is_caseless).map(&test)).collect()
+            let expected = |value: &String| match base {
+                "fhdr" => pattern(value, matching, is_caseless),
+                _ => element(value, matching, is_caseless),
+            };
+            values.iter().map(|value| expected(value).map(&test)).collect()
         }
         _ => Err(format!("unstick does not test {criterion}")),
     }
@@ -156,6 +160,29 @@ fn pattern(value: &str, matching: &str, is_caseless: bool) -> Result<String, Str
         "" => Ok(format!("~{}", regular(value, "str", is_caseless)?)),
         matching => Ok(format!("~{}", regular(value, matching, is_caseless)?)),
     }
+}
+
+/// The same for each element of a list with commas: so `hdr` compares, and `fhdr` whole fields.
+fn element(value: &str, matching: &str, is_caseless: bool) -> Result<String, String> {
+    const BEGIN: &str = r"(^|,)\s*";
+    const END: &str = r"\s*(,|$)";
+    let escaped = regex::escape(value);
+    let found = match matching {
+        "" | "str" => format!("{BEGIN}{escaped}{END}"),
+        "beg" => format!("{BEGIN}{escaped}"),
+        "end" => format!("{escaped}{END}"),
+        "reg" => {
+            let (begin, rest) = value.strip_prefix('^').map_or(("", value), |rest| (BEGIN, rest));
+            let ends = rest.ends_with('$') && !rest.ends_with("\\$");
+            let rest = if ends { &rest[..rest.len() - 1] } else { rest };
+            if rest.replace("[^", "").replace("\\^", "").replace("\\$", "").contains(['^', '$']) {
+                return Err("`hdr` compares each element of a list, and this has anchors within; see `fhdr`".to_owned());
+            }
+            format!("{begin}{rest}{}", if ends { END } else { "" })
+        }
+        other => return Ok(format!("~{}", regular(value, other, is_caseless)?)),
+    };
+    Ok(format!("~{}", regular(&found, "reg", is_caseless)?))
 }
 
 fn caseless(is_caseless: bool) -> &'static str {
@@ -203,7 +230,16 @@ mod tests {
             ("{ path -m reg ^/v[12]/ }", "~^/v[12]/"),
             ("{ hdr(host) -i A.test b.test } { path_beg /x/ }", "a.test,b.test /x/"),
             ("{ hdr_end(host) .a.test }", "*.a.test"),
-            ("{ req.hdr(x-canary) 1 }", "x-canary=1"),
+            ("{ req.hdr(x-canary) 1 }", r"x-canary=~(^|,)\s*1\s*(,|$)"),
+            ("{ req.hdr(x-a) -i b.c }", r"x-a=~(?i)(^|,)\s*b\.c\s*(,|$)"),
+            ("{ hdr_beg(x-a) b }", r"x-a=~(^|,)\s*b"),
+            ("{ hdr_reg(x-a) ^b|c$ }", r"x-a=~(^|,)\s*b|c\s*(,|$)"),
+            ("{ hdr_sub(x-a) b }", "x-a=~b"),
+            (
+                "{ hdr_reg(x-a) (^b|c) }",
+                "? `hdr` compares each element of a list, and this has anchors within; see `fhdr`",
+            ),
+            ("{ req.fhdr(x-a) b }", "x-a=b"),
             ("{ hdr(x-key) -m found }", "x-key=*"),
             ("!{ ssl_fc }", "tls=false"),
             ("METH_GET", "GET,HEAD"),

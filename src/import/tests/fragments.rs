@@ -2,11 +2,13 @@
 
 #![cfg(test)]
 
+mod checks;
 mod reader;
 
 use std::fs;
 
-use unstick_import::{Kind, import, report, write};
+use checks::check_of;
+use unstick_import::{Kind, import};
 
 /// A server around directives of a location.
 fn in_location(fragment: &str) -> String {
@@ -17,37 +19,9 @@ fn in_location(fragment: &str) -> String {
     )
 }
 
-/// What is written and what is told, without the summary.
-fn imported(kind: Kind, text: &str) -> (String, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("other.conf");
-    fs::write(&file, text).unwrap();
-    let imported = import(&file, kind, None).unwrap_or_else(|error| panic!("{text}: {error}"));
-    let toml = write::toml(&imported, "other.conf");
-    let _: toml::Table = toml.parse().unwrap_or_else(|error| panic!("{error}\n{toml}"));
-    let problems = reader::problems(&toml);
-    assert!(problems.is_empty(), "{problems:?}\n{toml}");
-    let told = report::text(&imported);
-    let told = told.trim_end().rsplit_once('\n').map_or(String::new(), |(told, _)| told.to_owned());
-    (toml, told)
-}
-
 /// Checks rows of (fragment, parts of what is written, a part of what is told or nothing).
 fn check(around: fn(&str) -> String, rows: &[(&str, &[&str], &str)]) {
     check_of(Kind::Nginx, around, rows);
-}
-
-fn check_of(kind: Kind, around: fn(&str) -> String, rows: &[(&str, &[&str], &str)]) {
-    for (fragment, written, told) in rows {
-        let (toml, report) = imported(kind, &around(fragment));
-        for part in *written {
-            assert!(toml.contains(part), "{fragment}: no `{part}` in\n{toml}");
-        }
-        match *told {
-            "" => assert_eq!(report, "", "{fragment}"),
-            part => assert!(report.contains(part), "{fragment}: no `{part}` in\n{report}"),
-        }
-    }
 }
 
 #[test]
