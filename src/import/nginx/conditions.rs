@@ -15,6 +15,8 @@ pub(super) struct Condition {
     /// The hosts or methods that go on: everybody else is meant.
     pub(super) but_hosts: Vec<String>,
     pub(super) but_methods: Vec<String>,
+    /// The table and the name of what may be empty, too: that is another route.
+    pub(super) or_empty: Option<(&'static str, String)>,
 }
 
 /// What the words of an `if` ask for.
@@ -40,8 +42,8 @@ pub(super) fn condition(words: &[String], is_server: bool) -> Result<Condition, 
         ("https", "!=") => found.tls = Some(value != "on"),
         ("request_method", "=") => found.keys.set("method", value),
         ("request_method", "!=") => found.but_methods = vec![value.to_owned()],
-        ("request_method", "~" | "~*") => found.keys.set("method", one_or_more(&methods(value)?)),
-        ("request_method", "!~" | "!~*") => found.but_methods = methods(value)?,
+        ("request_method", "~" | "~*") => found.keys.set("method", one_or_more(&methods(value, true)?)),
+        ("request_method", "!~" | "!~*") => found.but_methods = methods(value, false)?,
         ("uri" | "request_uri" | "document_uri", "~" | "~*") if is_server => {
             let pattern = pattern(operator, value)?;
             if name == "request_uri" && pattern.contains("\\?") {
@@ -57,8 +59,13 @@ pub(super) fn condition(words: &[String], is_server: bool) -> Result<Condition, 
                 _ => return Err(format!("unstick does not test ${name}")),
             };
             let expected = match (operator, value) {
-                ("", _) | ("!=", "") => "*".to_owned(),
-                ("=", "") => "!".to_owned(),
+                // An empty value and "0" are false.
+                ("", _) => "~^([^0]|0.)".to_owned(),
+                ("!=", "") => "~.".to_owned(),
+                ("=", "") => {
+                    found.or_empty = Some((table, name.clone()));
+                    "!".to_owned()
+                }
                 ("=", value) if !value.starts_with(['~', '*', '!']) => value.to_owned(),
                 ("~" | "~*", _) => format!("~{}", pattern(operator, value)?),
                 _ => return Err(format!("unstick has no `{operator}` for a {table}")),
@@ -75,13 +82,27 @@ fn pattern(operator: &str, value: &str) -> Result<String, String> {
     is_linear.then_some(pattern).ok_or_else(|| "this regular expression has no equal that takes linear time".to_owned())
 }
 
-/// The methods of `^(GET|HEAD)$`.
-fn methods(pattern: &str) -> Result<Vec<String>, String> {
-    let inner = pattern.trim_start_matches(['^', '(']).trim_end_matches(['$', ')']);
-    let methods: Vec<String> = inner.split('|').map(str::to_owned).collect();
+/// The methods of `^(GET|HEAD)$`. Without the anchors it finds more; who keeps all others out may leave them away.
+fn methods(pattern: &str, is_exact: bool) -> Result<Vec<String>, String> {
+    let inner = pattern.strip_prefix('^').and_then(|inner| inner.strip_suffix('$'));
+    let is_anchored = inner.is_some();
+    let inner = inner.unwrap_or(pattern);
+    let group = inner.strip_prefix('(').and_then(|group| group.strip_suffix(')'));
+    let group = group.map(|group| group.strip_prefix("?:").unwrap_or(group));
+    let methods: Vec<String> = group.unwrap_or(inner).split('|').map(str::to_owned).collect();
     let is_method = |method: &String| !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase());
-    if methods.iter().all(is_method) { Ok(methods) } else { Err("these are no plain methods".to_owned()) }
+    // `^GET|POST$` is something else, and so is a part of a name.
+    let is_whole = if is_anchored { group.is_some() || methods.len() == 1 } else { !is_exact };
+    let is_known = |method: &String| is_anchored || METHODS.contains(&method.as_str());
+    if is_whole && methods.iter().all(|method| is_method(method) && is_known(method)) {
+        Ok(methods)
+    } else {
+        Err("these are no plain methods, as ^(GET|POST)$ has them".to_owned())
+    }
 }
+
+/// Methods that clients have.
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// The words of an `if`, without its parentheses.
 pub(super) fn words(item: &Directive) -> Vec<String> {
@@ -118,7 +139,13 @@ mod tests {
             ("($http_user_agent ~* (bot|crawl))", "header = { user-agent = \"~(?i)(bot|crawl)\" }"),
             ("($http_x_key = \"\")", "header = { x-key = \"!\" }"),
             ("($arg_v = 2)", "query = { v = \"2\" }"),
-            ("($http_x_key)", "header = { x-key = \"*\" }"),
+            ("($http_x_key)", "header = { x-key = \"~^([^0]|0.)\" }"),
+            ("($http_x_key != \"\")", "header = { x-key = \"~.\" }"),
+            ("($request_method ~ ^P)", "? these are no plain methods, as ^(GET|POST)$ has them"),
+            ("($request_method ~ PUT|DELETE)", "? these are no plain methods, as ^(GET|POST)$ has them"),
+            ("($request_method ~ ^GET|POST$)", "? these are no plain methods, as ^(GET|POST)$ has them"),
+            ("($request_method !~ ^P)", "? these are no plain methods, as ^(GET|POST)$ has them"),
+            ("($request_method !~ (GET|HEAD))", "but [\"GET\", \"HEAD\"]"),
             ("($cookie_x = 1)", "? unstick does not test $cookie_x"),
             ("(-f $document_root/x)", "? this test is not understood"),
             ("($http_x != 1)", "? unstick has no `!=` for a header"),

@@ -4,7 +4,9 @@
 //! regular expression that fits; else that prefix. unstick's order is the same without `^~`, which is a higher
 //! `priority`.
 
+use super::conditions::{condition, words};
 use super::grammar::Directive;
+use super::lookaround::linear;
 use super::rewriting::Spot;
 use super::scope::Scope;
 use super::{Importer, left};
@@ -94,17 +96,19 @@ impl<'t> Importer<'t> {
             .iter()
             .filter_map(|found| if let Kind::Final(path) = &found.kind { Some(path.as_str()) } else { None })
             .collect();
+        // What keeps somebody out and cannot be told by its path closes all of the server.
+        let is_closed = is_closed || all.iter().any(|found| keeps_out(found) && is_unwritable(&found.kind));
         for found in &all {
             if let Some((path, priority)) = self.place(found, has_regex, &finals) {
                 let spot = Spot {
                     path,
-                    priority,
+                    priority: priority + raise(found, &all),
                     place: found.item.place.clone(),
                     origin: found.item.written(),
                     ..spot.clone()
                 };
                 self.location(found, &spot, is_closed);
-                self.slash(found, &all, &spot);
+                self.slash(found, &all, &spot, is_closed);
             }
         }
         let is_root = |found: &Found<'_>| matches!(&found.kind, Kind::Prefix(path) | Kind::Final(path) if path == "/");
@@ -133,10 +137,21 @@ impl<'t> Importer<'t> {
                 if found.is_inner_regex {
                     note("nginx looks at it within the outer location only, unstick everywhere", "see its path");
                 }
-                match regex::Regex::new(pattern) {
-                    Ok(_) => Some((format!("~{pattern}"), 0)),
-                    Err(_) => {
-                        let what_to_do = "write it without looking around or backwards";
+                if regex::Regex::new(pattern).is_ok() {
+                    return Some((format!("~{pattern}"), 0));
+                }
+                let what_to_do = "write it without looking around or backwards";
+                match (linear(pattern), keeps_out(found)) {
+                    (Some((same, true)), _) => Some((format!("~{same}"), 0)),
+                    (Some((wider, false)), true) => {
+                        note("without looking around it takes more paths, and all of them answer 403", what_to_do);
+                        Some((format!("~{wider}"), 0))
+                    }
+                    (None, true) => {
+                        note("this has no equal that takes linear time; all of the server answers 403", what_to_do);
+                        None
+                    }
+                    (_, false) => {
                         note("this regular expression has no equal that takes linear time", what_to_do);
                         None
                     }
@@ -160,7 +175,7 @@ impl<'t> Importer<'t> {
     }
 
     /// nginx sends a client that asks for `/api` to `/api/` if only the latter is a location with a proxy.
-    fn slash(&mut self, found: &Found<'t>, all: &[Found<'t>], spot: &Spot) {
+    fn slash(&mut self, found: &Found<'t>, all: &[Found<'t>], spot: &Spot, is_closed: bool) {
         let (Kind::Prefix(path) | Kind::Final(path)) = &found.kind else { return };
         let own = ["proxy_pass", "grpc_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass"];
         let is_proxied = found.scope.own().iter().any(|item| own.contains(&item.name.as_str()));
@@ -176,61 +191,97 @@ impl<'t> Importer<'t> {
         let mut draft = self.draft(&spot, &format!("{}: nginx adds the slash", spot.origin));
         draft.route.keys.set_in("redirect", "to", format!("{path}{{?query}}"));
         draft.route.keys.set_in("redirect", "status", 301);
+        if is_closed {
+            close(&mut draft);
+        }
         self.push(draft);
     }
 
     /// The routes of one location.
     fn location(&mut self, found: &Found<'t>, spot: &Spot, is_closed: bool) {
         self.note_left(found.scope.own(), &At::Route(self.out.routes.len()));
+        let is_closed = is_closed || matches!(&found.kind, Kind::Regex(pattern) if is_widened(pattern));
         let phase = self.rewrite_phase(spot, &found.scope, false);
-        let is_prefix = matches!(found.kind, Kind::Prefix(_) | Kind::Final(_));
-        let mut kept: Vec<super::Draft> = Vec::new();
-        let (mut left_over, count) = (Vec::new(), phase.before.len());
+        let (mut routes, count) = (Vec::new(), phase.before.len());
+        let are_ranked = tests(found) > 0;
         for (nth, mut draft) in phase.before.into_iter().enumerate() {
-            let excludes = kept.iter().all(|other| excludes(other, &draft));
-            if is_prefix && !excludes {
-                let why = "only the order of these `if`s would decide between them";
-                left_over.push(LeftOut { why: why.to_owned(), ..draft.left_out_as_a_whole() });
-                continue;
-            }
-            if !is_prefix && count > 1 {
+            if are_ranked {
                 draft.route.priority += i64::try_from(count - nth).unwrap_or(1);
             }
-            kept.push(draft);
+            routes.push(draft);
         }
-        kept.into_iter().for_each(|draft| self.push(draft));
         let main = match phase.answer {
             Some(mut answer) => {
-                if is_closed || phase.closed {
-                    answer.route.keys.set("deny", super::contents::ALL.to_vec());
+                if phase.closed {
+                    close(&mut answer);
                 }
                 Some(answer)
             }
             None => self.mapped(found, &phase.rest, phase.rewrite, is_closed || phase.closed),
         };
         if let Some(mut draft) = main {
-            draft.left.extend(phase.left.into_iter().chain(left_over));
+            draft.left.extend(phase.left);
+            routes.push(draft);
+        }
+        for mut draft in routes.into_iter().chain(phase.after) {
+            if is_closed {
+                close(&mut draft);
+            }
             self.push(draft);
         }
-        phase.after.into_iter().for_each(|draft| self.push(draft));
     }
 }
 
-/// Whether no request fits both: they are for different methods.
-fn excludes(one: &super::Draft, other: &super::Draft) -> bool {
-    let method = |draft: &super::Draft| draft.route.keys.get("method").map(ToString::to_string);
-    matches!((method(one), method(other)), (Some(one), Some(other)) if one != other)
+/// Closes a route.
+pub(super) fn close(draft: &mut super::Draft) {
+    draft.route.keys.remove("allow");
+    draft.route.keys.set("deny", super::contents::ALL.to_vec());
 }
 
-impl super::Draft {
-    /// What stands for the whole route where it is left out.
-    fn left_out_as_a_whole(&self) -> LeftOut {
-        LeftOut {
-            place: self.route.place.clone(),
-            directive: self.route.origin.clone(),
-            why: String::new(),
-            what_to_do: "write a route for it, with a priority or a condition that excludes the other".to_owned(),
-            at: At::Top,
+/// Whether a location keeps somebody out.
+fn keeps_out(found: &Found<'_>) -> bool {
+    let items = || found.scope.own().iter().flat_map(|item| std::iter::once(item).chain(item.items()));
+    let is_refusal = |item: &Directive| {
+        item.name == "deny"
+            || item.name == "return" && matches!(item.arg(0), "401" | "403" | "404" | "410" | "444")
+            || item.name == "internal"
+    };
+    items().any(is_refusal) || super::guard_of(&found.scope).is_some()
+}
+
+/// Whether no path of a route fits all that the location does.
+fn is_unwritable(kind: &Kind) -> bool {
+    matches!(kind, Kind::Regex(pattern) if regex::Regex::new(pattern).is_err() && linear(pattern).is_none())
+}
+
+/// Whether the path of the route fits more than the location does.
+fn is_widened(pattern: &str) -> bool {
+    regex::Regex::new(pattern).is_err() && matches!(linear(pattern), Some((_, false)))
+}
+
+/// How much a location comes before others, because those have several `if`s with priorities of their own: nginx would
+/// take this one first.
+fn raise(found: &Found<'_>, all: &[Found<'_>]) -> i64 {
+    let is_behind = |other: &Found<'_>| match (&other.kind, &found.kind) {
+        (Kind::Prefix(prefix) | Kind::Final(prefix), Kind::Prefix(path) | Kind::Final(path)) => {
+            path.starts_with(prefix.as_str()) && path != prefix
         }
-    }
+        (Kind::Prefix(_) | Kind::Final(_), Kind::Exact(_)) => true,
+        // In the order of the file, and before all prefixes.
+        (Kind::Regex(_), Kind::Regex(_)) => other.item.place > found.item.place,
+        (Kind::Prefix(_), Kind::Regex(_)) | (Kind::Regex(_), Kind::Exact(_) | Kind::Final(_)) => true,
+        _ => false,
+    };
+    all.iter().filter(|other| is_behind(other)).map(tests).sum()
+}
+
+/// The routes that several tests of a location need, each with a priority of its own; 0 if there is one test at most.
+fn tests(found: &Found<'_>) -> i64 {
+    let routes = |item: &Directive| match item.name.as_str() {
+        "rewrite" => 1,
+        "if" => condition(&words(item), false).map_or(0, |test| if test.or_empty.is_some() { 2 } else { 1 }),
+        _ => 0,
+    };
+    let all: Vec<i64> = found.scope.own().iter().map(routes).filter(|count| *count > 0).collect();
+    if all.len() > 1 { all.iter().sum() } else { 0 }
 }

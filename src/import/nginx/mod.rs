@@ -11,6 +11,7 @@ mod grammar;
 mod include;
 mod listeners;
 mod locations;
+mod lookaround;
 mod maps;
 mod options;
 mod pages;

@@ -2,6 +2,7 @@
 
 use super::conditions::{Condition, condition, words};
 use super::grammar::Directive;
+use super::locations::close;
 use super::scope::Scope;
 use super::servers::Target;
 use super::text::template;
@@ -113,6 +114,12 @@ impl<'t> Importer<'t> {
             inner.name == "return" && matches!(inner.arg(0), "401" | "403" | "444") || inner.name == "deny"
         });
         let condition = match condition {
+            Ok(condition) if keeps_out && condition.keys.get("query").is_some() => {
+                Err("names of arguments are compared exactly, and nginx takes any case".to_owned())
+            }
+            other => other,
+        };
+        let condition = match condition {
             Ok(condition) => condition,
             Err(why) => {
                 let closing = if keeps_out { "; what it protects answers 403" } else { "" };
@@ -140,6 +147,10 @@ impl<'t> Importer<'t> {
             ));
             return;
         };
+        // What an earlier test has closed is closed for this one, too.
+        if phase.closed {
+            close(&mut draft);
+        }
         for (key, value) in condition.keys.0 {
             draft.route.keys.0.insert(0, (key, value));
         }
@@ -158,6 +169,11 @@ impl<'t> Importer<'t> {
                 }
                 phase.after.push(draft);
                 return;
+            }
+            if let Some((table, name)) = condition.or_empty {
+                let mut empty = draft.clone();
+                empty.route.keys.set_in(table, &name, "~^$");
+                phase.before.push(empty);
             }
             phase.before.push(draft);
             return;

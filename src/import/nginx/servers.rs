@@ -129,7 +129,12 @@ impl<'t> Importer<'t> {
             self.out.leave_out(crate::imported::LeftOut { at: At::Route(notes_at), ..note });
         }
         match phase.answer {
-            Some(answer) => self.push(answer),
+            Some(mut answer) => {
+                if phase.closed {
+                    super::locations::close(&mut answer);
+                }
+                self.push(answer);
+            }
             None => self.locations(server, &phase.rest, scope, phase.closed),
         }
         after.into_iter().for_each(|draft| self.push(draft));
