@@ -65,7 +65,8 @@ fn named(name: &str, acls: &Acls) -> Result<Vec<Test>, String> {
             "TRUE" | "HTTP" => Ok(vec![Test::default()]),
             "METH_GET" => method(vec!["GET", "HEAD"]),
             "METH_POST" => method(vec!["POST"]),
-            "METH_OPTIONS" => method(vec!["OPTIONS"]),
+            "METH_HEAD" | "METH_PUT" | "METH_DELETE" | "METH_OPTIONS" => method(vec![&name["METH_".len()..]]),
+            "METH_TRACE" | "METH_CONNECT" => Ok(Vec::new()),
             _ => Err(format!("there is no acl {name}")),
         },
     }
@@ -122,7 +123,12 @@ fn alternatives(words: &[String]) -> Result<Vec<Test>, String> {
     match base {
         "ssl" if name == "ssl_fc" => Ok(vec![Test { tls: Some(true), ..Test::default() }]),
         "path" => values.iter().map(|value| path(value, matching, is_caseless)).collect(),
-        "method" => Ok(vec![Test { method: values, ..Test::default() }]),
+        // Others never reach a route: unstick answers 405 to them.
+        "method" => {
+            values.retain(|method| !["TRACE", "CONNECT"].contains(&method.as_str()));
+            let test = Test { method: values, ..Test::default() };
+            Ok(if test.method.is_empty() { Vec::new() } else { vec![test] })
+        }
         "hdr" if argument.eq_ignore_ascii_case("host") => host(&values, matching),
         "hdr" | "fhdr" if !argument.contains(',') && !argument.is_empty() => {
             let name = argument.to_ascii_lowercase();
@@ -243,6 +249,9 @@ mod tests {
             ("{ hdr(x-key) -m found }", "x-key=*"),
             ("!{ ssl_fc }", "tls=false"),
             ("METH_GET", "GET,HEAD"),
+            ("METH_PUT", "PUT"),
+            ("{ method TRACE }", ""),
+            ("METH_TRACE or { path /x }", "=/x"),
             ("{ method POST } || { path /y }", "POST | =/y"),
             ("! { path /x }", "? a route has no condition that must not hold"),
             ("{ src 10.0.0.0/8 }", "? unstick does not test src"),

@@ -15,6 +15,8 @@ pub(super) struct Condition {
     /// The hosts or methods that go on: everybody else is meant.
     pub(super) but_hosts: Vec<String>,
     pub(super) but_methods: Vec<String>,
+    /// Whether unstick answers all that fits before it looks for a route.
+    pub(super) never: bool,
     /// The table and the name of what may be empty, too: that is another route.
     pub(super) or_empty: Option<(&'static str, String)>,
 }
@@ -22,6 +24,9 @@ pub(super) struct Condition {
 /// What the words of an `if` ask for.
 pub(super) fn condition(words: &[String], is_server: bool) -> Result<Condition, String> {
     let mut found = Condition::default();
+    let served = |methods: Vec<String>| -> Vec<String> {
+        methods.into_iter().filter(|method| !REFUSED.contains(&method.as_str())).collect()
+    };
     let (variable, operator, value) = match words {
         [variable] => (variable.as_str(), "", ""),
         [variable, operator, value] => (variable.as_str(), operator.as_str(), value.as_str()),
@@ -34,16 +39,27 @@ pub(super) fn condition(words: &[String], is_server: bool) -> Result<Condition, 
         return Err("unstick compares nothing with a variable".to_owned());
     }
     match (name, operator) {
+        ("host" | "http_host" | "server_name", "=" | "!=") if value.contains(':') => {
+            return Err("a host of a route has no port".to_owned());
+        }
         ("host" | "http_host" | "server_name", "=") => found.host = vec![value.to_ascii_lowercase()],
         ("host" | "http_host", "!=") => found.but_hosts = vec![value.to_ascii_lowercase()],
         ("scheme", "=") => found.tls = Some(value == "https"),
         ("scheme", "!=") => found.tls = Some(value != "https"),
         ("https", "=") => found.tls = Some(value == "on"),
         ("https", "!=") => found.tls = Some(value != "on"),
-        ("request_method", "=") => found.keys.set("method", value),
-        ("request_method", "!=") => found.but_methods = vec![value.to_owned()],
-        ("request_method", "~" | "~*") => found.keys.set("method", one_or_more(&methods(value, true)?)),
-        ("request_method", "!~" | "!~*") => found.but_methods = methods(value, false)?,
+        ("request_method", "=" | "~" | "~*") => {
+            let methods = served(if operator == "=" { vec![value.to_owned()] } else { methods(value, true)? });
+            found.never = methods.is_empty();
+            found.keys.set("method", one_or_more(&methods));
+        }
+        ("request_method", "!=" | "!~" | "!~*") => {
+            let methods = served(if operator == "!=" { vec![value.to_owned()] } else { methods(value, false)? });
+            if methods.is_empty() {
+                return Err("unstick answers 405 to this method".to_owned());
+            }
+            found.but_methods = methods;
+        }
         ("uri" | "request_uri" | "document_uri", "~" | "~*") if is_server => {
             let pattern = pattern(operator, value)?;
             if name == "request_uri" && pattern.contains("\\?") {
@@ -101,6 +117,9 @@ fn methods(pattern: &str, is_exact: bool) -> Result<Vec<String>, String> {
     }
 }
 
+/// Methods that unstick answers 405 to, whatever a route says.
+const REFUSED: [&str; 2] = ["TRACE", "CONNECT"];
+
 /// Methods that clients have.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -141,6 +160,8 @@ mod tests {
             ("($arg_v = 2)", "query = { v = \"2\" }"),
             ("($http_x_key)", "header = { x-key = \"~^([^0]|0.)\" }"),
             ("($http_x_key != \"\")", "header = { x-key = \"~.\" }"),
+            ("($request_method ~ ^(TRACE|TRACK)$)", "method = \"TRACK\""),
+            ("($http_host = a.test:80)", "? a host of a route has no port"),
             ("($request_method ~ ^P)", "? these are no plain methods, as ^(GET|POST)$ has them"),
             ("($request_method ~ PUT|DELETE)", "? these are no plain methods, as ^(GET|POST)$ has them"),
             ("($request_method ~ ^GET|POST$)", "? these are no plain methods, as ^(GET|POST)$ has them"),

@@ -21,7 +21,7 @@ impl<'t> Importer<'t> {
             Err(_) => (302, item.args.first()),
         };
         match (status, text) {
-            (301 | 302 | 303 | 307 | 308, Some(to)) => match template(to, scope) {
+            (301 | 302 | 303 | 307 | 308, Some(to)) => match template(to, scope).and_then(absolute) {
                 Ok(to) => {
                     draft.route.keys.set_in("redirect", "to", to);
                     draft.route.keys.set_in("redirect", "status", status);
@@ -193,6 +193,13 @@ impl<'t> Importer<'t> {
         }
         self.logging(draft, scope);
     }
+}
+
+/// A target that unstick takes: it has no relative ones.
+fn absolute(to: String) -> Result<String, String> {
+    let begins = ["http://", "https://", "{scheme}://", "/", "{path}"];
+    let is_absolute = begins.iter().any(|begin| to.starts_with(begin)) && !to.starts_with("//") && !to.contains(' ');
+    is_absolute.then_some(to).ok_or_else(|| "a redirect to a relative address has no translation".to_owned())
 }
 
 const STATIC: &str = "replace `respond` by a pool whose replicas serve them, or put a CDN or nginx in front";

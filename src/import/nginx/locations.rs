@@ -217,6 +217,7 @@ impl<'t> Importer<'t> {
                 }
                 Some(answer)
             }
+            None if phase.is_over => None,
             None => self.mapped(found, &phase.rest, phase.rewrite, is_closed || phase.closed),
         };
         if let Some(mut draft) = main {

@@ -8,6 +8,7 @@ use super::servers::Target;
 use super::text::template;
 use super::{Draft, Importer, left};
 use crate::imported::{LeftOut, Place};
+use crate::value::{Value, one_or_more};
 
 /// Where routes are being made.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub(super) struct Phase {
     pub(super) after: Vec<Draft>,
     /// The prefix that is replaced, and by what.
     pub(super) rewrite: Option<(String, String)>,
+    /// Whether nobody is left to go on.
+    pub(super) is_over: bool,
     /// A test that keeps somebody out and cannot be translated.
     pub(super) closed: bool,
     pub(super) left: Vec<LeftOut>,
@@ -45,6 +48,7 @@ impl<'t> Importer<'t> {
             rest: spot.clone(),
             after: Vec::new(),
             rewrite: None,
+            is_over: false,
             closed: false,
             left: Vec::new(),
         };
@@ -55,7 +59,7 @@ impl<'t> Importer<'t> {
                 "if" => self.condition(item, scope, is_server, &mut phase),
                 _ => {}
             }
-            if phase.answer.is_some() {
+            if phase.answer.is_some() || phase.is_over {
                 break;
             }
         }
@@ -133,7 +137,7 @@ impl<'t> Importer<'t> {
             }
         };
         let mut spot = Spot { place: item.place.clone(), origin: item.written(), ..phase.rest.clone() };
-        if !narrow(&mut spot, &condition) {
+        if condition.never || !narrow(&mut spot, &condition) {
             return;
         }
         let Some(mut draft) = self.body(item, &spot, &inner) else {
@@ -151,7 +155,18 @@ impl<'t> Importer<'t> {
         if phase.closed {
             close(&mut draft);
         }
-        for (key, value) in condition.keys.0 {
+        let mut tests = condition.keys;
+        let mut taken = None;
+        if let (Some(one), Some(other)) = (tests.get("method"), draft.route.keys.get("method")) {
+            let both = in_both(&listed(one), &listed(other));
+            draft.route.keys.remove("method");
+            if both.is_empty() {
+                return;
+            }
+            tests.set("method", one_or_more(&both));
+            taken = Some(both);
+        }
+        for (key, value) in tests.0 {
             draft.route.keys.0.insert(0, (key, value));
         }
         if condition.but_hosts.is_empty() && condition.but_methods.is_empty() {
@@ -175,6 +190,19 @@ impl<'t> Importer<'t> {
                 empty.route.keys.set_in(table, &name, "~^$");
                 phase.before.push(empty);
             }
+            let is_whole = draft.route.path == phase.rest.path
+                && ["header", "query", "method"].iter().all(|test| draft.route.keys.get(test).is_none())
+                && draft.route.listen == self.draft(&phase.rest, "").route.listen;
+            // Nothing else is done for these hosts, and a route that no request reaches is refused.
+            if is_whole && !condition.host.is_empty() && !phase.rest.target.host.is_empty() {
+                phase.rest.target.host.retain(|host| !condition.host.contains(host));
+                phase.is_over = phase.rest.target.host.is_empty();
+            }
+            // The same of methods, where only some go on.
+            if let (Some(both), true) = (taken, draft.route.host == phase.rest.target.host) {
+                phase.rest.target.method.retain(|method| !both.contains(method));
+                phase.is_over = phase.rest.target.method.is_empty();
+            }
             phase.before.push(draft);
             return;
         }
@@ -183,7 +211,19 @@ impl<'t> Importer<'t> {
             phase.rest.target.host = condition.but_hosts;
         }
         if !condition.but_methods.is_empty() {
-            phase.rest.target.method = condition.but_methods;
+            let known = std::mem::replace(&mut phase.rest.target.method, condition.but_methods.clone());
+            if !known.is_empty() {
+                let but: Vec<String> =
+                    known.iter().filter(|method| !condition.but_methods.contains(method)).cloned().collect();
+                phase.rest.target.method = in_both(&known, &condition.but_methods);
+                if phase.rest.target.method.is_empty() {
+                    phase.is_over = true;
+                } else if but.is_empty() {
+                    return;
+                } else {
+                    draft.route.keys.set("method", one_or_more(&but));
+                }
+            }
         }
         phase.after.push(draft);
     }
@@ -196,6 +236,7 @@ impl<'t> Importer<'t> {
             rest: spot.clone(),
             after: Vec::new(),
             rewrite: None,
+            is_over: false,
             closed: false,
             left: Vec::new(),
         };
@@ -222,12 +263,35 @@ fn narrow(spot: &mut Spot, condition: &Condition) -> bool {
         spot.target.listen.retain(|(_, is_tls, _)| *is_tls == tls);
     }
     if !condition.host.is_empty() {
+        // Hosts that do not lead to this server never fit.
+        let is_own = |host: &str| {
+            spot.target
+                .host
+                .iter()
+                .any(|own| own == host || own.strip_prefix('*').is_some_and(|end| host.ends_with(end)))
+        };
+        if !spot.target.host.is_empty() && !condition.host.iter().any(|host| is_own(host)) {
+            return false;
+        }
         spot.target.host.clone_from(&condition.host);
     }
     if let Some(path) = &condition.path {
         spot.path.clone_from(path);
     }
     !spot.target.listen.is_empty()
+}
+
+/// The methods of a key: one, or a list.
+fn listed(methods: &Value) -> Vec<String> {
+    match methods {
+        Value::Text(method) => vec![method.clone()],
+        Value::List(methods) => methods.iter().flat_map(listed).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn in_both(one: &[String], other: &[String]) -> Vec<String> {
+    one.iter().filter(|method| other.contains(method)).cloned().collect()
 }
 
 /// `^/api/(.*)$` and `/v2/$1`: the prefix that is replaced, and by what.

@@ -135,6 +135,7 @@ impl<'t> Importer<'t> {
                 }
                 self.push(answer);
             }
+            None if phase.is_over => {}
             None => self.locations(server, &phase.rest, scope, phase.closed),
         }
         after.into_iter().for_each(|draft| self.push(draft));

@@ -70,6 +70,7 @@ fn what_a_location_says() {
             ("return 204;", &["respond = { status = 204 }"], ""),
             ("return 301 https://$host$request_uri;", &["to = \"https://{host}{path}{?query}\", status = 301"], ""),
             ("return https://x.test/;", &["redirect = { to = \"https://x.test/\", status = 302 }"], ""),
+            ("return 302 foo;", &["respond = { status = 404 }"], "a relative address"),
             ("return 302 /login?from=$uri;", &["respond = { status = 404 }"], "unstick has no value for $uri"),
             ("return 200 $remote_addr;", &["respond = { status = 200 }"], "a fixed body has no variables"),
             ("rewrite ^ https://$host$request_uri? permanent;", &["{host}{path}{?query}\", status = 301"], ""),
@@ -166,8 +167,39 @@ fn what_a_server_says() {
                 &["deny = [\"0.0.0.0/0\", \"::/0\"]"],
                 "what it protects answers 403",
             ),
+            (
+                "listen 80; if ($request_method !~ ^(GET|POST|TRACE)$) { return 405; }\n\
+                 location /x/ { if ($request_method = POST) { return 204; } \
+                  proxy_set_header Host $host; proxy_pass http://k:1; }",
+                &["path = \"/x/\"\nmethod = \"POST\"\nrespond", "path = \"/x/\"\nmethod = \"GET\"\npool"],
+                "",
+            ),
+            (
+                "listen 80; if ($request_method = TRACE) { return 405; }",
+                &["path = \"/\"\nrespond = { status = 204 }"],
+                "",
+            ),
+            ("listen 80; if ($http_host = a.test:81) { return 403; }", &["deny = ["], "a host of a route has no port"),
             ("listen 80; if (-f /srv/down) { return 503; }", &["status = 204"], "this test is not understood"),
             ("listen 80; rewrite ^/a$ /b permanent;", &["path = \"~^/a$\"", "to = \"/b{?query}\", status = 301"], ""),
+        ],
+    );
+}
+
+#[test]
+fn a_host_that_a_server_redirects_goes_nowhere_else() {
+    fn around(fragment: &str) -> String {
+        let first = "server { listen 80; location / { proxy_set_header Host $host; proxy_pass http://k:1; } }";
+        format!("{first} server {{ listen 80; server_name a.test b.test; {fragment} return 404; }}\n")
+    }
+    let a = "if ($host = a.test) { return 301 https://$host$request_uri; }";
+    let b = a.replace("a.test", "b.test");
+    check(
+        around,
+        &[
+            (a, &["host = \"a.test\"\npath = \"/\"\npriority = 1000", "host = \"b.test\"\npath = \"/\"\nrespond"], ""),
+            (&format!("{a} {b}"), &["host = \"b.test\"\npath = \"/\"\npriority = 999\nredirect"], ""),
+            (&a.replace("a.test", "c.test"), &["host = [\"a.test\", \"b.test\"]\npath = \"/\"\nrespond"], ""),
         ],
     );
 }
@@ -191,6 +223,7 @@ fn what_a_frontend_says() {
             ("use_backend b unless { path /x }", &["pool = \"app\""], "a route has no condition that must not hold"),
             ("use_backend b if { src 10.0.0.1 }", &["pool = \"app\""], "unstick does not test src"),
             ("use_backend b if { path /b }\n http-request deny if { src 10.0.0.1 }", &["deny = ["], "answer 403"),
+            ("use_backend b if { path /b }\n http-request deny if METH_TRACE", &["pool = \"b\""], ""),
             ("use_backend b if { path /b }\n http-request auth", &["deny = ["], "asks nobody who he is"),
             ("use_backend b if { path /b }\n http-request deny if { path /x }", &["status = 403"], ""),
             (
