@@ -155,13 +155,16 @@ impl<'t> Importer<'t> {
                 "nothing, unless clients test it",
             );
         }
-        if !scope.own().iter().any(|own| own.name == "limit_req") {
-            note("each route counts for itself, nginx all of this server together", "a smaller number, if it matters");
+        // A zone may be that of several.
+        let is_own = scope.own().iter().any(|own| own.name == "limit_req");
+        if !is_own || users(self.http, option(item, "zone").unwrap_or_default()) > 1 {
+            note("each route counts for itself, nginx all of this zone together", "a smaller number, if it matters");
         }
         draft.route.keys.set_in("rate", "per", per);
         draft.route.keys.set_in("rate", "requests", requests);
         draft.route.keys.set_in("rate", "in", time);
-        draft.route.keys.set_in("rate", "burst", burst);
+        // nginx counts those above the first.
+        draft.route.keys.set_in("rate", "burst", burst.saturating_add(1));
     }
 
     /// `proxy_next_upstream`.
@@ -194,4 +197,11 @@ impl<'t> Importer<'t> {
             draft.route.keys.set("access_log", false);
         }
     }
+}
+
+/// How many directives name the zone, here and within.
+fn users(items: &[Directive], zone: &str) -> usize {
+    let names = |item: &Directive| item.args.iter().any(|arg| arg.strip_prefix("zone=") == Some(zone));
+    let of = |item: &Directive| usize::from(item.name == "limit_req" && names(item)) + users(item.items(), zone);
+    items.iter().map(of).sum()
 }

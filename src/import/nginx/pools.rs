@@ -52,10 +52,20 @@ impl<'t> Importer<'t> {
         self.health(&servers, &mut keys, &at);
         let (backup, main): (Vec<_>, Vec<_>) = servers.into_iter().partition(|server| server.is_backup);
         let made = Made { name: name.clone(), backup: (!backup.is_empty()).then(|| format!("{name}-backup")) };
+        if let Some(first) = backup.first() {
+            let why = "replicas here are for requests while all of the others are kept out: each of those answers with \
+                       its own failures until then, and within one request no other pool is tried";
+            let what_to_do = "probe them with [pool.NAME.health], which keeps them out before that";
+            self.out.leave_out(LeftOut { at: at.clone(), ..left(first.item, why, what_to_do) });
+        }
         let mut all = vec![(name, main)];
         all.extend(made.backup.clone().map(|name| (name, backup)));
         for (name, servers) in all {
             let mut keys = keys.clone();
+            // Else some stay whatever they answer, and the other pool is never asked.
+            if made.backup.as_ref().is_some_and(|backup| *backup != name) {
+                keys.set("eject.share", "100%");
+            }
             backends(&servers, &mut keys);
             keys.0.extend(tls.0.clone());
             self.out.pools.push(Pool { name, keys });

@@ -102,6 +102,25 @@ fn what_a_named_location_says() {
 }
 
 #[test]
+fn what_a_rate_says() {
+    fn around(fragment: &str) -> String {
+        let zone = "limit_req_zone $binary_remote_addr zone=z:1m rate=5r/s; limit_req_status 429;";
+        let pass = "proxy_set_header Host $host; proxy_pass http://k:1;";
+        format!("{zone} server {{ listen 80; location / {{ {pass} }} location /x/ {{ {pass} {fragment} }} }}\n")
+    }
+    let again = "limit_req zone=z burst=9 nodelay; } location /y/ { return 204; limit_req zone=z nodelay;";
+    check(
+        around,
+        &[
+            ("limit_req zone=z burst=9 nodelay;", &["requests = 5, in = \"1s\", burst = 10"], ""),
+            ("limit_req zone=z;", &["burst = 1 }"], ""),
+            ("limit_req zone=z burst=9;", &["burst = 10 }"], "makes requests of the burst wait"),
+            (again, &["burst = 10 }"], "each route counts for itself, nginx all of this zone together"),
+        ],
+    );
+}
+
+#[test]
 fn what_an_upstream_says() {
     fn around(fragment: &str) -> String {
         let server = "server { listen 80; proxy_set_header Host $host; location / { proxy_pass http://app; } }";
@@ -112,7 +131,11 @@ fn what_an_upstream_says() {
         &[
             ("server a:1 weight=3; server b:1;", &["[{ address = \"a:1\", weight = 3 }, { address = \"b:1\" }]"], ""),
             ("server a; server [::1]:8080;", &["backends = [\"a:80\", \"[::1]:8080\"]"], ""),
-            ("server a:1; server b:1 backup;", &["fallback = \"app-backup\"", "[pool.app-backup]"], ""),
+            (
+                "server a:1; server b:1 backup;",
+                &["fallback = \"app-backup\"", "[pool.app-backup]", "[pool.app.eject]\nshare = \"100%\""],
+                "within one request no other pool",
+            ),
             ("least_conn; server a:1;", &["balance = \"least-connections\""], ""),
             ("random two least_conn; server a:1;", &["balance = \"p2c\""], ""),
             ("ip_hash; server a:1;", &["backends = [\"a:1\"]"], "run `unstick audit`"),
