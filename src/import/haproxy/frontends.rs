@@ -5,7 +5,7 @@ use super::grammar::Line;
 use super::sockets::Socket;
 use super::{Importer, Proxy, backends, fate_of, left};
 use crate::fate::Fate;
-use crate::imported::{At, Keys, LeftOut, Route};
+use crate::imported::{At, Keys, Route};
 
 /// Everybody.
 const ALL: [&str; 2] = ["0.0.0.0/0", "::/0"];
@@ -167,74 +167,6 @@ impl<'t> Importer<'t> {
         }
         Some(keys)
     }
-
-    /// Headers that are set, added and removed, in the frontend and then in the backend.
-    fn edits(&mut self, proxy: &Proxy<'t>, keys: &mut Keys, sockets: &[Socket], at: &At) {
-        let proxies = self.proxies;
-        let pool = keys.get("pool").map(|pool| pool.to_string().trim_matches('"').to_owned());
-        let backend = pool.as_ref().and_then(|pool| {
-            proxies.iter().find(|other| other.section.name() == pool && other.section.kind() == "backend")
-        });
-        let mut removed: [Vec<String>; 2] = Default::default();
-        let own = |proxy: &Proxy<'t>| proxy.lines.clone();
-        for line in own(proxy).into_iter().chain(backend.map(own).unwrap_or_default()) {
-            let (which, table) = match line.word(0) {
-                "http-request" => (0, "request_headers"),
-                "http-response" => (1, "response_headers"),
-                _ => continue,
-            };
-            let verb = match line.word(1) {
-                "set-header" => "set",
-                "add-header" => "add",
-                "del-header" => "remove",
-                _ => continue,
-            };
-            // Rules of http-response are for those of replicas, too.
-            if pool.is_none() {
-                continue;
-            }
-            let (name, value) = (line.word(2).to_ascii_lowercase(), line.word(3));
-            let (_, condition) = split(line);
-            let is_same = match (name.as_str(), condition.join(" ").as_str()) {
-                ("x-forwarded-proto", "{ ssl_fc }" | "!{ ssl_fc }") => true,
-                ("x-forwarded-proto", "") => value == "https" && sockets.iter().all(|(_, is_tls, _)| *is_tls),
-                ("x-forwarded-for", "") => value == "%[src]" || verb == "remove",
-                _ => false,
-            };
-            if is_same {
-                continue;
-            }
-            let value = match value {
-                "%[src]" => Ok("{client_ip}".to_owned()),
-                "%[req.hdr(host)]" | "%[hdr(host)]" => Ok("{host}".to_owned()),
-                "%[path]" => Ok("{path}".to_owned()),
-                "%[dst_port]" => match sockets {
-                    [(_, _, Some(port))] => Ok(port.to_string()),
-                    _ => Err("the port is different for each listener"),
-                },
-                value if value.contains('%') => Err("unstick has no value for this expression"),
-                value => Ok(value.replace('{', "{{").replace('}', "}}").trim().to_owned()),
-            };
-            let value = if condition.is_empty() && !line.words.iter().any(|word| word == "unless") {
-                value
-            } else {
-                Err("headers of a route have no conditions")
-            };
-            match value {
-                Ok(_) if verb == "remove" => removed[which].push(name),
-                Ok(value) => keys.set_within(table, verb, &name, &value),
-                Err(why) => {
-                    let note = left(line, why, "write a route with that condition, or let the application do it");
-                    self.out.leave_out(LeftOut { at: at.clone(), ..note });
-                }
-            }
-        }
-        for (table, names) in ["request_headers", "response_headers"].into_iter().zip(removed) {
-            if !names.is_empty() {
-                keys.set_in(table, "remove", names);
-            }
-        }
-    }
 }
 
 fn pool_keys((pool, backup): &(String, Option<String>)) -> Keys {
@@ -256,7 +188,7 @@ fn ordered<'t>(proxy: &Proxy<'t>) -> Vec<&'t Line> {
 }
 
 /// The words of a rule, and those of its condition.
-fn split(line: &Line) -> (&[String], &[String]) {
+pub(super) fn split(line: &Line) -> (&[String], &[String]) {
     let at = line.words.iter().position(|word| word == "if" || word == "unless");
     match at {
         Some(at) => (&line.words[..at], &line.words[at + 1..]),

@@ -5,6 +5,7 @@
 
 mod backends;
 mod conditions;
+mod edits;
 mod frontends;
 mod grammar;
 mod sockets;

@@ -263,6 +263,29 @@ fn what_a_frontend_says() {
 }
 
 #[test]
+fn edits_of_a_field_are_done_in_their_order() {
+    fn around(fragment: &str) -> String {
+        let front = format!("frontend f\n bind :80\n default_backend app\n {fragment}");
+        format!(
+            "defaults\n mode http\n{front}\nbackend app\n http-response set-header X-A back\n \
+                 http-request set-header X-B back\n server a 10.0.0.1:1\n"
+        )
+    }
+    let once = "set or added once";
+    check_of(
+        Kind::Haproxy,
+        around,
+        &[
+            ("http-response set-header X-A front", &["response_headers = { set = { x-a = \"front\" } }"], ""),
+            ("http-request set-header X-B front", &["request_headers = { set = { x-b = \"back\" } }"], ""),
+            ("http-response del-header X-A", &["response_headers = { remove = [\"x-a\"] }"], ""),
+            ("http-request del-header X-C\n http-request add-header X-C 1", &["set = { x-c = \"1\", x-b"], ""),
+            ("http-request add-header X-C 1\n http-request add-header X-C 2", &["add = { x-c = \"1\" }"], once),
+        ],
+    );
+}
+
+#[test]
 fn what_a_backend_says() {
     fn around(fragment: &str) -> String {
         let front = "defaults\n mode http\n timeout connect 5s\nfrontend f\n bind :80\n default_backend app\n";
