@@ -40,6 +40,9 @@ impl<'t> Importer<'t> {
             (_, text) => {
                 draft.route.keys.set_in("respond", "status", status);
                 let has_content = !matches!(status, 204 | 205 | 304);
+                if text.is_none_or(|text| text.is_empty()) {
+                    self.own_page(&mut draft, scope, status);
+                }
                 if let Some(text) = text.filter(|text| !text.is_empty() && has_content) {
                     self.fixed_body(&mut draft, item, text, scope);
                 }
@@ -75,6 +78,7 @@ impl<'t> Importer<'t> {
         let access = self.access(&mut draft, scope);
         if access == Some(Access::Closed) && guard.is_none() {
             draft.route.keys.set_in("respond", "status", 403);
+            self.own_page(&mut draft, scope, 403);
             self.response_fields(&mut draft, scope, Some(403));
             self.logging(&mut draft, scope);
             return Some(draft);

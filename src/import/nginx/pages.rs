@@ -1,5 +1,6 @@
 //! Pages for errors, and the files and types of fixed responses.
 
+use super::grammar::Directive;
 use super::scope::Scope;
 use super::{Draft, Importer, left};
 use crate::imported::Keys;
@@ -58,17 +59,7 @@ impl<'t> Importer<'t> {
         let mut errors = Keys::default();
         for item in scope.nearest("error_page") {
             let Some((uri, statuses)) = item.args.split_last() else { continue };
-            let changed = statuses.iter().any(|status| status.starts_with('='));
-            let page = || {
-                let server = scope.outer()?;
-                let found = self.location_of(&server, uri);
-                let is_proxied = found.as_ref().is_some_and(|found| {
-                    found.scope.own().iter().any(|item| item.name.ends_with("_pass") || item.name == "return")
-                });
-                let within = found.map_or(server, |found| found.scope);
-                file(&within, uri).filter(|_| !is_proxied && uri.starts_with('/'))
-            };
-            let Some(file) = page().filter(|_| !changed) else {
+            let Some(file) = self.page(item, scope) else {
                 let why = "pages are files, and keep the status of the error";
                 draft.left.push(left(item, why, "write `errors`, or `fallback` if it names other replicas"));
                 continue;
@@ -83,6 +74,37 @@ impl<'t> Importer<'t> {
         if !errors.is_empty() {
             draft.route.keys.set("errors", Value::Table(errors));
         }
+    }
+
+    /// What `error_page` says of a response without a body that nginx makes itself.
+    pub(super) fn own_page(&mut self, draft: &mut Draft, scope: &Scope<'t>, status: i64) {
+        let status = status.to_string();
+        let pages = scope.nearest("error_page");
+        let item = pages.into_iter().find(|item| item.args.iter().rev().skip(1).any(|known| *known == status));
+        let Some((item, uri)) = item.and_then(|item| Some((item, item.args.last()?))) else { return };
+        match self.page(item, scope) {
+            Some(file) => {
+                draft.route.keys.set_in("respond", "body_file", self.file(&file));
+                draft.route.keys.set_in("respond", "content_type", content_type(uri, scope));
+            }
+            None => {
+                let why = format!("nginx sends this instead of its own {status}, which has no body here");
+                draft.left.push(left(item, why, "write `respond` or `redirect` in the routes that say so"));
+            }
+        }
+    }
+
+    /// The file that an `error_page` is, if it is one and the status stays.
+    fn page(&self, item: &Directive, scope: &Scope<'t>) -> Option<String> {
+        let (uri, statuses) = item.args.split_last()?;
+        let server = scope.outer()?;
+        let found = self.location_of(&server, uri);
+        let is_proxied = found.as_ref().is_some_and(|found| {
+            found.scope.own().iter().any(|item| item.name.ends_with("_pass") || item.name == "return")
+        });
+        let is_changed = statuses.iter().any(|status| status.starts_with('='));
+        let within = found.map_or(server, |found| found.scope);
+        file(&within, uri).filter(|_| !is_proxied && !is_changed && uri.starts_with('/'))
     }
 
     /// Pages that all routes to pools have are those of the whole file.
