@@ -114,9 +114,13 @@ impl<'t> Importer<'t> {
     fn condition(&mut self, item: &'t Directive, scope: &Scope<'t>, is_server: bool, phase: &mut Phase) {
         let inner = scope.within(item.items());
         let condition = condition(&words(item), is_server);
-        let keeps_out = item.items().iter().any(|inner| {
-            inner.name == "return" && matches!(inner.arg(0), "401" | "403" | "444") || inner.name == "deny"
-        });
+        let returns = |statuses: &[&str]| {
+            item.items().iter().any(|inner| inner.name == "return" && statuses.contains(&inner.arg(0)))
+        };
+        let keeps_out = returns(&["401", "403", "444"]) || item.items().iter().any(|inner| inner.name == "deny");
+        // Whoever hides something says that it is not there. A file that is missing is nothing hidden.
+        let tests_client = item.arg(0).trim_start_matches('(').starts_with('$') || item.arg(1).starts_with('$');
+        let hides = tests_client && returns(&["400", "404", "405", "410"]);
         let condition = match condition {
             Ok(condition) if keeps_out && condition.keys.get("query").is_some() => {
                 Err("names of arguments are compared exactly, and nginx takes any case".to_owned())
@@ -126,13 +130,14 @@ impl<'t> Importer<'t> {
         let condition = match condition {
             Ok(condition) => condition,
             Err(why) => {
-                let closing = if keeps_out { "; what it protects answers 403" } else { "" };
+                let closes = keeps_out || hides;
+                let closing = if closes { "; what it protects answers 403" } else { "" };
                 phase.left.push(left(
                     item,
                     format!("{why}{closing}"),
                     "write a route with conditions, see docs/import.md",
                 ));
-                phase.closed |= keeps_out;
+                phase.closed |= closes;
                 return;
             }
         };

@@ -70,6 +70,16 @@ fn a_test_that_keeps_somebody_out_is_written_or_closes() {
         let fragment = format!("location / {{ if {test} {{ return 403; }} {pass} }}");
         check_of(Kind::Nginx, in_server, &[(&fragment, written, told)]);
     }
+    for test in ["($remote_addr != 10.0.0.1)", "( $remote_addr != 10.0.0.1 )"] {
+        let hidden = format!("location / {{ if {test} {{ return 404; }} {pass} }}");
+        check_of(Kind::Nginx, in_server, &[(&hidden, &[CLOSED], "what it protects answers 403")]);
+    }
+    let missing = format!("location / {{ if (!-f /srv/up) {{ return 404; }} {pass} }}");
+    check_of(
+        Kind::Nginx,
+        in_server,
+        &[(&missing, &["path = \"/\"\npool = \"k-1\"\n#"], "this test is not understood")],
+    );
     let server = "if ($remote_addr = 127.0.0.1) { return 403; } return 200 secret;";
     check_of(Kind::Nginx, in_server, &[(server, &["path = \"/\"\nrespond = { status = 200", CLOSED], "does not test")]);
 }
