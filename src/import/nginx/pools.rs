@@ -53,9 +53,9 @@ impl<'t> Importer<'t> {
         let (backup, main): (Vec<_>, Vec<_>) = servers.into_iter().partition(|server| server.is_backup);
         let made = Made { name: name.clone(), backup: (!backup.is_empty()).then(|| format!("{name}-backup")) };
         if let Some(first) = backup.first() {
-            let why = "replicas here are for requests while all of the others are kept out: each of those answers with \
-                       its own failures until then, and within one request no other pool is tried";
-            let what_to_do = "probe them with [pool.NAME.health], which keeps them out before that";
+            let why = "replicas here are for requests while all of the others are kept out, and for those that all of \
+                       the others have failed, as far as `retry.attempts` lets them be sent again";
+            let what_to_do = "probe them with [pool.NAME.health], which keeps them out before a request fails";
             self.out.leave_out(LeftOut { at: at.clone(), ..left(first.item, why, what_to_do) });
         }
         let mut all = vec![(name, main)];

@@ -154,7 +154,7 @@ fn what_an_upstream_says() {
             (
                 "server a:1; server b:1 backup;",
                 &["fallback = \"app-backup\"", "[pool.app-backup]", "[pool.app.eject]\nshare = \"100%\""],
-                "within one request no other pool",
+                "that all of the others have failed",
             ),
             ("least_conn; server a:1;", &["balance = \"least-connections\""], ""),
             ("random two least_conn; server a:1;", &["balance = \"p2c\""], ""),
