@@ -10,6 +10,17 @@ use crate::support::backend::{Backend, answer as text_answer};
 use crate::support::client::exchange;
 use crate::support::{App, connect};
 
+#[test]
+fn a_listener_that_redirects_to_https_is_told() {
+    let text = "listen.web = { address = ':1', redirect_to_https = 443 }\npool.app.backends = ['10.0.0.1:1']\n\
+                route = [{ path = '/api', strip_prefix = '/api' }]\n";
+    let config = config::parse("unstick.toml", text).unwrap();
+    let request = Request::get("http://a.test/api/x?q").header("host", "a.test").body(()).unwrap();
+    let said = answer(&config, Question { listener: None, peer: [192, 0, 2, 1].into(), request }).unwrap();
+    let Outcome::Here(status, headers) = said.explained.outcome else { panic!("{said:?}") };
+    assert_eq!((status.as_u16(), headers["location"].to_str().unwrap()), (308, "https://a.test/api/x?q"));
+}
+
 /// Routes of every kind, between which requests are easily mistaken.
 const ROUTES: &str = "[[route]]\npool = 'a'\n[[route]]\npath = '/api'\npool = 'b'\n\
     [[route]]\npath = '/api'\nmethod = ['POST', 'PUT']\npool = 'a'\n\
@@ -123,7 +134,7 @@ fn the_command_says_route_pool_and_what_goes_out() {
     assert_eq!((code, &said["response"]["cause"]), (Some(1), &"forbidden".into()));
     assert_eq!(said["route"]["conditions"], "c.test /api");
     let (code, said, _) = run(&["GET", "https://b.test/x"]);
-    assert!(code == Some(0) && said.contains("308 Permanent Redirect, by the route itself"), "{said}");
+    assert!(code == Some(0) && said.contains("308 Permanent Redirect, by unstick itself"), "{said}");
     assert!(said.contains("location: https://a.test/x"), "{said}");
     let (code, _, why) = run(&["GET", "/x"]);
     assert!(code == Some(1) && why.contains("write a whole URL"), "{why}");

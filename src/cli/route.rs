@@ -102,7 +102,7 @@ fn print(out: &mut impl Write, config: &Config, answer: &Answer) -> io::Result<(
             fields(out, &answer.explained.request)
         }
         Outcome::Here(status, headers) => {
-            writeln!(out, "response  {status}, by the route itself\n")?;
+            writeln!(out, "response  {status}, by unstick itself\n")?;
             fields(out, headers)
         }
         Outcome::Refused(status, cause, why) => writeln!(out, "response  {status}, {cause}: {why}"),

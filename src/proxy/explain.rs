@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::header::HeaderMap;
+use http::header::{HeaderMap, LOCATION};
 use http::{Request, StatusCode};
 use tokio::time::Instant;
 
@@ -10,7 +10,7 @@ use super::cause::Cause;
 use super::client::Client;
 use super::connection::Connection;
 use super::headers::{self, FieldsSeen};
-use super::{Routed, prepare, route};
+use super::{Routed, prepare, redirect, route};
 use crate::link::request_body::RequestBody;
 use crate::link::view::View;
 
@@ -30,7 +30,7 @@ pub struct Explained {
 pub enum Outcome {
     /// The endpoints of the pool with this name.
     Pool(String),
-    /// The proxy, as the route says.
+    /// The proxy, as the route or the listener says.
     Here(StatusCode, HeaderMap),
     /// The proxy, because it refuses the request: the status, the cause, and a sentence.
     Refused(StatusCode, &'static str, &'static str),
@@ -43,6 +43,16 @@ pub(crate) fn explain(view: &Rc<View>, connection: Rc<Connection>, request: Requ
     let (mut parts, ()) = request.into_parts();
     let (seen, body, mut planned) = (FieldsSeen::of(&parts.headers), RequestBody::default(), None);
     let outcome = match route(&mut parts, &body, view, &client, (0, Instant::now()), &mut planned) {
+        Ok(Routed::Pool(host, _)) if client.connection.rules.redirect_to_https().is_some() => {
+            let port = client.connection.rules.redirect_to_https().unwrap_or_default();
+            let location = redirect::location(host.value.to_str().unwrap_or_default(), port, &parts.uri);
+            let mut headers: HeaderMap = location.map(|location| (LOCATION, location)).into_iter().collect();
+            if let Some(planned) = &mut planned {
+                planned.look_at(&parts, &client.connection);
+                planned.edit_response(&mut headers);
+            }
+            Outcome::Here(StatusCode::PERMANENT_REDIRECT, headers)
+        }
         Ok(Routed::Pool(host, pool)) => {
             let pool = &view.snapshot.pools[pool];
             let via = pool.config.via.then(|| headers::via(parts.version));

@@ -36,7 +36,7 @@ pub(super) fn to_https(mut exchange: Exchange, parts: &Parts, port: u16, busy: B
 }
 
 /// The URL to go to; `None` without a host.
-fn location(host: &str, port: u16, target: &Uri) -> Option<HeaderValue> {
+pub(super) fn location(host: &str, port: u16, target: &Uri) -> Option<HeaderValue> {
     // The part after the last colon is the port, unless it is the end of an IPv6 address.
     let name = match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => name,
