@@ -129,6 +129,21 @@ fn paths_and_fields_are_edited() {
 }
 
 #[test]
+fn a_prefix_stands_behind_that_of_a_trusted_proxy() {
+    let backend = Backend::named("a");
+    let app = App::start(&format!(
+        "[listen.web]\naddress = '127.0.0.1:0'\ntrusted_proxies = ['127.0.0.1']\n[pool.a]\nbackends = ['{}']\n\
+         [[route]]\npath = '/api'\nstrip_prefix = '/api'\n",
+        backend.address
+    ));
+    ask(&app, "GET", "/api/x", "X-Forwarded-Prefix: /outer/\r\n");
+    ask(&app, "GET", "/api/x", "");
+    let told: Vec<Option<String>> =
+        backend.seen().iter().map(|seen| seen.field("x-forwarded-prefix").map(str::to_owned)).collect();
+    assert_eq!(told, [Some("/outer/api".to_owned()), Some("/api".to_owned())]);
+}
+
+#[test]
 fn who_may_ask_is_who_the_client_is() {
     let (app, [_a, b]) = two_pools(
         "[listen.web]\naddress = '127.0.0.1:0'\ntrusted_proxies = ['127.0.0.1']\n\
@@ -357,7 +372,8 @@ fn deadlines_and_bounds_of_a_route_are_its_own() {
     });
     let quick = Backend::named("b");
     let app = App::start(&format!(
-        "[pool.a]\nbackends = ['{}']\n[pool.b]\nbackends = ['{}']\n[[route]]\npath = '/slow'\npool = 'a'\n\
+        "[timeouts]\nresponse_head = '1h'\n[pool.a]\nbackends = ['{}']\n[pool.b]\nbackends = ['{}']\n\
+         [[route]]\npath = '/slow'\npool = 'a'\n\
          timeouts = {{ response_head = '100ms' }}\nretry = {{ attempts = 1 }}\n\
          [[route]]\npool = 'b'\n[[route]]\npath = '/upload'\npool = 'b'\nlimits = {{ request_body = '10B' }}\n",
         slow.address, quick.address
