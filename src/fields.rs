@@ -73,13 +73,16 @@ pub(crate) fn is_identity(name: &str) -> bool {
 pub(crate) fn is_forwarding(name: &str) -> bool {
     // The first letter rules out most names at the cost of one comparison.
     name.starts_with('x')
-        && (looks_like(name, "x-real-ip") || name.get(..11).is_some_and(|x| looks_like(x, "x-forwarded")))
+        && (looks_like(name, "x-real-ip")
+            || looks_like(name, "x-request-id")
+            || name.get(..11).is_some_and(|x| looks_like(x, "x-forwarded")))
 }
 
-/// Whether two names are the same to an application for which `_` and `-` are.
-fn looks_like(name: &str, known: &str) -> bool {
+/// Whether two names are the same to an application for which `_` and `-` are, as for those that get fields in
+/// variables of an environment (RFC 3875 section 4.1.18).
+pub(crate) fn looks_like(name: &str, known: &str) -> bool {
     let same = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    known.len() == name.len() && known.bytes().zip(name.bytes()).all(|(a, b)| a == same(b))
+    known.len() == name.len() && known.bytes().zip(name.bytes()).all(|(a, b)| same(a) == same(b))
 }
 
 /// Removes fields that trailers must not contain: framing, routing, authentication and the like (RFC 9110 section

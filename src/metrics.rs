@@ -167,7 +167,7 @@ pub struct RateCell {
 }
 
 /// The number of causes for which the proxy responds in place of the application.
-pub const OWN_RESPONSES: usize = 35;
+pub const OWN_RESPONSES: usize = 36;
 
 /// Responses that the proxy made itself, one counter for each cause.
 #[derive(Debug)]

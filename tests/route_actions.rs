@@ -1,5 +1,7 @@
 //! What a route does besides leading to a pool: who may ask, who responds, paths, fields, deadlines.
 
+use std::io::Read as _;
+
 use crate::support::backend::{Backend, answer, signal};
 use crate::support::client::{Response, exchange, read_response};
 use crate::support::h2::{begin, client as h2_client, run, whole};
@@ -167,6 +169,87 @@ fn who_may_ask_is_who_the_client_is() {
         }
     }
     assert_eq!(b.seen().len(), 2);
+    // A trusted proxy writes one of the lists, and may pass the other on. Nothing tells which is which.
+    for (list, forwarded, expected) in [
+        ("10.1.2.3", "10.1.2.3", 200),
+        ("10.0.0.13", "203.0.113.7", 403),
+        ("10.0.0.13", "10.1.2.3", 403),
+        ("10.1.2.3", "10.0.0.13", 403),
+        ("203.0.113.7", "10.1.2.3", 403),
+    ] {
+        let fields = format!("X-Forwarded-For: {list}\r\nForwarded: for={forwarded}\r\n");
+        assert_eq!(ask(&app, "GET", "/admin", &fields).status, expected, "{fields}");
+    }
+}
+
+#[test]
+fn a_path_that_can_be_read_in_two_ways_is_no_way_past_a_guard() {
+    let (app, [a, b]) = two_pools(
+        "[[route]]\npool = 'a'\n[[route]]\npath = '/admin'\npool = 'b'\ndeny = ['127.0.0.1']\n\
+         [[route]]\npath = '/api'\npool = 'b'\nstrip_prefix = '/api'\n",
+    );
+    let forbidden = (403, Some("forbidden"));
+    let ambiguous = (400, Some("bad-request"));
+    for (path, expected) in [
+        ("/admin%2Fx", forbidden),
+        ("/admin;a=b", forbidden),
+        ("/admin\\x", forbidden),
+        ("/%2F/admin", forbidden),
+        ("/x/..%2Fadmin", ambiguous),
+        ("/x/..;/admin", ambiguous),
+        ("/x\\..\\admin", ambiguous),
+        ("/api/..%2Fadmin", ambiguous),
+        ("/projects/a%2Fb;c?x=..%2f", (200, None)),
+        ("/api/a%2Fb;c", (200, None)),
+    ] {
+        assert_eq!(status_and_cause(&ask(&app, "GET", path, "")), expected, "{path}");
+    }
+    let over_h2 = run(async {
+        let client = h2_client(app.address).await;
+        let request = http::Request::get("http://a.test/x/..%2Fadmin").body(()).unwrap();
+        whole(begin(&client, request, true).await.0).await.unwrap().0.status().as_u16()
+    });
+    assert_eq!(over_h2, 400);
+    let lines = |backend: &Backend| backend.seen().iter().map(|seen| seen.line().to_owned()).collect::<Vec<_>>();
+    assert_eq!(lines(&a), ["GET /projects/a%2Fb;c?x=..%2f HTTP/1.1"]);
+    assert_eq!(lines(&b), ["GET /a%2Fb;c HTTP/1.1"]);
+    assert_eq!(app.metric("unstick_own_responses_total{cause=\"bad-request\",rule=\"path-ambiguous\"}"), 5.0);
+}
+
+#[test]
+fn a_field_of_the_client_cannot_pass_for_one_of_the_route() {
+    let (app, [a, _b]) = two_pools(
+        "[[route]]\npool = 'a'\nrequest_headers = { set = { x-tenant = 'a' }, remove = ['x-debug'] }\n\
+         [[route]]\npath = '/plain'\npool = 'b'\n",
+    );
+    ask(&app, "GET", "/", "X_Tenant: evil\r\nX-Tenant: evil\r\nX_Debug: 1\r\nX_Request_Id: 1\r\nX_Other: 1\r\n");
+    let seen = a.seen().pop().unwrap();
+    let names: Vec<&str> = seen.head.lines().filter_map(|line| Some(line.split_once(": ")?.0)).collect();
+    assert_eq!(seen.field("x-tenant"), Some("a"), "{}", seen.head);
+    let underscored: Vec<_> = names.iter().filter(|name| name.contains('_')).collect();
+    assert_eq!(underscored, [&"x_other"], "{}", seen.head);
+}
+
+#[test]
+fn a_switch_of_protocols_has_the_fields_of_its_route() {
+    let replica = Backend::start(|peer| {
+        let _ = peer.next();
+        send(
+            &mut peer.stream,
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tcp\r\nServer: x/1\r\n\r\n",
+        );
+        while peer.stream.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
+    });
+    let app = App::start(&format!(
+        "[pool.a]\nbackends = ['{}']\n\
+         [[route]]\nresponse_headers = {{ remove = ['server'], set = {{ x-a = '{{path}}' }} }}\n",
+        replica.address
+    ));
+    let mut client = connect(app.address);
+    send(&mut client, "GET /x HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n");
+    let switched = read_response(&mut client, true);
+    assert_eq!((switched.status, switched.field("server"), switched.field("x-a")), (101, None, Some("/x")));
+    assert_eq!(switched.field("upgrade"), Some("tcp"));
 }
 
 #[test]
@@ -239,8 +322,24 @@ fn error_pages_are_those_of_the_route_before_the_general_ones() {
     }
     let call = ask(&app, "POST", "/a", "Content-Type: application/grpc\r\nContent-Length: 0\r\n");
     assert_eq!((call.status, call.field("grpc-status")), (200, Some("14")), "a call gets no page");
+    // The nearest counts: that of the route, of the listener, of all.
+    let of_listener = "[listen.web]\naddress = '127.0.0.1:0'\nerrors = { 503 = { body = 'web sleeps' }, 404 = { body = \
+         'nothing on web' }, 400 = { body = 'web understands nothing' } }\n";
+    let before = config(&[a, b], &routes);
+    app.apply(&format!("{of_listener}{before}"));
+    for (target, expected) in [
+        ("/a", (503, "web sleeps")),
+        ("/b", (503, "b sleeps")),
+        ("/c", (404, "nothing on web")),
+        ("/\u{1}", (400, "web understands nothing")),
+    ] {
+        let found = ask(&app, "GET", target, "");
+        assert_eq!((found.status, found.text().as_str()), expected, "{target:?}");
+    }
+    app.apply(&before);
+    assert_eq!(ask(&app, "GET", "/a", "").text(), "<h1>Back soon</h1>");
     // A page that cannot be read refuses the edit.
-    let why = app.refuse(&config(&[a, b], &routes.replace("sorry.html", "gone.html")));
+    let why = app.refuse(&before.replace("sorry.html", "gone.html"));
     assert!(why.contains("gone.html"), "{why}");
 }
 

@@ -60,14 +60,18 @@ def start_wrk(
     pause_ms: int = 0,
     late_s: int = 2,
     headers: tuple[str, ...] = (),
+    addresses_from: int | None = None,
 ) -> subprocess.Popen:
     """One thread of wrk for `seconds`; every connection rests `pause_ms` on average between two requests.
 
-    A response later than `late_s` counts as a `timeout`.
+    A response later than `late_s` counts as a `timeout`. With `addresses_from` each request names another client, from
+    this number on.
     """
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={late_s}s", "-s", SCRIPT, url]
     command[1:1] = [word for header in headers for word in ("-H", header)]
     environment = {**os.environ, "WRK_PAUSE_MS": str(pause_ms)}
+    if addresses_from is not None:
+        environment["WRK_ADDRESSES_FROM"] = str(addresses_from)
     return children.start(command, core, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
@@ -93,9 +97,12 @@ def run_wrk(
     core: int | None = None,
     pause_ms: int = 0,
     headers: tuple[str, ...] = (),
+    addresses_from: int | None = None,
 ) -> Load:
     """`start_wrk` and `finish_wrk`."""
-    wrk = start_wrk(children, url, seconds, connections, core, pause_ms, headers=headers)
+    wrk = start_wrk(
+        children, url, seconds, connections, core, pause_ms, headers=headers, addresses_from=addresses_from
+    )
     return finish_wrk(children, wrk, seconds)
 
 

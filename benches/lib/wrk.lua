@@ -5,6 +5,17 @@ if pause_ms > 0 then
   function delay() return math.random(0, 2 * pause_ms) end
 end
 
+-- With WRK_ADDRESSES_FROM every request comes from another client, as a trusted proxy would say: number by number.
+local from = tonumber(os.getenv("WRK_ADDRESSES_FROM") or "")
+if from then
+  function request()
+    local high, low = math.floor(from / 65536), from % 65536
+    from = from + 1
+    local address = string.format("11.%d.%d.%d", high % 256, math.floor(low / 256), low % 256)
+    return wrk.format(nil, nil, { ["X-Forwarded-For"] = address, ["Host"] = "127.0.0.1" })
+  end
+end
+
 function done(summary, latency)
   local e = summary.errors
   io.write(string.format(

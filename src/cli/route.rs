@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use serde_json::{Value, json};
 use unstick::app::{Answer, Outcome, Question, answer};
@@ -17,6 +18,7 @@ Examples:
   unstick route -c unstick.toml GET https://shop.example.com/api/x
   unstick route -c unstick.toml POST https://shop.example.com/cart -H 'x-canary: 1' --from 10.1.2.3
   unstick route -c unstick.toml GET http://shop.example.com/ --listen inner --json
+  unstick route -c unstick.toml OPTIONS '*' -H 'host: shop.example.com'
 
 The same code decides as in the running proxy; nothing is sent. Every pool with health checks counts as not yet
 checked, which matters to a fallback and a split. Exit codes: 0 the request reaches a replica or is answered by its
@@ -26,7 +28,7 @@ route, 1 it is refused, 2 the file or the command line is wrong.";
 pub(crate) struct Route {
     /// Method, such as GET
     method: Method,
-    /// URL as a client would ask for it, with its host
+    /// URL as a client would ask for it, with its host; or a path or `*` with the host as a field
     url: Uri,
     /// Config file (TOML)
     #[arg(short, long, value_name = "FILE")]
@@ -59,16 +61,7 @@ pub(crate) fn run(route: Route) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded.config,
         Err(problems) => return Ok(crate::report(&problems)),
     };
-    if route.url.host().is_none() || route.url.scheme().is_none() {
-        bail!("{} has no host; write a whole URL, as in https://shop.example.com/api", route.url);
-    }
-    let mut request = Request::builder().method(route.method.clone()).uri(route.url.clone());
-    let host = route.url.authority().map(|authority| authority.to_string()).unwrap_or_default();
-    request = request.header(http::header::HOST, host);
-    for (name, value) in &route.headers {
-        request = request.header(name, value);
-    }
-    let request = request.body(()).context("this is no request")?;
+    let request = request(&route)?;
     let question = Question { listener: route.listen, peer: route.from, request };
     let answer = answer(&config, question).map_err(anyhow::Error::msg)?;
     let is_refused = matches!(answer.explained.outcome, Outcome::Refused(..));
@@ -82,15 +75,33 @@ pub(crate) fn run(route: Route) -> anyhow::Result<ExitCode> {
     Ok(if is_refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// The request of the command line. Its host is that of the URL, or of a field if there is only a path or `*`.
+fn request(route: &Route) -> anyhow::Result<Request<()>> {
+    let is_host = |(name, _): &&(HeaderName, HeaderValue)| *name == HOST;
+    let named: Vec<&HeaderValue> = route.headers.iter().filter(is_host).map(|(_, value)| value).collect();
+    let host = match (route.url.authority(), &named[..]) {
+        (Some(host), []) if route.url.scheme().is_some() => HeaderValue::from_str(host.as_str())?,
+        (None, [host]) => HeaderValue::clone(host),
+        (Some(_), [_, ..]) => bail!("{} names the host already; leave out -H 'host: ...'", route.url),
+        (None, [_, _, ..]) => bail!("a request has one host"),
+        _ => bail!("{} has no host; write a whole URL, as in https://shop.example.com/api", route.url),
+    };
+    let mut request = Request::builder().method(route.method.clone()).uri(route.url.clone()).header(HOST, host);
+    for (name, value) in route.headers.iter().filter(|field| !is_host(field)) {
+        request = request.header(name, value);
+    }
+    request.body(()).context("this is no request")
+}
+
 /// The route by its place, and its conditions.
 fn name(config: &Config, answer: &Answer) -> Option<(usize, String)> {
-    let place = answer.route?;
+    let place = answer.explained.route?;
     Some((place + 1, config.routes.get(place)?.to_string()))
 }
 
 fn print(out: &mut impl Write, config: &Config, answer: &Answer) -> io::Result<()> {
     writeln!(out, "listener  {}", answer.listener)?;
-    writeln!(out, "path      {}", answer.path)?;
+    writeln!(out, "path      {}", answer.explained.path)?;
     match name(config, answer) {
         Some((place, route)) => writeln!(out, "route     {place} of {}: {route}", config.routes.len())?,
         None => writeln!(out, "route     none of {}", config.routes.len())?,
@@ -122,7 +133,7 @@ fn as_json(config: &Config, answer: &Answer) -> Value {
         headers.iter().map(|(name, value)| json!([name.as_str(), text(value)])).collect()
     };
     let route = name(config, answer).map(|(place, route)| json!({ "place": place, "conditions": route }));
-    let mut all = json!({ "listener": answer.listener, "path": answer.path, "route": route });
+    let mut all = json!({ "listener": answer.listener, "path": answer.explained.path, "route": route });
     let more = match &answer.explained.outcome {
         Outcome::Pool(pool) => {
             let request = json!({ "target": answer.explained.target, "fields": list(&answer.explained.request) });

@@ -8,6 +8,7 @@ use super::address::Address;
 use super::key::{self, Change, Key, Kind, Shown, keys};
 use super::kinds::{FilePath, List, Number, Optional, Word, list, quoted};
 use super::model::{AcceptProxy, CertificateFiles, ClientCa, Listener, Protocols, Tls};
+use super::route_actions::Pages;
 use super::values;
 
 const PROXY_PROTOCOLS: &[(&str, AcceptProxy)] =
@@ -22,6 +23,7 @@ const KEYS: &[Key<Listener>] = keys!(Listener {
     tls: Optional(Certificates),
     proxy_protocol: Word(PROXY_PROTOCOLS),
     redirect_to_https: Optional(Number(1..=65_535)),
+    errors: Pages,
 });
 
 /// Reads every listener.

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 /// The normal form of a path (RFC 3986 section 6.2.2): bytes that need no encoding in a path are decoded, other
 /// encodings are written with capital digits, `//` is `/`, and `.` and `..` are resolved. `%2F` stays as it is: to an
-/// application it may be a part of a segment. It is the path itself if that is normal already, as nearly all are.
+/// application it may be a part of a segment. Others take it for a slash, see [`other_reading`]. A path that can be
+/// read in one way only and is normal already, as nearly all are, is borrowed.
 ///
 /// `//` is merged before `..` is resolved, so that `/a//../b` is `/b`, as in nginx and on a file system.
 #[inline]
@@ -18,15 +19,19 @@ fn may_differ(path: &[u8]) -> bool {
     let after_slash = path
         .windows(2)
         .fold(false, |found, pair| found | (matches!(pair, [b'/', _]) & matches!(pair, [_, b'/' | b'.'])));
-    path.iter().fold(after_slash, |found, &byte| found | (byte == b'%'))
+    path.iter().fold(after_slash, |found, &byte| found | matches!(byte, b'%' | b';' | b'\\'))
 }
 
 #[cold]
 #[inline(never)]
 fn normalised(path: &str) -> String {
-    let decoded = decoded(path);
+    resolved(&decoded(path, PLAIN))
+}
+
+/// Merges slashes and resolves `.` and `..`.
+fn resolved(path: &str) -> String {
     let mut segments: Vec<&str> = Vec::new();
-    let mut rest = decoded.as_str();
+    let mut rest = path;
     // Whether the path ends below its last segment, as `/a/` and `/a/..` do.
     let mut ends_open = true;
     while let Some(at) = rest.find('/') {
@@ -40,7 +45,7 @@ fn normalised(path: &str) -> String {
             segment => segments.push(segment),
         }
     }
-    let mut normal = String::with_capacity(decoded.len());
+    let mut normal = String::with_capacity(path.len());
     for segment in &segments {
         normal.push('/');
         normal.push_str(segment);
@@ -53,17 +58,46 @@ fn normalised(path: &str) -> String {
 
 /// What needs no encoding besides letters and digits, and has no meaning in a path: an application takes both forms for
 /// the same. `+,;=` have one in some.
-const PLAIN: &str = "-._~!$&'()*:@";
+pub(super) const PLAIN: &str = "-._~!$&'()*:@";
 
-/// Decodes what needs no encoding, and writes other encodings with capital digits.
-fn decoded(path: &str) -> String {
+/// What some applications decode before they look for slashes.
+const DECODED_BY_SOME: &str = "-._~!$&'()*:@+,=/\\";
+
+/// How else an application may read a path.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// There is no other way.
+    Same,
+    /// As this path, which is normal.
+    Other(String),
+    /// As one with a `..` that is not there for everybody, as in `/a/..%2Fb` and `/a/..;/b`.
+    Climbs,
+}
+
+/// How an application may read a normal path that decodes it before it looks for slashes, takes a backslash for one, or
+/// takes what follows a `;` for a parameter of the segment (RFC 3986 section 3.3), which it leaves out.
+pub fn other_reading(normal: &str) -> Reading {
+    if !normal.bytes().any(|byte| matches!(byte, b'%' | b';' | b'\\')) {
+        return Reading::Same;
+    }
+    let decoded = decoded(normal, DECODED_BY_SOME).replace('\\', "/");
+    let segments = || decoded.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+    if segments().any(|segment| segment == "..") {
+        return Reading::Climbs;
+    }
+    let other = resolved(&segments().collect::<Vec<_>>().join("/"));
+    if other == normal { Reading::Same } else { Reading::Other(other) }
+}
+
+/// Decodes letters, digits and what else is `plain`, and writes other encodings with capital digits.
+pub(super) fn decoded(path: &str, plain: &str) -> String {
     let (mut decoded, mut rest) = (String::with_capacity(path.len()), path);
     while let Some(at) = rest.find('%') {
         decoded.push_str(&rest[..at]);
         let code = rest.get(at + 1..at + 3).filter(|code| code.bytes().all(|digit| digit.is_ascii_hexdigit()));
         let byte = code.and_then(|code| u8::from_str_radix(code, 16).ok());
         match (byte.map(char::from), code) {
-            (Some(c), _) if c.is_ascii_alphanumeric() || PLAIN.contains(c) => decoded.push(c),
+            (Some(c), _) if c.is_ascii_alphanumeric() || plain.contains(c) => decoded.push(c),
             (_, Some(code)) => decoded.extend(['%'].into_iter().chain(code.chars()).map(|c| c.to_ascii_uppercase())),
             // Left alone, it could become a code with what is decoded behind it.
             (_, None) => decoded.push_str("%25"),
@@ -132,6 +166,38 @@ mod tests {
     }
 
     #[test]
+    fn some_read_a_path_in_another_way() {
+        let other = |path: &str| Reading::Other(path.to_owned());
+        for (path, expected) in [
+            ("/", Reading::Same),
+            ("*", Reading::Same),
+            ("/a/b", Reading::Same),
+            ("/caf%C3%A9/%25/%20", Reading::Same),
+            ("/admin%2Fx", other("/admin/x")),
+            ("/%2Fadmin", other("/admin")),
+            ("/admin%5Cx", other("/admin/x")),
+            ("/admin\\x", other("/admin/x")),
+            ("/x\\..\\admin", Reading::Climbs),
+            ("/a%2Bb%3D%2C", other("/a+b=,")),
+            ("/admin;x=1", other("/admin")),
+            ("/admin;x/y;z", other("/admin/y")),
+            ("/;x/admin", other("/admin")),
+            ("/admin%3Bx", Reading::Same),
+            ("/a%2F.%2Fb", other("/a/b")),
+            ("/x/..%2Fadmin", Reading::Climbs),
+            ("/x%2F..%2Fadmin", Reading::Climbs),
+            ("/x/..%5Cadmin", Reading::Climbs),
+            ("/x/..;/admin", Reading::Climbs),
+            ("/x/..;a%2Fadmin", Reading::Climbs),
+            ("/x%2F..", Reading::Climbs),
+            ("/..%2F..%2Fetc/passwd", Reading::Climbs),
+            ("/a..%2Fb", other("/a../b")),
+        ] {
+            assert_eq!(other_reading(&normal(path)), expected, "{path}");
+        }
+    }
+
+    #[test]
     fn a_prefix_ends_at_a_segment() {
         for (path, prefix, expected) in [
             ("/", "/", true),
@@ -157,6 +223,16 @@ mod tests {
             prop_assert!(once.starts_with('/'), "{path} {once}");
             prop_assert!(!once.contains("//") && !once.contains("/./") && !once.ends_with("/.."), "{path} {once}");
             prop_assert_eq!(normal(&once), once.as_str(), "{}", path);
+        }
+
+        /// No third way is left, and none that climbs.
+        #[test]
+        fn the_other_reading_is_the_last(path in "(/[a.%2eE5cCfF;/]{0,8}){1,4}") {
+            if let Reading::Other(other) = other_reading(&normal(&path)) {
+                prop_assert_eq!(normal(&other), other.as_str(), "{}", path);
+                prop_assert!(!other.split('/').any(|segment| segment == ".."), "{} {}", path, other);
+                prop_assert!(!other.contains("%2F") && !other.contains(';'), "{} {}", path, other);
+            }
         }
     }
 }

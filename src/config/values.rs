@@ -208,7 +208,49 @@ fn regex_of_path(text: &str) -> Result<Pattern, String> {
     if text.is_empty() || text.starts_with(' ') {
         return Err("a regular expression follows the tilde; write \"~^/v[12]/\"".to_owned());
     }
-    Pattern::new(text)
+    let pattern = Pattern::new(text)?;
+    in_no_path(text).map_or(Ok(pattern), |(what, instead)| {
+        Err(format!(
+            "`{text}` fits no path: routes compare a path in its normal form, which has no `{what}`; {instead}"
+        ))
+    })
+}
+
+/// What a regular expression asks for that no normal path has, and what to write instead.
+fn in_no_path(regex: &str) -> Option<(String, String)> {
+    // In this form, white space has no meaning.
+    if regex.contains("(?x") {
+        return None;
+    }
+    let literal = without_classes(regex);
+    if let Some(odd) = literal.chars().find(|c| *c == ' ' || !c.is_ascii()) {
+        let mut bytes = [0; 4];
+        let encoded: String = odd.encode_utf8(&mut bytes).bytes().map(|byte| format!("%{byte:02X}")).collect();
+        return Some((odd.to_string(), format!("write \"{encoded}\"")));
+    }
+    if literal.contains("//") {
+        return Some(("//".to_owned(), "write \"/\"".to_owned()));
+    }
+    let code = |at: usize| literal.get(at..at + 3).filter(|code| code.bytes().skip(1).all(|b| b.is_ascii_hexdigit()));
+    let codes = literal.match_indices('%').filter_map(|(at, _)| code(at));
+    let mut unlike = codes.map(|code| (code, path::decoded(code, path::PLAIN))).filter(|(code, normal)| code != normal);
+    unlike.next().map(|(code, normal)| (code.to_owned(), format!("write \"{normal}\"")))
+}
+
+/// A regular expression without what is in square brackets.
+fn without_classes(regex: &str) -> String {
+    let (mut depth, mut is_escaped) = (0_usize, false);
+    let is_outside = |c: &char| {
+        let was_escaped = is_escaped;
+        is_escaped = *c == '\\' && !was_escaped;
+        match c {
+            '[' if !was_escaped => depth += 1,
+            ']' if !was_escaped => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0
+    };
+    regex.chars().filter(is_outside).collect()
 }
 
 /// A name that the operator has chosen.

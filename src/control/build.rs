@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::names::Names;
-use super::plans::{error_responses, limiters, plans};
+use super::plans::{errors, limiters, plans};
 use crate::access_log::Layout;
 use crate::config::address::Address;
 use crate::config::model::{self, BackendAddress, BackendState, Config};
@@ -79,7 +79,7 @@ pub(crate) fn build(
         }
     };
     let access_log = config.log.access.as_ref().map(|log| Arc::new(Layout::new(log)));
-    let errors = error_responses(&config.errors, pages);
+    let errors = errors(config, pages);
     Snapshot { routes, plans, errors, limiters, pages: Arc::clone(pages), pools, timeouts, limits, access_log }
 }
 

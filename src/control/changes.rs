@@ -202,6 +202,8 @@ mod tests {
         ("tls.client_ca", TLS, "", "'ca'", "tls.client_ca absent -> \"ca\", tls.client_auth absent -> required"),
         ("proxy_protocol", "listen.web.trusted_proxies = ['10.0.0.1']", "", "'accept'", "proxy_protocol off -> accept"),
         ("redirect_to_https", "", "", "443", "redirect_to_https absent -> 443"),
+        ("errors", "", "", "{ 503 = { body = 'a' } }",
+         "errors.503.body absent -> \"a\", errors.503.content_type absent -> \"text/plain; charset=utf-8\""),
     ];
 
     #[rustfmt::skip]

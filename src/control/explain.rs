@@ -10,14 +10,12 @@ use super::build::build;
 use super::names::Names;
 use super::reading::{Contents, ListenerTls};
 use crate::config::model::{Config, Listener};
-use crate::config::path;
 use crate::link::view::Viewer;
 use crate::proxy::Proof;
 use crate::proxy::connection::{Arrival, Connection};
 use crate::proxy::explain::{Explained, explain};
 use crate::proxy::rules::Rules;
 use crate::snapshot::SharedSnapshot;
-use crate::snapshot::asked::Asked;
 
 /// A request that is only talked about.
 #[derive(Debug)]
@@ -35,11 +33,7 @@ pub struct Question {
 pub struct Answer {
     /// The listener that it would come to.
     pub listener: String,
-    /// The place of its route among those of the file, counted from 0; `None` if no route fits.
-    pub route: Option<usize>,
-    /// The normal form of its path, which routes compare.
-    pub path: String,
-    /// The rest.
+    /// What is found out about it.
     pub explained: Explained,
 }
 
@@ -64,19 +58,8 @@ pub(crate) fn answer(config: &Config, question: Question) -> Result<Answer, Stri
         rules,
         draining_since: Rc::default(),
     });
-    let request = question.request;
-    let (uri, host) = (request.uri(), request.headers().get(http::header::HOST));
-    let host = uri.authority().map(|authority| authority.as_str()).or(host.and_then(|host| host.to_str().ok()));
-    let asked = Asked {
-        listener: &listener.name,
-        host: host.unwrap_or_default(),
-        path: uri.path(),
-        query: uri.query(),
-        method: request.method(),
-        headers: request.headers(),
-    };
-    let (route, path) = (view.snapshot.routes.find(&asked), path::normal(uri.path()).into_owned());
-    Ok(Answer { listener: listener.name.clone(), route, path, explained: explain(&view, connection, request) })
+    let explained = explain(&view, connection, question.request);
+    Ok(Answer { listener: listener.name.clone(), explained })
 }
 
 fn listener<'c>(config: &'c Config, question: &Question) -> Result<&'c Listener, String> {

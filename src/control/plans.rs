@@ -9,12 +9,12 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use crate::config::model::{
-    Config, Content, ErrorPages, FieldEdits, Page, Rate, RatePer, Respond, Route, RouteLimits, RouteRetry,
+    Config, Content, ErrorPages, FieldEdits, Listener, Page, Rate, RatePer, Respond, Route, RouteLimits, RouteRetry,
     RouteTimeouts, Target, Template,
 };
 use crate::rate::{Limiters, Per, Rule, Wanted};
 use crate::snapshot::plan::{
-    Admission, Destination, Edit, Edits, ErrorResponses, FieldValue, Local, More, Pages, Plan, Rewriting,
+    Admission, Destination, Edit, Edits, ErrorResponses, Errors, FieldValue, Local, More, Pages, Plan, Rewriting,
 };
 use crate::snapshot::ranges::Ranges;
 use crate::snapshot::split::Split;
@@ -34,7 +34,8 @@ pub(crate) fn pages(config: &Config) -> Result<Pages, Vec<String>> {
     };
     let of_errors = |errors: &ErrorPages| errors.values().map(|page| page.content.clone()).collect::<Vec<_>>();
     let routes = config.routes.iter().flat_map(|route| of_route(route).into_iter().chain(of_errors(&route.errors)));
-    for content in routes.chain(of_errors(&config.errors)) {
+    let listeners = config.listeners.iter().flat_map(|listener| of_errors(&listener.errors));
+    for content in routes.chain(listeners).chain(of_errors(&config.errors)) {
         let Content::File(file) = content else { continue };
         match page(&file) {
             Ok(page) => _ = pages.insert(file, page),
@@ -104,10 +105,7 @@ fn plan(config: &Config, route: &Route, pool: &dyn Fn(&str) -> usize, (pages, li
         rewrite: route.rewrite.as_ref().map(Rewriting::of),
         request: edits(&route.request_headers),
         response: edits(&route.response_headers),
-        errors: {
-            let (general, own) = (error_responses(&config.errors, pages), error_responses(&route.errors, pages));
-            general.into_iter().chain(own).collect()
-        },
+        errors: error_responses(&route.errors, pages),
         timeouts: route.timeouts.over(&config.timeouts),
         body_max: route.limits.request_body.unwrap_or(config.limits.request_body),
         replay: route.limits.replay.unwrap_or(config.limits.replay),
@@ -167,8 +165,14 @@ fn bytes(content: &Content, pages: &Pages) -> Bytes {
     }
 }
 
-/// What error responses contain.
-pub(super) fn error_responses(errors: &ErrorPages, pages: &Pages) -> ErrorResponses {
+/// What error responses contain, besides those of routes.
+pub(super) fn errors(config: &Config, pages: &Pages) -> Errors {
+    let of_listener = |listener: &Listener| (listener.name.clone(), error_responses(&listener.errors, pages));
+    let listeners = config.listeners.iter().filter(|listener| !listener.errors.is_empty()).map(of_listener).collect();
+    Errors { general: error_responses(&config.errors, pages), listeners }
+}
+
+fn error_responses(errors: &ErrorPages, pages: &Pages) -> ErrorResponses {
     let response = |(status, page): (&u16, &Page)| {
         let known = StatusCode::from_u16(*status).ok()?;
         Some((*status, Local::new(known, bytes(&page.content, pages), &page.content_type)))
@@ -182,8 +186,7 @@ fn edits(edits: &FieldEdits) -> Edits {
         move |(name, value): &(HeaderName, Template)| Edit { name: name.clone(), replaces, value: field_value(value) }
     };
     let values: Box<[Edit]> = set.iter().map(edit(true)).chain(add.iter().map(edit(false))).collect();
-    let has_templates = values.iter().any(|edit| matches!(edit.value, FieldValue::Of(_)));
-    Edits { remove: remove.as_slice().into(), values, has_templates }
+    Edits::new(remove.as_slice().into(), values)
 }
 
 fn field_value(template: &Template) -> FieldValue {

@@ -1,6 +1,5 @@
 //! A worker's view of snapshots that the control thread swaps meanwhile, under many schedules; see `sync::model`.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
@@ -13,7 +12,7 @@ use crate::pool::endpoint::Endpoint;
 use crate::pool::health::Health;
 use crate::pool::protocol::PoolProtocol;
 use crate::pool::{Member, MemberState, Pool, PoolShared, Tried};
-use crate::snapshot::plan::Plan;
+use crate::snapshot::plan::{Errors, Plan};
 use crate::snapshot::routes::Routes;
 use crate::snapshot::{SharedSnapshot, Snapshot};
 use crate::sync::model::{explore, step};
@@ -34,7 +33,7 @@ fn snapshot(generation: usize, before: Option<&Snapshot>) -> Arc<Snapshot> {
     let pools: Box<[_]> = GENERATIONS[generation].iter().map(pool).collect();
     Arc::new(Snapshot {
         routes: Arc::new(Routes::new([Route::default()].into())),
-        errors: HashMap::default(),
+        errors: Errors::default(),
         limiters: Arc::default(),
         pages: Arc::default(),
         plans: [Plan::Pool(pools.len() - 1)].into(),

@@ -6,6 +6,7 @@ use super::malformed::Malformed;
 use crate::link::error::{LinkError, Phase};
 use crate::link::request_body::BodyFailure;
 use crate::metrics::OWN_RESPONSES;
+use crate::snapshot::routes::Unroutable;
 
 /// Why the proxy responds in place of the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,6 +195,15 @@ const OTHERS: [Cause; 23] = [
 ];
 
 const _: () = assert!(Malformed::ALL.len() + OTHERS.len() == OWN_RESPONSES, "each cause has its counter");
+
+impl From<Unroutable> for Cause {
+    fn from(why: Unroutable) -> Self {
+        match why {
+            Unroutable::NoRoute => Self::NoRoute,
+            Unroutable::Ambiguous => Self::BadRequest(Malformed::PathAmbiguous),
+        }
+    }
+}
 
 impl From<&LinkError> for Cause {
     fn from(error: &LinkError) -> Self {

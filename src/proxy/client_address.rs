@@ -14,8 +14,9 @@
 //! 2. A public one before a private one: what is allowed to some only is mostly allowed to private addresses.
 //! 3. That of `X-Forwarded-For`, which nearly all proxies write.
 //!
-//! A client can so choose between its own address and a more public one, never come by a private or trusted one. It can
-//! still dodge what counts by address. The trusted proxy should remove the list that it does not write.
+//! A client can so choose between its own address and a more public one, never come by a private or trusted one. Who is
+//! let in must be let in by both, see [`ClientAddresses::other`]. What counts by address can still be dodged by a
+//! client at a private one. The trusted proxy should remove the list that it does not write.
 
 use std::net::IpAddr;
 
@@ -30,21 +31,38 @@ const HOPS_MAX: usize = 64;
 /// The most digits of a port.
 const PORT_DIGITS_MAX: usize = 5;
 
-/// The address of the client that sent these fields by way of `peer`; see the module. IPv4-mapped addresses are given
-/// as IPv4. The `trusted` networks are as the config makes them, so none is IPv4-mapped.
-pub(super) fn client_address(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
+/// Who the client may be. IPv4-mapped addresses are given as IPv4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ClientAddresses {
+    /// The one that counts.
+    pub(super) address: IpAddr,
+    /// The one that the other list says, if that is another.
+    pub(super) other: Option<IpAddr>,
+}
+
+impl From<IpAddr> for ClientAddresses {
+    fn from(address: IpAddr) -> Self {
+        Self { address, other: None }
+    }
+}
+
+/// The address of the client that sent these fields by way of `peer`; see the module. The `trusted` networks are as the
+/// config makes them, so none is IPv4-mapped.
+pub(super) fn client_addresses(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> ClientAddresses {
     let peer = peer.to_canonical();
     let trusts = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     if !trusts(peer) {
-        return peer;
+        return peer.into();
     }
     let by_list = farthest(elements(headers, &X_FORWARDED_FOR, split_at_comma).map(node), trusts);
     let by_forwarded = farthest(elements(headers, &FORWARDED, split_outside_quotes).map(forwarded_for), trusts);
     let (Some(by_list), Some(by_forwarded)) = (by_list, by_forwarded) else {
-        return by_list.or(by_forwarded).unwrap_or(peer);
+        return by_list.or(by_forwarded).unwrap_or(peer).into();
     };
     let caution = |address: IpAddr| (!trusts(address), !is_private(address));
-    if caution(by_forwarded) > caution(by_list) { by_forwarded } else { by_list }
+    let is_forwarded = caution(by_forwarded) > caution(by_list);
+    let (address, other) = if is_forwarded { (by_forwarded, by_list) } else { (by_list, by_forwarded) };
+    ClientAddresses { address, other: (other != address).then_some(other) }
 }
 
 /// Walks towards the client until an address is not trusted, or unknown. Returns the last one that is known.
@@ -190,7 +208,8 @@ mod tests {
             headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         let trusted = ["10.0.0.0/8", "2001:db8:1::/48"].map(|network| network.parse().unwrap());
-        client_address(&headers, peer.parse().unwrap(), &trusted).to_string()
+        let found = client_addresses(&headers, peer.parse().unwrap(), &trusted);
+        found.other.map_or(found.address.to_string(), |other| format!("{} or {other}", found.address))
     }
 
     #[test]
@@ -309,15 +328,15 @@ mod tests {
     fn of_two_lists_the_more_cautious_counts() {
         for (list, forwarded, expected) in [
             ("1.1.1.1", "1.1.1.1", "1.1.1.1"),
-            ("1.1.1.1", "10.9.9.9", "1.1.1.1"),
-            ("10.9.9.9", "1.1.1.1", "1.1.1.1"),
-            ("1.1.1.1", "192.168.0.9", "1.1.1.1"),
-            ("192.168.0.9", "1.1.1.1", "1.1.1.1"),
-            ("192.168.0.9", "10.9.9.9", "192.168.0.9"),
-            ("10.9.9.9", "192.168.0.9", "192.168.0.9"),
-            ("1.1.1.1", "2.2.2.2", "1.1.1.1"),
-            ("192.168.0.9", "192.168.0.8", "192.168.0.9"),
-            ("10.0.0.9", "10.0.0.8", "10.0.0.9"),
+            ("1.1.1.1", "10.9.9.9", "1.1.1.1 or 10.9.9.9"),
+            ("10.9.9.9", "1.1.1.1", "1.1.1.1 or 10.9.9.9"),
+            ("1.1.1.1", "192.168.0.9", "1.1.1.1 or 192.168.0.9"),
+            ("192.168.0.9", "1.1.1.1", "1.1.1.1 or 192.168.0.9"),
+            ("192.168.0.9", "10.9.9.9", "192.168.0.9 or 10.9.9.9"),
+            ("10.9.9.9", "192.168.0.9", "192.168.0.9 or 10.9.9.9"),
+            ("1.1.1.1", "2.2.2.2", "1.1.1.1 or 2.2.2.2"),
+            ("192.168.0.9", "192.168.0.8", "192.168.0.9 or 192.168.0.8"),
+            ("10.0.0.9", "10.0.0.8", "10.0.0.9 or 10.0.0.8"),
             ("unknown", "1.1.1.1", "1.1.1.1"),
             ("1.1.1.1", "unknown", "1.1.1.1"),
             ("unknown", "_x", PROXY),

@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 use http::HeaderMap;
 use tokio::time::Instant;
 
+use super::client_address::ClientAddresses;
 use super::headers::Forwarding;
 use super::identity::Proof;
 use super::rules::Rules;
@@ -94,8 +95,14 @@ impl Connection {
     /// The address of the client that sent a request with these fields, as they came: that of the peer, unless the peer
     /// is trusted and names another, see [`super::client_address`].
     #[inline]
+    pub(super) fn client_addresses(&self, headers: &HeaderMap) -> ClientAddresses {
+        if self.is_trusted() { self.rules.clients_behind(self.peer, headers) } else { self.peer.into() }
+    }
+
+    /// The one of [`Self::client_addresses`] that counts.
+    #[inline]
     pub(super) fn client_address(&self, headers: &HeaderMap) -> IpAddr {
-        if self.is_trusted() { self.rules.client_behind(self.peer, headers) } else { self.peer }
+        self.client_addresses(headers).address
     }
 
     /// `http` or `https`, as the client speaks to this proxy.

@@ -11,18 +11,19 @@ use super::busy::Busy;
 use super::cause::Cause;
 use super::closing;
 use super::grpc::{self, GRPC_MESSAGE, GRPC_STATUS};
+use super::malformed::Malformed;
 use crate::config::model::Timeouts;
-use crate::snapshot::plan::{ErrorResponses, Local};
+use crate::snapshot::plan::Local;
 
 /// The header field that names the cause.
 pub(crate) const ERROR_FIELD: HeaderName = HeaderName::from_static("x-unstick-error");
 
-/// Builds the response for `cause`: as gRPC status for a call of gRPC, as JSON if the client asks for it, as text
-/// otherwise.
+/// Builds the response for `cause`: as gRPC status for a call of gRPC, with the `page` of the config if it has one, as
+/// JSON if the client asks for it, as text otherwise.
 pub(crate) fn answer(
     cause: Cause,
     request_headers: &HeaderMap,
-    pages: &ErrorResponses,
+    page: Option<&Local>,
     timeouts: &Timeouts,
     busy: Busy,
 ) -> Response<ResponseBody> {
@@ -30,7 +31,7 @@ pub(crate) fn answer(
     let is_last = closing::is_last(busy.client(), timeouts) || closes_after(cause);
     let mut response = match grpc::is_call(request_headers) {
         true => grpc_response(cause, busy),
-        false => plain_response(cause, request_headers, pages.get(&cause.status().as_u16()), busy),
+        false => plain_response(cause, request_headers, page, busy),
     };
     response.headers_mut().insert(ERROR_FIELD, HeaderValue::from_static(cause.name()));
     if is_last {
@@ -41,7 +42,11 @@ pub(crate) fn answer(
 
 /// After a malformed message we cannot know where it ends, so the connection is closed.
 fn closes_after(cause: Cause) -> bool {
-    matches!(cause, Cause::BadRequest(_) | Cause::UnknownCoding)
+    match cause {
+        Cause::BadRequest(rule) => rule != Malformed::PathAmbiguous,
+        Cause::UnknownCoding => true,
+        _ => false,
+    }
 }
 
 /// With the page of the config, if it has one for this status; else as JSON if the client asks for it, as text
@@ -120,7 +125,6 @@ fn grpc_status(cause: Cause) -> &'static str {
 mod tests {
     use super::*;
     use crate::proxy::client::Client;
-    use crate::proxy::malformed::Malformed;
 
     fn busy() -> Busy {
         Busy::begin(&std::rc::Rc::new(Client::test()))
@@ -138,7 +142,7 @@ mod tests {
             if let Some(accept) = accept {
                 headers.insert(ACCEPT, HeaderValue::from_static(accept));
             }
-            let response = answer(Cause::NoEndpoint, &headers, &ErrorResponses::new(), &Timeouts::default(), busy());
+            let response = answer(Cause::NoEndpoint, &headers, None, &Timeouts::default(), busy());
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
             assert_eq!(response.headers()[CONTENT_TYPE], content_type);
             assert_eq!(response.headers()[ERROR_FIELD], "no-endpoint");
@@ -150,10 +154,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         for cause in [Cause::BadRequest(Malformed::HostMissing), Cause::NoRoute, Cause::UpstreamTimeout] {
-            let body = answer(cause, &headers, &ErrorResponses::new(), &Timeouts::default(), busy())
-                .into_body()
-                .into_local()
-                .unwrap();
+            let body = answer(cause, &headers, None, &Timeouts::default(), busy()).into_body().into_local().unwrap();
             let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(value["error"], cause.name());
         }

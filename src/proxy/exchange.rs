@@ -20,7 +20,7 @@ use crate::link::{InFlight, WorkerEndpoint};
 use crate::metrics::{Outcome, PoolCell};
 use crate::pool::pick::Acquired;
 use crate::pool::{Pool, Tried};
-use crate::snapshot::plan::{ErrorResponses, More};
+use crate::snapshot::plan::{Local, More};
 
 /// The share of the drain time by which everything that drains has been ended. The rest is for the ends to be written
 /// and noticed: a process that stops gives up when all of it has passed, and then says that something was cut.
@@ -99,9 +99,9 @@ impl Exchange {
         self.more().map_or(&self.view.snapshot.timeouts, |more| &more.timeouts)
     }
 
-    /// What error responses to this request contain.
-    pub(super) fn errors(&self) -> &ErrorResponses {
-        self.more().map_or(&self.view.snapshot.errors, |more| &more.errors)
+    /// What an error response with this status contains, if the config says so.
+    pub(super) fn page(&self, status: StatusCode) -> Option<&Local> {
+        self.view.snapshot.errors.page(status, self.more(), &self.client.connection.rules.listener())
     }
 
     /// `timeouts.drain` as it is now. What drains may have begun long before the latest edit, and the rest of the

@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use http::header::{HeaderMap, LOCATION};
+use http::header::{HOST, HeaderMap, LOCATION};
+use http::request::Parts;
 use http::{Request, StatusCode};
 use tokio::time::Instant;
 
@@ -11,12 +12,18 @@ use super::client::Client;
 use super::connection::Connection;
 use super::headers::{self, FieldsSeen};
 use super::{Routed, prepare, redirect, route};
+use crate::config::path;
 use crate::link::request_body::RequestBody;
 use crate::link::view::View;
+use crate::snapshot::asked::Asked;
 
 /// What would become of a request.
 #[derive(Debug)]
 pub struct Explained {
+    /// The place of its route among those of the file, counted from 0; `None` if no route fits.
+    pub route: Option<usize>,
+    /// The normal form of its path, which routes compare.
+    pub path: String,
     /// Who would respond.
     pub outcome: Outcome,
     /// The target that the replica would get, or the client's if no replica gets the request.
@@ -42,7 +49,11 @@ pub(crate) fn explain(view: &Rc<View>, connection: Rc<Connection>, request: Requ
     client.connection.follow_rules();
     let (mut parts, ()) = request.into_parts();
     let (seen, body, mut planned) = (FieldsSeen::of(&parts.headers), RequestBody::default(), None);
-    let outcome = match route(&mut parts, &body, view, &client, (0, Instant::now()), &mut planned) {
+    let host = parts.uri.authority().map(|authority| authority.to_string());
+    let routed = route(&mut parts, &body, view, &client, (0, Instant::now()), &mut planned);
+    // The target is in the form now in which routes look at it.
+    let (place, path) = (find(view, &client, host, &parts), path::normal(parts.uri.path()).into_owned());
+    let outcome = match routed {
         Ok(Routed::Pool(host, _)) if client.connection.rules.redirect_to_https().is_some() => {
             let port = client.connection.rules.redirect_to_https().unwrap_or_default();
             let location = redirect::location(host.value.to_str().unwrap_or_default(), port, &parts.uri);
@@ -72,7 +83,21 @@ pub(crate) fn explain(view: &Rc<View>, connection: Rc<Connection>, request: Requ
         }
         Err(cause) => refused(cause),
     };
-    Explained { outcome, target: parts.uri.to_string(), request: parts.headers }
+    Explained { route: place, path, outcome, target: parts.uri.to_string(), request: parts.headers }
+}
+
+/// The place of the route. `host` is the one of an absolute target, if it had one.
+fn find(view: &View, client: &Client, host: Option<String>, parts: &Parts) -> Option<usize> {
+    let of_field = || parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let asked = Asked {
+        listener: &client.connection.rules.listener(),
+        host: host.as_deref().unwrap_or_else(of_field),
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        method: &parts.method,
+        headers: &parts.headers,
+    };
+    view.snapshot.routes.find(&asked).ok()
 }
 
 fn refused(cause: Cause) -> Outcome {

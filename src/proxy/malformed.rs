@@ -16,6 +16,8 @@ pub(crate) enum Malformed {
     Scheme,
     /// RFC 9112 section 3.2.
     TargetForm,
+    /// It could be read as two paths that have different routes, or climb out of one.
+    PathAmbiguous,
     /// RFC 9112 section 3.2.4.
     Asterisk,
     /// RFC 9110 section 8.6, and stricter: also lengths that are the same.
@@ -30,7 +32,7 @@ pub(crate) enum Malformed {
 
 impl Malformed {
     /// All rules, in the order of their counters.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::HostMissing,
         Self::HostRepeated,
         Self::HostInvalid,
@@ -38,6 +40,7 @@ impl Malformed {
         Self::UserName,
         Self::Scheme,
         Self::TargetForm,
+        Self::PathAmbiguous,
         Self::Asterisk,
         Self::LengthRepeated,
         Self::FieldSpace,
@@ -55,6 +58,7 @@ impl Malformed {
             Self::UserName => "user-name",
             Self::Scheme => "scheme",
             Self::TargetForm => "target-form",
+            Self::PathAmbiguous => "path-ambiguous",
             Self::Asterisk => "asterisk",
             Self::LengthRepeated => "length-repeated",
             Self::FieldSpace => "field-space",
@@ -73,6 +77,7 @@ impl Malformed {
             Self::UserName => "the request target must not contain a user name",
             Self::Scheme => "the request target is neither http nor https",
             Self::TargetForm => "the request's path does not begin with a slash",
+            Self::PathAmbiguous => "the request's path hides a slash or a `..` from some who read it; write it plainly",
             Self::Asterisk => "the request target * is for OPTIONS only",
             Self::LengthRepeated => "the request has more than one Content-Length",
             Self::FieldSpace => "a field value of the request begins or ends with white space",

@@ -14,6 +14,7 @@ mod client_address;
 mod closing;
 pub mod connection;
 mod credentials;
+mod edits;
 mod error;
 pub(crate) mod exchange;
 mod expect;
@@ -238,7 +239,7 @@ fn route(
         method: &parts.method,
         headers: &parts.headers,
     };
-    let route = view.snapshot.routes.find(&asked).ok_or(Cause::NoRoute)?;
+    let route = view.snapshot.routes.find(&asked)?;
     let length = http_body::Body::size_hint(body);
     // A body with a length was not framed by a transfer coding.
     if length.exact().is_none() && !framing::is_plainly_chunked(&parts.headers) {

@@ -1,7 +1,5 @@
 //! What a route wants besides its pool: who may ask, who responds, and what becomes of path and fields.
 
-use std::borrow::Cow;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +13,20 @@ use tokio::time::Instant;
 
 use super::cause::Cause;
 use super::client::Client;
+use super::client_address::ClientAddresses;
 use super::connection::Connection;
+use super::edits::{Known, apply, strip_alike, values};
 use super::exchange::Exchange;
 use super::local;
 use super::target::Host;
-use crate::config::model::{Timeouts, Variable};
+use crate::config::model::Timeouts;
 use crate::config::path::{has_prefix, normal};
 use crate::fields::{X_FORWARDED_PREFIX, X_REQUEST_ID};
 use crate::link::request_body::{Bounds, RequestBody};
 use crate::link::view::View;
 use crate::rate::RetryAfter;
 use crate::snapshot::Snapshot;
-use crate::snapshot::plan::{Destination, Edits, FieldValue, Local, More, Plan, Rewriting};
+use crate::snapshot::plan::{Admission, Destination, Edits, Local, More, Plan, Rewriting};
 use crate::snapshot::routes::bare_host;
 
 /// The longest target that is rewritten, in bytes. `http` takes no more than 65,534.
@@ -38,8 +38,8 @@ const TARGET_BYTES_MAX: usize = 60 * 1024;
 pub(super) struct Planned {
     view: Rc<View>,
     route: usize,
-    client: IpAddr,
-    /// The host that the client asked for, with its port.
+    client: ClientAddresses,
+    /// The host that the client asked for, with its port, if the route has a use for it.
     host: Option<HeaderValue>,
     /// Whether the fields are those that the replica gets.
     is_prepared: bool,
@@ -58,8 +58,9 @@ impl Planned {
         host: Option<&Host>,
         headers: &HeaderMap,
     ) -> Box<Self> {
-        let client = connection.client_address(headers);
-        let host = host.map(|host| host.value.clone());
+        let client = connection.client_addresses(headers);
+        let is_used = matches!(view.snapshot.plans.get(route), Some(Plan::More(more)) if more.wants_host());
+        let host = host.filter(|_| is_used).map(|host| host.value.clone());
         Box::new(Self {
             view: Rc::clone(view),
             route,
@@ -114,7 +115,7 @@ impl Planned {
         let request_id = request_id.and_then(|id| id.to_str().ok()).unwrap_or_default();
         let (path, query) = (parts.uri.path(), parts.uri.query());
         let host = self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
-        Known { host: bare_host(host), path, query, client: self.client, request_id, connection }
+        Known { host: bare_host(host), path, query, client: self.client.address, request_id, connection }
     }
 
     /// What the route wants.
@@ -136,13 +137,14 @@ impl Planned {
         body: &RequestBody,
         (worker, now): (usize, Instant),
     ) -> Result<Option<usize>, Cause> {
-        let view = Rc::clone(&self.view);
-        let Some(Plan::More(more)) = view.snapshot.plans.get(self.route) else { return Ok(None) };
-        if more.admission.as_ref().is_some_and(|admission| !admission.admits(self.client)) {
+        let Some(Plan::More(more)) = self.view.snapshot.plans.get(self.route) else { return Ok(None) };
+        let ClientAddresses { address, other } = self.client;
+        let admits = |admission: &Admission| admission.admits(address) && other.is_none_or(|it| admission.admits(it));
+        if more.admission.as_ref().is_some_and(|admission| !admits(admission)) {
             return Err(Cause::Forbidden);
         }
         if let Some(rate) = &more.rate
-            && let Err(retry_after) = rate.decide(worker, self.client, &parts.headers, now)
+            && let Err(retry_after) = rate.decide(worker, address, &parts.headers, now)
         {
             self.retry_after = Some(retry_after);
             return Err(Cause::RateLimited);
@@ -174,6 +176,7 @@ impl Planned {
         };
         let (request, made) = (values(&more.request), values(&more.response));
         let target = more.rewrite.as_ref().and_then(|rewrite| Some((rewrite, rewritten(&parts.uri, rewrite)?)));
+        strip_alike(&mut parts.headers, &more.request);
         apply(&mut parts.headers, &more.request, &request);
         if let Some((rewrite, target)) = target {
             parts.uri = Uri::from(target);
@@ -235,80 +238,22 @@ fn pool(more: &More, snapshot: &Snapshot) -> Option<usize> {
     Some(stands_in.unwrap_or(pool))
 }
 
-/// What is known of a request, for the templates of its route.
-struct Known<'a> {
-    host: &'a str,
-    path: &'a str,
-    query: Option<&'a str>,
-    client: IpAddr,
-    request_id: &'a str,
-    connection: &'a Connection,
-}
-
-impl<'a> Known<'a> {
-    fn value(&self, variable: Variable) -> Cow<'a, str> {
-        match variable {
-            Variable::Host => self.host.into(),
-            // `OPTIONS *` is for the server as a whole.
-            Variable::Path if self.path == "*" => "/".into(),
-            Variable::Path => self.path.into(),
-            Variable::Query => self.query.map_or_else(Cow::default, |query| format!("?{query}").into()),
-            Variable::ClientIp => self.client.to_string().into(),
-            Variable::RequestId => self.request_id.into(),
-            Variable::Scheme => self.connection.scheme().into(),
-            Variable::Listener => self.connection.rules.listener().to_owned().into(),
-        }
-    }
-}
-
-/// The values that templates make, in their order. What could not be a value is `None`: no variable has a byte that
-/// could end a field.
-fn values(edits: &Edits, known: &Known<'_>) -> Box<[Option<HeaderValue>]> {
-    let templates = edits.values.iter().filter_map(|edit| match &edit.value {
-        FieldValue::Fixed(_) => None,
-        FieldValue::Of(template) => Some(template),
-    });
-    templates.map(|template| HeaderValue::try_from(template.fill(|variable| known.value(variable))).ok()).collect()
-}
-
-/// Edits fields. `made` is what [`values`] has made of the templates.
-fn apply(headers: &mut HeaderMap, edits: &Edits, made: &[Option<HeaderValue>]) {
-    for name in &edits.remove {
-        headers.remove(name);
-    }
-    let mut made = made.iter();
-    for edit in &edits.values {
-        let value = match &edit.value {
-            FieldValue::Fixed(value) => Some(value),
-            FieldValue::Of(_) => made.next().and_then(Option::as_ref),
-        };
-        match value {
-            Some(value) if edit.replaces => _ = headers.insert(edit.name.clone(), value.clone()),
-            Some(value) => _ = headers.append(edit.name.clone(), value.clone()),
-            None => {}
-        }
-    }
-}
-
 /// The target with another beginning; `None` if it does not begin so. It is made of the normal form of the path.
 fn rewritten(uri: &Uri, Rewriting { from, to, .. }: &Rewriting) -> Option<PathAndQuery> {
     let path = normal(uri.path());
     if path == "*" || !has_prefix(&path, from) {
         return None;
     }
+    let query_of = |path: &str| uri.path_and_query().and_then(|target| target.as_str().get(path.len()..));
+    // The question mark is part of it.
+    let query = query_of(uri.path()).unwrap_or_default();
     // Neither ends with a slash but the root, which is empty here.
     let rest = path.get(from.len()..).unwrap_or_default();
-    let query = uri.query();
-    let mut target = String::with_capacity(to.len() + rest.len() + query.map_or(0, str::len) + 2);
-    target.push_str(to);
-    target.push_str(rest);
-    if target.is_empty() {
-        target.push('/');
-    }
-    if let Some(query) = query {
-        target.push('?');
-        target.push_str(query);
-    }
+    let root = if to.is_empty() && rest.is_empty() { "/" } else { "" };
+    let parts = [to, root, rest, query];
+    // To the byte: what is left over would be given back by making another copy.
+    let mut target = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+    parts.iter().for_each(|part| target.extend_from_slice(part.as_bytes()));
     PathAndQuery::from_maybe_shared(Bytes::from(target)).ok()
 }
 

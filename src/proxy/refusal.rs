@@ -106,7 +106,8 @@ pub(super) fn refuse_head(
 ) -> Response<ResponseBody> {
     let RefusedHead { cause, line, error } = head;
     let view = proxy.viewer.current();
-    let mut response = error::answer(cause, &HeaderMap::new(), &view.snapshot.errors, &view.snapshot.timeouts, busy);
+    let page = view.snapshot.errors.page(cause.status(), None, &client.connection.rules.listener());
+    let mut response = error::answer(cause, &HeaderMap::new(), page, &view.snapshot.timeouts, busy);
     response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     // The client may go on sending, see [`Client::may_still_send`].
     client.set_in_head(true);
@@ -127,8 +128,9 @@ pub(super) fn refuse(
 ) -> Response<ResponseBody> {
     let view = proxy.viewer.current();
     let timeouts = planned.as_deref().map_or(&view.snapshot.timeouts, Planned::timeouts);
-    let errors = planned.as_deref().and_then(Planned::more).map_or(&view.snapshot.errors, |more| &more.errors);
-    let mut response = error::answer(cause, &parts.headers, errors, timeouts, busy);
+    let route = planned.as_deref().and_then(Planned::more);
+    let page = view.snapshot.errors.page(cause.status(), route, &client.connection.rules.listener());
+    let mut response = error::answer(cause, &parts.headers, page, timeouts, busy);
     if let Some(planned) = planned.as_deref_mut() {
         planned.look_at(parts, &client.connection);
         planned.edit_response(response.headers_mut());
@@ -203,7 +205,7 @@ pub(super) fn fail(
     headers: &HeaderMap,
     busy: Busy,
 ) -> Response<ResponseBody> {
-    let mut response = error::answer(cause, headers, exchange.errors(), exchange.timeouts(), busy);
+    let mut response = error::answer(cause, headers, exchange.page(cause.status()), exchange.timeouts(), busy);
     if let Some(planned) = exchange.planned() {
         planned.edit_response(response.headers_mut());
     }

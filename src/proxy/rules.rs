@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use ipnet::IpNet;
 
-use super::client_address::client_address;
+use super::client_address::{ClientAddresses, client_addresses};
 
 /// The settings of one listener that are looked at for each request. Its connections share them; see the module.
 #[derive(Debug, Default)]
@@ -49,8 +49,8 @@ impl Rules {
 
     /// The address of the client that sent these fields by way of a trusted `peer`.
     #[cold]
-    pub(super) fn client_behind(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        client_address(headers, peer, &self.trusted_proxies.borrow())
+    pub(super) fn clients_behind(&self, peer: IpAddr, headers: &HeaderMap) -> ClientAddresses {
+        client_addresses(headers, peer, &self.trusted_proxies.borrow())
     }
 
     /// If set, every request is redirected to this port by `https`.

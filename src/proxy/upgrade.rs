@@ -143,6 +143,9 @@ pub(super) fn accept(
     } else {
         wanted.announce(response.headers_mut());
     }
+    if let Some(planned) = exchange.planned() {
+        planned.edit_response(response.headers_mut());
+    }
     let client = exchange.client().clone();
     client.leave_tunnel(Tunnel { exchange, upstream, ahead, is_websocket });
     response

@@ -18,7 +18,7 @@ use crate::config::model::{Limits, Timeouts};
 use crate::pool::Pool;
 use crate::rate::Limiters;
 use crate::sync::{ArcSwap, AtomicU64};
-use plan::{ErrorResponses, Pages, Plan};
+use plan::{Errors, Pages, Plan};
 use routes::Routes;
 
 /// Everything that a request needs to know about the configuration.
@@ -29,7 +29,7 @@ pub struct Snapshot {
     /// What becomes of the requests of each route, at the same places.
     pub plans: Arc<[Plan]>,
     /// What error responses contain, unless the route says something else.
-    pub errors: ErrorResponses,
+    pub errors: Errors,
     /// The rates of the routes that have one.
     pub limiters: Arc<Limiters>,
     /// The contents of the files of which `plans` were made.

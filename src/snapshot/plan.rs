@@ -20,6 +20,24 @@ pub type Pages = HashMap<PathBuf, Bytes>;
 /// What the proxy's own error responses contain, by their status.
 pub type ErrorResponses = HashMap<u16, Local>;
 
+/// What the proxy's own error responses contain, besides those of routes.
+#[derive(Debug, Default)]
+pub struct Errors {
+    /// For all.
+    pub general: ErrorResponses,
+    /// For the clients of a listener, by its name.
+    pub listeners: HashMap<String, ErrorResponses>,
+}
+
+impl Errors {
+    /// What a response with this status contains. What is said nearest to the request counts: that of its route, else
+    /// of its listener, else for all.
+    pub fn page<'p>(&'p self, status: StatusCode, route: Option<&'p More>, listener: &str) -> Option<&'p Local> {
+        let own = [route.map(|more| &more.errors), self.listeners.get(listener)];
+        own.into_iter().flatten().chain([&self.general]).find_map(|pages| pages.get(&status.as_u16()))
+    }
+}
+
 /// What becomes of the requests of a route.
 #[derive(Debug)]
 pub enum Plan {
@@ -48,7 +66,7 @@ pub struct More {
     pub request: Edits,
     /// What becomes of the header fields of responses.
     pub response: Edits,
-    /// What error responses contain.
+    /// What error responses contain, where that differs from those of the listener.
     pub errors: ErrorResponses,
     /// All deadlines, as they hold for its requests.
     pub timeouts: Timeouts,
@@ -60,6 +78,14 @@ pub struct More {
     pub retry: RouteRetry,
     /// Whether its requests are in the access log.
     pub access_log: bool,
+}
+
+impl More {
+    /// Whether anything may be made of the host that the client asked for.
+    pub fn wants_host(&self) -> bool {
+        let is_redirect = matches!(self.target, Destination::Redirect(_));
+        is_redirect || self.request.has_templates || self.response.has_templates
+    }
 }
 
 /// Who responds.
@@ -140,6 +166,34 @@ pub struct Edits {
     pub values: Box<[Edit]>,
     /// Whether any of the values is made for each request.
     pub has_templates: bool,
+    /// The lengths of [`Self::owned`], one bit each.
+    lengths: u64,
+}
+
+impl Edits {
+    /// Removes these, and then gives values to those.
+    pub fn new(remove: Box<[HeaderName]>, values: Box<[Edit]>) -> Self {
+        let has_templates = values.iter().any(|edit| matches!(edit.value, FieldValue::Of(_)));
+        let edits = Self { remove, values, has_templates, lengths: 0 };
+        let lengths = edits.owned().fold(0, |lengths, name| lengths | bit(name.as_str().len()));
+        Self { lengths, ..edits }
+    }
+
+    /// The fields of which nothing is left that the message had, if they could be mistaken for others.
+    pub fn owned(&self) -> impl Iterator<Item = &HeaderName> {
+        let replaced = self.values.iter().filter(|edit| edit.replaces).map(|edit| &edit.name);
+        self.remove.iter().chain(replaced).filter(|name| name.as_str().contains(['-', '_']))
+    }
+
+    /// Whether one of [`Self::owned`] may have a name of this length.
+    pub fn has_name_of(&self, length: usize) -> bool {
+        self.lengths & bit(length) != 0
+    }
+}
+
+/// The bit of a length. Longer ones share it with shorter ones.
+fn bit(length: usize) -> u64 {
+    1 << (length % 64)
 }
 
 /// A field that gets a value.

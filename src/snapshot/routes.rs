@@ -3,19 +3,22 @@
 //! An exact host beats a wildcard, a longer wildcard beats a shorter one, and any host comes last. Within a host the
 //! routes are tried in the order of [`route_order::order`]; one whose conditions the request does not meet counts as
 //! absent. If no route of the host fits, the next less specific host is tried. Paths are compared in their normal form
-//! ([`path::normal`]).
+//! ([`path::normal`]). Where an application may read a path in another way ([`path::other_reading`]), the stricter of
+//! the two routes counts.
 //!
 //! Whatever the number of routes, a request costs one look-up per host that may fit it and per prefix of its path, at
 //! most as many as the longest of them has bytes, and one search for all regular expressions of a host. The hash is a
 //! plain one: what is in the tables was written by the operator.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use fnv::FnvHashMap;
 use regex::{RegexSet, RegexSetBuilder};
 
 use super::asked::Asked;
-use crate::config::model::{HostPattern, PATTERN_BYTES_MAX, PathPattern, Pattern, Route};
+use crate::config::model::{HostPattern, PATTERN_BYTES_MAX, PathPattern, Pattern, Route, Target};
+use crate::config::path::Reading;
 use crate::config::{path, route_order};
 
 /// The routing table.
@@ -32,11 +35,22 @@ pub struct Routes {
     any: Paths,
 }
 
+/// Why a request has no route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unroutable {
+    /// None is for it.
+    NoRoute,
+    /// Its path can be read in two ways, and nobody can say which is right.
+    Ambiguous,
+}
+
 /// A route of a host, and its place in the order in which they are tried.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     rank: usize,
     route: usize,
+    /// Whether host and path are all that it asks for.
+    is_free: bool,
 }
 
 /// The paths of one host. Each has its routes in the order in which they are tried.
@@ -45,8 +59,51 @@ struct Paths {
     exact: FnvHashMap<String, Vec<Entry>>,
     regexes: Option<Box<Regexes>>,
     prefixes: FnvHashMap<String, Vec<Entry>>,
-    /// The lengths that prefixes have, in ascending order.
-    lengths: Vec<usize>,
+    /// The lengths that prefixes have, in descending order.
+    lengths: Vec<Length>,
+}
+
+/// What prefixes of one length have in common.
+#[derive(Debug)]
+struct Length {
+    bytes: usize,
+    /// Whether they end with a slash, as the root does.
+    is_open: bool,
+    /// The rank of the first of their routes.
+    first: usize,
+}
+
+impl Length {
+    /// The prefix of a path that has this length, if it ends with a segment. `/api` and `/api/` are prefixes of
+    /// `/api/x`.
+    fn of<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let bytes = path.as_bytes();
+        let is_whole = match self.is_open {
+            true => bytes.get(self.bytes.checked_sub(1)?)? == &b'/',
+            false => bytes.get(self.bytes).map_or(bytes.len() == self.bytes, |&next| next == b'/'),
+        };
+        if is_whole { path.get(..self.bytes) } else { None }
+    }
+}
+
+/// The first route that fits, of those that were looked at.
+struct Best<'a> {
+    list: &'a [Route],
+    asked: &'a Asked<'a>,
+    found: Option<Entry>,
+}
+
+impl Best<'_> {
+    /// Whether nothing from this rank on could take its place.
+    fn is_before(&self, rank: usize) -> bool {
+        self.found.is_some_and(|found| found.rank < rank)
+    }
+
+    fn consider(&mut self, entries: &[Entry]) {
+        let mut better = entries.iter().take_while(|entry| !self.is_before(entry.rank));
+        let meets = |entry: &Entry| self.list.get(entry.route).is_some_and(|route| self.asked.meets(route));
+        self.found = better.find(|entry| entry.is_free || meets(entry)).copied().or(self.found);
+    }
 }
 
 /// All regular expressions of one host, each with its routes.
@@ -112,15 +169,44 @@ impl Routes {
         &self.list
     }
 
-    /// The place of the route for a request in [`Self::list`]. `None` if no route fits.
+    /// The place of the route for a request in [`Self::list`].
+    ///
+    /// # Errors
+    /// No route fits, or one that does not is as good.
     #[inline]
-    pub fn find(&self, asked: &Asked<'_>) -> Option<usize> {
-        self.only.or_else(|| self.look_up(asked))
+    pub fn find(&self, asked: &Asked<'_>) -> Result<usize, Unroutable> {
+        if let Some(only) = self.only {
+            return Ok(only);
+        }
+        match path::normal(asked.path) {
+            Cow::Borrowed(path) => self.look_up(asked, path).ok_or(Unroutable::NoRoute),
+            Cow::Owned(path) => self.stricter(asked, &path),
+        }
     }
 
-    fn look_up(&self, asked: &Asked<'_>) -> Option<usize> {
-        let path = path::normal(asked.path);
-        let best = |paths: &Paths| paths.best(&self.list, asked, &path);
+    /// The route for a path that an application may read in another way: the stricter one of both readings. It would
+    /// otherwise be enough to write `/admin%2Fx` to pass the guard of `/admin`.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    #[cold]
+    fn stricter(&self, asked: &Asked<'_>, path: &str) -> Result<usize, Unroutable> {
+        let other = match path::other_reading(path) {
+            Reading::Same => None,
+            Reading::Other(other) => self.look_up(asked, &other),
+            Reading::Climbs => return Err(Unroutable::Ambiguous),
+        };
+        let found = self.look_up(asked, path);
+        let guard = |place: Option<usize>| place.and_then(|place| self.list.get(place)).map_or(Guard::None, guard);
+        match (guard(found), guard(other)) {
+            (Guard::Hard, Guard::Hard) if found != other => Err(Unroutable::Ambiguous),
+            (of_found, of_other) if of_other > of_found => other.ok_or(Unroutable::NoRoute),
+            _ => found.ok_or(Unroutable::NoRoute),
+        }
+    }
+
+    fn look_up(&self, asked: &Asked<'_>, path: &str) -> Option<usize> {
+        let best = |paths: &Paths| paths.best(&self.list, asked, path);
         if self.exact.is_empty() && self.below.is_empty() {
             return best(&self.any);
         }
@@ -137,11 +223,30 @@ impl Routes {
     }
 }
 
-/// The place of the only route, if it is for everything.
+/// What a route holds back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Guard {
+    None,
+    /// Who asks too often.
+    Rate,
+    /// Somebody, or everybody.
+    Hard,
+}
+
+fn guard(route: &Route) -> Guard {
+    let refuses = matches!(&route.target, Target::Respond(respond) if respond.status.as_u16() >= 400);
+    match (refuses || !route.allow.is_empty() || !route.deny.is_empty(), &route.rate) {
+        (true, _) => Guard::Hard,
+        (false, Some(_)) => Guard::Rate,
+        (false, None) => Guard::None,
+    }
+}
+
+/// The place of the only route, if it is for everything. One that rewrites paths has to know how they may be read.
 fn only(list: &[Route]) -> Option<usize> {
     let [route] = list else { return None };
     let is_everywhere = route.host.contains(&HostPattern::Any) && route.path == PathPattern::Prefix("/".to_owned());
-    (route.conditions() == 0 && is_everywhere).then_some(0)
+    (route.conditions() == 0 && is_everywhere && route.rewrite.is_none()).then_some(0)
 }
 
 impl Paths {
@@ -149,13 +254,12 @@ impl Paths {
         let mut paths = Self::default();
         let by_place: HashMap<usize, &Route> = routes.iter().copied().collect();
         for (rank, place) in route_order::order(routes).into_iter().enumerate() {
-            let (Some(route), entry) = (by_place.get(&place), Entry { rank, route: place }) else { continue };
+            let Some(route) = by_place.get(&place) else { continue };
+            let entry = Entry { rank, route: place, is_free: route.conditions() == 0 };
             match &route.path {
                 PathPattern::Exact(path) => paths.exact.entry(path.clone()).or_default().push(entry),
                 PathPattern::Prefix(prefix) => {
-                    if let Err(at) = paths.lengths.binary_search(&prefix.len()) {
-                        paths.lengths.insert(at, prefix.len());
-                    }
+                    paths.add_length(prefix, rank);
                     paths.prefixes.entry(prefix.clone()).or_default().push(entry);
                 }
                 PathPattern::Regex(pattern) => paths.regexes.get_or_insert_default().add(pattern, entry),
@@ -167,40 +271,35 @@ impl Paths {
         paths
     }
 
-    /// The first route that fits.
-    fn best(&self, list: &[Route], asked: &Asked<'_>, path: &str) -> Option<usize> {
-        let mut best: Option<Entry> = None;
-        let mut consider = |entries: &[Entry]| {
-            let mut better = entries.iter().take_while(|entry| best.is_none_or(|best| entry.rank < best.rank));
-            let meets = |entry: &&Entry| list.get(entry.route).is_some_and(|route| asked.meets(route));
-            best = better.find(meets).copied().or(best);
-        };
-        if let Some(entries) = self.exact.get(path) {
-            consider(entries);
+    /// Routes come in the order of their ranks, so the first of a length has the lowest.
+    fn add_length(&mut self, prefix: &str, rank: usize) {
+        let (bytes, is_open) = (prefix.len(), prefix.ends_with('/'));
+        let place = |length: &Length| (length.bytes, length.is_open).cmp(&(bytes, is_open)).reverse();
+        if let Err(at) = self.lengths.binary_search_by(place) {
+            self.lengths.insert(at, Length { bytes, is_open, first: rank });
         }
-        if let Some(regexes) = &self.regexes {
-            regexes.search(path, &mut consider);
-        }
-        for prefix in self.prefixes_of(path) {
-            if let Some(entries) = self.prefixes.get(prefix) {
-                consider(entries);
-            }
-        }
-        best.map(|entry| entry.route)
     }
 
-    /// The prefixes of a path, by whole segments, that may be among those of routes.
-    fn prefixes_of<'p>(&self, path: &'p str) -> impl Iterator<Item = &'p str> {
+    /// The first route that fits.
+    fn best(&self, list: &[Route], asked: &Asked<'_>, path: &str) -> Option<usize> {
+        let mut best = Best { list, asked, found: None };
+        if let Some(entries) = self.exact.get(path) {
+            best.consider(entries);
+        }
+        if let Some(regexes) = &self.regexes {
+            regexes.search(path, |entries| best.consider(entries));
+        }
         // `OPTIONS *` is for the server as a whole.
         let path = if path == "*" { "/" } else { path };
-        let ends_segment = move |length: usize| {
-            let bytes = path.as_bytes();
-            let is_slash = |at: usize| bytes.get(at) == Some(&b'/');
-            // `/api` and `/api/` are prefixes of `/api/x`.
-            length == path.len() || is_slash(length) || length.checked_sub(1).is_some_and(is_slash)
-        };
-        let fitting = self.lengths.iter().copied().take_while(|length| *length <= path.len());
-        fitting.filter(move |length| ends_segment(*length)).filter_map(|length| path.get(..length))
+        for length in &self.lengths {
+            if !best.is_before(length.first)
+                && let Some(prefix) = length.of(path)
+                && let Some(entries) = self.prefixes.get(prefix)
+            {
+                best.consider(entries);
+            }
+        }
+        best.found.map(|entry| entry.route)
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::ErrorPages;
 use crate::address::Address;
 
 /// One address that accepts client connections.
@@ -25,6 +26,8 @@ pub struct Listener {
     pub proxy_protocol: AcceptProxy,
     /// Every request is redirected to `https` on this port.
     pub redirect_to_https: Option<u16>,
+    /// What error responses of the proxy contain, where that differs from the general ones.
+    pub errors: ErrorPages,
 }
 
 impl Listener {
@@ -39,6 +42,7 @@ impl Listener {
             tls: None,
             proxy_protocol: AcceptProxy::default(),
             redirect_to_https: None,
+            errors: ErrorPages::new(),
         }
     }
 }

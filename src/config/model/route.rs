@@ -107,20 +107,30 @@ impl Route {
 /// Its conditions, as messages name it: `shop.example.com /api method GET header x-canary=1`.
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", joined(&self.host, "|"), self.path)?;
+        write!(f, "{} {}", joined(&self.host, "|"), word(self.path.to_string(), ""))?;
         if !self.listen.is_empty() {
-            write!(f, " listen {}", self.listen.join("|"))?;
+            let names: Vec<String> = self.listen.iter().map(|name| word(name.clone(), "|")).collect();
+            write!(f, " listen {}", names.join("|"))?;
         }
         if !self.method.is_empty() {
             write!(f, " method {}", joined(&self.method, "|"))?;
         }
-        self.header.iter().try_for_each(|test| write!(f, " header {test}"))?;
-        self.query.iter().try_for_each(|test| write!(f, " query {test}"))?;
+        self.header.iter().try_for_each(|Test { name, value }| write!(f, " header {name}={}", word(value, "")))?;
+        self.query
+            .iter()
+            .try_for_each(|Test { name, value }| write!(f, " query {}={}", word(name, "="), word(value, "")))?;
         if self.priority != 0 {
             write!(f, " priority {}", self.priority)?;
         }
         Ok(())
     }
+}
+
+/// A word of the operator, in quotes if it has a space, or one of `others`: no two routes may look alike.
+fn word(text: impl ToString, others: &str) -> String {
+    let text = text.to_string();
+    let is_odd = |c: char| c.is_whitespace() || c == '"' || others.contains(c);
+    if text.is_empty() || text.contains(is_odd) { format!("{text:?}") } else { text }
 }
 
 fn joined(parts: &[impl fmt::Display], separator: &str) -> String {
@@ -189,12 +199,6 @@ pub enum Expected {
     Equal(String),
     /// One in which this is found; written `~...`.
     Fits(Pattern),
-}
-
-impl<N: fmt::Display> fmt::Display for Test<N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.name, self.value)
-    }
 }
 
 impl fmt::Display for Expected {
