@@ -242,13 +242,13 @@ fn a_switch_of_protocols_has_the_fields_of_its_route() {
     });
     let app = App::start(&format!(
         "[pool.a]\nbackends = ['{}']\n\
-         [[route]]\nresponse_headers = {{ remove = ['server'], set = {{ x-a = '{{path}}' }} }}\n",
+         [[route]]\nresponse_headers = {{ remove = ['server'], set = {{ x-a = '{{path}} {{host}}:8080' }} }}\n",
         replica.address
     ));
     let mut client = connect(app.address);
     send(&mut client, "GET /x HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n");
     let switched = read_response(&mut client, true);
-    assert_eq!((switched.status, switched.field("server"), switched.field("x-a")), (101, None, Some("/x")));
+    assert_eq!((switched.status, switched.field("server"), switched.field("x-a")), (101, None, Some("/x a:8080")));
     assert_eq!(switched.field("upgrade"), Some("tcp"));
 }
 

@@ -211,3 +211,35 @@ impl fmt::Display for Expected {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rates are found again by the name of their route.
+    #[test]
+    fn no_two_routes_look_alike() {
+        let query = |name: &str, value: &str| Test { name: name.to_owned(), value: Expected::Equal(value.to_owned()) };
+        let header = |value: &str| {
+            let test = Test { name: HeaderName::from_static("x"), value: Expected::Equal(value.to_owned()) };
+            Route { header: vec![test], ..Route::default() }
+        };
+        let fits = |text: &str| PathPattern::Regex(Pattern::new(text).unwrap());
+        let routes = [
+            Route { query: vec![query("a", "b=c")], ..Route::default() },
+            Route { query: vec![query("a=b", "c")], ..Route::default() },
+            Route { query: vec![query("a", "b query c=d")], ..Route::default() },
+            Route { query: vec![query("a", "b"), query("c", "d")], ..Route::default() },
+            header("1 priority 2"),
+            Route { priority: 2, ..header("1") },
+            Route { listen: vec!["a|b".to_owned()], ..Route::default() },
+            Route { listen: vec!["a".to_owned(), "b".to_owned()], ..Route::default() },
+            Route { path: fits("(?x) listen a"), ..Route::default() },
+            Route { path: fits("(?x)"), listen: vec!["a".to_owned()], ..Route::default() },
+        ];
+        let mut names: Vec<String> = routes.iter().map(ToString::to_string).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), routes.len(), "{names:#?}");
+    }
+}
