@@ -102,7 +102,7 @@ fn plan(config: &Config, route: &Route, pool: &dyn Fn(&str) -> usize, (pages, li
         admission: (!is_open).then(|| Admission { allow, deny: Ranges::new(&route.deny) }),
         rate: route.rate.as_ref().and_then(|_| limiters.of(&route.to_string()).map(Arc::clone)),
         maintenance: route.maintenance,
-        rewrite: route.rewrite.as_ref().map(Rewriting::of),
+        rewrite: route.rewrite.as_ref().map(|rewrite| Rewriting::of(rewrite, &route.path)),
         request: edits(&route.request_headers),
         response: edits(&route.response_headers),
         errors: error_responses(&route.errors, pages),

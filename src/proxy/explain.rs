@@ -97,7 +97,7 @@ fn find(view: &View, client: &Client, host: Option<String>, parts: &Parts) -> Op
         method: &parts.method,
         headers: &parts.headers,
     };
-    view.snapshot.routes.find(&asked).ok()
+    view.snapshot.routes.find(&asked).ok().map(|found| found.route)
 }
 
 fn refused(cause: Cause) -> Outcome {

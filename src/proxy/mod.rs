@@ -239,16 +239,16 @@ fn route(
         method: &parts.method,
         headers: &parts.headers,
     };
-    let route = view.snapshot.routes.find(&asked)?;
+    let found = view.snapshot.routes.find(&asked)?;
     let length = http_body::Body::size_hint(body);
     // A body with a length was not framed by a transfer coding.
     if length.exact().is_none() && !framing::is_plainly_chunked(&parts.headers) {
         return Err(Cause::UnknownCoding);
     }
-    let pool = match view.snapshot.plans[route] {
+    let pool = match view.snapshot.plans[found.route] {
         Plan::Pool(pool) => pool,
         Plan::More(_) => {
-            let planned = planned.insert(Planned::new(view, route, &client.connection, host.as_ref(), &parts.headers));
+            let planned = planned.insert(Planned::new(view, found, &client.connection, host.as_ref(), &parts.headers));
             match planned.admit(parts, body, moment)? {
                 Some(pool) => pool,
                 None => return planned.respond(parts, client).map(Routed::Here),

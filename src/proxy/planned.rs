@@ -1,5 +1,6 @@
 //! What a route wants besides its pool: who may ask, who responds, and what becomes of path and fields.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use crate::link::view::View;
 use crate::rate::RetryAfter;
 use crate::snapshot::Snapshot;
 use crate::snapshot::plan::{Admission, Destination, Edits, Local, More, Plan, Rewriting};
-use crate::snapshot::routes::bare_host;
+use crate::snapshot::routes::{Found, bare_host};
 
 /// The longest target that is rewritten, in bytes. `http` takes no more than 65,534.
 const TARGET_BYTES_MAX: usize = 60 * 1024;
@@ -37,7 +38,7 @@ const TARGET_BYTES_MAX: usize = 60 * 1024;
 #[derive(Debug)]
 pub(super) struct Planned {
     view: Rc<View>,
-    route: usize,
+    found: Found,
     client: ClientAddresses,
     /// The host that the client asked for, with its port, if the route has a use for it.
     host: Option<HeaderValue>,
@@ -53,17 +54,17 @@ impl Planned {
     /// The plan for a request to this host with these fields, as they came.
     pub(super) fn new(
         view: &Rc<View>,
-        route: usize,
+        found: Found,
         connection: &Connection,
         host: Option<&Host>,
         headers: &HeaderMap,
     ) -> Box<Self> {
         let client = connection.client_addresses(headers);
-        let is_used = matches!(view.snapshot.plans.get(route), Some(Plan::More(more)) if more.wants_host());
+        let is_used = matches!(view.snapshot.plans.get(found.route), Some(Plan::More(more)) if more.wants_host());
         let host = host.filter(|_| is_used).map(|host| host.value.clone());
         Box::new(Self {
             view: Rc::clone(view),
-            route,
+            found,
             client,
             host,
             is_prepared: false,
@@ -120,7 +121,7 @@ impl Planned {
 
     /// What the route wants.
     pub(super) fn more(&self) -> Option<&More> {
-        match self.view.snapshot.plans.get(self.route)? {
+        match self.view.snapshot.plans.get(self.found.route)? {
             Plan::More(more) => Some(more),
             Plan::Pool(_) => None,
         }
@@ -133,11 +134,11 @@ impl Planned {
     /// Why it is refused.
     pub(super) fn admit(
         &mut self,
-        parts: &Parts,
+        parts: &mut Parts,
         body: &RequestBody,
         (worker, now): (usize, Instant),
     ) -> Result<Option<usize>, Cause> {
-        let Some(Plan::More(more)) = self.view.snapshot.plans.get(self.route) else { return Ok(None) };
+        let Some(Plan::More(more)) = self.view.snapshot.plans.get(self.found.route) else { return Ok(None) };
         let ClientAddresses { address, other } = self.client;
         let admits = |admission: &Admission| admission.admits(address) && other.is_none_or(|it| admission.admits(it));
         if more.admission.as_ref().is_some_and(|admission| !admits(admission)) {
@@ -157,6 +158,8 @@ impl Planned {
             // What cannot be rewritten must not go out as it is.
             return Err(Cause::UriTooLong);
         }
+        // While there are only those that the client has sent.
+        strip_alike(&mut parts.headers, &more.request);
         body.set_bounds(Bounds {
             bytes_max: more.body_max.unwrap_or(u64::MAX),
             replay_max: more.replay,
@@ -175,8 +178,10 @@ impl Planned {
             false => Box::default(),
         };
         let (request, made) = (values(&more.request), values(&more.response));
-        let target = more.rewrite.as_ref().and_then(|rewrite| Some((rewrite, rewritten(&parts.uri, rewrite)?)));
-        strip_alike(&mut parts.headers, &more.request);
+        let target = more
+            .rewrite
+            .as_ref()
+            .and_then(|rewrite| Some((rewrite, rewritten(&parts.uri, rewrite, self.found.is_normal)?)));
         apply(&mut parts.headers, &more.request, &request);
         if let Some((rewrite, target)) = target {
             parts.uri = Uri::from(target);
@@ -239,9 +244,11 @@ fn pool(more: &More, snapshot: &Snapshot) -> Option<usize> {
 }
 
 /// The target with another beginning; `None` if it does not begin so. It is made of the normal form of the path.
-fn rewritten(uri: &Uri, Rewriting { from, to, .. }: &Rewriting) -> Option<PathAndQuery> {
-    let path = normal(uri.path());
-    if path == "*" || !has_prefix(&path, from) {
+fn rewritten(uri: &Uri, rewriting: &Rewriting, is_normal: bool) -> Option<PathAndQuery> {
+    let Rewriting { from, to, is_sure, .. } = rewriting;
+    let path = if is_normal { Cow::Borrowed(uri.path()) } else { normal(uri.path()) };
+    let is_known = is_normal && *is_sure;
+    if !is_known && (path == "*" || !has_prefix(&path, from)) {
         return None;
     }
     let query_of = |path: &str| uri.path_and_query().and_then(|target| target.as_str().get(path.len()..));
@@ -273,7 +280,7 @@ fn tell_prefix(headers: &mut HeaderMap, rewriting: &Rewriting, is_trusted: bool)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::Rewrite;
+    use crate::config::model::{PathPattern, Rewrite};
 
     #[test]
     fn the_beginning_of_a_path_is_replaced() {
@@ -291,9 +298,19 @@ mod tests {
             ("//api//x", "/api", "/", Some("/x")),
             ("*", "/", "/v1", None),
         ] {
-            let rewrite = Rewriting::of(&Rewrite { from: from.to_owned(), to: to.to_owned() });
-            let found = rewritten(&path.parse().unwrap(), &rewrite);
-            assert_eq!(found.as_ref().map(PathAndQuery::as_str), expected, "{path} {from} {to}");
+            let rewrite = Rewrite { from: from.to_owned(), to: to.to_owned() };
+            let uri: Uri = path.parse().unwrap();
+            let may_be_normal = normal(uri.path()) == uri.path();
+            for (pattern, is_normal) in [("/other", false), ("/other", may_be_normal), (from, false)] {
+                let rewriting = Rewriting::of(&rewrite, &PathPattern::Prefix(pattern.to_owned()));
+                let found = rewritten(&uri, &rewriting, is_normal);
+                assert_eq!(found.as_ref().map(PathAndQuery::as_str), expected, "{path} {from} {to}");
+            }
+            if expected.is_some() {
+                let rewriting = Rewriting::of(&rewrite, &PathPattern::Prefix(from.to_owned()));
+                let found = rewritten(&uri, &rewriting, may_be_normal);
+                assert_eq!(found.as_ref().map(PathAndQuery::as_str), expected, "{path} {from} {to}");
+            }
         }
     }
 }

@@ -11,7 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::ranges::Ranges;
 use super::split::Split;
-use crate::config::model::{Redirect, Rewrite, RouteRetry, Template, Timeouts};
+use crate::config::model::{PathPattern, Redirect, Rewrite, RouteRetry, Template, Timeouts};
+use crate::config::path::has_prefix;
 use crate::rate::Limiter;
 
 /// The contents of the files that routes respond with.
@@ -146,14 +147,20 @@ pub struct Rewriting {
     pub to: Box<str>,
     /// What the replica is told of it.
     pub told: Option<HeaderValue>,
+    /// Whether every normal path of the route begins so.
+    pub is_sure: bool,
 }
 
 impl Rewriting {
-    /// What the config says.
-    pub fn of(Rewrite { from, to }: &Rewrite) -> Self {
+    /// What the config says, for a route of these paths.
+    pub fn of(Rewrite { from, to }: &Rewrite, paths: &PathPattern) -> Self {
         let [from, to] = [from, to].map(|path| Box::<str>::from(path.trim_end_matches('/')));
         let told = HeaderValue::try_from(&*from).ok().filter(|told| !told.is_empty());
-        Self { from, to, told }
+        let is_sure = match paths {
+            PathPattern::Exact(path) | PathPattern::Prefix(path) => !from.is_empty() && has_prefix(path, &from),
+            PathPattern::Regex(_) => false,
+        };
+        Self { from, to, told, is_sure }
     }
 }
 

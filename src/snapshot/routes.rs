@@ -35,6 +35,15 @@ pub struct Routes {
     any: Paths,
 }
 
+/// The route of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Its place in [`Routes::list`].
+    pub route: usize,
+    /// Whether the path is known to be normal.
+    pub is_normal: bool,
+}
+
 /// Why a request has no route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unroutable {
@@ -169,19 +178,20 @@ impl Routes {
         &self.list
     }
 
-    /// The place of the route for a request in [`Self::list`].
+    /// The route for a request.
     ///
     /// # Errors
-    /// No route fits, or one that does not is as good.
+    /// No route fits, or it cannot be said which.
     #[inline]
-    pub fn find(&self, asked: &Asked<'_>) -> Result<usize, Unroutable> {
-        if let Some(only) = self.only {
-            return Ok(only);
+    pub fn find(&self, asked: &Asked<'_>) -> Result<Found, Unroutable> {
+        if let Some(route) = self.only {
+            return Ok(Found { route, is_normal: false });
         }
-        match path::normal(asked.path) {
-            Cow::Borrowed(path) => self.look_up(asked, path).ok_or(Unroutable::NoRoute),
-            Cow::Owned(path) => self.stricter(asked, &path),
-        }
+        let (route, is_normal) = match path::normal(asked.path) {
+            Cow::Borrowed(path) => (self.look_up(asked, path).ok_or(Unroutable::NoRoute), true),
+            Cow::Owned(path) => (self.stricter(asked, &path), false),
+        };
+        Ok(Found { route: route?, is_normal })
     }
 
     /// The route for a path that an application may read in another way: the stricter one of both readings. It would
