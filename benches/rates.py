@@ -15,7 +15,7 @@ from statistics import median
 
 from lib.load import finish_wrk, run_wrk, start_wrk
 from lib.process import UNSTICK, Children, cores, findings, memory_kib, need_tools, need_unstick
-from lib.servers import Server, make_files, start_nginx, start_unstick
+from lib.servers import Server, make_files, start_nginx, start_unstick, wait_ready
 
 REST = """
 [[route]]
@@ -59,6 +59,7 @@ class Site:
         children.stop(self.proxy.process)
         command = [need_unstick(args.unstick), "run", "-c", config, "--workers", 1]
         self.proxy.process = children.start(command, proxy_core, self.proxy.log)
+        wait_ready(self.proxy)
 
     def memory(self) -> float:
         return memory_kib(self.proxy.pid) / 1024
