@@ -16,6 +16,7 @@ pub(crate) const AFTER_HELP: &str = "\
 Examples:
   unstick import /etc/nginx/nginx.conf -o unstick.toml    read it with all that it includes
   unstick import haproxy.cfg -o unstick.toml
+  unstick import traefik.yml -o unstick.toml              read it with what its file provider reads
   unstick import site.conf --from nginx                   a single file, to standard output
   unstick import nginx.conf -o unstick.toml --json        the report for machines, on standard output
 

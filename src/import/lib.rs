@@ -10,6 +10,7 @@ mod haproxy;
 pub mod imported;
 mod nginx;
 pub mod report;
+mod traefik;
 pub mod value;
 pub mod write;
 
@@ -25,17 +26,20 @@ pub enum Kind {
     Nginx,
     /// haproxy.cfg.
     Haproxy,
+    /// traefik.yml or traefik.toml, or a file of its file provider.
+    Traefik,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Nginx, Self::Haproxy];
+    pub const ALL: [Self; 3] = [Self::Nginx, Self::Haproxy, Self::Traefik];
 
     /// Its name, as the command line has it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
+            Self::Traefik => "traefik",
         }
     }
 
@@ -45,6 +49,9 @@ impl Kind {
         match name.rsplit('.').next()? {
             "conf" => Some(Self::Nginx),
             "cfg" => Some(Self::Haproxy),
+            "yml" | "yaml" | "toml" if name.starts_with("traefik") => Some(Self::Traefik),
+            // Others may be anything, so their keys tell.
+            ending @ ("yml" | "yaml" | "toml") => traefik::is_one(&files::read(path).ok()?, ending == "toml"),
             _ => None,
         }
     }
@@ -59,10 +66,11 @@ pub fn import(path: &Path, kind: Kind, base: Option<&Path>) -> Result<Imported, 
     match kind {
         Kind::Nginx => nginx::import(path, base),
         Kind::Haproxy => haproxy::import(path, base),
+        Kind::Traefik => traefik::import(path, base),
     }
 }
 
 /// What becomes of each word of each proxy.
 pub fn tables() -> Tables {
-    vec![("nginx", nginx::words::WORDS), ("haproxy", haproxy::words::WORDS)]
+    vec![("nginx", nginx::words::WORDS), ("haproxy", haproxy::words::WORDS), ("traefik", traefik::words::WORDS)]
 }

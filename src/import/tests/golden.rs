@@ -56,6 +56,14 @@ fn haproxy() {
     examples.iter().for_each(|folder| check(&folder.join("haproxy.cfg"), Kind::Haproxy));
 }
 
+#[test]
+fn traefik() {
+    for folder in examples("traefik") {
+        let file = ["traefik.yml", "traefik.toml"].map(|name| folder.join(name)).into_iter().find(|file| file.exists());
+        check(&file.unwrap(), Kind::Traefik);
+    }
+}
+
 /// Whatever a file says, it ends in an error or in valid TOML.
 #[test]
 fn no_beginning_of_a_file_is_taken_amiss() {
@@ -81,6 +89,25 @@ fn no_beginning_of_a_file_is_taken_amiss() {
             if let Ok(imported) = import(&file, Kind::Haproxy, None) {
                 let toml = write::toml(&imported, "haproxy.cfg");
                 let _: toml::Table = toml.parse().unwrap_or_else(|error| panic!("{error}\n{toml}"));
+            }
+        }
+    }
+}
+
+/// The same of Traefik.
+#[test]
+fn no_beginning_of_a_tree_is_taken_amiss() {
+    let folder = tempfile::tempdir().unwrap();
+    for (kind, name) in [(Kind::Traefik, "traefik.yml"), (Kind::Traefik, "traefik.toml")] {
+        for example in examples(kind.name()) {
+            let Ok(text) = fs::read_to_string(example.join(name)) else { continue };
+            let file = folder.path().join(name);
+            for end in (0..text.len()).step_by(5) {
+                fs::write(&file, &text[..end]).unwrap();
+                if let Ok(imported) = import(&file, kind, None) {
+                    let toml = write::toml(&imported, name);
+                    let _: toml::Table = toml.parse().unwrap_or_else(|error| panic!("{error}\n{toml}"));
+                }
             }
         }
     }

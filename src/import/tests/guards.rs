@@ -97,3 +97,29 @@ fn haproxy_compares_each_element_of_a_header() {
     ];
     check_of(Kind::Haproxy, around, &rows);
 }
+
+#[test]
+fn a_router_of_traefik_that_keeps_somebody_out_is_closed_if_its_rule_cannot_be_said() {
+    fn around(router: &str) -> String {
+        let rule = "rule: 'Host(`a.test`) && PathPrefix(`/x/`) && !Header(`X-A`, `1`)'";
+        let other = "low: {rule: 'Host(`a.test`)', service: s, priority: 1}";
+        let more = ", middlewares: {auth: {basicAuth: {}}, list: {ipAllowList: {sourceRange: [10.0.0.1]}}, \
+                    gz: {compress: {}}}";
+        let services = "services: {s: {loadBalancer: {servers: [{url: 'http://a:1'}]}}}";
+        format!(
+            "entryPoints: {{web: {{address: ':80'}}}}\n\
+             http: {{routers: {{r: {{{rule}, {router}}}, {other}}}, {services}{more}}}\n"
+        )
+    }
+    let closed = "path = \"/x/\"\npriority = 2\ndeny = [\"0.0.0.0/0\", \"::/0\"]\n";
+    check_of(
+        Kind::Traefik,
+        around,
+        &[
+            ("service: s, middlewares: [auth]", &[closed], "answers 403 to all"),
+            ("service: s, middlewares: [list]", &[closed], "answers 403 to all"),
+            ("service: noop@internal", &[closed], "answers 403 to all"),
+            ("service: s, middlewares: [gz]", &["path = \"/\"\npool"], "so there is no route for it"),
+        ],
+    );
+}
