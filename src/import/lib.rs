@@ -28,11 +28,13 @@ pub enum Kind {
     Haproxy,
     /// traefik.yml or traefik.toml, or a file of its file provider.
     Traefik,
+    /// A compose file with Traefik's labels.
+    Compose,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Nginx, Self::Haproxy, Self::Traefik];
+    pub const ALL: [Self; 4] = [Self::Nginx, Self::Haproxy, Self::Traefik, Self::Compose];
 
     /// Its name, as the command line has it.
     pub fn name(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Kind {
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
             Self::Traefik => "traefik",
+            Self::Compose => "compose",
         }
     }
 
@@ -49,6 +52,7 @@ impl Kind {
         match name.rsplit('.').next()? {
             "conf" => Some(Self::Nginx),
             "cfg" => Some(Self::Haproxy),
+            "yml" | "yaml" if name.starts_with("docker-compose") || name.starts_with("compose") => Some(Self::Compose),
             "yml" | "yaml" | "toml" if name.starts_with("traefik") => Some(Self::Traefik),
             // Others may be anything, so their keys tell.
             ending @ ("yml" | "yaml" | "toml") => traefik::is_one(&files::read(path).ok()?, ending == "toml"),
@@ -67,10 +71,16 @@ pub fn import(path: &Path, kind: Kind, base: Option<&Path>) -> Result<Imported, 
         Kind::Nginx => nginx::import(path, base),
         Kind::Haproxy => haproxy::import(path, base),
         Kind::Traefik => traefik::import(path, base),
+        Kind::Compose => traefik::import_compose(path, base),
     }
 }
 
 /// What becomes of each word of each proxy.
 pub fn tables() -> Tables {
-    vec![("nginx", nginx::words::WORDS), ("haproxy", haproxy::words::WORDS), ("traefik", traefik::words::WORDS)]
+    vec![
+        ("nginx", nginx::words::WORDS),
+        ("haproxy", haproxy::words::WORDS),
+        ("traefik", traefik::words::WORDS),
+        ("compose", traefik::compose_words::WORDS),
+    ]
 }

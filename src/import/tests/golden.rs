@@ -64,6 +64,11 @@ fn traefik() {
     }
 }
 
+#[test]
+fn compose() {
+    examples("compose").iter().for_each(|folder| check(&folder.join("compose.yaml"), Kind::Compose));
+}
+
 /// Whatever a file says, it ends in an error or in valid TOML.
 #[test]
 fn no_beginning_of_a_file_is_taken_amiss() {
@@ -94,11 +99,13 @@ fn no_beginning_of_a_file_is_taken_amiss() {
     }
 }
 
-/// The same of Traefik.
+/// The same of Traefik and of compose files.
 #[test]
 fn no_beginning_of_a_tree_is_taken_amiss() {
     let folder = tempfile::tempdir().unwrap();
-    for (kind, name) in [(Kind::Traefik, "traefik.yml"), (Kind::Traefik, "traefik.toml")] {
+    for (kind, name) in
+        [(Kind::Traefik, "traefik.yml"), (Kind::Traefik, "traefik.toml"), (Kind::Compose, "compose.yaml")]
+    {
         for example in examples(kind.name()) {
             let Ok(text) = fs::read_to_string(example.join(name)) else { continue };
             let file = folder.path().join(name);

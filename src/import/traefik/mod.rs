@@ -1,8 +1,11 @@
-//! Traefik: its static configuration with what its file provider reads, in YAML or TOML.
+//! Traefik: its static configuration with what its file provider reads, in YAML or TOML; and compose files, whose
+//! labels and flags are the same trees.
 //!
 //! Traefik tries its routers in the order of their priorities, and without one the longer rule first. unstick looks at
 //! the host first; so a router for any host is for every host that another one names, too, as with HAProxy.
 
+mod compose;
+pub(crate) mod compose_words;
 mod conditions;
 mod effects;
 mod entries;
@@ -11,6 +14,7 @@ mod fields;
 mod general;
 mod guards;
 mod hosts;
+mod labels;
 mod middlewares;
 mod node;
 mod order;
@@ -51,15 +55,27 @@ pub(super) fn import(path: &Path, base: Option<&Path>) -> Result<Imported, Unrea
     translate(sources::load(path)?, base)
 }
 
-/// Whether a text is a configuration of Traefik: the keys at its beginning tell.
+/// Reads a compose file.
+///
+/// # Errors
+/// The same.
+pub(super) fn import_compose(path: &Path, base: Option<&Path>) -> Result<Imported, Unreadable> {
+    translate(compose::load(path)?, base)
+}
+
+/// Whether a text is a configuration of Traefik, or a compose file: the keys at its beginning tell.
 pub(super) fn is_one(text: &str, is_toml: bool) -> Option<super::Kind> {
-    let mut keys = text.lines().filter_map(|line| {
+    let keys = text.lines().filter_map(|line| {
         let key = if is_toml { line.strip_prefix('[')?.split([']', '.']).next()? } else { line.split(':').next()? };
         Some(key.to_ascii_lowercase())
     });
     let traefik = ["http", "tls", "tcp", "udp", "entrypoints", "providers", "certificatesresolvers"];
-    let is_known = |key: &String| traefik.contains(&key.as_str());
-    keys.find(is_known).map(|_| super::Kind::Traefik)
+    keys.filter_map(|key| match &*key {
+        "services" if !is_toml => Some(super::Kind::Compose),
+        key if traefik.contains(&key) => Some(super::Kind::Traefik),
+        _ => None,
+    })
+    .next()
 }
 
 /// The most entry points.

@@ -111,4 +111,17 @@ impl Node {
             _ => {}
         }
     }
+
+    /// The entry of this key, made if it is not there. What is no map becomes one.
+    pub(super) fn child_mut(&mut self, key: &str, place: &Place) -> &mut Node {
+        if !matches!(self.data, Data::Map(_)) {
+            self.data = Data::Map(Vec::new());
+        }
+        let Data::Map(entries) = &mut self.data else { unreachable!("it was made a map") };
+        let at = entries.iter().position(|(known, _)| known.eq_ignore_ascii_case(key)).unwrap_or_else(|| {
+            entries.push((key.into(), Node { place: place.clone(), data: Data::Null }));
+            entries.len() - 1
+        });
+        &mut entries[at].1
+    }
 }

@@ -11,6 +11,38 @@ pub(super) fn literal(text: &str) -> String {
     text.replace("${", "$${")
 }
 
+/// A text of a compose file, which refers to the environment as unstick does: `${NAME}`, `${NAME:-default}`. `$NAME` is
+/// the same as `${NAME}`, and `$$` is a dollar.
+pub(super) fn interpolated(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if let Some(next) = after.strip_prefix('$') {
+            out.push_str(if next.starts_with('{') { "$$" } else { "$" });
+            rest = next;
+        } else if let Some((inner, next)) = after.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+            let end = inner.find(|c| !is_name(c)).unwrap_or(inner.len());
+            let (name, form) = inner.split_at(end);
+            match form.strip_prefix(":-").or_else(|| form.strip_prefix('-')) {
+                Some(default) => out.push_str(&format!("${{{name}:-{default}}}")),
+                // Both refuse what is not set.
+                None if form.trim_start_matches(':').starts_with('?') => out.push_str(&format!("${{{name}}}")),
+                None => out.push_str(&format!("${{{inner}}}")),
+            }
+            rest = next;
+        } else {
+            let end = after.find(|c| !is_name(c)).unwrap_or(after.len());
+            let (name, next) = after.split_at(end);
+            out.push_str(&if name.is_empty() { "$".to_owned() } else { format!("${{{name}}}") });
+            rest = next;
+        }
+    }
+    out + rest
+}
+
 /// Whether a text refers to the environment, so that nobody knows yet what it is.
 pub(super) fn refers(text: &str) -> bool {
     text.replace("$${", "").contains("${")
@@ -124,6 +156,21 @@ pub(super) fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn references_of_a_compose_file_are_those_of_unstick() {
+        for (text, expected) in [
+            ("Host(`${DOMAIN}`)", "Host(`${DOMAIN}`)"),
+            ("$HOST.test", "${HOST}.test"),
+            ("${A:-b}.${C-d}", "${A:-b}.${C:-d}"),
+            ("${A:?set it}", "${A}"),
+            ("a$$b $${1} $$1", "a$b $${1} $1"),
+            ("5$ or $", "5$ or $"),
+        ] {
+            assert_eq!(interpolated(text), expected);
+        }
+        assert!(refers("${A}") && !refers("$${1}") && !refers("$1"));
+    }
 
     #[test]
     fn braces_that_are_meant_are_doubled() {
