@@ -2,7 +2,7 @@
 
 use crate::support::backend::Backend;
 use crate::support::client::{Response, exchange};
-use crate::support::h2::{client as h2_client, get, run};
+use crate::support::h2::{begin, client as h2_client, get, run, whole};
 use crate::support::{App, connect};
 
 /// One request over HTTP/1.1: a method, a target, a host, and lines of fields.
@@ -35,6 +35,22 @@ fn a_path_in_disguise_takes_the_route_of_its_normal_form_and_goes_out_as_it_came
     let over_h2 = run(async {
         let client = h2_client(app.address).await;
         get(&client, "/x/%2E%2e/admin").await.unwrap().1
+    });
+    assert_eq!(over_h2, "b");
+}
+
+#[test]
+fn a_condition_on_the_host_holds_wherever_the_host_stands() {
+    let (app, [_a, _b]) =
+        two_pools("[[route]]\npool = 'a'\n[[route]]\npath = '/'\nheader = { host = '~^shop-\\d' }\npool = 'b'\n");
+    assert_eq!(ask(&app, "GET", "/", "shop-1.test", "").text(), "b");
+    assert_eq!(ask(&app, "GET", "http://shop-1.test/", "other.test", "").text(), "b");
+    assert_eq!(ask(&app, "GET", "http://other.test/", "shop-1.test", "").text(), "a");
+    let over_h2 = run(async {
+        let client = h2_client(app.address).await;
+        let request = http::Request::get("http://shop-1.test/").body(()).unwrap();
+        let (_, body, _) = whole(begin(&client, request, true).await.0).await.unwrap();
+        String::from_utf8(body).unwrap()
     });
     assert_eq!(over_h2, "b");
 }

@@ -1,5 +1,8 @@
 //! What a request asks for, as far as routes look at it.
 
+use std::borrow::Cow;
+
+use http::header::HOST;
 use http::{HeaderMap, HeaderName, Method};
 
 use crate::config::model::{Expected, Route, Test};
@@ -30,9 +33,13 @@ impl Asked<'_> {
             && route.query.iter().all(|test| self.has_parameter(test))
     }
 
-    /// Of a field with several lines, one must have the value.
+    /// Of a field with several lines, one must have the value. The host may stand elsewhere than in its field: in
+    /// `:authority` of HTTP/2, or in the target.
     fn has_field(&self, Test { name, value }: &Test<HeaderName>) -> bool {
-        let mut lines = self.headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+        let is_host = *name == HOST && !self.host.is_empty();
+        let host = is_host.then_some(Cow::Borrowed(self.host));
+        let written = self.headers.get_all(name).iter().filter(|_| !is_host);
+        let mut lines = host.into_iter().chain(written.map(|line| String::from_utf8_lossy(line.as_bytes())));
         match value {
             Expected::Present => lines.next().is_some(),
             Expected::Absent => lines.next().is_none(),
