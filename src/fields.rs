@@ -85,6 +85,13 @@ pub(crate) fn looks_like(name: &str, known: &str) -> bool {
     known.len() == name.len() && known.bytes().zip(name.bytes()).all(|(a, b)| same(a) == same(b))
 }
 
+/// Removes trailers with these names, and those that an application may take for one of them.
+pub(crate) fn strip_named(trailers: &mut HeaderMap, known: &[HeaderName]) {
+    let is_known = |name: &&HeaderName| known.iter().any(|known| looks_like(name.as_str(), known.as_str()));
+    let names: Vec<HeaderName> = trailers.keys().filter(is_known).cloned().collect();
+    names.iter().for_each(|name| _ = trailers.remove(name));
+}
+
 /// Removes fields that trailers must not contain: framing, routing, authentication and the like (RFC 9110 section
 /// 6.5.1), and what only the proxy may say about the client. A replica that merges trailers into the head would believe
 /// them.

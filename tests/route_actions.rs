@@ -228,6 +228,49 @@ fn a_field_of_the_client_cannot_pass_for_one_of_the_route() {
     assert_eq!(seen.field("x-tenant"), Some("a"), "{}", seen.head);
     let underscored: Vec<_> = names.iter().filter(|name| name.contains('_')).collect();
     assert_eq!(underscored, [&"x_other"], "{}", seen.head);
+    let trailers = "X-Tenant: evil\r\nX_Debug: 1\r\nX-Sum: 7\r\n";
+    let fields = "Transfer-Encoding: chunked\r\nTE: trailers\r\n";
+    let mut client = connect(app.address);
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    assert_eq!(exchange(&mut client, &format!("{head}1\r\nx\r\n0\r\n{trailers}\r\n")).status, 200);
+    let seen = a.seen().pop().unwrap();
+    let whole = format!("{}{}", seen.head, String::from_utf8_lossy(&seen.body));
+    let evil = whole.to_ascii_lowercase();
+    assert!(!evil.contains("evil") && !evil.contains("x_debug"), "{whole}");
+}
+
+#[test]
+fn conditions_and_rates_know_a_field_by_both_spellings() {
+    let (app, _backends) = two_pools(
+        "[[route]]\npool = 'a'\n[[route]]\npath = '/dbg'\npool = 'b'\n\
+         [[route]]\npath = '/dbg'\nheader = { x-debug = '*' }\nrespond = { status = 403 }\n\
+         [[route]]\npath = '/key'\npool = 'b'\nrate = { per = 'header:x-api-key', requests = 2, in = '1h' }\n",
+    );
+    assert_eq!(ask(&app, "GET", "/dbg", "").status, 200);
+    assert_eq!(ask(&app, "GET", "/dbg", "X_Debug: 1\r\n").status, 403);
+    // With both spellings it is not known which one counts, so the address does.
+    let statuses: Vec<u16> = (0..4)
+        .map(|turn| ask(&app, "GET", "/key", &format!("X-Api-Key: {turn}\r\nX_Api_Key: real\r\n")).status)
+        .collect();
+    assert_eq!(statuses, [200, 200, 429, 429]);
+}
+
+#[test]
+fn what_counts_for_a_path_counts_for_whoever_reads_it_otherwise() {
+    let (app, [_a, b]) = two_pools(
+        "[[route]]\npool = 'a'\nrate = { requests = 100, in = '1h' }\n\
+         [[route]]\npath = '/login'\npool = 'b'\nrate = { requests = 2, in = '1h' }\n\
+         [[route]]\npath = '/closed'\npool = 'b'\nmaintenance = true\n\
+         [[route]]\npath = '/sso'\nredirect = { to = '/' }\n\
+         [[route]]\npath = '/pub'\npool = 'b'\nrate = { requests = 100, in = '1h' }\n\
+         replace_prefix = { from = '/pub', to = '/public' }\n",
+    );
+    let ask = |path: &str| status_and_cause(&ask(&app, "GET", path, "")).0;
+    assert_eq!(["/login;a", "/login%2F", "/%2Flogin", "/login"].map(ask), [200, 200, 429, 429]);
+    assert_eq!(["/closed;x", "/sso;x", "/a;b"].map(ask), [503, 400, 200]);
+    // What is read as a prefix by others only stays where it was.
+    assert_eq!(["/pub%2Fx", "/pub/x%2Fy"].map(ask), [200, 200]);
+    assert_eq!(b.seen().iter().map(|seen| seen.line().to_owned()).collect::<Vec<_>>(), ["GET /public/x%2Fy HTTP/1.1"]);
 }
 
 #[test]

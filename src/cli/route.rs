@@ -65,13 +65,14 @@ pub(crate) fn run(route: Route) -> anyhow::Result<ExitCode> {
     let question = Question { listener: route.listen, peer: route.from, request };
     let answer = answer(&config, question).map_err(anyhow::Error::msg)?;
     let is_refused = matches!(answer.explained.outcome, Outcome::Refused(..));
-    let mut out = io::stdout().lock();
+    let mut text = Vec::new();
     if route.json {
-        serde_json::to_writer_pretty(&mut out, &as_json(&config, &answer))?;
-        writeln!(out)?;
+        serde_json::to_writer_pretty(&mut text, &as_json(&config, &answer))?;
+        writeln!(text)?;
     } else {
-        print(&mut out, &config, &answer)?;
+        print(&mut text, &config, &answer)?;
     }
+    io::stdout().lock().write_all(config.secrets.mask(&String::from_utf8_lossy(&text)).as_bytes())?;
     Ok(if is_refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 /// The normal form of a path (RFC 3986 section 6.2.2): bytes that need no encoding in a path are decoded, other
 /// encodings are written with capital digits, `//` is `/`, and `.` and `..` are resolved. `%2F` stays as it is: to an
-/// application it may be a part of a segment. Others take it for a slash, see [`other_reading`]. A path that can be
-/// read in one way only and is normal already, as nearly all are, is borrowed.
+/// application it may be a part of a segment. Others take it for a slash, see [`read`]. What no URL may contain is
+/// encoded. A path that can be read in one way only and is normal already, as nearly all are, is borrowed.
 ///
 /// `//` is merged before `..` is resolved, so that `/a//../b` is `/b`, as in nginx and on a file system.
 #[inline]
@@ -19,7 +19,7 @@ fn may_differ(path: &[u8]) -> bool {
     let after_slash = path
         .windows(2)
         .fold(false, |found, pair| found | (matches!(pair, [b'/', _]) & matches!(pair, [_, b'/' | b'.'])));
-    path.iter().fold(after_slash, |found, &byte| found | matches!(byte, b'%' | b';' | b'\\'))
+    path.iter().fold(after_slash, |found, &byte| found | matches!(byte, b'%' | b';' | b'['..=b'^' | b'{'..=b'}'))
 }
 
 #[cold]
@@ -60,40 +60,83 @@ fn resolved(path: &str) -> String {
 /// the same. `+,;=` have one in some.
 pub(super) const PLAIN: &str = "-._~!$&'()*:@";
 
-/// What some applications decode before they look for slashes.
-const DECODED_BY_SOME: &str = "-._~!$&'()*:@+,=/\\";
+/// What some applications decode besides, before they look for slashes and parameters.
+const DECODED_BY_SOME: &str = "-._~!$&'()*:@+,=;/\\";
 
-/// How else an application may read a path.
+/// What no URL may contain and `http` lets pass.
+const ODD: &str = "[]^|{}\\";
+
+/// How applications may read a path.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Reading {
-    /// There is no other way.
-    Same,
-    /// As this path, which is normal.
-    Other(String),
-    /// As one with a `..` that is not there for everybody, as in `/a/..%2Fb` and `/a/..;/b`.
+pub enum Read<'p> {
+    /// In one way, in which it is normal.
+    Plain(&'p str),
+    /// In several ways, or it is not normal.
+    Odd {
+        /// Its normal form, which counts here.
+        normal: String,
+        /// What others may read, in its normal form.
+        others: Vec<String>,
+    },
+    /// With a `..` of which nobody can say where it leads, as in `/a/..%2Fb`, `/a/..;/b`, `/a%2Fb/../c` and `/a//../b`.
     Climbs,
 }
 
-/// How an application may read a normal path that decodes it before it looks for slashes, takes a backslash for one, or
-/// takes what follows a `;` for a parameter of the segment (RFC 3986 section 3.3), which it leaves out.
-pub fn other_reading(normal: &str) -> Reading {
-    if !normal.bytes().any(|byte| matches!(byte, b'%' | b';' | b'\\')) {
-        return Reading::Same;
-    }
-    let decoded = decoded(normal, DECODED_BY_SOME).replace('\\', "/");
-    let segments = || decoded.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
-    if segments().any(|segment| segment == "..") {
-        return Reading::Climbs;
-    }
-    let other = resolved(&segments().collect::<Vec<_>>().join("/"));
-    if other == normal { Reading::Same } else { Reading::Other(other) }
+/// Finds out how an application may read a path. Some decode it before they look for slashes, some take a backslash for
+/// one, some leave out what follows a `;` in a segment (a parameter, RFC 3986 section 3.3) before or after that, and
+/// some do not resolve `..`.
+pub fn read(path: &str) -> Read<'_> {
+    if may_differ(path.as_bytes()) { odd(path) } else { Read::Plain(path) }
 }
 
-/// Decodes letters, digits and what else is `plain`, and writes other encodings with capital digits.
+#[cold]
+#[inline(never)]
+fn odd(path: &str) -> Read<'static> {
+    let flat = |path: &str| decoded(path, DECODED_BY_SOME).replace('\\', "/");
+    let literal = decoded(path, PLAIN);
+    let variants = [flat(path), cut(&flat(path)), flat(&cut(path)), cut(&literal)];
+    let climbs = |path: &str| path.split('/').any(|segment| segment == "..");
+    let is_one = variants.iter().all(|variant| *variant == literal) && !literal.contains("//");
+    if !is_one && (climbs(&literal) || variants.iter().any(|variant| climbs(variant))) {
+        return Read::Climbs;
+    }
+    let normal = resolved(&literal);
+    let mut others: Vec<String> = variants.iter().map(|variant| resolved(variant)).chain([merged(&literal)]).collect();
+    others.sort_unstable();
+    others.dedup();
+    others.retain(|other| *other != normal);
+    Read::Odd { normal, others }
+}
+
+/// Leaves out the parameters of all segments.
+fn cut(path: &str) -> String {
+    let names: Vec<&str> = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect();
+    names.join("/")
+}
+
+/// Merges slashes, and leaves `..` as it is.
+fn merged(path: &str) -> String {
+    let mut merged = String::with_capacity(path.len());
+    for c in path.chars() {
+        if c != '/' || !merged.ends_with('/') {
+            merged.push(c);
+        }
+    }
+    merged
+}
+
+/// Decodes letters, digits and what else is `plain`, writes other encodings with capital digits, and encodes what is
+/// [`ODD`] otherwise.
 pub(super) fn decoded(path: &str, plain: &str) -> String {
     let (mut decoded, mut rest) = (String::with_capacity(path.len()), path);
-    while let Some(at) = rest.find('%') {
+    let is_encoded = |c: char| ODD.contains(c) && !plain.contains(c);
+    while let Some(at) = rest.find(|c| c == '%' || is_encoded(c)) {
         decoded.push_str(&rest[..at]);
+        if let Some(odd) = rest[at..].bytes().next().filter(|&byte| byte != b'%') {
+            decoded.push_str(&format!("%{odd:02X}"));
+            rest = &rest[at + 1..];
+            continue;
+        }
         let code = rest.get(at + 1..at + 3).filter(|code| code.bytes().all(|digit| digit.is_ascii_hexdigit()));
         let byte = code.and_then(|code| u8::from_str_radix(code, 16).ok());
         match (byte.map(char::from), code) {
@@ -167,33 +210,48 @@ mod tests {
 
     #[test]
     fn some_read_a_path_in_another_way() {
-        let other = |path: &str| Reading::Other(path.to_owned());
+        let odd = |normal: &str, others: &[&str]| Read::Odd {
+            normal: normal.to_owned(),
+            others: others.iter().map(|other| (*other).to_owned()).collect(),
+        };
         for (path, expected) in [
-            ("/", Reading::Same),
-            ("*", Reading::Same),
-            ("/a/b", Reading::Same),
-            ("/caf%C3%A9/%25/%20", Reading::Same),
-            ("/admin%2Fx", other("/admin/x")),
-            ("/%2Fadmin", other("/admin")),
-            ("/admin%5Cx", other("/admin/x")),
-            ("/admin\\x", other("/admin/x")),
-            ("/x\\..\\admin", Reading::Climbs),
-            ("/a%2Bb%3D%2C", other("/a+b=,")),
-            ("/admin;x=1", other("/admin")),
-            ("/admin;x/y;z", other("/admin/y")),
-            ("/;x/admin", other("/admin")),
-            ("/admin%3Bx", Reading::Same),
-            ("/a%2F.%2Fb", other("/a/b")),
-            ("/x/..%2Fadmin", Reading::Climbs),
-            ("/x%2F..%2Fadmin", Reading::Climbs),
-            ("/x/..%5Cadmin", Reading::Climbs),
-            ("/x/..;/admin", Reading::Climbs),
-            ("/x/..;a%2Fadmin", Reading::Climbs),
-            ("/x%2F..", Reading::Climbs),
-            ("/..%2F..%2Fetc/passwd", Reading::Climbs),
-            ("/a..%2Fb", other("/a../b")),
+            ("/", Read::Plain("/")),
+            ("*", Read::Plain("*")),
+            ("/a/b", Read::Plain("/a/b")),
+            ("/caf%C3%A9/%25/%20", odd("/caf%C3%A9/%25/%20", &[])),
+            ("//a///b", odd("/a/b", &[])),
+            ("/a/./b", odd("/a/b", &["/a/./b"])),
+            ("/admin/../x", odd("/x", &["/admin/../x"])),
+            ("/admin/x/%2e%2e/%2E%2e/y", odd("/y", &["/admin/x/../../y"])),
+            ("/admin%2Fx", odd("/admin%2Fx", &["/admin/x"])),
+            ("/%2Fadmin", odd("/%2Fadmin", &["/admin"])),
+            ("/admin%5Cx", odd("/admin%5Cx", &["/admin/x"])),
+            ("/admin\\x", odd("/admin%5Cx", &["/admin/x"])),
+            ("/a%2Bb%3D%2C", odd("/a%2Bb%3D%2C", &["/a+b=,"])),
+            ("/admin;x=1", odd("/admin;x=1", &["/admin"])),
+            ("/;x/admin", odd("/;x/admin", &["/admin"])),
+            ("/admin%3Bx", odd("/admin%3Bx", &["/admin", "/admin;x"])),
+            ("/api;%2Fx/admin", odd("/api;%2Fx/admin", &["/api/admin", "/api/x/admin", "/api;/x/admin"])),
+            ("/a;b%2Fc;d", odd("/a;b%2Fc;d", &["/a", "/a/c", "/a;b/c;d"])),
+            ("/a%2F.%2Fb", odd("/a%2F.%2Fb", &["/a/b"])),
+            ("/a..%2Fb", odd("/a..%2Fb", &["/a../b"])),
+            ("/c[1]^|{}", odd("/c%5B1%5D%5E%7C%7B%7D", &[])),
+            ("/c%5b1%5D%7c", odd("/c%5B1%5D%7C", &[])),
+            ("/x/..%2Fadmin", Read::Climbs),
+            ("/x%2F..%2Fadmin", Read::Climbs),
+            ("/x/..%5Cadmin", Read::Climbs),
+            ("/x\\..\\admin", Read::Climbs),
+            ("/x/..;/admin", Read::Climbs),
+            ("/x/..%3B/admin", Read::Climbs),
+            ("/x/..;a%2Fadmin", Read::Climbs),
+            ("/x%2F..", Read::Climbs),
+            ("/api/a%2Fb/../../admin", Read::Climbs),
+            ("/api/a\\b/../../admin", Read::Climbs),
+            ("/x/;/../api/admin", Read::Climbs),
+            ("/api//../admin", Read::Climbs),
+            ("/api/x//../../admin", Read::Climbs),
         ] {
-            assert_eq!(other_reading(&normal(path)), expected, "{path}");
+            assert_eq!(read(path), expected, "{path}");
         }
     }
 
@@ -225,13 +283,16 @@ mod tests {
             prop_assert_eq!(normal(&once), once.as_str(), "{}", path);
         }
 
-        /// No third way is left, and none that climbs.
+        /// Every reading is in the form in which routes are looked up, and the first is the normal form.
         #[test]
-        fn the_other_reading_is_the_last(path in "(/[a.%2eE5cCfF;/]{0,8}){1,4}") {
-            if let Reading::Other(other) = other_reading(&normal(&path)) {
-                prop_assert_eq!(normal(&other), other.as_str(), "{}", path);
-                prop_assert!(!other.split('/').any(|segment| segment == ".."), "{} {}", path, other);
-                prop_assert!(!other.contains("%2F") && !other.contains(';'), "{} {}", path, other);
+        fn readings_are_normal(path in "(/[a.%2eE5cCfF;]{0,8}){1,4}") {
+            if let Read::Odd { normal: first, others } = read(&path) {
+                prop_assert_eq!(&first, &normal(&path), "{}", path);
+                for other in &others {
+                    let (once, form) = (merged(other), resolved(other));
+                    prop_assert!(once == *other, "{} {}", path, other);
+                    prop_assert!(form == *other || other.contains("/."), "{} {}", path, other);
+                }
             }
         }
     }

@@ -300,6 +300,7 @@ impl Control {
         let tls = self.instance.listeners.tls().map(|(name, tls)| (name.to_owned(), Arc::clone(tls))).collect();
         let mut state = self.status.state();
         state.admin_hosts.clone_from(&self.instance.config.admin.hosts);
+        state.secrets.clone_from(&self.instance.config.secrets);
         (state.listeners, state.tls) = (self.instance.listeners.addresses(), tls);
     }
 }

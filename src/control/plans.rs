@@ -69,9 +69,19 @@ pub(super) fn limiters(config: &Config, previous: Option<&Limiters>, workers: us
             RatePer::Address => Per::Address,
             RatePer::Header(name) => Per::Header(name),
         };
-        Some(Wanted { route: route.to_string(), per, rule: Rule::new(requests, within, burst.get()) })
+        Some(Wanted { route: identity(route), per, rule: Rule::new(requests, within, burst.get()) })
     });
     Limiters::carry_over(previous.unwrap_or(&Limiters::default()), wanted, workers, Instant::now())
+}
+
+/// What a route is found again by after an edit: its conditions, whatever their order is. No two routes have the same
+/// with different priorities, because one of them could not be reached.
+fn identity(route: &Route) -> String {
+    let Route { mut host, mut listen, mut method, .. } = route.clone();
+    host.sort_unstable();
+    listen.sort_unstable();
+    method.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+    Route { host, listen, method, priority: 0, ..route.clone() }.to_string()
 }
 
 /// The plans of all routes, in their order.
@@ -100,7 +110,7 @@ fn plan(config: &Config, route: &Route, pool: &dyn Fn(&str) -> usize, (pages, li
         target,
         fallback: route.fallback.as_deref().map(pool),
         admission: (!is_open).then(|| Admission { allow, deny: Ranges::new(&route.deny) }),
-        rate: route.rate.as_ref().and_then(|_| limiters.of(&route.to_string()).map(Arc::clone)),
+        rate: route.rate.as_ref().and_then(|_| limiters.of(&identity(route)).map(Arc::clone)),
         maintenance: route.maintenance,
         rewrite: route.rewrite.as_ref().map(|rewrite| Rewriting::of(rewrite, &route.path)),
         request: edits(&route.request_headers),

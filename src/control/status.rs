@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use crossbeam_utils::CachePadded;
 
+use crate::config::Secrets;
 use crate::config::address::Address;
 use crate::listen::Loads;
 use crate::listen::tls::ServerTls;
@@ -42,6 +43,8 @@ pub(crate) struct State {
     pub listeners: Vec<(String, Address)>,
     /// The name and the certificates of every listener with TLS.
     pub tls: Vec<(String, Arc<ServerTls>)>,
+    /// What must not be shown.
+    pub secrets: Secrets,
     /// The names to which the admin port answers.
     pub admin_hosts: Vec<String>,
     /// The last reload; `None` before the first.

@@ -3,13 +3,15 @@
 //! Its beginning, up to `limits.replay` bytes, is kept until the response begins, for another attempt: without a copy
 //! if its parts are large, as counted references to what was read from the client.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
@@ -50,6 +52,8 @@ pub struct Upload {
     kept: RefCell<Replay>,
     progress: Rc<Progress>,
     bounds: Cell<Bounds>,
+    /// The fields that its route gives to the request or takes from it.
+    not_in_trailers: OnceCell<Arc<[HeaderName]>>,
     /// When the present wait for the client began, if it is awaited.
     waiting_since: Cell<Option<Instant>>,
     pub(super) hold: Hold,
@@ -104,8 +108,8 @@ impl RequestBody {
         }
         let (kept, progress, waiting_since) = (RefCell::default(), Rc::default(), Cell::default());
         let (incoming, hold, attempt) = (RefCell::new(incoming), Hold::default(), Cell::default());
-        let bounds = Cell::new(bounds);
-        let upload = Upload { incoming, kept, progress, bounds, waiting_since, hold, attempt };
+        let (bounds, not_in_trailers) = (Cell::new(bounds), OnceCell::new());
+        let upload = Upload { incoming, kept, progress, bounds, not_in_trailers, waiting_since, hold, attempt };
         Self(Some(Reader { upload: Rc::new(upload), replayed: Position::default(), attempt: 0 }))
     }
 
@@ -113,6 +117,13 @@ impl RequestBody {
     pub fn set_bounds(&self, bounds: Bounds) {
         if let Self(Some(reader)) = self {
             reader.upload.bounds.set(bounds);
+        }
+    }
+
+    /// These fields do not stand in its trailers: the head says what they are.
+    pub fn keep_from_trailers(&self, names: &Arc<[HeaderName]>) {
+        if let Self(Some(reader)) = self {
+            _ = reader.upload.not_in_trailers.set(Arc::clone(names));
         }
     }
 
@@ -244,6 +255,9 @@ impl Upload {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     fields::strip_trailers(trailers);
+                    if let Some(names) = self.not_in_trailers.get() {
+                        fields::strip_named(trailers, names);
+                    }
                 }
                 progress.bytes.set(progress.bytes.get() + frame.data_ref().map_or(0, |data| data.len() as u64));
                 if frame.is_trailers() || incoming.is_end_stream() {

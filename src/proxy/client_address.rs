@@ -56,7 +56,10 @@ pub(super) fn client_addresses(headers: &HeaderMap, peer: IpAddr, trusted: &[IpN
     }
     let by_list = farthest(elements(headers, &X_FORWARDED_FOR, split_at_comma).map(node), trusts);
     let by_forwarded = farthest(elements(headers, &FORWARDED, split_outside_quotes).map(forwarded_for), trusts);
-    let (Some(by_list), Some(by_forwarded)) = (by_list, by_forwarded) else {
+    // A list that is there and names nobody says that it is the peer, as far as anybody knows.
+    let or_peer = |found: Option<IpAddr>, name| found.or_else(|| headers.contains_key(name).then_some(peer));
+    let (Some(by_list), Some(by_forwarded)) = (or_peer(by_list, &X_FORWARDED_FOR), or_peer(by_forwarded, &FORWARDED))
+    else {
         return by_list.or(by_forwarded).unwrap_or(peer).into();
     };
     let caution = |address: IpAddr| (!trusts(address), !is_private(address));
@@ -337,8 +340,9 @@ mod tests {
             ("1.1.1.1", "2.2.2.2", "1.1.1.1 or 2.2.2.2"),
             ("192.168.0.9", "192.168.0.8", "192.168.0.9 or 192.168.0.8"),
             ("10.0.0.9", "10.0.0.8", "10.0.0.9 or 10.0.0.8"),
-            ("unknown", "1.1.1.1", "1.1.1.1"),
-            ("1.1.1.1", "unknown", "1.1.1.1"),
+            ("unknown", "1.1.1.1", "1.1.1.1 or 10.0.0.1"),
+            ("unknown", "192.168.0.9", "192.168.0.9 or 10.0.0.1"),
+            ("1.1.1.1", "unknown", "1.1.1.1 or 10.0.0.1"),
             ("unknown", "_x", PROXY),
         ] {
             let lines = [&*format!("x: {list}"), &*format!("f: for=\"{forwarded}\"")];

@@ -240,6 +240,9 @@ fn route(
         headers: &parts.headers,
     };
     let found = view.snapshot.routes.find(&asked)?;
+    if let Some(others) = &found.others {
+        planned::pass_guards(view, others, &client.connection, &parts.headers, moment)?;
+    }
     let length = http_body::Body::size_hint(body);
     // A body with a length was not framed by a transfer coding.
     if length.exact().is_none() && !framing::is_plainly_chunked(&parts.headers) {
@@ -248,7 +251,7 @@ fn route(
     let pool = match view.snapshot.plans[found.route] {
         Plan::Pool(pool) => pool,
         Plan::More(_) => {
-            let planned = planned.insert(Planned::new(view, found, &client.connection, host.as_ref(), &parts.headers));
+            let planned = planned.insert(Planned::new(view, &found, &client.connection, host.as_ref(), &parts.headers));
             match planned.admit(parts, body, moment)? {
                 Some(pool) => pool,
                 None => return planned.respond(parts, client).map(Routed::Here),

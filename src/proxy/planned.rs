@@ -19,6 +19,7 @@ use super::connection::Connection;
 use super::edits::{Known, apply, strip_alike, values};
 use super::exchange::Exchange;
 use super::local;
+use super::malformed::Malformed;
 use super::target::Host;
 use crate::config::model::Timeouts;
 use crate::config::path::{has_prefix, normal};
@@ -38,7 +39,9 @@ const TARGET_BYTES_MAX: usize = 60 * 1024;
 #[derive(Debug)]
 pub(super) struct Planned {
     view: Rc<View>,
-    found: Found,
+    route: usize,
+    /// Whether the path is known to be normal.
+    is_normal: bool,
     client: ClientAddresses,
     /// The host that the client asked for, with its port, if the route has a use for it.
     host: Option<HeaderValue>,
@@ -54,7 +57,7 @@ impl Planned {
     /// The plan for a request to this host with these fields, as they came.
     pub(super) fn new(
         view: &Rc<View>,
-        found: Found,
+        found: &Found,
         connection: &Connection,
         host: Option<&Host>,
         headers: &HeaderMap,
@@ -64,7 +67,8 @@ impl Planned {
         let host = host.filter(|_| is_used).map(|host| host.value.clone());
         Box::new(Self {
             view: Rc::clone(view),
-            found,
+            route: found.route,
+            is_normal: found.is_normal,
             client,
             host,
             is_prepared: false,
@@ -121,7 +125,7 @@ impl Planned {
 
     /// What the route wants.
     pub(super) fn more(&self) -> Option<&More> {
-        match self.view.snapshot.plans.get(self.found.route)? {
+        match self.view.snapshot.plans.get(self.route)? {
             Plan::More(more) => Some(more),
             Plan::Pool(_) => None,
         }
@@ -138,14 +142,12 @@ impl Planned {
         body: &RequestBody,
         (worker, now): (usize, Instant),
     ) -> Result<Option<usize>, Cause> {
-        let Some(Plan::More(more)) = self.view.snapshot.plans.get(self.found.route) else { return Ok(None) };
-        let ClientAddresses { address, other } = self.client;
-        let admits = |admission: &Admission| admission.admits(address) && other.is_none_or(|it| admission.admits(it));
-        if more.admission.as_ref().is_some_and(|admission| !admits(admission)) {
+        let Some(Plan::More(more)) = self.view.snapshot.plans.get(self.route) else { return Ok(None) };
+        if !lets_in(more, self.client) {
             return Err(Cause::Forbidden);
         }
         if let Some(rate) = &more.rate
-            && let Err(retry_after) = rate.decide(worker, address, &parts.headers, now)
+            && let Err(retry_after) = rate.decide(worker, self.client.address, &parts.headers, now)
         {
             self.retry_after = Some(retry_after);
             return Err(Cause::RateLimited);
@@ -160,6 +162,9 @@ impl Planned {
         }
         // While there are only those that the client has sent.
         strip_alike(&mut parts.headers, &more.request);
+        if !more.request.names.is_empty() {
+            body.keep_from_trailers(&more.request.names);
+        }
         body.set_bounds(Bounds {
             bytes_max: more.body_max.unwrap_or(u64::MAX),
             replay_max: more.replay,
@@ -178,10 +183,8 @@ impl Planned {
             false => Box::default(),
         };
         let (request, made) = (values(&more.request), values(&more.response));
-        let target = more
-            .rewrite
-            .as_ref()
-            .and_then(|rewrite| Some((rewrite, rewritten(&parts.uri, rewrite, self.found.is_normal)?)));
+        let target =
+            more.rewrite.as_ref().and_then(|rewrite| Some((rewrite, rewritten(&parts.uri, rewrite, self.is_normal)?)));
         apply(&mut parts.headers, &more.request, &request);
         if let Some((rewrite, target)) = target {
             parts.uri = Uri::from(target);
@@ -205,6 +208,43 @@ impl Planned {
             apply(headers, &more.response, &self.made);
         }
     }
+}
+
+fn lets_in(more: &More, ClientAddresses { address, other }: ClientAddresses) -> bool {
+    let admits = |admission: &Admission| admission.admits(address) && other.is_none_or(|it| admission.admits(it));
+    more.admission.as_ref().is_none_or(admits)
+}
+
+/// Whether a request passes the guards of routes that it would have if its path were read in another way.
+///
+/// # Errors
+/// Why it does not.
+#[cold]
+pub(super) fn pass_guards(
+    view: &View,
+    routes: &[usize],
+    connection: &Connection,
+    headers: &HeaderMap,
+    (worker, now): (usize, Instant),
+) -> Result<(), Cause> {
+    let client = connection.client_addresses(headers);
+    let plans = routes.iter().filter_map(|route| view.snapshot.plans.get(*route));
+    for plan in plans {
+        let Plan::More(more) = plan else { continue };
+        if matches!(more.target, Destination::Respond(_) | Destination::Redirect(_)) {
+            return Err(Cause::BadRequest(Malformed::PathAmbiguous));
+        }
+        if !lets_in(more, client) {
+            return Err(Cause::Forbidden);
+        }
+        if more.rate.as_ref().is_some_and(|rate| rate.decide(worker, client.address, headers, now).is_err()) {
+            return Err(Cause::RateLimited);
+        }
+        if more.maintenance {
+            return Err(Cause::Maintenance);
+        }
+    }
+    Ok(())
 }
 
 /// When a request is sent again: what the route says, else its pool.

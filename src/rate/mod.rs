@@ -33,6 +33,7 @@ pub use memory::{BYTES_ALL_MAX, Memory};
 pub use rule::{Moment, RetryAfter, Rule, Verdict};
 pub use table::{BYTES_MAX, PLACES_MAX};
 
+use crate::fields::looks_like;
 use crate::metrics::{self, Counter, RateCell};
 use crate::net::network_of;
 use crate::pool::clock::since_epoch_ns;
@@ -170,10 +171,11 @@ impl Limiter {
     }
 }
 
-/// The value of the field `name`. With several of them, a client could choose which one we count by and which one the
-/// replica reads.
+/// The value of the field `name`. With several of them, `X_Api_Key` beside `X-Api-Key` included, a client could choose
+/// which one we count by and which one the replica reads.
 fn only_value<'a>(fields: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
-    let mut values = fields.get_all(name).iter();
+    let alike = |(known, _): &(&HeaderName, _)| *known == name || looks_like(known.as_str(), name.as_str());
+    let mut values = fields.iter().filter(alike).map(|(_, value)| value);
     let only = values.next().filter(|_| values.next().is_none());
     only.map(|value| value.as_bytes())
 }

@@ -16,12 +16,12 @@ pub const MASK: &str = "***";
 pub struct Secrets(BTreeSet<String>);
 
 impl Secrets {
-    /// Adds a secret, also as it is written in TOML. A blank one cannot be told from other text.
+    /// Adds a secret, also as it is written in TOML and in a path. A blank one cannot be told from other text.
     pub(crate) fn add(&mut self, secret: &str) {
         let written = quoted(secret);
         let written = &written[1..written.len() - 1];
         // Readers of values drop what surrounds them.
-        for text in [secret, secret.trim(), written] {
+        for text in [secret, secret.trim(), written, &encoded(secret)] {
             if !text.trim().is_empty() {
                 self.0.insert(text.to_owned());
             }
@@ -54,6 +54,13 @@ impl Secrets {
         masked.push_str(&text[at..]);
         masked
     }
+}
+
+/// As a path has it: what no URL may contain is percent-encoded.
+fn encoded(text: &str) -> String {
+    let is_odd = |byte: u8| matches!(byte, b'"' | b'<' | b'>' | b'`') || !byte.is_ascii();
+    let encode = |byte: u8| if is_odd(byte) { format!("%{byte:02X}") } else { char::from(byte).to_string() };
+    text.trim().bytes().map(encode).collect()
 }
 
 impl PartialEq for Secrets {

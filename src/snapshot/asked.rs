@@ -6,6 +6,7 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderName, Method};
 
 use crate::config::model::{Expected, Route, Test};
+use crate::fields::looks_like;
 
 /// What routes look at.
 #[derive(Debug, Clone, Copy)]
@@ -33,13 +34,14 @@ impl Asked<'_> {
             && route.query.iter().all(|test| self.has_parameter(test))
     }
 
-    /// Of a field with several lines, one must have the value. The host may stand elsewhere than in its field: in
-    /// `:authority` of HTTP/2, or in the target.
+    /// Of a field with several lines, one must have the value. `X_Canary` counts as `X-Canary`, as it does to many
+    /// applications. The host may stand elsewhere than in its field: in `:authority` of HTTP/2, or in the target.
     fn has_field(&self, Test { name, value }: &Test<HeaderName>) -> bool {
         let is_host = *name == HOST && !self.host.is_empty();
         let host = is_host.then_some(Cow::Borrowed(self.host));
-        let written = self.headers.get_all(name).iter().filter(|_| !is_host);
-        let mut lines = host.into_iter().chain(written.map(|line| String::from_utf8_lossy(line.as_bytes())));
+        let alike = |(known, _): &(&HeaderName, _)| *known == name || looks_like(known.as_str(), name.as_str());
+        let written = self.headers.iter().filter(alike).filter(|_| !is_host);
+        let mut lines = host.into_iter().chain(written.map(|(_, line)| String::from_utf8_lossy(line.as_bytes())));
         match value {
             Expected::Present => lines.next().is_some(),
             Expected::Absent => lines.next().is_none(),

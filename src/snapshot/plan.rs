@@ -173,6 +173,8 @@ pub struct Edits {
     pub values: Box<[Edit]>,
     /// Whether any of the values is made for each request.
     pub has_templates: bool,
+    /// The fields of which nothing is left that the message had.
+    pub names: Arc<[HeaderName]>,
     /// The lengths of [`Self::owned`], one bit each.
     lengths: u64,
 }
@@ -181,15 +183,16 @@ impl Edits {
     /// Removes these, and then gives values to those.
     pub fn new(remove: Box<[HeaderName]>, values: Box<[Edit]>) -> Self {
         let has_templates = values.iter().any(|edit| matches!(edit.value, FieldValue::Of(_)));
-        let edits = Self { remove, values, has_templates, lengths: 0 };
+        let replaced = values.iter().filter(|edit| edit.replaces).map(|edit| &edit.name);
+        let names = remove.iter().chain(replaced).cloned().collect();
+        let edits = Self { remove, values, has_templates, names, lengths: 0 };
         let lengths = edits.owned().fold(0, |lengths, name| lengths | bit(name.as_str().len()));
         Self { lengths, ..edits }
     }
 
-    /// The fields of which nothing is left that the message had, if they could be mistaken for others.
+    /// Those of [`Self::names`] that could be mistaken for others.
     pub fn owned(&self) -> impl Iterator<Item = &HeaderName> {
-        let replaced = self.values.iter().filter(|edit| edit.replaces).map(|edit| &edit.name);
-        self.remove.iter().chain(replaced).filter(|name| name.as_str().contains(['-', '_']))
+        self.names.iter().filter(|name| name.as_str().contains(['-', '_']))
     }
 
     /// Whether one of [`Self::owned`] may have a name of this length.

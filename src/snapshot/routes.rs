@@ -3,22 +3,22 @@
 //! An exact host beats a wildcard, a longer wildcard beats a shorter one, and any host comes last. Within a host the
 //! routes are tried in the order of [`route_order::order`]; one whose conditions the request does not meet counts as
 //! absent. If no route of the host fits, the next less specific host is tried. Paths are compared in their normal form
-//! ([`path::normal`]). Where an application may read a path in another way ([`path::other_reading`]), the stricter of
-//! the two routes counts.
+//! ([`path::normal`]). Where an application may read a path in another way ([`path::read`]), the routes of the other
+//! readings are found too: a request has to pass their guards.
 //!
 //! Whatever the number of routes, a request costs one look-up per host that may fit it and per prefix of its path, at
 //! most as many as the longest of them has bytes, and one search for all regular expressions of a host. The hash is a
 //! plain one: what is in the tables was written by the operator.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::Ipv6Addr;
 
 use fnv::FnvHashMap;
 use regex::{RegexSet, RegexSetBuilder};
 
 use super::asked::Asked;
 use crate::config::model::{HostPattern, PATTERN_BYTES_MAX, PathPattern, Pattern, Route, Target};
-use crate::config::path::Reading;
+use crate::config::path::Read;
 use crate::config::{path, route_order};
 
 /// The routing table.
@@ -36,12 +36,14 @@ pub struct Routes {
 }
 
 /// The route of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// Its place in [`Routes::list`].
     pub route: usize,
     /// Whether the path is known to be normal.
     pub is_normal: bool,
+    /// The routes of what else an application may read in the path, as far as they hold anybody back.
+    pub others: Option<Box<[usize]>>,
 }
 
 /// Why a request has no route.
@@ -49,7 +51,7 @@ pub struct Found {
 pub enum Unroutable {
     /// None is for it.
     NoRoute,
-    /// Its path can be read in two ways, and nobody can say which is right.
+    /// Its path can be read in several ways, and nobody can say which is right.
     Ambiguous,
 }
 
@@ -181,38 +183,33 @@ impl Routes {
     /// The route for a request.
     ///
     /// # Errors
-    /// No route fits, or it cannot be said which.
+    /// No route fits, or nobody can say which.
     #[inline]
     pub fn find(&self, asked: &Asked<'_>) -> Result<Found, Unroutable> {
         if let Some(route) = self.only {
-            return Ok(Found { route, is_normal: false });
+            return Ok(Found { route, is_normal: false, others: None });
         }
-        let (route, is_normal) = match path::normal(asked.path) {
-            Cow::Borrowed(path) => (self.look_up(asked, path).ok_or(Unroutable::NoRoute), true),
-            Cow::Owned(path) => (self.stricter(asked, &path), false),
-        };
-        Ok(Found { route: route?, is_normal })
+        match path::read(asked.path) {
+            Read::Plain(path) => {
+                let route = self.look_up(asked, path).ok_or(Unroutable::NoRoute)?;
+                Ok(Found { route, is_normal: true, others: None })
+            }
+            Read::Odd { normal, others } => self.find_odd(asked, &normal, &others),
+            Read::Climbs => Err(Unroutable::Ambiguous),
+        }
     }
 
-    /// The route for a path that an application may read in another way: the stricter one of both readings. It would
-    /// otherwise be enough to write `/admin%2Fx` to pass the guard of `/admin`.
-    ///
-    /// # Errors
-    /// As [`Self::find`].
+    /// The route for a path that may be read in other ways too. It would otherwise be enough to write `/admin%2Fx` to
+    /// pass the guard of `/admin`.
     #[cold]
-    fn stricter(&self, asked: &Asked<'_>, path: &str) -> Result<usize, Unroutable> {
-        let other = match path::other_reading(path) {
-            Reading::Same => None,
-            Reading::Other(other) => self.look_up(asked, &other),
-            Reading::Climbs => return Err(Unroutable::Ambiguous),
-        };
-        let found = self.look_up(asked, path);
-        let guard = |place: Option<usize>| place.and_then(|place| self.list.get(place)).map_or(Guard::None, guard);
-        match (guard(found), guard(other)) {
-            (Guard::Hard, Guard::Hard) if found != other => Err(Unroutable::Ambiguous),
-            (of_found, of_other) if of_other > of_found => other.ok_or(Unroutable::NoRoute),
-            _ => found.ok_or(Unroutable::NoRoute),
-        }
+    fn find_odd(&self, asked: &Asked<'_>, path: &str, others: &[String]) -> Result<Found, Unroutable> {
+        let route = self.look_up(asked, path).ok_or(Unroutable::NoRoute)?;
+        let holds_back = |place: &usize| *place != route && self.list.get(*place).is_some_and(holds_back);
+        let mut others: Vec<usize> = others.iter().filter_map(|path| self.look_up(asked, path)).collect();
+        others.sort_unstable();
+        others.dedup();
+        others.retain(holds_back);
+        Ok(Found { route, is_normal: false, others: (!others.is_empty()).then(|| others.into()) })
     }
 
     fn look_up(&self, asked: &Asked<'_>, path: &str) -> Option<usize> {
@@ -221,10 +218,10 @@ impl Routes {
             return best(&self.any);
         }
         let name = bare_host(asked.host);
-        let lower: String;
-        let name = if name.bytes().any(|b| b.is_ascii_uppercase()) {
-            lower = name.to_ascii_lowercase();
-            &lower
+        let other: String;
+        let name = if name.bytes().any(|b| b.is_ascii_uppercase() || b == b'[') {
+            other = normal_host(name);
+            &other
         } else {
             name
         };
@@ -233,23 +230,10 @@ impl Routes {
     }
 }
 
-/// What a route holds back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Guard {
-    None,
-    /// Who asks too often.
-    Rate,
-    /// Somebody, or everybody.
-    Hard,
-}
-
-fn guard(route: &Route) -> Guard {
-    let refuses = matches!(&route.target, Target::Respond(respond) if respond.status.as_u16() >= 400);
-    match (refuses || !route.allow.is_empty() || !route.deny.is_empty(), &route.rate) {
-        (true, _) => Guard::Hard,
-        (false, Some(_)) => Guard::Rate,
-        (false, None) => Guard::None,
-    }
+/// Whether a route does not let every request of it through to a replica.
+fn holds_back(route: &Route) -> bool {
+    let leads_nowhere = matches!(route.target, Target::Respond(_) | Target::Redirect(_)) || route.maintenance;
+    leads_nowhere || !route.allow.is_empty() || !route.deny.is_empty() || route.rate.is_some()
 }
 
 /// The place of the only route, if it is for everything. One that rewrites paths has to know how they may be read.
@@ -320,6 +304,13 @@ fn domains(name: &str, most: usize) -> impl Iterator<Item = &str> {
     dots.filter(|(_, c)| *c == '.').filter_map(|(at, _)| name.get(at + 1..))
 }
 
+/// A host as routes have it: in lower case, and an IPv6 address in its shortest form (RFC 5952).
+#[cold]
+fn normal_host(name: &str) -> String {
+    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(str::parse::<Ipv6Addr>);
+    address.and_then(Result::ok).map_or_else(|| name.to_ascii_lowercase(), |address| format!("[{address}]"))
+}
+
 /// The host without its port and without a trailing dot.
 pub fn bare_host(host: &str) -> &str {
     let name = match host.rfind(':') {
@@ -329,5 +320,7 @@ pub fn bare_host(host: &str) -> &str {
     name.trim_end_matches('.')
 }
 
+#[cfg(test)]
+mod guards;
 #[cfg(test)]
 mod tests;

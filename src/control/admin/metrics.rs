@@ -1,5 +1,6 @@
 //! `/metrics`: every metric, declared once with its help text, in OpenMetrics text.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,6 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use crate::config::Secrets;
 use crate::control::status::Status;
 use crate::metrics::{Counter, HistogramSum, OUTCOMES, PoolCell, WorkerCell, bucket_bound};
 use crate::pool::endpoint::EndpointCell;
@@ -94,7 +96,7 @@ impl Collector for Exposition {
             .encode_descriptor("access_log_lost", help, None, MetricType::Counter)?
             .encode_counter::<NoLabelSet, _, u64>(&status.access_log_lost.load(Relaxed), None)?;
         certificates(status, encoder)?;
-        rates(&snapshot.limiters, encoder)?;
+        rates(&snapshot.limiters, &status.state().secrets.clone(), encoder)?;
         requests(&snapshot.pools, encoder)?;
         durations(&snapshot.pools, encoder)?;
         pools(&snapshot.pools, encoder)?;
@@ -151,25 +153,37 @@ const RATE_METRICS: [RateMetric; 3] = [
     ("rate_evicted", "Clients that were forgotten because a rate has as many as it may have", Limiter::evicted),
 ];
 
-fn rates(limiters: &Limiters, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+fn rates(limiters: &Limiters, secrets: &Secrets, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let mut sorted: Vec<(&str, &Limiter)> = limiters.iter().collect();
-    sorted.sort_unstable_by_key(|(route, _)| *route);
     if sorted.is_empty() {
         return Ok(());
     }
+    sorted.sort_unstable_by_key(|(route, _)| *route);
+    let sorted = shown(sorted, secrets);
     for (name, help, counter) in RATE_METRICS {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (route, limiter) in &sorted {
             let per = limiter.per().to_string();
-            let labels = [("route", *route), ("per", per.as_str())];
+            let labels = [("route", route.as_str()), ("per", per.as_str())];
             family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&counter(limiter), None)?;
         }
     }
     let mut family = encoder.encode_descriptor("rate_bytes", "Memory of a rate", None, MetricType::Gauge)?;
     for (route, limiter) in &sorted {
-        family.encode_family(&[("route", *route)])?.encode_gauge(&(limiter.bytes() as f64))?;
+        family.encode_family(&[("route", route.as_str())])?.encode_gauge(&(limiter.bytes() as f64))?;
     }
     Ok(())
+}
+
+/// Routes without their secrets. Those that look alike then are numbered, since no two series may have the same labels.
+fn shown<'l>(routes: Vec<(&str, &'l Limiter)>, secrets: &Secrets) -> Vec<(String, &'l Limiter)> {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let shown = |(route, limiter)| {
+        let route = secrets.mask(route);
+        let count = seen.entry(route.clone()).and_modify(|count| *count += 1).or_insert(1);
+        (if *count == 1 { route } else { format!("{route} ({count})") }, limiter)
+    };
+    routes.into_iter().map(shown).collect()
 }
 
 fn certificates(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

@@ -1,5 +1,6 @@
 //! `/status`: a serialisable mirror of the run-time state.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -135,10 +136,11 @@ impl StatusView {
             accepted: cell.accepted.value(),
             handed_over: cell.handed_over.value(),
         });
+        let shown = |what: &dyn Display| state.secrets.mask(&what.to_string());
         let routes = snapshot.routes.list().iter().map(|route| RouteView {
-            host: route.host.iter().map(ToString::to_string).collect(),
-            path: route.path.to_string(),
-            route: route.to_string(),
+            host: route.host.iter().map(|host| shown(host)).collect(),
+            path: shown(&route.path),
+            route: shown(route),
             pools: route.pools().map(str::to_owned).collect(),
         });
         Self {
