@@ -65,7 +65,8 @@ impl Watch {
     pub(crate) fn new(origin: &Origin) -> Self {
         // One waiting event says as much as many: what they have in common is in `folders`.
         let (sender, events) = mpsc::channel(1);
-        let folders = Arc::new(Mutex::new(Folders::default()));
+        let here = std::env::current_dir().unwrap_or_default();
+        let folders = Arc::new(Mutex::new(Folders { here, ..Folders::default() }));
         let heard = Arc::clone(&folders);
         let notify = move |event: notify::Result<notify::Event>| {
             if lock(&heard).hear(event.ok().as_ref()) {
@@ -152,6 +153,8 @@ impl Watch {
 #[derive(Debug, Default)]
 struct Folders {
     origin: Origin,
+    /// The working directory. Events name files by absolute paths, whatever the paths of the config are.
+    here: PathBuf,
     /// The files that were written to and not closed.
     written: HashSet<PathBuf>,
     /// A file that is being renamed, and whether it is being written.
@@ -172,7 +175,7 @@ impl Folders {
         match event.kind {
             EventKind::Access(AFTER_WRITING) => {
                 self.written.remove(file);
-                self.is_whole |= self.origin.is_part(file);
+                self.is_whole |= self.is_part(file);
             }
             // Reading a file is an event too, and each event is followed by a read. That would never end.
             EventKind::Access(_) => return false,
@@ -192,7 +195,7 @@ impl Folders {
             }
             // It follows the two above.
             EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => {}
-            EventKind::Create(_) if self.origin.is_part(file) => self.is_whole = false,
+            EventKind::Create(_) if self.is_part(file) => self.is_whole = false,
             _ => {}
         }
         true
@@ -200,7 +203,7 @@ impl Folders {
 
     /// A file is being written.
     fn begin(&mut self, file: &Path) {
-        if self.origin.is_part(file) {
+        if self.is_part(file) {
             self.is_whole = false;
         } else if self.written.len() >= WRITTEN_MAX {
             return;
@@ -208,14 +211,22 @@ impl Folders {
         self.written.insert(file.to_owned());
     }
 
+    fn is_part(&self, file: &Path) -> bool {
+        let is_relative =
+            |relative: &Path| self.origin.is_part(relative) || self.origin.is_part(&Path::new(".").join(relative));
+        self.origin.is_part(file) || file.strip_prefix(&self.here).is_ok_and(is_relative)
+    }
+
     fn is_written(&self) -> bool {
-        self.written.iter().any(|file| self.origin.is_part(file))
+        self.written.iter().any(|file| self.is_part(file))
     }
 
     /// What is known now. A writer that is still there was waited for long enough, and is forgotten.
     fn take_look(&mut self) -> Look {
         let was_written = self.is_written();
-        self.written.retain(|file| !self.origin.is_part(file));
+        let mut written = std::mem::take(&mut self.written);
+        written.retain(|file| !self.is_part(file));
+        self.written = written;
         let is_whole = std::mem::take(&mut self.is_whole);
         if is_whole && !was_written { Look::Whole } else { Look::Unsure }
     }
@@ -275,6 +286,25 @@ mod tests {
         std::fs::write(&other, "new").unwrap();
         std::fs::rename(&other, &file).unwrap();
         assert_eq!(timeout(POLL / 2, watch.due()).await, Ok(Look::Whole), "put there in one piece");
+    }
+
+    /// As with `-c unstick.toml`: the events name the file by its absolute path.
+    #[test]
+    fn a_relative_path_is_a_part_too() {
+        let here = PathBuf::from("/srv/app");
+        for (file, event, expected) in [
+            ("unstick.toml", "/srv/app/./unstick.toml", true),
+            ("./unstick.toml", "/srv/app/./unstick.toml", true),
+            ("conf/unstick.toml", "/srv/app/conf/unstick.toml", true),
+            ("./conf/unstick.toml", "/srv/app/./conf/unstick.toml", true),
+            ("/srv/app/unstick.toml", "/srv/app/unstick.toml", true),
+            ("unstick.toml", "/srv/app/conf/unstick.toml", false),
+            ("unstick.toml", "/srv/unstick.toml", false),
+        ] {
+            let origin = Origin::of_file(Path::new(file));
+            let folders = Folders { origin, here: here.clone(), ..Folders::default() };
+            assert_eq!(folders.is_part(Path::new(event)), expected, "{file} {event}");
+        }
     }
 
     #[tokio::test]

@@ -223,11 +223,12 @@ fn route(
     planned: &mut Option<Box<Planned>>,
 ) -> Result<Routed, Cause> {
     let rules = &client.connection.rules;
-    let host = target::take_target(parts)?;
+    let mut host = target::take_target(parts)?;
     if parts.version == Version::HTTP_2 {
         headers::join_cookies(&mut parts.headers);
     }
-    if parts.headers.len() > view.snapshot.limits.request_fields {
+    let is_added = host.as_mut().is_some_and(|host| host.become_field(&mut parts.headers));
+    if parts.headers.len() > view.snapshot.limits.request_fields + usize::from(is_added) {
         return Err(Cause::HeadTooLarge);
     }
     let host_text = host.as_ref().and_then(|host| host.value.to_str().ok()).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Version};
@@ -21,6 +21,14 @@ pub(super) struct Host {
     pub(super) value: HeaderValue,
     /// Whether the header field `Host` has this value already.
     pub(super) is_field: bool,
+}
+
+impl Host {
+    /// Puts the host where everybody looks for it. Returns whether there was no such field.
+    #[inline]
+    pub(super) fn become_field(&mut self, headers: &mut HeaderMap) -> bool {
+        !std::mem::replace(&mut self.is_field, true) && headers.insert(HOST, self.value.clone()).is_none()
+    }
 }
 
 /// Checks what hyper does not, finds the host, and brings the target into origin form.
