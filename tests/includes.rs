@@ -360,3 +360,31 @@ fn a_hundred_files_are_read_in_no_time() {
     println!("100 files with 1,000 routes: {least:?}");
     assert!(least < Duration::from_millis(500), "{least:?}");
 }
+
+#[test]
+fn the_admin_port_and_unstick_route_show_no_secret() {
+    let backend = Backend::named("a");
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "hunter2\n").unwrap();
+    let route = |method: &str| {
+        format!(
+            "[[route]]\nmethod = '{method}'\nheader = {{ x-key = '${{file:{0}}}' }}\npath = '/${{file:{0}}}'\n\
+             rate = {{ requests = 5, in = '1h' }}\n\
+             request_headers = {{ set = {{ authorization = 'Bearer ${{file:{0}}}' }} }}\n",
+            secret.display()
+        )
+    };
+    let pool = format!("[pool.a]\nbackends = ['{}']\n[[route]]\n", backend.address);
+    let app = App::start(&format!("{pool}{}{}", route("GET"), route("POST")));
+    let metrics = app.admin_get("/metrics").text();
+    let labels = metrics.lines().filter(|line| line.starts_with("unstick_rate_allowed_total{")).count();
+    assert_eq!(labels, 2, "{metrics}");
+    let said =
+        unstick(&["route", "-c", &app.file.display().to_string(), "GET", "http://a/hunter2", "-H", "x-key: hunter2"])
+            .output()
+            .unwrap();
+    for text in [metrics, app.admin_get("/status").text(), text(&said.stdout)] {
+        assert!(text.contains("***") && !text.contains("hunter2"), "{text}");
+    }
+}

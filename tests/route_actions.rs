@@ -321,6 +321,8 @@ fn a_rate_is_exact_over_connections_and_workers_and_outlives_an_edit() {
     app.apply(&config(&backends, &routes("requests = 6, in = '1h'")));
     assert_eq!(statuses("10.0.0.1", 2), [200, 429], "one more is allowed, and what was used stays used");
     assert_eq!(app.metric("unstick_rate_refused_total{route=\"* /\",per=\"address\"}"), 5.0);
+    app.apply(&config(&backends, &routes("requests = 6, in = '1h' }\npriority = -1\nlimits = { replay = '0B'")));
+    assert_eq!(statuses("10.0.0.1", 1), [429], "it is the same route");
     app.apply(&config(&backends, &routes("per = 'header:x-key', requests = 1, in = '1h'")));
     let by_key = |key: &str| ask(&app, "GET", "/", &format!("X-Key: {key}\r\n")).status;
     assert_eq!([by_key("a"), by_key("a"), by_key("b")], [200, 429, 200]);
