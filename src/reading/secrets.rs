@@ -114,13 +114,16 @@ mod tests {
     #[test]
     fn no_secret_is_shown_in_any_spelling() {
         let mut secrets = Secrets::default();
-        ["hunter2", "say \"a\\b\"\n", " ", "", "Abc", "bcd"].into_iter().for_each(|secret| secrets.add(secret));
+        ["hunter2", "say \"a\\b\"\n", " ", "", "Abc", "bcd", "k<\u{fc}>"]
+            .into_iter()
+            .for_each(|secret| secrets.add(secret));
         for (text, expected) in [
             ("no", "no"),
             ("hunter2", "***"),
             ("a HUNTER2 b hunter2", "a *** b ***"),
             ("= \"say \\\"a\\\\b\\\"\\u000A\"", "= \"***\""),
             ("the abcd", "the ***"),
+            ("/h?k=k%3C%C3%BC%3E", "/h?k=***"),
             ("é hunter2 é", "é *** é"),
             ("hunter2hunter2", "******"),
         ] {
