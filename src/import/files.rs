@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use super::imported::Unreadable;
+use super::value::MARKS;
 
 /// The most bytes of one file.
 const BYTES_MAX: u64 = 16 << 20;
@@ -27,5 +28,7 @@ pub(super) fn read(path: &Path) -> Result<String, Unreadable> {
     }
     let text = String::from_utf8(bytes)
         .map_err(|error| refuse(format!("the file is not UTF-8 (byte {})", error.utf8_error().valid_up_to())))?;
+    // The marks of references are our own.
+    let text = if text.contains(MARKS) { text.replace(MARKS, "\u{fffd}") } else { text };
     Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned))
 }

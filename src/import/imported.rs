@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::value::Value;
+use super::value::{Value, shown};
 
 /// Everything that an importer found.
 #[derive(Debug, Default, Clone)]
@@ -172,6 +172,24 @@ impl Keys {
         self.inline(outer).set_in(inner, key, value);
     }
 
+    /// Sets the keys that put `to` in place of the prefix `from`. Both are of whole segments.
+    pub fn replace_prefix(&mut self, from: &str, to: &str) {
+        let bare = |path: &str| {
+            let path = path.trim_end_matches('/');
+            if path.is_empty() { "/".to_owned() } else { path.to_owned() }
+        };
+        let (from, to) = (bare(from), bare(to));
+        if from == to {
+            return;
+        }
+        if to == "/" {
+            self.set("strip_prefix", from);
+        } else {
+            self.set_in("replace_prefix", "from", from);
+            self.set_in("replace_prefix", "to", to);
+        }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -188,8 +206,36 @@ impl Imported {
         &mut self.tables[at].1
     }
 
+    /// Writes what looks like a reference to the environment so that it means itself, wherever it stands.
+    pub(crate) fn escape(&mut self) {
+        let of = |keys: &mut Keys| keys.0.iter_mut().for_each(|(_, value)| value.escape());
+        self.listeners.iter_mut().for_each(|listener| of(&mut listener.keys));
+        self.pools.iter_mut().for_each(|pool| of(&mut pool.keys));
+        self.tables.iter_mut().for_each(|(_, keys)| of(keys));
+        of(&mut self.errors);
+        for route in &mut self.routes {
+            of(&mut route.keys);
+            let texts = route.host.iter_mut().chain([&mut route.path]);
+            texts.for_each(|text| *text = text.replace("${", "$${"));
+        }
+    }
+
+    /// Pages that all routes to pools have are those of the whole file.
+    pub fn share_errors(&mut self) {
+        let proxied = |route: &Route| route.keys.get("pool").is_some();
+        let mut all = self.routes.iter().filter(|route| proxied(route)).map(|route| route.keys.get("errors"));
+        let Some(Some(Value::Table(first))) = all.next() else { return };
+        if !all.all(|other| other == Some(&Value::Table(first.clone()))) {
+            return;
+        }
+        self.errors = first.clone();
+        self.routes.iter_mut().for_each(|route| route.keys.remove("errors"));
+    }
+
     /// Notes what has no faithful translation. What was said of a place is not said again.
-    pub fn leave_out(&mut self, left: LeftOut) {
+    pub fn leave_out(&mut self, mut left: LeftOut) {
+        left.directive = shown(&left.directive);
+        left.why = shown(&left.why);
         let is_known =
             |known: &LeftOut| known.place == left.place && known.directive == left.directive && known.why == left.why;
         if !self.left_out.iter().any(is_known) {

@@ -22,7 +22,7 @@ pub use imported::{Imported, LeftOut, Unreadable};
 /// Whose configuration it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// nginx.conf, or a file of its conf.d.
+    /// nginx.conf, or a file of its conf.d; with `.template` one that `envsubst` fills in.
     Nginx,
     /// haproxy.cfg.
     Haproxy,
@@ -49,6 +49,7 @@ impl Kind {
     /// What the name of a file says; nothing if it may be anything.
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
+        let name = name.strip_suffix(".template").unwrap_or(&name);
         match name.rsplit('.').next()? {
             "conf" => Some(Self::Nginx),
             "cfg" => Some(Self::Haproxy),

@@ -20,6 +20,23 @@ pub enum Value {
     Table(Keys),
 }
 
+impl Value {
+    /// Writes what looks like a reference to the environment so that it means itself. References are marked.
+    pub(crate) fn escape(&mut self) {
+        match self {
+            Self::Text(text) => *text = text.replace("${", "$${"),
+            Self::List(list) => list.iter_mut().for_each(Self::escape),
+            Self::Table(Keys(keys)) => keys.iter_mut().for_each(|(_, value)| value.escape()),
+            Self::Number(_) | Self::Switch(_) => {}
+        }
+    }
+
+    /// The text, if it is one.
+    pub fn text(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+}
+
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
@@ -82,8 +99,64 @@ pub fn one_or_more(values: &[String]) -> Value {
     }
 }
 
+/// What begins, ends and divides a reference to the environment within a text: characters of private use, which
+/// `files::read` takes out of all that it reads.
+const BEGIN: char = '\u{e000}';
+const END: char = '\u{e001}';
+const OR: char = '\u{e002}';
+/// All of them.
+pub(crate) const MARKS: [char; 3] = [BEGIN, END, OR];
+
+/// A reference to a variable of the environment, which is written as `${NAME}` or `${NAME:-default}`. All else that
+/// looks like one is escaped by `Imported::escape`.
+pub(crate) fn reference(name: &str, default: Option<&str>) -> String {
+    let default = default.map_or(String::new(), |default| format!("{OR}{default}"));
+    format!("{BEGIN}{name}{default}{END}")
+}
+
+/// The text with its references as they are written.
+pub(crate) fn shown(text: &str) -> String {
+    if !text.contains(MARKS) {
+        return text.to_owned();
+    }
+    text.replace(BEGIN, "${").replace(OR, ":-").replace(END, "}")
+}
+
+/// The text with another one in place of each reference: so its form can be looked at.
+pub(crate) fn with_sample(text: &str, sample: &str) -> String {
+    each_part(text, |part, is_reference| if is_reference { sample.to_owned() } else { part.to_owned() })
+}
+
+/// The name of the variable, if the text is nothing but a reference.
+pub(crate) fn variable(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix(BEGIN)?.strip_suffix(END)?;
+    if inner.contains(BEGIN) { None } else { inner.split(OR).next() }
+}
+
+/// The text in lower case, but for the names of variables.
+pub(crate) fn lower(text: &str) -> String {
+    each_part(text, |part, is_reference| if is_reference { part.to_owned() } else { part.to_ascii_lowercase() })
+}
+
+/// The text for a template of unstick, in which a brace that means itself is written twice.
+pub(crate) fn escaped_braces(text: &str) -> String {
+    text.replace('{', "{{").replace('}', "}}")
+}
+
+fn each_part(text: &str, of: impl Fn(&str, bool) -> String) -> String {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(BEGIN) {
+        let end = rest[at..].find(END).map_or(rest.len(), |end| at + end + END.len_utf8());
+        out.push_str(&of(&rest[..at], false));
+        out.push_str(&of(&rest[at..end], true));
+        rest = &rest[end..];
+    }
+    out + &of(rest, false)
+}
+
 /// A basic string of TOML, or a literal one where that needs no escapes.
 pub fn quoted(text: &str) -> String {
+    let text = &shown(text);
     let is_plain = |c: char| !c.is_control() && c != '\'';
     if text.contains(['\\', '"']) && text.chars().all(is_plain) {
         return format!("'{text}'");
@@ -120,5 +193,16 @@ mod tests {
             assert_eq!(read["x"].as_str(), Some(text));
             assert!(text == "x" || read.contains_key(text));
         }
+    }
+
+    #[test]
+    fn only_references_refer_to_the_environment() {
+        let text = format!("{}:{} ${{x}} {{", reference("HOST", None), reference("PORT", Some("80")));
+        let mut value = Value::List(vec![Value::Text(text.clone())]);
+        value.escape();
+        assert_eq!(value.to_string(), "[\"${HOST}:${PORT:-80} $${x} {\"]");
+        assert_eq!(with_sample(&text, "1"), "1:1 ${x} {");
+        assert_eq!(quoted(&lower(&format!("A{}", reference("NAME", None)))), "\"a${NAME}\"");
+        assert_eq!((variable(&reference("N", Some("x"))), variable(&text)), (Some("N"), None));
     }
 }

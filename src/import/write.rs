@@ -1,7 +1,7 @@
 //! What was imported as the text of `unstick.toml`. What was left out is a comment where it would have been.
 
 use super::imported::{At, Imported, Keys, LeftOut};
-use super::value::{Value, bare, one_or_more};
+use super::value::{Value, bare, one_or_more, shown};
 
 /// The widest line of a comment, in characters.
 const COLUMNS_MAX: usize = 118;
@@ -97,5 +97,5 @@ fn comment(out: &mut String, text: &str) {
 
 /// The text without line ends and other control bytes: a comment ends with its line.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    shown(text).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

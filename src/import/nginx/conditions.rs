@@ -19,77 +19,144 @@ pub(super) struct Condition {
     pub(super) never: bool,
     /// The table and the name of what may be empty, too: that is another route.
     pub(super) or_empty: Option<(&'static str, String)>,
+    /// The header or the argument of those that go on: table, name and what is expected.
+    pub(super) but_field: Option<(&'static str, String, String)>,
+}
+
+impl Condition {
+    /// Whether it says who goes on.
+    pub(super) fn is_inverse(&self) -> bool {
+        !self.but_hosts.is_empty() || !self.but_methods.is_empty() || self.but_field.is_some()
+    }
+
+    /// Whether it tests an argument.
+    pub(super) fn has_query(&self) -> bool {
+        self.keys.get("query").is_some() || self.but_field.as_ref().is_some_and(|(table, ..)| *table == "query")
+    }
 }
 
 /// What the words of an `if` ask for.
 pub(super) fn condition(words: &[String], is_server: bool) -> Result<Condition, String> {
-    let mut found = Condition::default();
-    let served = |methods: Vec<String>| -> Vec<String> {
-        methods.into_iter().filter(|method| !REFUSED.contains(&method.as_str())).collect()
-    };
     let (variable, operator, value) = match words {
         [variable] => (variable.as_str(), "", ""),
+        [test, _] if test.trim_start_matches('!').starts_with('-') => return Err(NO_FILES.to_owned()),
         [variable, operator, value] => (variable.as_str(), operator.as_str(), value.as_str()),
         _ => return Err("this test is not understood".to_owned()),
     };
     let Some(name) = variable.strip_prefix('$') else {
-        return Err("unstick tests no files".to_owned());
+        return Err(NO_FILES.to_owned());
     };
     if value.contains('$') && !operator.contains('~') {
         return Err("unstick compares nothing with a variable".to_owned());
     }
-    match (name, operator) {
-        ("host" | "http_host" | "server_name", "=" | "!=") if value.contains(':') => {
-            return Err("a host of a route has no port".to_owned());
+    match name {
+        "host" | "http_host" | "server_name" if matches!(operator, "=" | "!=") => of_host(name, operator, value),
+        "scheme" | "https" if matches!(operator, "=" | "!=") => {
+            let is_https = value == if name == "https" { "on" } else { "https" };
+            Ok(Condition { tls: Some(is_https == (operator == "=")), ..Condition::default() })
         }
-        ("host" | "http_host" | "server_name", "=") => found.host = vec![value.to_ascii_lowercase()],
-        ("host" | "http_host", "!=") => found.but_hosts = vec![value.to_ascii_lowercase()],
-        ("scheme", "=") => found.tls = Some(value == "https"),
-        ("scheme", "!=") => found.tls = Some(value != "https"),
-        ("https", "=") => found.tls = Some(value == "on"),
-        ("https", "!=") => found.tls = Some(value != "on"),
-        ("request_method", "=" | "~" | "~*") => {
-            let methods = served(if operator == "=" { vec![value.to_owned()] } else { methods(value, true)? });
-            found.never = methods.is_empty();
-            found.keys.set("method", one_or_more(&methods));
-        }
-        ("request_method", "!=" | "!~" | "!~*") => {
-            let methods = served(if operator == "!=" { vec![value.to_owned()] } else { methods(value, false)? });
-            if methods.is_empty() {
-                return Err("unstick answers 405 to this method".to_owned());
-            }
-            found.but_methods = methods;
-        }
-        ("uri" | "request_uri" | "document_uri", "~" | "~*") if is_server => {
+        "request_method" => of_method(operator, value),
+        "uri" | "request_uri" | "document_uri" if is_server => of_path(name, operator, value),
+        _ => of_field(name, operator, value),
+    }
+}
+
+const NO_FILES: &str = "unstick tests no files; what is switched by one is `maintenance = true` in its routes";
+
+fn of_host(name: &str, operator: &str, value: &str) -> Result<Condition, String> {
+    let host = vec![value.to_ascii_lowercase()];
+    match operator {
+        _ if value.contains(':') => Err("a host of a route has no port".to_owned()),
+        "=" => Ok(Condition { host, ..Condition::default() }),
+        _ if name == "server_name" => Err(format!("unstick does not test ${name}")),
+        _ => Ok(Condition { but_hosts: host, ..Condition::default() }),
+    }
+}
+
+fn of_method(operator: &str, value: &str) -> Result<Condition, String> {
+    let is_exact = matches!(operator, "=" | "~" | "~*");
+    let named = match operator {
+        "=" | "!=" => vec![value.to_owned()],
+        "~" | "~*" | "!~" | "!~*" => methods(value, is_exact)?,
+        _ => return Err("unstick has no such test of a method".to_owned()),
+    };
+    let served: Vec<String> = named.into_iter().filter(|method| !REFUSED.contains(&method.as_str())).collect();
+    let mut found = Condition::default();
+    if is_exact {
+        found.never = served.is_empty();
+        found.keys.set("method", one_or_more(&served));
+    } else if served.is_empty() {
+        return Err("unstick answers 405 to this method".to_owned());
+    } else {
+        found.but_methods = served;
+    }
+    Ok(found)
+}
+
+fn of_path(name: &str, operator: &str, value: &str) -> Result<Condition, String> {
+    let path = match operator {
+        "~" | "~*" => {
             let pattern = pattern(operator, value)?;
             if name == "request_uri" && pattern.contains("\\?") {
                 return Err("the path of a route has no query".to_owned());
             }
-            found.path = Some(format!("~{pattern}"));
+            format!("~{pattern}")
         }
-        ("uri" | "request_uri", "=") if is_server && !value.contains('?') => found.path = Some(format!("={value}")),
-        _ => {
-            let (table, name) = match (name.strip_prefix("http_"), name.strip_prefix("arg_")) {
-                (Some(header), _) => ("header", header.replace('_', "-")),
-                (_, Some(argument)) => ("query", argument.to_owned()),
-                _ => return Err(format!("unstick does not test ${name}")),
-            };
-            let expected = match (operator, value) {
-                // An empty value and "0" are false.
-                ("", _) => "~^([^0]|0.)".to_owned(),
-                ("!=", "") => "~.".to_owned(),
-                ("=", "") => {
-                    found.or_empty = Some((table, name.clone()));
-                    "!".to_owned()
-                }
-                ("=", value) if !value.starts_with(['~', '*', '!']) => value.to_owned(),
-                ("~" | "~*", _) => format!("~{}", pattern(operator, value)?),
-                _ => return Err(format!("unstick has no `{operator}` for a {table}")),
-            };
-            found.keys.set_in(table, &name, expected);
+        "=" if name != "document_uri" && !value.contains('?') => format!("={value}"),
+        _ => return Err(format!("unstick does not test ${name}")),
+    };
+    Ok(Condition { path: Some(path), ..Condition::default() })
+}
+
+/// A header, an argument or a cookie.
+fn of_field(name: &str, operator: &str, value: &str) -> Result<Condition, String> {
+    let (table, name) = match (name.strip_prefix("http_"), name.strip_prefix("arg_")) {
+        (Some(header), _) => ("header", header.replace('_', "-")),
+        (_, Some(argument)) => ("query", argument.to_owned()),
+        _ => match (name.strip_prefix("cookie_"), operator) {
+            (Some(cookie), "=" | "!=") if !value.is_empty() => {
+                return Ok(expecting("header", "cookie".to_owned(), operator, cookie_is(cookie, value, false)));
+            }
+            _ => return Err(format!("unstick does not test ${name}")),
+        },
+    };
+    let is_plain = !value.starts_with(['~', '*', '!']);
+    let mut found = Condition::default();
+    let expected = match (operator, value) {
+        // An empty value and "0" are false.
+        ("", _) => "~^([^0]|0.)".to_owned(),
+        ("!=", "") => "~.".to_owned(),
+        ("=", "") => {
+            found.or_empty = Some((table, name.clone()));
+            "!".to_owned()
         }
-    }
+        ("=" | "!=", value) if is_plain => return Ok(expecting(table, name, operator, value.to_owned())),
+        ("~" | "~*" | "!~" | "!~*", _) => {
+            let found = format!("~{}", pattern(operator.trim_start_matches('!'), value)?);
+            return Ok(expecting(table, name, operator, found));
+        }
+        _ => return Err(format!("unstick has no `{operator}` for a {table}")),
+    };
+    found.keys.set_in(table, &name, expected);
     Ok(found)
+}
+
+/// The condition that a field is what is expected, or that it is not.
+fn expecting(table: &'static str, name: String, operator: &str, expected: String) -> Condition {
+    let mut found = Condition::default();
+    if operator.starts_with('!') {
+        found.but_field = Some((table, name, expected));
+    } else {
+        found.keys.set_in(table, &name, expected);
+    }
+    found
+}
+
+/// The value of a `Cookie` field in which a cookie has this value. nginx takes its name in any case.
+pub(super) fn cookie_is(name: &str, value: &str, is_caseless: bool) -> String {
+    let (name, value) = (regex::escape(name), regex::escape(value));
+    let value = if is_caseless { format!("(?i:{value})") } else { value };
+    format!("~(?:^|[;,] *)(?i:{name}) *= *{value}(?:;|$)")
 }
 
 fn pattern(operator: &str, value: &str) -> Result<String, String> {
@@ -167,9 +234,14 @@ mod tests {
             ("($request_method ~ ^GET|POST$)", "? these are no plain methods, as ^(GET|POST)$ has them"),
             ("($request_method !~ ^P)", "? these are no plain methods, as ^(GET|POST)$ has them"),
             ("($request_method !~ (GET|HEAD))", "but [\"GET\", \"HEAD\"]"),
-            ("($cookie_x = 1)", "? unstick does not test $cookie_x"),
-            ("(-f $document_root/x)", "? this test is not understood"),
-            ("($http_x != 1)", "? unstick has no `!=` for a header"),
+            ("($cookie_x = 1)", "header = { cookie = \"~(?:^|[;,] *)(?i:x) *= *1(?:;|$)\" }"),
+            (
+                "(-f $document_root/x)",
+                "? unstick tests no files; what is switched by one is `maintenance = true` in its routes",
+            ),
+            ("($http_x != 1)", "but header x 1"),
+            ("($http_x !~* a|b)", "but header x ~(?i)a|b"),
+            ("($http_x < 1)", "? unstick has no `<` for a header"),
         ] {
             let tree = grammar::parse("x", &format!("if {text} {{ }}")).unwrap();
             let shown = match condition(&words(&tree[0]), true) {
@@ -177,6 +249,9 @@ mod tests {
                 Ok(found) if !found.host.is_empty() => format!("host {}", found.host.join(" ")),
                 Ok(Condition { tls: Some(tls), .. }) => format!("tls {tls}"),
                 Ok(found) if !found.but_methods.is_empty() => format!("but {:?}", found.but_methods),
+                Ok(Condition { but_field: Some((table, name, expected)), .. }) => {
+                    format!("but {table} {name} {expected}")
+                }
                 Ok(found) => found.keys.0.iter().map(|(key, value)| format!("{key} = {value}")).collect(),
             };
             assert_eq!(shown, expected, "{text}");

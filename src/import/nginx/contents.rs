@@ -8,6 +8,7 @@ use super::scope::Scope;
 use super::text::template;
 use super::{Draft, Importer, guard_of, left, pages};
 use crate::imported::{At, LeftOut};
+use crate::value::MARKS;
 
 /// Everybody.
 pub(super) const ALL: [&str; 2] = ["0.0.0.0/0", "::/0"];
@@ -72,10 +73,23 @@ impl<'t> Importer<'t> {
         rewrite: Option<(String, String)>,
         is_closed: bool,
     ) -> Option<Draft> {
+        let rules = found.scope.nearest_of(&["allow", "deny"]);
+        self.content_for(found, spot, rewrite, is_closed, rules)
+    }
+
+    /// The same, for those whom these rules let in.
+    pub(super) fn content_for(
+        &mut self,
+        found: &Found<'t>,
+        spot: &Spot,
+        rewrite: Option<(String, String)>,
+        is_closed: bool,
+        rules: Vec<&'t Directive>,
+    ) -> Option<Draft> {
         let scope = &found.scope;
         let mut draft = self.draft(spot, &spot.origin);
         let guard = guard_of(scope);
-        let access = self.access(&mut draft, scope);
+        let access = self.access(&mut draft, &rules);
         if access == Some(Access::Closed) && guard.is_none() {
             draft.route.keys.set_in("respond", "status", 403);
             self.own_page(&mut draft, scope, 403);
@@ -96,9 +110,8 @@ impl<'t> Importer<'t> {
     }
 
     /// What `allow` and `deny` say; nothing if it is not understood, and so closed.
-    fn access(&mut self, draft: &mut Draft, scope: &Scope<'t>) -> Option<Access> {
-        let rules = scope.nearest_of(&["allow", "deny"]);
-        let found = match access(&rules) {
+    fn access(&mut self, draft: &mut Draft, rules: &[&'t Directive]) -> Option<Access> {
+        let found = match access(rules) {
             Ok(found) => found,
             Err(rule) => {
                 let why = "this is no network, so the route answers 403";
@@ -202,7 +215,8 @@ impl<'t> Importer<'t> {
 /// A target that unstick takes: it has no relative ones.
 fn absolute(to: String) -> Result<String, String> {
     let begins = ["http://", "https://", "{scheme}://", "/", "{path}"];
-    let is_absolute = begins.iter().any(|begin| to.starts_with(begin)) && !to.starts_with("//") && !to.contains(' ');
+    let begins_well = begins.iter().any(|begin| to.starts_with(begin)) || to.starts_with(MARKS);
+    let is_absolute = begins_well && !to.starts_with("//") && !to.contains(' ');
     is_absolute.then_some(to).ok_or_else(|| "a redirect to a relative address has no translation".to_owned())
 }
 

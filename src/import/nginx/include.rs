@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::grammar::{Directive, parse};
 use crate::files::{self, FILES_MAX};
 use crate::imported::{At, Imported, LeftOut, Unreadable};
+use crate::value::reference;
 
 /// How deeply files may include each other.
 const DEPTH_MAX: usize = 16;
@@ -33,7 +34,9 @@ impl Reader<'_> {
             return Err(Unreadable { file: path.display().to_string(), at: None, message });
         }
         let named = path.strip_prefix(&self.folder).unwrap_or(path).display().to_string();
-        let parsed = parse(&named, &files::read(path)?);
+        let text = files::read(path)?;
+        let is_template = path.extension().is_some_and(|extension| extension == "template");
+        let parsed = parse(&named, &if is_template { referring(&text) } else { text });
         let parsed = parsed.map_err(|error| Unreadable { file: path.display().to_string(), ..error })?;
         self.expand(parsed, depth)
     }
@@ -85,5 +88,49 @@ impl Reader<'_> {
             });
         }
         Vec::new()
+    }
+}
+
+/// A template of `envsubst`: `$NAME` and `${NAME}` in capitals are of the environment, and nginx has no such variables.
+fn referring(text: &str) -> String {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        let (inner, is_braced) = after.strip_prefix('{').map_or((after, false), |inner| (inner, true));
+        let is_of_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        let (name, next) = inner.split_at(inner.find(|c| !is_of_name(c)).unwrap_or(inner.len()));
+        let next = if is_braced { next.strip_prefix('}') } else { Some(next) };
+        let is_name = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_');
+        match next.filter(|next| is_name && !next.starts_with(|c: char| c.is_ascii_lowercase())) {
+            Some(next) => {
+                out.push_str(&reference(name, None));
+                rest = next;
+            }
+            None => {
+                out.push('$');
+                rest = after;
+            }
+        }
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::shown;
+
+    #[test]
+    fn capitals_are_of_the_environment() {
+        for (text, expected) in [
+            ("listen ${PORT};", "listen ${PORT};"),
+            ("$API_1/x", "${API_1}/x"),
+            ("$host${uri} $1 $ ${a", "$host${uri} $1 $ ${a"),
+            ("$Xy", "$Xy"),
+        ] {
+            assert_eq!(shown(&referring(text)), expected);
+        }
+        assert!(!referring("$host").contains(crate::value::MARKS) && referring("$A").contains(crate::value::MARKS));
     }
 }

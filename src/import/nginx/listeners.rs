@@ -4,7 +4,7 @@ use super::grammar::Directive;
 use super::scope::Scope;
 use super::{Importer, left};
 use crate::imported::{At, Keys, LeftOut, Listener};
-use crate::value::Value;
+use crate::value::{MARKS, Value, variable, with_sample};
 
 /// A socket that servers listen on.
 #[derive(Debug, Clone)]
@@ -138,7 +138,8 @@ impl<'t> Importer<'t> {
             Some(80) => "http".to_owned(),
             Some(443) => "https".to_owned(),
             Some(port) => format!("port-{port}"),
-            None => "unix".to_owned(),
+            None if socket.address.starts_with("unix:") => "unix".to_owned(),
+            None => "web".to_owned(),
         };
         let is_taken = |name: &str| self.sockets[..at].iter().any(|other| other.name == name);
         let numbered = (2..).map(|n| format!("{name}-{n}")).find(|name| !is_taken(name));
@@ -292,6 +293,9 @@ fn address(written: &str) -> Option<(String, Option<u16>)> {
     if written.starts_with("unix:") {
         return Some((written.to_owned(), None));
     }
+    if written.contains(MARKS) {
+        return referring(written).map(|address| (address, None));
+    }
     let whole = match written.parse::<u16>() {
         Ok(port) => format!("0.0.0.0:{port}"),
         Err(_) => written.replace("*:", "0.0.0.0:"),
@@ -300,6 +304,19 @@ fn address(written: &str) -> Option<(String, Option<u16>)> {
     let parsed = whole.parse::<std::net::SocketAddr>().ok();
     let parsed = parsed.or_else(|| format!("{whole}:80").parse().ok())?;
     Some((parsed.to_string(), Some(parsed.port())))
+}
+
+/// An address with references to the environment. One that is nothing else is a port, if its name says so.
+fn referring(written: &str) -> Option<String> {
+    let whole = match variable(written) {
+        Some(name) if name.contains("PORT") => format!("0.0.0.0:{written}"),
+        Some(_) => return Some(written.to_owned()),
+        None => written.replace("*:", "0.0.0.0:").replace("localhost:", "127.0.0.1:"),
+    };
+    [with_sample(&whole, "1"), with_sample(&whole, "127.0.0.1"), format!("{}:80", with_sample(&whole, "127.0.0.1"))]
+        .iter()
+        .any(|sample| sample.parse::<std::net::SocketAddr>().is_ok())
+        .then_some(whole)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::grammar::Directive;
 use super::lookaround::linear;
 use super::rewriting::Spot;
 use super::scope::Scope;
-use super::{Importer, left};
+use super::{Draft, Importer, left};
 use crate::imported::{At, LeftOut};
 
 /// How a location is matched.
@@ -98,19 +98,26 @@ impl<'t> Importer<'t> {
             .collect();
         // What keeps somebody out and cannot be told by its path closes all of the server.
         let is_closed = is_closed || all.iter().any(|found| keeps_out(found) && is_unwritable(&found.kind));
+        let ranks: Vec<i64> = all.iter().map(|found| self.ranks(found)).collect();
+        let mut tails: Vec<Draft> = Vec::new();
         for found in &all {
             if let Some((path, priority)) = self.place(found, has_regex, &finals) {
                 let spot = Spot {
                     path,
-                    priority: priority + raise(found, &all),
+                    priority: priority + raise(found, all.iter().zip(&ranks)),
                     place: found.item.place.clone(),
                     origin: found.item.written(),
                     ..spot.clone()
                 };
-                self.location(found, &spot, is_closed);
+                let drafts = self.location(found, &spot, is_closed);
+                tails.extend(self.tail(found, &all, &drafts));
+                drafts.into_iter().for_each(|draft| self.push(draft));
                 self.slash(found, &all, &spot, is_closed);
             }
         }
+        // Behind all that are written as regular expressions, the longest first.
+        tails.sort_by_key(|draft| std::cmp::Reverse(draft.route.path.len()));
+        tails.into_iter().for_each(|draft| self.push(draft));
         let is_root = |found: &Found<'_>| matches!(&found.kind, Kind::Prefix(path) | Kind::Final(path) if path == "/");
         if !all.iter().any(is_root) {
             self.nothing_there(server, spot, scope);
@@ -127,12 +134,12 @@ impl<'t> Importer<'t> {
         match &found.kind {
             Kind::Named(_) => None,
             Kind::Exact(path) => Some((format!("={path}"), if is_below_final(path) { 2 } else { 0 })),
-            Kind::Final(path) => Some((self.prefix(found, path), i64::from(has_regex))),
+            Kind::Final(path) => Some((self.prefix(path), i64::from(has_regex))),
             Kind::Prefix(path) if is_below_final(path) => {
                 note("a regular expression may come first in nginx, here it does not", "see the order of these routes");
-                Some((self.prefix(found, path), 1))
+                Some((self.prefix(path), 1))
             }
-            Kind::Prefix(path) => Some((self.prefix(found, path), 0)),
+            Kind::Prefix(path) => Some((self.prefix(path), 0)),
             Kind::Regex(pattern) => {
                 if found.is_inner_regex {
                     note("nginx looks at it within the outer location only, unstick everywhere", "see its path");
@@ -161,15 +168,9 @@ impl<'t> Importer<'t> {
     }
 
     /// A prefix as unstick writes it: by whole segments.
-    fn prefix(&mut self, found: &Found<'t>, path: &str) -> String {
+    fn prefix(&self, path: &str) -> String {
         if path.contains(['*', '{', '?', '#', ' ']) {
             return format!("~^{}", regex::escape(path));
-        }
-        if !path.ends_with('/') {
-            let why = format!("nginx takes {path}x too, unstick only {path} and what is below it");
-            let what_to_do = format!("nothing, unless paths such as {path}x are asked for");
-            let at = At::Route(self.out.routes.len());
-            self.out.leave_out(LeftOut { at, ..left(found.item, why, what_to_do) });
         }
         path.to_owned()
     }
@@ -191,6 +192,7 @@ impl<'t> Importer<'t> {
         let mut draft = self.draft(&spot, &format!("{}: nginx adds the slash", spot.origin));
         draft.route.keys.set_in("redirect", "to", format!("{path}{{?query}}"));
         draft.route.keys.set_in("redirect", "status", 301);
+        self.response_fields(&mut draft, &found.scope, Some(301));
         if is_closed {
             close(&mut draft);
         }
@@ -198,49 +200,61 @@ impl<'t> Importer<'t> {
     }
 
     /// The routes of one location.
-    fn location(&mut self, found: &Found<'t>, spot: &Spot, is_closed: bool) {
+    fn location(&mut self, found: &Found<'t>, spot: &Spot, is_closed: bool) -> Vec<Draft> {
         self.note_left(found.scope.own(), &At::Route(self.out.routes.len()));
         let is_closed = is_closed || matches!(&found.kind, Kind::Regex(pattern) if is_widened(pattern));
-        let phase = self.rewrite_phase(spot, &found.scope, false);
+        let mut phase = self.rewrite_phase(spot, &found.scope, false);
         let (mut routes, count) = (Vec::new(), phase.before.len());
-        let are_ranked = tests(found) > 0;
-        for (nth, mut draft) in phase.before.into_iter().enumerate() {
-            if are_ranked {
-                draft.route.priority += i64::try_from(count - nth).unwrap_or(1);
+        let (are_ranked, behind) = (tests(found) > 0, self.map_ranks(found));
+        for (nth, mut draft) in std::mem::take(&mut phase.before).into_iter().enumerate() {
+            if are_ranked || behind > 0 {
+                draft.route.priority += behind + i64::try_from(count - nth).unwrap_or(1);
             }
             routes.push(draft);
         }
-        let main = match phase.answer {
+        let mut main = match phase.answer.take() {
             Some(mut answer) => {
                 if phase.closed {
                     close(&mut answer);
                 }
-                Some(answer)
+                vec![answer]
             }
-            None if phase.is_over => None,
-            None => self.mapped(found, &phase.rest, phase.rewrite, is_closed || phase.closed),
+            None if phase.is_over => Vec::new(),
+            None => {
+                let others = self.limited(found, &mut phase);
+                let closed = is_closed || phase.closed;
+                let mut main = self.mapped(found, &phase.rest, phase.rewrite.clone(), closed);
+                main.extend(others);
+                main
+            }
         };
-        if let Some(mut draft) = main {
-            draft.left.extend(phase.left);
-            routes.push(draft);
+        if let Some(draft) = main.last_mut() {
+            draft.left.append(&mut phase.left);
         }
-        for mut draft in routes.into_iter().chain(phase.after) {
-            if is_closed {
-                close(&mut draft);
-            }
-            self.push(draft);
+        routes.append(&mut main);
+        routes.append(&mut phase.after);
+        if is_closed {
+            routes.iter_mut().for_each(close);
         }
+        routes
+    }
+
+    /// The routes of a location that need a priority of their own; 0 if their conditions tell them apart.
+    fn ranks(&self, found: &Found<'t>) -> i64 {
+        let (tests, entries) = (tests(found), self.map_ranks(found));
+        let branches = found.scope.own().iter().filter(|item| matches!(item.name.as_str(), "if" | "rewrite")).count();
+        if entries > 0 && tests == 0 { entries + 2 * i64::try_from(branches).unwrap_or(0) } else { entries + tests }
     }
 }
 
 /// Closes a route.
-pub(super) fn close(draft: &mut super::Draft) {
+pub(super) fn close(draft: &mut Draft) {
     draft.route.keys.remove("allow");
     draft.route.keys.set("deny", super::contents::ALL.to_vec());
 }
 
 /// Whether a location keeps somebody out.
-fn keeps_out(found: &Found<'_>) -> bool {
+pub(super) fn keeps_out(found: &Found<'_>) -> bool {
     let items = || found.scope.own().iter().flat_map(|item| std::iter::once(item).chain(item.items()));
     let is_refusal = |item: &Directive| {
         item.name == "deny"
@@ -262,7 +276,7 @@ fn is_widened(pattern: &str) -> bool {
 
 /// How much a location comes before others, because those have several `if`s with priorities of their own: nginx would
 /// take this one first.
-fn raise(found: &Found<'_>, all: &[Found<'_>]) -> i64 {
+fn raise<'a, 't: 'a>(found: &Found<'_>, all: impl Iterator<Item = (&'a Found<'t>, &'a i64)>) -> i64 {
     let is_behind = |other: &Found<'_>| match (&other.kind, &found.kind) {
         (Kind::Prefix(prefix) | Kind::Final(prefix), Kind::Prefix(path) | Kind::Final(path)) => {
             path.starts_with(prefix.as_str()) && path != prefix
@@ -273,7 +287,7 @@ fn raise(found: &Found<'_>, all: &[Found<'_>]) -> i64 {
         (Kind::Prefix(_), Kind::Regex(_)) | (Kind::Regex(_), Kind::Exact(_) | Kind::Final(_)) => true,
         _ => false,
     };
-    all.iter().filter(|other| is_behind(other)).map(tests).sum()
+    all.filter(|(other, _)| is_behind(other)).map(|(_, ranks)| ranks).sum()
 }
 
 /// The routes that several tests of a location need, each with a priority of its own; 0 if there is one test at most.

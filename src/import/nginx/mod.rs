@@ -4,6 +4,7 @@
 //! `if`, `return` and `rewrite`, `locations` finds the location, `contents` says what is done there.
 
 mod access;
+mod branches;
 mod conditions;
 mod contents;
 mod fields;
@@ -13,13 +14,16 @@ mod listeners;
 mod locations;
 mod lookaround;
 mod maps;
+mod methods;
 mod options;
 mod pages;
 mod pools;
 mod proxying;
+mod rates;
 mod rewriting;
 mod scope;
 mod servers;
+mod tails;
 mod text;
 pub(crate) mod units;
 pub(crate) mod words;
@@ -49,6 +53,7 @@ pub(super) fn import(path: &Path, base: Option<&Path>) -> Result<Imported, Unrea
         sockets: Vec::new(),
         names: Vec::new(),
         told: Vec::new(),
+        bare: Vec::new(),
         pools: Vec::new(),
         base: base.map(Path::to_owned),
     };
@@ -86,6 +91,8 @@ struct Importer<'t> {
     names: Vec<(String, String)>,
     /// What was told once already.
     told: Vec<&'static str>,
+    /// Prefixes that end within a segment, with where they are written.
+    bare: Vec<(LeftOut, String)>,
     /// The pools that were made: what identifies them, and their names.
     pools: Vec<(String, pools::Made)>,
     base: Option<PathBuf>,
@@ -106,8 +113,10 @@ impl<'t> Importer<'t> {
         for (index, server) in servers.iter().enumerate() {
             self.server(index, server);
         }
+        self.tell_bare();
         self.unused_upstreams();
-        self.shared_errors();
+        self.out.share_errors();
+        self.out.escape();
         let count = self.out.routes.len();
         for left in &mut self.out.left_out {
             if matches!(left.at, At::Route(index) if index >= count) {

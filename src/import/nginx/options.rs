@@ -109,64 +109,6 @@ impl<'t> Importer<'t> {
         self.rate(draft, scope);
     }
 
-    /// `limit_req` with its zone.
-    fn rate(&mut self, draft: &mut Draft, scope: &Scope<'t>) {
-        let items = scope.nearest("limit_req");
-        let option = |item: &'t Directive, name: &str| -> Option<&'t str> {
-            item.args.iter().find_map(|arg| arg.strip_prefix(name)?.strip_prefix('='))
-        };
-        let zone_of = |item: &'t Directive| -> Option<&'t Directive> {
-            let name = option(item, "zone")?;
-            let zones = self.http.iter().filter(|zone| zone.name == "limit_req_zone");
-            zones.into_iter().find(|zone| option(zone, "zone").is_some_and(|zone| zone.split(':').next() == Some(name)))
-        };
-        for item in items.iter().skip(1) {
-            draft.left.push(left(item, "a route has one rate", "keep the one that matters most"));
-        }
-        let Some(item) = items.first() else { return };
-        let zone = zone_of(item);
-        let rate = zone.and_then(|zone| units::rate(option(zone, "rate")?));
-        let per = zone.and_then(|zone| match zone.arg(0) {
-            "$binary_remote_addr" | "$remote_addr" => Some("address".to_owned()),
-            "$server_name" | "$host" | "$http_host" => Some("route".to_owned()),
-            key => key.strip_prefix("$http_").map(|header| format!("header:{}", header.replace('_', "-"))),
-        });
-        let (Some((requests, time)), Some(per)) = (rate, per) else {
-            draft.left.push(left(item, "its key is no address, header or host", "write `rate` with another key"));
-            return;
-        };
-        let mut note = |why: &str, what_to_do: &str| draft.left.push(left(item, why, what_to_do));
-        if per.starts_with("header:") {
-            note(
-                "nginx lets requests without the header pass; here they count by address",
-                "nothing, or another route",
-            );
-        }
-        let burst: i64 = option(item, "burst").and_then(|burst| burst.parse().ok()).unwrap_or_default();
-        if burst > 0 && !item.args.iter().any(|arg| arg == "nodelay") {
-            note(
-                "nginx makes requests of the burst wait; here they pass at once",
-                "a smaller `burst`, if that is too much",
-            );
-        }
-        if scope.one("limit_req_status").is_none_or(|status| status.arg(0) != "429") {
-            note(
-                "nginx answers 503 to what is too much, unstick 429 with Retry-After",
-                "nothing, unless clients test it",
-            );
-        }
-        // A zone may be that of several.
-        let is_own = scope.own().iter().any(|own| own.name == "limit_req");
-        if !is_own || users(self.http, option(item, "zone").unwrap_or_default()) > 1 {
-            note("each route counts for itself, nginx all of this zone together", "a smaller number, if it matters");
-        }
-        draft.route.keys.set_in("rate", "per", per);
-        draft.route.keys.set_in("rate", "requests", requests);
-        draft.route.keys.set_in("rate", "in", time);
-        // nginx counts those above the first.
-        draft.route.keys.set_in("rate", "burst", burst.saturating_add(1));
-    }
-
     /// `proxy_next_upstream`.
     pub(super) fn retries(draft: &mut Draft, scope: &Scope<'t>) {
         let tries = scope.one("proxy_next_upstream_tries").and_then(|item| item.arg(0).parse::<i64>().ok());
@@ -197,11 +139,4 @@ impl<'t> Importer<'t> {
             draft.route.keys.set("access_log", false);
         }
     }
-}
-
-/// How many directives name the zone, here and within.
-fn users(items: &[Directive], zone: &str) -> usize {
-    let names = |item: &Directive| item.args.iter().any(|arg| arg.strip_prefix("zone=") == Some(zone));
-    let of = |item: &Directive| usize::from(item.name == "limit_req" && names(item)) + users(item.items(), zone);
-    items.iter().map(of).sum()
 }

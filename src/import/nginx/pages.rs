@@ -2,6 +2,7 @@
 
 use super::grammar::Directive;
 use super::scope::Scope;
+use super::text::{Part, parts, resolved};
 use super::{Draft, Importer, left};
 use crate::imported::Keys;
 use crate::value::Value;
@@ -53,22 +54,28 @@ pub(super) fn content_type(uri: &str, scope: &Scope<'_>) -> String {
     of_block.or(of_usual).unwrap_or_else(|| default.to_owned())
 }
 
+/// What nginx sends for an error, where the status stays.
+enum Page {
+    File(String),
+    Text(String),
+}
+
 impl<'t> Importer<'t> {
     /// What `error_page` says.
     pub(super) fn error_pages(&mut self, draft: &mut Draft, scope: &Scope<'t>) {
         let mut errors = Keys::default();
         for item in scope.nearest("error_page") {
-            let Some((uri, statuses)) = item.args.split_last() else { continue };
-            let Some(file) = self.page(item, scope) else {
-                let why = "pages are files, and keep the status of the error";
-                draft.left.push(left(item, why, "write `errors`, or `fallback` if it names other replicas"));
-                continue;
-            };
-            for status in statuses {
-                let mut page = Keys::default();
-                page.set("body_file", self.file(&file));
-                page.set("content_type", content_type(uri, scope));
-                errors.set(status.as_str(), Value::Table(page));
+            let statuses = item.args.split_last().map_or(&[][..], |(_, statuses)| statuses);
+            for status in statuses.iter().filter(|status| !status.starts_with('=')) {
+                match self.page(item, scope, status) {
+                    Some(page) => errors.set(status.as_str(), Value::Table(page)),
+                    None => {
+                        let why = "pages are files or texts, and keep the status of the error";
+                        let what_to_do = "write `errors`, or `fallback` if it names other replicas";
+                        draft.left.push(left(item, why, what_to_do));
+                        break;
+                    }
+                }
             }
         }
         if !errors.is_empty() {
@@ -81,12 +88,9 @@ impl<'t> Importer<'t> {
         let status = status.to_string();
         let pages = scope.nearest("error_page");
         let item = pages.into_iter().find(|item| item.args.iter().rev().skip(1).any(|known| *known == status));
-        let Some((item, uri)) = item.and_then(|item| Some((item, item.args.last()?))) else { return };
-        match self.page(item, scope) {
-            Some(file) => {
-                draft.route.keys.set_in("respond", "body_file", self.file(&file));
-                draft.route.keys.set_in("respond", "content_type", content_type(uri, scope));
-            }
+        let Some(item) = item else { return };
+        match self.page(item, scope, &status) {
+            Some(page) => page.0.into_iter().for_each(|(key, value)| draft.route.keys.set_in("respond", &key, value)),
             None => {
                 let why = format!("nginx sends this instead of its own {status}, which has no body here");
                 draft.left.push(left(item, why, "write `respond` or `redirect` in the routes that say so"));
@@ -94,29 +98,44 @@ impl<'t> Importer<'t> {
         }
     }
 
-    /// The file that an `error_page` is, if it is one and the status stays.
-    fn page(&self, item: &Directive, scope: &Scope<'t>) -> Option<String> {
-        let (uri, statuses) = item.args.split_last()?;
+    /// The page that an `error_page` is for a status, if that stays: `body_file` or `body`, and `content_type`.
+    fn page(&self, item: &Directive, scope: &Scope<'t>, status: &str) -> Option<Keys> {
+        let uri = item.args.last()?;
         let server = scope.outer()?;
         let found = self.location_of(&server, uri);
-        let is_proxied = found.as_ref().is_some_and(|found| {
-            found.scope.own().iter().any(|item| item.name.ends_with("_pass") || item.name == "return")
-        });
-        let is_changed = statuses.iter().any(|status| status.starts_with('='));
         let within = found.map_or(server, |found| found.scope);
-        file(&within, uri).filter(|_| !is_proxied && !is_changed && uri.starts_with('/'))
-    }
-
-    /// Pages that all routes to pools have are those of the whole file.
-    pub(super) fn shared_errors(&mut self) {
-        let is_proxied = |keys: &Keys| keys.get("pool").is_some();
-        let mut all =
-            self.out.routes.iter().filter(|route| is_proxied(&route.keys)).map(|route| route.keys.get("errors"));
-        let Some(Some(Value::Table(first))) = all.next() else { return };
-        if !all.all(|other| other == Some(&Value::Table(first.clone()))) {
-            return;
+        let changed = item.args.iter().find_map(|arg| arg.strip_prefix('='));
+        let mut keys = Keys::default();
+        match page_of(&within, uri, status, changed)? {
+            Page::File(file) => {
+                keys.set("body_file", self.file(&file));
+                keys.set("content_type", content_type(uri, &within));
+            }
+            Page::Text(text) => {
+                keys.set("body", text);
+                keys.set("content_type", content_type(uri, &within));
+            }
         }
-        self.out.errors = first.clone();
-        self.out.routes.iter_mut().for_each(|route| route.keys.remove("errors"));
+        Some(keys)
     }
+}
+
+/// What the location of a page sends. `changed` is what stands behind the `=` of its `error_page`: without one the
+/// status of the error stays, with one that of the location counts.
+fn page_of(within: &Scope<'_>, uri: &str, status: &str, changed: Option<&str>) -> Option<Page> {
+    let own = |name: &str| within.own().iter().find(|item| item.name == name);
+    if changed.is_some_and(|changed| !changed.is_empty() && changed != status)
+        || within.own().iter().any(|item| item.name.ends_with("_pass") || matches!(&*item.name, "if" | "rewrite"))
+    {
+        return None;
+    }
+    let Some(answer) = own("return") else {
+        let is_file = uri.starts_with('/') && changed.is_none();
+        return file(within, uri).filter(|_| is_file).map(Page::File);
+    };
+    let text = resolved(answer.args.get(1)?, within);
+    let is_error = answer.arg(0).parse::<u16>().is_ok_and(|own| own >= 400);
+    let is_kept = is_error && (changed.is_none() || answer.arg(0) == status);
+    let has_variables = parts(&text).iter().any(|part| matches!(part, Part::Variable(_)));
+    (is_kept && !has_variables && !text.is_empty()).then_some(Page::Text(text))
 }

@@ -4,7 +4,7 @@ use super::grammar::Directive;
 use super::scope::Scope;
 use super::{Importer, left, units};
 use crate::imported::{At, Keys, LeftOut, Pool};
-use crate::value::Value;
+use crate::value::{Value, variable, with_sample};
 
 /// A pool that was made.
 #[derive(Debug, Clone)]
@@ -78,6 +78,7 @@ impl<'t> Importer<'t> {
         let clean = source.trim_start_matches("unix:").trim_matches(['/', '[', ']', ':']);
         let mut name: String =
             clean.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect();
+        name = name.trim_matches('-').to_owned();
         let is_taken = |name: &str| self.out.pools.iter().any(|pool| pool.name == name);
         if is_taken(&name) && !protocol.is_empty() {
             name = format!("{name}-{protocol}");
@@ -222,9 +223,11 @@ fn backends(servers: &[Server<'_>], keys: &mut Keys) {
 /// The address with a port, if it is no Unix socket.
 fn with_port(written: &str, port: u16) -> String {
     let written = written.trim_end_matches(':');
-    let has_port = written.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let sample = with_sample(written, "1");
+    let has_port = sample.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     let is_bare_v6 = written.ends_with(']');
-    if written.starts_with("unix:") || has_port && !is_bare_v6 {
+    // What is nothing but a variable may have a port.
+    if variable(written).is_some() || written.starts_with("unix:") || has_port && !is_bare_v6 {
         written.to_owned()
     } else {
         format!("{written}:{port}")

@@ -40,7 +40,7 @@ impl<'t> Importer<'t> {
             draft.route.keys.set("fallback", backup);
         }
         match (rewrite, &url.uri) {
-            (Some((from, to)), _) => replace(draft, &from, &to),
+            (Some((from, to)), _) => draft.route.keys.replace_prefix(&from, &to),
             (None, Some(uri)) => path(draft, pass, &found.kind, uri),
             (None, None) => {}
         }
@@ -94,11 +94,11 @@ fn path(draft: &mut Draft, pass: &Directive, kind: &Kind, uri: &str) {
     match kind {
         Kind::Prefix(from) | Kind::Final(from) if from == uri => {}
         Kind::Exact(from) if from == uri => {}
-        Kind::Exact(from) => replace(draft, from, uri),
+        Kind::Exact(from) => draft.route.keys.replace_prefix(from, uri),
         Kind::Prefix(from) | Kind::Final(from) => match (from.ends_with('/'), uri.ends_with('/')) {
-            (true, true) | (false, false) => replace(draft, from, uri),
+            (true, true) | (false, false) => draft.route.keys.replace_prefix(from, uri),
             (false, true) => {
-                replace(draft, from, uri);
+                draft.route.keys.replace_prefix(from, uri);
                 let why = format!("nginx makes {from}/x to {uri}/x with two slashes, unstick with one");
                 draft.left.push(left(pass, why, "nothing, if replicas expect one slash"));
             }
@@ -110,24 +110,6 @@ fn path(draft: &mut Draft, pass: &Directive, kind: &Kind, uri: &str) {
         Kind::Regex(_) | Kind::Named(_) => {
             draft.left.push(left(pass, "a path here needs a prefix to replace", "write it without the path"));
         }
-    }
-}
-
-/// The keys that replace a prefix.
-fn replace(draft: &mut Draft, from: &str, to: &str) {
-    let bare = |path: &str| {
-        let path = path.trim_end_matches('/');
-        if path.is_empty() { "/".to_owned() } else { path.to_owned() }
-    };
-    let (from, to) = (bare(from), bare(to));
-    if from == to {
-        return;
-    }
-    if to == "/" {
-        draft.route.keys.set("strip_prefix", from);
-    } else {
-        draft.route.keys.set_in("replace_prefix", "from", from);
-        draft.route.keys.set_in("replace_prefix", "to", to);
     }
 }
 

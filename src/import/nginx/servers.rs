@@ -10,6 +10,7 @@ use super::rewriting::Spot;
 use super::scope::Scope;
 use super::{Draft, Importer, left};
 use crate::imported::{At, Keys, Route};
+use crate::value::lower;
 
 /// The requests that a server gets.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub(super) struct Target {
     pub(super) host: Vec<String>,
     /// The only methods that go on, if some were turned away.
     pub(super) method: Vec<String>,
+    /// What headers and arguments must be of those who go on: `header` and `query` of a route.
+    pub(super) tests: Keys,
 }
 
 impl<'t> Importer<'t> {
@@ -39,18 +42,26 @@ impl<'t> Importer<'t> {
             own.map(|socket| (socket.name.clone(), socket.is_tls, socket.port)).collect()
         };
         let (default, other) = (listen(true), listen(false));
+        let mapped = self.mapped_hosts(&self.scope().within(server.items()));
         let mut targets = Vec::new();
         if !default.is_empty() {
-            let host = self.default_hosts(index, names);
-            targets.push(Target { listen: default, host, method: Vec::new() });
+            let mut host = self.default_hosts(index, names);
+            let mapped: Vec<String> = mapped.iter().filter(|host| !self.is_elsewhere(index, host)).cloned().collect();
+            if host.is_empty() && !mapped.is_empty() {
+                host = [names, &["*".to_owned()]].concat();
+            }
+            add(&mut host, mapped);
+            targets.push(Target { listen: default, host, method: Vec::new(), tests: Keys::default() });
         }
         if !other.is_empty() {
-            let host = self.unseen(server, &other, names);
+            let mut host = self.unseen(server, &other, names);
+            let is_own = |host: &str| names.iter().any(|name| below(name, host));
+            add(&mut host, mapped.into_iter().filter(|host| is_own(host) && !self.is_elsewhere(index, host)).collect());
             if host.is_empty() {
                 let what_to_do = "give it a name, or make it the default_server";
                 self.out.leave_out(left(server, "no host that unstick can name leads to this server", what_to_do));
             } else {
-                targets.push(Target { listen: other, host, method: Vec::new() });
+                targets.push(Target { listen: other, host, method: Vec::new(), tests: Keys::default() });
             }
         }
         targets
@@ -63,6 +74,15 @@ impl<'t> Importer<'t> {
         let mut named = others.flat_map(|server| server.items()).filter(|item| item.name == "server_name");
         let has_wildcards = named.any(|item| item.args.iter().any(|name| name.starts_with(['*', '.'])));
         if has_wildcards && !names.is_empty() { [names, &["*".to_owned()]].concat() } else { Vec::new() }
+    }
+
+    /// Whether another server has a host.
+    fn is_elsewhere(&self, index: usize, host: &str) -> bool {
+        let servers = self.blocks("server");
+        let mut others =
+            servers.iter().enumerate().filter(|(other, _)| *other != index).flat_map(|(_, item)| item.items());
+        let mut names = others.by_ref().filter(|item| item.name == "server_name").flat_map(|item| &item.args);
+        names.any(|name| name.to_ascii_lowercase() == host || below(name, host))
     }
 
     /// The names that no earlier server has on the same listener: nginx ignores the later ones.
@@ -101,7 +121,7 @@ impl<'t> Importer<'t> {
                     Some(domain) => vec![domain.to_owned(), format!("*.{domain}")],
                     None => vec![name.to_owned()],
                 };
-                names.extend(found.into_iter().map(|name| name.to_ascii_lowercase()));
+                names.extend(found.into_iter().map(|name| lower(&name)));
             }
         }
         let mut seen = Vec::new();
@@ -161,6 +181,7 @@ impl<'t> Importer<'t> {
         if !spot.target.method.is_empty() {
             keys.set("method", crate::value::one_or_more(&spot.target.method));
         }
+        keys.0.extend(spot.target.tests.0.clone());
         let route = Route {
             place: spot.place.clone(),
             origin: origin.to_owned(),
@@ -177,4 +198,16 @@ impl<'t> Importer<'t> {
     pub(super) fn location_of(&self, scope: &Scope<'t>, uri: &str) -> Option<Found<'t>> {
         super::locations::find(scope, uri)
     }
+}
+
+/// Whether a name is a wildcard of which a host is one.
+fn below(name: &str, host: &str) -> bool {
+    let end = name.strip_prefix('*').unwrap_or(name);
+    end.starts_with('.') && host.ends_with(end)
+}
+
+fn add(hosts: &mut Vec<String>, more: Vec<String>) {
+    let new: Vec<String> = more.into_iter().filter(|host| !hosts.contains(host)).collect();
+    // The wildcards stay behind.
+    hosts.splice(0..0, new);
 }

@@ -1,6 +1,7 @@
 //! nginx's variables in the names that unstick knows: `$host` is `{host}`.
 
 use super::scope::Scope;
+use crate::value::{escaped_braces, with_sample};
 
 /// The parts of a text: literal, or the name of a variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,11 +70,11 @@ pub(super) fn template(text: &str, scope: &Scope<'_>) -> Result<String, String> 
     while let Some(part) = parts.get(at) {
         at += 1;
         match part {
-            Part::Literal(literal) if !literal.bytes().all(|byte| (b' '..=b'~').contains(&byte)) => {
+            Part::Literal(literal) if !with_sample(literal, "x").bytes().all(|byte| (b' '..=b'~').contains(&byte)) => {
                 return Err("what is not visible ASCII cannot be sent in a header".to_owned());
             }
             // Braces begin a name of unstick's. One that is meant is written twice.
-            Part::Literal(literal) => out.push_str(&literal.replace('{', "{{").replace('}', "}}")),
+            Part::Literal(literal) => out.push_str(&escaped_braces(literal)),
             Part::Variable(name) => {
                 let next = parts.get(at);
                 let is_query = |name: &str| matches!(name, "args" | "query_string");

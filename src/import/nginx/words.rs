@@ -43,7 +43,11 @@ pub(crate) const WORDS: &[Word] = &[
     taken("rewrite", "`redirect`, `strip_prefix` or `replace_prefix` where it is that simple"),
     taken("if", "a route with conditions, if it tests host, scheme, method, a header or an argument and returns"),
     taken("set", "its value, if that has no variables"),
-    taken("map", "`connection_upgrade` needs nothing; one that chooses an upstream is a route for each value"),
+    taken(
+        "map",
+        "`connection_upgrade` needs nothing; one that chooses an upstream by host, path, header, cookie or argument \
+         is a route for each value",
+    ),
     taken("error_page", "`errors`, for responses of the proxy's own"),
     taken("default_type", "`content_type` of fixed responses"),
     taken("types", "the same"),
@@ -67,6 +71,7 @@ pub(crate) const WORDS: &[Word] = &[
     taken("limit_req_status", "429 is what unstick answers"),
     taken("allow", "`allow` or `deny`, whatever the order"),
     taken("deny", "`allow` or `deny`; `deny all` answers 403"),
+    taken("limit_except", "a route with `method`, and one for the other methods"),
     taken("access_log", "`[log] access`; `off` is `access_log = false`"),
     taken("error_log", "`[log] level`; lines go to stderr"),
     taken("set_real_ip_from", "`trusted_proxies`"),
@@ -268,7 +273,6 @@ pub(crate) const WORDS: &[Word] = &[
     // What keeps somebody out.
     guard("auth_basic", AUTH, AUTH_INSTEAD),
     guard("auth_request", AUTH, AUTH_INSTEAD),
-    guard("limit_except", "it tests methods and addresses together", "write a second route with `method` and `allow`"),
     guard("auth_jwt", AUTH, AUTH_INSTEAD),
     guard("satisfy", "addresses and passwords are not combined", AUTH_INSTEAD),
     guard("secure_link", AUTH, AUTH_INSTEAD),

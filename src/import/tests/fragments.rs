@@ -223,7 +223,7 @@ fn what_a_server_says() {
                 "",
             ),
             ("listen 80; if ($http_host = a.test:81) { return 403; }", &["deny = ["], "a host of a route has no port"),
-            ("listen 80; if (-f /srv/down) { return 503; }", &["status = 204"], "this test is not understood"),
+            ("listen 80; if (-f /srv/down) { return 503; }", &["status = 204"], "unstick tests no files"),
             ("listen 80; rewrite ^/a$ /b permanent;", &["path = \"~^/a$\"", "to = \"/b{?query}\", status = 301"], ""),
         ],
     );

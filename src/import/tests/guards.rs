@@ -75,11 +75,7 @@ fn a_test_that_keeps_somebody_out_is_written_or_closes() {
         check_of(Kind::Nginx, in_server, &[(&hidden, &[CLOSED], "what it protects answers 403")]);
     }
     let missing = format!("location / {{ if (!-f /srv/up) {{ return 404; }} {pass} }}");
-    check_of(
-        Kind::Nginx,
-        in_server,
-        &[(&missing, &["path = \"/\"\npool = \"k-1\"\n#"], "this test is not understood")],
-    );
+    check_of(Kind::Nginx, in_server, &[(&missing, &["path = \"/\"\npool = \"k-1\"\n#"], "unstick tests no files")]);
     let server = "if ($remote_addr = 127.0.0.1) { return 403; } return 200 secret;";
     check_of(Kind::Nginx, in_server, &[(server, &["path = \"/\"\nrespond = { status = 200", CLOSED], "does not test")]);
 }
