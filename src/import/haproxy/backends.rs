@@ -1,10 +1,13 @@
 //! Backends: pools, and how their servers are probed.
 
-use super::conditions::Test;
 use super::grammar::Line;
+use super::test::Test;
 use super::{Importer, Proxy, left, time};
 use crate::imported::{At, Keys, LeftOut, Pool};
-use crate::value::Value;
+use crate::value::{Value, variable, with_sample};
+
+const STICKY: &str = "unstick has no stickiness: a client may be served by any replica";
+const AUDIT: &str = "run `unstick audit`: it finds whether the application needs that, and where";
 
 /// A server of a backend.
 struct Server {
@@ -21,6 +24,30 @@ struct Shared {
     health: Keys,
 }
 
+impl Shared {
+    /// Whether it is an option that all servers of a pool share, which is then set.
+    fn option<'w>(&mut self, word: &str, value: &mut impl FnMut() -> &'w str) -> bool {
+        let mut span = |default: &str| time(value()).unwrap_or_else(|| default.to_owned());
+        match word {
+            "check" => self.is_checked = true,
+            "no-check" => self.is_checked = false,
+            "slowstart" => self.keys.set("slow_start", span("0s")),
+            "inter" => self.health.set("health.interval", span("2s")),
+            "rise" => self.health.set("health.rise", value().parse::<i64>().unwrap_or(2)),
+            "fall" => self.health.set("health.fall", value().parse::<i64>().unwrap_or(3)),
+            "send-proxy" => self.keys.set("proxy_protocol", "v1"),
+            "send-proxy-v2" => self.keys.set("proxy_protocol", "v2"),
+            "ssl" => self.keys.set("protocol", "https"),
+            "maxconn" => match value().parse::<i64>() {
+                Ok(most) if most > 0 => self.keys.set("max_requests", most),
+                _ => {}
+            },
+            _ => return false,
+        }
+        true
+    }
+}
+
 impl<'t> Importer<'t> {
     /// The pool of a backend, and that of its spare servers; nothing if it cannot be one.
     pub(super) fn backend(&mut self, proxy: &Proxy<'t>, name: &str) -> Option<(String, Option<String>)> {
@@ -30,22 +57,7 @@ impl<'t> Importer<'t> {
         let at = At::Pool(name.to_owned());
         let mut keys = Keys::default();
         self.balance(proxy, &mut keys, &at);
-        let mut shared = Shared::default();
-        let defaults: Vec<String> =
-            proxy.all("default-server").iter().flat_map(|line| line.words.iter().skip(1).cloned()).collect();
-        let mut servers = Vec::new();
-        for line in proxy.all("server") {
-            let options = [&defaults[..], line.words.get(3..).unwrap_or_default()].concat();
-            let mut own = Shared::default();
-            servers.push(self.server(line, &options, &mut own, &at));
-            if servers.len() == 1 {
-                shared = own;
-            } else if own != shared {
-                let why = "probes, TLS and bounds hold for a whole pool, and the first server has others";
-                self.note(line, why, "decide on one value for all servers", &at);
-                shared.is_checked |= own.is_checked;
-            }
-        }
+        let (servers, mut shared) = self.servers(proxy, &at);
         // Requests beyond the bound wait, as many as there are, as long as this.
         if shared.keys.get("max_requests").is_some() {
             let wait = proxy.one("timeout queue").or_else(|| proxy.one("timeout connect"));
@@ -67,23 +79,36 @@ impl<'t> Importer<'t> {
         let (backup, main): (Vec<_>, Vec<_>) = servers.into_iter().partition(|server| server.is_backup);
         let (main, backup) = if main.is_empty() { (backup, main) } else { (main, backup) };
         let spare = (!backup.is_empty()).then(|| format!("{name}-backup"));
-        for (name, servers) in [(Some(name.to_owned()), main), (spare.clone(), backup)] {
-            let Some(name) = name else { continue };
-            let mut pool = Keys::default();
-            if servers.iter().all(|server| server.entry.0.len() == 1) {
-                let addresses: Vec<String> = servers.iter().map(|server| server.address.clone()).collect();
-                pool.set("backends", addresses);
-            } else {
-                pool.set(
-                    "backend",
-                    servers.iter().map(|server| Value::Table(server.entry.clone())).collect::<Vec<_>>(),
-                );
-            }
-            pool.0.extend(keys.0.clone());
-            self.out.pools.push(Pool { name, keys: pool });
+        let mut main = pool(&main, &keys);
+        if spare.is_some() {
+            // Else some stay whatever they answer, and the other pool is never asked.
+            main.set("eject.share", "100%");
         }
+        self.out.pools.push(Pool { name: name.to_owned(), keys: main });
+        self.out.pools.extend(spare.clone().map(|name| Pool { name, keys: pool(&backup, &keys) }));
         self.made.push((name.to_owned(), spare.clone()));
         Some((name.to_owned(), spare))
+    }
+
+    /// The servers, and what the first of them says for all.
+    fn servers(&mut self, proxy: &Proxy<'t>, at: &At) -> (Vec<Server>, Shared) {
+        let mut shared = Shared::default();
+        let defaults: Vec<String> =
+            proxy.all("default-server").iter().flat_map(|line| line.words.iter().skip(1).cloned()).collect();
+        let mut servers = Vec::new();
+        for line in proxy.all("server") {
+            let options = [&defaults[..], line.words.get(3..).unwrap_or_default()].concat();
+            let mut own = Shared::default();
+            servers.push(self.server(line, &options, &mut own, at));
+            if servers.len() == 1 {
+                shared = own;
+            } else if own != shared {
+                let why = "probes, TLS and bounds hold for a whole pool, and the first server has others";
+                self.note(line, why, "decide on one value for all servers", at);
+                shared.is_checked |= own.is_checked;
+            }
+        }
+        (servers, shared)
     }
 
     fn balance(&mut self, proxy: &Proxy<'t>, keys: &mut Keys, at: &At) {
@@ -93,37 +118,19 @@ impl<'t> Importer<'t> {
             "leastconn" => keys.set("balance", "least-connections"),
             "random" => keys.set("balance", "p2c"),
             _ => {
-                let why = "unstick has no stickiness: a client may be served by any replica";
-                let what_to_do = "run `unstick audit`: it finds whether the application needs that, and where";
-                self.out.leave_out(LeftOut { at: at.clone(), ..left(line, why, what_to_do) });
+                self.note(line, STICKY, AUDIT, at);
             }
         }
     }
 
     fn server(&mut self, line: &Line, options: &[String], shared: &mut Shared, at: &At) -> Server {
-        let written = line.word(2);
-        let has_port = written.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let address = match written.strip_prefix('/') {
-            Some(_) => format!("unix:{written}"),
-            None => written.trim_start_matches("ipv4@").trim_start_matches("unix@").to_owned(),
-        };
-        let mut note = |why: String, what_to_do: &str| {
-            self.out.leave_out(LeftOut { at: at.clone(), ..left(line, why, what_to_do) });
-        };
-        let address = if has_port || address.starts_with("unix:") {
-            address
-        } else {
-            note("this server has no port: it is that of the client".to_owned(), "write the port of the replica");
-            format!("{address}:80")
-        };
+        let address = self.address(line, at);
         let mut server = Server { entry: Keys::default(), address: address.clone(), is_backup: false };
         server.entry.set("address", address);
         let mut words = options.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().map_or("", String::as_str);
             match word.as_str() {
-                "check" => shared.is_checked = true,
-                "no-check" => shared.is_checked = false,
                 "backup" => server.is_backup = true,
                 "disabled" => server.entry.set("state", "down"),
                 "weight" => match value().parse::<i64>() {
@@ -131,48 +138,45 @@ impl<'t> Importer<'t> {
                     Ok(1) | Err(_) => {}
                     Ok(weight) => server.entry.set("weight", weight),
                 },
-                "maxconn" => match value().parse::<i64>() {
-                    Ok(most) if most > 0 => shared.keys.set("max_requests", most),
-                    _ => {}
-                },
-                "slowstart" => shared.keys.set("slow_start", time(value()).unwrap_or_else(|| "0s".to_owned())),
-                "inter" => shared.health.set("health.interval", time(value()).unwrap_or_else(|| "2s".to_owned())),
-                "rise" => shared.health.set("health.rise", value().parse::<i64>().unwrap_or(2)),
-                "fall" => shared.health.set("health.fall", value().parse::<i64>().unwrap_or(3)),
-                "send-proxy" => shared.keys.set("proxy_protocol", "v1"),
-                "send-proxy-v2" => shared.keys.set("proxy_protocol", "v2"),
-                "ssl" => shared.keys.set("protocol", "https"),
                 "ca-file" => {
-                    let file = value().to_owned();
+                    let file = value();
                     if !file.starts_with('@') {
-                        shared.keys.set(
-                            "tls.ca",
-                            self.base.as_ref().map_or(file.clone(), |base| base.join(&file).display().to_string()),
-                        );
+                        shared.keys.set("tls.ca", self.file(file));
                     }
                 }
                 "verify" if value() == "none" => {
-                    note(
-                        "unstick verifies the certificates of replicas".to_owned(),
-                        "see [pool.NAME.tls]: ca and server_name",
-                    );
+                    let why = "unstick verifies the certificates of replicas";
+                    self.note(line, why, "see [pool.NAME.tls]: ca and server_name", at);
                 }
-                "verify" | "init-addr" | "resolvers" | "resolve-prefer" | "fastinter" | "downinter" | "alpn" | "id" => {
-                    if word != "verify" {
-                        value();
-                    }
+                "verify" => {}
+                "init-addr" | "resolvers" | "resolve-prefer" | "fastinter" | "downinter" | "alpn" | "id" => {
+                    value();
                 }
                 "cookie" => {
                     value();
-                    note(
-                        "unstick has no stickiness: a client may be served by any replica".to_owned(),
-                        "run `unstick audit`: it finds whether the application needs that, and where",
-                    );
+                    self.note(line, STICKY, AUDIT, at);
                 }
-                other => note(format!("`{other}` has no translation"), "see [pool.NAME]"),
+                word if shared.option(word, &mut value) => {}
+                other => self.note(line, &format!("`{other}` has no translation"), "see [pool.NAME]", at),
             }
         }
         server
+    }
+
+    /// The address of a server, with its port.
+    fn address(&mut self, line: &Line, at: &At) -> String {
+        let written = line.word(2);
+        let address = match written.strip_prefix('/') {
+            Some(_) => format!("unix:{written}"),
+            None => written.trim_start_matches("ipv4@").trim_start_matches("unix@").to_owned(),
+        };
+        let sample = with_sample(&address, "1");
+        let has_port = sample.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        if has_port || address.starts_with("unix:") || variable(&address).is_some() {
+            return address;
+        }
+        self.note(line, "this server has no port: it is that of the client", "write the port of the replica", at);
+        format!("{address}:80")
     }
 
     fn health(&mut self, proxy: &Proxy<'t>, keys: &mut Keys, shared: &Shared, at: &At) {
@@ -228,6 +232,18 @@ impl<'t> Importer<'t> {
     }
 }
 
+/// The keys of a pool: its backends, in the short form if that is enough, and what holds for all of them.
+fn pool(servers: &[Server], shared: &Keys) -> Keys {
+    let mut keys = Keys::default();
+    if servers.iter().all(|server| server.entry.0.len() == 1) {
+        keys.set("backends", servers.iter().map(|server| server.address.clone()).collect::<Vec<_>>());
+    } else {
+        keys.set("backend", servers.iter().map(|server| Value::Table(server.entry.clone())).collect::<Vec<_>>());
+    }
+    keys.0.extend(shared.0.clone());
+    keys
+}
+
 /// Puts the conditions of a test into the keys of a route.
 pub(super) fn conditions(test: &Test, keys: &mut Keys) {
     if !test.method.is_empty() {
@@ -235,5 +251,8 @@ pub(super) fn conditions(test: &Test, keys: &mut Keys) {
     }
     for (name, expected) in &test.header {
         keys.set_in("header", name, expected.as_str());
+    }
+    for (name, expected) in &test.query {
+        keys.set_in("query", name, expected.as_str());
     }
 }

@@ -3,6 +3,7 @@
 use super::frontends::split;
 use super::grammar::Line;
 use super::sockets::Socket;
+use super::template::template;
 use super::{Importer, Proxy, left};
 use crate::imported::{At, Keys, LeftOut};
 
@@ -24,9 +25,17 @@ enum Base {
 
 impl<'t> Importer<'t> {
     /// Edits of requests are those of the frontend and then of the backend, those of responses the other way around.
-    pub(super) fn edits(&mut self, proxy: &Proxy<'t>, keys: &mut Keys, sockets: &[Socket], at: &At) {
+    /// `holding` are those with conditions that hold for the route.
+    pub(super) fn edits(
+        &mut self,
+        proxy: &Proxy<'t>,
+        keys: &mut Keys,
+        sockets: &[Socket],
+        holding: &[&'t Line],
+        at: &At,
+    ) {
         // Rules of http-response are for those of replicas, too.
-        let Some(pool) = keys.get("pool").map(|pool| pool.to_string().trim_matches('"').to_owned()) else { return };
+        let Some(pool) = keys.get("pool").and_then(|pool| pool.text()).map(str::to_owned) else { return };
         let proxies = self.proxies;
         let is_it = |other: &&Proxy<'t>| other.section.name() == pool && other.section.kind() == "backend";
         let backend = proxies.iter().find(is_it).map(|proxy| proxy.lines.clone()).unwrap_or_default();
@@ -41,7 +50,8 @@ impl<'t> Importer<'t> {
             .map(|line| ("request_headers", line))
             .chain(responses.into_iter().map(|line| ("response_headers", line)))
         {
-            if let Err(why) = apply(&mut edits, table, line, sockets) {
+            let holds = holding.iter().any(|holding| std::ptr::eq(*holding, line));
+            if let Err(why) = apply(&mut edits, table, line, sockets, holds) {
                 let note = left(line, why, "write a route with that condition, or let the application do it");
                 self.out.leave_out(LeftOut { at: at.clone(), ..note });
             }
@@ -85,26 +95,21 @@ fn apply<'t>(
     table: &'static str,
     line: &'t Line,
     sockets: &[Socket],
+    holds: bool,
 ) -> Result<(), &'static str> {
     let verb = line.word(1);
-    if !matches!(verb, "set-header" | "add-header" | "del-header") {
+    if !matches!(verb, "set-header" | "add-header" | "del-header") || is_same(line, sockets) {
         return Ok(());
     }
     let (name, value) = (line.word(2).to_ascii_lowercase(), line.word(3));
-    let (_, condition) = split(line);
-    let is_same = match (name.as_str(), condition.join(" ").as_str()) {
-        ("x-forwarded-proto", "{ ssl_fc }" | "!{ ssl_fc }") => true,
-        ("x-forwarded-proto", "") => value == "https" && sockets.iter().all(|(_, is_tls, _)| *is_tls),
-        ("x-forwarded-for", "") => value == "%[src]" || verb == "del-header",
-        _ => false,
-    };
-    if is_same {
-        return Ok(());
+    let has_condition = !split(line).1.is_empty();
+    match table {
+        "response_headers" if has_condition => return Err("headers of a response have no conditions"),
+        // Routes of their own have those, or it is told why there are none.
+        _ if has_condition && !holds => return Ok(()),
+        _ => {}
     }
-    if !condition.is_empty() || line.words.iter().any(|word| word == "unless") {
-        return Err("headers of a route have no conditions");
-    }
-    let value = if verb == "del-header" { String::new() } else { text(value, sockets)? };
+    let value = if verb == "del-header" { String::new() } else { template(value, sockets)? };
     let at = edits.iter().position(|edit| edit.table == table && edit.name == name).unwrap_or_else(|| {
         edits.push(Edit { table, name, base: Base::Kept, added: Vec::new() });
         edits.len() - 1
@@ -119,17 +124,20 @@ fn apply<'t>(
     Ok(())
 }
 
-/// The value in unstick's names.
-fn text(value: &str, sockets: &[Socket]) -> Result<String, &'static str> {
-    match value {
-        "%[src]" => Ok("{client_ip}".to_owned()),
-        "%[req.hdr(host)]" | "%[hdr(host)]" => Ok("{host}".to_owned()),
-        "%[path]" => Ok("{path}".to_owned()),
-        "%[dst_port]" => match sockets {
-            [(_, _, Some(port))] => Ok(port.to_string()),
-            _ => Err("the port is different for each listener"),
+/// Whether unstick does by itself what the rule does.
+pub(super) fn is_same(line: &Line, sockets: &[Socket]) -> bool {
+    if line.word(0) != "http-request" {
+        return false;
+    }
+    let value = line.word(3);
+    match (line.word(2).to_ascii_lowercase().as_str(), split(line).1.join(" ").as_str()) {
+        ("x-forwarded-proto", "{ ssl_fc }" | "!{ ssl_fc }") => true,
+        ("x-forwarded-proto", "") => match value {
+            "https" => sockets.iter().all(|(_, is_tls, _)| *is_tls),
+            "http" => !sockets.iter().any(|(_, is_tls, _)| *is_tls),
+            _ => false,
         },
-        value if value.contains('%') => Err("unstick has no value for this expression"),
-        value => Ok(value.replace('{', "{{").replace('}', "}}").trim().to_owned()),
+        ("x-forwarded-for", "") => value == "%[src]" || line.word(1) == "del-header",
+        _ => false,
     }
 }

@@ -1,97 +1,165 @@
 //! Frontends: sockets, and rules in their order.
 
-use super::conditions::{Acls, Test, define, expression};
+use super::actions::{CLOSING, is_guard};
+use super::conditions::{Acls, Known, define, expression, negated};
 use super::grammar::Line;
+use super::ladder::{ALL, Act, Failed, Rule, Step, steps};
 use super::sockets::Socket;
-use super::{Importer, Proxy, backends, fate_of, left};
-use crate::fate::Fate;
+use super::test::{PathTest, Test};
+use super::{Importer, Proxy, backends, left};
 use crate::imported::{At, Keys, Route};
-
-/// Everybody.
-const ALL: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
 impl<'t> Importer<'t> {
     /// The listeners and routes of a frontend.
     pub(super) fn frontend(&mut self, proxy: &Proxy<'t>) {
         let sockets = self.binds(proxy);
-        let mut acls = Acls::new();
-        proxy.all("acl").iter().for_each(|line| define(&mut acls, line));
-        let mut rules: Vec<(Test, Keys, &Line)> = Vec::new();
-        let mut is_closed = proxy.lines.iter().any(|line| matches!(fate_of(line), Some(Fate::Guard(..))));
-        // Rules of http-request come before those of redirect, and both before use_backend.
-        for line in ordered(proxy) {
-            let (words, condition) = split(line);
-            let tests = match expression(condition, &acls) {
-                Ok(_) if line.words.iter().any(|word| word == "unless") => {
-                    Err("a route has no condition that must not hold".to_owned())
+        let mut is_closed = proxy.lines.iter().any(|line| is_guard(line));
+        let mut rules = self.rules(proxy, &sockets, None, &mut is_closed);
+        let mut ends = self.choices(proxy, &sockets);
+        // Rules of a backend are asked when it was chosen.
+        for pool in ends.iter().filter_map(|rule| rule.pool()).collect::<Vec<_>>() {
+            let proxies = self.proxies;
+            let is_it = |other: &&Proxy<'t>| other.section.name() == pool && other.section.kind() == "backend";
+            let is_new = |known: &&Rule<'t>| known.within.as_ref() == Some(&pool);
+            if let (Some(backend), None) = (proxies.iter().find(is_it), rules.iter().find(is_new)) {
+                let mut is_closed_there = backend.lines.iter().any(|line| is_guard(line));
+                rules.extend(self.rules(backend, &sockets, Some(&pool), &mut is_closed_there));
+                if is_closed_there {
+                    let shut = ends.iter_mut().filter(|rule| rule.pool().as_ref() == Some(&pool));
+                    shut.for_each(|rule| rule.shut());
                 }
-                other => other,
-            };
-            let tests = match tests {
-                Ok(tests) => tests,
-                Err(why) => {
-                    let guards = line.keyword() == "http-request deny";
-                    is_closed |= guards;
-                    let closing = if guards { "; all routes of this frontend answer 403" } else { "" };
-                    let what_to_do = "write a route with conditions, see docs/import.md";
-                    self.out.leave_out(left(line, format!("{why}{closing}"), what_to_do));
-                    continue;
-                }
-            };
-            if let Some(keys) = self.action(line, words) {
-                rules.extend(tests.into_iter().map(|test| (test, keys.clone(), line)));
             }
         }
-        if let Some(line) = proxy.one("default_backend") {
-            if let Some(keys) = self.leads_to(line.word(1), line) {
-                rules.push((Test::default(), keys, line));
-            }
-        } else if proxy.section.kind() == "listen" && !proxy.all("server").is_empty() {
-            let made = self.backend(proxy, proxy.section.name());
-            let keys = made.map(|made| pool_keys(&made)).unwrap_or_default();
-            rules.push((Test::default(), keys, &proxy.section.head));
+        rules.append(&mut ends);
+        let rates = |excess: &_| self.counted(proxy, excess);
+        let (mut steps, failed) = steps(rules, &rates);
+        for Failed { rule, why } in failed {
+            self.failed(&rule, &why, &mut is_closed);
         }
-        let has_end = rules.last().is_none_or(|(test, ..)| *test == Test::default());
-        if !has_end {
-            let mut nobody = Keys::default();
-            nobody.set_in("respond", "status", 503);
-            rules.push((Test::default(), nobody, &proxy.section.head));
+        if steps.last().is_none_or(|step| step.test != Test::default()) && !steps.is_empty() {
+            let mut keys = Keys::default();
+            keys.set_in("respond", "status", 503);
+            steps.push(Step { test: Test::default(), keys, line: &proxy.section.head, edits: Vec::new() });
         }
-        self.routes(proxy, &sockets, rules, is_closed);
+        self.routes(proxy, &sockets, steps, is_closed);
     }
 
-    fn routes(&mut self, proxy: &Proxy<'t>, sockets: &[Socket], rules: Vec<(Test, Keys, &Line)>, is_closed: bool) {
-        let named: Vec<String> = rules.iter().flat_map(|(test, ..)| test.host.clone()).collect();
-        let (count, first) = (rules.len(), self.out.routes.len());
-        // Hosts of which an earlier rule has taken everything. `*` is any host.
-        let mut done: Vec<String> = Vec::new();
-        for (nth, (test, mut keys, line)) in rules.into_iter().enumerate() {
-            let fitting: Vec<&Socket> =
-                sockets.iter().filter(|(_, is_tls, _)| test.tls.is_none_or(|tls| tls == *is_tls)).collect();
-            let mut host = hosts(&test.host, &named);
-            host.retain(|host| !done.contains(host));
-            let is_any = test.host.is_empty() && named.is_empty();
-            if fitting.is_empty() || host.is_empty() && !is_any || is_any && done.contains(&"*".to_owned()) {
+    /// The rules that come before a backend is chosen, or those of a backend, in the order of HAProxy.
+    fn rules(
+        &mut self,
+        proxy: &Proxy<'t>,
+        sockets: &[Socket],
+        within: Option<&str>,
+        is_closed: &mut bool,
+    ) -> Vec<Rule<'t>> {
+        let mut acls = Acls::new();
+        proxy.all("acl").iter().for_each(|line| define(&mut acls, line, sockets));
+        let known = Known { acls: &acls, sockets };
+        let mut rules = Vec::new();
+        // Requests that `http-request allow` has let through meet no more rules of http-request.
+        let mut going_on = Test::default();
+        for line in ordered(proxy) {
+            let (words, condition) = split(line);
+            let found = tests(line, condition, known);
+            if line.keyword() == "http-request allow" {
+                match found.and_then(|tests| exempt(&going_on, &tests)) {
+                    Ok(Some(rest)) => going_on = rest,
+                    Ok(None) => break,
+                    Err(why) => self.note_rule(line, &why, false),
+                }
                 continue;
             }
-            let is_whole = test.path.is_none() && test.method.is_empty() && test.header.is_empty();
-            if is_whole && fitting.len() == sockets.len() {
-                done.extend(if is_any { vec!["*".to_owned()] } else { host.clone() });
+            let Some(act) = self.action(proxy, line, words, sockets) else { continue };
+            let found = found.and_then(|tests| asked(proxy, line, &act, tests, &going_on, known));
+            match found {
+                Ok(tests) => {
+                    tests.iter().for_each(|test| self.note_effect(line, test, &act));
+                    let within = within.map(str::to_owned);
+                    let rule = |test| Rule { test, act: act.clone(), within: within.clone(), line };
+                    rules.extend(tests.into_iter().map(rule));
+                }
+                Err(why) => {
+                    let closes = matches!(act, Act::Refuse(_)) && !is_counted(line);
+                    *is_closed |= closes;
+                    self.note_rule(line, &why, closes);
+                }
             }
+        }
+        rules
+    }
+
+    /// `use_backend` and `default_backend`, and the servers of a `listen` section.
+    fn choices(&mut self, proxy: &Proxy<'t>, sockets: &[Socket]) -> Vec<Rule<'t>> {
+        let mut acls = Acls::new();
+        proxy.all("acl").iter().for_each(|line| define(&mut acls, line, sockets));
+        let mut rules = Vec::new();
+        for line in proxy.all("use_backend") {
+            match tests(line, split(line).1, Known { acls: &acls, sockets }) {
+                Ok(tests) => {
+                    let keys = if tests.is_empty() { None } else { self.leads_to(line.word(1), line) };
+                    let rule = |keys: &Keys, test| Rule { test, act: Act::End(keys.clone()), within: None, line };
+                    rules.extend(keys.iter().flat_map(|keys| tests.iter().map(|test| rule(keys, test.clone()))));
+                }
+                Err(why) => self.note_rule(line, &why, false),
+            }
+        }
+        let default = match proxy.one("default_backend") {
+            Some(line) => self.leads_to(line.word(1), line).map(|keys| (keys, line)),
+            None if proxy.section.kind() == "listen" && !proxy.all("server").is_empty() => {
+                let made = self.backend(proxy, proxy.section.name());
+                made.map(|made| (pool_keys(&made), &proxy.section.head))
+            }
+            None => None,
+        };
+        let rule = |(keys, line)| Rule { test: Test::default(), act: Act::End(keys), within: None, line };
+        rules.extend(default.map(rule));
+        rules
+    }
+
+    fn failed(&mut self, rule: &Rule<'t>, why: &str, is_closed: &mut bool) {
+        let closes = matches!(rule.act, Act::Refuse(_)) && !is_counted(rule.line);
+        *is_closed |= closes;
+        self.note_rule(rule.line, why, closes);
+    }
+
+    fn note_rule(&mut self, line: &Line, why: &str, closes: bool) {
+        let closing = if closes { CLOSING } else { "" };
+        let what_to_do = "write a route with conditions, see docs/import.md";
+        self.out.leave_out(left(line, format!("{why}{closing}"), what_to_do));
+    }
+
+    fn routes(&mut self, proxy: &Proxy<'t>, sockets: &[Socket], steps: Vec<Step<'t>>, is_closed: bool) {
+        let named: Vec<String> = steps.iter().flat_map(|step| step.test.host.clone()).collect();
+        let (count, first) = (steps.len(), self.out.routes.len());
+        // What was taken of each host already.
+        let mut taken: Vec<(Vec<String>, Test)> = Vec::new();
+        for (nth, Step { test, mut keys, line, edits }) in steps.into_iter().enumerate() {
+            let is_meant = |at: usize| test.sockets.as_ref().is_none_or(|meant| meant.get(at) == Some(&true));
+            let fitting: Vec<&Socket> =
+                sockets.iter().enumerate().filter(|(at, _)| is_meant(*at)).map(|(_, socket)| socket).collect();
+            let mut host = hosts(&test.host, &named);
+            let of_any = Test { host: Vec::new(), ..test.clone() };
+            host.retain(|host| !taken.iter().any(|(hosts, test)| hosts.contains(host) && test.covers(&of_any)));
+            if fitting.is_empty() || host.is_empty() && !named.is_empty() {
+                continue;
+            }
+            taken.push((host.clone(), of_any));
             let mut whole = Keys::default();
             backends::conditions(&test, &mut whole);
             if is_closed {
-                whole.set("deny", ALL.to_vec());
+                keys.remove("allow");
+                keys.set("deny", ALL.to_vec());
             }
             whole.0.append(&mut keys.0);
             let at = At::Route(self.out.routes.len());
-            self.edits(proxy, &mut whole, sockets, &at);
+            self.edits(proxy, &mut whole, sockets, &edits, &at);
+            self.pages(proxy, &mut whole);
             self.out.routes.push(Route {
                 place: line.place.clone(),
                 origin: line.written(),
                 listen: fitting.iter().map(|(name, ..)| name.clone()).collect(),
                 host,
-                path: test.path.unwrap_or_else(|| "/".to_owned()),
+                path: test.path.as_ref().map_or_else(|| "/".to_owned(), PathTest::written),
                 priority: i64::try_from(count - nth - 1).unwrap_or_default(),
                 keys: whole,
             });
@@ -100,47 +168,22 @@ impl<'t> Importer<'t> {
             // A listener without routes would answer 404 where nobody listens for that.
             self.out.listeners.retain(|listener| !sockets.iter().any(|(name, ..)| *name == listener.name));
             let why = "no rule of it leads anywhere, so it has no listener";
-            self.out.leave_out(left(
-                &proxy.section.head,
-                why,
-                "write [listen.NAME] and a route for it if it is needed",
-            ));
+            let what_to_do = "write [listen.NAME] and a route for it if it is needed";
+            self.out.leave_out(left(&proxy.section.head, why, what_to_do));
         }
     }
 
-    /// What a rule does.
-    fn action(&mut self, line: &Line, words: &[String]) -> Option<Keys> {
-        let word = |name: &str| words.iter().position(|word| word == name).and_then(|at| words.get(at + 1));
-        let mut keys = Keys::default();
-        match line.keyword().as_str() {
-            "use_backend" => return self.leads_to(line.word(1), line),
-            "http-request deny" => {
-                let status = word("deny_status").or_else(|| word("status")).and_then(|status| status.parse().ok());
-                keys.set_in("respond", "status", status.unwrap_or(403_i64));
-            }
-            _ => {
-                let target = match (word("scheme"), word("prefix"), word("location")) {
-                    (Some(scheme), ..) => Some(format!("{scheme}://{{host}}{{path}}{{?query}}")),
-                    (_, Some(prefix), _) => Some(format!("{prefix}{{path}}{{?query}}")),
-                    (.., Some(location)) => Some(location.clone()),
-                    _ => None,
-                };
-                let has_more = ["drop-query", "append-slash", "set-cookie", "clear-cookie", "ignore-empty"];
-                let more = words.iter().find(|word| has_more.contains(&word.as_str()));
-                let Some(target) = target.filter(|target| !target.contains('%') && more.is_none()) else {
-                    self.out.leave_out(left(
-                        line,
-                        "this redirect has no translation",
-                        "write it, or let the application",
-                    ));
-                    return None;
-                };
-                let code = word("code").and_then(|code| code.parse().ok()).unwrap_or(302_i64);
-                keys.set_in("redirect", "to", target);
-                keys.set_in("redirect", "status", code);
-            }
-        }
-        Some(keys)
+    /// What clients see instead of errors of a route to a pool: the pages of its backend, or else of the frontend.
+    fn pages(&mut self, proxy: &Proxy<'t>, keys: &mut Keys) {
+        let Some(pool) = keys.get("pool").and_then(|pool| pool.text()).map(str::to_owned) else { return };
+        let proxies = self.proxies;
+        let is_it = |other: &&Proxy<'t>| other.section.name() == pool && other.section.kind() == "backend";
+        let mut pages = proxies.iter().find(is_it).map(|backend| self.error_pages(backend)).unwrap_or_default();
+        let more = self.error_pages(proxy);
+        pages.extend(
+            more.into_iter().filter(|(status, _)| !pages.iter().any(|(known, _)| known == status)).collect::<Vec<_>>(),
+        );
+        self.errors(pages, keys);
     }
 
     fn leads_to(&mut self, name: &str, line: &Line) -> Option<Keys> {
@@ -154,18 +197,22 @@ impl<'t> Importer<'t> {
         if made.is_none() {
             self.out.leave_out(left(line, "this backend has no servers", "write a route with `respond`"));
         }
-        let mut keys = pool_keys(&made?);
-        if found.section.kind() == "backend" {
-            // Their own rules hold for all that comes to them.
-            let acts = ["http-request redirect", "http-request deny", "redirect"];
-            let own = found.section.lines.iter().filter(|line| acts.contains(&line.keyword().as_str()));
-            for line in own.collect::<Vec<_>>() {
-                keys.set("deny", ALL.to_vec());
-                let why = "a rule within a backend has no translation, so its routes answer 403";
-                self.out.leave_out(left(line, why, "write it in the frontend, or as a route; then remove `deny`"));
-            }
+        Some(pool_keys(&made?))
+    }
+}
+
+impl Rule<'_> {
+    /// The pool to which it leads.
+    fn pool(&self) -> Option<String> {
+        let Act::End(keys) = &self.act else { return None };
+        keys.get("pool").and_then(|pool| pool.text()).map(str::to_owned)
+    }
+
+    /// Closes what it leads to.
+    fn shut(&mut self) {
+        if let Act::End(keys) = &mut self.act {
+            keys.set("deny", ALL.to_vec());
         }
-        Some(keys)
     }
 }
 
@@ -178,13 +225,70 @@ fn pool_keys((pool, backup): &(String, Option<String>)) -> Keys {
     keys
 }
 
-/// The rules that decide where a request goes, in the order in which HAProxy looks at them.
+/// The rules that come before a backend is chosen, in the order in which HAProxy looks at them.
 fn ordered<'t>(proxy: &Proxy<'t>) -> Vec<&'t Line> {
-    let of = |wanted: &[&str]| {
+    let of = |is_meant: &dyn Fn(&str) -> bool| {
         let lines = proxy.lines.iter().copied();
-        lines.filter(|line| wanted.contains(&line.keyword().as_str())).collect::<Vec<_>>()
+        lines.filter(|line| is_meant(&line.keyword())).collect::<Vec<_>>()
     };
-    [of(&["http-request redirect", "http-request deny"]), of(&["redirect"]), of(&["use_backend"])].concat()
+    let connections = of(&|keyword| matches!(keyword, "tcp-request connection" | "tcp-request content"));
+    [
+        of(&|keyword| keyword == "monitor-uri"),
+        connections,
+        of(&|keyword| keyword.starts_with("http-request ")),
+        of(&|keyword| keyword == "block"),
+        of(&|keyword| keyword == "redirect"),
+    ]
+    .concat()
+}
+
+/// What a rule asks for.
+fn tests(line: &Line, condition: &[String], known: Known<'_>) -> Result<Vec<Test>, String> {
+    let tests = expression(condition, known)?;
+    if line.words.iter().any(|word| word == "unless") { negated(&tests) } else { Ok(tests) }
+}
+
+/// Those whom `http-request allow` does not let through; nobody, if it lets all through.
+fn exempt(going_on: &Test, allowed: &[Test]) -> Result<Option<Test>, String> {
+    match &negated(allowed)?[..] {
+        [rest] => going_on.and(rest),
+        _ => Ok(None),
+    }
+}
+
+/// What a rule asks for, with what its action does. A rule of http-request holds for those only whom none has let
+/// through.
+fn asked(
+    proxy: &Proxy<'_>,
+    line: &Line,
+    act: &Act,
+    tests: Vec<Test>,
+    going_on: &Test,
+    known: Known<'_>,
+) -> Result<Vec<Test>, String> {
+    let mut also = if line.word(0) == "http-request" { going_on.clone() } else { Test::default() };
+    match act {
+        Act::Rewrite { from, .. } => also.path = Some(PathTest::Begins(format!("{from}/"))),
+        Act::End(_) if line.word(0) == "monitor-uri" => also.path = Some(PathTest::Exact(line.word(1).to_owned())),
+        _ => {}
+    }
+    let each = |test: Test| counted_test(proxy, test, known).and_then(|test| test.and(&also));
+    tests.into_iter().map(each).filter_map(Result::transpose).collect()
+}
+
+/// A test of a counter holds for what is counted only.
+fn counted_test(proxy: &Proxy<'_>, test: Test, known: Known<'_>) -> Result<Test, String> {
+    let Some(excess) = &test.excess else { return Ok(test) };
+    let Some(track) = super::actions::track(proxy, excess) else { return Ok(test) };
+    match &tests(track, split(track).1, known)?[..] {
+        [counted] => Ok(test.and(counted)?.unwrap_or(test)),
+        _ => Err("what is counted here has several conditions".to_owned()),
+    }
+}
+
+/// Whether a rule asks how much somebody does: what it protects is not limited, rather than closed.
+fn is_counted(line: &Line) -> bool {
+    line.words.iter().any(|word| ["_rate", "_cnt", "conn_cur", "_gpc"].iter().any(|part| word.contains(part)))
 }
 
 /// The words of a rule, and those of its condition.

@@ -4,9 +4,14 @@
 //! does not know it refuses. Words end at white space; a backslash, quotes of both kinds and `#` are those of HAProxy's
 //! manual, section 2.2.
 
+use std::iter::Enumerate;
 use std::rc::Rc;
+use std::str;
 
 use crate::imported::{Place, Unreadable};
+use crate::value::reference;
+
+type Chars<'t> = Enumerate<str::Chars<'t>>;
 
 /// A line of words.
 #[derive(Debug, Clone)]
@@ -118,6 +123,7 @@ fn words(line: &str) -> Result<Vec<String>, usize> {
                     None => word.push('\\'),
                 }
             }
+            ('$', Some(('"', _))) => word.push_str(&variable(&mut chars)),
             (c, Some((open, _))) if c == open => quote = None,
             (c, Some(_)) => word.push(c),
             ('"' | '\'', None) => (quote, is_open) = (Some((c, column + 1)), true),
@@ -141,6 +147,25 @@ fn words(line: &str) -> Result<Vec<String>, usize> {
         words.push(word);
     }
     Ok(words)
+}
+
+/// A variable of the environment behind its `$`: `NAME`, `{NAME}` or `{NAME-default}`.
+fn variable(chars: &mut Chars<'_>) -> String {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut ahead = chars.clone();
+    let Some((_, first)) = ahead.next() else { return "$".to_owned() };
+    if first == '{' {
+        let inner: String = ahead.by_ref().map(|(_, c)| c).take_while(|c| *c != '}').collect();
+        let (name, default) = inner.split_once('-').map_or((&*inner, None), |(name, rest)| (name, Some(rest)));
+        *chars = ahead;
+        return reference(name, default);
+    }
+    let name: String = chars.clone().map(|(_, c)| c).take_while(|c| is_of_name(*c)).collect();
+    if name.is_empty() {
+        return "$".to_owned();
+    }
+    chars.by_ref().take(name.len()).for_each(drop);
+    reference(&name, None)
 }
 
 #[cfg(test)]

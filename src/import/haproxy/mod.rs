@@ -3,12 +3,18 @@
 //! HAProxy looks at its rules in their order, so each is a route with a priority of its own. unstick looks at the host
 //! first; so a rule without a host is for every host that another rule names, too (`frontends::hosts`).
 
+mod actions;
 mod backends;
 mod conditions;
 mod edits;
+mod fields;
 mod frontends;
 mod grammar;
+mod ladder;
+mod pages;
 mod sockets;
+mod template;
+mod test;
 pub(crate) mod words;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +26,7 @@ use crate::fate::{self, Fate};
 use crate::files;
 use crate::imported::{At, Imported, LeftOut, Unreadable};
 use crate::nginx::units::shown;
+use crate::value::reference;
 
 /// Reads a haproxy.cfg. `base` is put in front of relative paths of files that unstick will read.
 ///
@@ -28,10 +35,12 @@ use crate::nginx::units::shown;
 pub(super) fn import(path: &Path, base: Option<&Path>) -> Result<Imported, Unreadable> {
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let parsed = parse(&name, &files::read(path)?);
-    let sections = parsed.map_err(|error| Unreadable { file: path.display().to_string(), ..error })?;
+    let mut sections = parsed.map_err(|error| Unreadable { file: path.display().to_string(), ..error })?;
+    set_variables(&mut sections);
     let proxies = proxies(&sections);
     let out = Imported::default();
-    let mut importer = Importer { out, proxies: &proxies, made: Vec::new(), base: base.map(Path::to_owned) };
+    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+    let mut importer = Importer { out, proxies: &proxies, made: Vec::new(), folder, base: base.map(Path::to_owned) };
     importer.run(&sections);
     Ok(importer.out)
 }
@@ -80,11 +89,32 @@ fn proxies(sections: &[Section]) -> Vec<Proxy<'_>> {
     proxies
 }
 
+/// `setenv` of `global` has set a variable, whatever the environment has; `presetenv` has set a default.
+fn set_variables(sections: &mut [Section]) {
+    let global = sections.iter().filter(|section| section.kind() == "global").flat_map(|section| &section.lines);
+    let set: Vec<(String, String, bool)> = global
+        .filter(|line| matches!(line.word(0), "setenv" | "presetenv"))
+        .map(|line| {
+            (line.word(1).to_owned(), line.words.get(2..).unwrap_or_default().join(" "), line.word(0) == "setenv")
+        })
+        .collect();
+    for (name, value, is_fixed) in set {
+        let written = reference(&name, None);
+        let becomes = if is_fixed { value } else { reference(&name, Some(&value)) };
+        let lines = sections.iter_mut().flat_map(|section| &mut section.lines);
+        for word in lines.flat_map(|line| &mut line.words).filter(|word| word.contains(&written)) {
+            *word = word.replace(&written, &becomes);
+        }
+    }
+}
+
 struct Importer<'t> {
     out: Imported,
     proxies: &'t [Proxy<'t>],
     /// The backends that were made: name, and the pool of their spare servers.
     made: Vec<(String, Option<String>)>,
+    /// The folder of the file, where what it names is read.
+    folder: PathBuf,
     base: Option<PathBuf>,
 }
 
@@ -114,8 +144,9 @@ impl<'t> Importer<'t> {
                 ));
             }
         }
+        self.forget_unreached();
         for proxy in proxies.iter().filter(|proxy| proxy.section.kind() == "backend") {
-            if !self.made.iter().any(|(name, _)| name == proxy.section.name()) {
+            if !self.out.pools.iter().any(|pool| pool.name == proxy.section.name()) {
                 let why = "no translated rule leads to this backend";
                 self.out.leave_out(left(&proxy.section.head, why, "name it in the route that needs it, or forget it"));
             }
@@ -131,7 +162,18 @@ impl<'t> Importer<'t> {
                 left.at = At::Top;
             }
         }
+        self.out.share_errors();
+        self.out.escape();
         self.out.left_out.sort_by(|one, other| one.place.cmp(&other.place));
+    }
+
+    /// A pool to which no route leads is refused by unstick.
+    fn forget_unreached(&mut self) {
+        let routes = &self.out.routes;
+        let named = |key: &str, name: &str| {
+            routes.iter().any(|route| route.keys.get(key).and_then(|value| value.text()) == Some(name))
+        };
+        self.out.pools.retain(|pool| named("pool", &pool.name) || named("fallback", &pool.name));
     }
 
     fn pool_at(&self, name: &str) -> At {

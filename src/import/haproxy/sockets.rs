@@ -2,6 +2,7 @@
 
 use super::{Importer, Proxy, left};
 use crate::imported::{Keys, Listener};
+use crate::value::variable;
 
 /// A socket of a frontend: name of its listener, whether it speaks TLS, its port.
 pub(super) type Socket = (String, bool, Option<u16>);
@@ -18,7 +19,7 @@ impl<'t> Importer<'t> {
                     self.out.leave_out(left(line, "this is no address of a socket", "write [listen.NAME]"));
                     continue;
                 };
-                let name = self.listener_name(port);
+                let name = self.listener_name(port, &address);
                 let mut keys = Keys::default();
                 keys.set("address", address);
                 let is_tls = options.contains(&"ssl");
@@ -50,12 +51,13 @@ impl<'t> Importer<'t> {
         sockets
     }
 
-    fn listener_name(&self, port: Option<u16>) -> String {
+    fn listener_name(&self, port: Option<u16>, address: &str) -> String {
         let name = match port {
             Some(80) => "http".to_owned(),
             Some(443) => "https".to_owned(),
             Some(port) => format!("port-{port}"),
-            None => "unix".to_owned(),
+            None if address.starts_with("unix:") => "unix".to_owned(),
+            None => "web".to_owned(),
         };
         let is_taken = |name: &str| self.out.listeners.iter().any(|other| other.name == name);
         let numbered = (2..).map(|n| format!("{name}-{n}")).find(|name| !is_taken(name));
@@ -70,6 +72,10 @@ fn address(written: &str) -> Option<(String, Option<u16>)> {
     }
     let written = written.trim_start_matches("ipv4@").trim_start_matches("ipv6@");
     let (host, port) = written.rsplit_once(':')?;
+    if variable(port).is_some() {
+        let host = if matches!(host, "" | "*") { "0.0.0.0" } else { host };
+        return Some((format!("{host}:{port}"), None));
+    }
     let port: u16 = port.parse().ok()?;
     let host = match host {
         "" | "*" => "0.0.0.0".to_owned(),
