@@ -9,6 +9,7 @@ mod files;
 mod haproxy;
 pub mod imported;
 mod nginx;
+mod reach;
 pub mod report;
 mod traefik;
 pub mod value;

@@ -117,7 +117,7 @@ impl<'t> Importer<'t> {
         if found.is_none() {
             let why = "a route replaces a prefix of the path, by another one";
             self.out.leave_out(left(line, why, "write strip_prefix or replace_prefix"));
-        } else if !line.word(2).contains('^') {
+        } else if line.word(1).starts_with("replace") && !line.word(2).contains('^') {
             let why = "HAProxy replaces this wherever it is in the path, unstick at its begin";
             self.out.leave_out(left(line, why, "nothing, unless it is elsewhere"));
         }
@@ -190,8 +190,11 @@ fn replaced(pattern: &str, to: &str) -> Option<(String, String)> {
     (is_plain(from) && from.starts_with('/') && is_plain(to)).then(|| (from.to_owned(), slashed(to)))
 }
 
-/// `%[path,regsub(^/api/,/)]`: the same.
+/// `%[path,regsub(^/api/,/)]`, and `/v2%[path]`: the same.
 fn substituted(expression: &str) -> Option<(String, String)> {
+    if let Some(to) = expression.strip_suffix("%[path]").filter(|to| to.starts_with('/') && is_plain(to)) {
+        return Some(("/".to_owned(), to.trim_end_matches('/').to_owned()));
+    }
     let inner = expression.strip_prefix("%[path,regsub(")?.strip_suffix(")]")?;
     let unquoted = inner.replace(['"', '\''], "");
     let (pattern, to) = unquoted.split_once(',')?;

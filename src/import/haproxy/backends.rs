@@ -17,7 +17,7 @@ struct Server {
 }
 
 /// What servers say, and the pool has.
-#[derive(Default, PartialEq)]
+#[derive(Default, Clone, PartialEq)]
 struct Shared {
     is_checked: bool,
     keys: Keys,
@@ -55,9 +55,39 @@ impl<'t> Importer<'t> {
             return Some((known.clone(), backup.clone()));
         }
         let at = At::Pool(name.to_owned());
-        let mut keys = Keys::default();
-        self.balance(proxy, &mut keys, &at);
-        let (servers, mut shared) = self.servers(proxy, &at);
+        let (backup, main): (Vec<_>, Vec<_>) =
+            self.servers(proxy, &at).into_iter().partition(|(server, ..)| server.is_backup);
+        let (main, backup) = if main.is_empty() { (backup, main) } else { (main, backup) };
+        if main.is_empty() {
+            return None;
+        }
+        let spare = (!backup.is_empty()).then(|| format!("{name}-backup"));
+        let mut first = self.pool(proxy, main, &at);
+        if spare.is_some() {
+            // Else some stay whatever they answer, and the other pool is never asked.
+            first.set("eject.share", "100%");
+        }
+        self.out.pools.push(Pool { name: name.to_owned(), keys: first });
+        if let Some(name) = spare.clone() {
+            let keys = self.pool(proxy, backup, &at);
+            self.out.pools.push(Pool { name, keys });
+        }
+        self.made.push((name.to_owned(), spare.clone()));
+        Some((name.to_owned(), spare))
+    }
+
+    /// The keys of a pool of these servers.
+    fn pool(&mut self, proxy: &Proxy<'t>, servers: Vec<(Server, Shared, &'t Line)>, at: &At) -> Keys {
+        let mut shared = Shared::default();
+        for (nth, (_, own, line)) in servers.iter().enumerate() {
+            if nth == 0 {
+                shared = own.clone();
+            } else if *own != shared {
+                let why = "probes, TLS and bounds hold for a whole pool, and the first server has others";
+                self.note(line, why, "decide on one value for all servers", at);
+                shared.is_checked |= own.is_checked;
+            }
+        }
         // Requests beyond the bound wait, as many as there are, as long as this.
         if shared.keys.get("max_requests").is_some() {
             let wait = proxy.one("timeout queue").or_else(|| proxy.one("timeout connect"));
@@ -66,49 +96,31 @@ impl<'t> Importer<'t> {
                 shared.keys.set("queue.timeout", wait);
             }
         }
-        if servers.is_empty() {
-            return None;
-        }
+        let servers: Vec<Server> = servers.into_iter().map(|(server, ..)| server).collect();
+        let mut keys = backends(&servers);
+        self.balance(proxy, &mut keys, at);
         keys.0.extend(shared.keys.0.clone());
         if let Some(retries) = proxy.one("retries").and_then(|line| line.word(1).parse::<i64>().ok()) {
             keys.set("retry.attempts", (retries + 1).clamp(1, 10));
         }
         if shared.is_checked {
-            self.health(proxy, &mut keys, &shared, &at);
+            self.health(proxy, &mut keys, &shared, at);
         }
-        let (backup, main): (Vec<_>, Vec<_>) = servers.into_iter().partition(|server| server.is_backup);
-        let (main, backup) = if main.is_empty() { (backup, main) } else { (main, backup) };
-        let spare = (!backup.is_empty()).then(|| format!("{name}-backup"));
-        let mut main = pool(&main, &keys);
-        if spare.is_some() {
-            // Else some stay whatever they answer, and the other pool is never asked.
-            main.set("eject.share", "100%");
-        }
-        self.out.pools.push(Pool { name: name.to_owned(), keys: main });
-        self.out.pools.extend(spare.clone().map(|name| Pool { name, keys: pool(&backup, &keys) }));
-        self.made.push((name.to_owned(), spare.clone()));
-        Some((name.to_owned(), spare))
+        keys
     }
 
-    /// The servers, and what the first of them says for all.
-    fn servers(&mut self, proxy: &Proxy<'t>, at: &At) -> (Vec<Server>, Shared) {
-        let mut shared = Shared::default();
+    /// The servers, with what each says for its pool.
+    fn servers(&mut self, proxy: &Proxy<'t>, at: &At) -> Vec<(Server, Shared, &'t Line)> {
         let defaults: Vec<String> =
             proxy.all("default-server").iter().flat_map(|line| line.words.iter().skip(1).cloned()).collect();
         let mut servers = Vec::new();
         for line in proxy.all("server") {
             let options = [&defaults[..], line.words.get(3..).unwrap_or_default()].concat();
-            let mut own = Shared::default();
-            servers.push(self.server(line, &options, &mut own, at));
-            if servers.len() == 1 {
-                shared = own;
-            } else if own != shared {
-                let why = "probes, TLS and bounds hold for a whole pool, and the first server has others";
-                self.note(line, why, "decide on one value for all servers", at);
-                shared.is_checked |= own.is_checked;
-            }
+            let mut shared = Shared::default();
+            let server = self.server(line, &options, &mut shared, at);
+            servers.push((server, shared, line));
         }
-        (servers, shared)
+        servers
     }
 
     fn balance(&mut self, proxy: &Proxy<'t>, keys: &mut Keys, at: &At) {
@@ -232,15 +244,14 @@ impl<'t> Importer<'t> {
     }
 }
 
-/// The keys of a pool: its backends, in the short form if that is enough, and what holds for all of them.
-fn pool(servers: &[Server], shared: &Keys) -> Keys {
+/// The backends of a pool, in the short form if that is enough.
+fn backends(servers: &[Server]) -> Keys {
     let mut keys = Keys::default();
     if servers.iter().all(|server| server.entry.0.len() == 1) {
         keys.set("backends", servers.iter().map(|server| server.address.clone()).collect::<Vec<_>>());
     } else {
         keys.set("backend", servers.iter().map(|server| Value::Table(server.entry.clone())).collect::<Vec<_>>());
     }
-    keys.0.extend(shared.0.clone());
     keys
 }
 

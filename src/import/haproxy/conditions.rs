@@ -228,6 +228,8 @@ fn excess(criterion: &Criterion<'_>) -> Result<Vec<Test>, String> {
 
 fn path(value: &str, matching: &str, is_caseless: bool) -> Result<Test, String> {
     let path = match matching {
+        // Every path does.
+        "beg" if value == "/" => return Ok(Test::default()),
         "" | "str" if !is_caseless => PathTest::Exact(value.to_owned()),
         "beg" if !is_caseless => PathTest::Begins(value.to_owned()),
         "dir" => {
@@ -287,6 +289,7 @@ mod tests {
         sections[0].lines.iter().for_each(|line| define(&mut acls, line, &sockets));
         for (text, expected) in [
             ("{ path /x }", "=/x"),
+            ("{ path_beg / } METH_PUT", "PUT"),
             ("{ path_beg /api/ /v2 }", "/api/ | ~^/v2"),
             ("{ path_end -i .js }", r"~(?i)\.js$"),
             ("{ path -m reg ^/v[12]/ }", "~^/v[12]/"),

@@ -178,6 +178,9 @@ impl<'t> Importer<'t> {
         let Some(pool) = keys.get("pool").and_then(|pool| pool.text()).map(str::to_owned) else { return };
         let proxies = self.proxies;
         let is_it = |other: &&Proxy<'t>| other.section.name() == pool && other.section.kind() == "backend";
+        if let Some(backend) = proxies.iter().find(is_it) {
+            self.own_deadlines(backend, keys);
+        }
         let mut pages = proxies.iter().find(is_it).map(|backend| self.error_pages(backend)).unwrap_or_default();
         let more = self.error_pages(proxy);
         pages.extend(
@@ -268,12 +271,16 @@ fn asked(
 ) -> Result<Vec<Test>, String> {
     let mut also = if line.word(0) == "http-request" { going_on.clone() } else { Test::default() };
     match act {
-        Act::Rewrite { from, .. } => also.path = Some(PathTest::Begins(format!("{from}/"))),
+        Act::Rewrite { from, .. } if from != "/" => also.path = Some(PathTest::Begins(slashed(from))),
         Act::End(_) if line.word(0) == "monitor-uri" => also.path = Some(PathTest::Exact(line.word(1).to_owned())),
         _ => {}
     }
     let each = |test: Test| counted_test(proxy, test, known).and_then(|test| test.and(&also));
     tests.into_iter().map(each).filter_map(Result::transpose).collect()
+}
+
+fn slashed(prefix: &str) -> String {
+    format!("{}/", prefix.trim_end_matches('/'))
 }
 
 /// A test of a counter holds for what is counted only.

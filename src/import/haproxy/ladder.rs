@@ -98,7 +98,8 @@ fn with<'t>(rule: &Rule<'t>, later: &[Step<'t>], rates: Rates<'_>) -> Result<Vec
         if matches!(rule.act, Act::Rewrite { .. }) && rule.within.is_none() && step.test.path.is_some() {
             return Err("a later rule tests the path that it writes".to_owned());
         }
-        if let (true, Some(both)) = (is_within, plain.and(&step.test)?)
+        if is_within
+            && let Some(both) = plain.and(&step.test)?
             && let Some(changed) = changed(rule, Step { test: both.clone(), ..step.clone() }, rates)?
         {
             for exception in &rule.test.but {

@@ -24,7 +24,7 @@ use words::WORDS;
 
 use crate::fate::{self, Fate};
 use crate::files;
-use crate::imported::{At, Imported, LeftOut, Unreadable};
+use crate::imported::{At, Imported, Keys, LeftOut, Unreadable};
 use crate::nginx::units::shown;
 use crate::value::reference;
 
@@ -108,6 +108,16 @@ fn set_variables(sections: &mut [Section]) {
     }
 }
 
+/// Deadlines: HAProxy's word, ours, and whether a route may have its own.
+const DEADLINES: [(&str, &[&str], bool); 6] = [
+    ("timeout connect", &["connect"], true),
+    ("timeout server", &["response_head", "response_body"], true),
+    ("timeout tunnel", &["tunnel_idle"], true),
+    ("timeout client", &["request_body", "client_write"], false),
+    ("timeout http-request", &["request_head"], false),
+    ("timeout http-keep-alive", &["client_idle"], false),
+];
+
 struct Importer<'t> {
     out: Imported,
     proxies: &'t [Proxy<'t>],
@@ -144,7 +154,7 @@ impl<'t> Importer<'t> {
                 ));
             }
         }
-        self.forget_unreached();
+        self.out.forget_pools();
         for proxy in proxies.iter().filter(|proxy| proxy.section.kind() == "backend") {
             if !self.out.pools.iter().any(|pool| pool.name == proxy.section.name()) {
                 let why = "no translated rule leads to this backend";
@@ -167,15 +177,6 @@ impl<'t> Importer<'t> {
         self.out.left_out.sort_by(|one, other| one.place.cmp(&other.place));
     }
 
-    /// A pool to which no route leads is refused by unstick.
-    fn forget_unreached(&mut self) {
-        let routes = &self.out.routes;
-        let named = |key: &str, name: &str| {
-            routes.iter().any(|route| route.keys.get(key).and_then(|value| value.text()) == Some(name))
-        };
-        self.out.pools.retain(|pool| named("pool", &pool.name) || named("fallback", &pool.name));
-    }
-
     fn pool_at(&self, name: &str) -> At {
         At::Pool(name.to_owned())
     }
@@ -192,26 +193,35 @@ impl<'t> Importer<'t> {
         }
     }
 
-    /// The deadlines of all sections: unstick has one of each for the whole file.
+    /// The deadlines of the whole file: those that are said first.
     fn deadlines(&mut self) {
-        for (theirs, ours) in [
-            ("timeout connect", &["connect"][..]),
-            ("timeout server", &["response_head", "response_body"]),
-            ("timeout client", &["request_body", "client_write"]),
-            ("timeout http-request", &["request_head"]),
-            ("timeout http-keep-alive", &["client_idle"]),
-            ("timeout tunnel", &["tunnel_idle"]),
-        ] {
-            let proxies = self.proxies;
+        let proxies = self.proxies;
+        for (theirs, ours, is_of_routes) in DEADLINES {
             let lines: Vec<&Line> = proxies.iter().filter_map(|proxy| proxy.one(theirs)).collect();
             let Some(first) = lines.first() else { continue };
             match time(first.word(2)) {
                 Some(time) => ours.iter().for_each(|ours| self.out.table("timeouts").set(*ours, time.as_str())),
                 None => self.out.leave_out(left(first, "this is no time", "see [timeouts]")),
             }
-            for line in lines.iter().filter(|line| line.word(2) != first.word(2)) {
+            // Those of backends are in their routes.
+            let others = proxies.iter().filter(|proxy| !is_of_routes || proxy.section.kind() != "backend");
+            for line in others.filter_map(|proxy| proxy.one(theirs)).filter(|line| line.word(2) != first.word(2)) {
                 let why = "another section has another value, and [timeouts] holds for all";
                 self.out.leave_out(left(line, why, "write `timeouts` in the routes where it differs"));
+            }
+        }
+    }
+
+    /// The deadlines in which a backend differs from the whole file.
+    fn own_deadlines(&self, backend: &Proxy<'t>, keys: &mut Keys) {
+        for (theirs, ours, _) in DEADLINES.iter().filter(|(.., is_of_routes)| *is_of_routes) {
+            let first = self.proxies.iter().find_map(|proxy| proxy.one(theirs));
+            let Some(own) = backend.one(theirs).filter(|own| first.is_some_and(|first| first.word(2) != own.word(2)))
+            else {
+                continue;
+            };
+            if let Some(time) = time(own.word(2)) {
+                ours.iter().for_each(|ours| keys.set_in("timeouts", ours, time.as_str()));
             }
         }
     }

@@ -13,7 +13,8 @@ impl<'t> Importer<'t> {
     /// Makes the routes of an `if`, and says who goes on.
     pub(super) fn branch(&mut self, item: &'t Directive, scope: &Scope<'t>, is_server: bool, phase: &mut Phase) {
         let closes = closes(item);
-        let condition = match condition(&words(item), is_server) {
+        let found = condition(&words(item), is_server);
+        let condition = match found.and_then(|found| found.with_hosts(&phase.rest.target.host)) {
             Ok(condition) if closes == Closes::Client && condition.has_query() => {
                 Err("names of arguments are compared exactly, and nginx takes any case".to_owned())
             }
@@ -68,8 +69,11 @@ impl<'t> Importer<'t> {
             taken = Some(both);
         }
         ask(&mut draft.route.keys, tests);
-        let is_bare = ["header", "query", "method"].iter().all(|test| draft.route.keys.get(test).is_none())
-            && draft.route.path == phase.rest.path;
+        // Whether it is for all who go on, or for some of their hosts.
+        let rest = self.draft(&phase.rest, "").route;
+        let is_bare =
+            ["header", "query", "method"].iter().all(|test| draft.route.keys.get(test) == rest.keys.get(test))
+                && draft.route.path == rest.path;
         let is_same_host = draft.route.host == phase.rest.target.host;
         // It holds for all requests of some listeners: the rest is for the others.
         if let Some(tls) = condition.tls.filter(|_| is_bare && is_same_host) {
@@ -86,7 +90,7 @@ impl<'t> Importer<'t> {
             empty.route.keys.set_in(table, &name, "~^$");
             phase.before.push(empty);
         }
-        let is_whole = is_bare && draft.route.listen == self.draft(&phase.rest, "").route.listen;
+        let is_whole = is_bare && draft.route.listen == rest.listen;
         // Nothing else is done for these hosts, and a route that no request reaches is refused.
         if is_whole && !condition.host.is_empty() && !phase.rest.target.host.is_empty() {
             phase.rest.target.host.retain(|host| !condition.host.contains(host));

@@ -8,6 +8,8 @@ use crate::value::one_or_more;
 #[derive(Debug, Default)]
 pub(super) struct Condition {
     pub(super) host: Vec<String>,
+    /// A regular expression for the host, and whether those who fit go on.
+    pub(super) host_pattern: Option<(String, bool)>,
     /// Whether the connection is TLS.
     pub(super) tls: Option<bool>,
     pub(super) path: Option<String>,
@@ -24,6 +26,23 @@ pub(super) struct Condition {
 }
 
 impl Condition {
+    /// Which of the hosts of a server a pattern means.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    pub(super) fn with_hosts(mut self, hosts: &[String]) -> Result<Self, String> {
+        let Some((pattern, goes_on)) = self.host_pattern.take() else { return Ok(self) };
+        if hosts.is_empty() || hosts.iter().any(|host| host.starts_with('*')) {
+            return Err("a host of a route is a name, and this server has any".to_owned());
+        }
+        let regex = regex::Regex::new(&pattern).map_err(|error| error.to_string())?;
+        let (fitting, others): (Vec<String>, Vec<String>) =
+            hosts.iter().cloned().partition(|host| regex.is_match(host));
+        self.host = if goes_on { others } else { fitting };
+        self.never = self.host.is_empty();
+        Ok(self)
+    }
+
     /// Whether it says who goes on.
     pub(super) fn is_inverse(&self) -> bool {
         !self.but_hosts.is_empty() || !self.but_methods.is_empty() || self.but_field.is_some()
@@ -51,6 +70,11 @@ pub(super) fn condition(words: &[String], is_server: bool) -> Result<Condition, 
     }
     match name {
         "host" | "http_host" | "server_name" if matches!(operator, "=" | "!=") => of_host(name, operator, value),
+        "host" if matches!(operator, "~" | "~*" | "!~" | "!~*") => {
+            // nginx has it in lower case.
+            let found = pattern(operator.trim_start_matches('!'), value)?;
+            Ok(Condition { host_pattern: Some((found, operator.starts_with('!'))), ..Condition::default() })
+        }
         "scheme" | "https" if matches!(operator, "=" | "!=") => {
             let is_https = value == if name == "https" { "on" } else { "https" };
             Ok(Condition { tls: Some(is_https == (operator == "=")), ..Condition::default() })
@@ -77,7 +101,9 @@ fn of_method(operator: &str, value: &str) -> Result<Condition, String> {
     let is_exact = matches!(operator, "=" | "~" | "~*");
     let named = match operator {
         "=" | "!=" => vec![value.to_owned()],
-        "~" | "~*" | "!~" | "!~*" => methods(value, is_exact)?,
+        "~" | "!~" => methods(value, is_exact)?,
+        // Methods in small letters are refused by nginx.
+        "~*" | "!~*" => methods(&value.to_ascii_uppercase(), is_exact)?,
         _ => return Err("unstick has no such test of a method".to_owned()),
     };
     let served: Vec<String> = named.into_iter().filter(|method| !REFUSED.contains(&method.as_str())).collect();
@@ -165,23 +191,25 @@ fn pattern(operator: &str, value: &str) -> Result<String, String> {
     is_linear.then_some(pattern).ok_or_else(|| "this regular expression has no equal that takes linear time".to_owned())
 }
 
-/// The methods of `^(GET|HEAD)$`. Without the anchors it finds more; who keeps all others out may leave them away.
+/// The methods of `^(GET|HEAD)$`. Without the anchors it finds these in longer names too: clients have one such.
 fn methods(pattern: &str, is_exact: bool) -> Result<Vec<String>, String> {
     let inner = pattern.strip_prefix('^').and_then(|inner| inner.strip_suffix('$'));
     let is_anchored = inner.is_some();
     let inner = inner.unwrap_or(pattern);
     let group = inner.strip_prefix('(').and_then(|group| group.strip_suffix(')'));
     let group = group.map(|group| group.strip_prefix("?:").unwrap_or(group));
-    let methods: Vec<String> = group.unwrap_or(inner).split('|').map(str::to_owned).collect();
+    let mut methods: Vec<String> = group.unwrap_or(inner).split('|').map(str::to_owned).collect();
     let is_method = |method: &String| !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase());
     // `^GET|POST$` is something else, and so is a part of a name.
-    let is_whole = if is_anchored { group.is_some() || methods.len() == 1 } else { !is_exact };
+    let is_whole = !is_anchored || group.is_some() || methods.len() == 1;
     let is_known = |method: &String| is_anchored || METHODS.contains(&method.as_str());
-    if is_whole && methods.iter().all(|method| is_method(method) && is_known(method)) {
-        Ok(methods)
-    } else {
-        Err("these are no plain methods, as ^(GET|POST)$ has them".to_owned())
+    if !is_whole || !methods.iter().all(|method| is_method(method) && is_known(method)) {
+        return Err("these are no plain methods, as ^(GET|POST)$ has them".to_owned());
     }
+    if is_exact && !is_anchored && methods.iter().any(|method| method == "PATCH") {
+        methods.push("PROPPATCH".to_owned());
+    }
+    Ok(methods)
 }
 
 /// Methods that unstick answers 405 to, whatever a route says.
@@ -230,7 +258,9 @@ mod tests {
             ("($request_method ~ ^(TRACE|TRACK)$)", "method = \"TRACK\""),
             ("($http_host = a.test:80)", "? a host of a route has no port"),
             ("($request_method ~ ^P)", "? these are no plain methods, as ^(GET|POST)$ has them"),
-            ("($request_method ~ PUT|DELETE)", "? these are no plain methods, as ^(GET|POST)$ has them"),
+            ("($request_method ~ PUT|DELETE)", "method = [\"PUT\", \"DELETE\"]"),
+            ("($request_method ~ (PATCH))", "method = [\"PATCH\", \"PROPPATCH\"]"),
+            ("($request_method ~* ^(put|delete)$)", "method = [\"PUT\", \"DELETE\"]"),
             ("($request_method ~ ^GET|POST$)", "? these are no plain methods, as ^(GET|POST)$ has them"),
             ("($request_method !~ ^P)", "? these are no plain methods, as ^(GET|POST)$ has them"),
             ("($request_method !~ (GET|HEAD))", "but [\"GET\", \"HEAD\"]"),

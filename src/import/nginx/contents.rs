@@ -33,7 +33,7 @@ impl<'t> Importer<'t> {
                     draft.left.push(left(item, why, what_to_do));
                 }
             },
-            (444, _) => {
+            (444 | 499, _) => {
                 draft.route.keys.set_in("respond", "status", 404);
                 let why = "unstick closes no connection without a response; it answers 404";
                 draft.left.push(left(item, why, "nothing, or `deny`"));
@@ -199,7 +199,9 @@ impl<'t> Importer<'t> {
             return;
         }
         draft.route.keys.set_in("respond", "status", 404);
-        if !is_internal {
+        if is_internal {
+            self.own_page(draft, scope, 404);
+        } else {
             let said = scope.own().iter().find(|item| matches!(&*item.name, "try_files" | "alias" | "root"));
             let note = LeftOut {
                 directive: said.unwrap_or(item).written(),

@@ -51,26 +51,46 @@ pub(super) fn all<'t>(scope: &Scope<'t>, is_inner: bool) -> Vec<Found<'t>> {
 }
 
 fn kind(item: &Directive) -> Kind {
-    let path = item.arg(1).to_owned();
     let first = item.arg(0);
-    match first {
-        "=" => Kind::Exact(path),
-        "^~" => Kind::Final(path),
-        "~" => Kind::Regex(path),
-        "~*" => Kind::Regex(format!("(?i){path}")),
-        _ if first.starts_with('@') => Kind::Named(first.to_owned()),
-        // The modifier may stand right before the path.
-        _ => {
-            match (first.strip_prefix("~*"), first.strip_prefix('~'), first.strip_prefix("^~"), first.strip_prefix('='))
-            {
-                (Some(regex), ..) => Kind::Regex(format!("(?i){regex}")),
-                (_, Some(regex), ..) => Kind::Regex(regex.to_owned()),
-                (_, _, Some(path), _) => Kind::Final(path.to_owned()),
-                (_, _, _, Some(path)) => Kind::Exact(path.to_owned()),
-                _ => Kind::Prefix(first.to_owned()),
+    if first.starts_with('@') {
+        return Kind::Named(first.to_owned());
+    }
+    // The modifier may stand right before the path.
+    let modifier = ["~*", "~", "^~", "="].into_iter().find(|modifier| first.starts_with(modifier)).unwrap_or("");
+    let path = match &first[modifier.len()..] {
+        "" => item.arg(1),
+        path => path,
+    };
+    match modifier {
+        "~*" => Kind::Regex(format!("(?i){}", encoded(path, true))),
+        "~" => Kind::Regex(encoded(path, true)),
+        "^~" => Kind::Final(encoded(path, false)),
+        "=" => Kind::Exact(encoded(path, false)),
+        _ => Kind::Prefix(encoded(path, false)),
+    }
+}
+
+/// A path as clients send it: nginx compares it when it is decoded. Classes of a regular expression stay as they are.
+fn encoded(path: &str, is_regex: bool) -> String {
+    let (mut out, mut depth, mut is_escaped) = (String::new(), 0_usize, false);
+    for c in path.chars() {
+        let was_escaped = is_escaped;
+        is_escaped = c == '\\' && !was_escaped;
+        match c {
+            '[' if is_regex && !was_escaped => depth += 1,
+            ']' if is_regex && !was_escaped => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 && (c == ' ' || !c.is_ascii() || !is_regex && "%?#".contains(c)) {
+            if was_escaped {
+                out.pop();
             }
+            c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| out.push_str(&format!("%{byte:02X}")));
+        } else {
+            out.push(c);
         }
     }
+    out
 }
 
 /// The location that nginx takes for a path, or the named one. Regular expressions are not looked at.
@@ -144,6 +164,10 @@ impl<'t> Importer<'t> {
                 if found.is_inner_regex {
                     note("nginx looks at it within the outer location only, unstick everywhere", "see its path");
                 }
+                if pattern.contains("//") {
+                    note("nginx and unstick compare paths with `//` merged, so that none fits", "remove it");
+                    return None;
+                }
                 if regex::Regex::new(pattern).is_ok() {
                     return Some((format!("~{pattern}"), 0));
                 }
@@ -169,7 +193,7 @@ impl<'t> Importer<'t> {
 
     /// A prefix as unstick writes it: by whole segments.
     fn prefix(&self, path: &str) -> String {
-        if path.contains(['*', '{', '?', '#', ' ']) {
+        if path.contains(['*', '{']) {
             return format!("~^{}", regex::escape(path));
         }
         path.to_owned()
@@ -228,6 +252,18 @@ impl<'t> Importer<'t> {
                 main
             }
         };
+        // `^/api/(.*)$` leaves `/api` itself alone.
+        let is_bare = phase.rewrite.is_some() && !spot.path.ends_with('/') && spot.path.starts_with('/');
+        let bare = |draft: &Draft| {
+            let mut draft = draft.clone();
+            draft.route.path = format!("={}", spot.path);
+            draft.route.keys.remove("strip_prefix");
+            draft.route.keys.remove("replace_prefix");
+            draft
+        };
+        let whole: Vec<Draft> =
+            main.iter().filter(|draft| is_bare && draft.route.path == spot.path).map(bare).collect();
+        main.extend(whole);
         if let Some(draft) = main.last_mut() {
             draft.left.append(&mut phase.left);
         }

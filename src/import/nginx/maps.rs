@@ -140,12 +140,19 @@ fn entries(map: &Directive) -> Option<Vec<(&Directive, Asks)>> {
     let has_hostnames = map.items().iter().any(|entry| entry.name == "hostnames" && entry.args.is_empty());
     let mut all = Vec::new();
     for entry in map.items() {
+        let name = entry.name.strip_prefix('\\').unwrap_or(&entry.name);
+        // `.a.test` is the name, and all below it.
+        if let (true, Some(domain)) = (has_hostnames && map.arg(0).ends_with("host"), name.strip_prefix('.')) {
+            all.push((entry, Asks::Host(domain.to_ascii_lowercase())));
+            all.push((entry, Asks::Host(format!("*.{}", domain.to_ascii_lowercase()))));
+            continue;
+        }
         match entry.name.as_str() {
             "hostnames" | "volatile" if entry.args.is_empty() => continue,
             "include" => return None,
             _ if entry.args.len() != 1 || entry.arg(0).contains('$') => return None,
             "default" => {}
-            name => all.push((entry, asks(map.arg(0), name.strip_prefix('\\').unwrap_or(name), has_hostnames)?)),
+            _ => all.push((entry, asks(map.arg(0), name, has_hostnames)?)),
         }
     }
     all.sort_by_key(|(entry, _)| entry.name.starts_with('~'));
@@ -172,7 +179,8 @@ fn asks(variable: &str, value: &str, has_hostnames: bool) -> Option<Asks> {
         (value, false) => value.to_owned(),
     };
     match (variable, regex) {
-        ("$host" | "$http_host", None) if has_hostnames && value.contains('*') => None,
+        ("$host" | "$http_host", None) if has_hostnames && value.ends_with('*') => None,
+        ("$host" | "$http_host", None) if value.contains('*') && !(has_hostnames && value.starts_with("*.")) => None,
         ("$host" | "$http_host", None) if !value.is_empty() && !value.starts_with('.') => {
             Some(Asks::Host(value.to_ascii_lowercase()))
         }

@@ -113,13 +113,20 @@ impl<'t> Importer<'t> {
         for (index, server) in servers.iter().enumerate() {
             self.server(index, server);
         }
+        self.out.forget_unreached();
+        self.out.forget_pools();
         self.tell_bare();
         self.unused_upstreams();
         self.out.share_errors();
         self.out.escape();
         let count = self.out.routes.len();
         for left in &mut self.out.left_out {
-            if matches!(left.at, At::Route(index) if index >= count) {
+            let is_gone = match &left.at {
+                At::Route(index) => *index >= count,
+                At::Pool(name) => !self.out.pools.iter().any(|pool| pool.name == *name),
+                _ => false,
+            };
+            if is_gone {
                 left.at = At::Top;
             }
         }

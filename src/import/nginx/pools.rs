@@ -191,7 +191,9 @@ impl<'t> Importer<'t> {
     /// Notes the upstreams that no route leads to: unstick has no pools without routes.
     pub(super) fn unused_upstreams(&mut self) {
         for upstream in self.blocks("upstream") {
-            let is_used = self.pools.iter().any(|(id, _)| id.split(' ').next() == Some(upstream.arg(0)));
+            let is_there = |name: &str| self.out.pools.iter().any(|pool| pool.name == name);
+            let mut made = self.pools.iter().filter(|(id, _)| id.split(' ').next() == Some(upstream.arg(0)));
+            let is_used = made.any(|(_, made)| is_there(&made.name));
             if !is_used {
                 let what_to_do = "name it in the route that needs it, or forget it";
                 self.out.leave_out(left(upstream, "no translated location leads to this upstream", what_to_do));

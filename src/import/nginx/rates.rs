@@ -29,9 +29,9 @@ impl<'t> Importer<'t> {
             |zone: &Directive| option(zone, "zone").and_then(|zone| zone.split(':').next().map(str::to_owned));
         let zone = zones.into_iter().find(|zone| name_of(zone).as_deref() == option(item, "zone"));
         let rate = zone.and_then(|zone| units::rate(option(zone, "rate")?));
-        let per = zone.and_then(|zone| self.per(zone.arg(0)));
+        let per = zone.and_then(|zone| self.per(zone.arg(0), scope));
         let (Some((requests, time)), Some((per, is_exact))) = (rate, per) else {
-            let why = "its key is no address, header or host, so nothing is limited here";
+            let why = "its key is no address, header or host that is there, so nothing is limited here";
             draft.left.push(left(item, why, "write `rate` with another key"));
             return;
         };
@@ -54,10 +54,12 @@ impl<'t> Importer<'t> {
 
     /// By what a zone counts, and whether it is just that. A key with an address in it is limited by address: that lets
     /// no more through.
-    fn per(&self, key: &str) -> Option<(String, bool)> {
+    fn per(&self, key: &str, scope: &Scope<'t>) -> Option<(String, bool)> {
         let has_address = |text: &str| text.contains("$binary_remote_addr") || text.contains("$remote_addr");
         match key {
             "$binary_remote_addr" | "$remote_addr" | "$realip_remote_addr" => Some(("address".to_owned(), true)),
+            // An empty key is not counted.
+            "$server_name" if scope.one("server_name").is_none_or(|name| name.arg(0).is_empty()) => None,
             "$server_name" | "$host" | "$http_host" => Some(("route".to_owned(), true)),
             key if has_address(key) => Some(("address".to_owned(), false)),
             key => {

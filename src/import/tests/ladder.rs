@@ -129,11 +129,29 @@ fn a_prefix_is_replaced_by_a_route_of_its_own() {
             "",
         ),
         (rest, "replace_prefix = { from = \"/v1\", to = \"/v2\" }", ""),
+        ("http-request set-path /v2%[path]", "replace_prefix = { from = \"/\", to = \"/v2\" }", ""),
         ("http-request replace-path /api/(.*) /\\1", "strip_prefix = \"/api\"", "wherever it is in the path"),
         ("http-request deny if { path_beg /x/ }", "path = \"/x/\"\npriority = 1\nrespond = { status = 403 }", ""),
         ("http-request auth", "path = \"/\"\npool = \"app\"\ndeny = [\"0.0.0.0/0\", \"::/0\"]", "asks nobody"),
     ] {
         check_of(Kind::Haproxy, around, &[(fragment, &[written], told)]);
+    }
+}
+
+#[test]
+fn a_backend_has_its_own_rules_deadlines_and_spare_servers() {
+    fn around(fragment: &str) -> String {
+        let front = "defaults\n mode http\n timeout server 30s\nfrontend f\n bind :80\n \
+                     use_backend b if { path_reg -i ^/[x] }\n default_backend app\nbackend b\n server b 10.0.0.2:1\n";
+        format!("{front}backend app\n {fragment}\n")
+    }
+    let server = "server a 10.0.0.1:1 check";
+    for (fragment, written) in [
+        ("http-request deny if { path_beg /n }", "path = \"~^/n\"\npriority = 1\nrespond = { status = 403 }"),
+        ("timeout server 5m", "timeouts = { response_head = \"5m\", response_body = \"5m\" }"),
+        ("server s 10.0.0.3:1 backup", "[pool.app-backup]\nbackends = [\"10.0.0.3:1\"]\n\n"),
+    ] {
+        check_of(Kind::Haproxy, around, &[(&format!("{server}\n {fragment}"), &[written], "")]);
     }
 }
 

@@ -28,6 +28,11 @@ fn a_map_chooses_by_host_path_header_cookie_or_argument() {
             ],
             "",
         ),
+        (
+            "$host $up { hostnames; default a; .b.a.test b; }",
+            &["host = \"b.a.test\"\npath = \"/\"\npool = \"b\"", "host = \"*.b.a.test\"\npath = \"/\"\npool = \"b\""],
+            "",
+        ),
         ("$http_x_v $up { default a; 2 b; }", &["header = { x-v = \"2\" }\npool = \"b\""], ""),
         ("$http_x_v $up { default a; beta b; }", &["header = { x-v = \"~(?i)^beta$\" }\npool = \"b\""], ""),
         (
@@ -152,6 +157,11 @@ fn a_page_may_be_the_text_of_another_location() {
         ("error_page 404 @n; location @n { return 404 no; }", &[&errors, &respond], ""),
         ("error_page 404 = @n; location @n { return 404 no; }", &[&errors, &respond], ""),
         ("error_page 404 /n.json; location = /n.json { internal; return 410 no; }", &[&errors, &respond], ""),
+        (
+            "error_page 404 /n.json; location = /n.json { internal; root /srv; }",
+            &["path = \"=/n.json\"\nrespond = { status = 404, body_file = \"/srv/n.json\""],
+            "",
+        ),
         ("error_page 404 = @n; location @n { return 410 no; }", &["pool"], "keep the status of the error"),
         ("error_page 404 @n; location @n { return 302 /; }", &["pool"], "keep the status of the error"),
         ("error_page 404 @n; location @n { return 404 $uri; }", &["pool"], "keep the status of the error"),
@@ -210,6 +220,58 @@ fn keys_with_an_address_are_limited_by_it() {
         ("$key", &["rate = { per = \"address\""], "requests of an address count together"),
         ("$http_x_key", &["rate = { per = \"header:x-key\""], "without the header"),
         ("$request_uri", &["pool"], "nothing is limited here"),
+        ("$server_name", &["pool"], "nothing is limited here"),
+    ];
+    for row in rows {
+        check_of(Kind::Nginx, around, &[(row.0, row.1, row.2)]);
+    }
+}
+
+#[test]
+fn paths_are_written_as_clients_send_them() {
+    fn around(fragment: &str) -> String {
+        let pass = "proxy_set_header Host $host; proxy_pass http://k:1;";
+        format!("server {{ listen 80; {fragment} {{ {pass} }} location / {{ {pass} }} }}\n")
+    }
+    let rows: &[(&str, &[&str], &str)] = &[
+        ("location \"/sp ace/\"", &["path = \"/sp%20ace/\"", "path = \"=/sp%20ace\""], ""),
+        ("location = /caf\u{e9}", &["path = \"=/caf%C3%A9\""], ""),
+        ("location = /a%2F", &["path = \"=/a%252F\""], ""),
+        ("location ~ \"^/a b[ c]\"", &["path = \"~^/a%20b[ c]\""], ""),
+        ("location ~ ^//x", &["path = \"/\""], "so that none fits"),
+        (
+            "location /api { rewrite ^/api/(.*)$ /$1 break; proxy_set_header Host $host; proxy_pass http://k:1; } location = /x",
+            &["path = \"/api\"\npool = \"k-1\"\nstrip_prefix = \"/api\"", "path = \"=/api\"\npool = \"k-1\"\n\n"],
+            "nginx takes /apix too",
+        ),
+    ];
+    for row in rows {
+        check_of(Kind::Nginx, around, &[(row.0, row.1, row.2)]);
+    }
+}
+
+#[test]
+fn a_pattern_of_hosts_means_those_of_the_server() {
+    fn around(fragment: &str) -> String {
+        let pass = "proxy_set_header Host $host; proxy_pass http://k:1;";
+        let other = format!("server {{ listen 80; location / {{ {pass} }} }}");
+        format!("{other} server {{ listen 80; server_name a.test www.a.test; {fragment} location / {{ {pass} }} }}\n")
+    }
+    let rows: &[(&str, &[&str], &str)] = &[
+        (
+            "if ($host ~* ^www\\.) { return 301 https://a.test$request_uri; }",
+            &[
+                "host = \"www.a.test\"\npath = \"/\"\npriority = 1000\nredirect",
+                "host = \"a.test\"\npath = \"/\"\npool",
+            ],
+            "",
+        ),
+        (
+            "if ($host !~ ^www) { return 403; }",
+            &["host = \"a.test\"\npath = \"/\"\npriority = 1000\nrespond = { status = 403 }"],
+            "",
+        ),
+        ("server_name *.b.test; if ($host ~ ^x) { return 403; }", &["deny = ["], "this server has any"),
     ];
     for row in rows {
         check_of(Kind::Nginx, around, &[(row.0, row.1, row.2)]);
