@@ -1,8 +1,8 @@
 //! What each rule does: a response, a redirect, another path, or an edit.
 
-use super::frontends::split;
 use super::grammar::Line;
 use super::ladder::Act;
+use super::order::split;
 use super::sockets::Socket;
 use super::template::template;
 use super::test::{Excess, Test};
@@ -114,6 +114,10 @@ impl<'t> Importer<'t> {
             "replace-path" | "replace-uri" => replaced(line.word(2), line.word(3)),
             _ => words.get(2).and_then(|expression| substituted(expression)),
         };
+        if found.is_some() && line.words.iter().any(|word| word.contains("/?")) {
+            let why = "HAProxy replaces what begins so, unstick whole segments";
+            self.out.leave_out(left(line, why, "nothing, unless a longer segment begins so"));
+        }
         if found.is_none() {
             let why = "a route replaces a prefix of the path, by another one";
             self.out.leave_out(left(line, why, "write strip_prefix or replace_prefix"));
@@ -185,7 +189,7 @@ fn alive() -> Keys {
 fn replaced(pattern: &str, to: &str) -> Option<(String, String)> {
     let pattern = pattern.strip_prefix('^').unwrap_or(pattern);
     let pattern = pattern.strip_suffix('$').unwrap_or(pattern);
-    let from = pattern.strip_suffix("/(.*)").or_else(|| pattern.strip_suffix("(/.*)"))?;
+    let from = ["/(.*)", "/?(.*)", "(/.*)"].iter().find_map(|end| pattern.strip_suffix(end))?;
     let to = to.strip_suffix("\\1").map(|to| to.trim_end_matches('/'))?;
     (is_plain(from) && from.starts_with('/') && is_plain(to)).then(|| (from.to_owned(), slashed(to)))
 }
@@ -198,7 +202,8 @@ fn substituted(expression: &str) -> Option<(String, String)> {
     let inner = expression.strip_prefix("%[path,regsub(")?.strip_suffix(")]")?;
     let unquoted = inner.replace(['"', '\''], "");
     let (pattern, to) = unquoted.split_once(',')?;
-    let from = pattern.strip_prefix('^')?.strip_suffix('/')?;
+    let from = pattern.strip_prefix('^')?;
+    let from = from.strip_suffix("/?").or_else(|| from.strip_suffix('/'))?;
     let to = to.strip_suffix('/')?;
     (is_plain(from) && from.starts_with('/') && is_plain(to)).then(|| (from.to_owned(), slashed(to)))
 }

@@ -162,6 +162,7 @@ fn alternatives(words: &[String], sockets: &[Socket]) -> Result<Vec<Test>, Strin
             Ok(of_sockets(sockets, |(.., port)| port.is_some_and(|port| ports.contains(&port))))
         }
         "src" if matching.is_empty() => source(&criterion.values),
+        "path" if matching == "len" => length(&criterion.values),
         "path" => criterion.each(|value| path(value, matching, is_caseless)),
         // A query is part of it. A beginning without one is that of the path.
         "url" if matching == "beg" && !criterion.values.iter().any(|value| value.contains('?')) => {
@@ -226,7 +227,30 @@ fn excess(criterion: &Criterion<'_>) -> Result<Vec<Test>, String> {
     Ok(vec![Test { excess: Some(Excess { counter, above, table }), ..Test::default() }])
 }
 
+/// Whether there is a code of a character that needs none, or one in small letters.
+fn has_plain_code(value: &str) -> bool {
+    value.match_indices('%').filter_map(|(at, _)| value.get(at + 1..at + 3)).any(|code| {
+        let byte = u8::from_str_radix(code, 16).ok();
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*:@".contains(&byte);
+        byte.is_some_and(is_plain) || byte.is_some() && code != code.to_ascii_uppercase()
+    })
+}
+
+/// `path_len gt 400`.
+fn length(values: &[String]) -> Result<Vec<Test>, String> {
+    let least = match values {
+        [word, number] if word == "gt" => number.parse::<u16>().ok().map(|number| number.saturating_add(1)),
+        [word, number] if word == "ge" => number.parse().ok(),
+        _ => None,
+    };
+    let least = least.filter(|least| *least <= 1000).ok_or("a length of a path is at least so many bytes here")?;
+    Ok(vec![Test { path: Some(PathTest::Regex(format!("^.{{{least}}}"))), ..Test::default() }])
+}
+
 fn path(value: &str, matching: &str, is_caseless: bool) -> Result<Test, String> {
+    if value.contains("//") || !value.bytes().all(|byte| (b'!'..=b'~').contains(&byte)) || has_plain_code(value) {
+        return Err("unstick compares paths in their normal form, and none has this".to_owned());
+    }
     let path = match matching {
         // Every path does.
         "beg" if value == "/" => return Ok(Test::default()),
@@ -250,14 +274,24 @@ fn host(values: &[String], matching: &str) -> Result<Vec<Test>, String> {
     if !values.iter().all(is_name) {
         return Err("a host is a name or *.name".to_owned());
     }
+    let below = || values.iter().map(name).flat_map(|name| [name.clone(), format!("*.{name}")]).collect();
+    let mut told = Vec::new();
     let host: Vec<String> = match matching {
         "" | "str" => values.iter().map(name).collect(),
+        "end" if !values.iter().any(|value| value.starts_with('.')) => {
+            told.push("HAProxy takes hosts that end so, unstick the name and all below it");
+            below()
+        }
+        "dom" => {
+            told.push("HAProxy takes hosts in which these labels are, unstick the name and all below it");
+            below()
+        }
         "end" if values.iter().all(|value| value.starts_with('.')) => {
             values.iter().map(|value| format!("*{}", value.to_ascii_lowercase())).collect()
         }
         other => return Err(format!("a host is a name or *.name; `{other}` has no translation")),
     };
-    Ok(vec![Test { host, ..Test::default() }])
+    Ok(vec![Test { host, told, ..Test::default() }])
 }
 
 #[cfg(test)]
@@ -295,6 +329,9 @@ mod tests {
             ("{ path -m reg ^/v[12]/ }", "~^/v[12]/"),
             ("{ hdr(host) -i A.test b.test } { path_beg /x/ }", "a.test,b.test /x/"),
             ("{ hdr_end(host) .a.test }", "*.a.test"),
+            ("{ hdr_dom(host) a.test }", "a.test,*.a.test"),
+            ("{ hdr_end(host) -i a.test b.test }", "a.test,*.a.test,b.test,*.b.test"),
+            ("{ path_len gt 400 }", "~^.{401}"),
             ("{ hdr_end(host) .a.test } { hdr(host) b.a.test c.test }", "b.a.test"),
             ("{ req.hdr(x-canary) 1 }", r"x-canary=~(^|,)\s*1\s*(,|$)"),
             ("{ req.hdr(x-a) -i b.c }", r"x-a=~(?i)(^|,)\s*b\.c\s*(,|$)"),
@@ -338,6 +375,9 @@ mod tests {
             ("{ path_reg ^/x/\\d } { path_beg /x }", r"~^/x/\d"),
             ("{ path_reg ^/xy*z } { path_beg /y }", ""),
             ("{ path_reg ^/xy*z } { path_beg /xy }", "? two tests of the same thing are one too many for a route"),
+            ("{ path_sub // }", "? unstick compares paths in their normal form, and none has this"),
+            ("{ path_sub %2e%2E }", "? unstick compares paths in their normal form, and none has this"),
+            ("{ path_sub %2F }", "~%2F"),
             ("nobody", "? there is no acl nobody"),
             ("{ path_reg ^(?!x) }", "? this regular expression has no equal that takes linear time"),
         ] {

@@ -1,7 +1,7 @@
 //! Headers that rules set, add and remove: HAProxy does one after the other, unstick has one edit for each name.
 
-use super::frontends::split;
 use super::grammar::Line;
+use super::order::split;
 use super::sockets::Socket;
 use super::template::template;
 use super::{Importer, Proxy, left};

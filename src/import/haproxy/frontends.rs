@@ -1,9 +1,10 @@
 //! Frontends: sockets, and rules in their order.
 
 use super::actions::{CLOSING, is_guard};
-use super::conditions::{Acls, Known, define, expression, negated};
+use super::conditions::{Acls, Known, define};
 use super::grammar::Line;
 use super::ladder::{ALL, Act, Failed, Rule, Step, steps};
+use super::order::{asked, exempt, is_counted, ordered, split, tests};
 use super::sockets::Socket;
 use super::test::{PathTest, Test};
 use super::{Importer, Proxy, backends, left};
@@ -73,6 +74,7 @@ impl<'t> Importer<'t> {
             let found = found.and_then(|tests| asked(proxy, line, &act, tests, &going_on, known));
             match found {
                 Ok(tests) => {
+                    self.note_told(line, &tests);
                     tests.iter().for_each(|test| self.note_effect(line, test, &act));
                     let within = within.map(str::to_owned);
                     let rule = |test| Rule { test, act: act.clone(), within: within.clone(), line };
@@ -96,6 +98,7 @@ impl<'t> Importer<'t> {
         for line in proxy.all("use_backend") {
             match tests(line, split(line).1, Known { acls: &acls, sockets }) {
                 Ok(tests) => {
+                    self.note_told(line, &tests);
                     let keys = if tests.is_empty() { None } else { self.leads_to(line.word(1), line) };
                     let rule = |keys: &Keys, test| Rule { test, act: Act::End(keys.clone()), within: None, line };
                     rules.extend(keys.iter().flat_map(|keys| tests.iter().map(|test| rule(keys, test.clone()))));
@@ -120,6 +123,13 @@ impl<'t> Importer<'t> {
         let closes = matches!(rule.act, Act::Refuse(_)) && !is_counted(rule.line);
         *is_closed |= closes;
         self.note_rule(rule.line, why, closes);
+    }
+
+    /// Notes what is not quite the same about tests.
+    fn note_told(&mut self, line: &Line, tests: &[Test]) {
+        for why in tests.iter().flat_map(|test| test.told.iter().chain(test.but.iter().flat_map(|but| &but.told))) {
+            self.out.leave_out(left(line, *why, "nothing, unless there are other such hosts"));
+        }
     }
 
     fn note_rule(&mut self, line: &Line, why: &str, closes: bool) {
@@ -226,85 +236,6 @@ fn pool_keys((pool, backup): &(String, Option<String>)) -> Keys {
         keys.set("fallback", backup.as_str());
     }
     keys
-}
-
-/// The rules that come before a backend is chosen, in the order in which HAProxy looks at them.
-fn ordered<'t>(proxy: &Proxy<'t>) -> Vec<&'t Line> {
-    let of = |is_meant: &dyn Fn(&str) -> bool| {
-        let lines = proxy.lines.iter().copied();
-        lines.filter(|line| is_meant(&line.keyword())).collect::<Vec<_>>()
-    };
-    let connections = of(&|keyword| matches!(keyword, "tcp-request connection" | "tcp-request content"));
-    [
-        of(&|keyword| keyword == "monitor-uri"),
-        connections,
-        of(&|keyword| keyword.starts_with("http-request ")),
-        of(&|keyword| keyword == "block"),
-        of(&|keyword| keyword == "redirect"),
-    ]
-    .concat()
-}
-
-/// What a rule asks for.
-fn tests(line: &Line, condition: &[String], known: Known<'_>) -> Result<Vec<Test>, String> {
-    let tests = expression(condition, known)?;
-    if line.words.iter().any(|word| word == "unless") { negated(&tests) } else { Ok(tests) }
-}
-
-/// Those whom `http-request allow` does not let through; nobody, if it lets all through.
-fn exempt(going_on: &Test, allowed: &[Test]) -> Result<Option<Test>, String> {
-    match &negated(allowed)?[..] {
-        [rest] => going_on.and(rest),
-        _ => Ok(None),
-    }
-}
-
-/// What a rule asks for, with what its action does. A rule of http-request holds for those only whom none has let
-/// through.
-fn asked(
-    proxy: &Proxy<'_>,
-    line: &Line,
-    act: &Act,
-    tests: Vec<Test>,
-    going_on: &Test,
-    known: Known<'_>,
-) -> Result<Vec<Test>, String> {
-    let mut also = if line.word(0) == "http-request" { going_on.clone() } else { Test::default() };
-    match act {
-        Act::Rewrite { from, .. } if from != "/" => also.path = Some(PathTest::Begins(slashed(from))),
-        Act::End(_) if line.word(0) == "monitor-uri" => also.path = Some(PathTest::Exact(line.word(1).to_owned())),
-        _ => {}
-    }
-    let each = |test: Test| counted_test(proxy, test, known).and_then(|test| test.and(&also));
-    tests.into_iter().map(each).filter_map(Result::transpose).collect()
-}
-
-fn slashed(prefix: &str) -> String {
-    format!("{}/", prefix.trim_end_matches('/'))
-}
-
-/// A test of a counter holds for what is counted only.
-fn counted_test(proxy: &Proxy<'_>, test: Test, known: Known<'_>) -> Result<Test, String> {
-    let Some(excess) = &test.excess else { return Ok(test) };
-    let Some(track) = super::actions::track(proxy, excess) else { return Ok(test) };
-    match &tests(track, split(track).1, known)?[..] {
-        [counted] => Ok(test.and(counted)?.unwrap_or(test)),
-        _ => Err("what is counted here has several conditions".to_owned()),
-    }
-}
-
-/// Whether a rule asks how much somebody does: what it protects is not limited, rather than closed.
-fn is_counted(line: &Line) -> bool {
-    line.words.iter().any(|word| ["_rate", "_cnt", "conn_cur", "_gpc"].iter().any(|part| word.contains(part)))
-}
-
-/// The words of a rule, and those of its condition.
-pub(super) fn split(line: &Line) -> (&[String], &[String]) {
-    let at = line.words.iter().position(|word| word == "if" || word == "unless");
-    match at {
-        Some(at) => (&line.words[..at], &line.words[at + 1..]),
-        None => (&line.words, &[]),
-    }
 }
 
 /// The hosts of a rule. unstick looks at the most specific host first, HAProxy at the rules in their order. So a rule

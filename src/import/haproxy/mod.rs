@@ -11,6 +11,7 @@ mod fields;
 mod frontends;
 mod grammar;
 mod ladder;
+mod order;
 mod pages;
 mod sockets;
 mod template;

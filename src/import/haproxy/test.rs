@@ -19,6 +19,8 @@ pub(super) struct Test {
     pub(super) dead: Option<String>,
     /// None of these may hold.
     pub(super) but: Vec<Test>,
+    /// What is not quite the same about it.
+    pub(super) told: Vec<&'static str>,
 }
 
 /// Where the client is.
@@ -172,8 +174,10 @@ impl Test {
         };
         let mut but = self.but.clone();
         but.extend(other.but.iter().filter(|test| !self.but.contains(test)).cloned());
+        let mut told = self.told.clone();
+        told.extend(other.told.iter().filter(|why| !self.told.contains(why)));
         let (excess, dead) = (one_of(&self.excess, &other.excess)?, one_of(&self.dead, &other.dead)?);
-        Ok(Some(Self { host, path, method, header, query, sockets, source, excess, dead, but }))
+        Ok(Some(Self { host, path, method, header, query, sockets, source, excess, dead, but, told }))
     }
 
     /// What requests must meet that do not meet this one. Nothing, if all do.

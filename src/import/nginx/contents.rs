@@ -3,9 +3,9 @@
 use super::access::{Access, access};
 use super::grammar::Directive;
 use super::locations::{Found, Kind};
-use super::rewriting::Spot;
+use super::rewriting::{Spot, URI_IS_DECODED};
 use super::scope::Scope;
-use super::text::template;
+use super::text::target;
 use super::{Draft, Importer, guard_of, left, pages};
 use crate::imported::{At, LeftOut};
 use crate::value::MARKS;
@@ -22,8 +22,12 @@ impl<'t> Importer<'t> {
             Err(_) => (302, item.args.first()),
         };
         match (status, text) {
-            (301 | 302 | 303 | 307 | 308, Some(to)) => match template(to, scope).and_then(absolute) {
-                Ok(to) => {
+            (301 | 302 | 303 | 307 | 308, Some(to)) => match target(to, scope).and_then(absolute) {
+                Ok(target) => {
+                    if to.contains("$uri") {
+                        draft.left.push(left(item, URI_IS_DECODED, "nothing, unless paths have odd characters"));
+                    }
+                    let to = target;
                     draft.route.keys.set_in("redirect", "to", to);
                     draft.route.keys.set_in("redirect", "status", status);
                 }

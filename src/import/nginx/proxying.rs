@@ -2,6 +2,7 @@
 
 use super::grammar::Directive;
 use super::locations::{Found, Kind};
+use super::rewriting::prefix_rewrite;
 use super::scope::Scope;
 use super::text::resolved;
 use super::{Draft, Importer, left};
@@ -26,7 +27,10 @@ impl<'t> Importer<'t> {
     ) {
         let scope = &found.scope;
         let written = found.target.as_deref().unwrap_or_else(|| pass.arg(0));
-        let url = match url(&resolved(written, scope), pass.name == "grpc_pass") {
+        let written = resolved(written, scope);
+        let captured = captured(&found.kind, &written);
+        let target = captured.as_ref().map_or(written.as_str(), |captured| captured.target);
+        let url = match url(target, pass.name == "grpc_pass") {
             Ok(url) => url,
             Err(why) => {
                 draft.route.keys.set_in("respond", "status", 404);
@@ -39,7 +43,10 @@ impl<'t> Importer<'t> {
         if let Some(backup) = made.backup {
             draft.route.keys.set("fallback", backup);
         }
-        match (rewrite, &url.uri) {
+        if captured.as_ref().is_some_and(|captured| captured.drops_query) {
+            draft.left.push(left(pass, "nginx leaves out the query here, unstick passes it on", "nothing"));
+        }
+        match (rewrite.or(captured.map(|captured| captured.rewrite)), &url.uri) {
             (Some((from, to)), _) => draft.route.keys.replace_prefix(&from, &to),
             (None, Some(uri)) => path(draft, pass, &found.kind, uri),
             (None, None) => {}
@@ -60,6 +67,27 @@ impl<'t> Importer<'t> {
         self.logging(draft, scope);
         self.error_pages(draft, scope);
     }
+}
+
+/// What a target makes of the path that a regular expression has found.
+struct Captured<'a> {
+    /// The target without a path.
+    target: &'a str,
+    /// The prefix that is replaced, and by what.
+    rewrite: (String, String),
+    drops_query: bool,
+}
+
+/// `^/api/(.*)$` and `http://app/v2/$1$is_args$args`.
+fn captured<'a>(kind: &Kind, written: &'a str) -> Option<Captured<'a>> {
+    let Kind::Regex(pattern) = kind else { return None };
+    let ends = ["${is_args}${args}", "?${args}", "${is_args}${query_string}", "?${query_string}"];
+    let with_query = ends.iter().find_map(|end| written.strip_suffix(end));
+    let bare = with_query.unwrap_or(written);
+    let path_at = bare.find("://").map_or(0, |at| at + 3);
+    let path_at = path_at + bare[path_at..].find('/')?;
+    let rewrite = prefix_rewrite(pattern, &bare[path_at..].replace("${1}", "$1"))?;
+    Some(Captured { target: &bare[..path_at], rewrite, drops_query: with_query.is_none() })
 }
 
 /// Takes the target apart.

@@ -3,9 +3,12 @@
 use super::grammar::Directive;
 use super::scope::Scope;
 use super::servers::Target;
-use super::text::template;
+use super::text::target;
 use super::{Draft, Importer, left};
 use crate::imported::{LeftOut, Place};
+
+/// What is different about a `$uri` in a redirect.
+pub(super) const URI_IS_DECODED: &str = "$uri is decoded there, and {path} is as the client wrote it";
 
 /// Where routes are being made.
 #[derive(Debug, Clone)]
@@ -77,8 +80,13 @@ impl<'t> Importer<'t> {
             phase.left.push(left(item, why, "write it as replace_prefix or redirect, or do it in the application"));
         };
         if !is_redirect {
+            let path = &phase.rest.path;
+            let is_below = |from: &str| {
+                let begins = [format!("~^{from}/"), format!("~^{from}(/")];
+                from == path.trim_end_matches('/') || begins.iter().any(|begin| path.starts_with(begin.as_str()))
+            };
             match prefix_rewrite(pattern, to).filter(|_| !is_server && flag == "break") {
-                Some(rewrite) if rewrite.0 == phase.rest.path.trim_end_matches('/') => phase.rewrite = Some(rewrite),
+                Some(rewrite) if is_below(&rewrite.0) && !rewrite.0.is_empty() => phase.rewrite = Some(rewrite),
                 _ => refuse(phase, "unstick replaces a prefix of the path, and looks for the route once"),
             }
             return;
@@ -89,14 +97,17 @@ impl<'t> Importer<'t> {
         // `/$1` behind `^/(.*)$` is the path, and so is `$1` behind `^(.*)$`.
         let whole_path = if pattern.starts_with("^/") { "/$1" } else { "$1" };
         let has_query = to.contains("$request_uri") || to.contains("$args") || has_no_query;
-        let target = match to.strip_suffix(whole_path).filter(|_| is_all) {
-            Some(before) => template(before, scope).map(|before| before + "{path}"),
-            None => template(to, scope),
+        let found = match to.strip_suffix(whole_path).filter(|_| is_all) {
+            Some(before) => target(before, scope).map(|before| before + "{path}"),
+            None => target(to, scope),
         };
-        let Ok(mut target) = target else {
+        let Ok(mut target) = found else {
             refuse(phase, "the target has parts of the path");
             return;
         };
+        if to.contains("$uri") {
+            phase.left.push(left(item, URI_IS_DECODED, "nothing, unless paths have odd characters"));
+        }
         if !has_query {
             target.push_str("{?query}");
         }
@@ -136,11 +147,17 @@ impl<'t> Importer<'t> {
 }
 
 /// `^/api/(.*)$` and `/v2/$1`: the prefix that is replaced, and by what.
-fn prefix_rewrite(pattern: &str, to: &str) -> Option<(String, String)> {
+pub(super) fn prefix_rewrite(pattern: &str, to: &str) -> Option<(String, String)> {
     let pattern = pattern.strip_prefix('^')?;
     let pattern = pattern.strip_suffix('$').unwrap_or(pattern);
-    let from = pattern.strip_suffix("/(.*)").or_else(|| pattern.strip_suffix("/?(.*)"))?;
-    let to = to.strip_suffix("/$1")?;
+    let (from, to) = match pattern.strip_suffix("(/.*)") {
+        Some(from) => (from, to.strip_suffix("$1")?),
+        None => {
+            let ends = ["/(.*)", "/?(.*)", "/(.+)"];
+            (ends.iter().find_map(|end| pattern.strip_suffix(end))?, to.strip_suffix("/$1")?)
+        }
+    };
     let is_plain = |path: &str| path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_".contains(&b));
-    (is_plain(from) && is_plain(to) && from.starts_with('/')).then(|| (from.to_owned(), to.to_owned()))
+    let is_whole = |path: &str| path.is_empty() || path.starts_with('/') && !path.ends_with('/');
+    (is_plain(from) && is_plain(to) && is_whole(from) && is_whole(to)).then(|| (from.to_owned(), to.to_owned()))
 }

@@ -59,6 +59,27 @@ pub(super) fn resolved(text: &str, scope: &Scope<'_>) -> String {
     out
 }
 
+/// The same of a redirect, in which `$uri` is the path.
+///
+/// # Errors
+/// Why there is none for it.
+pub(super) fn target(text: &str, scope: &Scope<'_>) -> Result<String, String> {
+    let mut whole = String::new();
+    for part in parts(&resolved(text, scope)) {
+        match part {
+            Part::Literal(literal) => whole.push_str(&literal),
+            Part::Variable(name) if matches!(name.as_str(), "uri" | "document_uri") => whole.push_str(PATH),
+            Part::Variable(name) => whole.push_str(&format!("${{{name}}}")),
+        }
+    }
+    template(&whole, scope).map(|target| target.replace(PATH_WRITTEN, "{path}"))
+}
+
+/// Stands for the path while a target is made.
+const PATH: &str = "{path}";
+/// What becomes of that.
+const PATH_WRITTEN: &str = "{{path}}";
+
 /// The text in unstick's names.
 ///
 /// # Errors

@@ -91,7 +91,7 @@ fn what_a_location_says() {
             ("return 301 https://$host$request_uri;", &["to = \"https://{host}{path}{?query}\", status = 301"], ""),
             ("return https://x.test/;", &["redirect = { to = \"https://x.test/\", status = 302 }"], ""),
             ("return 302 foo;", &["respond = { status = 404 }"], "a relative address"),
-            ("return 302 /login?from=$uri;", &["respond = { status = 404 }"], "unstick has no value for $uri"),
+            ("return 302 /login?from=$uri;", &["to = \"/login?from={path}\""], "$uri is decoded there"),
             ("return 200 $remote_addr;", &["respond = { status = 200 }"], "a fixed body has no variables"),
             ("rewrite ^ https://$host$request_uri? permanent;", &["{host}{path}{?query}\", status = 301"], ""),
             ("rewrite ^(.*)$ https://x.test$1 redirect;", &["https://x.test{path}{?query}\", status = 302"], ""),

@@ -107,6 +107,11 @@ fn counters_are_rates() {
 fn a_pool_without_servers_has_another_one() {
     check(&[
         ("use_backend b if { nbsrv(app) lt 1 }", &["path = \"/\"\npool = \"app\"\nfallback = \"b\""], ""),
+        (
+            "use_backend b if { hdr_dom(host) b.test }",
+            &["host = [\"b.test\", \"*.b.test\"]"],
+            "in which these labels are",
+        ),
         ("acl down nbsrv(nobody) lt 1\n use_backend b if down", &["pool = \"app\""], ""),
     ]);
 }
@@ -131,6 +136,11 @@ fn a_prefix_is_replaced_by_a_route_of_its_own() {
         (rest, "replace_prefix = { from = \"/v1\", to = \"/v2\" }", ""),
         ("http-request set-path /v2%[path]", "replace_prefix = { from = \"/\", to = \"/v2\" }", ""),
         ("http-request replace-path /api/(.*) /\\1", "strip_prefix = \"/api\"", "wherever it is in the path"),
+        (
+            "http-request set-path %[path,regsub(^/a/?,/)]",
+            "path = \"=/a\"\npriority = 1\npool = \"app\"\nstrip_prefix = \"/a\"",
+            "whole segments",
+        ),
         ("http-request deny if { path_beg /x/ }", "path = \"/x/\"\npriority = 1\nrespond = { status = 403 }", ""),
         ("http-request auth", "path = \"/\"\npool = \"app\"\ndeny = [\"0.0.0.0/0\", \"::/0\"]", "asks nobody"),
     ] {

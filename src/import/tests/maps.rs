@@ -251,6 +251,31 @@ fn paths_are_written_as_clients_send_them() {
 }
 
 #[test]
+fn what_a_regular_expression_has_found_may_be_the_rest_of_the_path() {
+    fn around(fragment: &str) -> String {
+        let pass = "proxy_set_header Host $host;";
+        format!("server {{ listen 80; {pass} {fragment} location / {{ proxy_pass http://k:1; }} }}\n")
+    }
+    let strip = "strip_prefix = \"/api\"";
+    let rows: &[(&str, &[&str], &str)] = &[
+        ("location ~ ^/api/(.*)$ { proxy_pass http://k:1/$1$is_args$args; }", &["path = \"~^/api/(.*)$\"", strip], ""),
+        ("location ~ ^/api/(.*) { proxy_pass http://k:1/$1; }", &[strip], "nginx leaves out the query"),
+        (
+            "location ~ ^/api/(.+)$ { proxy_pass http://k:1/v2/$1?$args; }",
+            &["replace_prefix = { from = \"/api\", to = \"/v2\" }"],
+            "",
+        ),
+        ("location ~ ^/api(/.*)$ { rewrite ^/api(/.*)$ $1 break; proxy_pass http://k:1; }", &[strip], ""),
+        ("location /api/ { rewrite ^/api(/.*)$ /v2$1 break; proxy_pass http://k:1; }", &["to = \"/v2\" }"], ""),
+        ("location ~ ^/(a|b)/(.*)$ { proxy_pass http://k:1/$2; }", &["respond = { status = 404 }"], "a fixed one"),
+        ("location /u { return 301 https://$host$uri; }", &["to = \"https://{host}{path}\""], "$uri is decoded there"),
+    ];
+    for row in rows {
+        check_of(Kind::Nginx, around, &[(row.0, row.1, row.2)]);
+    }
+}
+
+#[test]
 fn a_pattern_of_hosts_means_those_of_the_server() {
     fn around(fragment: &str) -> String {
         let pass = "proxy_set_header Host $host; proxy_pass http://k:1;";
