@@ -14,8 +14,8 @@ use crate::value::Value;
 
 /// Everybody.
 pub(super) const ALL: [&str; 2] = ["0.0.0.0/0", "::/0"];
-/// The most routes of a frontend.
-const STEPS_MAX: usize = 400;
+/// The most routes that exceptions and copies may make of a frontend.
+const STEPS_MAX: usize = 10_000;
 
 /// A rule.
 #[derive(Debug, Clone)]
@@ -64,8 +64,14 @@ pub(super) type Rates<'a> = &'a dyn Fn(&Excess) -> Option<(String, String)>;
 pub(super) fn steps<'t>(rules: Vec<Rule<'t>>, rates: Rates<'_>) -> (Vec<Step<'t>>, Vec<Failed<'t>>) {
     let (mut steps, mut failed) = (Vec::new(), Vec::new());
     for rule in rules.into_iter().rev() {
-        match with(&rule, &steps, rates) {
-            Ok(more) if more.len() <= STEPS_MAX => steps = reached(more),
+        let is_end = matches!(rule.act, Act::End(_) | Act::Refuse(_)) && rule.within.is_none();
+        let more = if is_end && !has_effect(&rule.test) {
+            before(&rule, &steps).map(|first| behind(first, &steps))
+        } else {
+            among(&rule, &steps, rates).map(|all| behind(all, &[]))
+        };
+        match more {
+            Ok(more) if more.len() <= STEPS_MAX || more.len() <= steps.len() + 1 => steps = more,
             Ok(_) => failed.push(Failed { rule, why: "it needs too many routes".to_owned() }),
             Err(why) => failed.push(Failed { rule, why }),
         }
@@ -74,23 +80,24 @@ pub(super) fn steps<'t>(rules: Vec<Rule<'t>>, rates: Rates<'_>) -> (Vec<Step<'t>
     (steps, failed)
 }
 
-/// The steps with a rule before them.
-fn with<'t>(rule: &Rule<'t>, later: &[Step<'t>], rates: Rates<'_>) -> Result<Vec<Step<'t>>, String> {
+/// The steps of a rule that ends the request: the later ones for its exceptions, and its own.
+fn before<'t>(rule: &Rule<'t>, later: &[Step<'t>]) -> Result<Vec<Step<'t>>, String> {
     let plain = rule.test.plain();
-    let is_end = matches!(rule.act, Act::End(_) | Act::Refuse(_)) && rule.within.is_none();
-    if is_end && !has_effect(&rule.test) {
-        let mut steps = Vec::new();
-        for exception in &rule.test.but {
-            if let Some(both) = plain.and(exception)? {
-                steps.extend(narrowed(&both, later)?);
-            }
+    let mut steps = Vec::new();
+    for exception in &rule.test.but {
+        if let Some(both) = plain.and(exception)? {
+            steps.extend(narrowed(&both, later)?);
         }
-        if let Act::End(keys) | Act::Refuse(keys) = &rule.act {
-            steps.push(Step { test: plain, keys: keys.clone(), line: rule.line, edits: Vec::new() });
-        }
-        steps.extend_from_slice(later);
-        return Ok(steps);
     }
+    if let Act::End(keys) | Act::Refuse(keys) = &rule.act {
+        steps.push(Step { test: plain, keys: keys.clone(), line: rule.line, edits: Vec::new() });
+    }
+    Ok(steps)
+}
+
+/// The later steps, each behind a copy that a rule has changed, if it holds for some of its requests.
+fn among<'t>(rule: &Rule<'t>, later: &[Step<'t>], rates: Rates<'_>) -> Result<Vec<Step<'t>>, String> {
+    let plain = rule.test.plain();
     let mut steps = Vec::new();
     for step in later {
         let pool = step.keys.get("pool").and_then(Value::text);
@@ -112,6 +119,21 @@ fn with<'t>(rule: &Rule<'t>, later: &[Step<'t>], rates: Rates<'_>) -> Result<Vec
     Ok(steps)
 }
 
+/// Those that some request reaches: nothing before them takes all. The second ones do not stand before each other.
+fn behind<'t>(first: Vec<Step<'t>>, second: &[Step<'t>]) -> Vec<Step<'t>> {
+    let mut reached: Vec<Step<'_>> = Vec::new();
+    for step in first {
+        if !reached.iter().any(|before| before.test.covers(&step.test)) {
+            reached.push(step);
+        }
+    }
+    let new = reached.len();
+    let rest = second.iter().filter(|step| !reached[..new].iter().any(|before| before.test.covers(&step.test)));
+    let rest: Vec<Step<'t>> = rest.cloned().collect();
+    reached.extend(rest);
+    reached
+}
+
 /// Whether a test is none of the request itself, so that no route asks for it.
 fn has_effect(test: &Test) -> bool {
     test.source.is_some() || test.excess.is_some() || test.dead.is_some()
@@ -128,17 +150,6 @@ fn narrowed<'t>(test: &Test, later: &[Step<'t>]) -> Result<Vec<Step<'t>>, String
         }
     }
     Ok(steps)
-}
-
-/// Those that some request reaches: nothing before them takes all.
-fn reached(steps: Vec<Step<'_>>) -> Vec<Step<'_>> {
-    let mut reached: Vec<Step<'_>> = Vec::new();
-    for step in steps {
-        if !reached.iter().any(|before| before.test.covers(&step.test)) {
-            reached.push(step);
-        }
-    }
-    reached
 }
 
 /// What becomes of a step for which a rule holds; nothing if that is none of its business.

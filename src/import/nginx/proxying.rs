@@ -30,7 +30,12 @@ impl<'t> Importer<'t> {
         let written = resolved(written, scope);
         let captured = captured(&found.kind, &written);
         let target = captured.as_ref().map_or(written.as_str(), |captured| captured.target);
-        let url = match url(target, pass.name == "grpc_pass") {
+        let url = url(target, pass.name == "grpc_pass").and_then(|url| {
+            let mut upstreams = self.blocks("upstream").into_iter().filter(|upstream| upstream.arg(0) == url.source);
+            let is_empty = upstreams.any(|upstream| !upstream.items().iter().any(|item| item.name == "server"));
+            if is_empty { Err("this upstream has no servers in the file".to_owned()) } else { Ok(url) }
+        });
+        let url = match url {
             Ok(url) => url,
             Err(why) => {
                 draft.route.keys.set_in("respond", "status", 404);

@@ -166,6 +166,7 @@ fn what_an_upstream_says() {
             ("server a:1 max_conns=9;", &["max_requests = 9", "[pool.app.queue]", "size = 0"], ""),
             ("server a:1 weight=1000;", &["weight = 256"], "weights are from 1 to 256"),
             ("server a:1 route=x;", &["backends = [\"a:1\"]"], "`route` has no translation"),
+            ("zone z 64k;", &["respond = { status = 404 }"], "has no servers in the file"),
             ("keepalive 16; zone z 64k; server a:1;", &["backends = [\"a:1\"]"], ""),
         ],
     );
