@@ -33,7 +33,10 @@ impl<'t> Importer<'t> {
         }
         rules.append(&mut ends);
         let rates = |excess: &_| self.counted(proxy, excess);
-        let (mut steps, failed) = steps(rules, &rates);
+        let (mut steps, failed, unlike) = steps(rules, &rates);
+        for Failed { rule, why } in unlike {
+            self.note_rule(rule.line, &format!("{why}; routes that it may mean answer 403"), false);
+        }
         for Failed { rule, why } in failed {
             self.failed(&rule, &why, &mut is_closed);
         }
@@ -60,8 +63,8 @@ impl<'t> Importer<'t> {
         // Requests that `http-request allow` has let through meet no more rules of http-request.
         let mut going_on = Test::default();
         for line in ordered(proxy) {
-            let (words, condition) = split(line);
-            let found = tests(line, condition, known);
+            let words = split(line).0;
+            let found = tests(proxy, line, known);
             if line.keyword() == "http-request allow" {
                 match found.and_then(|tests| exempt(&going_on, &tests)) {
                     Ok(Some(rest)) => going_on = rest,
@@ -96,7 +99,7 @@ impl<'t> Importer<'t> {
         proxy.all("acl").iter().for_each(|line| define(&mut acls, line, sockets));
         let mut rules = Vec::new();
         for line in proxy.all("use_backend") {
-            match tests(line, split(line).1, Known { acls: &acls, sockets }) {
+            match tests(proxy, line, Known { acls: &acls, sockets }) {
                 Ok(tests) => {
                     self.note_told(line, &tests);
                     let keys = if tests.is_empty() { None } else { self.leads_to(line.word(1), line) };

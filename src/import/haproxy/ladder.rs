@@ -60,15 +60,18 @@ pub(super) struct Failed<'t> {
 /// What a counter counts: by what, and how long; nothing if that cannot be said.
 pub(super) type Rates<'a> = &'a dyn Fn(&Excess) -> Option<(String, String)>;
 
-/// All rules as routes, and those that cannot be.
-pub(super) fn steps<'t>(rules: Vec<Rule<'t>>, rates: Rates<'_>) -> (Vec<Step<'t>>, Vec<Failed<'t>>) {
-    let (mut steps, mut failed) = (Vec::new(), Vec::new());
+/// All rules as routes, those that cannot be, and those that had to close a route.
+pub(super) fn steps<'t>(rules: Vec<Rule<'t>>, rates: Rates<'_>) -> (Vec<Step<'t>>, Vec<Failed<'t>>, Vec<Failed<'t>>) {
+    let (mut steps, mut failed, mut unlike) = (Vec::new(), Vec::new(), Vec::new());
     for rule in rules.into_iter().rev() {
         let is_end = matches!(rule.act, Act::End(_) | Act::Refuse(_)) && rule.within.is_none();
         let more = if is_end && !has_effect(&rule.test) {
             before(&rule, &steps).map(|first| behind(first, &steps))
         } else {
-            among(&rule, &steps, rates).map(|all| behind(all, &[]))
+            among(&rule, &steps, rates).map(|(all, why)| {
+                unlike.extend(why.map(|why| Failed { rule: rule.clone(), why }));
+                behind(all, &[])
+            })
         };
         match more {
             Ok(more) if more.len() <= STEPS_MAX || more.len() <= steps.len() + 1 => steps = more,
@@ -77,7 +80,7 @@ pub(super) fn steps<'t>(rules: Vec<Rule<'t>>, rates: Rates<'_>) -> (Vec<Step<'t>
         }
     }
     failed.reverse();
-    (steps, failed)
+    (steps, failed, unlike)
 }
 
 /// The steps of a rule that ends the request: the later ones for its exceptions, and its own.
@@ -95,18 +98,32 @@ fn before<'t>(rule: &Rule<'t>, later: &[Step<'t>]) -> Result<Vec<Step<'t>>, Stri
     Ok(steps)
 }
 
-/// The later steps, each behind a copy that a rule has changed, if it holds for some of its requests.
-fn among<'t>(rule: &Rule<'t>, later: &[Step<'t>], rates: Rates<'_>) -> Result<Vec<Step<'t>>, String> {
+/// The later steps, each behind a copy that a rule has changed, if it holds for some of its requests. Where that is not
+/// known of a rule that keeps somebody out, the step is closed; why comes with them.
+fn among<'t>(rule: &Rule<'t>, later: &[Step<'t>], rates: Rates<'_>) -> Result<(Vec<Step<'t>>, Option<String>), String> {
     let plain = rule.test.plain();
-    let mut steps = Vec::new();
+    let closes = matches!(rule.act, Act::Refuse(_)) && rule.test.excess.is_none();
+    let (mut steps, mut unlike) = (Vec::new(), None);
     for step in later {
         let pool = step.keys.get("pool").and_then(Value::text);
         let is_within = rule.within.as_deref().is_none_or(|within| pool == Some(within));
         if matches!(rule.act, Act::Rewrite { .. }) && rule.within.is_none() && step.test.path.is_some() {
             return Err("a later rule tests the path that it writes".to_owned());
         }
+        let both = match plain.and(&step.test) {
+            Err(why) if is_within && closes => {
+                let mut keys = step.keys.clone();
+                keys.remove("allow");
+                keys.set("deny", ALL.to_vec());
+                steps.push(Step { keys, ..step.clone() });
+                unlike = Some(why);
+                continue;
+            }
+            Err(why) if is_within => return Err(why),
+            both => both.unwrap_or_default(),
+        };
         if is_within
-            && let Some(both) = plain.and(&step.test)?
+            && let Some(both) = both
             && let Some(changed) = changed(rule, Step { test: both.clone(), ..step.clone() }, rates)?
         {
             for exception in &rule.test.but {
@@ -116,7 +133,7 @@ fn among<'t>(rule: &Rule<'t>, later: &[Step<'t>], rates: Rates<'_>) -> Result<Ve
         }
         steps.push(step.clone());
     }
-    Ok(steps)
+    Ok((steps, unlike))
 }
 
 /// Those that some request reaches: nothing before them takes all. The second ones do not stand before each other.

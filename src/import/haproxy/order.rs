@@ -25,9 +25,35 @@ pub(super) fn ordered<'t>(proxy: &Proxy<'t>) -> Vec<&'t Line> {
 }
 
 /// What a rule asks for.
-pub(super) fn tests(line: &Line, condition: &[String], known: Known<'_>) -> Result<Vec<Test>, String> {
-    let tests = expression(condition, known)?;
+///
+/// # Errors
+/// Why it cannot be said.
+pub(super) fn tests(proxy: &Proxy<'_>, line: &Line, known: Known<'_>) -> Result<Vec<Test>, String> {
+    let tests = expression(split(line).1, known)?;
+    let written = written(proxy, line);
+    let is_asked = |test: &Test| {
+        test.header.iter().any(|(name, _)| written.contains(name))
+            || !test.host.is_empty() && written.iter().any(|name| name == "host")
+    };
+    if tests.iter().any(|test| is_asked(test) || test.but.iter().any(is_asked)) {
+        return Err("an earlier rule writes this header, and unstick looks at what the client has sent".to_owned());
+    }
     if line.words.iter().any(|word| word == "unless") { negated(&tests) } else { Ok(tests) }
+}
+
+/// The headers of requests that rules before a line edit.
+fn written(proxy: &Proxy<'_>, line: &Line) -> Vec<String> {
+    let is_it = |other: &&Line| std::ptr::eq(*other, line);
+    let place = match line.word(0) {
+        "http-request" => proxy.lines.iter().position(is_it),
+        "tcp-request" | "monitor-uri" => Some(0),
+        _ => None,
+    };
+    let before = &proxy.lines[..place.unwrap_or(proxy.lines.len())];
+    let is_edit = |line: &&&Line| {
+        line.word(0) == "http-request" && matches!(line.word(1), "set-header" | "add-header" | "del-header")
+    };
+    before.iter().filter(is_edit).map(|line| line.word(2).to_ascii_lowercase()).collect()
 }
 
 /// Those whom `http-request allow` does not let through; nobody, if it lets all through.
@@ -78,7 +104,7 @@ fn slashed(prefix: &str) -> String {
 fn counted_test(proxy: &Proxy<'_>, test: Test, known: Known<'_>) -> Result<Test, String> {
     let Some(excess) = &test.excess else { return Ok(test) };
     let Some(track) = track(proxy, excess) else { return Ok(test) };
-    match &tests(track, split(track).1, known)?[..] {
+    match &tests(proxy, track, known)?[..] {
         [counted] => Ok(test.and(counted)?.unwrap_or(test)),
         _ => Err("what is counted here has several conditions".to_owned()),
     }

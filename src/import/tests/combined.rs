@@ -67,8 +67,8 @@ fn directives_of_a_server_of_nginx() {
         let upstreams = "upstream app { server a:1; server c:1 backup; } upstream b { server b:1; }";
         let other = "server { listen 80 default_server; location /only { proxy_pass http://b; } }";
         format!(
-            "proxy_set_header Host $host; {maps} {upstreams} {other} server {{ listen 80; server_name a.test *.a.test;\n\
-             {fragment}\nlocation / {{ proxy_pass http://app; }} }}\n"
+            "proxy_set_header Host $host; {maps} {upstreams} {other} server {{ listen 80;\n\
+             server_name a.test *.a.test;\n{fragment}\nlocation / {{ proxy_pass http://app; }} }}\n"
         )
     }
     let pass = [

@@ -64,6 +64,21 @@ fn an_exception_goes_on_to_the_later_rules() {
 }
 
 #[test]
+fn what_a_rule_writes_is_not_what_a_later_one_asks() {
+    let written = "http-request set-header X-A b if METH_POST\n";
+    check(&[
+        (
+            &format!("{written} use_backend b if {{ hdr(x-a) b }}"),
+            &["pool = \"app\""],
+            "an earlier rule writes this header",
+        ),
+        (&format!("{written} http-request deny if !{{ hdr(x-a) b }}"), &["deny = [\"0.0.0.0/0\""], "an earlier rule"),
+        (&format!("http-request deny if !{{ hdr(x-a) b }}\n {written}"), &["respond = { status = 403 }"], ""),
+        ("http-request set-header Host x\n use_backend b if { hdr(host) y }", &["pool = \"app\""], "an earlier rule"),
+    ]);
+}
+
+#[test]
 fn addresses_are_let_in_or_kept_out() {
     check(&[
         (
@@ -82,7 +97,11 @@ fn addresses_are_let_in_or_kept_out() {
         ("http-request deny if { src 10.0.0.9 }", &["pool = \"b\"\ndeny = [\"10.0.0.9/32\"]"], ""),
         ("tcp-request connection reject if { src 10.0.0.9 }", &["deny = [\"10.0.0.9/32\"]"], "this one answers 403"),
         ("http-request deny deny_status 404 if { src 10.0.0.9 }", &["deny = ["], "gets a 403"),
-        ("http-request deny if { path_sub b } !{ src 10.0.0.9 }", &["deny = [\"0.0.0.0/0\""], "answer 403"),
+        (
+            "http-request deny if { path_sub b } !{ src 10.0.0.9 }",
+            &["path = \"/b/\"\npriority = 2\npool = \"b\"\ndeny = [\"0.0.0.0/0\"", "path = \"/\"\npool = \"app\"\n\n"],
+            "routes that it may mean answer 403",
+        ),
     ]);
 }
 

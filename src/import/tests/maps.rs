@@ -133,6 +133,11 @@ fn methods_that_are_excepted_have_a_route_of_their_own() {
             "",
         ),
         (
+            "if ($http_a = 1) { return 403; } limit_except GET { allow 10.0.0.0/8; deny all; }",
+            &["path = \"/\"\npriority = 1\nheader = { a = \"1\" }\nrespond = { status = 403 }"],
+            "",
+        ),
+        (
             "limit_except GET { auth_basic x; }",
             &["method = [\"GET\", \"HEAD\"]\npool = \"k-1\"\ndeny = [\"0.0.0.0/0\", \"::/0\"]"],
             "it asks for more than addresses",
@@ -233,6 +238,8 @@ fn paths_are_written_as_clients_send_them() {
         let pass = "proxy_set_header Host $host; proxy_pass http://k:1;";
         format!("server {{ listen 80; {fragment} {{ {pass} }} location / {{ {pass} }} }}\n")
     }
+    let pass = "proxy_set_header Host $host; proxy_pass http://k:1;";
+    let bare = format!("location /api {{ rewrite ^/api/(.*)$ /$1 break; {pass} }}");
     let rows: &[(&str, &[&str], &str)] = &[
         ("location \"/sp ace/\"", &["path = \"/sp%20ace/\"", "path = \"=/sp%20ace\""], ""),
         ("location = /caf\u{e9}", &["path = \"=/caf%C3%A9\""], ""),
@@ -240,7 +247,7 @@ fn paths_are_written_as_clients_send_them() {
         ("location ~ \"^/a b[ c]\"", &["path = \"~^/a%20b[ c]\""], ""),
         ("location ~ ^//x", &["path = \"/\""], "so that none fits"),
         (
-            "location /api { rewrite ^/api/(.*)$ /$1 break; proxy_set_header Host $host; proxy_pass http://k:1; } location = /x",
+            &format!("{bare} location = /x"),
             &["path = \"/api\"\npool = \"k-1\"\nstrip_prefix = \"/api\"", "path = \"=/api\"\npool = \"k-1\"\n\n"],
             "nginx takes /apix too",
         ),

@@ -86,7 +86,8 @@ def received(request: Request, other: list[dict], ours: list[dict]) -> list[Diff
     for theirs, own in zip(other[-1:], ours[-1:]):
         found += unequal("replica:", without_fields(theirs), without_fields(own))
         sent, got = by_name(theirs["fields"], OF_REQUEST), by_name(own["fields"], OF_REQUEST)
-        own_words = {name for name in ADDED if sent.get(name) == by_name(request.fields, set()).get(name)}
+        written = by_name([(name.lower(), value) for name, value in request.fields], set())
+        own_words = {name for name in ADDED if sent.get(name) == written.get(name)}
         for fields in sent, got:
             for name in own_words:
                 fields.pop(name, None)
