@@ -27,6 +27,25 @@ fn ended(pattern: &str) -> Option<String> {
     Some(format!("{before}({rest})"))
 }
 
+/// What does not begin with any of these texts, as a regular expression. Nothing if one has characters with a meaning,
+/// or if everything begins so.
+pub(super) fn not_beginning(texts: &[&str]) -> Option<String> {
+    let is_plain = |text: &&str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_".contains(&b));
+    if !texts.iter().all(is_plain) || texts.iter().any(|text| text.is_empty()) {
+        return None;
+    }
+    let mut first: Vec<char> = texts.iter().filter_map(|text| text.chars().next()).collect();
+    first.sort_unstable();
+    first.dedup();
+    let class: String = first.iter().map(|c| if *c == '-' { "\\-".to_owned() } else { c.to_string() }).collect();
+    // Whoever begins like one of them goes on in another way.
+    let others = first.iter().filter_map(|c| {
+        let rests: Vec<&str> = texts.iter().filter_map(|text| text.strip_prefix(*c)).collect();
+        not_beginning(&rests).map(|rest| format!("|{c}({rest})"))
+    });
+    Some(format!("$|[^{class}]{}", others.collect::<String>()))
+}
+
 /// Leaves away the groups that look around. Each of them asks for more, so the rest fits more.
 fn without(pattern: &str) -> Option<String> {
     let mut out = String::new();
@@ -72,6 +91,26 @@ fn group(text: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_does_not_begin_so_is_found() {
+        let regex = not_beginning(&["/", "inistrator", "in-x"]).unwrap();
+        let fits = regex::Regex::new(&format!("^/adm({regex})")).unwrap();
+        for (path, expected) in [
+            ("/adm", true),
+            ("/admx", true),
+            ("/admin", true),
+            ("/admin-", true),
+            ("/admin-x", false),
+            ("/admin-xy", false),
+            ("/adm/x", false),
+            ("/administratorx", false),
+            ("/administrato", true),
+        ] {
+            assert_eq!(fits.is_match(path), expected, "{path}: {regex}");
+        }
+        assert_eq!((not_beginning(&[""]), not_beginning(&["a.b"])), (None, None));
+    }
 
     #[test]
     fn what_looks_around_fits_the_same_or_more() {

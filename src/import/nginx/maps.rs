@@ -3,7 +3,7 @@
 //! nginx looks for the value as it is, in any case, then for the first regular expression that fits.
 
 use super::branches::ask;
-use super::conditions::cookie_is;
+use super::conditions::{condition, cookie_is, words};
 use super::grammar::Directive;
 use super::locations::{Found, Kind, all};
 use super::rewriting::Spot;
@@ -11,6 +11,7 @@ use super::scope::Scope;
 use super::text::{Part, parts, resolved};
 use super::{Draft, Importer};
 use crate::imported::Keys;
+use crate::value::Value;
 
 /// What an entry of a map asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +34,9 @@ impl<'t> Importer<'t> {
         let Some((target, map)) = self.chosen(&found.scope) else {
             return of(self.content(found, spot, rewrite, is_closed));
         };
-        let Some(entries) = entries(map).filter(|entries| self.are_separate(found, entries)) else {
+        let Some(entries) =
+            entries(map).filter(|entries| self.are_separate(found, entries) && !Self::is_asked_twice(spot, entries))
+        else {
             return of(self.content(found, spot, rewrite, is_closed));
         };
         let (mut drafts, mut rest) = (Vec::new(), spot.clone());
@@ -78,9 +81,16 @@ impl<'t> Importer<'t> {
         entries.map_or(0, |entries| ranks(&entries))
     }
 
-    /// The hosts that maps of a server ask for: unstick looks at the host first, so all routes of the server have them.
+    /// The hosts that maps and tests of a server ask for: unstick looks at the host first, so all routes of the server
+    /// have them.
     pub(super) fn mapped_hosts(&self, scope: &Scope<'t>) -> Vec<String> {
         let mut hosts: Vec<String> = Vec::new();
+        let found = all(scope, false);
+        let items = scope.own().iter().chain(found.iter().flat_map(|found| found.scope.own()));
+        for item in items.filter(|item| item.name == "if") {
+            let tested = condition(&words(item), false).map(|tested| [tested.host, tested.but_hosts].concat());
+            hosts.extend(tested.unwrap_or_default());
+        }
         for found in all(scope, false) {
             let map = self.chosen(&found.scope).map(|(_, map)| map);
             for (_, asks) in map.and_then(entries).unwrap_or_default() {
@@ -91,6 +101,17 @@ impl<'t> Importer<'t> {
             }
         }
         hosts
+    }
+
+    /// Whether an entry asks for a field for which those who come here were asked already: a route asks once.
+    fn is_asked_twice(spot: &Spot, entries: &[(&'t Directive, Asks)]) -> bool {
+        entries.iter().any(|(_, asks)| match asks {
+            Asks::Field(table, name, _) => match spot.target.tests.get(table) {
+                Some(Value::Table(tests)) => tests.get(name).is_some(),
+                _ => false,
+            },
+            Asks::Host(_) | Asks::Path(_) => false,
+        })
     }
 
     /// Whether the paths that a map asks for come before no other location. The most specific host and conditions do

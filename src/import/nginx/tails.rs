@@ -1,6 +1,7 @@
 //! Prefixes that end within a segment: nginx takes `/adminx` for `location /admin`, unstick whole segments.
 
 use super::locations::{Found, Kind, close, keeps_out};
+use super::lookaround::not_beginning;
 use super::{Draft, Importer, left};
 use crate::imported::LeftOut;
 
@@ -12,21 +13,25 @@ impl<'t> Importer<'t> {
         if path.ends_with('/') || drafts.iter().any(|draft| draft.route.path.starts_with('~')) {
             return Vec::new();
         }
-        let longer = |other: &Found<'_>| match &other.kind {
+        // What is below it, and longer locations, are routes of their own.
+        let longer = |other: &'_ Found<'_>| match &other.kind {
             Kind::Prefix(other) | Kind::Final(other) => {
-                other.strip_prefix(path.as_str()).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+                other.strip_prefix(path.as_str()).filter(|rest| !rest.is_empty()).map(str::to_owned)
             }
-            _ => false,
+            _ => None,
         };
-        if !keeps_out(found) && !drafts.iter().any(|draft| draft.route.keys.get("deny").is_some())
-            || all.iter().any(longer)
-        {
+        let mut others: Vec<String> = all.iter().filter_map(longer).filter(|rest| !rest.starts_with('/')).collect();
+        others.push("/".to_owned());
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        let closes = keeps_out(found) || drafts.iter().any(|draft| draft.route.keys.get("deny").is_some());
+        let rest = if others.len() == 1 { Some("[^/]".to_owned()) } else { not_beginning(&others).map(grouped) };
+        let Some(rest) = rest.filter(|_| closes) else {
             self.bare.push((left(found.item, "", ""), path.clone()));
             return Vec::new();
-        }
+        };
         let tail = |draft: &Draft| {
             let mut draft = Draft { left: Vec::new(), ..draft.clone() };
-            draft.route.path = format!("~^{}[^/]", regex::escape(path));
+            draft.route.path = format!("~^{}{rest}", regex::escape(path));
             if draft.route.keys.get("strip_prefix").or_else(|| draft.route.keys.get("replace_prefix")).is_some() {
                 draft.route.keys.remove("strip_prefix");
                 draft.route.keys.remove("replace_prefix");
@@ -47,4 +52,8 @@ impl<'t> Importer<'t> {
         let what_to_do = format!("nothing, unless paths such as {path}x are asked for");
         self.out.leave_out(LeftOut { why, what_to_do, ..first.clone() });
     }
+}
+
+fn grouped(regex: String) -> String {
+    format!("({regex})")
 }

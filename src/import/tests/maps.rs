@@ -200,8 +200,8 @@ fn a_prefix_that_ends_within_a_segment_is_told_once_or_kept_closed() {
         ),
         (
             &inner,
-            &["path = \"/adm\"\nrespond"],
-            "nginx takes /admx too, unstick only /adm and what is below it; so with /admin",
+            &["path = \"/adm\"\nrespond", "path = \"~^/adm($|[^/i]|i($|[^n]))\"\nrespond = { status = 403 }"],
+            "nginx takes /adminx too",
         ),
     ];
     for row in rows {
@@ -304,6 +304,35 @@ fn a_pattern_of_hosts_means_those_of_the_server() {
             "",
         ),
         ("server_name *.b.test; if ($host ~ ^x) { return 403; }", &["deny = ["], "this server has any"),
+    ];
+    for row in rows {
+        check_of(Kind::Nginx, around, &[(row.0, row.1, row.2)]);
+    }
+}
+
+#[test]
+fn what_a_server_asks_first_is_asked_of_all_its_hosts() {
+    fn around(fragment: &str) -> String {
+        let maps = "map $http_a $by { default app; b b; } upstream app { server a:1; } upstream b { server b:1; }";
+        let routes = "location / { proxy_pass http://app; } location = /w { proxy_pass http://$by; }";
+        format!("proxy_set_header Host $host; {maps} server {{ listen 80; {fragment} {routes} }}\n")
+    }
+    let first = "if ($cookie_a = 1) { return 401; } if ($host = b.test) { return 301 https://c.test/; }";
+    let rows: &[(&str, &[&str], &str)] = &[
+        (
+            first,
+            &[
+                "host = [\"b.test\", \"*\"]\npath = \"/\"\npriority = 1000\nheader",
+                "host = \"b.test\"\npath = \"/\"\npriority = 999\nredirect",
+                "host = \"*\"\npath = \"/\"\npool = \"app\"",
+            ],
+            "",
+        ),
+        (
+            "if ($http_a !~ ^c) { return 403; }",
+            &["path = \"=/w\"\nheader = { a = \"~^c\" }\nrespond = { status = 404 }"],
+            "the pool of a route is a fixed one",
+        ),
     ];
     for row in rows {
         check_of(Kind::Nginx, around, &[(row.0, row.1, row.2)]);
