@@ -18,6 +18,7 @@ Examples:
   unstick import haproxy.cfg -o unstick.toml
   unstick import traefik.yml -o unstick.toml              read it with what its file provider reads
   unstick import compose.yaml -o unstick.toml             the labels for Traefik
+  unstick import /etc/caddy/Caddyfile -o unstick.toml
   unstick import site.conf --from nginx                   a single file, to standard output
   unstick import nginx.conf -o unstick.toml --json        the report for machines, on standard output
 

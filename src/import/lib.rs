@@ -4,6 +4,7 @@
 //! left out. Nothing is silently different: what has no faithful translation is a [`LeftOut`], which is a comment in
 //! the file and a line of the report. What kept somebody out and could not be translated closes the route.
 
+mod caddy;
 mod fate;
 mod files;
 mod haproxy;
@@ -31,11 +32,13 @@ pub enum Kind {
     Traefik,
     /// A compose file with Traefik's labels.
     Compose,
+    /// A Caddyfile.
+    Caddy,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Nginx, Self::Haproxy, Self::Traefik, Self::Compose];
+    pub const ALL: [Self; 5] = [Self::Nginx, Self::Haproxy, Self::Traefik, Self::Compose, Self::Caddy];
 
     /// Its name, as the command line has it.
     pub fn name(self) -> &'static str {
@@ -44,6 +47,7 @@ impl Kind {
             Self::Haproxy => "haproxy",
             Self::Traefik => "traefik",
             Self::Compose => "compose",
+            Self::Caddy => "caddy",
         }
     }
 
@@ -51,7 +55,11 @@ impl Kind {
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
         let name = name.strip_suffix(".template").unwrap_or(&name);
+        if name == "caddyfile" || name.starts_with("caddyfile.") {
+            return Some(Self::Caddy);
+        }
         match name.rsplit('.').next()? {
+            "caddyfile" => Some(Self::Caddy),
             "conf" => Some(Self::Nginx),
             "cfg" => Some(Self::Haproxy),
             "yml" | "yaml" if name.starts_with("docker-compose") || name.starts_with("compose") => Some(Self::Compose),
@@ -74,6 +82,7 @@ pub fn import(path: &Path, kind: Kind, base: Option<&Path>) -> Result<Imported, 
         Kind::Haproxy => haproxy::import(path, base),
         Kind::Traefik => traefik::import(path, base),
         Kind::Compose => traefik::import_compose(path, base),
+        Kind::Caddy => caddy::import(path, base),
     }
 }
 
@@ -84,5 +93,6 @@ pub fn tables() -> Tables {
         ("haproxy", haproxy::words::WORDS),
         ("traefik", traefik::words::WORDS),
         ("compose", traefik::compose_words::WORDS),
+        ("caddy", caddy::words::WORDS),
     ]
 }

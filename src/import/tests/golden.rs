@@ -69,6 +69,13 @@ fn compose() {
     examples("compose").iter().for_each(|folder| check(&folder.join("compose.yaml"), Kind::Compose));
 }
 
+#[test]
+fn caddy() {
+    let examples = examples("caddy");
+    assert!(examples.len() >= 4, "{examples:?}");
+    examples.iter().for_each(|folder| check(&folder.join("Caddyfile"), Kind::Caddy));
+}
+
 /// Whatever a file says, it ends in an error or in valid TOML.
 #[test]
 fn no_beginning_of_a_file_is_taken_amiss() {
@@ -82,6 +89,18 @@ fn no_beginning_of_a_file_is_taken_amiss() {
             fs::write(&file, format!("{};{}", &text[..end], "}".repeat(open))).unwrap();
             if let Ok(imported) = import(&file, Kind::Nginx, None) {
                 let toml = write::toml(&imported, "nginx.conf");
+                let _: toml::Table = toml.parse().unwrap_or_else(|error| panic!("{error}\n{toml}"));
+            }
+        }
+    }
+    for example in examples("caddy") {
+        let text = fs::read_to_string(example.join("Caddyfile")).unwrap();
+        let file = folder.path().join("Caddyfile");
+        for end in (0..text.len()).step_by(11) {
+            let open = text[..end].matches("{\n").count().saturating_sub(text[..end].matches("}\n").count());
+            fs::write(&file, format!("{}\n{}", &text[..end], "}\n".repeat(open))).unwrap();
+            if let Ok(imported) = import(&file, Kind::Caddy, None) {
+                let toml = write::toml(&imported, "Caddyfile");
                 let _: toml::Table = toml.parse().unwrap_or_else(|error| panic!("{error}\n{toml}"));
             }
         }
