@@ -38,7 +38,7 @@ impl Flow<'_> {
         let is_refused = others.iter().all(|draft| draft.refuses);
         let keeps_inner = is_refused || matches!(who, Who::Outside(_));
         let is_forbidden = others.iter().all(|draft| draft.status() == Some(403));
-        let mut kept = if keeps_inner { inner } else { others };
+        let (mut kept, lost) = if keeps_inner { (inner, others) } else { (others, inner) };
         if is_refused {
             let (key, networks) = match who {
                 Who::Within(networks) => ("allow", networks),
@@ -54,6 +54,10 @@ impl Flow<'_> {
             let why = "addresses choose who gets in, not where a request goes; what strangers get is kept";
             let note = self.left(step, why, "write a listener of its own for those clients");
             kept.iter_mut().for_each(|draft| draft.left.push(note.clone()));
+            // It kept out some clients that get in elsewhere.
+            if lost.iter().any(Draft::keeps_out) {
+                kept.iter_mut().for_each(|draft| draft.restrict("deny", &super::ALL.map(str::to_owned)));
+            }
         }
         kept
     }
@@ -88,6 +92,11 @@ impl Draft {
             Some(Value::Number(status)) => Some(*status),
             _ => None,
         }
+    }
+
+    /// Whether it keeps somebody out.
+    fn keeps_out(&self) -> bool {
+        self.refuses || ["allow", "deny"].iter().any(|key| self.keys.get(key).is_some())
     }
 
     fn restrict(&mut self, key: &str, networks: &[String]) {

@@ -146,7 +146,8 @@ impl Flow<'_> {
 
     /// Does what a directive without a block says, if requests go on after it.
     fn passes_on(&mut self, state: &mut State, step: &Step<'_>) -> bool {
-        let is_simple = step.within.is_none() && !step.ends() && step.name != "rewrite" && who(step).is_empty();
+        let is_alone = step.name == "rewrite" || step.is_joined;
+        let is_simple = step.within.is_none() && !step.ends() && !is_alone && who(step).is_empty();
         is_simple && matches!(self.leaf(state, step), Next::On)
     }
 
@@ -240,15 +241,7 @@ impl Flow<'_> {
         if let [who] = who(step) {
             return self.addresses(state, step, after, rest, who);
         }
-        // The first of these that fits is the only one.
-        let is_alone = matches!(step.name, "handle" | "rewrite");
-        let others: Vec<Rc<Step<'t>>>;
-        let after = if is_alone {
-            others = after.iter().filter(|other| other.name != step.name).cloned().collect();
-            &others
-        } else {
-            after
-        };
+        let after = &self.rest_of(step, after);
         if let Some(within) = &step.within {
             if let Some(prefix) = &step.strip {
                 self.strip(&mut state, step, prefix);
@@ -262,6 +255,23 @@ impl Flow<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// The steps after one that was run.
+    fn rest_of<'t>(&self, step: &Step<'t>, after: &[Rc<Step<'t>>]) -> Vec<Rc<Step<'t>>> {
+        let mut rest: Vec<Rc<Step<'t>>> = Vec::new();
+        let mut is_joined = step.is_joined;
+        for other in after {
+            // The first `handle` that fits is the only one, and the first `rewrite`.
+            let is_excluded = matches!(step.name, "handle" | "rewrite") && other.name == step.name;
+            if is_joined {
+                rest.push(Rc::new(other.joined()));
+                is_joined = other.is_joined;
+            } else if !is_excluded {
+                rest.push(other.clone());
+            }
+        }
+        rest
     }
 
     pub(super) fn left(&self, step: &Step<'_>, why: impl Into<String>, what_to_do: impl Into<String>) -> LeftOut {

@@ -74,6 +74,11 @@ impl Flow<'_> {
         if prefix.is_empty() {
             return;
         }
+        if step.name == "route" {
+            let why = "Caddy runs both blocks of this path, and strips the prefix twice if it is there twice";
+            self.note(state, step, why, "make one `handle_path` of both");
+            return;
+        }
         if prefix.contains(['{', '*', '%']) || state.is_rewritten || state.put.is_some() {
             let why = "a route strips one fixed prefix; the path is passed on as it is";
             state.is_rewritten = true;

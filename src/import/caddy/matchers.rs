@@ -20,7 +20,7 @@ pub(super) enum Who {
 }
 
 /// What a matcher asks for: one of `any`, none of `but`, and all of `who`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Matcher {
     pub(super) any: Vec<Test>,
     pub(super) but: Vec<Test>,

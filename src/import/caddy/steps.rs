@@ -72,6 +72,8 @@ pub(super) struct Step<'t> {
     pub(super) within: Option<Vec<Rc<Step<'t>>>>,
     /// The prefix that `handle_path` strips.
     pub(super) strip: Option<String>,
+    /// Whether the next one has the same matcher. Caddy makes one route of both, so that it is asked once.
+    pub(super) is_joined: bool,
 }
 
 /// What the whole file says of orders.
@@ -130,15 +132,16 @@ impl<'t> Order<'t> {
         }
         let mut named = Cow::Borrowed(named);
         lines.iter().filter(|line| line.name.starts_with('@')).for_each(|line| define(line, named.to_mut()));
-        let mut steps: Vec<Rc<Step<'t>>> = Vec::new();
+        let mut steps: Vec<Step<'t>> = Vec::new();
         for line in lines.iter().filter(|line| !line.name.starts_with('@')) {
-            let step = Rc::new(self.step(line, &named, depth)?);
-            // Caddy's comparison is no total order, so this is its own way to sort: each is put before what it precedes.
+            let step = self.step(line, &named, depth)?;
+            // Caddy's comparison is no total order, so this is its own way to sort: one is put before what it precedes.
             let before = steps.iter().rev().take_while(|other| self.precedes(&step, other)).count();
             let at = if sorting == Sorting::ByOrder { steps.len() - before } else { steps.len() };
             steps.insert(at, step);
         }
-        Ok(steps)
+        join(&mut steps);
+        Ok(steps.into_iter().map(Rc::new).collect())
     }
 
     fn step(&self, line: &'t Line, named: &Named, depth: usize) -> Result<Step<'t>, Unreadable> {
@@ -170,7 +173,7 @@ impl<'t> Order<'t> {
             let path = first.strip_suffix('*').unwrap_or(first);
             path.strip_suffix('/').filter(|_| first.ends_with("/*")).unwrap_or(path).to_owned()
         });
-        Ok(Step { line, name, matcher, args, within, strip })
+        Ok(Step { line, name, matcher, args, within, strip, is_joined: false })
     }
 
     /// Whether a step is run before another one that was written before it.
@@ -198,6 +201,21 @@ impl<'t> Order<'t> {
     }
 }
 
+/// Marks the steps that have the matcher of the next one. Those of which only one is run are joined among themselves.
+fn join(steps: &mut [Step<'_>]) {
+    let is_group = steps.iter().filter(|step| step.name == "handle").count() > 1;
+    let group = |step: &Step<'_>| match step.name {
+        "handle" if is_group => 1,
+        "rewrite" => 2,
+        _ => 0,
+    };
+    for at in 1..steps.len() {
+        let (one, next) = (&steps[at - 1], &steps[at]);
+        let is_same = one.matcher.is_some() && one.matcher == next.matcher && group(one) == group(next);
+        steps[at - 1].is_joined = is_same;
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sorting {
     ByOrder,
@@ -211,8 +229,14 @@ impl<'t> Step<'t> {
 
     /// The same step for every request.
     pub(super) fn for_all(&self) -> Self {
-        let Self { line, name, matcher: _, args, within, strip } = self;
-        Self { line, name, matcher: None, args, within: within.clone(), strip: strip.clone() }
+        let Self { line, name, matcher: _, args, within, strip, is_joined } = self;
+        Self { line, name, matcher: None, args, within: within.clone(), strip: strip.clone(), is_joined: *is_joined }
+    }
+
+    /// The same step for what has met its matcher already. It is no alternative to others.
+    pub(super) fn joined(&self) -> Self {
+        let name = if self.within.is_some() { "route" } else { self.name };
+        Self { name, is_joined: false, ..self.for_all() }
     }
 
     /// The status of a fixed response or an error.

@@ -25,7 +25,7 @@ fn check(rows: &[(&str, &[&str], &str)]) {
 #[test]
 fn what_keeps_somebody_out_stays_closed() {
     let pass = "\nreverse_proxy app";
-    let rows: [(&str, &[&str], &str); 15] = [
+    let rows: [(&str, &[&str], &str); 16] = [
         ("@m not remote_ip 10.0.0.0/8\nrespond @m 403", &["allow = [\"10.0.0.0/8\"]\npool"], ""),
         ("@m remote_ip 10.0.0.1\nrespond @m 403", &["deny = [\"10.0.0.1/32\"]\npool"], ""),
         ("@m not client_ip private_ranges\nabort @m", &["allow = [\"192.168.0.0/16\""], "answers 403 to clients"),
@@ -56,6 +56,11 @@ fn what_keeps_somebody_out_stays_closed() {
             "route {\n@m path_regexp ^/a.b\nrespond @m 403\nreverse_proxy /a/* c\n}",
             &["path = \"~^/a.b\"\nrespond = { status = 403 }"],
             "",
+        ),
+        (
+            "@m not remote_ip ::1\nhandle @m {\nreverse_proxy c\n}\nhandle {\nrespond /x 403\nrespond 200\n}",
+            &[CLOSED],
+            "where a request goes",
         ),
     ];
     for (fragment, written, told) in rows {

@@ -114,6 +114,22 @@ fn directives_are_in_the_order_of_caddy() {
             ],
             "",
         ),
+        // Directives with the same matcher that follow each other are one route of Caddy, which asks it once.
+        (
+            "uri /a/* strip_prefix /a\nreverse_proxy /a/* app",
+            &["path = \"~(?i)^/a/\"\npool = \"app-80\"\nstrip_prefix = \"/a\""],
+            "",
+        ),
+        (
+            "handle /a {\nheader X-A 1\n}\nhandle /a {\nrespond 201\n}\nhandle {\nrespond 202\n}",
+            &["path = \"~(?i)^/a$\"\nrespond = { status = 201 }\nresponse_headers = { set = { x-a = \"1\" } }"],
+            "",
+        ),
+        (
+            "handle_path /a/* {\nheader X-A 1\n}\nhandle_path /a/* {\nreverse_proxy app\n}",
+            &["path = \"~(?i)^/a/\"\npool = \"app-80\"\nstrip_prefix = \"/a\""],
+            "runs both blocks of this path",
+        ),
     ]);
     let ordered = "{\norder respond before redir\n}\nhttp://a.test {\nredir https://b.test\nrespond 200\n}\n";
     let (toml, _) = imported(Kind::Caddy, ordered);
