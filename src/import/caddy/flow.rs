@@ -167,7 +167,7 @@ impl Flow<'_> {
             None => None,
         };
         if let Some(why) = unknown {
-            let is_guard = step.guards();
+            let is_guard = step.may_keep_out();
             let end = if is_guard { "; what it protects answers 403" } else { "" };
             self.note(state, step, format!("{why}{end}"), WITH_CONDITION);
             // What may be meant is closed; the rest of the matcher says what that is.
@@ -198,7 +198,7 @@ impl Flow<'_> {
             Joined::Test(test) => Some(test),
             Joined::Unknown(why) => {
                 let closes = match decided {
-                    Turn::Applies => step.guards(),
+                    Turn::Applies => step.may_keep_out(),
                     Turn::Passes => !step.refuses() && (step.ends() || step.guards()),
                 };
                 let end = if closes { "; what it protects answers 403" } else { "" };

@@ -164,7 +164,8 @@ fn one(name: &str, lines: &[&Line]) -> Matcher {
             let test = |method| Test { method: Some(method), ..Test::default() };
             Matcher { any: any.into_iter().map(test).collect(), ..Matcher::default() }
         }
-        "protocol" => protocol(args.first().copied().unwrap_or_default()),
+        // Of several lines the last one counts.
+        "protocol" => protocol(args.last().copied().unwrap_or_default()),
         "header" => header(lines),
         "header_regexp" => header_regexp(lines),
         "query" => query(&args),
@@ -357,6 +358,7 @@ mod tests {
             ("query a=1 a=2 b=*", "a=1 b=* | a=2 b=*"),
             ("host A.test *.b.test", "a.test *.b.test"),
             ("protocol https", "tls=true"),
+            ("protocol https\nprotocol http", "tls=false"),
             ("not path /a /b", " but ~(?i)^/a$ | ~(?i)^/b$"),
             ("not {\nmethod GET\npath /a\n}", " but ~(?i)^/a$ GET"),
             ("not path /a\nnot method GET", " but ~(?i)^/a$ | GET"),

@@ -135,7 +135,7 @@ impl<'t> Order<'t> {
         let mut steps: Vec<Step<'t>> = Vec::new();
         for line in lines.iter().filter(|line| !line.name.starts_with('@')) {
             let step = self.step(line, &named, depth)?;
-            // Caddy's comparison is no total order, so this is its own way to sort: one is put before what it precedes.
+            // Caddy's comparison is no total order, so this sorts as Caddy does: each is put before what it precedes.
             let before = steps.iter().rev().take_while(|other| self.precedes(&step, other)).count();
             let at = if sorting == Sorting::ByOrder { steps.len() - before } else { steps.len() };
             steps.insert(at, step);
@@ -267,6 +267,12 @@ impl<'t> Step<'t> {
     pub(super) fn guards(&self) -> bool {
         let within = self.within.as_deref().unwrap_or_default();
         self.refuses() || within.iter().any(|step| step.guards())
+    }
+
+    /// Whether a request that passes it by may get in where it would be kept out: by something in it, or because it
+    /// is an alternative to what comes next and goes on behind that.
+    pub(super) fn may_keep_out(&self) -> bool {
+        self.guards() || self.within.is_some() && !self.ends()
     }
 
     /// Whether nothing comes after it.

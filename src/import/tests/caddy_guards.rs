@@ -75,7 +75,7 @@ fn what_keeps_somebody_out_stays_closed() {
 #[test]
 fn what_cannot_be_joined_closes_what_it_protects() {
     // Of these two paths none is a part of the other.
-    let rows: [(&str, &[&str], &str); 2] = [
+    let rows: [(&str, &[&str], &str); 3] = [
         (
             "handle /a/* {\n@m path_regexp b$\nrespond @m 403\nreverse_proxy app\n}",
             &["path = \"~(?i)^/a/\"\ndeny"],
@@ -85,6 +85,12 @@ fn what_cannot_be_joined_closes_what_it_protects() {
             "handle /a/* {\n@m path_regexp b$\nreverse_proxy @m b\nreverse_proxy app\n}",
             &["path = \"~(?i)^/a/\"\npool = \"app-80\""],
             "these two are not one",
+        ),
+        // It ends the choice between the two, and what comes behind that keeps everybody out.
+        (
+            "@m path_regexp b$\nhandle /a/* {\nhandle @m {\nheader X-A 1\n}\nhandle {\nrespond 200\n}\nrespond 403\n}",
+            &["path = \"~(?i)^/a/\"\ndeny"],
+            "answers 403",
         ),
     ];
     check(&rows);
