@@ -211,8 +211,10 @@ fn join(steps: &mut [Step<'_>]) {
     };
     for at in 1..steps.len() {
         let (one, next) = (&steps[at - 1], &steps[at]);
-        let is_same = one.matcher.is_some() && one.matcher == next.matcher && group(one) == group(next);
-        steps[at - 1].is_joined = is_same;
+        // Without a matcher nothing is asked twice, but of a group both are run.
+        let matters = one.matcher.is_some() || group(one) != 0;
+        let is_same = one.matcher == next.matcher && group(one) == group(next);
+        steps[at - 1].is_joined = matters && is_same;
     }
 }
 

@@ -25,7 +25,7 @@ fn check(rows: &[(&str, &[&str], &str)]) {
 #[test]
 fn what_keeps_somebody_out_stays_closed() {
     let pass = "\nreverse_proxy app";
-    let rows: [(&str, &[&str], &str); 16] = [
+    let rows: [(&str, &[&str], &str); 17] = [
         ("@m not remote_ip 10.0.0.0/8\nrespond @m 403", &["allow = [\"10.0.0.0/8\"]\npool"], ""),
         ("@m remote_ip 10.0.0.1\nrespond @m 403", &["deny = [\"10.0.0.1/32\"]\npool"], ""),
         ("@m not client_ip private_ranges\nabort @m", &["allow = [\"192.168.0.0/16\""], "answers 403 to clients"),
@@ -37,6 +37,11 @@ fn what_keeps_somebody_out_stays_closed() {
         (
             "@m remote_ip 10.0.0.1\nhandle @m {\nreverse_proxy b\n}\nhandle {\nrespond 403\n}",
             &["allow = [\"10.0.0.1/32\"]\npool = \"b-80\""],
+            "",
+        ),
+        (
+            "@m not remote_ip ::1\nhandle @m {\nreverse_proxy b\n}\nhandle {\nrespond 403\n}",
+            &["deny = [\"::1/128\"]\npool = \"b-80\""],
             "",
         ),
         ("@m remote_ip {$NETS}\nrespond @m 403", &[CLOSED], "this is no network; what it protects answers 403"),
@@ -148,6 +153,7 @@ fn no_combination_of_conditions_is_without_a_bound() {
     let invoke = |n: usize| format!("&(r{n}) {{\n{}}}\n", format!("invoke r{}\n", n + 1).repeat(50));
     for (text, expected) in [
         (in_site(&format!("{}reverse_proxy a", lines(header, 40))), ""),
+        (in_site(&format!("{}reverse_proxy a", "request_header X-A b\n".repeat(2000))), ""),
         (in_site(&format!("{}reverse_proxy a", lines(guard, 40))), "ways through this site"),
         (format!("{}http://a.test {{\ninvoke r0\n}}\n", lines(invoke, 12)), "with each `invoke`"),
     ] {

@@ -126,6 +126,11 @@ fn directives_are_in_the_order_of_caddy() {
             "",
         ),
         (
+            "handle * {\nheader X-A 1\n}\nhandle {\nrespond 201\n}",
+            &["{ status = 201 }\nresponse_headers = { set = { x-a"],
+            "",
+        ),
+        (
             "handle_path /a/* {\nheader X-A 1\n}\nhandle_path /a/* {\nreverse_proxy app\n}",
             &["path = \"~(?i)^/a/\"\npool = \"app-80\"\nstrip_prefix = \"/a\""],
             "runs both blocks of this path",
@@ -277,6 +282,14 @@ fn a_host_that_another_site_has_is_of_that_one() {
         toml.contains("host = \"b.a.test\"\npath = \"/\"\nrespond = { status = 203 }") && told.is_empty(),
         "{toml}"
     );
+}
+
+#[test]
+fn what_is_for_a_wildcard_is_for_the_hosts_below_it_too() {
+    let text = "http://*.a.test {\nredir /old /new\n@b host b.a.test\nhandle @b {\nrespond 201\n}\nrespond 202\n}\n";
+    let (toml, told) = imported(Kind::Caddy, text);
+    let hosts = "host = [\"*.a.test\", \"b.a.test\"]\npath = \"~(?i)^/old$\"\n";
+    assert!(toml.contains(hosts) && told.is_empty(), "{toml}\n{told}");
 }
 
 #[test]
