@@ -7,7 +7,8 @@ use super::text::{Paths, fixed, template};
 use super::words::{WORDS, is_guard};
 use super::{ALL, units};
 use crate::fate::{self, Fate};
-use crate::imported::{Keys, LeftOut};
+use crate::imported::{Keys, LeftOut, Place};
+use crate::value::Value;
 
 /// What Caddy sends where nothing is said.
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -28,10 +29,7 @@ impl Flow<'_> {
             "rewrite" => self.rewrite(state, step),
             "respond" => return Next::End(Box::new(self.respond(state, step))),
             "redir" => return Next::End(Box::new(self.redirect(state, step))),
-            "error" => {
-                let keys = respond(step.status());
-                return Next::End(Box::new(self.fixed(state, step, keys)));
-            }
+            "error" => return Next::End(Box::new(self.error(state, step))),
             "abort" => {
                 self.note(state, step, "unstick closes no connection without a response; it answers 403", "nothing");
                 return Next::End(Box::new(self.fixed(state, step, respond(403))));
@@ -53,6 +51,15 @@ impl Flow<'_> {
             },
         }
         Next::On
+    }
+
+    /// `error`: what `handle_errors` has for its status.
+    fn error(&self, state: &State, step: &Step<'_>) -> Draft {
+        let mut keys = respond(step.status());
+        if let Some(Value::Table(page)) = self.importer.errors.get(&step.status().to_string()) {
+            page.0.iter().for_each(|(key, value)| keys.set_in("respond", key, value.clone()));
+        }
+        self.fixed(state, step, keys)
     }
 
     fn request_body(&self, state: &mut State, step: &Step<'_>) {
@@ -144,6 +151,14 @@ impl Flow<'_> {
 
     fn respond(&self, state: &mut State, step: &Step<'_>) -> Draft {
         let status = step.status();
+        if !(200..600).contains(&status) {
+            self.note(
+                state,
+                step,
+                format!("{status} is no status of a response here; it answers 500"),
+                "write another",
+            );
+        }
         let mut keys = respond(status);
         let only_status = step.args.len() == 1 && step.arg(0) == status.to_string();
         let in_block = step.line.one("body").map(|line| line.arg(0));
@@ -220,13 +235,7 @@ impl Flow<'_> {
     }
 
     /// A route with what was done on its way, but for the edits.
-    pub(super) fn draft(
-        &self,
-        state: &State,
-        mut action: Keys,
-        origin: String,
-        place: crate::imported::Place,
-    ) -> Draft {
+    pub(super) fn draft(&self, state: &State, mut action: Keys, origin: String, place: Place) -> Draft {
         let mut keys = Keys::default();
         state.test.write(&mut keys);
         if state.is_closed {

@@ -1,5 +1,8 @@
 //! Listeners: one for each port of the sites, with the certificates that Caddy would get by itself.
 
+use std::collections::{HashMap, HashSet};
+
+use super::flow::Draft;
 use super::globals::Globals;
 use super::sites::{Address, Site};
 use super::tree::Line;
@@ -18,8 +21,8 @@ pub(super) struct Socket {
     /// The files of its certificates and keys.
     pairs: Vec<(String, String)>,
     client_ca: Option<(String, &'static str)>,
-    /// The hosts of its sites; those with nothing are for all hosts.
-    hosts: Vec<(usize, Option<String>)>,
+    /// The sites that have a host there. Those without one are for all hosts.
+    hosts: HashMap<Option<String>, Vec<usize>>,
 }
 
 impl Importer {
@@ -38,7 +41,7 @@ impl Importer {
                 };
                 let socket = &mut self.sockets[at];
                 socket.is_tls |= address.is_tls;
-                socket.hosts.push((number, address.host.clone()));
+                socket.hosts.entry(address.host.clone()).or_default().push(number);
                 found.push((socket.name.clone(), address.clone()));
                 if address.is_tls {
                     self.certificate(at, site, address);
@@ -78,7 +81,7 @@ impl Importer {
             is_tls: false,
             pairs: Vec::new(),
             client_ca: None,
-            hosts: Vec::new(),
+            hosts: HashMap::new(),
         });
         Some(self.sockets.len() - 1)
     }
@@ -125,7 +128,7 @@ impl Importer {
             _ => None,
         };
         let mut sockets = self.sockets.iter_mut().filter(|socket| names.contains(&socket.name)).collect::<Vec<_>>();
-        let is_alone = sockets.iter().all(|socket| socket.hosts.iter().all(|(other, _)| *other == number));
+        let is_alone = sockets.iter().all(|socket| socket.hosts.values().flatten().all(|other| *other == number));
         let is_all_tls = sockets.iter().all(|socket| socket.is_tls);
         if let (Some(file), Some(auth), true, true) = (&file, auth, is_alone, is_all_tls) {
             let ca = self.base.as_ref().map_or(file.clone(), |base| base.join(file).display().to_string());
@@ -138,11 +141,15 @@ impl Importer {
         false
     }
 
-    /// The hosts that other sites have on some of these listeners.
-    pub(super) fn claimed(&self, number: usize, names: &[String]) -> Vec<String> {
-        let sockets = self.sockets.iter().filter(|socket| names.contains(&socket.name));
-        let others = sockets.flat_map(|socket| socket.hosts.iter().filter(|(other, _)| *other != number));
-        others.filter_map(|(_, host)| host.clone()).collect()
+    /// The hosts of ways through a site that other sites have on the same listeners.
+    pub(super) fn claimed(&self, number: usize, names: &[String], drafts: &[Draft]) -> Vec<String> {
+        let sockets: Vec<&Socket> = self.sockets.iter().filter(|socket| names.contains(&socket.name)).collect();
+        let is_claimed = |host: &String| {
+            let sites = sockets.iter().filter_map(|socket| socket.hosts.get(&Some(host.clone())));
+            sites.flatten().any(|other| *other != number)
+        };
+        let hosts: HashSet<&String> = drafts.iter().filter_map(|draft| draft.test.host.as_ref()).flatten().collect();
+        hosts.into_iter().filter(|host| is_claimed(host)).cloned().collect()
     }
 
     /// Caddy sends clients of hosts with TLS from its port for plain HTTP to the one with TLS.
@@ -161,9 +168,9 @@ impl Importer {
             };
             let known = self.sockets.len();
             let Some(at) = self.socket(bind, &plain).filter(|at| !self.sockets[*at].is_tls) else { continue };
-            let own: Vec<Option<String>> = self.sockets[at].hosts.iter().map(|(_, host)| host.clone()).collect();
+            let own = &self.sockets[at].hosts;
             let missing: Vec<&(&Address, Line)> =
-                wanted.iter().filter(|(address, _)| !own.contains(&address.host)).collect();
+                wanted.iter().filter(|(address, _)| !own.contains_key(&address.host)).collect();
             if missing.is_empty() {
                 self.sockets.truncate(known);
                 continue;
@@ -217,9 +224,10 @@ impl Importer {
 /// The hosts with TLS, each with the line of its site.
 fn wanted<'s>(sites: &'s [Site<'_>]) -> Vec<(&'s Address, Line)> {
     let mut wanted: Vec<(&Address, Line)> = Vec::new();
+    let mut known: HashSet<&Option<String>> = HashSet::new();
     for site in sites {
         for address in site.addresses.iter().filter(|address| address.is_tls && address.host.is_some()) {
-            if !wanted.iter().any(|(known, _)| known.host == address.host) {
+            if known.insert(&address.host) {
                 wanted.push((address, head(site)));
             }
         }

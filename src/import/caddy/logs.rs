@@ -61,8 +61,10 @@ impl Importer {
     /// The pages of a site for errors.
     pub(super) fn error_pages(&mut self, site: &Site<'_>) -> Keys {
         let mut errors = Keys::default();
+        let mut own = Vec::new();
+        statuses(&site.block.lines, &mut own);
         for line in site.block.lines.iter().filter(|line| line.name == "handle_errors") {
-            match page(line) {
+            match page(line, &own) {
                 Ok((statuses, body)) => {
                     for status in statuses {
                         let mut page = Keys::default();
@@ -78,8 +80,17 @@ impl Importer {
     }
 }
 
-/// The statuses of a `handle_errors`, and its text.
-fn page(line: &Line) -> Result<(Vec<String>, String), String> {
+/// The statuses of the `error`s in a block.
+fn statuses(lines: &[Line], found: &mut Vec<String>) {
+    for line in lines {
+        let status = line.args.last().filter(|arg| line.name == "error" && arg.len() == 3);
+        found.extend(status.filter(|status| status.parse::<u16>().is_ok()).cloned());
+        statuses(line.lines(), found);
+    }
+}
+
+/// The statuses of a `handle_errors`, and its text. `own` are those of the site's own errors.
+fn page(line: &Line, own: &[String]) -> Result<(Vec<String>, String), String> {
     let [respond] = line.lines() else { return Err("pages for errors are fixed texts or files".to_owned()) };
     if respond.name != "respond" || respond.arg(0).starts_with(['@', '/']) {
         return Err("pages for errors are fixed texts or files".to_owned());
@@ -91,15 +102,16 @@ fn page(line: &Line) -> Result<(Vec<String>, String), String> {
         (None, _) => return Err("pages keep the status of the error".to_owned()),
     };
     let mut statuses: Vec<String> = Vec::new();
+    let all = OF_REPLICAS.iter().map(|status| (*status).to_owned()).chain(own.iter().cloned());
     for code in &line.args {
-        match code.as_str() {
-            "5xx" => statuses.extend(OF_REPLICAS.map(str::to_owned)),
-            code if code.parse::<u16>().is_ok_and(|code| (400..600).contains(&code)) => statuses.push(code.to_owned()),
-            other => return Err(format!("{other} stands for many statuses, and each has a page of its own")),
+        match code.strip_suffix("xx") {
+            Some(class) => statuses.extend(all.clone().filter(|status| status.starts_with(class))),
+            None => statuses.push(code.clone()),
         }
     }
-    if statuses.is_empty() {
-        statuses.extend(OF_REPLICAS.map(str::to_owned));
+    if line.args.is_empty() {
+        statuses.extend(all);
     }
+    statuses.retain(|status| status.parse::<u16>().is_ok_and(|status| (400..600).contains(&status)));
     Ok((statuses, fixed(body)?))
 }

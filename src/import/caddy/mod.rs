@@ -28,6 +28,7 @@ mod units;
 mod upstreams;
 pub(crate) mod words;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -45,6 +46,8 @@ use tree::{Block, Line};
 use crate::imported::{At, Imported, Keys, LeftOut, Route, Unreadable};
 use crate::value::Value;
 
+/// The most blocks of a file with all that it imports.
+const BLOCKS_MAX: usize = 10_000;
 /// Everybody.
 const ALL: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
@@ -143,7 +146,7 @@ impl Importer {
         let mut flow = Flow { importer: self, site: said, drafts: Vec::new(), ways: 0, depth: 0 };
         flow.run(State { test, ..state }, steps)?;
         let drafts = flow.drafts;
-        let claimed = self.claimed(number, &group.listen);
+        let claimed = self.claimed(number, &group.listen, &drafts);
         self.routes(&Spot { listen: group.listen, claimed, hosts: group.hosts }, drafts);
         Ok(())
     }
@@ -151,9 +154,10 @@ impl Importer {
     /// Forgets the pools of routes that were not kept. What was told of them is kept.
     fn forget_pools(&mut self) {
         let Imported { routes, pools, left_out, .. } = &mut self.out;
-        pools.retain(|pool| routes.iter().any(|route| route.keys.get("pool") == Some(&pool.name.as_str().into())));
+        let used: HashSet<&str> = routes.iter().filter_map(|route| text_of(route.keys.get("pool")?)).collect();
+        pools.retain(|pool| used.contains(pool.name.as_str()));
         for left in left_out {
-            if matches!(&left.at, At::Pool(name) if !pools.iter().any(|pool| pool.name == *name)) {
+            if matches!(&left.at, At::Pool(name) if !used.contains(name.as_str())) {
                 left.at = At::Top;
             }
         }
@@ -236,10 +240,16 @@ impl Importer {
 
 /// The lines of the global options.
 fn options(blocks: &[Block]) -> Result<&[Line], Unreadable> {
-    if let Some(block) = blocks.iter().skip(1).find(|block| block.keys.is_empty()) {
-        let message = "a block without an address holds global options, and must be the first".to_owned();
+    let refuse = |block: &Block, message: String| {
         let at = Some((block.place.line, 1));
-        return Err(Unreadable { file: block.place.file.to_string(), at, message });
+        Err(Unreadable { file: block.place.file.to_string(), at, message })
+    };
+    if let Some(block) = blocks.get(BLOCKS_MAX) {
+        return refuse(block, format!("more than {BLOCKS_MAX} blocks"));
+    }
+    if let Some(block) = blocks.iter().skip(1).find(|block| block.keys.is_empty()) {
+        let message = "a block without an address holds global options, and must be the first";
+        return refuse(block, message.to_owned());
     }
     Ok(blocks.first().filter(|block| block.keys.is_empty()).map_or(&[], |block| &block.lines))
 }
@@ -295,6 +305,10 @@ fn environment(out: &mut Imported) {
         route.path = environment::written(&route.path);
         route.host.iter_mut().for_each(|host| *host = environment::written(host));
     }
+}
+
+fn text_of(value: &Value) -> Option<&str> {
+    if let Value::Text(text) = value { Some(text) } else { None }
 }
 
 fn refer(value: &mut Value) {

@@ -22,6 +22,8 @@ pub(super) struct Proxying {
     /// Whether a policy was named. Caddy's own is a random one.
     has_policy: bool,
     is_dynamic: bool,
+    /// Whether replicas get their own address in Host.
+    has_own_host: bool,
     /// The keys of the pool, and those of its route.
     pub(super) keys: Keys,
     pub(super) route: Keys,
@@ -69,6 +71,7 @@ impl Flow<'_> {
         step.args.iter().for_each(|arg| found.upstream(step.line, arg));
         for line in step.line.lines() {
             match line.name.as_str() {
+                "header_up" if is_own_host(line) => found.has_own_host = true,
                 "header_up" => self.request_field(state, line, &line.args),
                 "header_down" => {
                     let paths = state.paths();
@@ -80,17 +83,19 @@ impl Flow<'_> {
         found
     }
 
-    /// Over TLS Caddy sends the name of the replica in Host.
+    /// The address of the replica in Host: Caddy sends it over TLS, or if it is told to.
     fn host(&self, state: &mut State, step: &Step<'_>, found: &Proxying) {
-        if found.keys.get("protocol") != Some(&Value::from("https")) || state.edits.sets("host") {
+        let is_tls = found.keys.get("protocol") == Some(&Value::from("https"));
+        if state.edits.sets("host") || !is_tls && !found.has_own_host {
             return;
         }
         match &found.upstreams[..] {
-            [Upstream { address, .. }] if !address.starts_with("unix:") => {
-                state.edits.set_request(step.line, "Host", address.strip_suffix(":443").unwrap_or(address));
+            [Upstream { address, .. }] if !address.starts_with("unix:") && !found.is_dynamic => {
+                let usual = if is_tls { ":443" } else { ":80" };
+                state.edits.set_request(step.line, "Host", address.strip_suffix(usual).unwrap_or(address));
             }
             _ => {
-                let why = "over TLS Caddy sends the name of the replica in Host, unstick that of the client";
+                let why = "Caddy sends the address of the replica in Host here, unstick that of the client";
                 self.note(state, step, why, "nothing, unless replicas expect that name; see request_headers");
             }
         }
@@ -121,19 +126,18 @@ impl Flow<'_> {
                 let why = "unstick writes this header itself, with the client as it is known";
                 note(why, "nothing, or see trusted_proxies");
             }
-            (
-                "host",
-                "upstream_hostport" | "http.reverse_proxy.upstream.hostport" | "http.reverse_proxy.upstream.host",
-            ) => {
-                let why = "unstick sends the name of the client in Host, and knows no name of the replica then";
-                note(why, "write request_headers = { set = { host = \"...\" } } if replicas expect theirs");
-            }
             _ => {
                 let paths = state.paths();
                 state.left.extend(state.edits.one(line, args, Of::Request, paths));
             }
         }
     }
+}
+
+/// `header_up Host {upstream_hostport}`.
+fn is_own_host(line: &Line) -> bool {
+    let own = ["{upstream_hostport}", "{http.reverse_proxy.upstream.hostport}", "{rp.upstream.hostport}"];
+    line.arg(0).eq_ignore_ascii_case("host") && own.contains(&line.arg(1))
 }
 
 /// What becomes of the path.

@@ -155,6 +155,7 @@ fn no_combination_of_conditions_is_without_a_bound() {
         (in_site(&format!("{}reverse_proxy a", lines(header, 40))), ""),
         (in_site(&format!("{}reverse_proxy a", "request_header X-A b\n".repeat(2000))), ""),
         (in_site(&format!("{}reverse_proxy a", lines(guard, 40))), "ways through this site"),
+        ((0..10_001).map(|n| format!("http://h{n}.test {{\nrespond 200\n}}\n")).collect(), "more than 10000 blocks"),
         (format!("{}http://a.test {{\ninvoke r0\n}}\n", lines(invoke, 12)), "with each `invoke`"),
     ] {
         let problem = problem(folder.path(), &text);

@@ -82,6 +82,13 @@ fn what_a_site_does_with_a_request() {
         ("php_fastcgi unix//run/php.sock", &["respond = { status = 404 }"], "speaks HTTP to its replicas"),
         ("frobnicate on\nreverse_proxy app", &["pool = \"app-80\""], "does not know this directive"),
         ("handle_errors {\nrespond \"sorry\"\n}\nreverse_proxy app", &["[errors]\n502 = { body = \"sorry\""], ""),
+        (
+            "handle_errors {\nrespond \"no\"\n}\nerror /x 404\nreverse_proxy app",
+            &["respond = { status = 404, body = \"no\"", "502 = { body = \"no\""],
+            "",
+        ),
+        ("handle_errors 5xx {\nrespond \"no\"\n}\nreverse_proxy app", &["[errors]\n502 = { body = \"no\""], ""),
+        ("respond 103", &["respond = { status = 500 }"], "no status of a response"),
         ("handle_errors 404 {\nrewrite * /x\nfile_server\n}\nreverse_proxy app", &[], "fixed texts or files"),
     ]);
 }
@@ -167,7 +174,7 @@ fn what_a_matcher_asks_for() {
 
 #[test]
 fn what_a_reverse_proxy_says() {
-    let rows: [(&str, &[&str], &str); 27] = [
+    let rows: [(&str, &[&str], &str); 29] = [
         ("to b:2", &["backends = [\"a:1\", \"b:2\"]\nbalance = \"random\""], ""),
         ("to b:2\nlb_policy round_robin", &["backends = [\"a:1\", \"b:2\"]\n"], ""),
         ("lb_policy least_conn", &["balance = \"least-connections\""], ""),
@@ -187,6 +194,8 @@ fn what_a_reverse_proxy_says() {
         ("header_up X-A b\nheader_up -X-C", &["request_headers = { set = { x-a = \"b\" }, remove = [\"x-c\"] }"], ""),
         ("header_up X-Real-IP {remote_host}", &["set = { x-real-ip = \"{client_ip}\" }"], ""),
         ("header_up X-Forwarded-Proto {scheme}\nheader_up Host {host}", &["pool = \"a-1\"\n\n"], ""),
+        ("header_up Host {upstream_hostport}", &["request_headers = { set = { host = \"a:1\" } }"], ""),
+        ("to b:1\nheader_up Host {upstream_hostport}", &["pool = \"a-1\"\n#"], "the address of the replica in Host"),
         ("header_up X-Forwarded-For x", &["pool = \"a-1\"\n#"], "writes this header itself"),
         (
             "header_down -Server\nheader_down X-A b",
@@ -282,6 +291,14 @@ fn a_host_that_another_site_has_is_of_that_one() {
         toml.contains("host = \"b.a.test\"\npath = \"/\"\nrespond = { status = 203 }") && told.is_empty(),
         "{toml}"
     );
+}
+
+#[test]
+fn a_named_route_is_put_in_its_place() {
+    let text = "&(app) {\nheader X-A 1\nrespond 201\n}\nhttp://a.test {\ninvoke /x app\nrespond 202\n}\n";
+    let (toml, told) = imported(Kind::Caddy, text);
+    let named = "path = \"~(?i)^/x$\"\nrespond = { status = 201 }\nresponse_headers = { set = { x-a = \"1\" } }";
+    assert!(toml.contains(named) && told.is_empty(), "{toml}\n{told}");
 }
 
 #[test]
