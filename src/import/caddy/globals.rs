@@ -62,6 +62,14 @@ impl Importer {
         }
     }
 
+    /// unstick has a bound of 8 KiB to 1 MiB.
+    fn head_size(&mut self, line: &Line) {
+        match units::size(line.arg(0)).zip(units::bytes(line.arg(0))) {
+            Some((size, 8_192..=1_048_576)) => self.out.table("limits").set("request_head", size),
+            _ => self.out.leave_out(left(line, "this is no size from 8 KiB to 1 MiB", "see limits.request_head")),
+        }
+    }
+
     fn level(&mut self, log: &Line) {
         let level = log.one("level").map(|line| line.arg(0).to_ascii_lowercase());
         if let Some(level) = level.filter(|level| matches!(level.as_str(), "debug" | "info" | "warn" | "error")) {
@@ -92,10 +100,7 @@ impl Importer {
                         }
                     }
                 }
-                "max_header_size" => match units::size(line.arg(0)) {
-                    Some(size) => self.out.table("limits").set("request_head", size),
-                    None => self.out.leave_out(left(line, "this is no size", "see limits.request_head")),
-                },
+                "max_header_size" => self.head_size(line),
                 "listener_wrappers" => self.wrappers(line, globals),
                 _ => self.option(line),
             }

@@ -264,7 +264,11 @@ fn targets(missing: &[&(&Address, Line)], https: &str) -> Vec<(String, String)> 
 
 /// The addresses of a `bind`.
 pub(super) fn bound(line: &Line) -> Vec<String> {
-    line.args.iter().map(|arg| arg.trim_start_matches("tcp/").to_owned()).collect()
+    let bare = |arg: &String| {
+        let arg = ["tcp/", "tcp4/", "tcp6/"].iter().find_map(|network| arg.strip_prefix(network)).unwrap_or(arg);
+        if arg == "localhost" { "127.0.0.1".to_owned() } else { arg.to_owned() }
+    };
+    line.args.iter().map(bare).collect()
 }
 
 /// The line with the addresses of a site.

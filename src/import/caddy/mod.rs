@@ -63,6 +63,7 @@ pub(super) fn import(path: &Path, base: Option<&Path>) -> Result<Imported, Unrea
         sockets: Vec::new(),
         trusted: Vec::new(),
         errors: Keys::default(),
+        is_tls_only: false,
         redirects: Vec::new(),
         base: base.map(Path::to_owned),
     };
@@ -81,6 +82,8 @@ struct Importer {
     trusted: Vec<String>,
     /// The pages for errors of the site that is being read.
     errors: Keys,
+    /// Whether all listeners of that site speak TLS.
+    is_tls_only: bool,
     /// The routes from HTTP to HTTPS, which come last.
     redirects: Vec<Route>,
     base: Option<PathBuf>,
@@ -142,6 +145,7 @@ impl Importer {
     ) -> Result<(), Unreadable> {
         let Some(path) = self.old_path(site, &group.path) else { return Ok(()) };
         let test = Test { host: group.hosts.clone(), path, ..Test::default() };
+        self.is_tls_only = group.listen.iter().all(|name| self.is_tls(name));
         let said = left(&head(site), "", "");
         let mut flow = Flow { importer: self, site: said, drafts: Vec::new(), ways: 0, depth: 0 };
         flow.run(State { test, ..state }, steps)?;

@@ -107,16 +107,20 @@ impl Flow<'_> {
         let name = field.trim_start_matches(['+', '-', '>']).trim_end_matches(':').to_ascii_lowercase();
         let value = args.get(1).map_or("", String::as_str);
         let is_trusting = !self.importer.trusted.is_empty();
-        let inner = value.trim_start_matches('{').trim_end_matches('}');
+        let placeholder = value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        let inner = placeholder.unwrap_or(if value == "https" { value } else { "" });
         let inner = inner.strip_prefix("http.request.").unwrap_or(inner);
+        let is_own_scheme = inner == "scheme" || inner == "https" && self.importer.is_tls_only;
         let own = ["header.", ">"].iter().find_map(|prefix| inner.strip_prefix(prefix));
         let mut note = |why: &str, what_to_do: &str| state.left.push(super::left(line, why, what_to_do));
         match (name.as_str(), inner) {
             ("host", "host" | "hostport") | ("connection" | "upgrade", _) => {}
             (name, _) if own.is_some_and(|own| own.eq_ignore_ascii_case(name)) && !field.starts_with('+') => {}
             ("x-forwarded-for", "remote_host" | "remote" | "remote.host" | "client_ip" | "http.vars.client_ip")
-            | ("x-forwarded-proto", "scheme")
-            | ("x-forwarded-host", "host" | "hostport") => {
+            | ("x-forwarded-proto", "scheme" | "https")
+            | ("x-forwarded-host", "host" | "hostport")
+                if is_own_scheme || name != "x-forwarded-proto" =>
+            {
                 if is_trusting {
                     let why = "unstick keeps what trusted_proxies send in this header, Caddy replaces it here";
                     note(why, "nothing, if those proxies say the truth");

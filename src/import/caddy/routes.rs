@@ -65,7 +65,7 @@ impl Importer {
         lost.into_iter().for_each(|note| self.out.leave_out(note));
     }
 
-    fn is_tls(&self, name: &str) -> bool {
+    pub(super) fn is_tls(&self, name: &str) -> bool {
         self.sockets.iter().any(|socket| socket.name == name && socket.is_tls)
     }
 }

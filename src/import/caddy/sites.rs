@@ -48,6 +48,11 @@ pub(super) fn address(written: &str, ports: &Ports, has_tls: bool) -> Result<Add
     let text = resolved.as_deref().unwrap_or(written);
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
     let at = if environment::has_any(rest) { None } else { rest.find('/') };
+    let scheme = match scheme {
+        "ws" => "http",
+        "wss" => "https",
+        other => other,
+    };
     let (authority, path) = at.map_or((rest, ""), |at| rest.split_at(at));
     let (name, port) = split(authority);
     if !port.is_empty() && port.parse::<u16>().is_err() && !environment::has_any(port) {

@@ -48,6 +48,22 @@ pub(super) fn size(text: &str) -> Option<String> {
     Some(if number == 0 { "0B".to_owned() } else { format!("{number}{unit}") })
 }
 
+/// The bytes of a size.
+pub(super) fn bytes(text: &str) -> Option<u64> {
+    let written = size(text)?;
+    let digits = written.find(|c: char| !c.is_ascii_digit()).unwrap_or(written.len());
+    let factor = match &written[digits..] {
+        "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => 1,
+    };
+    written[..digits].parse::<u64>().ok()?.checked_mul(factor)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +80,6 @@ mod tests {
             assert_eq!(size(text).as_deref(), Some(expected), "{text}");
         }
         assert_eq!((size("x"), size("1.5MB")), (None, None));
+        assert_eq!((bytes("10kb"), bytes("1MiB"), bytes("x")), (Some(10_000), Some(1 << 20), None));
     }
 }

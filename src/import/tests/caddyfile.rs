@@ -270,6 +270,17 @@ fn what_addresses_become() {
             ("*.a.test", &["cert = \"wildcard_.a.test.crt\"", "host = \"*.a.test\""], tls),
             ("a.test:8443", &["to = \"https://{host}:8443{path}{?query}\""], tls),
             ("http://a.test\nbind 127.0.0.1 ::1", &["address = \"127.0.0.1:80\"", "address = \"[::1]:80\""], ""),
+            ("http://a.test\nbind tcp4/0.0.0.0 tcp6/[::]", &["address = \"0.0.0.0:80\"", "address = \"[::]:80\""], ""),
+            (
+                "http://a.test\nbind 127.0.0.1 fd/3",
+                &["address = \"127.0.0.1:80\""],
+                "no address that unstick can listen at",
+            ),
+            (
+                "a.test\ntls c.pem c.key\nroute {\nreverse_proxy app {\nheader_up X-Forwarded-Proto https\n}\n}",
+                &["pool = \"app-80\""],
+                "",
+            ),
             ("{$SITE:a.test}", &["host = \"${SITE:-a.test}\"", "cert = \"${SITE:-a.test}.crt\""], tls),
             (":{$PORT:8080}", &["address = \":${PORT:-8080}\""], ""),
             ("a.test\ntls c.pem c.key", &["cert = \"c.pem\"\nkey = \"c.key\""], ""),
