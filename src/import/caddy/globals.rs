@@ -15,7 +15,25 @@ pub(super) struct Globals {
     /// The addresses of this machine where listeners are; an empty one is all of them.
     pub(super) binds: Vec<String>,
     pub(super) protocols: Option<Vec<String>>,
-    pub(super) has_proxy_protocol: bool,
+    /// The listeners that take headers of the PROXY protocol.
+    pub(super) with_proxy_protocol: Vec<OfListeners>,
+}
+
+/// The listeners that something is for: all, or the one at this address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum OfListeners {
+    All,
+    At(String),
+}
+
+impl OfListeners {
+    /// Whether a listener at an address is one of them.
+    pub(super) fn has(&self, address: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::At(own) => own == address,
+        }
+    }
 }
 
 impl Importer {
@@ -26,7 +44,7 @@ impl Importer {
             redirects: true,
             binds: vec![String::new()],
             protocols: None,
-            has_proxy_protocol: false,
+            with_proxy_protocol: Vec::new(),
         };
         for line in options {
             let value = line.arg(0);
@@ -78,14 +96,22 @@ impl Importer {
     }
 
     fn servers(&mut self, servers: &Line, globals: &mut Globals) {
-        if !servers.args.is_empty() {
-            let why = "these are for one listener, and hold for all of them here";
-            self.out.leave_out(left(servers, why, "move them to [listen.NAME], if listeners differ"));
-        }
+        let of = match servers.args.first() {
+            Some(address) => {
+                let why =
+                    "what this says besides of trusted proxies is for one listener, and holds for all of them here";
+                let is_more = servers.lines().iter().any(|line| !line.name.starts_with("trusted_proxies"));
+                if is_more {
+                    self.out.leave_out(left(servers, why, "decide on one value for all"));
+                }
+                OfListeners::At(address.clone())
+            }
+            None => OfListeners::All,
+        };
         let is_strict = servers.one("trusted_proxies_strict").is_some();
         for line in servers.lines() {
             match line.name.as_str() {
-                "trusted_proxies" => self.trusted(line, is_strict),
+                "trusted_proxies" => self.trusted(line, is_strict, &of),
                 "trusted_proxies_strict" => {}
                 "client_ip_headers" if line.args.iter().all(|arg| arg.eq_ignore_ascii_case("x-forwarded-for")) => {}
                 "protocols" => globals.protocols = self.protocols(line),
@@ -101,16 +127,16 @@ impl Importer {
                     }
                 }
                 "max_header_size" => self.head_size(line),
-                "listener_wrappers" => self.wrappers(line, globals),
+                "listener_wrappers" => self.wrappers(line, globals, &of),
                 _ => self.option(line),
             }
         }
     }
 
-    fn trusted(&mut self, line: &Line, is_strict: bool) {
+    fn trusted(&mut self, line: &Line, is_strict: bool, of: &OfListeners) {
         let args: Vec<&str> = line.args.iter().skip(1).map(String::as_str).collect();
         match networks(&args).filter(|_| line.arg(0) == "static") {
-            Some(networks) => self.trusted.extend(networks),
+            Some(networks) => self.trust(networks, of),
             None => {
                 let why = "trusted proxies are a list of addresses and networks";
                 self.out.leave_out(left(line, why, "write trusted_proxies in [listen.NAME]"));
@@ -120,6 +146,15 @@ impl Importer {
         if !is_strict {
             let why = "Caddy takes the first address of X-Forwarded-For, unstick the last that is not a trusted proxy";
             self.out.leave_out(left(line, why, "nothing: a client can write the first one itself"));
+        }
+    }
+
+    fn trust(&mut self, networks: Vec<String>, of: &OfListeners) {
+        for network in networks {
+            let trusted = (of.clone(), network);
+            if !self.trusted.contains(&trusted) {
+                self.trusted.push(trusted);
+            }
         }
     }
 
@@ -137,7 +172,7 @@ impl Importer {
         (!known.is_empty() && known.len() < 2).then_some(known)
     }
 
-    fn wrappers(&mut self, wrappers: &Line, globals: &mut Globals) {
+    fn wrappers(&mut self, wrappers: &Line, globals: &mut Globals, of: &OfListeners) {
         for line in wrappers.lines() {
             match line.name.as_str() {
                 "tls" => {}
@@ -146,10 +181,8 @@ impl Importer {
                         line.one("allow").map(|line| line.args.iter().map(String::as_str).collect::<Vec<_>>());
                     match allowed.as_deref().and_then(networks) {
                         Some(more) => {
-                            globals.has_proxy_protocol = true;
-                            let new =
-                                more.into_iter().filter(|network| !self.trusted.contains(network)).collect::<Vec<_>>();
-                            self.trusted.extend(new);
+                            globals.with_proxy_protocol.push(of.clone());
+                            self.trust(more, of);
                         }
                         None => {
                             let why = "unstick takes the header of the PROXY protocol from `trusted_proxies` only";

@@ -190,13 +190,17 @@ impl Importer {
         for socket in &self.sockets {
             let mut keys = Keys::default();
             keys.set("address", socket.address.as_str());
-            if !self.trusted.is_empty() {
-                keys.set("trusted_proxies", self.trusted.clone());
+            let trusted = self.trusted.iter().filter(|(of, _)| of.has(&socket.address));
+            let trusted: Vec<String> = trusted.map(|(_, network)| network.clone()).collect();
+            let has_header = globals.with_proxy_protocol.iter().any(|of| of.has(&socket.address));
+            let has_header = has_header && !trusted.is_empty();
+            if !trusted.is_empty() {
+                keys.set("trusted_proxies", trusted);
             }
             if let Some(protocols) = &globals.protocols {
                 keys.set("protocols", protocols.clone());
             }
-            if globals.has_proxy_protocol && !self.trusted.is_empty() {
+            if has_header {
                 keys.set("proxy_protocol", "accept");
             }
             let mut pairs = socket.pairs.iter().filter(|_| socket.is_tls);

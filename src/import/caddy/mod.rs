@@ -34,7 +34,7 @@ use std::rc::Rc;
 
 use conditions::Test;
 use flow::{Flow, State};
-use globals::Globals;
+use globals::{Globals, OfListeners};
 use listeners::{Socket, head};
 use matchers::Named;
 use proxying::Proxying;
@@ -78,8 +78,8 @@ pub(super) fn import(path: &Path, base: Option<&Path>) -> Result<Imported, Unrea
 struct Importer {
     out: Imported,
     sockets: Vec<Socket>,
-    /// The peers that are trusted.
-    trusted: Vec<String>,
+    /// The peers that are trusted, and by which listeners.
+    trusted: Vec<(OfListeners, String)>,
     /// The pages for errors of the site that is being read.
     errors: Keys,
     /// Whether all listeners of that site speak TLS.

@@ -78,6 +78,15 @@ fn what_keeps_somebody_out_stays_closed() {
 }
 
 #[test]
+fn a_listener_trusts_only_its_own_proxies() {
+    let servers = "servers :8080 {\ntrusted_proxies static 10.0.0.0/8\ntrusted_proxies_strict\n}\n";
+    let sites = "http://a.test:8080 {\nrespond 200\n}\nhttp://a.test {\nrespond 200\n}\n";
+    let (toml, told) = imported(Kind::Caddy, &format!("{{\n{servers}}}\n{sites}"));
+    let own = "address = \":8080\"\ntrusted_proxies = [\"10.0.0.0/8\"]\n";
+    assert!(toml.contains(own) && toml.contains("address = \":80\"\n\n") && told.is_empty(), "{toml}\n{told}");
+}
+
+#[test]
 fn what_cannot_be_joined_closes_what_it_protects() {
     // Of these two paths none is a part of the other.
     let rows: [(&str, &[&str], &str); 3] = [
