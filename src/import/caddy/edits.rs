@@ -31,6 +31,8 @@ pub(super) enum Of {
     Request,
     /// Those of the response, before there is one: a replica's are added to these.
     Early,
+    /// Those of the replica, before they are added to those.
+    Replica,
     /// Those of the response, when it is there.
     Late,
 }
@@ -126,30 +128,38 @@ impl Edits {
         None
     }
 
-    /// Writes the edits of a route that leads to a pool, and tells what they cannot say.
+    /// Writes the edits of a route that leads to a pool, and tells what they cannot say. unstick removes, then sets,
+    /// then adds.
     pub(super) fn write(&self, keys: &mut Keys) -> Vec<LeftOut> {
         let mut left = Vec::new();
         let mut removed: [(&str, Vec<String>); 2] = [("request_headers", Vec::new()), ("response_headers", Vec::new())];
+        let mut all_added: Vec<(&str, &str)> = Vec::new();
         for Field { name, of, base, added, said } in &self.fields {
             let mut note = |why: &str, what_to_do: &str| {
                 left.push(LeftOut { why: why.to_owned(), what_to_do: what_to_do.to_owned(), ..said.clone() });
             };
+            if matches!(of, Of::Early | Of::Replica) && self.is_overwritten(name) {
+                continue;
+            }
             let (table, names) = &mut removed[usize::from(*of != Of::Request)];
-            let mut added = added.iter();
+            let mut more: Vec<&String> = added.iter().collect();
             match base {
-                _ if *of == Of::Early && self.is_overwritten(name) => continue,
-                Base::Replaced(value) if *of == Of::Early => keys.set_within(table, "add", name, value),
+                Base::Replaced(value) if *of == Of::Early => more.insert(0, value),
                 Base::Replaced(value) => keys.set_within(table, "set", name, value),
                 Base::Default(_) => {
                     note("a field cannot be set only where the replica has none", "let the replicas send it");
                 }
+                Base::Removed if *of != Of::Early => names.push(name.clone()),
                 // Before there is a response, nothing is there.
-                Base::Removed if *of == Of::Early => {}
-                Base::Removed => names.push(name.clone()),
-                Base::Kept => added.next().iter().for_each(|value| keys.set_within(table, "add", name, value)),
+                Base::Removed | Base::Kept => {}
             }
-            if added.next().is_some() {
-                note("a field is set or added once in a route", "join the values by a comma");
+            for value in more {
+                if all_added.contains(&(*table, name)) {
+                    note("a field is added once in a route", "join the values by a comma");
+                } else {
+                    all_added.push((*table, name));
+                    keys.set_within(table, "add", name, value);
+                }
             }
         }
         for (table, names) in removed {
@@ -160,7 +170,7 @@ impl Edits {
         left
     }
 
-    /// Whether a field that is set early is overwritten or removed when the response is there.
+    /// Whether a field is overwritten or removed when the response is there.
     fn is_overwritten(&self, name: &str) -> bool {
         let mut late = self.fields.iter().filter(|field| field.name == name && field.of == Of::Late);
         late.any(|field| matches!(field.base, Base::Removed | Base::Replaced(_)))

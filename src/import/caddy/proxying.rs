@@ -75,7 +75,7 @@ impl Flow<'_> {
                 "header_up" => self.request_field(state, line, &line.args),
                 "header_down" => {
                     let paths = state.paths();
-                    state.left.extend(state.edits.one(line, &line.args, Of::Late, paths));
+                    state.left.extend(state.edits.one(line, &line.args, Of::Replica, paths));
                 }
                 _ => found.option(line, self.importer.base.as_deref()),
             }

@@ -229,12 +229,23 @@ fn what_a_reverse_proxy_says() {
 #[test]
 fn what_headers_become() {
     let pass = "\nreverse_proxy app";
-    let rows: [(&str, &[&str], &str); 10] = [
+    let rows: [(&str, &[&str], &str); 13] = [
         ("header X-A b", &["response_headers = { add = { x-a = \"b\" } }"], ""),
         ("header >X-A b", &["response_headers = { set = { x-a = \"b\" } }"], ""),
         ("header +X-A b", &["response_headers = { add = { x-a = \"b\" } }"], ""),
         ("header -X-A", &["response_headers = { remove = [\"x-a\"] }"], ""),
         ("header {\nX-A b\n-Server\n}", &["set = { x-a = \"b\" }, remove = [\"server\"] }"], ""),
+        (
+            "header X-A b\nreverse_proxy /x app {\nheader_down X-A c\n}",
+            &["pool = \"app-80\"\nresponse_headers = { add = { x-a = \"b\" }, set = { x-a = \"c\" } }"],
+            "",
+        ),
+        (
+            "header >X-A b\nreverse_proxy /x app {\nheader_down X-A c\n}",
+            &["path = \"~(?i)^/x$\"\npool = \"app-80\"\nresponse_headers = { set = { x-a = \"b\" } }"],
+            "",
+        ),
+        ("header {\n+X-A b\n+X-A c\n}", &["response_headers = { add = { x-a = \"b\" } }"], "added once"),
         ("header ?X-A b", &["pool = \"app-80\"\n#"], "only where the replica has none"),
         ("header X-A b c", &["pool = \"app-80\"\n#"], "nothing is replaced in them"),
         ("header -X-*", &["pool = \"app-80\"\n#"], "no name of one field"),
