@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::config::address::Address;
+use crate::control::capacity;
 pub use crate::control::explain::{Answer, Question};
 pub use crate::control::outcome::{Ended, Options, StartError};
 pub use crate::control::reload::Source;
@@ -19,6 +20,7 @@ pub use crate::control::signals::Signals;
 use crate::control::signals::{Order, Stop};
 use crate::control::{Begun, Control};
 pub use crate::proxy::explain::{Explained, Outcome};
+use crate::resources::Resources;
 
 /// How many orders may wait for the control thread. A caller waits when the queue is full.
 const ORDERS_MAX: usize = 64;
@@ -82,6 +84,13 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
 /// Each file that cannot be used, and why.
 pub fn check_files(config: &Config) -> Result<(), Vec<String>> {
     crate::control::reload::check_files(config)
+}
+
+/// What a start would choose on this machine, and why, in one line; and each number of the config for which there is no
+/// room here. It raises the limit of file descriptors, as a start does.
+pub fn capacity(config: &Config) -> (String, Vec<String>) {
+    let resources = Resources::look();
+    (capacity::line(config.workers, config, &resources), capacity::warnings(config, &resources))
 }
 
 /// Finds out what would become of a request, without sending it.

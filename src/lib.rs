@@ -58,6 +58,7 @@ mod access_log;
 pub mod deadlines;
 mod fields;
 pub mod metrics;
+mod resources;
 mod sync;
 pub mod telemetry;
 

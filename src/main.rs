@@ -96,8 +96,14 @@ fn check(check: &Check) -> anyhow::Result<ExitCode> {
     let ok = format!("{}: ok: {}", check.config().display(), summary(&loaded.config));
     if check.print {
         writeln!(io::stdout(), "# {}\n{printed}", ok.replace(char::is_control, "?"))?;
-    } else {
-        writeln!(io::stdout(), "{ok}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    writeln!(io::stdout(), "{ok}")?;
+    // Not to stdout: what is said there of a file is the same on every machine.
+    let (line, warnings) = app::capacity(&loaded.config);
+    writeln!(io::stderr(), "on this machine: {line}")?;
+    for warning in warnings {
+        writeln!(io::stderr(), "warning: {warning}")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -80,8 +80,6 @@ pub(crate) struct Shares {
     pub(crate) access_log: Option<AccessLog>,
     /// The number of client connections per address, over all workers.
     pub(crate) peers: Peers,
-    /// How many client connections the process has descriptors for.
-    pub(crate) connections_possible: usize,
     /// The number of listening sockets from which some worker still takes connections. It may hand these to any other
     /// worker.
     pub(crate) accepting: Arc<AtomicUsize>,
@@ -266,7 +264,7 @@ impl WorkerThread {
     /// socket.
     async fn accept(self: Rc<Self>, id: u64, listener: Listener, closing: Rc<Notify>, _counted: Accepting) {
         loop {
-            let limit = self.proxy.viewer.current().snapshot.limits.connections.min(self.shares.connections_possible);
+            let limit = self.proxy.viewer.current().snapshot.capacity.connections;
             if self.shares.loads.total() >= limit {
                 tokio::select! { () = sleep(ACCEPT_PAUSE) => continue, () = closing.notified() => break }
             }

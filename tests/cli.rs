@@ -65,12 +65,12 @@ impl Running {
         after[..end].parse().unwrap()
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         support::signal(self.child.id(), signal);
     }
 
     #[track_caller]
-    fn exit_code(&mut self) -> Option<i32> {
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
         let mut code = None;
         eventually("the process ends", || {
             code = self.child.try_wait().unwrap();
@@ -88,14 +88,14 @@ impl Drop for Running {
 }
 
 /// Writes a config file in a folder of its own.
-fn config(text: &str) -> (tempfile::TempDir, String) {
+pub(crate) fn config(text: &str) -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("unstick.toml").display().to_string();
     std::fs::write(&file, text).unwrap();
     (dir, file)
 }
 
-fn serving(backend: &Backend, rest: &str) -> String {
+pub(crate) fn serving(backend: &Backend, rest: &str) -> String {
     let listen = "[listen.web]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"off\"\n";
     format!("{listen}{}", pool_of(&[backend.address], "", rest))
 }
@@ -105,6 +105,8 @@ fn check_says_in_one_line_that_a_file_is_fine() {
     let (code, stdout, stderr) = output(&["check", "-c", "config/unstick.toml"]);
     assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(stdout, "config/unstick.toml: ok: 1 listener, 1 route, 1 pool, 3 backends\n");
+    let is_of_this_machine = stderr.starts_with("on this machine: ") && stderr.contains(" client connections (");
+    assert!(is_of_this_machine && stderr.lines().count() == 1, "{stderr}");
     assert_eq!(output(&["check", "-c", "config/reference.toml"]).0, Some(0));
 }
 

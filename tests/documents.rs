@@ -167,7 +167,10 @@ fn check_says_what_the_readme_says() {
     let (readme, folder) = (read("README.md"), tempfile::tempdir().unwrap());
     fs::write(folder.path().join("unstick.toml"), smallest()).unwrap();
     let sample = block(&readme, "text", ": ok: ");
-    assert_eq!(said(folder.path(), &["check", "-c", "unstick.toml"]), sample);
+    let said_of_it = said(folder.path(), &["check", "-c", "unstick.toml"]);
+    let (of_the_file, of_the_machine) = said_of_it.split_at(sample.len());
+    assert_eq!(of_the_file, sample);
+    assert!(of_the_machine.starts_with("on this machine: "), "{of_the_machine}");
 
     let whole = said(&root().join("tests/config/invalid"), &["check", "-c", "five_mistakes.toml"]);
     let problems: Vec<&str> = whole.split("\n\n").collect();
@@ -329,14 +332,17 @@ fn operations_lists_every_deadline_and_bound_with_its_default() {
     for (table, heading, prefix) in [("timeouts", "Deadlines", ""), ("limits", "Bounds", "limits.")] {
         let section = reference.split(&format!("\n[{table}]\n")).nth(1).unwrap().split("\n[").next().unwrap();
         let keys = section.lines().filter(|line| !line.starts_with(['#', ' '])).filter_map(|line| line.split_once('='));
-        let default = |value: &str| match value.split('#').next().unwrap_or_default().trim().trim_matches('"') {
-            "0s" => "none".to_owned(),
-            "0B" => "no limit".to_owned(),
-            "0" => "any number".to_owned(),
-            value => value.to_owned(),
-        };
+        let by_memory = ["connections", "h2_streams"];
+        let default =
+            |key: &str, value: &str| match value.split('#').next().unwrap_or_default().trim().trim_matches('"') {
+                "0s" => "none".to_owned(),
+                "0B" => "no limit".to_owned(),
+                "0" if by_memory.contains(&key) => "[by memory](#memory-cpus-and-file-descriptors)".to_owned(),
+                "0" => "any number".to_owned(),
+                value => value.to_owned(),
+            };
         let expected: BTreeMap<_, _> =
-            keys.map(|(key, value)| (format!("{prefix}{}", key.trim()), default(value))).collect();
+            keys.map(|(key, value)| (format!("{prefix}{}", key.trim()), default(key.trim(), value))).collect();
         let rows = rows(&operations, heading).into_iter().filter(|row| row.len() == 4 && row[0] != "key");
         let listed = rows.map(|row| (row[0].clone(), row[1].clone()));
         let is_of_the_table = |(key, _): &(String, String)| match prefix {

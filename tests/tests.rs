@@ -13,6 +13,7 @@ mod audit_daemons; // processes of replicas that have left everything end with t
 #[cfg(feature = "audit")]
 mod audit_replicas; // audits of replicas of all kinds
 mod balance; // exact counts over all workers
+mod cgroups; // what there is of everything in a control group with limits
 mod cli; // exit codes, messages, signals
 mod config_files; // config files, good and bad, and what is said of the bad ones
 mod demo; // `unstick demo` as a user sees it

@@ -112,7 +112,7 @@ pub(crate) struct Run {
     /// How requests are spread, for every pool, whatever the file says
     #[arg(long, value_name = "ALGORITHM", value_parser = AlgorithmParser)]
     pub(crate) balance: Option<Algorithm>,
-    /// Number of worker threads, whatever the file says; one per core by default
+    /// Number of worker threads, whatever the file says; one per CPU by default, fewer with a CPU quota
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<NonZeroUsize>,
 }

@@ -39,10 +39,10 @@ pub(super) const TIMEOUTS: &[Key<Timeouts>] = keys!(Timeouts {
 
 /// Every key of `[limits]`.
 pub(super) const LIMITS: &[Key<Limits>] = keys!(Limits {
-    connections: Number(1..=10_000_000),
+    connections: Number(0..=10_000_000),
     connections_per_address: Number(0..=10_000_000),
     request_head: Size(8 << 10..=1 << 20),
-    h2_streams: Number(1..=10_000),
+    h2_streams: Number(0..=10_000),
     h2_window: Size(16 << 10..=16 << 20),
     request_fields: Number(1..=10_000),
     request_body: Size(0..=u64::MAX),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::capacity::capacity;
 use super::names::Names;
 use super::plans::{errors, limiters, plans};
 use crate::access_log::Layout;
@@ -15,6 +16,7 @@ use crate::pool::endpoint::Endpoint;
 use crate::pool::health::{Health, Machine};
 use crate::pool::protocol::PoolProtocol;
 use crate::pool::{Member, MemberState, Pool, PoolShared};
+use crate::resources::Resources;
 use crate::snapshot::Snapshot;
 use crate::snapshot::plan::Pages;
 use crate::snapshot::routes::Routes;
@@ -48,6 +50,7 @@ pub(crate) fn build(
     Material { protocols, pages }: &Material,
     previous: Option<&Snapshot>,
     workers: usize,
+    resources: &Resources,
 ) -> Snapshot {
     let former: HashMap<&str, &Arc<Pool>> =
         previous.iter().flat_map(|snapshot| snapshot.pools.iter().map(|pool| (&*pool.name, pool))).collect();
@@ -80,7 +83,8 @@ pub(crate) fn build(
     };
     let access_log = config.log.access.as_ref().map(|log| Arc::new(Layout::new(log)));
     let errors = errors(config, pages);
-    Snapshot { routes, plans, errors, limiters, pages: Arc::clone(pages), pools, timeouts, limits, access_log }
+    let (pages, capacity) = (Arc::clone(pages), capacity(config, resources));
+    Snapshot { routes, plans, errors, limiters, pages, pools, timeouts, limits, capacity, access_log }
 }
 
 fn build_pool(
@@ -225,7 +229,7 @@ mod tests {
     use super::*;
 
     fn build(config: &Config, names: &Names, previous: Option<&Snapshot>, workers: usize) -> Snapshot {
-        super::build(config, names, &Material::default(), previous, workers)
+        super::build(config, names, &Material::default(), previous, workers, &Resources::BOUNDLESS)
     }
 
     fn config(backends: &str) -> Config {

@@ -121,6 +121,7 @@ mod tests {
     use crate::config::{self, known_keys};
     use crate::control::build::{Material, build};
     use crate::control::names::Names;
+    use crate::resources::Resources;
 
     /// A key, what else both files say, its value in each (empty: the key is absent), and the words for the edit.
     type Edit = (&'static str, &'static str, &'static str, &'static str, &'static str);
@@ -227,10 +228,10 @@ mod tests {
         ("timeouts.shutdown_delay", "", "", "'5s'", "timeouts.shutdown_delay 0s -> 5s"),
         ("timeouts.drain", "", "", "'0s'", "timeouts.drain 25s -> 0s"),
         ("timeouts.drain_idle", "", "", "'2s'", "timeouts.drain_idle 5s -> 2s"),
-        ("limits.connections", "", "", "10", "limits.connections 50000 -> 10"),
+        ("limits.connections", "", "", "10", "limits.connections 0 -> 10"),
         ("limits.connections_per_address", "", "", "10", "limits.connections_per_address 0 -> 10"),
         ("limits.request_head", "", "", "'8KiB'", "limits.request_head 64KiB -> 8KiB"),
-        ("limits.h2_streams", "", "", "10", "limits.h2_streams 128 -> 10"),
+        ("limits.h2_streams", "", "", "10", "limits.h2_streams 0 -> 10"),
         ("limits.h2_window", "", "", "'1MiB'", "limits.h2_window 64KiB -> 1MiB"),
         ("limits.request_fields", "", "", "10", "limits.request_fields 100 -> 10"),
         ("limits.request_body", "", "", "'10MB'", "limits.request_body 0B -> 10000000B"),
@@ -327,8 +328,8 @@ mod tests {
             }
             config::parse("test.toml", &text).unwrap_or_else(|problems| panic!("{problems}"))
         });
-        let [old, new] =
-            [&before, &after].map(|config| build(config, &Names::default(), &Material::default(), None, 1));
+        let [old, new] = [&before, &after]
+            .map(|config| build(config, &Names::default(), &Material::default(), None, 1, &Resources::BOUNDLESS));
         let mut changes = differences(&old, &new);
         changes.extend(settings(&before, &after));
         changes.extend(before.listeners.iter().zip(&after.listeners).filter_map(|(old, new)| listener(old, new)));
@@ -397,7 +398,8 @@ mod tests {
             });
             let parsed =
                 [before, after].map(|text| config::parse("t.toml", &text).unwrap_or_else(|why| panic!("{why}")));
-            let [old, new] = [0, 1].map(|at| build(&parsed[at], &Names::default(), &Material::default(), None, 1));
+            let [old, new] = [0, 1]
+                .map(|at| build(&parsed[at], &Names::default(), &Material::default(), None, 1, &Resources::BOUNDLESS));
             let path = if common.contains("path") { "/a" } else { "/" };
             assert_eq!(differences(&old, &new), [format!("route a.test {path}: {expected}")]);
         }

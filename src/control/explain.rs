@@ -15,6 +15,7 @@ use crate::proxy::Proof;
 use crate::proxy::connection::{Arrival, Connection};
 use crate::proxy::explain::{Explained, explain};
 use crate::proxy::rules::Rules;
+use crate::resources::Resources;
 use crate::snapshot::SharedSnapshot;
 
 /// A request that is only talked about.
@@ -43,7 +44,7 @@ pub struct Answer {
 /// Why that cannot be said: a file that is not usable, or a listener that is not there.
 pub(crate) fn answer(config: &Config, question: Question) -> Result<Answer, String> {
     let contents = Contents::read(config, &Default::default(), &ListenerTls::new()).map_err(|why| why.join("; "))?;
-    let snapshot = build(config, &Names::default(), &contents.material, None, 1);
+    let snapshot = build(config, &Names::default(), &contents.material, None, 1, &Resources::BOUNDLESS);
     let viewer = Viewer::new(Arc::new(SharedSnapshot::new(Arc::new(snapshot))), 0, Rc::default());
     let view = viewer.current();
     let listener = listener(config, &question)?;

@@ -5,6 +5,7 @@
 
 mod admin;
 mod build;
+pub(crate) mod capacity;
 mod certificates;
 mod changes;
 pub(crate) mod detached;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::build::{Material, Protocols, build};
+use super::capacity;
 use super::changes::{differences, settings as settings_changes};
 use super::listeners::Listeners;
 use super::names::{Names, News, Resolution};
@@ -22,6 +23,7 @@ use crate::net::pem::Stamps;
 use crate::pool::Member;
 use crate::pool::health::Health;
 use crate::pool::protocol::PoolProtocol;
+use crate::resources::Resources;
 use crate::snapshot::SharedSnapshot;
 use crate::worker::Worker;
 
@@ -86,6 +88,7 @@ pub(crate) struct Instance {
     material: Material,
     pub(crate) shared: Arc<SharedSnapshot>,
     workers: usize,
+    resources: Resources,
     pub(crate) listeners: Listeners,
 }
 
@@ -94,7 +97,7 @@ impl Instance {
     /// The first snapshot of a simulated worker.
     pub(crate) fn simulated(config: Config) -> Result<Self, String> {
         let protocols = super::build::protocols(&config, &Protocols::new())?;
-        Ok(Self::new(config, Material { protocols, ..Material::default() }, 1))
+        Ok(Self::new(config, Material { protocols, ..Material::default() }, 1, Resources::BOUNDLESS))
     }
 
     /// The addresses of the only name.
@@ -105,10 +108,11 @@ impl Instance {
 
 impl Instance {
     /// The first snapshot, nothing bound yet.
-    pub(crate) fn new(config: Config, material: Material, workers: usize) -> Self {
+    pub(crate) fn new(config: Config, material: Material, workers: usize, resources: Resources) -> Self {
         let names = Names::default();
-        let shared = Arc::new(SharedSnapshot::new(Arc::new(build(&config, &names, &material, None, workers))));
-        Self { config, names, material, shared, workers, listeners: Listeners::new(workers) }
+        let first = build(&config, &names, &material, None, workers, &resources);
+        let shared = Arc::new(SharedSnapshot::new(Arc::new(first)));
+        Self { config, names, material, shared, workers, resources, listeners: Listeners::new(workers) }
     }
 
     /// Makes `next` the config, whose files have these contents.
@@ -130,6 +134,7 @@ impl Instance {
         self.names.keep(&names(&self.config), self.config.dns.families);
         let mut changes = self.rebuild();
         changes.extend(settings_changes(&before, &self.config));
+        self.warn_of_what_does_not_fit(Some(&before));
         changes.extend(self.listeners.commit(edit, &self.config.listeners, workers).await);
         let what = match (changes.is_empty(), before == self.config) {
             (true, true) => "nothing changed".to_owned(),
@@ -140,10 +145,18 @@ impl Instance {
         Ok(format!("{what} (in {})", milliseconds(began.elapsed())))
     }
 
+    /// Warns of numbers in the config for which there is no room, but for those that were there `before`.
+    pub(super) fn warn_of_what_does_not_fit(&self, before: Option<&Config>) {
+        let known = before.map(|before| capacity::warnings(before, &self.resources)).unwrap_or_default();
+        let warnings = capacity::warnings(&self.config, &self.resources);
+        warnings.iter().filter(|warning| !known.contains(warning)).for_each(|warning| tracing::warn!("{warning}"));
+    }
+
     /// Builds and swaps the snapshot for the present config; says what is different.
     pub(crate) fn rebuild(&mut self) -> Vec<String> {
         let before = self.shared.load();
-        let next = Arc::new(build(&self.config, &self.names, &self.material, Some(&before), self.workers));
+        let (previous, resources) = (Some(&*before), &self.resources);
+        let next = Arc::new(build(&self.config, &self.names, &self.material, previous, self.workers, resources));
         let changes = differences(&before, &next);
         self.shared.swap(next);
         changes

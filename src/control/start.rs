@@ -1,7 +1,6 @@
 //! Starts a process from a config: what is bound and started, and in which order.
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,6 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::admin::Admin;
 use super::build::Protocols;
+use super::capacity;
 use super::certificates::PoolFiles;
 use super::detached::Detached;
 use super::files::Files;
@@ -26,12 +26,13 @@ use super::{Control, next_resolution};
 use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::listen::Loads;
-use crate::listen::permits::{self, Peers};
+use crate::listen::permits::Peers;
 use crate::listen::tls::ServerTls;
 use crate::metrics;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::health::Health;
 use crate::pool::{MemberState, Mode};
+use crate::resources::Resources;
 use crate::worker::{self, Shares};
 
 /// The longest time that the first requests wait for names to be resolved.
@@ -89,7 +90,8 @@ impl Control {
         options: Options,
         orders: mpsc::Sender<Order>,
     ) -> Result<(Self, HashMap<String, Arc<ServerTls>>), StartError> {
-        let count = worker_count(options.workers.or(config.workers));
+        let (resources, wanted) = (Resources::look(), options.workers.or(config.workers));
+        let count = capacity::workers(wanted, &resources).value;
         let files = Files::default();
         let named = config.clone();
         let read = move || Contents::read(&named, &Protocols::new(), &ListenerTls::new());
@@ -97,17 +99,17 @@ impl Control {
         let contents = files.read(read).await.and_then(|read| read.map_err(mask));
         let Contents { material, tls } = contents.map_err(StartError)?;
         let access_log = open_access_log(&config, &files).await?;
-        let instance = Instance::new(config, material, count);
+        let instance = Instance::new(config, material, count, resources);
         let shares = Shares {
             shared: Arc::clone(&instance.shared),
             loads: Loads::new(count),
             cells: metrics::cells(count).into(),
             access_log: access_log.clone(),
             peers: Peers::default(),
-            connections_possible: permits::connections_possible(),
             accepting: Arc::default(),
         };
-        warn_of_few_descriptors(&instance.config, shares.connections_possible);
+        tracing::info!("{}", capacity::line(wanted, &instance.config, &resources));
+        instance.warn_of_what_does_not_fit(None);
         let lost = access_log.as_ref().map(AccessLog::lost).unwrap_or_default();
         let status =
             Arc::new(Status::new(Arc::clone(&instance.shared), shares.loads.clone(), Arc::clone(&shares.cells), lost));
@@ -213,21 +215,6 @@ impl Control {
         };
         timeout(bound, all_checked).await.ok();
     }
-}
-
-fn warn_of_few_descriptors(config: &Config, possible: usize) {
-    let wanted = config.limits.connections;
-    if possible < wanted {
-        tracing::warn!(
-            "only {possible} client connections are possible at one time, not limits.connections = {wanted}: the \
-                system gives this \
-             process too few file descriptors; raise its limit (ulimit -n, LimitNOFILE=)"
-        );
-    }
-}
-
-fn worker_count(wanted: Option<NonZeroUsize>) -> usize {
-    wanted.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
 }
 
 async fn open_access_log(config: &Config, files: &Files) -> Result<Option<AccessLog>, StartError> {

@@ -14,7 +14,7 @@ use crate::pool::protocol::PoolProtocol;
 use crate::pool::{Member, MemberState, Pool, PoolShared, Tried};
 use crate::snapshot::plan::{Errors, Plan};
 use crate::snapshot::routes::Routes;
-use crate::snapshot::{SharedSnapshot, Snapshot};
+use crate::snapshot::{Capacity, SharedSnapshot, Snapshot};
 use crate::sync::model::{explore, step};
 
 /// The pools of each snapshot, one after the other. All requests are routed to the last one.
@@ -40,6 +40,7 @@ fn snapshot(generation: usize, before: Option<&Snapshot>) -> Arc<Snapshot> {
         pools,
         timeouts: Timeouts::default(),
         limits: Limits { idle_per_endpoint: generation, ..Limits::default() },
+        capacity: Capacity { connections: 1, h2_streams: 1 },
         access_log: None,
     })
 }

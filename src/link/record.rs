@@ -20,7 +20,7 @@ use crate::net::transport::Transport;
 use crate::pool::protocol::Session;
 
 /// The largest read and write buffer of a connection to an endpoint, and so the largest response head, in bytes.
-pub(super) const BUFFER_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const BUFFER_BYTES_MAX: usize = 256 * 1024;
 
 /// Reads in a row that may find something while a response is awaited. Each but the last one filled its buffer, which
 /// grows up to [`BUFFER_BYTES_MAX`]: no head needs as many. hyper discards interim responses (RFC 9110 section 15.2)

@@ -30,7 +30,7 @@ use crate::proxy::connection::Connection;
 use crate::proxy::exchange::ENDED_BY;
 
 /// Bytes of a response that h2 holds until the socket takes them, per stream.
-pub(super) const SEND_BUFFER: usize = 64 * 1024;
+pub(crate) const SEND_BUFFER: usize = 64 * 1024;
 
 /// How long a client that has had no response lately may take to acknowledge GOAWAY, and to close its half of the
 /// connection.
@@ -73,18 +73,19 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
     let Accepted { peer, listener, proxy, registration, .. } = accepted;
     let view = proxy.viewer.current();
     let (limits, timeouts) = (&view.snapshot.limits, view.snapshot.timeouts.clone());
+    let streams = view.snapshot.capacity.h2_streams;
     let client = Rc::new(Client::new(connection));
     let shared = Rc::new(Shared {
         client: Rc::clone(&client),
         proxy: Rc::clone(&proxy),
-        watch: Watch::new(limits.h2_streams),
+        watch: Watch::new(streams),
         connections: registration.connections(),
         open: Cell::new(0),
         waker: RefCell::default(),
         sent_at: Cell::default(),
     });
     let io = ClientIo::new(transport, client, Rc::clone(&shared.proxy), Speaks::Http2);
-    let handshake = builder(limits).handshake(WatchedIo::new(io, Rc::clone(&shared.watch)));
+    let handshake = builder(limits, streams).handshake(WatchedIo::new(io, Rc::clone(&shared.watch)));
     drop(view);
     let mut lifecycle = Lifecycle {
         shared,
@@ -116,14 +117,14 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
     }
 }
 
-fn builder(limits: &Limits) -> server::Builder {
+fn builder(limits: &Limits, streams: u32) -> server::Builder {
     let mut builder = server::Builder::new();
     builder
         .enable_connect_protocol()
-        .max_concurrent_streams(limits.h2_streams)
+        .max_concurrent_streams(streams)
         .initial_window_size(limits.h2_window)
         // As large as all stream windows together, so that streams whose bodies are not read do not stop the others.
-        .initial_connection_window_size(limits.h2_window.saturating_mul(limits.h2_streams).min(WINDOW_MAX))
+        .initial_connection_window_size(limits.h2_window.saturating_mul(streams).min(WINDOW_MAX))
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(limits.request_head).unwrap_or(u32::MAX))
         .max_concurrent_reset_streams(RESETS_KEPT)

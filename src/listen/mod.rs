@@ -25,6 +25,8 @@ mod shared_io;
 pub(crate) mod socket;
 pub(crate) mod tls;
 
+pub(crate) use h2::SEND_BUFFER;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;

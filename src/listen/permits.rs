@@ -8,13 +8,8 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, PoisonError};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use crate::net::network_of;
 use crate::sync::{Mutex, MutexGuard};
-
-/// Descriptors reserved for everything but client connections and connections to endpoints.
-const DESCRIPTORS_RESERVED: u64 = 128;
 
 /// Connections per client network, counted over all workers.
 #[derive(Debug, Clone, Default)]
@@ -61,16 +56,6 @@ impl Drop for Permit {
             }
         }
     }
-}
-
-/// How many client connections the process has descriptors for; each may need a second one, to an endpoint. It raises
-/// the limit to what the system allows.
-pub(crate) fn connections_possible() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    // It may be refused. What counts is the limit that holds afterwards.
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).ok();
-    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(descriptors.saturating_sub(DESCRIPTORS_RESERVED) / 2).unwrap_or(usize::MAX).max(1)
 }
 
 #[cfg(test)]

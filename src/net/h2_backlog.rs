@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 /// The most bytes that may lie there before no more is taken on. Peers that read never come near: what is ready is
 /// written at once, and heads lie here only while the kernel takes nothing.
-const BACKLOG_MAX: usize = 256 * 1024;
+pub(crate) const BACKLOG_MAX: usize = 256 * 1024;
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -65,7 +65,6 @@ impl Instance {
             cells: metrics::cells(1).into(),
             access_log: None,
             peers: Peers::default(),
-            connections_possible: usize::MAX,
             accepting: Arc::default(),
         };
         let worker = LocalWorker::start(shares.clone());

@@ -40,8 +40,19 @@ pub struct Snapshot {
     pub timeouts: Timeouts,
     /// All bounds.
     pub limits: Limits,
+    /// Those bounds that the config may leave open.
+    pub capacity: Capacity,
     /// How the lines of the access log look; `None` if there is none.
     pub access_log: Option<Arc<Layout>>,
+}
+
+/// The bounds that follow what the process has room for, unless the config says something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Client connections at one time, over all listeners and workers.
+    pub connections: usize,
+    /// Streams that an HTTP/2 client may have open.
+    pub h2_streams: u32,
 }
 
 impl Snapshot {

@@ -61,6 +61,13 @@ pub(crate) fn skipped(why: &str) {
     writeln!(std::io::stderr(), "SKIPPED in {test}: {why}").ok();
 }
 
+/// Reports that a test was not run because the system does not let it, and nothing that can be installed would change
+/// that. It is no failure anywhere.
+pub(crate) fn not_allowed(why: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    writeln!(std::io::stderr(), "NOT ALLOWED HERE {test}: {why}").ok();
+}
+
 /// The proxy in this process, with a real config file. Dropping it drains and ends it.
 pub(crate) struct App {
     running: Option<Running>,

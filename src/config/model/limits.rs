@@ -72,16 +72,17 @@ impl Default for Timeouts {
 /// Bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Client connections at one time, over all listeners and workers.
-    pub connections: usize,
+    /// Client connections at one time, over all listeners and workers; `None` (written 0) means as many as the memory
+    /// limit of the process has room for.
+    pub connections: Option<usize>,
     /// Client connections at one time per IPv4 address or IPv6 /64; `None` (written 0) means any number.
     pub connections_per_address: Option<NonZeroUsize>,
     /// Bytes of a request head.
     pub request_head: usize,
     /// Fields of a request head.
     pub request_fields: usize,
-    /// Streams that an HTTP/2 client may have open.
-    pub h2_streams: u32,
+    /// Streams that an HTTP/2 client may have open; `None` (written 0) means that the memory limit decides.
+    pub h2_streams: Option<u32>,
     /// Bytes that an HTTP/2 client may send on a stream before any of them were passed on.
     pub h2_window: u32,
     /// Bytes of a request body; `None` (written `"0B"`) means no limit.
@@ -95,11 +96,11 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 50_000,
+            connections: None,
             connections_per_address: None,
             request_head: 64 * 1024,
             request_fields: 100,
-            h2_streams: 128,
+            h2_streams: None,
             h2_window: 64 * 1024,
             request_body: None,
             replay: 64 * 1024,

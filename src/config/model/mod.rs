@@ -39,7 +39,7 @@ use unstick_reading::Secrets;
 /// Everything one process needs to know.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Worker threads; `None` means one per available core. Cannot change live.
+    /// Worker threads; `None` means one per CPU, or what the quota comes to. Cannot change live.
     pub workers: Option<NonZeroUsize>,
     /// Where clients connect. At least one.
     pub listeners: Vec<Listener>,
