@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Route(route) => cli::route::run(route),
         #[cfg(feature = "import")]
         Command::Import(import) => cli::import::run(&import),
+        Command::Healthcheck(asked) => cli::healthcheck::run(&asked),
         Command::Demo(demo) => self::demo(demo),
         Command::DemoReplica(replica) => demo_replica(replica),
         #[cfg(feature = "prove")]

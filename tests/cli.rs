@@ -11,7 +11,7 @@ use unstick::config::Algorithm;
 use crate::support::backend::{Backend, signal};
 use crate::support::client::{get, read_response};
 use crate::support::tls::Authority;
-use crate::support::{self, SOON, connect, eventually, pool_of, read_to_close, send, text};
+use crate::support::{self, App, SOON, connect, eventually, pool_of, read_to_close, send, text};
 
 pub(crate) fn unstick(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_unstick"));
@@ -388,6 +388,18 @@ fn flags_serve_without_a_file() {
     let flags = ["--listen", "127.0.0.1:0", "--backend", &backend_address, "--balance", "rr", "--admin", "off"];
     let mut running = Running::start(&flags);
     assert_eq!(get(running.address(), "/").text(), "a");
+}
+
+#[test]
+fn a_health_check_says_whether_requests_are_taken() {
+    let backend = Backend::named("a");
+    let app = App::builder(&[backend.address]).start();
+    let admin = app.admin.to_string();
+    assert_eq!(output(&["healthcheck", "--admin", &admin]), (Some(0), "HTTP/1.1 200 OK\n".to_owned(), String::new()));
+    drop(app);
+    let (code, _, stderr) = output(&["healthcheck", "--admin", &admin]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.starts_with(&format!("error: no response from the admin port {admin}: ")), "{stderr}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub(crate) mod proving;
 #[cfg(feature = "audit")]
 mod recording;
 
+pub(crate) mod healthcheck;
 pub(crate) mod route;
 
 use std::ffi::OsStr;
@@ -74,6 +75,9 @@ pub(crate) enum Command {
     #[cfg(feature = "import")]
     #[command(after_help = import::AFTER_HELP)]
     Import(import::Import),
+    /// Ask a running proxy whether it takes requests, as the health check of a container
+    #[command(after_help = healthcheck::AFTER_HELP)]
+    Healthcheck(healthcheck::Healthcheck),
     /// Start three replicas of a small shop and the proxy in front of them, and say what to try
     Demo(Demo),
     #[command(hide = true)]
