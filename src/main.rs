@@ -43,6 +43,8 @@ fn main() -> ExitCode {
         Command::Audit(audit) => auditing::audit(*audit),
         #[cfg(feature = "audit")]
         Command::AuditReplica(replica) => auditing::replica(replica),
+        #[cfg(feature = "manual")]
+        Command::Manual { folder } => cli::manual::write(&folder).map(|()| ExitCode::SUCCESS).map_err(Into::into),
     };
     result.unwrap_or_else(|error| {
         writeln!(io::stderr(), "error: {error:#}").ok();

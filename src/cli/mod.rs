@@ -17,6 +17,8 @@ pub(crate) mod proving;
 mod recording;
 
 pub(crate) mod healthcheck;
+#[cfg(any(feature = "manual", test))]
+pub(crate) mod manual;
 pub(crate) mod route;
 
 use std::ffi::OsStr;
@@ -53,9 +55,15 @@ or ${credential:name} of systemd; $${ is a literal ${. What --print writes is a 
 is. It refers to secrets as the files do, and has what is written in them: the default of every other key is in
 config/reference.toml.";
 
+/// What `--version` says. A package sets the variable when it is built, so that it says the commit too.
+const VERSION: &str = match option_env!("UNSTICK_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
 /// A reverse proxy and load balancer for stateless replicas, with proof that they need no sticky sessions.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = AFTER_HELP)]
+#[command(version = VERSION, about, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -96,6 +104,10 @@ pub(crate) enum Command {
     #[cfg(feature = "audit")]
     #[command(hide = true)]
     AuditReplica(audit::AuditReplica),
+    /// Write the man pages and the completions of shells into a folder
+    #[cfg(feature = "manual")]
+    #[command(hide = true)]
+    Manual { folder: PathBuf },
 }
 
 #[derive(Debug, Args)]
