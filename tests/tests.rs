@@ -46,6 +46,7 @@ mod moments; // faults at every single byte of an exchange
 mod mounted; // a config file that is mounted alone
 mod names; // backends found by DNS
 mod overload; // more requests, connections or descriptors than there is room for
+mod packages; // what is packaged: flags, ports and deadlines are those of the program
 mod parking; // client connections that wait with nothing but a socket
 mod pem_files; // certificates and keys on disk: what is wrong with them, where, and what to do
 mod pipelined; // requests that come close behind another one
