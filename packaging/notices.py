@@ -27,6 +27,8 @@ BUNDLED = {
     "aws-lc-sys": ["aws-lc/LICENSE", "aws-lc/third_party/fiat/LICENSE"],
     "libmimalloc-sys": ["c_src/mimalloc/v2/LICENSE", "c_src/mimalloc/v3/LICENSE"],
 }
+# What others have written and this repository carries along.
+VENDORED = {"unstick-uplot"}
 RULE = "=" * 80
 
 
@@ -48,7 +50,8 @@ def linked(target: str, features: list[str]) -> list[dict]:
     tree = cargo("tree", edges, "--prefix=none", "--format={p}", f"--target={target}", *features)
     names = {tuple(line.split()[:2]) for line in tree.splitlines()}
     packages = json.loads(cargo("metadata", "--format-version=1"))["packages"]
-    found = [one for one in packages if one["source"] and (one["name"], f"v{one['version']}") in names]
+    foreign = [one for one in packages if one["source"] or one["name"] in VENDORED]
+    found = [one for one in foreign if (one["name"], f"v{one['version']}") in names]
     return sorted(found, key=lambda one: (one["name"], one["version"]))
 
 

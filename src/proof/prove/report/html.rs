@@ -1,13 +1,12 @@
-//! The report as one page with charts: nothing is fetched when it is looked at. Charts are drawn by uPlot (MIT, see
-//! `uplot-LICENSE`), which is part of the page.
+//! The report as one page with charts: nothing is fetched when it is looked at. Charts are drawn by uPlot, which is
+//! part of the page.
 
 use std::io;
 
 use super::{Report, table};
+use unstick_uplot::{SCRIPT, STYLE};
 
 const TEMPLATE: &str = include_str!("report.html");
-const SCRIPT: &str = include_str!("uplot-1.6.32.min.js");
-const STYLE: &str = include_str!("uplot-1.6.32.min.css");
 
 /// Writes the page.
 ///
