@@ -36,6 +36,10 @@ fn five_failures_in_a_row_eject_an_endpoint() {
     assert_eq!(moody.seen().len(), 5);
     assert_eq!(admission(&app, moody.address), "ejected");
     assert_eq!(admission(&app, good.address), "full");
+    let [out, full] = [moody.address, good.address].map(|address| app.endpoint(address).unwrap());
+    let [since, until] = ["since", "until"].map(|when| out["ejection"][when].as_str().unwrap().to_owned());
+    assert!(since < until && full.get("ejection").is_none(), "{out} {full}");
+    assert_eq!([&out["fair_share"], &full["fair_share"]], [0.0, 1.0]);
     assert_eq!(app.metric("unstick_ejections_total{pool=\"app\"}"), 1.0);
 }
 

@@ -444,3 +444,13 @@ fn refusals_over_http2_are_logged_too() {
     assert_eq!((&lines[0]["origin"], &lines[1]["origin"]), (&"replica".into(), &"unstick".into()));
     assert_eq!((&lines[1]["cause"], &lines[1]["version"]), (&"no-route".into(), &"HTTP/2.0".into()));
 }
+
+#[test]
+fn responses_of_its_own_are_told_by_cause() {
+    let app = App::over(&[free_address()]);
+    assert_eq!(app.status()["own_responses"], serde_json::json!({}));
+    exchange(&mut connect(app.address), "GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    exchange(&mut connect(app.address), "GET / HTTP/1.1\r\nHost: a b\r\n\r\n");
+    let expected = serde_json::json!({ "bad-request": 1, "connect-failed": 1 });
+    eventually("both are counted", || app.status()["own_responses"] == expected);
+}

@@ -407,6 +407,10 @@ fn a_certificate_that_has_ended_or_is_gone_does_not_keep_others_from_being_renew
     eventually("a is renewed", || certificate_of(app.address, "a.test", &config).unwrap() == certificate_in(&renewed));
     assert!(certificate_of(app.address, "b.test", &config).is_ok(), "what is gone from the disk goes on serving");
     assert_eq!(app.metric("unstick_certificates_refused{listener=\"web\"}"), 1.0);
+    let told = &app.status()["certificates"][0];
+    let ends = |at: usize| told["files"][at]["not_after"].as_str().unwrap().to_owned();
+    assert!(&*ends(0) > app.status()["started"].as_str().unwrap() && ends(2) < ends(0), "{told}");
+    assert!(told["refused"].as_str().unwrap().contains("b.pem"), "{told}");
     // An expired certificate never replaces a valid one.
     authority.issue_with(&path, "a", &["a.test"], ended);
     let renewed_b = authority.issue(&path, "b", &["b.test"]);

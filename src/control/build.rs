@@ -223,7 +223,7 @@ fn held(config: &model::Pool, members: &[Member], names: &Names, before: Option<
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use super::super::names::{Family, Finding, News, Resolution};
     use super::*;
@@ -247,7 +247,7 @@ mod tests {
         let check = snapshot.pools[0].config.health.clone().unwrap();
         let member =
             snapshot.pools[0].members.iter().find(|m| m.endpoint.address.tcp().unwrap().port() == port).unwrap();
-        member.endpoint.update_health(|machine| machine.observe(Ok(()), &check));
+        member.endpoint.update_health(|machine| machine.observe(Ok(()), &check, SystemTime::UNIX_EPOCH));
     }
 
     #[test]
@@ -287,8 +287,8 @@ mod tests {
         pass(&first, 2);
         let check = first.pools[0].config.health.clone().unwrap();
         let failing = &first.pools[0].members[1].endpoint;
-        (0..check.fall)
-            .for_each(|_| _ = failing.update_health(|machine| machine.observe(Err("gone".to_owned()), &check)));
+        let fail = |machine: &mut Machine| machine.observe(Err("gone".to_owned()), &check, SystemTime::UNIX_EPOCH);
+        (0..check.fall).for_each(|_| _ = failing.update_health(fail));
         assert_eq!(failing.health(), Health::Unhealthy);
         let second = build(&config(r#""127.0.0.1:9""#), &Names::default(), Some(&first), 1);
         assert_eq!(states(&second), [(9, "ready"), (1, "held")]);

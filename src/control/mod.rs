@@ -20,6 +20,7 @@ mod probes;
 mod rationed;
 mod reading;
 pub(crate) mod reload;
+mod reloads;
 mod resolver;
 pub(crate) mod signals;
 mod start;

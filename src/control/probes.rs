@@ -7,7 +7,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, TE, USER_AGENT};
@@ -29,7 +29,7 @@ use crate::net::proxy_protocol;
 use crate::net::trust::explained_io;
 use crate::net::{Stream, is_own_lack};
 use crate::pool::endpoint::Endpoint;
-use crate::pool::health::{Health, ProbeResult};
+use crate::pool::health::{Health, Machine, ProbeResult};
 use crate::pool::protocol::{Agreed, ConnectSettings, Offer, PoolProtocol};
 use crate::pool::{MemberState, Pool};
 
@@ -142,9 +142,10 @@ async fn watch(
             }
         };
         was_own_trouble = false;
-        let jitter = fastrand::f64() * 2.0 - 1.0;
-        let (changed, pause) =
-            endpoint.update_health(|machine| (machine.observe(verdict, &check), machine.next_probe_in(&check, jitter)));
+        let (jitter, at) = (fastrand::f64() * 2.0 - 1.0, SystemTime::now());
+        let step =
+            |machine: &mut Machine| (machine.observe(verdict, &check, at), machine.next_probe_in(&check, jitter));
+        let (changed, pause) = endpoint.update_health(step);
         on_verdict(&endpoint, changed);
         sleep(pause).await;
     }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use crossbeam_utils::CachePadded;
 
+use super::reloads::{Reload, Reloads};
 use crate::config::Secrets;
 use crate::config::address::Address;
 use crate::listen::Loads;
@@ -47,23 +48,12 @@ pub(crate) struct State {
     pub secrets: Secrets,
     /// The names to which the admin port answers.
     pub admin_hosts: Vec<String>,
-    /// The last reload; `None` before the first.
-    pub last_reload: Option<LastReload>,
+    /// The last reloads.
+    pub reloads: Reloads,
     /// The files of the config, as they were last read.
     pub config_files: Vec<PathBuf>,
     /// The files, secrets among them, whose edits cannot be seen, because each is mounted alone and was replaced.
     pub detached: Vec<PathBuf>,
-}
-
-/// The result of a reload.
-#[derive(Debug, Clone)]
-pub(crate) struct LastReload {
-    /// When it was tried.
-    pub at: SystemTime,
-    /// What triggered it.
-    pub trigger: &'static str,
-    /// What has changed, or why the reload was refused.
-    pub result: Result<String, String>,
 }
 
 impl Status {
@@ -96,7 +86,7 @@ impl Status {
     pub(crate) fn reloaded(&self, trigger: &'static str, result: Result<String, String>) {
         let counter = if result.is_ok() { &self.reloads_applied } else { &self.reloads_refused };
         counter.fetch_add(1, Relaxed);
-        self.state().last_reload = Some(LastReload { at: SystemTime::now(), trigger, result });
+        self.state().reloads.add(Reload { at: SystemTime::now(), trigger, result });
     }
 
     /// Client connections that are parked, over all workers.

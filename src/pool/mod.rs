@@ -8,6 +8,7 @@ pub mod balance;
 mod budget;
 pub(crate) mod clock;
 pub mod endpoint;
+mod fair;
 pub mod health;
 pub mod idle;
 pub mod pick;

@@ -105,10 +105,13 @@ impl Collector for Exposition {
 }
 
 fn process(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-    let last = status.state().last_reload.clone();
-    let reload_ok = last.as_ref().is_none_or(|reload| reload.result.is_ok());
-    let detached = status.state().detached.len();
-    let reload_at = last.map_or(0.0, |reload| since_epoch(reload.at));
+    let (reload_ok, reload_at, detached) = {
+        let state = status.state();
+        let last = state.reloads.last();
+        let (is_ok, at) =
+            (last.is_none_or(|reload| reload.result.is_ok()), last.map_or(0.0, |last| since_epoch(last.at)));
+        (is_ok, at, state.detached.len())
+    };
     for (name, help, value) in [
         ("ready", "1 if requests are welcome", f64::from(u8::from(status.is_ready.load(Relaxed)))),
         ("connections", "Client connections that are open", status.loads.total() as f64),

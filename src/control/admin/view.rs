@@ -1,19 +1,24 @@
 //! `/status`: a serialisable mirror of the run-time state.
 
+mod pool;
+
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use serde::Serialize;
-use tokio::time::Instant;
 
 use crate::access_log::rfc3339;
 use crate::config::address::Address;
+use crate::config::{Route, Secrets};
 use crate::control::detached::ADVICE;
-use crate::control::status::{LastReload, Status};
-use crate::metrics::OUTCOMES;
-use crate::pool::health::passive::Admission;
-use crate::pool::{Member, Pool};
+use crate::control::reloads::Reload;
+use crate::control::status::Status;
+use crate::listen::tls::{ServerTls, Validity};
+use crate::proxy::cause::Cause;
+use pool::PoolView;
 
 /// The whole of `/status`. The names of its fields are the keys of the JSON.
 #[derive(Debug, Serialize)]
@@ -26,6 +31,9 @@ pub(super) struct StatusView {
     listeners: Vec<ListenerView>,
     routes: Vec<RouteView>,
     pools: Vec<PoolView>,
+    /// Responses that unstick made itself, by cause; those that never happened are left out.
+    own_responses: BTreeMap<&'static str, u64>,
+    certificates: Vec<CertificatesView>,
     reloads: ReloadsView,
     config: ConfigView,
 }
@@ -53,51 +61,20 @@ struct RouteView {
     pools: Vec<String>,
 }
 
+/// The certificates of one listener.
 #[derive(Debug, Serialize)]
-struct PoolView {
-    name: String,
-    balance: &'static str,
-    /// Which endpoints get traffic: `healthy`, `fail-open`, `unknown`.
-    mode: &'static str,
-    health_check: bool,
-    requests: std::collections::BTreeMap<&'static str, u64>,
-    retries: u64,
-    /// The number of requests that wait for an endpoint with room.
-    waiting: usize,
-    endpoints: Vec<EndpointView>,
-    /// Endpoints that were removed and are still draining.
-    draining: Vec<DrainingView>,
+struct CertificatesView {
+    listener: String,
+    files: Vec<CertificateView>,
+    /// Why the latest files are not used, if they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct EndpointView {
-    address: Address,
-    backend: String,
-    /// The verdict of the probes: `healthy`, `unhealthy`, `unchecked`.
-    state: &'static str,
-    /// Why the last probe failed.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    reason: String,
-    /// The share that live traffic allows it: `full`, `returning`, `ejected`.
-    admission: &'static str,
-    /// Verdicts in a row that contradict `state`, which changes after `fall` or `rise` of them.
-    streak: u32,
-    /// What the config wants it to do: `ready`, `drain`, `down`, `held`.
-    wanted: &'static str,
-    weight: u32,
-    in_flight: u32,
-    requests: u64,
-    failures: u64,
-    connects: u64,
-    /// How long unused connections are kept: as configured, or for less time because the endpoint closes earlier.
-    idle_limit_ms: f64,
-    latency_ms: f64,
-}
-
-#[derive(Debug, Serialize)]
-struct DrainingView {
-    address: Address,
-    in_flight: u32,
+struct CertificateView {
+    file: String,
+    not_after: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -105,6 +82,8 @@ struct ReloadsView {
     applied: u64,
     refused: u64,
     last: Option<ReloadView>,
+    /// The last ones of each trigger, the latest first, with messages of a bounded length.
+    recent: Vec<ReloadView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -128,20 +107,12 @@ struct ConfigView {
 
 impl StatusView {
     pub(super) fn of(status: &Status) -> Self {
-        use std::sync::atomic::Ordering::Relaxed;
         let snapshot = status.shared.load();
         let state = status.state().clone();
         let workers = status.cells.iter().enumerate().map(|(number, cell)| WorkerView {
             connections: status.loads.of(number),
             accepted: cell.accepted.value(),
             handed_over: cell.handed_over.value(),
-        });
-        let shown = |what: &dyn Display| state.secrets.mask(&what.to_string());
-        let routes = snapshot.routes.list().iter().map(|route| RouteView {
-            host: route.host.iter().map(|host| shown(host)).collect(),
-            path: shown(&route.path),
-            route: shown(route),
-            pools: route.pools().map(str::to_owned).collect(),
         });
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -150,65 +121,49 @@ impl StatusView {
             connections: status.loads.total(),
             workers: workers.collect(),
             listeners: state.listeners.into_iter().map(|(name, address)| ListenerView { name, address }).collect(),
-            routes: routes.collect(),
+            routes: snapshot.routes.list().iter().map(|route| RouteView::of(route, &state.secrets)).collect(),
             pools: snapshot.pools.iter().map(|pool| PoolView::of(pool, snapshot.timeouts.upstream_idle)).collect(),
+            own_responses: own_responses(status),
+            certificates: state.tls.iter().map(|(listener, tls)| CertificatesView::of(listener, tls)).collect(),
             reloads: ReloadsView {
                 applied: status.reloads_applied.load(Relaxed),
                 refused: status.reloads_refused.load(Relaxed),
-                last: state.last_reload.map(ReloadView::of),
+                last: state.reloads.last().map(|last| ReloadView::of(last, last.message().to_owned())),
+                recent: state.reloads.latest_first().map(|one| ReloadView::of(one, one.brief_message())).collect(),
             },
             config: ConfigView::of(&state.config_files, &state.detached),
         }
     }
 }
 
-impl PoolView {
-    fn of(pool: &Pool, upstream_idle: Duration) -> Self {
-        let cells = &pool.shared.cells;
-        let requests = |index: usize| cells.iter().map(|cell| cell.requests(index).value()).sum();
+fn own_responses(status: &Status) -> BTreeMap<&'static str, u64> {
+    let mut totals = BTreeMap::new();
+    for (index, cause) in Cause::all().enumerate() {
+        let total = status.total(|cell| cell.own_responses.of(index));
+        if total > 0 {
+            *totals.entry(cause.name()).or_default() += total;
+        }
+    }
+    totals
+}
+
+impl RouteView {
+    fn of(route: &Route, secrets: &Secrets) -> Self {
+        let shown = |what: &dyn Display| secrets.mask(&what.to_string());
         Self {
-            name: pool.name.to_string(),
-            balance: pool.config.balance.name(),
-            mode: pool.mode().name(),
-            health_check: pool.config.health.is_some(),
-            requests: OUTCOMES.iter().enumerate().map(|(index, name)| (*name, requests(index))).collect(),
-            waiting: pool.shared.queue.waiting(),
-            retries: cells.iter().map(|cell| cell.retries.value()).sum(),
-            draining: pool
-                .shared
-                .draining()
-                .into_iter()
-                .map(|(address, in_flight)| DrainingView { address, in_flight })
-                .collect(),
-            endpoints: pool.members.iter().map(|member| EndpointView::of(member, pool, upstream_idle)).collect(),
+            host: route.host.iter().map(|host| shown(host)).collect(),
+            path: shown(&route.path),
+            route: shown(route),
+            pools: route.pools().map(str::to_owned).collect(),
         }
     }
 }
 
-impl EndpointView {
-    fn of(member: &Member, pool: &Pool, upstream_idle: Duration) -> Self {
-        let endpoint = &member.endpoint;
-        let (reason, streak) = endpoint.update_health(|machine| (machine.reason().to_owned(), machine.streak()));
-        Self {
-            address: endpoint.address.clone(),
-            backend: member.backend.to_string(),
-            state: endpoint.health().name(),
-            reason,
-            admission: match endpoint.passive().admission(pool.config.slow_start) {
-                Admission::Full => "full",
-                Admission::Returning(_) => "returning",
-                Admission::Ejected(_) => "ejected",
-            },
-            streak,
-            wanted: member.state.name(),
-            weight: member.weight,
-            in_flight: endpoint.in_flight(),
-            requests: endpoint.total(|cell| &cell.attempts),
-            failures: endpoint.total(|cell| &cell.failures),
-            connects: endpoint.total(|cell| &cell.connects),
-            idle_limit_ms: endpoint.idle_limit().at_most(upstream_idle, Instant::now()).as_secs_f64() * 1e3,
-            latency_ms: (endpoint.latency().recorded().as_secs_f64() * 1e6).round() / 1e3,
-        }
+impl CertificatesView {
+    fn of(listener: &str, tls: &Arc<ServerTls>) -> Self {
+        let view = |one: Validity| CertificateView { file: one.file, not_after: rfc3339(one.not_after) };
+        let files = tls.certificates().into_iter().map(view).collect();
+        Self { listener: listener.to_owned(), files, refused: tls.refused() }
     }
 }
 
@@ -221,9 +176,7 @@ impl ConfigView {
 }
 
 impl ReloadView {
-    fn of(reload: LastReload) -> Self {
-        let ok = reload.result.is_ok();
-        let message = reload.result.unwrap_or_else(|why| why);
-        Self { at: rfc3339(reload.at), trigger: reload.trigger, ok, message }
+    fn of(reload: &Reload, message: String) -> Self {
+        Self { at: rfc3339(reload.at), trigger: reload.trigger, ok: reload.result.is_ok(), message }
     }
 }

@@ -14,7 +14,7 @@
 
 pub mod passive;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::config::model::HealthCheck;
 
@@ -60,6 +60,8 @@ pub struct Machine {
     /// Verdicts in a row that contradict `health`.
     streak: u32,
     has_passed: bool,
+    /// When `health` last changed; `None` before the first verdict.
+    since: Option<SystemTime>,
     /// Why the last probe failed; empty after a pass.
     reason: String,
 }
@@ -67,7 +69,7 @@ pub struct Machine {
 impl Machine {
     /// Starts in `health`.
     pub fn new(health: Health) -> Self {
-        Self { health, streak: 0, has_passed: health == Health::Healthy, reason: String::new() }
+        Self { health, streak: 0, has_passed: health == Health::Healthy, since: None, reason: String::new() }
     }
 
     /// The state it is in.
@@ -80,13 +82,18 @@ impl Machine {
         &self.reason
     }
 
+    /// When the state last changed; `None` before the first verdict.
+    pub fn since(&self) -> Option<SystemTime> {
+        self.since
+    }
+
     /// Verdicts in a row that contradict the state.
     pub fn streak(&self) -> u32 {
         self.streak
     }
 
-    /// Applies a verdict. Returns the new state if it has changed.
-    pub fn observe(&mut self, verdict: ProbeResult, check: &HealthCheck) -> Option<Health> {
+    /// Applies a verdict that came at `at`. Returns the new state if it has changed.
+    pub fn observe(&mut self, verdict: ProbeResult, check: &HealthCheck, at: SystemTime) -> Option<Health> {
         let passed = verdict.is_ok();
         self.reason = verdict.err().unwrap_or_default();
         let needed = match (self.health, passed) {
@@ -110,6 +117,7 @@ impl Machine {
         }
         self.streak = 0;
         self.has_passed |= passed;
+        self.since = Some(at);
         self.health = if passed { Health::Healthy } else { Health::Unhealthy };
         Some(self.health)
     }
@@ -143,7 +151,7 @@ mod tests {
             .chars()
             .map(|c| {
                 let verdict = if c == '+' { Ok(()) } else { Err("refused".to_owned()) };
-                machine.observe(verdict, &check(rise, fall));
+                machine.observe(verdict, &check(rise, fall), SystemTime::UNIX_EPOCH);
                 match machine.health() {
                     Health::Unchecked => '?',
                     Health::Healthy => 'H',
@@ -177,7 +185,7 @@ mod tests {
             let mut machine = Machine::new(Health::Healthy);
             // The worst case: it dies just after a probe, and every draw delays the next probe by the maximum.
             let mut elapsed = machine.next_probe_in(&check, 1.0);
-            while machine.observe(Err("refused".into()), &check).is_none() {
+            while machine.observe(Err("refused".into()), &check, SystemTime::UNIX_EPOCH).is_none() {
                 elapsed += machine.next_probe_in(&check, 1.0);
             }
             assert!(elapsed <= check.interval * fall, "fall = {fall}: {elapsed:?}");
@@ -187,9 +195,31 @@ mod tests {
     #[test]
     fn a_reason_stays_until_the_next_pass() {
         let mut machine = Machine::new(Health::Healthy);
-        machine.observe(Err("connection refused".into()), &check(2, 3));
+        machine.observe(Err("connection refused".into()), &check(2, 3), SystemTime::UNIX_EPOCH);
         assert_eq!(machine.reason(), "connection refused");
-        machine.observe(Ok(()), &check(2, 3));
+        machine.observe(Ok(()), &check(2, 3), SystemTime::UNIX_EPOCH);
         assert_eq!(machine.reason(), "");
+    }
+
+    #[test]
+    fn a_state_lasts_since_the_verdict_that_changed_it() {
+        let mut machine = Machine::new(Health::Healthy);
+        assert_eq!(machine.since(), None);
+        // Passes and failures, and the second in which the state that follows began.
+        for (second, passed, since) in [
+            (1, true, None),
+            (2, false, None),
+            (3, false, None),
+            (4, false, Some(4)),
+            (5, false, Some(4)),
+            (6, true, Some(4)),
+            (7, true, Some(7)),
+            (8, true, Some(7)),
+        ] {
+            let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+            let verdict = if passed { Ok(()) } else { Err("refused".to_owned()) };
+            machine.observe(verdict, &check(2, 3), at(second));
+            assert_eq!(machine.since(), since.map(at), "after second {second}");
+        }
     }
 }

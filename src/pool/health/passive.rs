@@ -51,19 +51,29 @@ pub enum Admission {
 #[derive(Debug, Default)]
 struct Ejections {
     in_a_row: u32,
-    last_end: Option<Instant>,
+    /// When the last one began and ends.
+    last: Option<Ejection>,
+}
+
+/// A time without requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ejection {
+    /// When it began.
+    pub begin: Instant,
+    /// When requests are admitted again, with a growing share.
+    pub end: Instant,
 }
 
 impl Ejections {
     /// How long the next ejection lasts: at first `duration`, then twice as long each time, up to `max_duration`. After
     /// `max_duration` without an ejection it starts again with `duration`.
     fn next(&mut self, now: Instant, config: &Eject) -> Duration {
-        if self.last_end.is_none_or(|end| now >= end + config.max_duration) {
+        if self.last.is_none_or(|last| now >= last.end + config.max_duration) {
             self.in_a_row = 0;
         }
         let duration = config.duration.saturating_mul(1 << self.in_a_row.min(20)).min(config.max_duration);
         self.in_a_row += 1;
-        self.last_end = Some(now + duration);
+        self.last = Some(Ejection { begin: now, end: now + duration });
         duration
     }
 }
@@ -106,6 +116,12 @@ impl Passive {
     /// Whether it is ejected at `now`.
     pub fn is_ejected(&self, now: Instant) -> bool {
         self.admitted_from_ns.load(Relaxed) > since_epoch_ns(now)
+    }
+
+    /// The ejection that lasts at `now`, if one does. It takes a lock, so requests do not call it.
+    pub fn ejection(&self, now: Instant) -> Option<Ejection> {
+        let last = self.ejections.lock().unwrap_or_else(PoisonError::into_inner).last;
+        last.filter(|_| self.is_ejected(now))
     }
 
     /// The share it may have now. `ramp` is how long its return takes.
@@ -164,6 +180,8 @@ mod tests {
         assert_eq!(passive.admission(ramp), Admission::Full);
         let duration = passive.eject(now, &CONFIG);
         assert!(passive.is_ejected(now) && !passive.is_ejected(now + duration));
+        let ejection = Ejection { begin: now, end: now + duration };
+        assert_eq!([passive.ejection(now), passive.ejection(now + duration)], [Some(ejection), None]);
         assert!(matches!(passive.admission(ramp), Admission::Ejected(left) if left <= duration));
         passive.begin_slowly(now - Duration::from_secs(5));
         assert!(matches!(passive.admission(ramp), Admission::Returning(share) if (0.5..0.6).contains(&share)));
