@@ -98,6 +98,25 @@ impl HistogramSum {
     }
 }
 
+/// The duration in seconds below which this share of the durations in `buckets` lies, or `None` if there are none.
+///
+/// Within a bucket the durations are taken to be spread evenly, as `histogram_quantile` of Prometheus does. So it can
+/// be wrong by the width of a bucket, and is never longer than the lower bound of the last one.
+pub fn quantile(buckets: &[u64; BUCKETS], share: f64) -> Option<f64> {
+    let count: u64 = buckets.iter().sum();
+    let rank = share * count as f64;
+    let mut below = 0;
+    for (index, &within) in buckets.iter().enumerate().filter(|(_, within)| **within > 0) {
+        if (below + within) as f64 >= rank {
+            let lower = if index == 0 { 0.0 } else { bucket_bound(index - 1) };
+            let upper = if index + 1 == BUCKETS { lower } else { bucket_bound(index) };
+            return Some(lower + (upper - lower) * (rank - below as f64) / within as f64);
+        }
+        below += within;
+    }
+    None
+}
+
 /// How a request ended for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -247,6 +266,29 @@ mod tests {
         let sum = HistogramSum::of([&a, &b].into_iter());
         assert_eq!((sum.buckets[3], sum.buckets[BUCKETS - 1]), (2, 1));
         assert!((sum.sum_seconds - 100.002).abs() < 1e-9);
+    }
+
+    #[test]
+    fn quantiles_lie_within_their_bucket() {
+        let bound = |index: usize| bucket_bound(index);
+        for (counts, share, expected) in [
+            (&[][..], 0.5, None),
+            (&[(0, 1)], 1.0, Some(bound(0))),
+            (&[(0, 2)], 0.5, Some(bound(0) / 2.0)),
+            (&[(3, 10)], 0.5, Some((bound(2) + bound(3)) / 2.0)),
+            (&[(3, 99), (10, 1)], 0.99, Some(bound(3))),
+            (&[(3, 98), (10, 2)], 0.99, Some((bound(9) + bound(10)) / 2.0)),
+            (&[(BUCKETS - 1, 5)], 0.99, Some(bound(BUCKETS - 2))),
+        ] {
+            let mut buckets = [0; BUCKETS];
+            counts.iter().for_each(|&(index, count)| buckets[index] = count);
+            let found = quantile(&buckets, share);
+            let is_close = match (found, expected) {
+                (Some(found), Some(expected)) => (found - expected).abs() < 1e-9,
+                (found, expected) => found == expected,
+            };
+            assert!(is_close, "{counts:?} at {share}: {found:?}, not {expected:?}");
+        }
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl Control {
         let workers =
             worker::spawn_all(count, &shares).map_err(|error| StartError(format!("cannot start a worker: {error}")))?;
         let (release, verdicts) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
-        let probers = Probers::new(on_verdict(&instance, &release, &verdicts));
+        let probers = Probers::new(on_verdict(&instance, &status, &release, &verdicts));
         let reader = Reader::new(files, options.source.clone(), options.origin);
         let mut control = Self {
             instance,
@@ -230,8 +230,9 @@ fn stopped() -> Begun {
 }
 
 /// What follows from a verdict: a log line, the mode of the pool, the release of held endpoints.
-fn on_verdict(instance: &Instance, release: &Rc<Notify>, verdicts: &Rc<Notify>) -> OnVerdict {
+fn on_verdict(instance: &Instance, status: &Arc<Status>, release: &Rc<Notify>, verdicts: &Rc<Notify>) -> OnVerdict {
     let (shared, release, verdicts) = (Arc::clone(&instance.shared), Rc::clone(release), Rc::clone(verdicts));
+    let status = Arc::clone(status);
     Rc::new(move |endpoint: &Endpoint, changed: Option<Health>| {
         verdicts.notify_one();
         let Some(health) = changed else { return };
@@ -254,6 +255,7 @@ fn on_verdict(instance: &Instance, release: &Rc<Notify>, verdicts: &Rc<Notify>) 
             Some((Mode::FailOpen, _)) => tracing::info!(pool = %pool.name, "only healthy endpoints get requests again"),
             _ => {}
         }
+        status.news.notify_one();
         if pool.can_release_held() {
             release.notify_one();
         }

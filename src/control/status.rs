@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crossbeam_utils::CachePadded;
+use tokio::sync::Notify;
 
 use super::reloads::{Reload, Reloads};
 use crate::config::Secrets;
@@ -34,6 +35,8 @@ pub(crate) struct Status {
     pub reloads_applied: AtomicU64,
     /// Reloads that were refused.
     pub reloads_refused: AtomicU64,
+    /// Notified when there is news that somebody who looks should see at once: a verdict, a reload.
+    pub news: Notify,
     state: Mutex<State>,
 }
 
@@ -73,6 +76,7 @@ impl Status {
             is_ready: AtomicBool::new(false),
             reloads_applied: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
+            news: Notify::new(),
             state: Mutex::default(),
         }
     }
@@ -87,6 +91,7 @@ impl Status {
         let counter = if result.is_ok() { &self.reloads_applied } else { &self.reloads_refused };
         counter.fetch_add(1, Relaxed);
         self.state().reloads.add(Reload { at: SystemTime::now(), trigger, result });
+        self.news.notify_one();
     }
 
     /// Client connections that are parked, over all workers.

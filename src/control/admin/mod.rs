@@ -1,35 +1,39 @@
-//! The admin port: `/healthz`, `/readyz`, `/status` (JSON), `/metrics` (Prometheus).
+//! The admin port: the dashboard, `/healthz`, `/readyz`, `/status` (JSON), `/events`, `/metrics` (Prometheus).
 //!
 //! It runs on the control thread, apart from all traffic. It reads what the workers publish and changes nothing.
 
+mod answer;
+mod feed;
 mod format;
+mod history;
 mod metrics;
+mod page;
+mod stalled;
 mod view;
 
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, VARY};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
-use self::format::Format;
+use self::answer::{Caller, answer};
+use self::feed::Feed;
+use self::stalled::Impatient;
 use super::status::Status;
 use crate::listen::socket;
 
@@ -42,18 +46,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// How long a connection may take for a request head, and how long it may last in all.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
-
-const TEXT: &str = "text/plain; charset=utf-8";
-const INDEX: &str = "unstick admin\n\n\
-    /healthz  the process lives\n\
-    /readyz   it takes requests: 503 before the first health verdicts and while it drains\n\
-    /status   listeners, pools, endpoints, last reload, as JSON\n\
-    /metrics  for Prometheus\n";
+/// How long events go on, on a connection that began with them: they end in order, before the connection is cut.
+const EVENTS_AGE_MAX: Duration = Duration::from_secs(290);
+/// What is kept in memory of a connection, twice: in the kernel, of what its peer does not take, and here.
+const BUFFER_MAX: usize = 64 * 1024;
 
 /// The admin port while it is served.
 pub(crate) struct Admin {
     address: SocketAddr,
     accepting: JoinHandle<()>,
+    feeding: JoinHandle<()>,
     /// Tells the connections that no more requests are taken.
     closing: watch::Sender<()>,
 }
@@ -67,7 +69,9 @@ impl Admin {
         let listener = TcpListener::from_std(socket::bind_alone(address, BACKLOG)?)?;
         let address = listener.local_addr()?;
         let (closing, closed) = watch::channel(());
-        Ok(Self { address, accepting: spawn_local(accept(listener, status, closed)), closing })
+        let feed = Rc::new(Feed::new(status));
+        let feeding = spawn_local(Rc::clone(&feed).run());
+        Ok(Self { address, accepting: spawn_local(accept(listener, feed, closed)), feeding, closing })
     }
 
     /// The real address.
@@ -75,8 +79,9 @@ impl Admin {
         self.address
     }
 
-    /// Closes the socket, so that another process can have the address. Responses under way are finished.
+    /// Closes the socket, so that another process can have the address. Responses under way are finished; events end.
     pub(crate) async fn close(self) {
+        self.feeding.abort();
         self.accepting.abort();
         // The socket is closed when the task is gone, and not before.
         self.accepting.await.ok();
@@ -84,11 +89,11 @@ impl Admin {
     }
 }
 
-async fn accept(listener: TcpListener, status: Arc<Status>, closing: watch::Receiver<()>) {
+async fn accept(listener: TcpListener, feed: Rc<Feed>, closing: watch::Receiver<()>) {
     let mut connections = Connections::default();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => connections.add(stream, &status, &closing),
+            Ok((stream, _)) => connections.add(stream, &feed, &closing),
             Err(error) => {
                 tracing::warn!(%error, "admin port: cannot accept, trying again");
                 sleep(ACCEPT_PAUSE).await;
@@ -98,45 +103,61 @@ async fn accept(listener: TcpListener, status: Arc<Status>, closing: watch::Rece
 }
 
 /// The connections that are open. When there are too many, the one that has been silent for longest makes room: peers
-/// that only hold connections must not keep a probe from its answer.
+/// that only hold connections must not keep a probe from its answer. Those that listen to events are few, and stay.
 #[derive(Default)]
 struct Connections(Vec<Connection>);
 
 struct Connection {
     task: JoinHandle<()>,
+    peer: Rc<Peer>,
+}
+
+/// Who is at the other end of a connection.
+struct Peer {
     /// When it was accepted, or its last request came.
-    heard_at: Rc<Cell<Instant>>,
+    heard_at: Cell<Instant>,
+    /// Whether it listens to events.
+    listens: Cell<bool>,
 }
 
 impl Connections {
-    fn add(&mut self, stream: TcpStream, status: &Arc<Status>, closing: &watch::Receiver<()>) {
+    fn add(&mut self, stream: TcpStream, feed: &Rc<Feed>, closing: &watch::Receiver<()>) {
         self.0.retain(|connection| !connection.task.is_finished());
         if self.0.len() >= CONNECTIONS_MAX
-            && let Some(silent) = (0..self.0.len()).min_by_key(|at| self.0[*at].heard_at.get())
+            && let Some(silent) = self.most_silent()
         {
             self.0.swap_remove(silent).task.abort();
         }
-        let heard_at = Rc::new(Cell::new(Instant::now()));
-        let served = connection(stream, Arc::clone(status), closing.clone(), Rc::clone(&heard_at));
-        let task = spawn_local(async move { _ = timeout(CONNECTION_AGE_MAX, served).await });
-        self.0.push(Connection { task, heard_at });
+        let now = Instant::now();
+        let peer = Rc::new(Peer { heard_at: Cell::new(now), listens: Cell::new(false) });
+        let caller = Caller {
+            feed: Rc::clone(feed),
+            closing: closing.clone(),
+            peer: Rc::clone(&peer),
+            events_until: now + EVENTS_AGE_MAX,
+        };
+        let task = spawn_local(async move { _ = timeout(CONNECTION_AGE_MAX, connection(stream, caller)).await });
+        self.0.push(Connection { task, peer });
+    }
+
+    fn most_silent(&self) -> Option<usize> {
+        let others = (0..self.0.len()).filter(|at| !self.0[*at].peer.listens.get());
+        others.min_by_key(|at| self.0[*at].peer.heard_at.get())
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    status: Arc<Status>,
-    mut closing: watch::Receiver<()>,
-    heard_at: Rc<Cell<Instant>>,
-) {
+async fn connection(stream: TcpStream, caller: Caller) {
+    let mut closing = caller.closing.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        heard_at.set(Instant::now());
-        let response = answer(&request, &status);
+        caller.peer.heard_at.set(Instant::now());
+        let response = answer(&request, &caller);
         async move { Ok::<_, Infallible>(response) }
     });
+    // A socket that keeps the size that the kernel gives it works too.
+    SockRef::from(&stream).set_send_buffer_size(BUFFER_MAX).ok();
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_MAX);
+    let mut served = pin!(builder.serve_connection(TokioIo::new(Impatient::new(stream)), service));
     let served = tokio::select! {
         served = &mut served => served,
         // It ends when the sender is dropped.
@@ -146,89 +167,4 @@ async fn connection(
         }
     };
     served.inspect_err(|error| tracing::debug!(%error, "admin connection ended")).ok();
-}
-
-fn answer(request: &Request<Incoming>, status: &Arc<Status>) -> Response<Full<Bytes>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "the admin port takes only GET\n".into());
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
-    }
-    let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
-    if let (false, Some(host)) = (is_probe, host(request))
-        && !is_own_name(&host, &status.state().admin_hosts)
-    {
-        let why = format!("the admin port is not called `{host}`: use its address, or add this name to admin.hosts\n");
-        return respond(StatusCode::MISDIRECTED_REQUEST, TEXT, why);
-    }
-    match request.uri().path() {
-        "/" => respond(StatusCode::OK, TEXT, INDEX.into()),
-        "/healthz" => respond(StatusCode::OK, TEXT, "ok\n".into()),
-        "/readyz" if status.is_ready.load(Relaxed) => respond(StatusCode::OK, TEXT, "ready\n".into()),
-        "/readyz" => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n".into()),
-        "/status" => match serde_json::to_string_pretty(&view::StatusView::of(status)) {
-            Ok(json) => respond(StatusCode::OK, "application/json", json + "\n"),
-            Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
-        },
-        "/metrics" => match metrics::render(status) {
-            Ok(page) => {
-                let format = Format::of(request.headers());
-                let mut response = respond(StatusCode::OK, format.content_type(), format.written(page));
-                response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
-                response
-            }
-            Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
-        },
-        _ => respond(StatusCode::NOT_FOUND, TEXT, INDEX.into()),
-    }
-}
-
-/// The host that a request is for, in lower case, without its port.
-fn host(request: &Request<Incoming>) -> Option<String> {
-    let field = || String::from_utf8_lossy(request.headers().get(HOST).map_or(b"", HeaderValue::as_bytes)).into_owned();
-    let host = request.uri().authority().map_or_else(field, |authority| authority.as_str().to_owned());
-    let host = host.to_ascii_lowercase();
-    let bare = match host.rsplit_once(':') {
-        Some((bare, port)) if !port.contains(']') => bare,
-        _ => &host,
-    };
-    Some(bare.trim_end_matches('.').to_owned()).filter(|host| !host.is_empty())
-}
-
-/// Whether the admin port answers to this host. A web page can have a name of its own point here (DNS rebinding), but
-/// it cannot make a browser send an address or `localhost` for it.
-fn is_own_name(host: &str, names: &[String]) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<IpAddr>().is_ok() || names.iter().any(|name| name == host)
-}
-
-fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_admin_port_answers_to_addresses_localhost_and_its_names() {
-        let names = ["admin.test".to_owned()];
-        for (host, expected) in [
-            ("127.0.0.1", true),
-            ("[::1]", true),
-            ("192.168.1.7", true),
-            ("localhost", true),
-            ("admin.test", true),
-            ("evil.test", false),
-            ("admin.test.evil.test", false),
-            ("127.0.0.1.evil.test", false),
-            ("localhost.evil.test", false),
-        ] {
-            assert_eq!(is_own_name(host, &names), expected, "{host}");
-        }
-    }
 }

@@ -29,7 +29,9 @@ pub(super) struct StatusView {
     connections: usize,
     workers: Vec<WorkerView>,
     listeners: Vec<ListenerView>,
-    routes: Vec<RouteView>,
+    /// Absent in events: there may be thousands, and nobody watches them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routes: Option<Vec<RouteView>>,
     pools: Vec<PoolView>,
     /// Responses that unstick made itself, by cause; those that never happened are left out.
     own_responses: BTreeMap<&'static str, u64>,
@@ -81,7 +83,9 @@ struct CertificateView {
 struct ReloadsView {
     applied: u64,
     refused: u64,
-    last: Option<ReloadView>,
+    /// `null` before the first, and absent in events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<Option<ReloadView>>,
     /// The last ones of each trigger, the latest first, with messages of a bounded length.
     recent: Vec<ReloadView>,
 }
@@ -106,7 +110,21 @@ struct ConfigView {
 }
 
 impl StatusView {
+    /// All there is to say.
     pub(super) fn of(status: &Status) -> Self {
+        let mut view = Self::brief(status);
+        let snapshot = status.shared.load();
+        let (last, secrets) = {
+            let state = status.state();
+            (state.reloads.last().cloned(), state.secrets.clone())
+        };
+        view.routes = Some(snapshot.routes.list().iter().map(|route| RouteView::of(route, &secrets)).collect());
+        view.reloads.last = Some(last.map(|last| ReloadView::of(&last, last.message().to_owned())));
+        view
+    }
+
+    /// What is worth saying each second.
+    pub(super) fn brief(status: &Status) -> Self {
         let snapshot = status.shared.load();
         let state = status.state().clone();
         let workers = status.cells.iter().enumerate().map(|(number, cell)| WorkerView {
@@ -121,14 +139,14 @@ impl StatusView {
             connections: status.loads.total(),
             workers: workers.collect(),
             listeners: state.listeners.into_iter().map(|(name, address)| ListenerView { name, address }).collect(),
-            routes: snapshot.routes.list().iter().map(|route| RouteView::of(route, &state.secrets)).collect(),
+            routes: None,
             pools: snapshot.pools.iter().map(|pool| PoolView::of(pool, snapshot.timeouts.upstream_idle)).collect(),
             own_responses: own_responses(status),
             certificates: state.tls.iter().map(|(listener, tls)| CertificatesView::of(listener, tls)).collect(),
             reloads: ReloadsView {
                 applied: status.reloads_applied.load(Relaxed),
                 refused: status.reloads_refused.load(Relaxed),
-                last: state.reloads.last().map(|last| ReloadView::of(last, last.message().to_owned())),
+                last: None,
                 recent: state.reloads.latest_first().map(|one| ReloadView::of(one, one.brief_message())).collect(),
             },
             config: ConfigView::of(&state.config_files, &state.detached),

@@ -1,0 +1,171 @@
+//! What the admin port answers, by path.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, HeaderValue, REFERRER_POLICY,
+    RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::feed::{Events, Feed, LISTENERS_MAX};
+use super::format::Format;
+use super::page::{self, Page};
+use super::{Peer, metrics, view};
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const INDEX: &str = "unstick admin\n\n\
+    /         for a browser: the dashboard\n\
+    /healthz  the process lives\n\
+    /readyz   it takes requests: 503 before the first health verdicts and while it drains\n\
+    /status   listeners, pools, endpoints, last reloads, as JSON\n\
+    /events   the same each second, as server-sent events\n\
+    /metrics  for Prometheus\n";
+
+/// What a browser says of a request that a page of another site has made (W3C Fetch Metadata).
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Tells browsers that no page of another site may have a response as its own part (Fetch, section 3.7).
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// The body of a response: at once, or event by event.
+pub(super) type Body = Either<Full<Bytes>, Events>;
+
+/// A connection to the admin port, as far as responses depend on it.
+pub(super) struct Caller {
+    pub(super) feed: Rc<Feed>,
+    /// Ends when the admin port is given up.
+    pub(super) closing: watch::Receiver<()>,
+    pub(super) peer: Rc<Peer>,
+    /// When events end; the page asks again.
+    pub(super) events_until: Instant,
+}
+
+/// The response to a request.
+pub(super) fn answer(request: &Request<Incoming>, caller: &Caller) -> Response<Body> {
+    let status = &caller.feed.status;
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "the admin port takes only GET\n");
+        return with(response, ALLOW, "GET, HEAD");
+    }
+    let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
+    if let (false, Some(host)) = (is_probe, host(request))
+        && !is_own_name(&host, &status.state().admin_hosts)
+    {
+        let why = format!("the admin port is not called `{host}`: use its address, or add this name to admin.hosts\n");
+        return respond(StatusCode::MISDIRECTED_REQUEST, TEXT, why);
+    }
+    match request.uri().path() {
+        "/" => index(request),
+        "/healthz" => respond(StatusCode::OK, TEXT, "ok\n"),
+        "/readyz" if status.is_ready.load(Relaxed) => respond(StatusCode::OK, TEXT, "ready\n"),
+        "/readyz" => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n"),
+        "/status" => match serde_json::to_string_pretty(&view::StatusView::of(status)) {
+            Ok(json) => respond(StatusCode::OK, "application/json", json + "\n"),
+            Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
+        },
+        "/events" => events(request, caller),
+        "/metrics" => match metrics::render(status) {
+            Ok(page) => {
+                let format = Format::of(request.headers());
+                with(respond(StatusCode::OK, format.content_type(), format.written(page)), VARY, "accept")
+            }
+            Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
+        },
+        _ => respond(StatusCode::NOT_FOUND, TEXT, INDEX),
+    }
+}
+
+/// The dashboard for a browser, the list of paths for everybody else.
+fn index(request: &Request<Incoming>) -> Response<Body> {
+    if !page::is_wanted(request.headers()) {
+        return with(respond(StatusCode::OK, TEXT, INDEX), VARY, "accept");
+    }
+    let Page { html, policy } = Page::get();
+    let mut response = respond(StatusCode::OK, "text/html; charset=utf-8", html.as_str());
+    let headers = response.headers_mut();
+    headers.extend(HeaderValue::from_str(policy).ok().map(|policy| (CONTENT_SECURITY_POLICY, policy)));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    with(response, VARY, "accept")
+}
+
+/// Events for as long as the listener likes. Each holds one of a few places, so a page of another site gets none.
+fn events(request: &Request<Incoming>, caller: &Caller) -> Response<Body> {
+    const EVENTS: &str = "text/event-stream";
+    if request.headers().get(FETCH_SITE).is_some_and(|site| site == "cross-site") {
+        return respond(StatusCode::FORBIDDEN, TEXT, "no events for pages of other sites\n");
+    }
+    if request.method() == Method::HEAD {
+        return respond(StatusCode::OK, EVENTS, "");
+    }
+    match caller.feed.listen(caller.events_until, caller.closing.clone(), &caller.peer) {
+        Some(events) => respond(StatusCode::OK, EVENTS, "").map(|_| Either::Right(events)),
+        None => {
+            let why = format!("{LISTENERS_MAX} listen already, as many as may: close a page of the dashboard\n");
+            with(respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, why), RETRY_AFTER, "5")
+        }
+    }
+}
+
+/// The host that a request is for, in lower case, without its port.
+fn host(request: &Request<Incoming>) -> Option<String> {
+    let field = || String::from_utf8_lossy(request.headers().get(HOST).map_or(b"", HeaderValue::as_bytes)).into_owned();
+    let host = request.uri().authority().map_or_else(field, |authority| authority.as_str().to_owned());
+    let host = host.to_ascii_lowercase();
+    let bare = match host.rsplit_once(':') {
+        Some((bare, port)) if !port.contains(']') => bare,
+        _ => &host,
+    };
+    Some(bare.trim_end_matches('.').to_owned()).filter(|host| !host.is_empty())
+}
+
+/// Whether the admin port answers to this host. A web page can have a name of its own point here (DNS rebinding), but
+/// it cannot make a browser send an address or `localhost` for it.
+fn is_own_name(host: &str, names: &[String]) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok() || names.iter().any(|name| name == host)
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::new(body.into())));
+    *response.status_mut() = status;
+    let response = with(response, CONTENT_TYPE, content_type);
+    let response = with(response, CACHE_CONTROL, "no-store");
+    let response = with(response, RESOURCE_POLICY, "same-origin");
+    with(response, X_CONTENT_TYPE_OPTIONS, "nosniff")
+}
+
+fn with(mut response: Response<Body>, name: HeaderName, value: &'static str) -> Response<Body> {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_admin_port_answers_to_addresses_localhost_and_its_names() {
+        let names = ["admin.test".to_owned()];
+        for (host, expected) in [
+            ("127.0.0.1", true),
+            ("[::1]", true),
+            ("192.168.1.7", true),
+            ("localhost", true),
+            ("admin.test", true),
+            ("evil.test", false),
+            ("admin.test.evil.test", false),
+            ("127.0.0.1.evil.test", false),
+            ("localhost.evil.test", false),
+        ] {
+            assert_eq!(is_own_name(host, &names), expected, "{host}");
+        }
+    }
+}

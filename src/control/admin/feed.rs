@@ -1,0 +1,171 @@
+//! `/events`: what the page of the dashboard shows, once a second, as server-sent events.
+//!
+//! Each listener gets `history` first, then a `state` each second, and soon after a verdict or a reload. All of them
+//! get the same bytes, which are made only while somebody listens. A listener that is slow misses a state, and nothing
+//! piles up for it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout_at};
+
+use super::Peer;
+use super::history::{History, Latest, Totals};
+use super::view::StatusView;
+use crate::control::status::Status;
+
+/// The most listeners at one time.
+pub(super) const LISTENERS_MAX: usize = 8;
+/// The time from one sample to the next.
+const TICK: Duration = Duration::from_secs(1);
+/// How long news waits for more of it: many endpoints may fail at one time.
+const GATHERING: Duration = Duration::from_millis(100);
+
+/// Tells a browser how long to wait, in milliseconds, before it asks again.
+const RETRY: &str = "retry: 1000\n";
+
+/// What listeners get. It belongs to the control thread.
+pub(super) struct Feed {
+    pub(super) status: Arc<Status>,
+    history: RefCell<History>,
+    /// The latest state. Each listener has a receiver, so the receivers are counted.
+    news: watch::Sender<Bytes>,
+}
+
+/// A `state`.
+#[derive(Serialize)]
+struct State<'a> {
+    /// Now, in milliseconds since 1970.
+    at: u64,
+    /// When `latest` was taken.
+    sampled_at: Option<u64>,
+    #[serde(flatten)]
+    status: StatusView,
+    /// The last second of each pool that has a history.
+    latest: BTreeMap<&'a str, Latest>,
+}
+
+impl Feed {
+    /// A feed without listeners.
+    pub(super) fn new(status: Arc<Status>) -> Self {
+        Self { status, history: RefCell::default(), news: watch::Sender::new(Bytes::new()) }
+    }
+
+    /// Takes a sample each second, and tells the listeners then, and soon after there is news. It does not end.
+    pub(super) async fn run(self: Rc<Self>) {
+        // What comes from now on is counted from here.
+        self.sample();
+        let mut ticks = interval_at(Instant::now() + TICK, TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => self.sample(),
+                () = self.status.news.notified() => sleep(GATHERING).await,
+            }
+            if self.news.receiver_count() > 0 {
+                self.news.send_replace(self.state().into());
+            }
+        }
+    }
+
+    fn sample(&self) {
+        let snapshot = self.status.shared.load();
+        let pools = snapshot.pools.iter().map(|pool| (Arc::clone(&pool.name), Totals::of(pool)));
+        self.history.borrow_mut().observe(now_ms(), Instant::now(), pools);
+    }
+
+    fn state(&self) -> String {
+        let history = self.history.borrow();
+        let (status, sampled_at) = (StatusView::brief(&self.status), history.sampled_at());
+        event("state", &State { at: now_ms(), sampled_at, status, latest: history.latest() })
+    }
+
+    /// The events for one more listener, until `until` or until `closing` ends. `None` if there are [`LISTENERS_MAX`].
+    pub(super) fn listen(&self, until: Instant, closing: watch::Receiver<()>, peer: &Rc<Peer>) -> Option<Events> {
+        if self.news.receiver_count() >= LISTENERS_MAX {
+            return None;
+        }
+        let first = RETRY.to_owned() + &event("history", &*self.history.borrow()) + &self.state();
+        let source = Source { news: self.news.subscribe(), closing, until };
+        peer.listens.set(true);
+        Some(Events { first: Some(first.into()), next: next(source), peer: Rc::clone(peer) })
+    }
+}
+
+/// The body of a response to a listener. Dropping it frees its place.
+pub(super) struct Events {
+    first: Option<Bytes>,
+    next: Next,
+    peer: Rc<Peer>,
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.peer.listens.set(false);
+    }
+}
+
+struct Source {
+    news: watch::Receiver<Bytes>,
+    closing: watch::Receiver<()>,
+    until: Instant,
+}
+
+/// Waits for an event, and returns it with what is needed to wait for the one behind it.
+type Next = Pin<Box<dyn Future<Output = Option<(Bytes, Source)>>>>;
+
+fn next(mut source: Source) -> Next {
+    Box::pin(async move {
+        tokio::select! {
+            changed = timeout_at(source.until, source.news.changed()) => changed.ok()?.ok()?,
+            _ = source.closing.changed() => return None,
+        }
+        let event = source.news.borrow_and_update().clone();
+        Some((event, source))
+    })
+}
+
+impl Body for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        let polled = self.next.as_mut().poll(cx);
+        polled.map(|found| {
+            let (event, source) = found?;
+            self.next = next(source);
+            Some(Ok(Frame::data(event)))
+        })
+    }
+}
+
+/// One event as the page reads it. JSON has no line breaks of its own, so it is one line of data.
+fn event(name: &str, data: &impl Serialize) -> String {
+    let mut text = format!("event: {name}\ndata: ");
+    match serde_json::to_string(data) {
+        Ok(json) => text.push_str(&json),
+        // It cannot fail: all keys are strings. The page would show what it says.
+        Err(error) => _ = write!(text, "{{\"error\":{:?}}}", error.to_string()),
+    }
+    text + "\n\n"
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
