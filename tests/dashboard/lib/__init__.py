@@ -1,0 +1,1 @@
+"""What the check of the dashboard is made of."""

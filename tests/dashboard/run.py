@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+"""Looks at the dashboard of a running demo with a headless Chromium.
+
+    tests/dashboard/run.py [--unstick target/debug/unstick] [--pictures target/dashboard]
+
+Starts `unstick demo` with traffic, opens the page of its admin port, kills a replica, and breaks the config file.
+What the page must show, and how soon, is in CHECKS. Pictures at 1280 and 390 px, light and dark, are left in a folder
+for people to look at; docs/dashboard.png is `red-1280-light.png` of such a run. Needs chromium and Python 3.9;
+whatever it starts, it ends by its pid.
+
+Exit codes: 0 all is shown, 1 something is not.
+"""
+
+import argparse
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+from lib.chromium import Chromium
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# How long the demo may take to start, and the page to show what is not urgent.
+START_S = 60
+SHOWN_S = 10
+# How soon a dead replica must be red.
+RED_S = 3
+# Requests per second while the page is looked at.
+TRAFFIC = 60
+
+ENDPOINT = "document.querySelector('[data-pool=app] .endpoints tbody tr:nth-child({}) {}')"
+MARKUP = "<img src=x onerror=alert(1)>"
+
+
+class Demo:
+    """`unstick demo`, and what it has said of itself."""
+
+    def __init__(self, unstick):
+        command = [unstick, "demo", "--listen", "127.0.0.1:0"]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, text=True, **pipes)
+        self.pids, said = [], ""
+        for line in self.process.stdout:
+            said += line
+            if "Ctrl-C" in line:
+                break
+        self.pids = [int(pid) for pid in re.findall(r"^replica \w+  pid (\d+)", said, re.MULTILINE)]
+        self.config = Path(re.search(r"^config +(\S+)", said, re.MULTILINE).group(1))
+        self.admin = re.search(r"^admin +(\S+)", said, re.MULTILINE).group(1)
+        self.url = re.search(r"Open (\S+)", said).group(1)
+        threading.Thread(target=lambda: [None for _ in self.process.stdout], daemon=True).start()
+
+    def end(self):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(40)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
+class Traffic:
+    """Requests to the shop, evenly."""
+
+    def __init__(self, url):
+        self.is_over = threading.Event()
+        self.threads = [threading.Thread(target=self.run, args=(url,), daemon=True) for _ in range(4)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, url):
+        while not self.is_over.wait(len(self.threads) / TRAFFIC):
+            with contextlib.suppress(OSError), urllib.request.urlopen(url + "whoami", timeout=10) as answer:
+                answer.read()
+
+    def end(self):
+        self.is_over.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def text(row, part):
+    return f"({ENDPOINT.format(row, part)}?.textContent ?? '')"
+
+
+def loads(page, demo, pictures):
+    """Three healthy endpoints, with their shares, and charts."""
+    page.wait_for("the page is live", "document.getElementById('live')?.textContent === 'live'", START_S)
+    for row in (1, 2, 3):
+        page.wait_for("a healthy endpoint", f"{text(row, '.chip')} === 'healthy'", SHOWN_S)
+        page.wait_for("its traffic", f"parseFloat({text(row, 'td:nth-child(3)')}) > 5", SHOWN_S)
+        page.wait_for("its fair share", f"/3[0-9] % .* 33 %/.test({text(row, '.share')})", SHOWN_S)
+    page.wait_for("all is well", "document.querySelector('#headline.good h2').textContent.includes('3 of 3')", SHOWN_S)
+    page.wait_for("three charts", "document.querySelectorAll('#charts .u-legend').length === 3", SHOWN_S)
+    page.wait_for("the p99", "/p99[0-9.]+ ms/.test(document.querySelector('.figures').textContent)", SHOWN_S)
+
+
+def red(page, demo, pictures):
+    """A replica that was killed is red with its reason, within 3 s, and its traffic moves."""
+    os.kill(demo.pids[1], signal.SIGKILL)
+    took = page.wait_for("it is red", f"!!{ENDPOINT.format(2, '.chip.bad')}", RED_S)
+    reason = "/refused|failed in a row/"
+    page.wait_for("its reason", f"{reason}.test({text(2, '.why')}) && /since/.test({text(2, '.why')})", 1)
+    page.wait_for("the headline", "document.querySelector('#headline.bad li.bad').textContent.includes('app')", 1)
+    verdict = f"{text(2, '.chip.bad')} === 'unhealthy' && {text(2, '.why')}.includes('refused')"
+    page.wait_for("the verdict of the probes", verdict, SHOWN_S)
+    page.wait_for("no more traffic", f"/^0 % . 0 %/.test({text(2, '.share')})", SHOWN_S)
+    page.wait_for("the others have it", f"/(49|5[0-9]) % .* 50 %/.test({text(1, '.share')})", SHOWN_S)
+    pictures("red")
+    return f"after {took:.1f} s"
+
+
+def healed(page, demo, pictures):
+    """The demo starts it again, and all is well."""
+    page.wait_for("three of them again", "!!document.querySelector('#headline.good')", 40)
+
+
+def edits(page, demo, pictures):
+    """A broken edit is refused with its message, which is text whatever is in it; the next one is applied."""
+    config = demo.config.read_text()
+    demo.config.write_text(re.sub(r"balance = .*", f'balance = "{MARKUP}"', config))
+    message = "document.querySelector('#reloads li.bad .message')?.textContent ?? ''"
+    page.wait_for("the message", f"({message}).includes('{MARKUP}')", SHOWN_S)
+    page.wait_for("the headline", "document.querySelector('#headline.bad').textContent.includes('refused')", 1)
+    if page.value("document.images.length"):
+        raise AssertionError("the message became markup")
+    pictures("refused")
+    demo.config.write_text(re.sub(r"balance = .*", 'balance = "lc"', config))
+    applied = "document.querySelector('#reloads li:first-child:not(.bad) .message')?.textContent ?? ''"
+    page.wait_for("what it changed", f"({applied}).includes('least-connections')", SHOWN_S)
+
+
+def calm(page, demo, pictures):
+    """The browser complains of nothing, and has asked no other host."""
+    foreign = [url for url in page.requests if not url.startswith((demo.admin, "data:", "about:"))]
+    if page.complaints or foreign:
+        raise AssertionError(f"complaints {page.complaints}, other hosts {foreign}")
+    wide = page.value("document.documentElement.scrollWidth > innerWidth")
+    if wide:
+        raise AssertionError("it must be scrolled sideways")
+    return f"{len(page.requests)} requests"
+
+
+CHECKS = (loads, red, healed, edits, calm)
+
+
+def photographer(page, folder):
+    """Takes pictures of the page as it is, at all sizes."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def take(name):
+        for width, height in ((1280, 800), (390, 844)):
+            for is_dark in (False, True):
+                page.size(width, height, is_dark)
+                # Charts are drawn anew when the next event comes.
+                shown = page.value("past.at.length")
+                page.wait_for("the next event", f"past.at.length > {shown} || past.at.length >= SAMPLES_MAX", 5)
+                page.shoot(folder / f"{name}-{width}-{'dark' if is_dark else 'light'}.png")
+                if page.value("document.documentElement.scrollWidth > innerWidth"):
+                    raise AssertionError(f"it must be scrolled sideways at {width} px")
+        page.size(1280, 800)
+
+    return take
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--unstick", type=Path, default=ROOT / "target" / "debug" / "unstick")
+    parser.add_argument("--pictures", type=Path, default=ROOT / "target" / "dashboard")
+    given = parser.parse_args()
+    with contextlib.ExitStack() as ends:
+        demo = Demo(given.unstick)
+        ends.callback(demo.end)
+        traffic = Traffic(demo.url)
+        ends.callback(traffic.end)
+        page = Chromium()
+        ends.callback(page.close)
+        page.size(1280, 800)
+        page.open(demo.admin)
+        pictures = photographer(page, given.pictures)
+        for check in CHECKS:
+            began = time.monotonic()
+            try:
+                note = check(page, demo, pictures)
+            except Exception as error:
+                print(f"FAILED {check.__name__}: {type(error).__name__}: {error}")
+                print(page.value("document.body.innerText")[:3000], *page.complaints, sep="\n")
+                return 1
+            print(f"ok {check.__name__} ({time.monotonic() - began:.1f} s) {note or ''}".rstrip(), flush=True)
+        pictures("well")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
