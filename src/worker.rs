@@ -158,6 +158,7 @@ impl WorkerThread {
             outbox,
             access_log: shares.access_log.clone(),
             cells: Arc::clone(&shares.cells),
+            is_over: Cell::default(),
         });
         Rc::new(Self {
             number,
@@ -198,6 +199,7 @@ impl WorkerThread {
             }
         }
         self.proxy.outbox.flush();
+        self.proxy.is_over.set(true);
     }
 
     fn keep_house(&self) {

@@ -1,6 +1,6 @@
 //! The access log as a user reads it: its forms, who the client was, what is refused, and edits while requests go on.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -220,6 +220,28 @@ impl Drop for Over<'_> {
 }
 
 /// Each line is in one form or the other, and none is missing.
+#[test]
+fn what_a_stop_cuts_is_not_the_client_s_doing() {
+    let silent = Backend::start(|peer| {
+        _ = peer.next();
+        while peer.stream.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
+    });
+    let (_folder, file) = folder();
+    let keys = "access_sample = \"0%\"";
+    let app = App::start(&(config(silent.address, &file, keys, "") + "[timeouts]\ndrain = \"1s\"\n"));
+    let mut client = connect(app.address);
+    send(&mut client, "GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+    eventually("the request is there", || silent.seen().len() == 1);
+    app.stop();
+    let line = json(&lines(&file, 1)[0]);
+    assert_eq!(
+        (&line["outcome"], &line["status"], &line["target"]),
+        (&"cut".into(), &Value::Null, &"/x".into()),
+        "{line}"
+    );
+    assert_eq!(line["error"], "unstick stopped before it was over");
+}
+
 #[test]
 fn an_edit_of_the_form_loses_no_line_and_mixes_none() {
     let backend = Backend::named("a");

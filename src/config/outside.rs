@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -75,6 +76,27 @@ pub(super) struct System {
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// The most threads that read, or hang, at one time.
+const THREADS_MAX: usize = 16;
+
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts a thread while it runs.
+struct Running(());
+
+impl Running {
+    fn count() -> Option<Self> {
+        let counted = Self(());
+        (RUNNING.fetch_add(1, Relaxed) < THREADS_MAX).then_some(counted)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.fetch_sub(1, Relaxed);
+    }
+}
+
 /// What kind of file may be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -88,8 +110,13 @@ impl System {
     pub(super) fn new() -> Self {
         let (jobs, received) = channel::<Job>();
         // Without a thread there is nobody who receives jobs, which they report.
-        let run = move || received.into_iter().for_each(|job| job());
-        std::thread::Builder::new().name("unstick-config".into()).spawn(run).ok();
+        if let Some(counted) = Running::count() {
+            let run = move || {
+                let _counted = counted;
+                received.into_iter().for_each(|job| job());
+            };
+            std::thread::Builder::new().name("unstick-config".into()).spawn(run).ok();
+        }
         let until = Instant::now() + READ_MAX;
         let bytes_left = Cell::new(BYTES_MAX);
         Self { jobs, until, bytes_left, contents: RefCell::default(), secrets: RefCell::default() }
@@ -120,7 +147,7 @@ impl System {
     #[expect(clippy::disallowed_methods, reason = "as above")]
     fn within<T: Send + 'static>(&self, job: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
         let (done, result) = sync_channel(1);
-        let no_thread = |_| io::Error::other("no thread to read files");
+        let no_thread = |_| io::Error::other("no thread to read files: too many hang already");
         self.jobs.send(Box::new(move || _ = done.send(job()))).map_err(no_thread)?;
         match result.recv_timeout(self.until.saturating_duration_since(Instant::now())) {
             Ok(result) => result,

@@ -12,6 +12,7 @@ pub(crate) mod detached;
 mod discover;
 pub(crate) mod explain;
 mod files;
+mod folders;
 mod listeners;
 mod names;
 pub(crate) mod outcome;

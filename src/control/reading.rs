@@ -13,7 +13,7 @@ use super::build::{Material, Protocols, protocols};
 use super::files::Files;
 use super::plans::pages;
 use super::reload::Source;
-use super::watch::Look;
+use super::watch::{Look, POLL};
 use crate::config::{self, Config, Listener, Origin};
 use crate::listen::tls::ServerTls;
 
@@ -120,8 +120,8 @@ pub(super) struct Reader {
     source: Source,
     /// The files that were last read, and their contents.
     origin: Origin,
-    /// Contents that nobody has said to be whole, seen once.
-    seen_once: Option<u64>,
+    /// Contents that nobody has said to be whole, and when they were first seen.
+    seen_once: Option<(u64, Instant)>,
     /// Whether the last look hung. That is reported once, not at every look.
     is_hanging: bool,
     trouble: Option<Trouble>,
@@ -129,6 +129,10 @@ pub(super) struct Reader {
     is_busy: bool,
     waiting: BTreeSet<Trigger>,
 }
+
+/// How far apart two looks are that find the same, if that means anything. A little less than the time from one to the
+/// next where there are no events.
+const APART_MIN: Duration = POLL.saturating_sub(Duration::from_millis(100));
 
 /// What a thread has read.
 type Outcome = (Trigger, Result<Found, String>);
@@ -187,7 +191,10 @@ impl Reader {
         // After it was said that the file is unreadable, it is also said that it is readable.
         let is_told = self.trouble.as_ref().is_some_and(|trouble| trouble.is_told);
         let origin = self.origin.clone();
-        let (known, seen_once) = ((!is_told).then_some(origin.text_hash()), self.seen_once);
+        // Events of other files in the folder make further looks, which say nothing.
+        let is_old = |seen: &(u64, Instant)| seen.1.elapsed() >= APART_MIN;
+        let seen_once = self.seen_once.filter(is_old).map(|(hash, _)| hash);
+        let known = (!is_told).then_some(origin.text_hash());
         let (files, sender) = (self.files.clone(), self.results.0.clone());
         spawn_local(async move {
             let read = files.read(move || fetch(trigger, &source, &present, &origin, (known, seen_once))).await;
@@ -204,7 +211,9 @@ impl Reader {
             Ok(Found::Nothing) => None,
             Ok(Found::Unreadable(why)) => self.unreadable().then_some(Read { trigger, result: Err(why) }),
             Ok(Found::Fetched(fetched)) if !fetched.is_whole => {
-                self.seen_once = fetched.origin.map(|origin| origin.text_hash());
+                let seen = fetched.origin.map(|origin| (origin.text_hash(), Instant::now()));
+                let is_same = |(hash, _): &(u64, Instant)| seen.is_some_and(|(now, _)| now == *hash);
+                self.seen_once = self.seen_once.filter(is_same).or(seen);
                 None
             }
             Ok(Found::Fetched(fetched)) => {

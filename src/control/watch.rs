@@ -6,20 +6,20 @@
 //! has closed it. Some file systems send no events (network and container mounts), so the files are also looked at
 //! every two seconds, and believed when two looks find the same.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::folders::FolderWatch;
 use crate::config::Origin;
 
 /// The files are looked at at least this often.
-const POLL: Duration = Duration::from_secs(2);
+pub(super) const POLL: Duration = Duration::from_secs(2);
 /// Editors write in several steps. A change has settled when no event came for this long (see also [`SETTLE_MAX`]).
 const SETTLE: Duration = Duration::from_millis(50);
 /// A change has settled at the latest after this time.
@@ -46,8 +46,6 @@ pub(crate) enum Look {
 pub(crate) struct Watch {
     events: mpsc::Receiver<()>,
     folders: Arc<Mutex<Folders>>,
-    /// The folders that send events.
-    watched: BTreeSet<PathBuf>,
     /// When the files are looked at even without an event.
     poll_at: Instant,
     /// When the present change will have settled, unless another event comes.
@@ -57,7 +55,7 @@ pub(crate) struct Watch {
     /// Until when the present writer is waited for.
     written_until: Option<Instant>,
     /// `None` where the system offers no events. Then the files are only looked at.
-    watcher: Option<RecommendedWatcher>,
+    watcher: Option<FolderWatch>,
 }
 
 impl Watch {
@@ -73,12 +71,12 @@ impl Watch {
                 sender.try_send(()).ok();
             }
         };
-        let watcher = notify::recommended_watcher(notify)
+        let watcher = FolderWatch::new(notify)
             .inspect_err(|error| tracing::warn!(%error, "no file events here, looking every {POLL:?} instead"));
         let poll_at = Instant::now() + POLL;
         let (settled_at, settles_by, written_until) = (None, None, None);
-        let (watched, watcher) = (BTreeSet::new(), watcher.ok());
-        let mut watch = Self { events, folders, watched, poll_at, settled_at, settles_by, written_until, watcher };
+        let watcher = watcher.ok();
+        let mut watch = Self { events, folders, poll_at, settled_at, settles_by, written_until, watcher };
         watch.follow(origin);
         watch
     }
@@ -86,27 +84,8 @@ impl Watch {
     /// Watches the folders of a config as it is now. A folder that is not there is tried again the next time.
     pub(crate) fn follow(&mut self, origin: &Origin) {
         lock(&self.folders).origin = origin.clone();
-        let Some(watcher) = &mut self.watcher else { return };
-        let wanted = origin.folders();
-        for folder in self.watched.difference(&wanted) {
-            watcher.unwatch(folder).ok();
-        }
-        self.watched.retain(|folder| wanted.contains(folder));
-        for folder in wanted {
-            if self.watched.contains(&folder) {
-                continue;
-            }
-            match watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                Ok(()) => _ = self.watched.insert(folder),
-                // A folder of files that are included need not be there.
-                Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
-                Err(error) => {
-                    let name = folder.display();
-                    tracing::warn!(%error, folder = %name, "no file events here, looking every {POLL:?} instead");
-                    // It is said once.
-                    self.watched.insert(folder);
-                }
-            }
+        if let Some(watcher) = &mut self.watcher {
+            watcher.follow(origin.folders());
         }
     }
 

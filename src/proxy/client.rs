@@ -34,6 +34,8 @@ pub struct Proxy {
     pub access_log: Option<AccessLog>,
     /// The counters of all workers, by number.
     pub cells: Arc<[CachePadded<WorkerCell>]>,
+    /// Whether the worker has ended: whatever is dropped now was not given up by its client.
+    pub is_over: Cell<bool>,
 }
 
 impl Proxy {

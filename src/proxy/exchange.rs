@@ -1,7 +1,7 @@
 //! The books of one request. They are opened when its head has been read, and closed exactly once, however it ends.
 //!
 //! An [`Exchange`] travels with the request: first inside the future that makes the attempts, then inside the response
-//! body. Dropping it unfinished means that the client left.
+//! body. Dropping it unfinished means that the client left, or that the worker has ended.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -296,7 +296,8 @@ impl Exchange {
         if let Some(draft) = self.access.take() {
             let error = self.error.take();
             let endpoint = self.endpoint().map(|endpoint| &endpoint.endpoint.address);
-            let status = if outcome == Outcome::ClientGone { None } else { Some(self.status) };
+            let has_begun = outcome != Outcome::ClientGone && self.origin.is_some();
+            let status = has_begun.then_some(self.status);
             let pool = Some(&self.view.snapshot.pools[self.pool].name);
             let Self { bytes, attempts, origin, .. } = *self;
             let ending = Ending { pool, endpoint, status, outcome, bytes, duration, attempts, origin, error };
@@ -331,7 +332,12 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if self.is_open {
             self.client.deadlines.disarm(crate::deadlines::Wait::Upstream);
-            self.finish(Outcome::ClientGone);
+            if self.proxy.is_over.get() {
+                self.breaks_off(&"unstick stopped before it was over");
+                self.finish(Outcome::Cut);
+            } else {
+                self.finish(Outcome::ClientGone);
+            }
         }
     }
 }
