@@ -19,6 +19,8 @@ use super::origin::{Origin, Scheme};
 /// How long is waited before it is asked again: at first, and at most.
 const POLL_FIRST: Duration = Duration::from_millis(20);
 const POLL_MAX: Duration = Duration::from_millis(200);
+/// How long is waited before it is believed that a replica has ended.
+const END_PAUSE: Duration = Duration::from_millis(200);
 /// How long one connection or response may take.
 const TRY_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -49,9 +51,14 @@ pub(super) async fn wait(wanted: Wanted<'_>, mut ended: impl FnMut() -> Option<E
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let tried = timeout(left.min(TRY_DEADLINE), ask(wanted.origin, wanted.target)).await;
-        // Whoever responds on the port of a process that has ended is somebody else.
-        if let Some(status) = ended() {
-            return Err(Unready::Ended(status));
+        // Whoever responds on the port of a process that has ended is somebody else. A daemon that is just becoming
+        // another program has no environment to be known by, so what seems to have ended is looked at twice.
+        if ended().is_some() {
+            sleep(END_PAUSE).await;
+            if let Some(status) = ended() {
+                return Err(Unready::Ended(status));
+            }
+            continue;
         }
         let why = match tried {
             Ok(Ok(())) => return Ok(()),
@@ -128,4 +135,24 @@ async fn status(stream: TcpStream, authority: &str, target: &str) -> Result<Stat
         _ = connection => response.await,
     };
     response.map(|response| response.status()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_only_seems_to_have_ended_is_waited_for() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let origin = Origin::local(listener.local_addr().unwrap().port());
+        let wanted = Wanted { origin: &origin, target: None, within: Duration::from_secs(10) };
+        let mut looks = 0;
+        let once = || {
+            looks += 1;
+            (looks == 1).then(ExitStatus::default)
+        };
+        wait(wanted, once).await.unwrap();
+        let unready = wait(wanted, || Some(ExitStatus::default())).await.expect_err("it has ended");
+        assert!(matches!(unready, Unready::Ended(_)), "{unready:?}");
+    }
 }
