@@ -6,6 +6,7 @@
 
 mod caddy;
 mod fate;
+mod fields;
 mod files;
 mod haproxy;
 pub mod imported;

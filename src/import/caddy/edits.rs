@@ -2,21 +2,8 @@
 
 use super::text::{Paths, template};
 use super::tree::Line;
+use crate::fields::OF_CONNECTION;
 use crate::imported::{Keys, LeftOut};
-
-/// Headers that nobody sets but those who speak over a connection.
-const OF_CONNECTION: [&str; 10] = [
-    "connection",
-    "transfer-encoding",
-    "content-length",
-    "te",
-    "trailer",
-    "upgrade",
-    "keep-alive",
-    "proxy-connection",
-    "http2-settings",
-    "expect",
-];
 
 /// What becomes of the fields of a request and its response.
 #[derive(Debug, Clone, Default)]

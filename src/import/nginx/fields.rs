@@ -4,26 +4,13 @@ use super::grammar::Directive;
 use super::scope::Scope;
 use super::text::template;
 use super::{Draft, Importer, left};
+use crate::fields::OF_CONNECTION;
 use crate::value::Value;
 
 /// The statuses that `add_header` without `always` is for.
 const ADDED: [i64; 10] = [200, 201, 204, 206, 301, 302, 303, 304, 307, 308];
 
 const TRUST: &str = "list the balancers in front in trusted_proxies; from all others unstick replaces it";
-
-/// Headers that nobody sets but those who speak over a connection.
-const OF_CONNECTION: [&str; 10] = [
-    "connection",
-    "transfer-encoding",
-    "content-length",
-    "te",
-    "trailer",
-    "upgrade",
-    "keep-alive",
-    "proxy-connection",
-    "http2-settings",
-    "expect",
-];
 
 /// What is done with a header of a request.
 enum Field {

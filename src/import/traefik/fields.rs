@@ -5,26 +5,13 @@ use super::effects::Effects;
 use super::middlewares::Applied;
 use super::node::Node;
 use super::text::template;
+use crate::fields::OF_CONNECTION;
 use crate::imported::Keys;
 use crate::value::Value;
 
 /// What becomes of the fields of a message: a value that is set, or nothing if it is removed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Fields(pub(super) Vec<(String, Option<String>)>);
-
-/// Fields that belong to the connection, or say where the message ends.
-const OF_CONNECTION: [&str; 10] = [
-    "connection",
-    "transfer-encoding",
-    "content-length",
-    "te",
-    "trailer",
-    "upgrade",
-    "keep-alive",
-    "proxy-connection",
-    "http2-settings",
-    "expect",
-];
 
 /// Fields that unstick writes itself.
 const OWN: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
