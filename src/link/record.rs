@@ -22,10 +22,13 @@ use crate::pool::protocol::Session;
 /// The largest read and write buffer of a connection to an endpoint, and so the largest response head, in bytes.
 pub(crate) const BUFFER_BYTES_MAX: usize = 256 * 1024;
 
-/// Reads in a row that may find something while a response is awaited. Each but the last one filled its buffer, which
-/// grows up to [`BUFFER_BYTES_MAX`]: no head needs as many. hyper discards interim responses (RFC 9110 section 15.2)
-/// for as long as they come, and a flood of them would keep the worker from everything else, deadlines included.
-const READS_BEFORE_ANSWER_MAX: u32 = 16;
+/// Bytes that may come in a row while a response is awaited, with [`READ_COST`] for each read: no head needs as many.
+/// hyper discards interim responses (RFC 9110 section 15.2) for as long as they come, and a flood of them would keep
+/// the worker from everything else, deadlines included.
+const BEFORE_ANSWER_MAX: usize = 16 * BUFFER_BYTES_MAX;
+
+/// What a read costs besides its bytes: one may bring a single byte, as the records of TLS do.
+const READ_COST: usize = 4 * 1024;
 
 /// Bytes that are read after a write has failed.
 const LAST_READ: usize = 512;
@@ -41,8 +44,9 @@ pub struct Record {
     /// The head of the latest request, as it was handed to the socket. It is kept in case the request must be sent
     /// again.
     head: RefCell<Vec<u8>>,
-    /// Reads in a row that found something since the latest request was sent; `None` once its response has come.
-    reads_before_answer: Cell<Option<u32>>,
+    /// What was read in a row since the latest request was sent, see [`BEFORE_ANSWER_MAX`]; `None` once its response
+    /// has come.
+    read_before_answer: Cell<Option<usize>>,
     /// What comes before the response to the latest request.
     interims: RefCell<Interims>,
     /// Whether the endpoint may have gone over to another protocol, of which a part looks like the whole. Then giving
@@ -76,7 +80,7 @@ impl Record {
             client,
             epoch,
             head: RefCell::default(),
-            reads_before_answer: Cell::default(),
+            read_before_answer: Cell::default(),
             interims: RefCell::default(),
             may_be_tunnel: Cell::default(),
             tls_failure: RefCell::default(),
@@ -86,7 +90,7 @@ impl Record {
     /// A request is about to be written.
     pub(super) fn begin(&self) {
         self.head.borrow_mut().clear();
-        self.reads_before_answer.set(Some(0));
+        self.read_before_answer.set(Some(0));
         self.interims.borrow_mut().begin();
     }
 
@@ -105,14 +109,17 @@ impl Record {
 
     /// The response head has come.
     pub fn answered(&self) {
-        self.reads_before_answer.set(None);
+        self.read_before_answer.set(None);
     }
 
-    /// Counts reads while a response is awaited, and fails on a flood of interim responses.
-    fn read(&self, found_something: bool) -> io::Result<()> {
-        let Some(reads) = self.reads_before_answer.get() else { return Ok(()) };
-        self.reads_before_answer.set(Some(if found_something { reads + 1 } else { 0 }));
-        if reads < READS_BEFORE_ANSWER_MAX { Ok(()) } else { Err(io::Error::other(InterimFlood)) }
+    /// Counts what is read while a response is awaited, `None` if there was nothing, and fails on a flood of interim
+    /// responses.
+    #[inline]
+    fn read(&self, bytes: Option<usize>) -> io::Result<()> {
+        let Some(before) = self.read_before_answer.get() else { return Ok(()) };
+        let read = bytes.map_or(0, |bytes| before + READ_COST + bytes);
+        self.read_before_answer.set(Some(read));
+        if read <= BEFORE_ANSWER_MAX { Ok(()) } else { Err(io::Error::other(InterimFlood)) }
     }
 
     /// Why TLS ended, if it was TLS that failed.
@@ -275,7 +282,7 @@ impl AsyncRead for UpstreamIo {
         if polled.is_ready() && self.record.interims.borrow().is_open() {
             self.record.interims.borrow_mut().read(buf.filled().get(before..).unwrap_or_default());
         }
-        self.record.read(polled.is_ready())?;
+        self.record.read(polled.is_ready().then(|| buf.filled().len().saturating_sub(before)))?;
         polled.map_err(|error| self.note(error))
     }
 }
