@@ -85,6 +85,7 @@ pub enum Read<'p> {
 /// Finds out how an application may read a path. Some decode it before they look for slashes, some take a backslash for
 /// one, some leave out what follows a `;` in a segment (a parameter, RFC 3986 section 3.3) before or after that, and
 /// some do not resolve `..`.
+#[inline]
 pub fn read(path: &str) -> Read<'_> {
     if may_differ(path.as_bytes()) { odd(path) } else { Read::Plain(path) }
 }
