@@ -30,6 +30,10 @@ pub(crate) const X_CLIENT_CERT_SUBJECT: HeaderName = HeaderName::from_static("x-
 /// The fields from which replicas learn who the client is. They must not come from the client itself.
 const IDENTITY: [&str; 3] = ["client-cert", "client-cert-chain", "x-client-cert-subject"];
 
+/// In HTTP/1.1, the end of a line, and in the line of a field the end of its name (RFC 9112 sections 2.2 and 5).
+pub(crate) const LINE_END: &str = "\r\n";
+pub(crate) const NAME_END: &str = ": ";
+
 /// Fields that tell how a request came, or decide what becomes of it. They must be known before the body.
 const NEVER_IN_TRAILERS: [HeaderName; 25] = [
     CONNECTION,
@@ -76,6 +80,20 @@ pub(crate) fn is_forwarding(name: &str) -> bool {
         && (looks_like(name, "x-real-ip")
             || looks_like(name, "x-request-id")
             || name.get(..11).is_some_and(|x| looks_like(x, "x-forwarded")))
+}
+
+/// Whether nothing here reads or writes a field of this name, so that it is between the client, the config and the
+/// application.
+pub(crate) fn is_for_application(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-") && !is_forwarding(name) && !is_identity(name)
+}
+
+/// Appends a field as a line of HTTP/1.1.
+pub(crate) fn push_line(lines: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    for part in [name.as_str().as_bytes(), NAME_END.as_bytes(), value.as_bytes(), LINE_END.as_bytes()] {
+        lines.extend_from_slice(part);
+    }
 }
 
 /// Whether two names are the same to an application for which `_` and `-` are, as for those that get fields in

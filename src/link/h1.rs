@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
+use super::added::Added;
 use super::quiet::QuietWaker;
 use super::record::{BUFFER_BYTES_MAX, Record, UpstreamIo};
 use super::request_body::RequestBody;
@@ -168,13 +169,14 @@ impl UpstreamConnection {
         &self.record
     }
 
-    /// Hands over a request. It is written when the connection is driven. The error of the returned future holds the
-    /// request if nothing of it was taken.
+    /// Hands over a request, to which `added` is added. It is written when the connection is driven. The error of the
+    /// returned future holds the request if nothing of it was taken.
     pub fn send(
         &mut self,
         request: Request<RequestBody>,
+        added: &Added,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
-        self.record.begin();
+        self.record.begin(added);
         self.sender.try_send_request(request)
     }
 

@@ -8,6 +8,7 @@
 //!
 //! The most recently used connection is taken first, so that surplus ones grow old and are closed.
 
+pub mod added;
 pub mod client_body;
 pub mod driver;
 pub mod error;
@@ -32,6 +33,7 @@ mod slot;
 mod unused;
 pub mod view;
 pub mod waits;
+mod written_head;
 
 use std::cell::{Cell, RefCell};
 use std::io;

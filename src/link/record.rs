@@ -9,11 +9,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderMap, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::added::Added;
 use super::error::{InterimFlood, tls_error};
 use super::interim::Interims;
+use super::written_head::WrittenHead;
 use crate::net::socket::Socket;
 use crate::net::socket_io::SocketIo;
 use crate::net::transport::Transport;
@@ -41,9 +43,8 @@ pub struct Record {
     pub(super) client: Option<SocketAddr>,
     /// The epoch of its endpoint at the time it was opened.
     pub(super) epoch: u64,
-    /// The head of the latest request, as it was handed to the socket. It is kept in case the request must be sent
-    /// again.
-    head: RefCell<Vec<u8>>,
+    /// The head of the latest request. It is kept in case the request must be sent again.
+    head: RefCell<WrittenHead>,
     /// What was read in a row since the latest request was sent, see [`BEFORE_ANSWER_MAX`]; `None` once its response
     /// has come.
     read_before_answer: Cell<Option<usize>>,
@@ -87,9 +88,9 @@ impl Record {
         }
     }
 
-    /// A request is about to be written.
-    pub(super) fn begin(&self) {
-        self.head.borrow_mut().clear();
+    /// A request is about to be written, with what is added to it.
+    pub(super) fn begin(&self, added: &Added) {
+        self.head.borrow_mut().begin(added);
         self.read_before_answer.set(Some(0));
         self.interims.borrow_mut().begin();
     }
@@ -132,36 +133,14 @@ impl Record {
         self.socket.bytes_written()
     }
 
-    /// The header fields of the latest request; `None` if its head was not handed to the socket.
+    /// The header fields of the latest request, without those that were added; `None` if its head was not handed to the
+    /// socket.
     ///
     /// Reading back what was written costs nothing as long as nothing fails; a copy of the fields, made in advance for
     /// each request, would cost two allocations and two counted references per field.
     pub fn header_fields(&self) -> Option<HeaderMap> {
-        parse_fields(&self.head.borrow())
+        self.head.borrow().fields()
     }
-
-    fn handed_over(&self, bytes: &[u8]) {
-        let mut head = self.head.borrow_mut();
-        if head.is_empty() {
-            // hyper writes a head before anything else, and as one slice.
-            head.extend_from_slice(&bytes[..bytes.len().min(BUFFER_BYTES_MAX)]);
-        }
-    }
-}
-
-fn parse_fields(head: &[u8]) -> Option<HeaderMap> {
-    let lines = head.iter().filter(|&&byte| byte == b'\n').count();
-    let mut fields = vec![httparse::EMPTY_HEADER; lines];
-    let mut request = httparse::Request::new(&mut fields);
-    if !request.parse(head).is_ok_and(|status| status.is_complete()) {
-        return None;
-    }
-    let pairs = request.headers.iter().filter_map(|field| {
-        Some((HeaderName::from_bytes(field.name.as_bytes()).ok()?, HeaderValue::from_bytes(field.value).ok()?))
-    });
-    let mut map = HeaderMap::with_capacity(lines);
-    pairs.for_each(|(name, value)| _ = map.append(name, value));
-    Some(map)
 }
 
 /// What HTTP reads and writes of a connection to an endpoint. It keeps the record.
@@ -240,6 +219,24 @@ impl UpstreamIo {
         }
     }
 
+    /// Writes what is left of the head, with what is added to it, and `behind` it what hyper writes too. hyper hears of
+    /// it when the whole head is out.
+    fn poll_write_head(&mut self, cx: &mut Context<'_>, behind: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let record = Rc::clone(&self.record);
+        loop {
+            let written = {
+                let head = record.head.borrow();
+                let parts = head.parts(behind);
+                ready!(self.poll_unless_failed(cx, |transport, cx| transport.poll_write(cx, &parts)))?
+            };
+            match record.head.borrow_mut().wrote(written) {
+                Some(of_hyper) => return Poll::Ready(Ok(of_hyper)),
+                None if written == 0 => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
+                None => {}
+            }
+        }
+    }
+
     /// Runs `write`, unless a write has failed before.
     #[inline]
     fn poll_unless_failed<T>(
@@ -299,8 +296,10 @@ impl AsyncWrite for UpstreamIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some(first) = bufs.first() {
-            self.record.handed_over(first);
+        if let Some((first, behind)) = bufs.split_first()
+            && self.record.head.borrow_mut().take(first)?
+        {
+            return self.poll_write_head(cx, behind);
         }
         self.poll_unless_failed(cx, |transport, cx| transport.poll_write(cx, bufs))
     }
@@ -316,20 +315,5 @@ impl AsyncWrite for UpstreamIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.transport.poll_shutdown(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_fields_of_a_request_can_be_read_back() {
-        assert!(parse_fields(b"").is_none(), "nothing was handed over");
-        let head = b"GET /x?y HTTP/1.1\r\nhost: a\r\nx-two: 1\r\nx-two: \xff2\r\nx-empty:\r\n\r\n";
-        let fields = parse_fields(head).unwrap();
-        let values = |name| fields.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
-        assert_eq!((fields.len(), values("host")), (4, vec![&b"a"[..]]));
-        assert_eq!((values("x-two"), values("x-empty")), (vec![&b"1"[..], b"\xff2"], vec![&b""[..]]));
     }
 }

@@ -14,6 +14,7 @@ use http_body::Body;
 use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
+use super::added::Added;
 use super::error::{Back, Failed, LinkError, Phase};
 use super::h1::{Preamble, UpstreamConnection};
 use super::h2::Lease;
@@ -48,6 +49,8 @@ pub struct Wishes<'a> {
     pub interim: &'a dyn Fn(Response<()>),
     /// The client that it is for. It is asked only if connections to the endpoint begin with a PROXY header.
     pub client: &'a dyn Fn() -> ClientAddresses,
+    /// What is added to the fields of the request.
+    pub added: &'a Added,
 }
 
 /// Whether a request asks for another protocol in place of HTTP.
@@ -180,7 +183,8 @@ impl WorkerEndpoint {
         let fields = std::mem::take(request.headers_mut());
         // Outside of the task's budget: when that is spent, a channel says `Pending` although the response is there,
         // and a connection that has ended would be taken for one that has not responded.
-        let mut response = pin!(unconstrained(connection.send(outgoing(request, request.uri().clone(), fields))));
+        let message = outgoing(request, request.uri().clone(), fields);
+        let mut response = pin!(unconstrained(connection.send(message, wishes.added)));
         let mut connection = Some(connection);
         let result = poll_fn(|cx| {
             if let Some(driven) = &mut connection {
@@ -274,6 +278,7 @@ impl WorkerEndpoint {
         for name in [HOST, CONNECTION, TRANSFER_ENCODING] {
             fields.remove(name);
         }
+        wishes.added.extend(&mut fields);
         let mut attempt = lease.send(outgoing(request, uri, fields));
         let result = poll_fn(|cx| match attempt.poll(&|head| sending.pass_interim(head, wishes.interim), cx) {
             Poll::Ready(result) => Poll::Ready(Some(result)),

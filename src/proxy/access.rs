@@ -18,6 +18,7 @@ use crate::access_log::{AccessRecord, Layout};
 use crate::config::address::Address;
 use crate::config::model::AccessField;
 use crate::fields::X_REQUEST_ID;
+use crate::link::added::RequestId;
 use crate::metrics::Outcome;
 use crate::snapshot::Snapshot;
 
@@ -83,7 +84,7 @@ impl AccessDraft {
     /// Notes a request that no replica gets. Nobody has given it an identifier, so only that of a trusted proxy counts.
     pub(super) fn of_refused(snapshot: &Snapshot, connection: &Connection, parts: &Parts) -> Option<Box<Self>> {
         let mut draft = Self::begin(snapshot, connection, parts)?;
-        draft.note_sent(&parts.headers);
+        draft.note_sent(&parts.headers, None);
         if let (None, Some(authority)) = (&draft.host, parts.uri.authority())
             && draft.layout.wants(AccessField::Host)
         {
@@ -134,10 +135,13 @@ impl AccessDraft {
         })
     }
 
-    /// Notes the fields that the replica gets.
-    pub(super) fn note_sent(&mut self, headers: &HeaderMap) {
+    /// Notes the fields that the replica gets, and the identifier if it is one of ours.
+    pub(super) fn note_sent(&mut self, headers: &HeaderMap, id: Option<&RequestId>) {
         self.host = wanted(&self.layout, AccessField::Host, headers, &HOST);
-        self.request_id = wanted(&self.layout, AccessField::RequestId, headers, &X_REQUEST_ID);
+        self.request_id = match id {
+            Some(id) if self.layout.wants(AccessField::RequestId) => Some(id.value()),
+            _ => wanted(&self.layout, AccessField::RequestId, headers, &X_REQUEST_ID),
+        };
     }
 
     /// Adds how the request ended. `None` if it is not in the sample.

@@ -13,6 +13,7 @@ use super::{grpc, queue};
 use crate::deadlines::Wait;
 use crate::fields;
 use crate::link::WorkerEndpoint;
+use crate::link::added::{Added, RequestId};
 use crate::link::error::{Back, Failed, LinkError, Phase};
 use crate::link::request_body::RequestBody;
 use crate::link::response::LinkResponse;
@@ -92,7 +93,7 @@ pub(super) async fn settle(
                 Err(cause) => return attempts.give_up(exchange, cause, None, std::mem::take(request.headers_mut())),
             },
         };
-        let wishes = attempts.wishes(needs, &client, &addresses, &interim);
+        let wishes = attempts.wishes(needs, &client, &addresses, &interim, &exchange.added);
         let waits = Waits::begin(deadlines, exchange.timeouts(), now, exchange.attempt_timeout());
         let result = endpoint.send(request, wishes, waits).await;
         let ended = Instant::now();
@@ -133,10 +134,11 @@ impl Attempts {
         client: &'a Client,
         addresses: &'a dyn Fn() -> ClientAddresses,
         interim: &'a dyn Fn(Response<()>),
+        added: &'a Added,
     ) -> Wishes<'a> {
         let Needs { upgrade, sharing } = needs;
         let private = &client.connection.private;
-        Wishes { fresh: self.fresh, upgrade, sharing, private, interim, client: addresses }
+        Wishes { fresh: self.fresh, upgrade, sharing, private, interim, client: addresses, added }
     }
 
     /// The endpoint responded with a status that the pool takes for a failure.
@@ -262,7 +264,8 @@ fn is_connect(why: &LinkError, reused: bool) -> bool {
 fn log_failure(exchange: &Exchange, failure: Failure, cause: Cause, back: &Back, decision: Decision) {
     let Some(endpoint) = exchange.endpoint() else { return };
     let (method, uri, headers) = back.head();
-    let request_id = headers.get(fields::X_REQUEST_ID).and_then(|id| id.to_str().ok());
+    let told = headers.get(fields::X_REQUEST_ID).and_then(|id| id.to_str().ok());
+    let request_id = exchange.added.request_id.as_ref().map(RequestId::as_str).or(told);
     let (pool, address) = (&endpoint.endpoint.pool, &endpoint.endpoint.address);
     let (path, left, attempts) = (uri.path(), Left::from(back).name(), exchange.attempts());
     let (name, explanation) = (cause.name(), cause.explanation());

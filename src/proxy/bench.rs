@@ -23,7 +23,8 @@ impl Fields {
     pub fn prepare_request(&self, headers: &mut HeaderMap, host: HeaderValue) {
         let seen = FieldsSeen::of(headers);
         let via = headers::via(Version::HTTP_11);
-        headers::prepare_request(headers, seen, Some(via), Host { value: host, is_field: true }, &self.0);
+        let host = Host { value: host, is_field: true };
+        headers::prepare_request(headers, seen, Some(via), host, &self.0).extend(headers);
     }
 
     /// What a response goes through.

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::connection::Connection;
 use crate::config::model::Variable;
-use crate::fields::looks_like;
-use crate::snapshot::plan::{Edits, FieldValue};
+use crate::fields::{looks_like, push_line};
+use crate::snapshot::plan::{Edit, Edits, FieldValue};
 
 /// What is known of a request, for the templates of its route.
 pub(super) struct Known<'a> {
@@ -47,31 +48,52 @@ pub(super) fn values(edits: &Edits, known: &Known<'_>) -> Box<[Option<HeaderValu
     templates.map(|template| HeaderValue::try_from(template.fill(|variable| known.value(variable))).ok()).collect()
 }
 
+/// What inert edits add to a request, as lines of HTTP/1.1. `made` is what [`values`] has made of the templates.
+pub(super) fn lines(edits: &Edits, made: &[Option<HeaderValue>]) -> Bytes {
+    if !edits.has_templates {
+        return edits.lines.clone();
+    }
+    let mut lines = Vec::new();
+    with_values(edits, made).for_each(|(edit, value)| push_line(&mut lines, &edit.name, value));
+    lines.into()
+}
+
+/// The edits that give a value, and the value.
+fn with_values<'a>(
+    edits: &'a Edits,
+    made: &'a [Option<HeaderValue>],
+) -> impl Iterator<Item = (&'a Edit, &'a HeaderValue)> {
+    let mut made = made.iter();
+    edits.values.iter().filter_map(move |edit| match &edit.value {
+        FieldValue::Fixed(value) => Some((edit, value)),
+        FieldValue::Of(_) => made.next().and_then(Option::as_ref).map(|value| (edit, value)),
+    })
+}
+
 /// Edits fields. `made` is what [`values`] has made of the templates.
 pub(super) fn apply(headers: &mut HeaderMap, edits: &Edits, made: &[Option<HeaderValue>]) {
     for name in &edits.remove {
         headers.remove(name);
     }
-    let mut made = made.iter();
-    for edit in &edits.values {
-        let value = match &edit.value {
-            FieldValue::Fixed(value) => Some(value),
-            FieldValue::Of(_) => made.next().and_then(Option::as_ref),
-        };
-        match value {
-            Some(value) if edit.replaces => _ = headers.insert(edit.name.clone(), value.clone()),
-            Some(value) => _ = headers.append(edit.name.clone(), value.clone()),
-            None => {}
+    for (Edit { name, replaces, .. }, value) in with_values(edits, made) {
+        match replaces {
+            true => _ = headers.insert(name.clone(), value.clone()),
+            false => _ = headers.append(name.clone(), value.clone()),
         }
     }
 }
 
-/// Removes fields that an application may take for one that is edited: to many, `X_Tenant` is `X-Tenant`.
+/// Removes fields that an application may take for one that is edited: to many, `X_Tenant` is `X-Tenant`. If the edits
+/// are inert, those that are edited go too.
 pub(super) fn strip_alike(headers: &mut HeaderMap, edits: &Edits) {
     let is_alike = |name: &&HeaderName| {
         let text = name.as_str();
-        edits.has_name_of(text.len()) && edits.owned().any(|own| own != *name && looks_like(text, own.as_str()))
+        let is_alike = |own: &HeaderName| (edits.is_inert || own != *name) && looks_like(text, own.as_str());
+        edits.has_name_of(text.len()) && edits.names.iter().any(is_alike)
     };
+    if !headers.keys().any(|name| is_alike(&name)) {
+        return;
+    }
     let alike: Vec<HeaderName> = headers.keys().filter(is_alike).cloned().collect();
     alike.iter().for_each(|name| _ = headers.remove(name));
 }
@@ -79,7 +101,6 @@ pub(super) fn strip_alike(headers: &mut HeaderMap, edits: &Edits) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::plan::Edit;
 
     #[test]
     fn a_field_cannot_pass_for_another() {
@@ -98,6 +119,13 @@ mod tests {
         let field = |name: &&str| (HeaderName::try_from(*name).unwrap(), HeaderValue::from_static("b"));
         let mut headers: HeaderMap = kept.iter().chain(&alike).map(field).collect();
         strip_alike(&mut headers, &edits);
+        let inert = Edits::new(Box::default(), Box::new([edit("x-tenant", true), edit("x-role", false)]));
+        let fields = ["x-tenant", "x_tenant", "x-role", "x_role", "x-tenants"];
+        let mut beside: HeaderMap = fields.iter().map(field).collect();
+        strip_alike(&mut beside, &inert);
+        let mut left: Vec<&str> = beside.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!((inert.is_inert, left), (true, vec!["x-role", "x-tenants", "x_role"]));
         let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["accept", "x-tenant", "x-tenants", "x_via", "xtenant"]);

@@ -14,6 +14,7 @@ use super::cause::Cause;
 use super::client::{Client, Proxy};
 use super::planned::Planned;
 use crate::config::model::Timeouts;
+use crate::link::added::Added;
 use crate::link::h1::UpstreamConnection;
 use crate::link::view::View;
 use crate::link::{InFlight, WorkerEndpoint};
@@ -35,6 +36,8 @@ pub(crate) struct Exchange {
     pool: usize,
     /// What the route wants besides its pool.
     planned: Option<Box<Planned>>,
+    /// What is added to the fields of the request.
+    pub(super) added: Added,
     pub(super) started: Instant,
     in_flight: Option<InFlight>,
     status: StatusCode,
@@ -52,7 +55,7 @@ impl Exchange {
         proxy: &Rc<Proxy>,
         client: &Rc<Client>,
         view: Rc<View>,
-        (pool, planned): (usize, Option<Box<Planned>>),
+        (pool, planned, added): (usize, Option<Box<Planned>>, Added),
         started: Instant,
         access: Option<Box<AccessDraft>>,
     ) -> Self {
@@ -62,6 +65,7 @@ impl Exchange {
             view,
             pool,
             planned,
+            added,
             started,
             in_flight: None,
             status: StatusCode::OK,

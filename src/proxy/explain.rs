@@ -67,10 +67,11 @@ pub(crate) fn explain(view: &Rc<View>, connection: Rc<Connection>, request: Requ
         Ok(Routed::Pool(host, pool)) => {
             let pool = &view.snapshot.pools[pool];
             let via = pool.config.via.then(|| headers::via(parts.version));
-            prepare(&mut parts, &body, seen, via, host, None, &client.connection);
+            let mut added = prepare(&mut parts, &body, seen, via, host, None, &client.connection);
             if let Some(planned) = &mut planned {
-                planned.edit_request(&mut parts, &client.connection);
+                planned.edit_request(&mut parts, &mut added, &client.connection);
             }
+            added.extend(&mut parts.headers);
             Outcome::Pool(pool.name.to_string())
         }
         Ok(Routed::Here(local)) => {

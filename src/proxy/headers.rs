@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Version;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE, VIA,
@@ -18,13 +19,36 @@ use http::header::{
 
 use super::identity::{self, Identity, Proof};
 use super::target::Host;
-use crate::fields::{self, KEEP_ALIVE, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
+use crate::fields::{self, KEEP_ALIVE, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID, push_line};
+use crate::link::added::{Added, RequestId};
 use crate::pool::idle::keep_alive_timeout;
 
 /// The longest `X-Request-Id` that is kept, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// What is the same for all requests of a client connection, as ready-made field values: the hot path only clones them.
+/// The host of a request and what was made for it.
+#[derive(Debug)]
+struct Last {
+    host: HeaderValue,
+    made: Made,
+}
+
+#[derive(Debug)]
+enum Made {
+    /// The lines of [`Added`], with this `Via`.
+    Lines(Option<&'static str>, Bytes),
+    /// The `Forwarded` element, for a client that is trusted.
+    Element(HeaderValue),
+}
+
+impl Last {
+    fn new(host: &HeaderValue, made: Made) -> Option<Self> {
+        // A clone would keep the whole read buffer of the request in memory for as long as the connection lasts.
+        HeaderValue::from_bytes(host.as_bytes()).ok().map(|host| Self { host, made })
+    }
+}
+
+/// What is the same for all requests of a client connection, ready-made: the hot path only clones it.
 #[derive(Debug)]
 pub(super) struct Forwarding {
     /// Whether the peer is one of the listener's `trusted_proxies`.
@@ -37,8 +61,8 @@ pub(super) struct Forwarding {
     identity: Option<Identity>,
     /// `for=...;proto=http;host=` without the host.
     forwarded_prefix: String,
-    /// The last host and its whole `Forwarded` element: a client rarely changes its host within a connection.
-    last: RefCell<Option<(HeaderValue, HeaderValue)>>,
+    /// What was made for the last host: a client rarely changes it within a connection.
+    last: RefCell<Option<Last>>,
 }
 
 impl Forwarding {
@@ -63,12 +87,56 @@ impl Forwarding {
         self.proto.to_str().unwrap_or_default()
     }
 
+    /// The lines that tell a replica how a request to `host` came, if nobody is believed who has told it before.
+    fn lines(&self, host: &HeaderValue, via: Option<&'static str>) -> Bytes {
+        let mut last = self.last.borrow_mut();
+        match last.as_ref() {
+            Some(Last { host: known, made: Made::Lines(as_via, lines) }) if known == host && *as_via == via => {
+                return lines.clone();
+            }
+            _ => {}
+        }
+        let mut lines = Vec::new();
+        let as_via = via.map(|via| (VIA, HeaderValue::from_static(via)));
+        let fields = [
+            (X_FORWARDED_FOR, self.peer.clone()),
+            (FORWARDED, self.element(host)),
+            (X_FORWARDED_PROTO, self.proto.clone()),
+            (X_FORWARDED_HOST, host.clone()),
+        ];
+        as_via.iter().chain(&fields).for_each(|(name, value)| push_line(&mut lines, name, value));
+        let lines = Bytes::from(lines);
+        *last = Last::new(host, Made::Lines(via, lines.clone()));
+        lines
+    }
+
+    /// Goes on with what a trusted client says of how a request came.
+    fn go_on(&self, headers: &mut HeaderMap, seen: FieldsSeen, via: Option<&'static str>, host: &HeaderValue) {
+        if let Some(via) = via {
+            headers.append(VIA, HeaderValue::from_static(via));
+        }
+        add_to_list(headers, X_FORWARDED_FOR, self.peer.clone());
+        let mut last = self.last.borrow_mut();
+        let element = match last.as_ref() {
+            Some(Last { host: known, made: Made::Element(element) }) if known == host => element.clone(),
+            _ => {
+                let element = self.element(host);
+                *last = Last::new(host, Made::Element(element.clone()));
+                element
+            }
+        };
+        add_to_list(headers, FORWARDED, element);
+        headers.entry(X_FORWARDED_PROTO).or_insert_with(|| self.proto.clone());
+        headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
+        let is_good = |id: &&HeaderValue| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX;
+        let known = if seen.request_id { headers.get(X_REQUEST_ID).filter(is_good) } else { None };
+        // Also in the place of several.
+        let id = known.cloned().unwrap_or_else(|| RequestId::random().value());
+        headers.insert(X_REQUEST_ID, id);
+    }
+
     /// The `Forwarded` element for a request to `host`.
     fn element(&self, host: &HeaderValue) -> HeaderValue {
-        let mut last = self.last.borrow_mut();
-        if let Some((_, element)) = last.as_ref().filter(|(known, _)| known == host) {
-            return element.clone();
-        }
         let mut text = self.forwarded_prefix.clone();
         // A value that is not a token must be quoted (RFC 7239 section 4). A host contains neither quotes nor
         // backslashes.
@@ -77,10 +145,7 @@ impl Forwarding {
             Ok(host) => write!(text, "\"{host}\"").unwrap_or_default(),
             Err(_) => {}
         }
-        let element = own_text(text);
-        // A clone would keep the whole read buffer of the request in memory for as long as the connection lasts.
-        *last = HeaderValue::from_bytes(host.as_bytes()).ok().map(|host| (host, element.clone()));
-        element
+        own_text(text)
     }
 }
 
@@ -95,18 +160,19 @@ fn own_text(text: String) -> HeaderValue {
 }
 
 /// What `Via` says of a request that came in this version.
-pub(super) fn via(version: Version) -> HeaderValue {
-    HeaderValue::from_static(if version == Version::HTTP_2 { "2.0 unstick" } else { "1.1 unstick" })
+pub(super) fn via(version: Version) -> &'static str {
+    if version == Version::HTTP_2 { "2.0 unstick" } else { "1.1 unstick" }
 }
 
-/// Turns the header fields of the client into those for the replica, with `via` among them if it is there.
+/// Turns the header fields of the client into those for the replica, with `via` if it is there. Returns what is to be
+/// added to them; only for a client that is trusted they are whole, since its lists are gone on with.
 pub(super) fn prepare_request(
     headers: &mut HeaderMap,
     seen: FieldsSeen,
-    via: Option<HeaderValue>,
+    via: Option<&'static str>,
     host: Host,
     forwarding: &Forwarding,
-) {
+) -> Added {
     let trailers_welcome = seen.te && headers.get_all(TE).iter().any(|te| has_token(te, "trailers"));
     seen.strip(headers);
     if trailers_welcome {
@@ -123,30 +189,21 @@ pub(super) fn prepare_request(
     if let Some(identity) = &forwarding.identity {
         identity.tell(headers);
     }
-    if let Some(via) = via {
-        headers.append(VIA, via);
-    }
     let Host { value: host, is_field } = host;
-    let element = forwarding.element(&host);
-    if is_trusted {
-        add_to_list(headers, X_FORWARDED_FOR, forwarding.peer.clone());
-        add_to_list(headers, FORWARDED, element);
-        headers.entry(X_FORWARDED_PROTO).or_insert_with(|| forwarding.proto.clone());
-        headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
-    } else {
-        headers.insert(X_FORWARDED_FOR, forwarding.peer.clone());
-        headers.insert(FORWARDED, element);
-        headers.insert(X_FORWARDED_PROTO, forwarding.proto.clone());
-        headers.insert(X_FORWARDED_HOST, host.clone());
-    }
-    let is_good = |id: &&HeaderValue| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX;
-    let known = if seen.request_id && is_trusted { headers.get(X_REQUEST_ID).filter(is_good) } else { None };
-    // Also in the place of several.
-    let id = known.cloned().unwrap_or_else(request_id);
-    headers.insert(X_REQUEST_ID, id);
     if !is_field {
-        headers.insert(HOST, host);
+        headers.insert(HOST, host.clone());
     }
+    if is_trusted {
+        forwarding.go_on(headers, seen, via, &host);
+        return Added::default();
+    }
+    if seen.forwarded {
+        [X_FORWARDED_FOR, FORWARDED, X_FORWARDED_PROTO, X_FORWARDED_HOST].iter().for_each(|it| _ = headers.remove(it));
+    }
+    if seen.request_id {
+        headers.remove(X_REQUEST_ID);
+    }
+    Added { forwarding: forwarding.lines(&host, via), request_id: Some(RequestId::random()), ..Added::default() }
 }
 
 /// Adds to a list field. The field is one line then: some applications read only the first, others only the last of
@@ -218,8 +275,10 @@ pub(super) struct FieldsSeen {
     others: bool,
     /// Fields that name the client, see [`fields::is_identity`].
     identity: bool,
-    /// Fields that only a trusted proxy may set, besides those that are replaced anyway.
+    /// Fields that only a trusted proxy may set, besides [`Self::forwarded`].
     forwarding: bool,
+    /// Fields that tell how a request came, and of which the replica always gets one.
+    forwarded: bool,
     pub(super) content_type: bool,
     request_id: bool,
     /// `Authorization` or `Proxy-Authorization`.
@@ -242,7 +301,7 @@ impl FieldsSeen {
                 "www-authenticate" | "proxy-authenticate" => seen.challenge = true,
                 "upgrade" => (seen.upgrade, seen.others) = (true, true),
                 "transfer-encoding" | "keep-alive" | "proxy-connection" | "http2-settings" => seen.others = true,
-                "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" => {}
+                "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "forwarded" => seen.forwarded = true,
                 name => {
                     seen.identity |= fields::is_identity(name);
                     seen.forwarding |= fields::is_forwarding(name);
@@ -295,18 +354,6 @@ pub(super) fn has_token(list: &HeaderValue, token: &str) -> bool {
     list.as_bytes().split(|&b| b == b',').any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// 128 random bits in hexadecimal. It is not a secret; it only has to differ every time.
-fn request_id() -> HeaderValue {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let bits = fastrand::u128(..).to_be_bytes();
-    let mut text = [0u8; 32];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(bits) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
-    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("0"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,7 +371,7 @@ mod tests {
         let mut map = headers(fields);
         let forwarding = Forwarding::new([192, 0, 2, 7].into(), trusted, false, Proof::NotAskedFor);
         let seen = FieldsSeen::of(&map);
-        prepare_request(&mut map, seen, Some(via(Version::HTTP_11)), host(), &forwarding);
+        prepare_request(&mut map, seen, Some(via(Version::HTTP_11)), host(), &forwarding).extend(&mut map);
         map
     }
 
@@ -381,6 +428,23 @@ mod tests {
             Forwarding::new("::ffff:192.0.2.7".parse().unwrap(), false, false, Proof::NotAskedFor).peer,
             "192.0.2.7"
         );
+    }
+
+    #[test]
+    fn lines_belong_to_their_host_and_version() {
+        let forwarding = Forwarding::new([192, 0, 2, 7].into(), false, true, Proof::NotAskedFor);
+        let lines = |host, via| forwarding.lines(&HeaderValue::from_static(host), via);
+        for host in ["a.example", "a.example", "b.example"] {
+            for via in [Some("1.1 unstick"), None, Some("2.0 unstick")] {
+                let expected = via.map_or_else(String::new, |via| format!("via: {via}\r\n"))
+                    + "x-forwarded-for: 192.0.2.7\r\n"
+                    + &format!("forwarded: for=192.0.2.7;proto=https;host={host}\r\n")
+                    + "x-forwarded-proto: https\r\n"
+                    + &format!("x-forwarded-host: {host}\r\n");
+                assert_eq!(lines(host, via), expected);
+            }
+        }
+        assert_eq!(lines("a.example", None).as_ptr(), lines("a.example", None).as_ptr(), "they are made once");
     }
 
     #[test]
@@ -612,10 +676,6 @@ mod tests {
         }
         let longest = "x".repeat(REQUEST_ID_BYTES_MAX);
         assert_eq!(all(&prepared(&[("x-request-id", &longest)], true), "x-request-id"), longest);
-        assert_ne!(request_id(), request_id());
-        // Each digit comes up: 3,200 digits without one of 16 have a probability below 10^-88.
-        let digits: String = (0..100).map(|_| request_id().to_str().unwrap().to_owned()).collect();
-        assert!("0123456789abcdef".chars().all(|digit| digits.contains(digit)), "{digits}");
     }
 
     proptest! {

@@ -46,6 +46,7 @@ use tokio::time::Instant;
 
 use crate::config::address;
 use crate::deadlines::Wait;
+use crate::link::added::Added;
 use crate::link::client_body::ClientBody;
 use crate::link::framing;
 use crate::link::request_body::{Bounds, RequestBody};
@@ -119,17 +120,17 @@ pub async fn handle(
     let via = view.snapshot.pools[pool].config.via.then(|| headers::via(parts.version));
     let is_logged = planned.as_ref().is_none_or(|planned| planned.is_logged());
     let mut access = if is_logged { AccessDraft::begin(&view.snapshot, &client.connection, &parts) } else { None };
-    prepare(&mut parts, &body, seen, via, host, wanted.as_deref(), &client.connection);
+    let mut added = prepare(&mut parts, &body, seen, via, host, wanted.as_deref(), &client.connection);
     let https = client.connection.rules.redirect_to_https();
     match &mut planned {
         Some(planned) if https.is_some() => planned.look_at(&parts, &client.connection),
-        Some(planned) => planned.edit_request(&mut parts, &client.connection),
+        Some(planned) => planned.edit_request(&mut parts, &mut added, &client.connection),
         None => {}
     }
     if let Some(draft) = &mut access {
-        draft.note_sent(&parts.headers);
+        draft.note_sent(&parts.headers, added.request_id.as_ref());
     }
-    let mut exchange = Exchange::open(&proxy, &client, view, (pool, planned), started, access);
+    let mut exchange = Exchange::open(&proxy, &client, view, (pool, planned, added), started, access);
     if let Some(port) = https {
         Box::pin(client.look_through_body()).await;
         return Ok(redirect::to_https(exchange, &parts, port, busy));
@@ -174,23 +175,24 @@ fn bounds(view: &View) -> Bounds {
     Bounds { bytes_max, replay_max: limits.replay, read_timeout: timeouts.request_body }
 }
 
-/// Turns the head into the one that the replica gets.
+/// Turns the head into the one that the replica gets. Returns what is to be added to its fields.
 fn prepare(
     parts: &mut Parts,
     body: &RequestBody,
     seen: FieldsSeen,
-    via: Option<HeaderValue>,
+    via: Option<&'static str>,
     host: Host,
     wanted: Option<&Wanted>,
     connection: &Connection,
-) {
-    headers::prepare_request(&mut parts.headers, seen, via, host, &connection.forwarding);
+) -> Added {
+    let added = headers::prepare_request(&mut parts.headers, seen, via, host, &connection.forwarding);
     if let Some(wanted) = wanted {
         wanted.ask(&mut parts.headers);
     }
     if !body.is_empty() && http_body::Body::size_hint(body).exact().is_none() {
         framing::announce_chunks(&mut parts.headers);
     }
+    added
 }
 
 /// What the connection to the replica must be like.

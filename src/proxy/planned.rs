@@ -16,7 +16,7 @@ use super::cause::Cause;
 use super::client::Client;
 use super::client_address::ClientAddresses;
 use super::connection::Connection;
-use super::edits::{Known, apply, strip_alike, values};
+use super::edits::{Known, apply, lines, strip_alike, values};
 use super::exchange::Exchange;
 use super::local;
 use super::malformed::Malformed;
@@ -24,6 +24,7 @@ use super::target::Host;
 use crate::config::model::Timeouts;
 use crate::config::path::{has_prefix, normal};
 use crate::fields::{X_FORWARDED_PREFIX, X_REQUEST_ID};
+use crate::link::added::{Added, RequestId};
 use crate::link::request_body::{Bounds, RequestBody};
 use crate::link::view::View;
 use crate::rate::RetryAfter;
@@ -45,8 +46,6 @@ pub(super) struct Planned {
     client: ClientAddresses,
     /// The host that the client asked for, with its port, if the route has a use for it.
     host: Option<HeaderValue>,
-    /// Whether the fields are those that the replica gets.
-    is_prepared: bool,
     /// When the client may ask again, if its rate is used up.
     retry_after: Option<RetryAfter>,
     /// What the templates of its response have made of the request, in their order.
@@ -71,7 +70,6 @@ impl Planned {
             is_normal: found.is_normal,
             client,
             host,
-            is_prepared: false,
             retry_after: None,
             made: Box::default(),
         })
@@ -106,18 +104,18 @@ impl Planned {
         match self.more().map(|more| &more.target) {
             Some(Destination::Respond(local)) => Ok(local.clone()),
             Some(Destination::Redirect(redirect)) => {
-                let known = self.known(parts, &client.connection);
+                let known = self.known(parts, &client.connection, None);
                 local::redirect(redirect, |variable| known.value(variable))
             }
             _ => Err(Cause::NoRoute),
         }
     }
 
-    fn known<'a>(&'a self, parts: &'a Parts, connection: &'a Connection) -> Known<'a> {
+    fn known<'a>(&'a self, parts: &'a Parts, connection: &'a Connection, id: Option<&'a RequestId>) -> Known<'a> {
         // What a stranger has written there is not what a replica gets.
-        let is_ours = self.is_prepared || connection.is_trusted();
-        let request_id = if is_ours { parts.headers.get(X_REQUEST_ID) } else { None };
-        let request_id = request_id.and_then(|id| id.to_str().ok()).unwrap_or_default();
+        let told = if connection.is_trusted() { parts.headers.get(X_REQUEST_ID) } else { None };
+        let told = told.and_then(|id| id.to_str().ok()).unwrap_or_default();
+        let request_id = id.map_or(told, RequestId::as_str);
         let (path, query) = (parts.uri.path(), parts.uri.query());
         let host = self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
         Known { host: bare_host(host), path, query, client: self.client.address, request_id, connection }
@@ -175,27 +173,38 @@ impl Planned {
 
     /// Turns path and fields into what the replica gets, after they were prepared as those of every request, and makes
     /// what the response will need of them.
-    pub(super) fn edit_request(&mut self, parts: &mut Parts, connection: &Connection) {
-        self.is_prepared = true;
+    pub(super) fn edit_request(&mut self, parts: &mut Parts, added: &mut Added, connection: &Connection) {
         let Some(more) = self.more() else { return };
-        let values = |edits: &Edits| match edits.has_templates {
-            true => values(edits, &self.known(parts, connection)),
-            false => Box::default(),
+        let values = |edits: &Edits| {
+            let known = || self.known(parts, connection, added.request_id.as_ref());
+            edits.has_templates.then(|| values(edits, &known()))
         };
-        let (request, made) = (values(&more.request), values(&more.response));
+        let (request, made) = (values(&more.request).unwrap_or_default(), values(&more.response));
         let target =
             more.rewrite.as_ref().and_then(|rewrite| Some((rewrite, rewritten(&parts.uri, rewrite, self.is_normal)?)));
-        apply(&mut parts.headers, &more.request, &request);
+        // What is not inert may concern what is added.
+        let can_add = more.request.is_inert && !connection.is_trusted();
+        if can_add {
+            added.route = lines(&more.request, &request);
+        } else {
+            std::mem::take(added).extend(&mut parts.headers);
+            apply(&mut parts.headers, &more.request, &request);
+        }
         if let Some((rewrite, target)) = target {
             parts.uri = Uri::from(target);
-            tell_prefix(&mut parts.headers, rewrite, connection.is_trusted());
+            match can_add {
+                true => added.prefix = rewrite.line.clone(),
+                false => tell_prefix(&mut parts.headers, rewrite, connection.is_trusted()),
+            }
         }
-        self.made = made;
+        if let Some(made) = made {
+            self.made = made;
+        }
     }
 
     /// The same for a request that no replica gets.
     pub(super) fn look_at(&mut self, parts: &Parts, connection: &Connection) {
-        let known = self.known(parts, connection);
+        let known = self.known(parts, connection, None);
         self.made = self.more().map(|more| values(&more.response, &known)).unwrap_or_default();
     }
 

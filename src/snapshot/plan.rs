@@ -13,6 +13,7 @@ use super::ranges::Ranges;
 use super::split::Split;
 use crate::config::model::{PathPattern, Redirect, Rewrite, RouteRetry, Template, Timeouts};
 use crate::config::path::has_prefix;
+use crate::fields::{self, X_FORWARDED_PREFIX, push_line};
 use crate::rate::Limiter;
 
 /// The contents of the files that routes respond with.
@@ -147,6 +148,8 @@ pub struct Rewriting {
     pub to: Box<str>,
     /// What the replica is told of it.
     pub told: Option<HeaderValue>,
+    /// The same as a line of HTTP/1.1.
+    pub line: Bytes,
     /// Whether every normal path of the route begins so.
     pub is_sure: bool,
 }
@@ -160,7 +163,9 @@ impl Rewriting {
             PathPattern::Exact(path) | PathPattern::Prefix(path) => !from.is_empty() && has_prefix(path, &from),
             PathPattern::Regex(_) => false,
         };
-        Self { from, to, told, is_sure }
+        let mut line = Vec::new();
+        told.iter().for_each(|told| push_line(&mut line, &X_FORWARDED_PREFIX, told));
+        Self { from, to, told, line: line.into(), is_sure }
     }
 }
 
@@ -175,7 +180,12 @@ pub struct Edits {
     pub has_templates: bool,
     /// The fields of which nothing is left that the message had.
     pub names: Arc<[HeaderName]>,
-    /// The lengths of [`Self::owned`], one bit each.
+    /// Whether all fields that it concerns are for the application alone. Then nothing here looks at them, and what
+    /// is added can be added last.
+    pub is_inert: bool,
+    /// The values of an edit that is inert, as lines of HTTP/1.1; empty with templates.
+    pub lines: Bytes,
+    /// The lengths of [`Self::names`], one bit each.
     lengths: u64,
 }
 
@@ -184,18 +194,19 @@ impl Edits {
     pub fn new(remove: Box<[HeaderName]>, values: Box<[Edit]>) -> Self {
         let has_templates = values.iter().any(|edit| matches!(edit.value, FieldValue::Of(_)));
         let replaced = values.iter().filter(|edit| edit.replaces).map(|edit| &edit.name);
-        let names = remove.iter().chain(replaced).cloned().collect();
-        let edits = Self { remove, values, has_templates, names, lengths: 0 };
-        let lengths = edits.owned().fold(0, |lengths, name| lengths | bit(name.as_str().len()));
-        Self { lengths, ..edits }
+        let names: Arc<[HeaderName]> = remove.iter().chain(replaced).cloned().collect();
+        let lengths = names.iter().fold(0, |lengths, name| lengths | bit(name.as_str().len()));
+        let is_inert = names.iter().chain(values.iter().map(|edit| &edit.name)).all(fields::is_for_application);
+        let mut lines = Vec::new();
+        for edit in values.iter().filter(|_| is_inert && !has_templates) {
+            if let FieldValue::Fixed(value) = &edit.value {
+                push_line(&mut lines, &edit.name, value);
+            }
+        }
+        Self { remove, values, has_templates, names, is_inert, lines: lines.into(), lengths }
     }
 
-    /// Those of [`Self::names`] that could be mistaken for others.
-    pub fn owned(&self) -> impl Iterator<Item = &HeaderName> {
-        self.names.iter().filter(|name| name.as_str().contains(['-', '_']))
-    }
-
-    /// Whether one of [`Self::owned`] may have a name of this length.
+    /// Whether one of [`Self::names`] may have a name of this length.
     pub fn has_name_of(&self, length: usize) -> bool {
         self.lengths & bit(length) != 0
     }
