@@ -3,10 +3,14 @@
 //! A cell has one writer, its worker. So counting is a plain load, add and store without a locked instruction. Readers
 //! may see a value that is one step old. The admin port turns the sums into metrics.
 
+mod histogram;
+
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
+
+pub use histogram::{BUCKETS, Buckets, CoarseHistogram, Histogram, HistogramSum, quantile};
 
 /// A count that one thread increases and any thread reads.
 #[derive(Debug, Default)]
@@ -43,78 +47,6 @@ impl Gauge {
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
     }
-}
-
-/// The number of latency buckets. Their upper bounds are powers of two from 2^17 ns (131 µs) to 2^36 ns (69 s), then
-/// infinity.
-pub const BUCKETS: usize = 21;
-const BUCKET_FIRST_BITS: u32 = 17;
-
-/// A histogram of durations with fixed buckets. It has one writer and any number of readers.
-#[derive(Debug, Default)]
-pub struct Histogram {
-    buckets: [Counter; BUCKETS],
-    sum_ns: Counter,
-}
-
-impl Histogram {
-    /// Counts one duration.
-    pub fn record(&self, duration: Duration) {
-        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        self.buckets[bucket_of(ns)].add(1);
-        self.sum_ns.add(ns);
-    }
-}
-
-fn bucket_of(ns: u64) -> usize {
-    let bits = u64::BITS - ns.saturating_sub(1).leading_zeros();
-    (bits.saturating_sub(BUCKET_FIRST_BITS) as usize).min(BUCKETS - 1)
-}
-
-/// The upper bound of bucket `index` in seconds; infinity for the last bucket.
-pub fn bucket_bound(index: usize) -> f64 {
-    if index + 1 == BUCKETS { f64::INFINITY } else { (1u64 << (BUCKET_FIRST_BITS as usize + index)) as f64 / 1e9 }
-}
-
-/// The sum of several [`Histogram`]s.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct HistogramSum {
-    /// The number of durations in each bucket, not cumulative.
-    pub buckets: [u64; BUCKETS],
-    /// The sum of all durations in seconds.
-    pub sum_seconds: f64,
-}
-
-impl HistogramSum {
-    /// Adds up the histograms of several workers.
-    pub fn of<'a>(parts: impl Iterator<Item = &'a Histogram>) -> Self {
-        parts.fold(Self::default(), |mut sum, part| {
-            for (total, bucket) in sum.buckets.iter_mut().zip(&part.buckets) {
-                *total += bucket.value();
-            }
-            sum.sum_seconds += part.sum_ns.value() as f64 / 1e9;
-            sum
-        })
-    }
-}
-
-/// The duration in seconds below which this share of the durations in `buckets` lies, or `None` if there are none.
-///
-/// Within a bucket the durations are taken to be spread evenly, as `histogram_quantile` of Prometheus does. So it can
-/// be wrong by the width of a bucket, and is never longer than the lower bound of the last one.
-pub fn quantile(buckets: &[u64; BUCKETS], share: f64) -> Option<f64> {
-    let count: u64 = buckets.iter().sum();
-    let rank = share * count as f64;
-    let mut below = 0;
-    for (index, &within) in buckets.iter().enumerate().filter(|(_, within)| **within > 0) {
-        if (below + within) as f64 >= rank {
-            let lower = if index == 0 { 0.0 } else { bucket_bound(index - 1) };
-            let upper = if index + 1 == BUCKETS { lower } else { bucket_bound(index) };
-            return Some(lower + (upper - lower) * (rank - below as f64) / within as f64);
-        }
-        below += within;
-    }
-    None
 }
 
 /// How a request ended for the client.
@@ -248,48 +180,6 @@ pub fn cells<T: Default>(workers: usize) -> Box<[CachePadded<T>]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_duration_falls_into_the_first_bucket_that_holds_it() {
-        for (ns, bucket) in [(0, 0), (1, 0), (131_072, 0), (131_073, 1), (262_144, 1), (1_000_000, 3), (u64::MAX, 20)] {
-            assert_eq!(bucket_of(ns), bucket, "{ns} ns");
-            assert!(ns as f64 / 1e9 <= bucket_bound(bucket), "{ns} ns");
-        }
-    }
-
-    #[test]
-    fn sums_run_over_all_workers() {
-        let (a, b) = (Histogram::default(), Histogram::default());
-        a.record(Duration::from_millis(1));
-        b.record(Duration::from_millis(1));
-        b.record(Duration::from_secs(100));
-        let sum = HistogramSum::of([&a, &b].into_iter());
-        assert_eq!((sum.buckets[3], sum.buckets[BUCKETS - 1]), (2, 1));
-        assert!((sum.sum_seconds - 100.002).abs() < 1e-9);
-    }
-
-    #[test]
-    fn quantiles_lie_within_their_bucket() {
-        let bound = |index: usize| bucket_bound(index);
-        for (counts, share, expected) in [
-            (&[][..], 0.5, None),
-            (&[(0, 1)], 1.0, Some(bound(0))),
-            (&[(0, 2)], 0.5, Some(bound(0) / 2.0)),
-            (&[(3, 10)], 0.5, Some((bound(2) + bound(3)) / 2.0)),
-            (&[(3, 99), (10, 1)], 0.99, Some(bound(3))),
-            (&[(3, 98), (10, 2)], 0.99, Some((bound(9) + bound(10)) / 2.0)),
-            (&[(BUCKETS - 1, 5)], 0.99, Some(bound(BUCKETS - 2))),
-        ] {
-            let mut buckets = [0; BUCKETS];
-            counts.iter().for_each(|&(index, count)| buckets[index] = count);
-            let found = quantile(&buckets, share);
-            let is_close = match (found, expected) {
-                (Some(found), Some(expected)) => (found - expected).abs() < 1e-9,
-                (found, expected) => found == expected,
-            };
-            assert!(is_close, "{counts:?} at {share}: {found:?}, not {expected:?}");
-        }
-    }
 
     #[test]
     fn outcomes_have_their_own_labels() {

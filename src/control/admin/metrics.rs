@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 use crate::config::Secrets;
 use crate::control::status::Status;
-use crate::metrics::{Counter, HistogramSum, OUTCOMES, PoolCell, WorkerCell, bucket_bound};
+use crate::metrics::{Counter, Histogram, HistogramSum, OUTCOMES, PoolCell, WorkerCell};
 use crate::pool::endpoint::EndpointCell;
 use crate::pool::health::Health;
 use crate::pool::{Member, Mode, Pool};
@@ -235,8 +235,7 @@ fn durations(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result
     let mut family = encoder.encode_descriptor("request_duration_seconds", help, None, MetricType::Histogram)?;
     for pool in pools {
         let histogram = HistogramSum::of(pool.shared.cells.iter().map(|cell| &cell.duration));
-        let buckets: Vec<(f64, u64)> =
-            histogram.buckets.iter().enumerate().map(|(index, count)| (bucket_bound(index), *count)).collect();
+        let buckets = Histogram::bounded(&histogram);
         let count = histogram.buckets.iter().sum();
         let labels = [("pool", &*pool.name)];
         family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(histogram.sum_seconds, count, &buckets, None)?;
