@@ -1,0 +1,74 @@
+//! What pools count, and what they are like.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+
+use crate::metrics::{Counter, Histogram, HistogramSum, OUTCOMES, PoolCell};
+use crate::pool::{Mode, Pool};
+
+/// A counter of a pool, its name and its help text.
+type PoolMetric = (&'static str, &'static str, fn(&PoolCell) -> &Counter);
+
+const POOL_COUNTERS: [PoolMetric; 2] = [
+    ("retries", "Attempts after the first of a request", |cell| &cell.retries),
+    ("retries_refused", "Requests not repeated because the retry budget was used up", |cell| &cell.retries_refused),
+];
+
+pub(super) fn pools(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    requests(pools, encoder)?;
+    durations(pools, encoder)?;
+    for (name, help, counter) in POOL_COUNTERS {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for pool in pools {
+            let total = sum(pool, counter);
+            family.encode_family(&[("pool", &*pool.name)])?.encode_counter::<NoLabelSet, _, u64>(&total, None)?;
+        }
+    }
+    let help = "Times an endpoint was ejected because of failures in a row";
+    let mut family = encoder.encode_descriptor("ejections", help, None, MetricType::Counter)?;
+    for pool in pools {
+        let total = pool.shared.ejections.load(Relaxed);
+        family.encode_family(&[("pool", &*pool.name)])?.encode_counter::<NoLabelSet, _, u64>(&total, None)?;
+    }
+    let help = "1 if too few endpoints are healthy, so that all of them get requests";
+    let mut family = encoder.encode_descriptor("pool_fail_open", help, None, MetricType::Gauge)?;
+    for pool in pools {
+        let is_open = f64::from(u8::from(pool.mode() == Mode::FailOpen));
+        family.encode_family(&[("pool", &*pool.name)])?.encode_gauge(&is_open)?;
+    }
+    Ok(())
+}
+
+fn requests(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let help = "Requests by pool and outcome: status class, cut (the response broke off), client_gone";
+    let mut family = encoder.encode_descriptor("requests", help, None, MetricType::Counter)?;
+    for pool in pools {
+        for (index, outcome) in OUTCOMES.iter().enumerate() {
+            let labels = [("pool", &*pool.name), ("outcome", outcome)];
+            let total = sum(pool, |cell| cell.requests(index));
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&total, None)?;
+        }
+    }
+    Ok(())
+}
+
+fn sum(pool: &Pool, counter: impl Fn(&PoolCell) -> &Counter) -> u64 {
+    pool.shared.cells.iter().map(|cell| counter(cell).value()).sum()
+}
+
+fn durations(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let help = "From a request's head to the end of the response";
+    let mut family = encoder.encode_descriptor("request_duration_seconds", help, None, MetricType::Histogram)?;
+    for pool in pools {
+        let histogram = HistogramSum::of(pool.shared.cells.iter().map(|cell| &cell.duration));
+        let buckets = Histogram::bounded(&histogram);
+        let count = histogram.buckets.iter().sum();
+        let labels = [("pool", &*pool.name)];
+        family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(histogram.sum_seconds, count, &buckets, None)?;
+    }
+    Ok(())
+}
