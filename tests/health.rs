@@ -334,6 +334,7 @@ fn the_metrics_page_is_what_prometheus_reads() {
         "unstick_accepted_connections_total",
         "unstick_access_log_dropped_total",
         "unstick_access_log_lost_total",
+        "unstick_config_applied_timestamp_seconds",
         "unstick_config_files_detached",
         "unstick_connections",
         "unstick_connections_parked",
@@ -349,10 +350,15 @@ fn the_metrics_page_is_what_prometheus_reads() {
         "unstick_local_responses_total",
         "unstick_own_responses_total",
         "unstick_panics_total",
+        "unstick_pool_certificates_refused",
         "unstick_pool_fail_open",
         "unstick_ready",
         "unstick_refused_connections_total",
         "unstick_refused_requests_total",
+        "unstick_reload_duration_seconds_bucket",
+        "unstick_reload_duration_seconds_count",
+        "unstick_reload_duration_seconds_sum",
+        "unstick_reload_last_duration_seconds",
         "unstick_reload_last_success",
         "unstick_reload_last_timestamp_seconds",
         "unstick_reloads_total",
@@ -371,7 +377,8 @@ fn the_metrics_page_is_what_prometheus_reads() {
         assert!(lines.contains(&format!("# TYPE {name} ")) && lines.contains(&format!("# HELP {name} ")), "{name}");
     }
 
-    let buckets: Vec<_> = samples.iter().filter(|(name, ..)| name.ends_with("_bucket")).collect();
+    let is_bucket = |name: &str| name == "unstick_request_duration_seconds_bucket";
+    let buckets: Vec<_> = samples.iter().filter(|(name, ..)| is_bucket(name)).collect();
     assert!(buckets.is_sorted_by_key(|(.., count)| *count as u64), "buckets add up");
     let (_, labels, count) = buckets.last().unwrap();
     assert!(labels.contains("le=\"+Inf\"") && *count == 10.0, "{labels} {count}");

@@ -198,6 +198,31 @@ fn a_name_is_one_endpoint_per_address_and_follows_its_records() {
     assert_eq!(app.reloads(), reloads, "another order is no change");
 }
 
+/// A name that gets another address says nothing about an edit that was refused before.
+#[test]
+fn new_addresses_do_not_hide_that_the_last_edit_was_refused() {
+    let (port, _backends) = three();
+    let server = NameServer::start(&[ONE]);
+    let app = App::start(&config(&server, port, ""));
+    let applied = app.metric("unstick_config_applied_timestamp_seconds");
+    app.refuse(&config(&server, port, "balanse = \"rr\""));
+    let count = app.metric("unstick_reload_duration_seconds_count");
+    assert!(count >= 1.0 && app.metric("unstick_reload_last_duration_seconds") > 0.0, "{count}");
+
+    server.set_addresses(&[TWO]);
+    eventually("the endpoints follow", || endpoints(&app) == at(port, &[TWO]));
+    eventually("it is a reload", || app.status()["reloads"]["last"]["trigger"] == "name resolution");
+    assert_eq!(app.metric("unstick_reload_last_success"), 0.0);
+    assert_eq!(app.status()["reloads"]["config_refused"], true);
+    assert_eq!(app.metric("unstick_reload_duration_seconds_count"), count, "nothing was read");
+    assert_eq!(app.metric("unstick_config_applied_timestamp_seconds"), applied, "it is the config of the start");
+
+    app.apply(&config(&server, port, "balance = \"random\""));
+    assert_eq!(app.metric("unstick_reload_last_success"), 1.0);
+    assert_eq!(app.status()["reloads"]["config_refused"], false);
+    assert!(app.metric("unstick_config_applied_timestamp_seconds") > applied);
+}
+
 #[test]
 fn the_last_good_answer_stays() {
     let (port, _backends) = three();

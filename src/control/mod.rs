@@ -169,6 +169,7 @@ impl Control {
                 Err(why) => Err(why),
             };
             self.report(trigger.name(), result);
+            self.status.reload_took(self.reader.began().elapsed());
         }
         if let Some(trigger) = self.reader.take_waiting() {
             self.read(trigger);

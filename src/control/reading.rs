@@ -13,6 +13,7 @@ use super::build::{Material, Protocols, protocols};
 use super::files::Files;
 use super::plans::pages;
 use super::reload::Source;
+use super::reloads::CERTIFICATE_CHANGE;
 use super::watch::{Look, POLL};
 use crate::config::{self, Config, Listener, Origin};
 use crate::listen::tls::ServerTls;
@@ -36,7 +37,7 @@ impl Trigger {
         match self {
             Self::Signal => "signal",
             Self::File(_) => "file change",
-            Self::Certificates => "certificate change",
+            Self::Certificates => CERTIFICATE_CHANGE,
         }
     }
 }
@@ -127,6 +128,8 @@ pub(super) struct Reader {
     trouble: Option<Trouble>,
     results: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
     is_busy: bool,
+    /// When the present read began, or the last one.
+    began: Instant,
     waiting: BTreeSet<Trigger>,
 }
 
@@ -176,6 +179,7 @@ impl Reader {
             trouble: None,
             results,
             is_busy: false,
+            began: Instant::now(),
             waiting,
         }
     }
@@ -186,7 +190,7 @@ impl Reader {
             self.waiting.insert(trigger);
             return;
         }
-        self.is_busy = true;
+        (self.is_busy, self.began) = (true, Instant::now());
         let (source, present) = (self.source.clone(), present());
         // After it was said that the file is unreadable, it is also said that it is readable.
         let is_told = self.trouble.as_ref().is_some_and(|trouble| trouble.is_told);
@@ -226,6 +230,11 @@ impl Reader {
             Err(_) if matches!(trigger, Trigger::File(_)) && was_hanging => None,
             Err(why) => Some(Read { trigger, result: Err(why) }),
         }
+    }
+
+    /// When the read began whose result [`Self::next`] has returned.
+    pub(super) fn began(&self) -> Instant {
+        self.began
     }
 
     /// The files of the config.

@@ -20,7 +20,18 @@ pub(crate) struct Reload {
     pub result: Result<String, String>,
 }
 
+/// Triggers of reloads in which the config is not read: names have other addresses, TLS files of pools were replaced,
+/// somebody steers an endpoint.
+const WITHOUT_CONFIG: [&str; 3] = ["name resolution", CERTIFICATE_CHANGE, "control"];
+/// The trigger of a reload that reads the TLS files of pools.
+pub(super) const CERTIFICATE_CHANGE: &str = "certificate change";
+
 impl Reload {
+    /// Whether the files of the config were read. Only such a reload says whether they can be used.
+    pub(crate) fn reads_config(&self) -> bool {
+        !WITHOUT_CONFIG.contains(&self.trigger)
+    }
+
     /// What has changed, or why it was refused.
     pub(crate) fn message(&self) -> &str {
         let (Ok(message) | Err(message)) = &self.result;
@@ -61,6 +72,18 @@ impl Reloads {
     /// The latest one; `None` before the first.
     pub(crate) fn last(&self) -> Option<&Reload> {
         self.0.back()
+    }
+
+    /// The latest one that has read the files of the config; `None` before the first. No other reload drives it out.
+    pub(crate) fn last_of_config(&self) -> Option<&Reload> {
+        self.latest_first().find(|reload| reload.reads_config())
+    }
+
+    /// Whether TLS files of pools were replaced by some that cannot be used. A reload of the config reads them too.
+    pub(crate) fn refuses_certificates(&self) -> bool {
+        let is_of_them =
+            |reload: &&Reload| reload.trigger == CERTIFICATE_CHANGE || reload.reads_config() && reload.result.is_ok();
+        self.latest_first().find(is_of_them).is_some_and(|reload| reload.result.is_err())
     }
 
     /// All that are kept, the latest first.
@@ -107,5 +130,30 @@ mod tests {
         reloads.add(reload("file", "short"));
         let kept = messages(&reloads)[1];
         assert!(kept.len() <= MESSAGE_MAX + 6 && kept.ends_with("é [...]"), "{kept}");
+    }
+
+    #[test]
+    fn only_a_reload_of_the_config_says_whether_its_files_can_be_used() {
+        let mut reloads = Reloads::default();
+        let mut add = |trigger, result: Result<&str, &str>| {
+            let result = result.map(str::to_owned).map_err(str::to_owned);
+            reloads.add(Reload { at: SystemTime::UNIX_EPOCH, trigger, result });
+            let is_ok = reloads.last_of_config().is_none_or(|reload| reload.result.is_ok());
+            (is_ok, reloads.refuses_certificates())
+        };
+        for (trigger, result, expected) in [
+            ("name resolution", Ok("another address"), (true, false)),
+            ("file change", Err("unknown key"), (false, false)),
+            ("name resolution", Ok("another address"), (false, false)),
+            ("certificate change", Ok("a new certificate"), (false, false)),
+            ("control", Ok("drained"), (false, false)),
+            ("certificate change", Err("no certificate"), (false, true)),
+            ("signal", Err("unknown key"), (false, true)),
+            ("signal", Ok("nothing changed"), (true, false)),
+            ("certificate change", Err("no certificate"), (true, true)),
+            ("certificate change", Ok("a new certificate"), (true, false)),
+        ] {
+            assert_eq!(add(trigger, result), expected, "{trigger} {result:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crossbeam_utils::CachePadded;
 use tokio::sync::Notify;
@@ -13,7 +13,7 @@ use crate::config::Secrets;
 use crate::config::address::Address;
 use crate::listen::Loads;
 use crate::listen::tls::ServerTls;
-use crate::metrics::WorkerCell;
+use crate::metrics::{CoarseHistogram, WorkerCell};
 use crate::snapshot::SharedSnapshot;
 
 /// The control thread writes it, the admin port reads it.
@@ -35,6 +35,10 @@ pub(crate) struct Status {
     pub reloads_applied: AtomicU64,
     /// Reloads that were refused.
     pub reloads_refused: AtomicU64,
+    /// How long reloads took that have read something, whether they were applied or not.
+    pub reload_durations: CoarseHistogram,
+    /// How long the last of them took, in nanoseconds; 0 before the first.
+    reload_last_ns: AtomicU64,
     /// Notified when there is news that somebody who looks should see at once: a verdict, a reload.
     pub news: Notify,
     state: Mutex<State>,
@@ -53,6 +57,8 @@ pub(crate) struct State {
     pub admin_hosts: Vec<String>,
     /// The last reloads.
     pub reloads: Reloads,
+    /// When the config in use was applied by a reload; `None` if it is that of the start.
+    pub config_applied: Option<SystemTime>,
     /// The files of the config, as they were last read.
     pub config_files: Vec<PathBuf>,
     /// The files, secrets among them, whose edits cannot be seen, because each is mounted alone and was replaced.
@@ -76,6 +82,8 @@ impl Status {
             is_ready: AtomicBool::new(false),
             reloads_applied: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
+            reload_durations: CoarseHistogram::default(),
+            reload_last_ns: AtomicU64::new(0),
             news: Notify::new(),
             state: Mutex::default(),
         }
@@ -90,8 +98,25 @@ impl Status {
     pub(crate) fn reloaded(&self, trigger: &'static str, result: Result<String, String>) {
         let counter = if result.is_ok() { &self.reloads_applied } else { &self.reloads_refused };
         counter.fetch_add(1, Relaxed);
-        self.state().reloads.add(Reload { at: SystemTime::now(), trigger, result });
+        let reload = Reload { at: SystemTime::now(), trigger, result };
+        let mut state = self.state();
+        if reload.reads_config() && reload.result.is_ok() {
+            state.config_applied = Some(reload.at);
+        }
+        state.reloads.add(reload);
+        drop(state);
         self.news.notify_one();
+    }
+
+    /// Records how long a reload took that has read something.
+    pub(crate) fn reload_took(&self, duration: Duration) {
+        self.reload_durations.record(duration);
+        self.reload_last_ns.store(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// How long the last reload took that has read something.
+    pub(crate) fn reload_last_took(&self) -> Duration {
+        Duration::from_nanos(self.reload_last_ns.load(Relaxed))
     }
 
     /// Client connections that are parked, over all workers.

@@ -3,6 +3,7 @@
 mod endpoints;
 mod pools;
 mod rates;
+mod reloads;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::proxy::cause::Cause;
 use endpoints::endpoints;
 use pools::pools;
 use rates::rates;
+use reloads::reloads;
 
 /// Renders the text of one scrape, in OpenMetrics.
 pub(super) fn render(status: &Arc<Status>) -> Result<String, fmt::Error> {
@@ -54,17 +56,13 @@ impl Collector for Exposition {
         let (status, encoder) = (&self.0, &mut encoder);
         let snapshot = status.shared.load();
         process(status, encoder)?;
+        reloads(status, encoder)?;
         for (name, help, counter) in WORKER_METRICS {
-            let total = status.total(counter);
-            encoder
-                .encode_descriptor(name, help, None, MetricType::Counter)?
-                .encode_counter::<NoLabelSet, _, u64>(&total, None)?;
+            self::counter(name, help, status.total(counter), encoder)?;
         }
         own_responses(status, encoder)?;
         let help = "Access-log lines that could not be written, because the disk was full, say";
-        encoder
-            .encode_descriptor("access_log_lost", help, None, MetricType::Counter)?
-            .encode_counter::<NoLabelSet, _, u64>(&status.access_log_lost.load(Relaxed), None)?;
+        counter("access_log_lost", help, status.access_log_lost.load(Relaxed), encoder)?;
         certificates(status, encoder)?;
         rates(&snapshot.limiters, &status.state().secrets.clone(), encoder)?;
         pools(&snapshot.pools, encoder)?;
@@ -73,36 +71,17 @@ impl Collector for Exposition {
 }
 
 fn process(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-    let (reload_ok, reload_at, detached) = {
-        let state = status.state();
-        let last = state.reloads.last();
-        let (is_ok, at) =
-            (last.is_none_or(|reload| reload.result.is_ok()), last.map_or(0.0, |last| since_epoch(last.at)));
-        (is_ok, at, state.detached.len())
-    };
     for (name, help, value) in [
-        ("ready", "1 if requests are welcome", f64::from(u8::from(status.is_ready.load(Relaxed)))),
+        ("ready", "1 if requests are welcome", truth(status.is_ready.load(Relaxed))),
         ("connections", "Client connections that are open", status.loads.total() as f64),
         (
             "connections_parked",
             "Client connections that are parked: idle, their buffers given back",
             status.parked() as f64,
         ),
-        ("reload_last_success", "1 if the last reload was applied", f64::from(u8::from(reload_ok))),
-        ("reload_last_timestamp_seconds", "When the last reload was tried; 0 before the first", reload_at),
-        (
-            "config_files_detached",
-            "Files of the config that were replaced outside of their mount, so that no edit is seen",
-            detached as f64,
-        ),
         ("start_timestamp_seconds", "When the process started", since_epoch(status.started)),
     ] {
-        encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
-    }
-    let mut family = encoder.encode_descriptor("reloads", "Reloads by their result", None, MetricType::Counter)?;
-    for (result, counter) in [("applied", &status.reloads_applied), ("refused", &status.reloads_refused)] {
-        let labels = [("result", result)];
-        family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&counter.load(Relaxed), None)?;
+        gauge(name, help, value, encoder)?;
     }
     Ok(())
 }
@@ -132,7 +111,7 @@ fn certificates(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<
     let help = "1 if new certificate files of a listener cannot be used; the old ones stay in use";
     let mut family = encoder.encode_descriptor("certificates_refused", help, None, MetricType::Gauge)?;
     for (listener, tls) in &listeners {
-        let is_refused = f64::from(u8::from(tls.refused().is_some()));
+        let is_refused = truth(tls.refused().is_some());
         family.encode_family(&[("listener", &**listener)])?.encode_gauge(&is_refused)?;
     }
     Ok(())
@@ -140,4 +119,19 @@ fn certificates(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<
 
 fn since_epoch(at: std::time::SystemTime) -> f64 {
     at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+fn truth(is_true: bool) -> f64 {
+    f64::from(u8::from(is_true))
+}
+
+/// A gauge without labels.
+fn gauge(name: &str, help: &str, value: f64, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+}
+
+/// A counter without labels.
+fn counter(name: &str, help: &str, total: u64, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    metric.encode_counter::<NoLabelSet, _, u64>(&total, None)
 }

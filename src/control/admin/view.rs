@@ -83,6 +83,8 @@ struct CertificateView {
 struct ReloadsView {
     applied: u64,
     refused: u64,
+    /// Whether the last edit of the config was refused. Reloads of another kind, by names say, do not change it.
+    config_refused: bool,
     /// `null` before the first, and absent in events.
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<Option<ReloadView>>,
@@ -146,6 +148,7 @@ impl StatusView {
             reloads: ReloadsView {
                 applied: status.reloads_applied.load(Relaxed),
                 refused: status.reloads_refused.load(Relaxed),
+                config_refused: state.reloads.last_of_config().is_some_and(|reload| reload.result.is_err()),
                 last: None,
                 recent: state.reloads.latest_first().map(|one| ReloadView::of(one, one.brief_message())).collect(),
             },

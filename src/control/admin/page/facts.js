@@ -16,8 +16,8 @@ const problems = state => {
       if (kind === "bad") found.push(["bad", `${endpoint.address} in pool ${pool.name} is ${word} ${tail}`]);
     }
   }
-  const [last] = state.reloads.recent;
-  if (last && !last.ok) found.push(["bad", "The last edit was refused, the old configuration is in use. See Reloads."]);
+  const refused = "The last edit was refused, the old configuration is in use. See Reloads.";
+  if (state.reloads.config_refused) found.push(["bad", refused]);
   for (const { listener, files, refused } of state.certificates) {
     if (refused) found.push(["bad", `The new certificates of listener ${listener} are not used: ${refused}`]);
     for (const { file, not_after } of files) {
