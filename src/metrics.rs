@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
-pub use histogram::{BUCKETS, Buckets, CoarseHistogram, Histogram, HistogramSum, quantile};
+pub use histogram::{BUCKETS, Buckets, COARSE_BUCKETS, CoarseHistogram, Histogram, HistogramSum, quantile};
 
 /// A count that one thread increases and any thread reads.
 #[derive(Debug, Default)]
@@ -79,6 +79,14 @@ pub struct PoolCell {
     requests: [Counter; OUTCOMES.len()],
     /// Times from the request head to the end of the response.
     pub duration: Histogram,
+    /// Times from the end of a request to the response head.
+    pub first_byte: Histogram,
+    /// Times to open a connection to an endpoint, TLS included.
+    pub connect: CoarseHistogram,
+    /// Times of TLS handshakes with endpoints.
+    pub tls_handshake: CoarseHistogram,
+    /// Times that requests waited because every endpoint was full.
+    pub queued: CoarseHistogram,
     /// Attempts after the first one of a request.
     pub retries: Counter,
     /// Requests that were not repeated because the retry budget was used up.

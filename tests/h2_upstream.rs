@@ -489,7 +489,10 @@ fn a_burst_on_a_replica_that_chooses_http1_does_not_shake_hands_one_by_one() {
             assert_eq!(answer.unwrap(), (200, "one".to_owned()));
         }
     });
-    assert!(app.endpoint(inner.address).unwrap()["failures"] == 0);
+    let endpoint = app.endpoint(inner.address).unwrap();
+    assert_eq!(endpoint["failures"], 0);
+    let timed = |what: &str| app.metric(&format!("unstick_{what}_duration_seconds_count{{pool=\"app\"}}"));
+    assert_eq!([timed("tls_handshake"), timed("connect")], [endpoint["connects"].as_f64().unwrap(); 2]);
 }
 
 #[test]

@@ -43,6 +43,7 @@ mod import; // `unstick import`: what is written where, and with which exit code
 mod includes; // a config of several files, and what its strings refer to
 mod interim; // what comes before a response: 103 and its like
 mod keep_alive; // connections that the replica closes while they are unused
+mod metrics; // where the time of a request goes, and what else is counted
 mod moments; // faults at every single byte of an exchange
 mod mounted; // a config file that is mounted alone
 mod names; // backends found by DNS

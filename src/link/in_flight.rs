@@ -31,6 +31,6 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.endpoint.end();
-        self.0.queue.freed();
+        self.0.pool.queue.freed();
     }
 }

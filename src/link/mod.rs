@@ -47,12 +47,13 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
 use crate::config::model::ProxyVersion;
+use crate::metrics::PoolCell;
 use crate::net::Stream;
 use crate::net::outbox::Outbox;
 use crate::net::socket::Socket;
+use crate::pool::PoolShared;
 use crate::pool::endpoint::{Endpoint, EndpointCell};
-use crate::pool::protocol::{Agreed, ClientTls, ConnectSettings, Offer, PoolProtocol};
-use crate::pool::queue::WaitQueue;
+use crate::pool::protocol::{Agreed, ClientTls, ConnectSettings, Offer, PoolProtocol, Session};
 use error::LinkError;
 use h1::{Look, Preamble, UpstreamConnection};
 use h2::{Lease, Multiplexed};
@@ -79,8 +80,8 @@ pub struct WorkerEndpoint {
     pub endpoint: Arc<Endpoint>,
     worker: usize,
     outbox: Rc<Outbox>,
-    /// The queue of requests of this pool that wait for another one to end.
-    queue: Arc<WaitQueue>,
+    /// The state of its pool that outlives a reload.
+    pool: Arc<PoolShared>,
     /// The protocol, TLS settings and PROXY version in use.
     settings: RefCell<ConnectSettings>,
     /// How often `settings` has changed. Connections of an earlier epoch get no new requests.
@@ -108,7 +109,7 @@ impl WorkerEndpoint {
         endpoint: Arc<Endpoint>,
         worker: usize,
         outbox: Rc<Outbox>,
-        queue: Arc<WaitQueue>,
+        pool: Arc<PoolShared>,
         settings: ConnectSettings,
         idle_max: usize,
     ) -> Self {
@@ -116,7 +117,7 @@ impl WorkerEndpoint {
             endpoint,
             worker,
             outbox,
-            queue,
+            pool,
             settings: RefCell::new(settings),
             epoch: Cell::default(),
             last_tls_error: RefCell::default(),
@@ -132,6 +133,11 @@ impl WorkerEndpoint {
     /// This worker's counters of the endpoint.
     pub fn cell(&self) -> &EndpointCell {
         self.endpoint.cell(self.worker)
+    }
+
+    /// This worker's counters of its pool.
+    fn pool_cell(&self) -> &PoolCell {
+        &self.pool.cells[self.worker]
     }
 
     /// A stream on a connection that other requests use as well, if there is one.
@@ -229,12 +235,28 @@ impl WorkerEndpoint {
 
     /// Opens an HTTP/1.1 connection.
     async fn open_h1(&self, preamble: Option<Box<Preamble>>, tls: Option<(&ClientTls, &str)>) -> io::Result<Link> {
+        let began = Instant::now();
         let record = self.stream(preamble).await?;
         let session = match tls {
-            Some((tls, backend)) => Some(tls.connect(record.io(), backend, Offer::Http1).await?.0),
+            Some(tls) => Some(self.handshake(tls, &record, Offer::Http1).await?.0),
             None => None,
         };
-        UpstreamConnection::open(record, session).await.map(Link::Own)
+        let connection = UpstreamConnection::open(record, session).await?;
+        self.pool_cell().connect.record(began.elapsed());
+        Ok(Link::Own(connection))
+    }
+
+    /// Establishes TLS over a connection that has just been opened.
+    async fn handshake(
+        &self,
+        (tls, backend): (&ClientTls, &str),
+        record: &Record,
+        offer: Offer,
+    ) -> io::Result<(Session, Agreed)> {
+        let began = Instant::now();
+        let established = tls.connect(record.io(), backend, offer).await?;
+        self.pool_cell().tls_handshake.record(began.elapsed());
+        Ok(established)
     }
 
     /// Opens a connection that requests can share, or waits for one being opened. In TLS the endpoint may choose
@@ -253,20 +275,23 @@ impl WorkerEndpoint {
         }
         let opens_alone = is_private || self.prefers_h1.get();
         let opening = if opens_alone { None } else { Some(self.multiplexed.begin_opening()) };
-        let epoch = self.epoch.get();
+        let (epoch, began) = (self.epoch.get(), Instant::now());
         let record = self.stream(None).await?;
         let (session, scheme) = match tls {
-            Some((tls, backend)) => match tls.connect(record.io(), backend, Offer::Any).await? {
+            Some(tls) => match self.handshake(tls, &record, Offer::Any).await? {
                 (session, Agreed::H2) => (Some(session), Scheme::HTTPS),
                 (session, Agreed::Http1) => {
                     self.prefers_h1.set(epoch == self.epoch.get());
                     drop(opening);
-                    return UpstreamConnection::open(record, Some(session)).await.map(Link::Own);
+                    let connection = UpstreamConnection::open(record, Some(session)).await?;
+                    self.pool_cell().connect.record(began.elapsed());
+                    return Ok(Link::Own(connection));
                 }
             },
             None => (None, Scheme::HTTP),
         };
         let lease = self.multiplexed.open(record.over(session).await?, scheme, h2_ping).await?;
+        self.pool_cell().connect.record(began.elapsed());
         if is_private {
             // No other request gets a stream on it.
             lease.suspect();

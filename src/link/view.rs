@@ -36,9 +36,9 @@ impl View {
                 Rc::clone(kept)
             }
             None => {
-                let (endpoint, queue) = (Arc::clone(&member.endpoint), Arc::clone(&pool.shared.queue));
+                let (endpoint, shared) = (Arc::clone(&member.endpoint), Arc::clone(&pool.shared));
                 let settings = pool.settings(member);
-                Rc::new(WorkerEndpoint::new(endpoint, worker, Rc::clone(outbox), queue, settings, idle_max))
+                Rc::new(WorkerEndpoint::new(endpoint, worker, Rc::clone(outbox), shared, settings, idle_max))
             }
         };
         let now = Instant::now();

@@ -13,8 +13,11 @@ pub const BUCKETS: usize = 21;
 /// Upper bounds that are powers of two from 2^17 ns (131 µs) to 2^36 ns (69 s), then infinity.
 pub type Histogram = Buckets<BUCKETS, 17, 1>;
 
+/// The number of buckets of [`CoarseHistogram`].
+pub const COARSE_BUCKETS: usize = 10;
+
 /// Upper bounds that are powers of four from 2^18 ns (262 µs) to 2^34 ns (17 s), then infinity.
-pub type CoarseHistogram = Buckets<10, 18, 2>;
+pub type CoarseHistogram = Buckets<COARSE_BUCKETS, 18, 2>;
 
 /// A histogram of durations with `N` fixed buckets. It has one writer and any number of readers.
 ///

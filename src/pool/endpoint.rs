@@ -16,7 +16,7 @@ use super::health::passive::Passive;
 use super::health::{Health, Machine};
 use super::idle::IdleLimit;
 use crate::config::address::Address;
-use crate::metrics::Counter;
+use crate::metrics::{COARSE_BUCKETS, CoarseHistogram, Counter, HistogramSum};
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex};
 
 /// One address that requests are sent to.
@@ -50,7 +50,11 @@ pub struct EndpointCell {
     pub errors: Counter,
     /// Connections opened.
     pub connects: Counter,
+    /// Times from the end of a request to the response head.
+    pub first_byte: CoarseHistogram,
 }
+
+const _: () = assert!(size_of::<CachePadded<EndpointCell>>() <= 128, "there is one for each endpoint and worker");
 
 impl Endpoint {
     /// A new endpoint that has not been probed. `health` is its state until the first verdict.
@@ -151,6 +155,11 @@ impl Endpoint {
     /// If there is no such worker.
     pub fn cell(&self, worker: usize) -> &EndpointCell {
         &self.cells[worker]
+    }
+
+    /// Times from the end of a request to the response head, over all workers.
+    pub fn first_bytes(&self) -> HistogramSum<COARSE_BUCKETS> {
+        HistogramSum::of(self.cells.iter().map(|cell| &cell.first_byte))
     }
 
     /// The sum of one counter over all workers.

@@ -100,7 +100,7 @@ pub(super) async fn settle(
         let next = match result {
             Ok(response) => {
                 if let Some(since) = response.waited_since(now) {
-                    endpoint.endpoint.latency().record(ended.saturating_duration_since(since), ended);
+                    exchange.began_to_answer(&endpoint, ended.saturating_duration_since(since), ended);
                 }
                 if !exchange.is_unwell(response.response.status()) {
                     return Ok(response);

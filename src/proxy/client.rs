@@ -18,8 +18,9 @@ use crate::access_log::{AccessLog, AccessRecord};
 use crate::deadlines::Deadlines;
 use crate::link::request_body::{Progress, Upload};
 use crate::link::view::Viewer;
-use crate::metrics::WorkerCell;
+use crate::metrics::{PoolCell, WorkerCell};
 use crate::net::outbox::Outbox;
+use crate::pool::PoolShared;
 
 /// What all requests of one worker share.
 #[derive(Debug)]
@@ -44,6 +45,11 @@ impl Proxy {
         if self.access_log.as_ref().is_some_and(|log| !log.submit(record)) {
             self.cell().access_log_dropped.add(1);
         }
+    }
+
+    /// This worker's counters of a pool.
+    pub(super) fn cell_of<'p>(&self, pool: &'p PoolShared) -> &'p PoolCell {
+        &pool.cells[self.worker]
     }
 
     /// This worker's counters.

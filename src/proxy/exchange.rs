@@ -195,7 +195,7 @@ impl Exchange {
 
     /// This worker's counters of the pool.
     pub(super) fn pool_cell(&self) -> &PoolCell {
-        &self.pool().shared.cells[self.proxy.worker]
+        self.proxy.cell_of(&self.pool().shared)
     }
 
     /// The endpoint of the present attempt.
@@ -205,6 +205,13 @@ impl Exchange {
 
     pub(super) fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// `endpoint` has sent the response head at `now`, and `took` that long for it.
+    pub(super) fn began_to_answer(&self, endpoint: &WorkerEndpoint, took: Duration, now: Instant) {
+        endpoint.endpoint.latency().record(took, now);
+        endpoint.cell().first_byte.record(took);
+        self.pool_cell().first_byte.record(took);
     }
 
     /// The endpoint sent a whole response. That is a success unless the pool takes its status for a failure.

@@ -11,12 +11,25 @@ use super::cause::Cause;
 use super::exchange::Exchange;
 use crate::deadlines::Wait;
 use crate::link::WorkerEndpoint;
+use crate::metrics::PoolCell;
 use crate::pool::Tried;
 use crate::pool::queue::Turn;
 
 /// How often a waiting request looks for room even if no request has ended: room also appears when an endpoint becomes
 /// healthy.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// A stay in the queue. It is recorded when it ends, in whatever way.
+struct Stay<'a> {
+    cell: &'a PoolCell,
+    began: Instant,
+}
+
+impl Drop for Stay<'_> {
+    fn drop(&mut self) {
+        self.cell.queued.record(self.began.elapsed());
+    }
+}
 
 /// Waits until an endpoint has room, and begins an attempt there. Each look is at the pool as it is then: an edit may
 /// have changed it meanwhile.
@@ -38,6 +51,7 @@ pub(super) async fn wait(
     let ends = now + pool.config.queue.timeout;
     let shared = Arc::clone(&pool.shared);
     let Some(place) = shared.queue.enter(pool.config.queue.size) else { return Err(Cause::Overloaded) };
+    let _stay = Stay { cell: exchange.proxy().cell_of(&shared), began: Instant::now() };
     let look = |turn| {
         deadlines.disarm(Wait::Upstream);
         if deadlines.expired(Wait::Request) {

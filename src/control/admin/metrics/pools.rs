@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use crate::metrics::{Counter, Histogram, HistogramSum, OUTCOMES, PoolCell};
+use crate::metrics::{Buckets, Counter, HistogramSum, OUTCOMES, PoolCell};
 use crate::pool::{Mode, Pool};
 
 /// A counter of a pool, its name and its help text.
@@ -20,7 +20,7 @@ const POOL_COUNTERS: [PoolMetric; 2] = [
 
 pub(super) fn pools(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     requests(pools, encoder)?;
-    durations(pools, encoder)?;
+    times(pools, encoder)?;
     for (name, help, counter) in POOL_COUNTERS {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for pool in pools {
@@ -60,15 +60,33 @@ fn sum(pool: &Pool, counter: impl Fn(&PoolCell) -> &Counter) -> u64 {
     pool.shared.cells.iter().map(|cell| counter(cell).value()).sum()
 }
 
-fn durations(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+fn times(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let help = "From a request's head to the end of the response";
-    let mut family = encoder.encode_descriptor("request_duration_seconds", help, None, MetricType::Histogram)?;
+    durations("request_duration_seconds", help, pools, |cell| &cell.duration, encoder)?;
+    let help = "From the end of a request to the response head";
+    durations("first_byte_duration_seconds", help, pools, |cell| &cell.first_byte, encoder)?;
+    let help = "Opening a connection to an endpoint, TLS included";
+    durations("connect_duration_seconds", help, pools, |cell| &cell.connect, encoder)?;
+    let help = "TLS handshakes with endpoints";
+    durations("tls_handshake_duration_seconds", help, pools, |cell| &cell.tls_handshake, encoder)?;
+    let help = "Requests that waited because every endpoint was full: how long";
+    durations("queue_duration_seconds", help, pools, |cell| &cell.queued, encoder)
+}
+
+fn durations<const N: usize, const FIRST: u32, const STEP: u32>(
+    name: &str,
+    help: &str,
+    pools: &[Arc<Pool>],
+    times: fn(&PoolCell) -> &Buckets<N, FIRST, STEP>,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
     for pool in pools {
-        let histogram = HistogramSum::of(pool.shared.cells.iter().map(|cell| &cell.duration));
-        let buckets = Histogram::bounded(&histogram);
-        let count = histogram.buckets.iter().sum();
+        let sum = HistogramSum::of(pool.shared.cells.iter().map(|cell| times(cell)));
+        let buckets = Buckets::<N, FIRST, STEP>::bounded(&sum);
+        let count = sum.buckets.iter().sum();
         let labels = [("pool", &*pool.name)];
-        family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(histogram.sum_seconds, count, &buckets, None)?;
+        family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum.sum_seconds, count, &buckets, None)?;
     }
     Ok(())
 }
