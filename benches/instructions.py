@@ -46,6 +46,13 @@ rate = {{ requests = 1000000, in = "1s" }}
 request_headers = {{ set = {{ x-tenant = "a" }} }}
 response_headers = {{ set = {{ strict-transport-security = "max-age=63072000" }} }}
 """
+# With the admin port, so that somebody may scrape, and an access log.
+LOGGED = "logged request"
+LOG = """
+[log]
+access = "access.log"
+"""
+LOGGED_MAX = 1.08  # times a plain request
 
 
 def arguments() -> argparse.Namespace:
@@ -53,6 +60,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--unstick", type=Path, default=UNSTICK, metavar="PATH")
     parser.add_argument("--old", type=Path, metavar="PATH", help="measure this binary too, and print the ratio")
     parser.add_argument("--routes", action="store_true", help="compare a plain request with one whose route does more")
+    logged = f"compare a plain request with one that is logged; exit 1 above {LOGGED_MAX:g} times as many"
+    parser.add_argument("--logged", action="store_true", help=logged)
     parser.add_argument("--starts", type=int, default=3, help="processes of each binary (3)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each kind in each process (3)")
     parser.add_argument("--requests", type=int, default=200, help="requests of a round (200)")
@@ -202,6 +211,19 @@ def routes(args: argparse.Namespace) -> None:
     show(args, plain | edited, {kind: plain[PLAIN].count for kind in (PLAIN, EDITED)})
 
 
+def logged(args: argparse.Namespace) -> int:
+    """What an access log and the admin port cost, beside a plain request without both."""
+    plain = measure(args, args.unstick, CONFIG, {PLAIN: KINDS[PLAIN]})
+    text = CONFIG.replace('"off"', '"127.0.0.1:0"') + LOG
+    found = measure(args, args.unstick, text, {LOGGED: KINDS[PLAIN]})
+    show(args, plain | found, {kind: plain[PLAIN].count for kind in (PLAIN, LOGGED)})
+    ratio = found[LOGGED].count / plain[PLAIN].count
+    if ratio > LOGGED_MAX:
+        print(f"FAILED: {100 * (ratio - 1):.1f} % more instructions, allowed are {100 * (LOGGED_MAX - 1):g} %")
+        return 1
+    return 0
+
+
 def main() -> int:
     args = arguments()
     need_callgrind()
@@ -209,6 +231,8 @@ def main() -> int:
         if args.routes:
             routes(args)
             return 0
+        if args.logged:
+            return logged(args)
         if args.gate:
             return gate(args)
         figures = measure(args, recorded.build() if args.record else args.unstick)

@@ -11,8 +11,8 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
-from statistics import median
 
+from lib.beside import compare
 from lib.load import finish_wrk, run_wrk, start_wrk
 from lib.process import UNSTICK, Children, cores, findings, memory_kib, need_tools, need_unstick
 from lib.servers import Server, make_files, start_nginx, start_unstick, wait_ready
@@ -102,20 +102,14 @@ def measure(args: argparse.Namespace, children: Children, tmp: Path) -> float:
     print(f"memory: {empty:.1f} MiB before, {grown:.1f} MiB more after {sent} addresses (bound: {BOUND_MIB})")
     if grown > BOUND_MIB:
         raise RuntimeError("more than the bound")
-    ratios, chance = [], []
-    print(f"{'round':>5}  {'free':>7} {'limited':>7} {'free':>7}  (p99 in us)  {'ratio':>6} {'chance':>6}")
-    for number in range(1, args.rounds + 1):
-        found = {}
-        for place, path in enumerate(("/free/", "/limited/", "/free/")):
-            found[place], flooded = site.round(path, sent)
-            sent += flooded
-        without = (found[0] + found[2]) / 2
-        ratios.append(found[1] / without)
-        chance.append(found[2] / found[0])
-        numbers = "  ".join(f"{found[place]:>6}" for place in range(3))
-        print(f"{number:>5}  {numbers}               {ratios[-1]:>6.2f} {chance[-1]:>6.2f}", flush=True)
-    print(f"median ratio of p99: {median(ratios):.2f} (without against without: {median(chance):.2f})")
-    return median(ratios)
+
+    def beside(path: str) -> int:
+        nonlocal sent
+        p99, flooded = site.round(path, sent)
+        sent += flooded
+        return p99
+
+    return compare(args.rounds, lambda: beside("/free/"), lambda: beside("/limited/"), ("free", "limited"))
 
 
 def main() -> int:
