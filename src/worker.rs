@@ -4,6 +4,7 @@
 //! spreads new connections over the workers by hash, which is uneven when they are few. A worker that holds clearly
 //! more than the least loaded one hands a fresh connection over before reading from it.
 
+mod accept;
 mod panics;
 #[cfg(feature = "sim")]
 pub(crate) mod sim;
@@ -22,18 +23,15 @@ use crossbeam_utils::CachePadded;
 use tokio::runtime::{self, LocalOptions};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
-
-use panics::PanicCount;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::access_log::AccessLog;
 use crate::link::view::Viewer;
 use crate::listen::listener::{Idle, ListenerState, Settings};
 use crate::listen::permits::{Peers, Permit};
 use crate::listen::socket::{Listener, StdListener, StdStream};
-use crate::listen::{Accepting, Connections, Loads, serve};
+use crate::listen::{Accepting, Connections, Loads};
 use crate::metrics::WorkerCell;
-use crate::net::Stream;
 use crate::net::outbox::Outbox;
 use crate::proxy::client::Proxy;
 use crate::snapshot::SharedSnapshot;
@@ -48,8 +46,6 @@ const EVENT_INTERVAL: u32 = 1024;
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
 /// How long a removed listener is remembered, for connections that other workers handed over just before.
 const CLOSED_LISTENER_KEPT: Duration = Duration::from_secs(10);
-/// The pause after a failed `accept`, and between looks while the limit of connections is reached.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The commands that a worker obeys.
 #[derive(Debug)]
@@ -261,87 +257,4 @@ impl WorkerThread {
         }
         self.connections.wake_all();
     }
-
-    /// Accepts until told to stop, then takes the connections that the kernel has queued already, and closes the
-    /// socket.
-    async fn accept(self: Rc<Self>, id: u64, listener: Listener, closing: Rc<Notify>, _counted: Accepting) {
-        loop {
-            let limit = self.proxy.viewer.current().snapshot.capacity.connections;
-            if self.shares.loads.total() >= limit {
-                tokio::select! { () = sleep(ACCEPT_PAUSE) => continue, () = closing.notified() => break }
-            }
-            let accepted = tokio::select! {
-                biased;
-                () = closing.notified() => break,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, peer)) => self.welcome(id, stream, peer),
-                Err(error) if concerns_one_client(&error) => {}
-                Err(error) => {
-                    self.proxy.cell().accept_errors.add(1);
-                    tracing::warn!(%error, "cannot accept connections, trying again");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-        for (stream, peer) in listener.into_rest() {
-            self.obey(Command::Adopt { id, stream, peer, permit: None });
-        }
-    }
-
-    /// Serves a fresh connection here, or hands it over to a worker with clearly fewer.
-    fn welcome(self: &Rc<Self>, id: u64, stream: Stream, peer: SocketAddr) {
-        self.proxy.cell().accepted.add(1);
-        let most = self.proxy.viewer.current().snapshot.limits.connections_per_address;
-        // A client behind a trusted proxy is counted later, when the PROXY header has named it.
-        let speaks_for_itself = |listening: &Listening| !listening.state.expects_header_of(peer.ip());
-        let most = most.filter(|_| !matches!(stream, Stream::Unix(_)));
-        let most = most.filter(|_| self.listeners.borrow().get(&id).is_none_or(speaks_for_itself));
-        let permit = most.map(|most| self.shares.peers.admit(peer.ip(), most));
-        let permit = match permit {
-            Some(None) => {
-                self.proxy.cell().connections_refused.add(1);
-                tracing::debug!(%peer, "connection closed: its address has as many as it may have");
-                return;
-            }
-            Some(permit) => permit,
-            None => None,
-        };
-        if let Some(other) = self.shares.loads.better_than(self.number) {
-            let Ok(stream) = StdStream::from_tokio(stream) else { return };
-            match self.peers[other].try_send(Command::Adopt { id, stream, peer, permit }) {
-                Ok(()) => self.proxy.cell().handed_over.add(1),
-                Err(refused) => self.obey(refused.into_inner()),
-            }
-            return;
-        }
-        self.serve(id, stream, peer, permit);
-    }
-
-    fn serve(self: &Rc<Self>, id: u64, stream: Stream, peer: SocketAddr, permit: Option<Permit>) {
-        let Some(state) = self.listeners.borrow().get(&id).map(|listening| Rc::clone(&listening.state)) else {
-            return;
-        };
-        if let Err(error) = stream.set_nodelay() {
-            tracing::debug!(%peer, %error, "client gone before it was served");
-            return;
-        }
-        let load = self.shares.loads.add(self.number);
-        let registration = self.connections.register();
-        let (proxy, peers) = (Rc::clone(&self.proxy), self.shares.peers.clone());
-        spawn_local(async move {
-            let _held = (load, permit);
-            let _panics = PanicCount(Rc::clone(&proxy));
-            serve::serve(stream, peer, state, proxy, peers, registration).await;
-        });
-    }
-}
-
-/// Whether `accept` failed because of one client, not because of this process.
-fn concerns_one_client(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    )
 }
