@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use unstick::app;
 use unstick::app::Source;
-use unstick::app::{Ended, Options, Signals};
+use unstick::app::{Ended, Launch, Options, Predecessor, Refusal, Signals};
 use unstick::config::{self, Config, Problems};
 use unstick::{demo, telemetry};
 
@@ -55,6 +55,10 @@ fn main() -> ExitCode {
 fn serve(run: Run) -> anyhow::Result<ExitCode> {
     // This comes first: a signal during the start must not end the process by itself.
     let signals = Signals::hear().context("cannot handle signals")?;
+    let launch = Launch::look();
+    let (predecessor, inherited) = Predecessor::meet().map_err(anyhow::Error::msg)?.unzip();
+    let mut refusal = predecessor.as_ref().map_or_else(Refusal::to_nobody, Predecessor::refusal);
+    let inherited = inherited.unwrap_or_default();
     let source = Source { file: run.config, balance: run.balance };
     let loaded = source.load().unwrap_or_else(|| {
         config::from_flags(&run.listen, &run.backend, run.admin.as_deref()).map(|mut config| {
@@ -64,7 +68,10 @@ fn serve(run: Run) -> anyhow::Result<ExitCode> {
     });
     let loaded = match loaded {
         Ok(loaded) => loaded,
-        Err(problems) => return Ok(report(&problems)),
+        Err(problems) => {
+            refusal.say(&problems.one_line());
+            return Ok(report(&problems));
+        }
     };
     let telemetry = telemetry::init(&loaded.config.log).context("cannot set up the log")?;
     std::panic::set_hook(Box::new(|panic| tracing::error!("a bug in unstick, please report it: {panic}")));
@@ -73,9 +80,14 @@ fn serve(run: Run) -> anyhow::Result<ExitCode> {
         origin: loaded.origin,
         workers: run.workers,
         signals: Some(signals),
+        launch,
+        predecessor,
+        inherited,
         telemetry: Some(telemetry),
     };
-    Ok(exit_code(app::start(loaded.config, options)?.wait()))
+    let running = app::start(loaded.config, options).inspect_err(|error| refusal.say(&error.to_string()))?;
+    drop(refusal);
+    Ok(exit_code(running.wait()))
 }
 
 fn exit_code(ended: Ended) -> ExitCode {

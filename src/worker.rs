@@ -50,7 +50,8 @@ const CLOSED_LISTENER_KEPT: Duration = Duration::from_secs(10);
 /// The commands that a worker obeys.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Accept connections for listener number `id`. Its settings must have come before.
+    /// Accept connections for listener number `id`. Its settings must have come before. A listener may have several
+    /// sockets here.
     Listen { id: u64, socket: StdListener },
     /// Take over a connection that another worker accepted for listener number `id`.
     Adopt { id: u64, stream: StdStream, peer: SocketAddr, permit: Option<Permit> },
@@ -62,7 +63,8 @@ pub(crate) enum Command {
     /// Stop accepting for this listener and let its connections finish.
     Unlisten { id: u64 },
     /// Do the same for all listeners, then end. It can be said again, to close idle connections at once.
-    Drain { idle: Idle },
+    /// What the kernel has queued on the listeners of `left` is another process's, which accepts from the same sockets.
+    Drain { idle: Idle, left: Arc<[u64]> },
     /// End now.
     Stop,
 }
@@ -135,8 +137,26 @@ struct WorkerThread {
 
 struct Listening {
     state: Rc<ListenerState>,
-    closing: Rc<Notify>,
+    /// One for each of its sockets.
+    sockets: Vec<Rc<Closing>>,
     closed_at: Option<Instant>,
+}
+
+/// Tells whoever accepts from a socket that it is to be closed.
+#[derive(Debug, Default)]
+struct Closing {
+    told: Notify,
+    rest: Cell<Rest>,
+}
+
+/// What becomes of the connections that the kernel has queued on a socket when it is closed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// They are accepted, since they would be reset.
+    #[default]
+    Taken,
+    /// Another process accepts them from the same socket.
+    Left,
 }
 
 /// Bytes of an allocation that makes the allocator return memory to the system: it gets pages of its own.
@@ -180,9 +200,9 @@ impl WorkerThread {
                 biased;
                 _ = housekeeping.tick() => self.keep_house(),
                 command = commands.recv() => match command {
-                    Some(Command::Drain { idle }) => {
+                    Some(Command::Drain { idle, left }) => {
                         is_draining = true;
-                        self.unlisten(None, idle);
+                        self.unlisten(None, idle, &left);
                     }
                     Some(Command::Stop) | None => break,
                     Some(command) => self.obey(command),
@@ -215,9 +235,10 @@ impl WorkerThread {
     fn obey(self: &Rc<Self>, command: Command) {
         match command {
             Command::Listen { id, socket } => {
-                let closing = self.listeners.borrow().get(&id).map(|listening| Rc::clone(&listening.closing));
-                match (Listener::from_std(socket), closing) {
-                    (Ok(listener), Some(closing)) => {
+                match (Listener::from_std(socket), self.listeners.borrow_mut().get_mut(&id)) {
+                    (Ok(listener), Some(listening)) => {
+                        let closing = Rc::<Closing>::default();
+                        listening.sockets.push(Rc::clone(&closing));
                         let accepting = Accepting::begin(&self.shares.accepting);
                         spawn_local(Rc::clone(self).accept(id, listener, closing, accepting));
                     }
@@ -233,7 +254,7 @@ impl WorkerThread {
                 match self.listeners.borrow_mut().entry(id) {
                     Entry::Vacant(new) => {
                         let state = ListenerState::new(&settings);
-                        new.insert(Listening { state, closing: Rc::default(), closed_at: None });
+                        new.insert(Listening { state, sockets: Vec::new(), closed_at: None });
                     }
                     Entry::Occupied(mut known) => {
                         let next = known.get().state.renewed(&settings);
@@ -242,17 +263,20 @@ impl WorkerThread {
                 }
                 self.connections.wake_all();
             }
-            Command::Unlisten { id } => self.unlisten(Some(id), Idle::MayAsk),
+            Command::Unlisten { id } => self.unlisten(Some(id), Idle::MayAsk, &[]),
             // `run` handles these itself.
             Command::Drain { .. } | Command::Stop => {}
         }
     }
 
-    fn unlisten(&self, id: Option<u64>, idle: Idle) {
+    fn unlisten(&self, id: Option<u64>, idle: Idle, left: &[u64]) {
         let mut listeners = self.listeners.borrow_mut();
-        for (_, listening) in listeners.iter_mut().filter(|(known, _)| id.is_none_or(|id| id == **known)) {
+        for (known, listening) in listeners.iter_mut().filter(|(known, _)| id.is_none_or(|id| id == **known)) {
             listening.closed_at.get_or_insert_with(Instant::now);
-            listening.closing.notify_one();
+            for closing in &listening.sockets {
+                closing.rest.set(if left.contains(known) { Rest::Left } else { Rest::Taken });
+                closing.told.notify_one();
+            }
             listening.state.drain(idle);
         }
         self.connections.wake_all();

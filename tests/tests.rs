@@ -71,6 +71,7 @@ mod tls; // certificates by name and from disk, tickets, client certificates
 mod trailers; // trailers in every combination of versions
 mod trust; // certificates of replicas and clients that are trusted themselves
 mod unix; // Unix sockets as listeners and backends
+mod upgrade; // a new process takes over, under load; and one that fails does not
 mod upload_ends; // how a client connection and its upload end, one behind the other
 mod upload_tails; // the last part of an upload behind the end of its response
 mod uploads; // request bodies in pieces, early responses, trailers

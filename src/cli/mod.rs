@@ -45,7 +45,7 @@ Examples:
                                                           find out whether your application needs them
 
 Signals: SIGHUP reloads the file. SIGTERM, SIGINT and SIGQUIT drain and stop; a second one stops at once. SIGUSR1 opens
-the access log again.
+the access log again. SIGUSR2 starts the binary anew, which takes over.
 Exit codes: 0 success, 1 failure or a finding, 2 wrong usage or configuration, 3 inconclusive (prove,
 audit).";
 

@@ -35,6 +35,7 @@ pub(super) const TIMEOUTS: &[Key<Timeouts>] = keys!(Timeouts {
     shutdown_delay: Time(ANY_TIME),
     drain: Time(ANY_TIME),
     drain_idle: Time(ANY_TIME),
+    upgrade: Time(SOME_TIME),
 });
 
 /// Every key of `[limits]`.

@@ -3,11 +3,15 @@
 //! A listener whose settings change keeps its sockets, since closing a `SO_REUSEPORT` socket resets the connections
 //! that the kernel has queued on it.
 
+mod fresh;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
+use self::fresh::{Fresh, change_mode};
 use super::changes::listener;
+use super::inherited::{Entry, Inherited};
 use super::reading::ListenerTls;
 use crate::config;
 use crate::config::address::Address;
@@ -17,13 +21,17 @@ use crate::listen::tls::ServerTls;
 use crate::worker::{Command, Worker};
 
 /// A listener that is bound, by the number the workers know it by.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Bound {
     id: u64,
     settings: Settings,
     address: Address,
-    /// The file of a Unix socket.
+    /// The file of a Unix socket, if it goes with it.
     file: Option<FileId>,
+    /// Its sockets, for a process that takes over. The workers have copies.
+    sockets: Vec<StdListener>,
+    /// Whether another process accepts from them now.
+    is_left: bool,
 }
 
 /// What a listener needs besides its socket. `tls` has what its files contain.
@@ -46,20 +54,6 @@ impl Bound {
     /// another process has taken over.
     fn is_lost(&self) -> bool {
         self.file.is_some() && socket::file_id(&self.address).is_none()
-    }
-}
-
-/// A listener that is bound but not in the table yet. Dropping it takes everything back.
-struct Fresh {
-    bound: Bound,
-    sockets: Vec<StdListener>,
-}
-
-impl Drop for Fresh {
-    fn drop(&mut self) {
-        if !self.sockets.is_empty() {
-            socket::remove(&self.bound.address, self.bound.file);
-        }
     }
 }
 
@@ -102,27 +96,35 @@ impl Listeners {
         })
     }
 
-    /// Binds the listeners of `wanted` that are new. Clients can connect to them, but no worker accepts yet.
+    /// Binds the listeners of `wanted` that are new and not among the `inherited`. Clients can connect to them, but no
+    /// worker accepts yet.
     ///
     /// # Errors
     /// The address that cannot be bound; everything is as before.
-    pub(super) fn prepare(&self, wanted: &[config::Listener], tls: &Tls) -> Result<Edit, String> {
+    pub(super) fn prepare(
+        &self,
+        wanted: &[config::Listener],
+        tls: &Tls,
+        inherited: &mut Inherited,
+    ) -> Result<Edit, String> {
         // Before anything is bound: afterwards the files are there.
         let lost: Vec<_> = self.bound.iter().filter(|bound| bound.is_lost()).map(|bound| bound.id).collect();
-        Ok(Edit { updates: self.updates(wanted, tls), fresh: self.bind_fresh(wanted, tls, &lost)?, lost })
+        Ok(Edit { updates: self.updates(wanted, tls), fresh: self.bind_fresh(wanted, tls, &lost, inherited)?, lost })
     }
 
     /// Makes `wanted` the table, of which `edit` was prepared, and tells the workers; says what has changed.
     pub(super) async fn commit(&mut self, edit: Edit, wanted: &[config::Listener], workers: &[Worker]) -> Vec<String> {
         let Edit { updates, fresh, lost } = edit;
         let renewed = self.changes(wanted);
-        let gone = self.take_gone(wanted, &lost);
+        let mut gone = self.take_gone(wanted, &lost);
         self.change_modes(wanted);
         self.take_updates(&updates);
         let changes = moved(&fresh, &gone).into_iter().chain(renewed).collect();
         self.listen(fresh, workers).await;
         // Before the workers hear of it: a client that finds no file goes elsewhere, and the others are still accepted.
         gone.iter().for_each(|bound| socket::remove(&bound.address, bound.file));
+        // A worker empties the queue of its socket and closes it. It would not be closed while there is another copy.
+        gone.iter_mut().for_each(|bound| bound.sockets.clear());
         for worker in workers {
             for (id, settings) in &updates {
                 worker.tell(Command::Update { id: *id, settings: settings.clone() }).await;
@@ -145,28 +147,34 @@ impl Listeners {
     }
 
     /// Binds the listeners that are new; if one cannot be, none of them stays.
-    fn bind_fresh(&self, wanted: &[config::Listener], tls: &Tls, lost: &[u64]) -> Result<Vec<Fresh>, String> {
+    fn bind_fresh(
+        &self,
+        wanted: &[config::Listener],
+        tls: &Tls,
+        lost: &[u64],
+        inherited: &mut Inherited,
+    ) -> Result<Vec<Fresh>, String> {
         let present = || self.bound.iter().filter(|bound| !lost.contains(&bound.id));
         let is_bound = |config: &&config::Listener| present().any(|bound| bound.serves(config));
         let missing: Vec<_> = wanted.iter().filter(|config| !is_bound(config)).collect();
+        let found: Vec<_> = missing.into_iter().map(|config| (config, inherited.take(config))).collect();
+        let ours: Vec<&Address> = present_addresses(&self.bound, &found).collect();
         // All before the first is bound: one of ours must not be taken for another process.
-        for config in &missing {
-            if !self.bound.iter().any(|bound| bound.address.overlaps(&config.address)) {
+        for (config, _) in found.iter().filter(|(_, entry)| entry.is_none()) {
+            if !ours.iter().any(|address| address.overlaps(&config.address)) {
                 socket::probe(&config.address).map_err(|error| cannot_listen(config, &error))?;
             }
         }
         let mut fresh = Vec::new();
-        for (nth, config) in missing.into_iter().enumerate() {
-            fresh.push(self.bind(config, settings(config, tls), self.next_id + nth as u64)?);
+        for (nth, (config, entry)) in found.into_iter().enumerate() {
+            let (id, settings) = (self.next_id + nth as u64, settings(config, tls));
+            let bound = match entry {
+                Some(entry) => Fresh::adopt(entry, settings, id, self.workers),
+                None => Fresh::bind(config, settings, id, self.workers),
+            };
+            fresh.push(bound.map_err(|error| cannot_listen(config, &error))?);
         }
         Ok(fresh)
-    }
-
-    fn bind(&self, config: &config::Listener, settings: Settings, id: u64) -> Result<Fresh, String> {
-        let bound = socket::bind(&config.address, config.unix_mode, self.workers);
-        let (address, sockets) = bound.map_err(|error| cannot_listen(config, &error))?;
-        let file = socket::file_id(&address);
-        Ok(Fresh { bound: Bound { id, settings, address, file }, sockets })
     }
 
     /// Takes out the listeners that are no longer wanted, or lost.
@@ -196,12 +204,9 @@ impl Listeners {
     fn change_modes(&mut self, wanted: &[config::Listener]) {
         for bound in &mut self.bound {
             let Some(config) = wanted.iter().find(|config| bound.serves(config)) else { continue };
-            if let (Address::Unix(file), mode) = (&bound.address, config.unix_mode)
-                && mode != bound.settings.config.unix_mode
-            {
-                let is_set = socket::set_mode(file, mode.unwrap_or_else(socket::default_mode));
-                is_set.inspect_err(|error| tracing::error!("{}: {error}", bound.address)).ok();
-                let config = config::Listener { unix_mode: mode, ..(*bound.settings.config).clone() };
+            if config.unix_mode != bound.settings.config.unix_mode {
+                change_mode(&bound.address, config.unix_mode.unwrap_or_else(socket::default_mode));
+                let config = config::Listener { unix_mode: config.unix_mode, ..(*bound.settings.config).clone() };
                 bound.settings.config = Arc::new(config);
             }
         }
@@ -234,20 +239,52 @@ impl Listeners {
         self.bound.iter().for_each(|bound| socket::remove(&bound.address, bound.file));
     }
 
+    /// What a process that takes over gets: the listeners, each with its sockets.
+    pub(super) fn offer(&self) -> io::Result<Vec<Entry>> {
+        let entry = |bound: &Bound| {
+            let sockets = bound.sockets.iter().map(StdListener::try_clone).collect::<io::Result<_>>()?;
+            let (name, wanted) = (bound.settings.config.name.clone(), bound.settings.config.address.clone());
+            Ok(Entry { name, wanted, address: bound.address.clone(), file: bound.file, sockets })
+        };
+        self.bound.iter().map(entry).collect()
+    }
+
+    /// Another process accepts from the sockets of these listeners now, by their place in the offer: their queues and
+    /// files are its own.
+    pub(super) fn leave(&mut self, taken: &[usize]) {
+        for place in taken {
+            let bound = self.bound.get_mut(*place);
+            bound.into_iter().for_each(|bound| (bound.file, bound.is_left) = (None, true));
+        }
+    }
+
+    /// The listeners from whose sockets another process accepts, by number.
+    pub(super) fn left(&self) -> Arc<[u64]> {
+        self.bound.iter().filter(|bound| bound.is_left).map(|bound| bound.id).collect()
+    }
+
+    /// Closes the copies of the sockets: what the workers close is closed then.
+    pub(super) fn close_copies(&mut self) {
+        self.bound.iter_mut().for_each(|bound| bound.sockets.clear());
+    }
+
     /// Lets the workers accept.
     async fn listen(&mut self, fresh: Vec<Fresh>, workers: &[Worker]) {
-        for mut fresh in fresh {
-            let (bound, sockets) = (fresh.bound.clone(), std::mem::take(&mut fresh.sockets));
+        for fresh in fresh {
+            let bound = fresh.listen(workers).await;
             self.next_id = self.next_id.max(bound.id + 1);
-            for worker in workers {
-                worker.tell(Command::Update { id: bound.id, settings: bound.settings.clone() }).await;
-            }
-            for (worker, socket) in workers.iter().zip(sockets) {
-                worker.tell(Command::Listen { id: bound.id, socket }).await;
-            }
             self.bound.push(bound);
         }
     }
+}
+
+/// The addresses at which this process has a socket already.
+fn present_addresses<'a>(
+    bound: &'a [Bound],
+    found: &'a [(&config::Listener, Option<Entry>)],
+) -> impl Iterator<Item = &'a Address> {
+    let inherited = found.iter().filter_map(|(_, entry)| entry.as_ref().map(|entry| &entry.address));
+    bound.iter().map(|bound| &bound.address).chain(inherited)
 }
 
 /// Which sockets are new, bound again, and gone, in words.

@@ -13,6 +13,7 @@ mod discover;
 pub(crate) mod explain;
 mod files;
 mod folders;
+pub(crate) mod inherited;
 mod listeners;
 mod names;
 pub(crate) mod outcome;
@@ -27,6 +28,7 @@ pub(crate) mod signals;
 mod start;
 mod status;
 mod stop;
+pub(crate) mod upgrade;
 mod watch;
 
 pub(crate) use start::Begun;
@@ -61,6 +63,7 @@ use reload::{Instance, Source, names};
 use signals::{Order, Signals};
 use status::Status;
 use stop::Next;
+use upgrade::Upgrades;
 use watch::{Look, Watch};
 
 /// The state of the control thread.
@@ -85,6 +88,7 @@ pub(crate) struct Control {
     pool_files: PoolFiles,
     access_log: Option<AccessLog>,
     detached: Detached,
+    upgrades: Upgrades,
     _orders: mpsc::Sender<Order>,
 }
 
@@ -106,6 +110,8 @@ impl Control {
         spawn_local(look_after_listeners(Arc::clone(&self.status)));
         spawn_local(look_after_pools(self.pool_files.clone(), Rc::clone(&replaced)));
         loop {
+            self.begin_upgrade();
+            let is_upgrading = self.upgrades.is_running();
             tokio::select! {
                 order = Signals::next(self.signals.as_mut()) => match self.obey(order) {
                     Next::Wait => {}
@@ -118,8 +124,8 @@ impl Control {
                     Next::Cut => return self.cut().await,
                 },
                 () = stop::drain_is_due(self.drains_at) => return self.drain(Idle::MayAsk, orders).await,
-                look = due(watch.as_mut()) => self.read(Trigger::File(look)),
-                () = replaced.notified() => self.read(Trigger::Certificates),
+                look = due(watch.as_mut()), if !is_upgrading => self.read(Trigger::File(look)),
+                () = replaced.notified(), if !is_upgrading => self.read(Trigger::Certificates),
                 read = self.reader.next() => {
                     self.has_read(read).await;
                     watch.iter_mut().for_each(|watch| watch.follow(self.reader.origin()));
@@ -127,6 +133,9 @@ impl Control {
                 }
                 answer = next_resolution(self.discovery.as_mut()) => self.resolved(answer),
                 () = self.release.notified() => self.let_go(),
+                result = self.upgrades.over() => if let Some(heir) = self.upgraded(result) {
+                    return self.leave_to(heir, orders).await;
+                },
             }
         }
     }
@@ -134,14 +143,11 @@ impl Control {
     fn obey(&mut self, order: Order) -> Next {
         match order {
             Order::Reload => {
-                if let Some((discovery, _)) = &self.discovery {
-                    discovery.renew();
-                }
-                if self.source.file.is_some() {
-                    self.read(Trigger::Signal);
-                } else {
-                    tracing::warn!("nothing to reload: unstick was started without a config file");
-                }
+                self.reload();
+                Next::Wait
+            }
+            Order::Upgrade => {
+                self.upgrade();
                 Next::Wait
             }
             Order::ReopenLogs => {

@@ -2,8 +2,10 @@
 
 use std::num::NonZeroUsize;
 
+use super::inherited::Inherited;
 use super::reload::Source;
 use super::signals::Signals;
+use super::upgrade::{Launch, Predecessor};
 use crate::config::Origin;
 use crate::telemetry::Telemetry;
 
@@ -18,6 +20,12 @@ pub struct Options {
     pub workers: Option<NonZeroUsize>,
     /// The signals of the process, if this instance obeys them.
     pub signals: Option<Signals>,
+    /// How this process was started, if it may start its successor.
+    pub launch: Option<Launch>,
+    /// The process before this one, which waits until this one serves.
+    pub predecessor: Option<Predecessor>,
+    /// The listening sockets that this process was given.
+    pub inherited: Inherited,
     /// The log, so that its level can follow the config. `None` leaves the level alone.
     pub telemetry: Option<Telemetry>,
 }

@@ -168,6 +168,11 @@ struct Trouble {
 }
 
 impl Reader {
+    /// Whether a read is under way, or waits.
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_busy || !self.waiting.is_empty()
+    }
+
     pub(super) fn new(files: Files, source: Source, origin: Origin) -> Self {
         let (results, waiting) = (mpsc::channel(1), BTreeSet::new());
         Self {

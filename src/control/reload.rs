@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Control;
 use super::build::{Material, Protocols, build};
 use super::capacity;
 use super::changes::{differences, settings as settings_changes};
+use super::inherited::Inherited;
 use super::listeners::Listeners;
 use super::names::{Names, News, Resolution};
-use super::reading::{Contents, ListenerTls, Present};
+use super::reading::{Contents, ListenerTls, Present, Trigger};
 use crate::config::{self, Algorithm, BackendAddress, Change, Config, Loaded, Origin, Problems};
 use crate::net::pem::Stamps;
 use crate::pool::Member;
@@ -80,6 +82,23 @@ pub(crate) fn check_files(config: &Config) -> Result<(), Vec<String>> {
     read.map(|_| ()).map_err(mask)
 }
 
+impl Control {
+    /// Reads everything again, or does so when the upgrade that is under way has failed.
+    pub(super) fn reload(&mut self) {
+        if self.upgrades.is_running() {
+            return self.upgrades.reload_later();
+        }
+        if let Some((discovery, _)) = &self.discovery {
+            discovery.renew();
+        }
+        if self.source.file.is_some() {
+            self.read(Trigger::Signal);
+        } else {
+            tracing::warn!("nothing to reload: unstick was started without a config file");
+        }
+    }
+}
+
 /// The parts that a reload changes.
 #[derive(Debug)]
 pub(crate) struct Instance {
@@ -128,7 +147,7 @@ impl Instance {
         let began = Instant::now();
         self.refuse_what_cannot_change(&next)?;
         let Contents { material, tls } = contents;
-        let edit = self.listeners.prepare(&next.listeners, &tls)?;
+        let edit = self.listeners.prepare(&next.listeners, &tls, &mut Inherited::default())?;
         let before = std::mem::replace(&mut self.config, next);
         self.material = material;
         self.names.keep(&names(&self.config), self.config.dns.families);

@@ -7,6 +7,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 #[derive(Debug)]
 pub(crate) enum Order {
     Reload,
+    /// Start a successor, which takes over.
+    Upgrade,
     ReopenLogs,
     Stop(Stop),
 }
@@ -25,12 +27,13 @@ pub(crate) enum Stop {
 pub struct Signals {
     hangup: Signal,
     user1: Signal,
+    user2: Signal,
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
     /// The default of these is to end the process, and they mean nothing here. Some supervisors and scripts send them
     /// to every server that they know.
-    ignored: [(&'static str, Signal); 3],
+    ignored: [(&'static str, Signal); 2],
 }
 
 impl Signals {
@@ -53,14 +56,11 @@ impl Signals {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
-            ignored: [
-                ("SIGUSR2", signal(SignalKind::user_defined2())?),
-                ("SIGALRM", signal(SignalKind::alarm())?),
-                ("SIGIO", signal(SignalKind::io())?),
-            ],
+            ignored: [("SIGALRM", signal(SignalKind::alarm())?), ("SIGIO", signal(SignalKind::io())?)],
         })
     }
 
@@ -68,14 +68,14 @@ impl Signals {
     pub(crate) async fn next(signals: Option<&mut Self>) -> Order {
         let Some(signals) = signals else { return std::future::pending().await };
         loop {
-            let [user2, alarm, io] = &mut signals.ignored;
+            let [alarm, io] = &mut signals.ignored;
             let ignored = tokio::select! {
                 _ = signals.hangup.recv() => return Order::Reload,
                 _ = signals.user1.recv() => return Order::ReopenLogs,
+                _ = signals.user2.recv() => return Order::Upgrade,
                 _ = signals.terminate.recv() => return Order::Stop(Stop::Announced),
                 _ = signals.interrupt.recv() => return Order::Stop(Stop::Prompt),
                 _ = signals.quit.recv() => return Order::Stop(Stop::Announced),
-                _ = user2.1.recv() => user2.0,
                 _ = alarm.1.recv() => alarm.0,
                 _ = io.1.recv() => io.0,
             };

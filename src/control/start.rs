@@ -1,6 +1,7 @@
 //! Starts a process from a config: what is bound and started, and in which order.
 
 use std::collections::HashMap;
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,6 +16,7 @@ use super::capacity;
 use super::certificates::PoolFiles;
 use super::detached::Detached;
 use super::files::Files;
+use super::inherited::Inherited;
 use super::names::Wait;
 use super::outcome::{Ended, Options, StartError};
 use super::probes::{OnVerdict, Probers, first_verdicts_within};
@@ -22,6 +24,7 @@ use super::reading::{Contents, ListenerTls, Reader};
 use super::reload::{Instance, names};
 use super::signals::{Order, Signals};
 use super::status::Status;
+use super::upgrade::{Heirship, Predecessor, Upgrades};
 use super::{Control, next_resolution};
 use crate::access_log::AccessLog;
 use crate::config::Config;
@@ -37,6 +40,23 @@ use crate::worker::{self, Shares};
 
 /// The longest time that the first requests wait for names to be resolved.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
+
+/// What another process leaves to this one.
+struct Takeover {
+    inherited: Inherited,
+    predecessor: Option<Predecessor>,
+    /// The socket of the admin port.
+    admin: Option<TcpListener>,
+}
+
+impl Takeover {
+    /// Waits until the process before this one, if there is one, lets this one accept.
+    async fn until_left(&mut self) -> Result<Option<Heirship>, StartError> {
+        let Some(predecessor) = self.predecessor.take() else { return Ok(None) };
+        let left = predecessor.until_left(self.inherited.taken()).await;
+        left.map(Some).map_err(|error| StartError(format!("cannot take over from the process before: {error}")))
+    }
+}
 
 /// How a start has ended.
 pub(crate) enum Begun {
@@ -55,16 +75,18 @@ impl Control {
         let mut signals = options.signals.take();
         // It writes out what waits when it is dropped, so it must outlive the last line.
         let telemetry = options.telemetry.take();
+        let (mut inherited, predecessor) = (std::mem::take(&mut options.inherited), options.predecessor.take());
         let assembled = tokio::select! {
             biased;
             _ = Signals::stop(signals.as_mut()) => return Ok(stopped()),
-            assembled = Self::assemble(config, options, orders) => assembled?,
+            assembled = Self::assemble(config, options, &mut inherited, orders) => assembled?,
         };
-        let (mut control, tls) = assembled;
+        let (mut control, tls, admin) = assembled;
+        let takeover = Takeover { inherited, predecessor, admin };
         let begun = tokio::select! {
             biased;
             _ = Signals::stop(signals.as_mut()) => Ok(None),
-            begun = control.begin(tls) => begun.map(Some),
+            begun = control.begin(tls, takeover) => begun.map(Some),
         };
         control.signals = signals;
         match begun {
@@ -84,12 +106,13 @@ impl Control {
     }
 
     /// Reads files, opens the admin port and starts the workers. Nothing is bound yet for clients. It returns the TLS
-    /// settings of the listeners too.
+    /// settings of the listeners too, and the socket of the admin port if another process serves it still.
     async fn assemble(
         config: Config,
         options: Options,
+        inherited: &mut Inherited,
         orders: mpsc::Sender<Order>,
-    ) -> Result<(Self, HashMap<String, Arc<ServerTls>>), StartError> {
+    ) -> Result<(Self, HashMap<String, Arc<ServerTls>>, Option<TcpListener>), StartError> {
         let (resources, wanted) = (Resources::look(), options.workers.or(config.workers));
         let count = capacity::workers(wanted, &resources).value;
         let files = Files::default();
@@ -113,12 +136,13 @@ impl Control {
         let lost = access_log.as_ref().map(AccessLog::lost).unwrap_or_default();
         let status =
             Arc::new(Status::new(Arc::clone(&instance.shared), shares.loads.clone(), Arc::clone(&shares.cells), lost));
+        let admin_socket = instance.config.admin.address.and_then(|address| inherited.take_admin(address));
         let admin = match instance.config.admin.address {
-            Some(address) => Some(
-                Admin::serve(address, Arc::clone(&status))
+            Some(address) if admin_socket.is_none() => Some(
+                Admin::bind(address, Arc::clone(&status))
                     .map_err(|error| StartError(format!("cannot listen on {address} (admin): {error}")))?,
             ),
-            None => None,
+            _ => None,
         };
         let workers =
             worker::spawn_all(count, &shares).map_err(|error| StartError(format!("cannot start a worker: {error}")))?;
@@ -143,23 +167,35 @@ impl Control {
             pool_files: PoolFiles::default(),
             access_log,
             detached: Detached::default(),
+            upgrades: Upgrades::new(options.launch),
             _orders: orders,
         };
         control.publish_tls_files();
         control.publish_listeners();
         control.publish_files();
-        Ok((control, tls))
+        Ok((control, tls, admin_socket))
     }
 
     /// Resolves names, binds sockets, and waits for the first verdicts. Only then may the workers accept. The first
     /// requests wait in the queue of the kernel meanwhile.
-    async fn begin(&mut self, tls: HashMap<String, Arc<ServerTls>>) -> Result<(), StartError> {
+    async fn begin(&mut self, tls: HashMap<String, Arc<ServerTls>>, mut takeover: Takeover) -> Result<(), StartError> {
         self.follow_names();
         self.first_names().await;
         self.probers.sync(self.instance.shared.load().pools.iter());
-        let bound = self.instance.listeners.prepare(&self.instance.config.listeners, &tls).map_err(StartError)?;
+        let wanted = &self.instance.config.listeners;
+        let bound = self.instance.listeners.prepare(wanted, &tls, &mut takeover.inherited).map_err(StartError)?;
         self.first_verdicts().await;
+        let heirship = takeover.until_left().await?;
+        if let Some(socket) = takeover.admin {
+            self.admin = Some(
+                Admin::serve(socket, Arc::clone(&self.status))
+                    .map_err(|error| StartError(format!("cannot serve the admin port: {error}")))?,
+            );
+        }
         self.instance.listeners.commit(bound, &self.instance.config.listeners, &self.workers).await;
+        if let Some(heirship) = heirship {
+            heirship.serving().await;
+        }
         self.publish_listeners();
         self.status.is_ready.store(true, Relaxed);
         let listeners: Vec<String> =

@@ -1,5 +1,6 @@
 //! The end of an instance: readiness fails, accepting goes on for a while, then everything drains.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ impl Control {
     /// notice; who stops the process by hand does not wait for them.
     pub(super) fn stop(&mut self, order: Stop) -> Next {
         self.status.is_ready.store(false, Relaxed);
+        self.upgrades.give_up("this process stops");
         let delay = self.instance.config.timeouts.shutdown_delay;
         match (self.drains_at, order) {
             (None, Stop::Announced) if !delay.is_zero() => {
@@ -61,8 +63,10 @@ impl Control {
         // This comes first. A client that no longer finds the file goes elsewhere; one that has found it is still
         // accepted.
         self.instance.listeners.remove_sockets();
+        self.instance.listeners.close_copies();
+        let left = self.instance.listeners.left();
         for worker in &self.workers {
-            worker.tell(Command::Drain { idle }).await;
+            worker.tell(Command::Drain { idle, left: Arc::clone(&left) }).await;
         }
         let drained = async {
             while !self.workers.iter().all(Worker::has_ended) {
@@ -126,7 +130,7 @@ async fn second_stop(
         match order {
             Order::Stop(_) => return,
             Order::ReopenLogs => super::reopen(access_log),
-            Order::Reload => {}
+            Order::Reload | Order::Upgrade => {}
         }
     }
 }

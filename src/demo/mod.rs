@@ -113,9 +113,9 @@ async fn serve(config_file: &Path) -> anyhow::Result<()> {
     let options = app::Options {
         source,
         origin,
-        workers: None,
         signals: Some(app::Signals::hear()?),
         telemetry: Some(telemetry),
+        ..app::Options::default()
     };
     // Starting and waiting block their thread; this one looks after signals and replicas.
     tokio::task::spawn_blocking(|| app::start(config, options).map(app::Running::wait)).await??;

@@ -23,6 +23,7 @@ mod reset;
 pub(crate) mod serve;
 mod shared_io;
 pub(crate) mod socket;
+pub(crate) mod sockets;
 pub(crate) mod tls;
 
 pub(crate) use h2::SEND_BUFFER;

@@ -44,8 +44,8 @@ pub(crate) enum Listener {
     Unix(UnixListener),
 }
 
-/// Binds one socket per worker to the same address, and returns the real address too (port 0 asks for any). For TCP
-/// each worker gets a socket of its own (`SO_REUSEPORT`); for a Unix socket all get copies of one.
+/// Binds the sockets of a listener, and returns the real address too (port 0 asks for any): one per worker for TCP
+/// (`SO_REUSEPORT`), and one for a Unix socket, of which all workers get copies.
 ///
 /// Several may overlap, as a wildcard and a specific address, or both families: the kernel gives a connection to the
 /// most specific one, and one of IPv4 rather to `0.0.0.0` than to `[::]`.
@@ -59,7 +59,7 @@ pub(crate) fn bind(
 ) -> io::Result<(Address, Vec<StdListener>)> {
     match address {
         Address::Tcp(address) => bind_tcp(*address, workers),
-        Address::Unix(file) => bind_unix(file, unix_mode, workers).map(|sockets| (address.clone(), sockets)),
+        Address::Unix(file) => bind_unix(file, unix_mode).map(|socket| (address.clone(), vec![socket])),
     }
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn bind_alone(address: SocketAddr, backlog: i32) -> io::Result<StdTcp
     Ok(socket.into())
 }
 
-fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<(Address, Vec<StdListener>)> {
+pub(super) fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<(Address, Vec<StdListener>)> {
     let mut sockets = Vec::with_capacity(workers);
     let mut real = address;
     for _ in 0..workers {
@@ -130,12 +130,12 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
-fn bind_unix(file: &Path, mode: Option<u32>, workers: usize) -> io::Result<Vec<StdListener>> {
+fn bind_unix(file: &Path, mode: Option<u32>) -> io::Result<StdListener> {
     remove_if_dead(file)?;
     let listener = StdUnixListener::bind(file)?;
     mode.map_or(Ok(()), |mode| set_mode(file, mode)).inspect_err(|_| _ = fs::remove_file(file))?;
     listener.set_nonblocking(true)?;
-    (0..workers).map(|_| listener.try_clone().map(StdListener::Unix)).collect()
+    Ok(StdListener::Unix(listener))
 }
 
 /// Sets the mode of the file of a Unix socket: whoever may write to the file may connect.

@@ -108,12 +108,12 @@ impl Instance {
 
     /// Begins to drain, as SIGTERM does.
     pub fn drain(&self) {
-        self.worker.tell(Command::Drain { idle: Idle::MayAsk });
+        self.worker.tell(Command::Drain { idle: Idle::MayAsk, left: Arc::default() });
     }
 
     /// Begins to drain, as SIGINT does.
     pub fn interrupt(&self) {
-        self.worker.tell(Command::Drain { idle: Idle::IsClosed });
+        self.worker.tell(Command::Drain { idle: Idle::IsClosed, left: Arc::default() });
     }
 
     /// Ends what is left, as the end of the time to drain does.

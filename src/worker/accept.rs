@@ -5,12 +5,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use super::panics::PanicCount;
-use super::{Command, Listening, WorkerThread};
+use super::{Closing, Command, Listening, Rest, WorkerThread};
 use crate::listen::permits::Permit;
 use crate::listen::socket::{Listener, StdStream};
 use crate::listen::{Accepting, serve};
@@ -20,17 +19,17 @@ use crate::net::Stream;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 impl WorkerThread {
-    /// Accepts until told to stop, then takes the connections that the kernel has queued already, and closes the
-    /// socket.
-    pub(super) async fn accept(self: Rc<Self>, id: u64, listener: Listener, closing: Rc<Notify>, _counted: Accepting) {
+    /// Accepts until told to stop, then takes the connections that the kernel has queued already, unless they are
+    /// another process's, and closes the socket.
+    pub(super) async fn accept(self: Rc<Self>, id: u64, listener: Listener, closing: Rc<Closing>, _counted: Accepting) {
         loop {
             let limit = self.proxy.viewer.current().snapshot.capacity.connections;
             if self.shares.loads.total() >= limit {
-                tokio::select! { () = sleep(ACCEPT_PAUSE) => continue, () = closing.notified() => break }
+                tokio::select! { () = sleep(ACCEPT_PAUSE) => continue, () = closing.told.notified() => break }
             }
             let accepted = tokio::select! {
                 biased;
-                () = closing.notified() => break,
+                () = closing.told.notified() => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -42,6 +41,9 @@ impl WorkerThread {
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
+        }
+        if closing.rest.get() == Rest::Left {
+            return;
         }
         for (stream, peer) in listener.into_rest() {
             self.obey(Command::Adopt { id, stream, peer, permit: None });

@@ -42,6 +42,8 @@ pub struct Timeouts {
     pub drain: Duration,
     /// How long a client connection without a request may bring its next one when its listener drains.
     pub drain_idle: Duration,
+    /// How long a process that is to take over may take until it can serve.
+    pub upgrade: Duration,
 }
 
 impl Default for Timeouts {
@@ -65,6 +67,7 @@ impl Default for Timeouts {
             shutdown_delay: Duration::ZERO,
             drain: Duration::from_secs(25),
             drain_idle: Duration::from_secs(5),
+            upgrade: Duration::from_secs(30),
         }
     }
 }

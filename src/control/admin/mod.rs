@@ -14,7 +14,7 @@ mod view;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -54,6 +54,8 @@ const BUFFER_MAX: usize = 64 * 1024;
 /// The admin port while it is served.
 pub(crate) struct Admin {
     address: SocketAddr,
+    /// A copy, for a process that takes over.
+    socket: StdTcpListener,
     accepting: JoinHandle<()>,
     feeding: JoinHandle<()>,
     /// Tells the connections that no more requests are taken.
@@ -65,18 +67,31 @@ impl Admin {
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub(crate) fn serve(address: SocketAddr, status: Arc<Status>) -> io::Result<Self> {
-        let listener = TcpListener::from_std(socket::bind_alone(address, BACKLOG)?)?;
-        let address = listener.local_addr()?;
+    pub(crate) fn bind(address: SocketAddr, status: Arc<Status>) -> io::Result<Self> {
+        Self::serve(socket::bind_alone(address, BACKLOG)?, status)
+    }
+
+    /// Serves the admin port on this socket from now on.
+    ///
+    /// # Errors
+    /// The socket cannot be used.
+    pub(crate) fn serve(listener: StdTcpListener, status: Arc<Status>) -> io::Result<Self> {
+        let (address, socket) = (listener.local_addr()?, listener.try_clone()?);
+        let listener = TcpListener::from_std(listener)?;
         let (closing, closed) = watch::channel(());
         let feed = Rc::new(Feed::new(status));
         let feeding = spawn_local(Rc::clone(&feed).run());
-        Ok(Self { address, accepting: spawn_local(accept(listener, feed, closed)), feeding, closing })
+        Ok(Self { address, socket, accepting: spawn_local(accept(listener, feed, closed)), feeding, closing })
     }
 
     /// The real address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its socket.
+    pub(crate) fn socket(&self) -> &StdTcpListener {
+        &self.socket
     }
 
     /// Closes the socket, so that another process can have the address. Responses under way are finished; events end.

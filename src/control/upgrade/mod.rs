@@ -1,0 +1,153 @@
+//! The process is replaced by another one, of a new version or the same, without a connection lost.
+//!
+//! It starts its successor as it was started itself, sends it the listening sockets, and drains when the successor
+//! accepts from them. Until then it goes on as before, so a successor that fails costs nothing. Reloads wait meanwhile:
+//! what is offered must not change.
+
+mod attempt;
+mod launch;
+mod predecessor;
+mod wire;
+
+use std::io;
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_local};
+
+use self::attempt::{Heir, attempt};
+pub use self::launch::Launch;
+pub(super) use self::predecessor::Heirship;
+pub use self::predecessor::{Predecessor, Refusal};
+use self::wire::{Offer, OfferedListener};
+use super::Control;
+use super::files::Files;
+use super::outcome::Ended;
+use super::signals::Order;
+use crate::listen::listener::Idle;
+use crate::listen::socket::StdListener;
+
+/// What is known of upgrades.
+#[derive(Default)]
+pub(super) struct Upgrades {
+    /// How this process was started; `None` if it is part of another program.
+    launch: Option<Launch>,
+    /// One was ordered, and waits for a reload to end.
+    is_due: bool,
+    running: Option<JoinHandle<Result<Heir, String>>>,
+    /// A reload was ordered meanwhile.
+    is_reload_due: bool,
+    files: Files,
+}
+
+impl Upgrades {
+    pub(super) fn new(launch: Option<Launch>) -> Self {
+        Self { launch, ..Self::default() }
+    }
+
+    /// Whether one is under way.
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Notes that a reload was ordered while an upgrade is under way.
+    pub(super) fn reload_later(&mut self) {
+        self.is_reload_due = true;
+    }
+
+    /// Waits for the end of the upgrade that is under way; for ever if there is none.
+    pub(super) async fn over(&mut self) -> Result<Heir, String> {
+        let Some(running) = &mut self.running else { return std::future::pending().await };
+        let result = running.await.unwrap_or_else(|error| Err(format!("a bug in unstick: {error}")));
+        self.running = None;
+        result
+    }
+
+    /// Ends the successor, if one is being started.
+    pub(super) fn give_up(&mut self, why: &str) {
+        self.is_due = false;
+        if let Some(running) = self.running.take() {
+            running.abort();
+            tracing::warn!("upgrade given up: {why}");
+        }
+    }
+}
+
+impl Control {
+    /// An upgrade was ordered. It begins as soon as no reload is under way.
+    pub(super) fn upgrade(&mut self) {
+        if self.upgrades.is_running() || self.upgrades.is_due {
+            tracing::warn!("an upgrade is under way already");
+        } else if let Some(why) = self.cannot_upgrade() {
+            refused(&why);
+        } else {
+            self.upgrades.is_due = true;
+        }
+    }
+
+    /// Begins the upgrade that was ordered, if there is one and nothing speaks against it now.
+    pub(super) fn begin_upgrade(&mut self) {
+        if !self.upgrades.is_due || self.reader.is_busy() {
+            return;
+        }
+        self.upgrades.is_due = false;
+        let Some(launch) = self.upgrades.launch.clone() else { return };
+        let (offer, sockets) = match self.offer() {
+            Ok(offer) => offer,
+            Err(error) => return refused(&format!("the sockets cannot be copied: {error}")),
+        };
+        let (files, within) = (self.upgrades.files.clone(), self.instance.config.timeouts.upgrade);
+        tracing::info!("upgrade: starting {}", launch.program().display());
+        self.upgrades.running = Some(spawn_local(attempt(launch, offer, sockets, files, within)));
+    }
+
+    fn cannot_upgrade(&self) -> Option<String> {
+        if std::process::id() == 1 {
+            return Some("this is process 1 of its container, which ends with it: start a new container".into());
+        }
+        if self.drains_at.is_some() {
+            return Some("this process is stopping".into());
+        }
+        self.upgrades.launch.is_none().then(|| "it is not known how this process was started".into())
+    }
+
+    /// What a successor gets.
+    fn offer(&self) -> io::Result<(Offer, Vec<StdListener>)> {
+        let (mut listeners, mut sockets) = (Vec::new(), Vec::new());
+        for entry in self.instance.listeners.offer()? {
+            let wanted = (&entry.wanted).into();
+            let count = entry.sockets.len();
+            listeners.push(OfferedListener { name: entry.name, wanted, file: entry.file, sockets: count });
+            sockets.extend(entry.sockets);
+        }
+        let admin = self.admin.as_ref().map(|admin| admin.socket().try_clone()).transpose()?;
+        let offer = Offer { from: env!("CARGO_PKG_VERSION").to_owned(), listeners, admin: admin.is_some() };
+        sockets.extend(admin.map(StdListener::Tcp));
+        Ok((offer, sockets))
+    }
+
+    /// Takes in how an upgrade has ended. Returns the successor if there is one: then this process is to drain.
+    pub(super) fn upgraded(&mut self, result: Result<Heir, String>) -> Option<Heir> {
+        match result {
+            Ok(heir) => Some(heir),
+            Err(why) => {
+                refused(&why);
+                if std::mem::take(&mut self.upgrades.is_reload_due) {
+                    self.reload();
+                }
+                None
+            }
+        }
+    }
+
+    /// Leaves everything to the successor that accepts now, and drains.
+    pub(super) async fn leave_to(mut self, heir: Heir, orders: mpsc::Receiver<Order>) -> Ended {
+        tracing::info!("upgrade: process {} serves, this one finishes what it has", heir.process);
+        self.instance.listeners.leave(&heir.taken.listeners);
+        self.drain(Idle::MayAsk, orders).await
+    }
+}
+
+/// Says that everything goes on as before.
+fn refused(why: &str) {
+    tracing::error!("upgrade refused, this process serves on: {}", why.replace(char::is_control, " "));
+}
