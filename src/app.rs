@@ -19,6 +19,7 @@ pub use crate::control::outcome::{Ended, Options, StartError};
 pub use crate::control::reload::Source;
 pub use crate::control::signals::Signals;
 use crate::control::signals::{Order, Stop};
+pub use crate::control::supervisor::Supervisor;
 pub use crate::control::upgrade::{Launch, Predecessor, Refusal};
 use crate::control::{Begun, Control};
 pub use crate::proxy::explain::{Explained, Outcome};

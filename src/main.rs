@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use unstick::app;
 use unstick::app::Source;
-use unstick::app::{Ended, Launch, Options, Predecessor, Refusal, Signals};
+use unstick::app::{Ended, Launch, Options, Predecessor, Refusal, Signals, Supervisor};
 use unstick::config::{self, Config, Problems};
 use unstick::{demo, telemetry};
 
@@ -83,6 +83,7 @@ fn serve(run: Run) -> anyhow::Result<ExitCode> {
         launch,
         predecessor,
         inherited,
+        supervisor: Supervisor::of_environment(),
         telemetry: Some(telemetry),
     };
     let running = app::start(loaded.config, options).inspect_err(|error| refusal.say(&error.to_string()))?;

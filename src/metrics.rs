@@ -151,6 +151,8 @@ impl OwnResponses {
 /// What one worker has counted apart from pools.
 #[derive(Debug, Default)]
 pub struct WorkerCell {
+    /// How often the worker has kept house, which shows that it does not hang.
+    pub beats: Counter,
     /// Client connections accepted.
     pub accepted: Counter,
     /// Client connections given to a worker that had fewer of them.

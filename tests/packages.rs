@@ -78,7 +78,8 @@ fn the_unit_starts_what_there_is_and_gives_it_time_to_end() {
     let words: Vec<&str> = value(&unit, "ExecStart=").split(' ').collect();
     assert_eq!((words[0], words.last()), ("/usr/bin/unstick", Some(&"/etc/unstick/unstick.toml")));
     is_understood(&words[1..]);
-    assert!(value(&unit, "ExecReload=").contains("-HUP"));
+    assert_eq!(values(&unit, "Type=").last(), Some(&"notify-reload"), "SIGHUP reloads, and the end of that is told");
+    assert_eq!(value(&unit, "NotifyAccess="), "main", "a process that has handed over says no more");
     assert!(seconds(value(&unit, "TimeoutStopSec=")) > until_the_end(&Config::default()));
     let user = format!("u {} ", value(&unit, "User="));
     assert!(read("systemd/unstick.sysusers").contains(&user), "{user}");

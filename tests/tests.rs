@@ -67,6 +67,7 @@ mod short_uploads; // uploads that their client ends short, because it got its r
 mod sim; // the data path over simulated sockets, with faults at any call
 mod stop; // draining, and ending at once
 mod strict; // what never crosses the proxy, in either direction
+mod supervisor; // what a service manager is told
 mod tls; // certificates by name and from disk, tickets, client certificates
 mod trailers; // trailers in every combination of versions
 mod trust; // certificates of replicas and clients that are trusted themselves

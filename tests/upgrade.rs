@@ -1,20 +1,20 @@
 //! A new process takes over, without a request or a stream lost; and one that fails leaves the old one serving.
 
-use std::io::{self, Read as _, Write as _};
+mod load;
+
+use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use self::load::Load;
 use crate::cli::{Running, unstick};
 use crate::support::backend::{Backend, answer};
 use crate::support::client::{exchange, get, read_response};
-use crate::support::{connect, eventually, pause, pool_of, read_until, send, signal, try_connect};
+use crate::support::{connect, eventually, pause, pool_of, read_until, send, signal};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
@@ -85,8 +85,7 @@ impl Upgraded {
     fn upgrade(&mut self) -> u32 {
         self.order();
         let line = self.running.line(" serves, this one finishes what it has");
-        let next = line.split("process ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
-        let gone = std::mem::replace(&mut self.process, next);
+        let gone = std::mem::replace(&mut self.process, process_in(&line));
         self.former.push(gone);
         gone
     }
@@ -109,74 +108,24 @@ fn address_in(line: &str, words: &str) -> SocketAddr {
     address[..end].parse().unwrap_or_else(|_| panic!("no address in {line}"))
 }
 
+/// The number of the process that a log line names.
+#[track_caller]
+pub(crate) fn process_in(line: &str) -> u32 {
+    line.split("process ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
+}
+
+/// Stops a process that is no child of this one, and waits for its end.
+#[track_caller]
+pub(crate) fn end(process: u32) {
+    signal(process, Signal::TERM);
+    eventually("the process ends", || has_ended(process));
+}
+
 /// Whether a process has ended. Its parent, or process 1, may not have asked for its exit code yet.
 fn has_ended(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let program = std::fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default();
     stat.rsplit(')').next().is_none_or(|rest| rest.is_empty() || rest.starts_with(" Z")) || !program.contains("unstick")
-}
-
-/// Clients that send requests all the time, on connections that are kept and on fresh ones.
-struct Load {
-    is_over: Arc<AtomicBool>,
-    sent: Arc<AtomicUsize>,
-    clients: Vec<JoinHandle<io::Result<()>>>,
-}
-
-impl Load {
-    fn begin(address: SocketAddr, socket: &Path) -> Self {
-        let (is_over, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let clients = (0..6).map(|nth| {
-            let (is_over, sent, socket) = (Arc::clone(&is_over), Arc::clone(&sent), socket.to_owned());
-            std::thread::spawn(move || {
-                while !is_over.load(Relaxed) {
-                    match nth {
-                        0 => ask(UnixStream::connect(&socket)?, 3, &sent)?,
-                        1 | 2 => ask(try_connect(address)?, 1, &sent)?,
-                        _ => ask(try_connect(address)?, 1000, &sent)?,
-                    }
-                }
-                Ok(())
-            })
-        });
-        Self { clients: clients.collect(), is_over, sent }
-    }
-
-    /// Waits until so many more requests were responded to.
-    fn wait_for(&self, more: usize) {
-        let goal = self.sent.load(Relaxed) + more;
-        let is_broken = || self.clients.iter().any(JoinHandle::is_finished);
-        eventually("there are responses", || self.sent.load(Relaxed) >= goal || is_broken());
-    }
-
-    #[track_caller]
-    fn end(self) -> usize {
-        self.is_over.store(true, Relaxed);
-        let failed: Vec<io::Error> =
-            self.clients.into_iter().filter_map(|client| client.join().unwrap().err()).collect();
-        assert!(failed.is_empty(), "lost after {} requests: {failed:?}", self.sent.load(Relaxed));
-        self.sent.load(Relaxed)
-    }
-}
-
-/// Sends at most so many requests, until the proxy says that it closes.
-fn ask(mut stream: impl io::Read + io::Write, most: usize, sent: &AtomicUsize) -> io::Result<()> {
-    for _ in 0..most {
-        stream.write_all(GET.as_bytes())?;
-        let (mut head, mut byte) = (Vec::new(), [0]);
-        while !head.ends_with(b"\r\n\r\na") {
-            stream.read_exact(&mut byte)?;
-            head.push(byte[0]);
-        }
-        if !head.starts_with(b"HTTP/1.1 200") {
-            return Err(io::Error::other(String::from_utf8_lossy(&head)));
-        }
-        sent.fetch_add(1, Relaxed);
-        if head.windows(17).any(|part| part.eq_ignore_ascii_case(b"connection: close")) {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// Responds to `/events` without end, takes an upgrade to an echo, and says `a` to everything else.
@@ -236,8 +185,7 @@ fn under_load_nothing_is_lost_and_no_stream_is_cut() {
     eventually("those before have ended", || proxy.former.iter().all(|process| has_ended(*process)));
     assert_eq!((proxy.running.exit_code(), proxy.former[0]), (Some(0), first));
     assert_eq!(exchange(&mut UnixStream::connect(proxy.socket()).unwrap(), GET).text(), "a", "its file is still there");
-    signal(proxy.process, Signal::TERM);
-    eventually("the last one ends", || has_ended(proxy.process));
+    end(proxy.process);
     assert!(!proxy.socket().exists(), "the file went with its last owner");
 }
 

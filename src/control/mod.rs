@@ -28,8 +28,10 @@ pub(crate) mod signals;
 mod start;
 mod status;
 mod stop;
+pub(crate) mod supervisor;
 pub(crate) mod upgrade;
 mod watch;
+mod watchdog;
 
 pub(crate) use start::Begun;
 
@@ -63,6 +65,7 @@ use reload::{Instance, Source, names};
 use signals::{Order, Signals};
 use status::Status;
 use stop::Next;
+use supervisor::Supervisor;
 use upgrade::Upgrades;
 use watch::{Look, Watch};
 
@@ -89,6 +92,7 @@ pub(crate) struct Control {
     access_log: Option<AccessLog>,
     detached: Detached,
     upgrades: Upgrades,
+    supervisor: Rc<Supervisor>,
     _orders: mpsc::Sender<Order>,
 }
 
@@ -108,6 +112,7 @@ impl Control {
         let mut watch = self.source.file.as_ref().map(|_| Watch::new(self.reader.origin()));
         let replaced = Rc::new(Notify::new());
         spawn_local(look_after_listeners(Arc::clone(&self.status)));
+        self.watch_workers();
         spawn_local(look_after_pools(self.pool_files.clone(), Rc::clone(&replaced)));
         loop {
             self.begin_upgrade();
@@ -177,13 +182,17 @@ impl Control {
             self.report(trigger.name(), result);
             self.status.reload_took(self.reader.began().elapsed());
         }
-        if let Some(trigger) = self.reader.take_waiting() {
-            self.read(trigger);
+        match self.reader.take_waiting() {
+            Some(trigger) => self.read(trigger),
+            None => self.supervisor.reloaded(),
         }
     }
 
     /// Does what follows after a config was applied or refused.
     fn report(&mut self, trigger: &'static str, result: Result<String, String>) {
+        let said =
+            result.as_ref().map_or_else(|why| format!("reload refused: {why}"), |what| format!("reloaded: {what}"));
+        self.supervisor.status(&said);
         match &result {
             Ok(what) => {
                 self.publish_tls_files();

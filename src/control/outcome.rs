@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use super::inherited::Inherited;
 use super::reload::Source;
 use super::signals::Signals;
+use super::supervisor::Supervisor;
 use super::upgrade::{Launch, Predecessor};
 use crate::config::Origin;
 use crate::telemetry::Telemetry;
@@ -26,6 +27,8 @@ pub struct Options {
     pub predecessor: Option<Predecessor>,
     /// The listening sockets that this process was given.
     pub inherited: Inherited,
+    /// The service manager, if this instance is its service.
+    pub supervisor: Supervisor,
     /// The log, so that its level can follow the config. `None` leaves the level alone.
     pub telemetry: Option<Telemetry>,
 }

@@ -85,6 +85,7 @@ pub(crate) fn check_files(config: &Config) -> Result<(), Vec<String>> {
 impl Control {
     /// Reads everything again, or does so when the upgrade that is under way has failed.
     pub(super) fn reload(&mut self) {
+        self.supervisor.reloading();
         if self.upgrades.is_running() {
             return self.upgrades.reload_later();
         }
@@ -95,6 +96,7 @@ impl Control {
             self.read(Trigger::Signal);
         } else {
             tracing::warn!("nothing to reload: unstick was started without a config file");
+            self.supervisor.reloaded();
         }
     }
 }

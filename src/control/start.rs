@@ -168,6 +168,7 @@ impl Control {
             access_log,
             detached: Detached::default(),
             upgrades: Upgrades::new(options.launch),
+            supervisor: Rc::new(options.supervisor),
             _orders: orders,
         };
         control.publish_tls_files();
@@ -207,6 +208,7 @@ impl Control {
             "serving {}",
             listeners.join(", ")
         );
+        self.supervisor.ready(&format!("serving {}", listeners.join(", ")));
         if let Some(admin) = self.admin_address() {
             tracing::info!("admin on http://{admin}");
         }

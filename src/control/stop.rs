@@ -11,6 +11,7 @@ use super::Control;
 use super::outcome::Ended;
 use super::signals::{Order, Signals, Stop};
 use crate::access_log::AccessLog;
+use crate::config::model::Timeouts;
 use crate::listen::listener::Idle;
 use crate::worker::{Command, Worker};
 
@@ -19,6 +20,8 @@ const STOP_POLL: Duration = Duration::from_millis(10);
 /// How long the workers may take to end when nothing runs any more. With `drain = "0s"` what does run is cut off after
 /// this time.
 const ENDING_MAX: Duration = Duration::from_millis(250);
+/// What a stop may take beyond `timeouts.shutdown_delay` and `timeouts.drain`.
+const AFTER_DRAIN: Duration = Duration::from_secs(5);
 /// How long the access log may take to be written out.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 
@@ -37,7 +40,8 @@ impl Control {
     pub(super) fn stop(&mut self, order: Stop) -> Next {
         self.status.is_ready.store(false, Relaxed);
         self.upgrades.give_up("this process stops");
-        let delay = self.instance.config.timeouts.shutdown_delay;
+        let Timeouts { shutdown_delay: delay, drain, .. } = self.instance.config.timeouts;
+        self.supervisor.stopping(delay + drain + AFTER_DRAIN);
         match (self.drains_at, order) {
             (None, Stop::Announced) if !delay.is_zero() => {
                 tracing::info!("stopping: not ready any more, accepting goes on for {delay:?}");

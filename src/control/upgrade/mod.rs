@@ -142,6 +142,7 @@ impl Control {
     /// Leaves everything to the successor that accepts now, and drains.
     pub(super) async fn leave_to(mut self, heir: Heir, orders: mpsc::Receiver<Order>) -> Ended {
         tracing::info!("upgrade: process {} serves, this one finishes what it has", heir.process);
+        self.supervisor.leave_to(heir.process);
         self.instance.listeners.leave(&heir.taken.listeners);
         self.drain(Idle::MayAsk, orders).await
     }
