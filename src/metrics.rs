@@ -169,6 +169,8 @@ pub struct WorkerCell {
     pub own_responses: OwnResponses,
     /// Access-log lines that were dropped because the queue was full.
     pub access_log_dropped: Counter,
+    /// Requests that are not explained because too many came at once.
+    pub stories_dropped: Counter,
     /// Failed `accept` calls.
     pub accept_errors: Counter,
     /// Connections that ended in a panic. Each is a bug.

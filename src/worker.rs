@@ -34,6 +34,7 @@ use crate::listen::{Accepting, Connections, Loads};
 use crate::metrics::WorkerCell;
 use crate::net::outbox::Outbox;
 use crate::proxy::client::Proxy;
+use crate::proxy::story::{Outlet, Stories};
 use crate::snapshot::SharedSnapshot;
 use crate::sync::AtomicUsize;
 
@@ -76,6 +77,7 @@ pub(crate) struct Shares {
     pub(crate) loads: Loads,
     pub(crate) cells: Arc<[CachePadded<WorkerCell>]>,
     pub(crate) access_log: Option<AccessLog>,
+    pub(crate) stories: Outlet,
     /// The number of client connections per address, over all workers.
     pub(crate) peers: Peers,
     /// The number of listening sockets from which some worker still takes connections. It may hand these to any other
@@ -173,6 +175,7 @@ impl WorkerThread {
             viewer: Viewer::new(Arc::clone(&shares.shared), number, Rc::clone(&outbox)),
             outbox,
             access_log: shares.access_log.clone(),
+            stories: Stories::new(shares.stories.clone()),
             cells: Arc::clone(&shares.cells),
             is_over: Cell::default(),
         });

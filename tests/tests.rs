@@ -23,6 +23,8 @@ mod drain; // endpoints and listeners that go while answers are on their way
 mod early; // responses that come before the request body has come whole
 mod ejection; // what failures in live traffic do to an endpoint
 mod expect; // bodies that are held back until somebody wants them
+mod explain; // what the admin port tells of recent requests
+mod explain_kinds; // the same of tunnels, calls, streams, secrets
 mod fuzz; // mutated messages from both sides, judged by a strict reader
 mod gate; // what is a request: one table for every version
 mod grpc; // calls of all kinds, deadlines, errors, health checks

@@ -10,6 +10,7 @@ mod affinity;
 mod algorithm;
 mod backend;
 mod dns;
+mod explain;
 mod file;
 mod health;
 mod include;

@@ -82,9 +82,9 @@ pub(crate) fn build(
         }
     };
     let access_log = config.log.access.as_ref().map(|log| Arc::new(Layout::new(log)));
-    let errors = errors(config, pages);
+    let (errors, explain) = (errors(config, pages), config.explain);
     let (pages, capacity) = (Arc::clone(pages), capacity(config, resources));
-    Snapshot { routes, plans, errors, limiters, pages, pools, timeouts, limits, capacity, access_log }
+    Snapshot { routes, plans, errors, limiters, pages, pools, timeouts, limits, capacity, access_log, explain }
 }
 
 fn build_pool(

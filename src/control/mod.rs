@@ -23,6 +23,7 @@ mod rationed;
 mod reading;
 pub(crate) mod reload;
 mod reloads;
+mod requests;
 mod resolver;
 pub(crate) mod signals;
 mod start;
@@ -113,6 +114,7 @@ impl Control {
         let replaced = Rc::new(Notify::new());
         spawn_local(look_after_listeners(Arc::clone(&self.status)));
         self.watch_workers();
+        spawn_local(requests::keep_gathering(Arc::clone(&self.status)));
         spawn_local(look_after_pools(self.pool_files.clone(), Rc::clone(&replaced)));
         loop {
             self.begin_upgrade();

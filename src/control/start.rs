@@ -22,6 +22,7 @@ use super::outcome::{Ended, Options, StartError};
 use super::probes::{OnVerdict, Probers, first_verdicts_within};
 use super::reading::{Contents, ListenerTls, Reader};
 use super::reload::{Instance, names};
+use super::requests::Requests;
 use super::signals::{Order, Signals};
 use super::status::Status;
 use super::upgrade::{Heirship, Predecessor, Upgrades};
@@ -35,6 +36,7 @@ use crate::metrics;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::health::Health;
 use crate::pool::{MemberState, Mode};
+use crate::proxy::story;
 use crate::resources::Resources;
 use crate::worker::{self, Shares};
 
@@ -123,19 +125,21 @@ impl Control {
         let Contents { material, tls } = contents.map_err(StartError)?;
         let access_log = open_access_log(&config, &files).await?;
         let instance = Instance::new(config, material, count, resources);
+        let (stories, told) = story::channel();
         let shares = Shares {
             shared: Arc::clone(&instance.shared),
             loads: Loads::new(count),
             cells: metrics::cells(count).into(),
             access_log: access_log.clone(),
+            stories,
             peers: Peers::default(),
             accepting: Arc::default(),
         };
         tracing::info!("{}", capacity::line(wanted, &instance.config, &resources));
         instance.warn_of_what_does_not_fit(None);
         let lost = access_log.as_ref().map(AccessLog::lost).unwrap_or_default();
-        let status =
-            Arc::new(Status::new(Arc::clone(&instance.shared), shares.loads.clone(), Arc::clone(&shares.cells), lost));
+        let (shared, loads) = (Arc::clone(&instance.shared), shares.loads.clone());
+        let status = Arc::new(Status::new(shared, loads, Arc::clone(&shares.cells), lost, Requests::new(told)));
         let admin_socket = instance.config.admin.address.and_then(|address| inherited.take_admin(address));
         let admin = match instance.config.admin.address {
             Some(address) if admin_socket.is_none() => Some(

@@ -9,6 +9,7 @@ use crossbeam_utils::CachePadded;
 use tokio::sync::Notify;
 
 use super::reloads::{Reload, Reloads};
+use super::requests::Requests;
 use crate::config::Secrets;
 use crate::config::address::Address;
 use crate::listen::Loads;
@@ -29,6 +30,8 @@ pub(crate) struct Status {
     pub cells: Arc<[CachePadded<WorkerCell>]>,
     /// Access-log lines that could not be written.
     pub access_log_lost: Arc<AtomicU64>,
+    /// What became of recent requests.
+    pub requests: Requests,
     /// False before the first verdicts, and from the first stop signal on.
     pub is_ready: AtomicBool,
     /// Reloads that were applied.
@@ -72,6 +75,7 @@ impl Status {
         loads: Loads,
         cells: Arc<[CachePadded<WorkerCell>]>,
         access_log_lost: Arc<AtomicU64>,
+        requests: Requests,
     ) -> Self {
         Self {
             started: SystemTime::now(),
@@ -79,6 +83,7 @@ impl Status {
             loads,
             cells,
             access_log_lost,
+            requests,
             is_ready: AtomicBool::new(false),
             reloads_applied: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),

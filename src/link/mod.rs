@@ -30,6 +30,7 @@ pub mod response;
 pub mod send;
 mod sending;
 mod slot;
+pub mod timing;
 mod unused;
 pub mod view;
 pub mod waits;
@@ -60,6 +61,7 @@ use h2::{Lease, Multiplexed};
 pub use in_flight::InFlight;
 use record::Record;
 use send::{Sharing, Upgrade, Wishes};
+use timing::Timing;
 
 /// How an endpoint says in TLS that it speaks none of the protocols that it was offered.
 const NO_PROTOCOL: rustls::Error = rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol);
@@ -211,19 +213,23 @@ impl WorkerEndpoint {
     ) -> Result<Link, LinkError> {
         let ConnectSettings { protocol, backend, .. } = self.settings.borrow().clone();
         let (wants_upgrade, sharing) = (wishes.upgrade == Upgrade::Wanted, wishes.sharing);
+        let timing = wishes.timing;
         let only_h1 = wants_upgrade || preamble.is_some();
         let link = match protocol {
-            PoolProtocol::Http1 => self.open_h1(preamble, None).await,
+            PoolProtocol::Http1 => self.open_h1(preamble, None, timing).await,
             PoolProtocol::H2c if wants_upgrade => return Err(LinkError::NoUpgrade),
-            PoolProtocol::H2c => self.share(None, h2_ping, sharing).await,
-            PoolProtocol::Tls(tls) if only_h1 => self.open_h1(preamble, Some((&tls, &backend))).await,
+            PoolProtocol::H2c => self.share(None, h2_ping, sharing, timing).await,
+            PoolProtocol::Tls(tls) if only_h1 => self.open_h1(preamble, Some((&tls, &backend)), timing).await,
             PoolProtocol::Tls(tls) => {
                 let tls = (&*tls, &*backend);
-                let own = if sharing == Sharing::Private { Some(self.open_h1(None, Some(tls)).await) } else { None };
+                let own = match sharing {
+                    Sharing::Private => Some(self.open_h1(None, Some(tls), timing).await),
+                    Sharing::Shared => None,
+                };
                 match own {
                     Some(Err(error)) if !speaks_only_h2(&error) => Err(error),
                     Some(Ok(link)) => Ok(link),
-                    _ => self.share(Some(tls), h2_ping, sharing).await,
+                    _ => self.share(Some(tls), h2_ping, sharing, timing).await,
                 }
             }
         };
@@ -234,11 +240,16 @@ impl WorkerEndpoint {
     }
 
     /// Opens an HTTP/1.1 connection.
-    async fn open_h1(&self, preamble: Option<Box<Preamble>>, tls: Option<(&ClientTls, &str)>) -> io::Result<Link> {
+    async fn open_h1(
+        &self,
+        preamble: Option<Box<Preamble>>,
+        tls: Option<(&ClientTls, &str)>,
+        timing: Option<&Timing>,
+    ) -> io::Result<Link> {
         let began = Instant::now();
-        let record = self.stream(preamble).await?;
+        let record = self.stream(preamble, timing).await?;
         let session = match tls {
-            Some(tls) => Some(self.handshake(tls, &record, Offer::Http1).await?.0),
+            Some(tls) => Some(self.handshake(tls, &record, Offer::Http1, timing).await?.0),
             None => None,
         };
         let connection = UpstreamConnection::open(record, session).await?;
@@ -252,10 +263,12 @@ impl WorkerEndpoint {
         (tls, backend): (&ClientTls, &str),
         record: &Record,
         offer: Offer,
+        timing: Option<&Timing>,
     ) -> io::Result<(Session, Agreed)> {
         let began = Instant::now();
         let established = tls.connect(record.io(), backend, offer).await?;
         self.pool_cell().tls_handshake.record(began.elapsed());
+        timing::note(timing, |timing| &timing.secured);
         Ok(established)
     }
 
@@ -266,6 +279,7 @@ impl WorkerEndpoint {
         tls: Option<(&ClientTls, &str)>,
         h2_ping: Option<Duration>,
         sharing: Sharing,
+        timing: Option<&Timing>,
     ) -> io::Result<Link> {
         let is_private = sharing == Sharing::Private;
         while !is_private && !self.prefers_h1.get() && self.multiplexed.wait_for_other().await {
@@ -276,18 +290,19 @@ impl WorkerEndpoint {
         let opens_alone = is_private || self.prefers_h1.get();
         let opening = if opens_alone { None } else { Some(self.multiplexed.begin_opening()) };
         let (epoch, began) = (self.epoch.get(), Instant::now());
-        let record = self.stream(None).await?;
+        let record = self.stream(None, timing).await?;
         let (session, scheme) = match tls {
-            Some(tls) => match self.handshake(tls, &record, Offer::Any).await? {
-                (session, Agreed::H2) => (Some(session), Scheme::HTTPS),
-                (session, Agreed::Http1) => {
+            Some(tls) => {
+                let (session, agreed) = self.handshake(tls, &record, Offer::Any, timing).await?;
+                if agreed == Agreed::Http1 {
                     self.prefers_h1.set(epoch == self.epoch.get());
                     drop(opening);
                     let connection = UpstreamConnection::open(record, Some(session)).await?;
                     self.pool_cell().connect.record(began.elapsed());
                     return Ok(Link::Own(connection));
                 }
-            },
+                (Some(session), Scheme::HTTPS)
+            }
             None => (None, Scheme::HTTP),
         };
         let lease = self.multiplexed.open(record.over(session).await?, scheme, h2_ping).await?;
@@ -316,9 +331,10 @@ impl WorkerEndpoint {
         self.last_tls_error.borrow_mut().clear();
     }
 
-    async fn stream(&self, preamble: Option<Box<Preamble>>) -> io::Result<Rc<Record>> {
+    async fn stream(&self, preamble: Option<Box<Preamble>>, timing: Option<&Timing>) -> io::Result<Rc<Record>> {
         self.cell().connects.add(1);
         let mut stream = Stream::connect(&self.endpoint.address).await?;
+        timing::note(timing, |timing| &timing.connected);
         let client = match preamble {
             Some(preamble) => {
                 stream.write_all(&preamble.header).await?;

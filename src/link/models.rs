@@ -7,7 +7,7 @@ use shuttle::thread::spawn;
 
 use super::InFlight;
 use super::view::{View, Viewer};
-use crate::config::model::{self, Limits, Route, Timeouts};
+use crate::config::model::{self, Explain, Limits, Route, Timeouts};
 use crate::pool::endpoint::Endpoint;
 use crate::pool::health::Health;
 use crate::pool::protocol::PoolProtocol;
@@ -42,6 +42,7 @@ fn snapshot(generation: usize, before: Option<&Snapshot>) -> Arc<Snapshot> {
         limits: Limits { idle_per_endpoint: generation, ..Limits::default() },
         capacity: Capacity { connections: 1, h2_streams: 1 },
         access_log: None,
+        explain: Explain::default(),
     })
 }
 

@@ -15,15 +15,16 @@ use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
 use super::added::Added;
-use super::error::{Back, Failed, LinkError, Phase};
+use super::error::{Back, Chain, Failed, LinkError, Phase};
 use super::h1::{Preamble, UpstreamConnection};
 use super::h2::Lease;
 use super::private::PrivateConnections;
 use super::request_body::RequestBody;
 use super::response::{LinkResponse, Over, Source, Written, put_back};
 use super::sending::Sending;
+use super::timing::Timing;
 use super::waits::Waits;
-use super::{Link, WorkerEndpoint, framing};
+use super::{Link, WorkerEndpoint, framing, timing};
 use crate::deadlines::Wait;
 use crate::net::proxy_protocol;
 
@@ -51,6 +52,8 @@ pub struct Wishes<'a> {
     pub client: &'a dyn Fn() -> ClientAddresses,
     /// What is added to the fields of the request.
     pub added: &'a Added,
+    /// Where the steps of the attempt are noted, if somebody wants to know.
+    pub timing: Option<&'a Timing>,
 }
 
 /// Whether a request asks for another protocol in place of HTTP.
@@ -96,6 +99,7 @@ impl WorkerEndpoint {
             None => match self.connect_within(wishes, preamble, waits).await {
                 Ok(link) => {
                     connected_at = Some(Instant::now());
+                    wishes.timing.iter().for_each(|timing| timing.ready.set(connected_at));
                     link
                 }
                 Err(why) => return Err(self.failed(why, Back::Unsent(std::mem::take(request)), false)),
@@ -104,7 +108,10 @@ impl WorkerEndpoint {
         let mut response = match link {
             Link::Own(connection) => self.send_h1(connection, request, wishes, waits).await?,
             // Boxed: what most requests do not need must not make the future of every request larger.
-            Link::Multiplexed(lease) => Box::pin(self.send_h2(lease, request, wishes, waits)).await?,
+            Link::Multiplexed(lease) => {
+                wishes.timing.iter().for_each(|timing| timing.is_h2.set(true));
+                Box::pin(self.send_h2(lease, request, wishes, waits)).await?
+            }
         };
         response.connected_at = connected_at;
         Ok(response)
@@ -153,6 +160,7 @@ impl WorkerEndpoint {
         waits: Waits<'_>,
     ) -> Result<Link, LinkError> {
         waits.arm(waits.began + waits.timeouts.connect);
+        timing::note(wishes.timing, |timing| &timing.opening);
         // Boxed: the future of a handshake is larger than the rest of a request's.
         let mut connecting = Box::pin(self.connect(wishes, waits.timeouts.upstream_h2_ping, preamble));
         let result = poll_fn(|cx| match (connecting.as_mut().poll(cx), waits.passed(Phase::Connect)) {
@@ -341,14 +349,4 @@ fn outgoing(request: &mut Request<RequestBody>, uri: Uri, fields: HeaderMap) -> 
     *outgoing.uri_mut() = uri;
     *outgoing.headers_mut() = fields;
     outgoing
-}
-
-/// An error with all its sources in one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        std::iter::successors(self.0.source(), |error| error.source()).try_for_each(|source| write!(f, ": {source}"))
-    }
 }

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::cause::Cause;
 use super::client::Client;
 use super::exchange::Exchange;
-use super::retry::{self, Count, Decision, Failure, Key, Left};
-use super::{grpc, queue};
+use super::retry::{self, Count, Decision, Failure, Key, Left, Reason};
+use super::{grpc, queue, story};
 use crate::deadlines::Wait;
 use crate::fields;
 use crate::link::WorkerEndpoint;
@@ -18,6 +18,7 @@ use crate::link::error::{Back, Failed, LinkError, Phase};
 use crate::link::request_body::RequestBody;
 use crate::link::response::LinkResponse;
 use crate::link::send::{ClientAddresses, Sharing, Upgrade, Wishes};
+use crate::link::timing::Timing;
 use crate::link::waits::Waits;
 use crate::pool::Tried;
 
@@ -93,13 +94,17 @@ pub(super) async fn settle(
                 Err(cause) => return attempts.give_up(exchange, cause, None, std::mem::take(request.headers_mut())),
             },
         };
-        let wishes = attempts.wishes(needs, &client, &addresses, &interim, &exchange.added);
+        exchange.note_attempt(now);
+        let told = (&exchange.added, exchange.timing());
+        let wishes = attempts.wishes(needs, &client, &addresses, &interim, told);
         let waits = Waits::begin(deadlines, exchange.timeouts(), now, exchange.attempt_timeout());
         let result = endpoint.send(request, wishes, waits).await;
         let ended = Instant::now();
         let next = match result {
             Ok(response) => {
-                if let Some(since) = response.waited_since(now) {
+                let sent = response.waited_since(now);
+                exchange.note_response(ended, sent);
+                if let Some(since) = sent {
                     exchange.began_to_answer(&endpoint, ended.saturating_duration_since(since), ended);
                 }
                 if !exchange.is_unwell(response.response.status()) {
@@ -134,11 +139,11 @@ impl Attempts {
         client: &'a Client,
         addresses: &'a dyn Fn() -> ClientAddresses,
         interim: &'a dyn Fn(Response<()>),
-        added: &'a Added,
+        (added, timing): (&'a Added, Option<&'a Timing>),
     ) -> Wishes<'a> {
         let Needs { upgrade, sharing } = needs;
         let private = &client.connection.private;
-        Wishes { fresh: self.fresh, upgrade, sharing, private, interim, client: addresses, added }
+        Wishes { fresh: self.fresh, upgrade, sharing, private, interim, client: addresses, added, timing }
     }
 
     /// The endpoint responded with a status that the pool takes for a failure.
@@ -153,7 +158,10 @@ impl Attempts {
         let status = response.response.status().as_u16();
         let back = response.take_back(request);
         self.count(exchange, Failure::Unwell);
-        let decision = self.decide(exchange, Failure::Unwell, &back, now);
+        let reason = self.reason(exchange, Failure::Unwell, &back, now);
+        let (decision, request) = (Decision::from(reason), Left::from(&back).name());
+        let failed = story::Failed { why: None, status: Some(status), reused: false, request, decision: reason.name() };
+        exchange.note_failure(now, &self.tried, failed);
         exchange.endpoint_failed(POINTS);
         let (pool, address) = (&endpoint.endpoint.pool, &endpoint.endpoint.address);
         tracing::debug!(%pool, endpoint = %address, status, ?decision, "the endpoint is unwell");
@@ -174,7 +182,11 @@ impl Attempts {
             self.same = exchange.endpoint().cloned();
             self.tried.forget_last();
         }
-        let decision = self.decide(exchange, failure, &back, now);
+        let reason = self.reason(exchange, failure, &back, now);
+        let decision = Decision::from(reason);
+        let (why_told, request) = (Some((cause, &why)), Left::from(&back).name());
+        let told = story::Failed { why: why_told, status: None, reused, request, decision: reason.name() };
+        exchange.note_failure(now, &self.tried, told);
         let is_repeated = decision == Decision::Again;
         // If only the stream was refused, the connection is as good as before.
         self.fresh |= is_repeated && reused && !why.spares_connection();
@@ -196,20 +208,20 @@ impl Attempts {
         self.counted += usize::from(!failure.is_refusal() || !exchange.pool().has_untried(&self.tried));
     }
 
-    /// Decides what follows the attempt. A repetition of a request that an endpoint may have seen is paid
+    /// Decides what follows the attempt, and says why. A repetition of a request that an endpoint may have seen is paid
     /// from the pool's retry budget.
-    fn decide(&self, exchange: &Exchange, failure: Failure, back: &Back, now: Instant) -> Decision {
+    fn reason(&self, exchange: &Exchange, failure: Failure, back: &Back, now: Instant) -> Reason {
         let (pool, left) = (exchange.pool(), Left::from(back));
         let (method, _, headers) = back.head();
         let key = if bears_key(headers) { Key::Borne } else { Key::None };
         let count = Count { made: self.counted, most: exchange.attempts_max() };
-        let decision = retry::decide(failure, left, method, key, count);
-        if decision == Decision::Again && left == Left::Sent && !pool.may_repeat(now) {
+        let reason = retry::reason(failure, left, method, key, count);
+        if reason == Reason::Again && left == Left::Sent && !pool.may_repeat(now) {
             exchange.pool_cell().retries_refused.add(1);
             tracing::warn!(pool = %pool.name, "a request is not repeated: the retry budget is used up");
-            return Decision::GiveUp;
+            return Reason::BudgetUsedUp;
         }
-        decision
+        reason
     }
 
     fn next(

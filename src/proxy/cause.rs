@@ -135,7 +135,7 @@ impl Cause {
     }
 
     /// A sentence for the person who made the request.
-    pub(super) fn explanation(self) -> &'static str {
+    pub(crate) fn explanation(self) -> &'static str {
         match self {
             Self::BadRequest(rule) => rule.explanation(),
             Self::UnknownCoding => "the only transfer coding that this proxy accepts is a single chunked",

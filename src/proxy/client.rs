@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::refusal::{RefusedHead, Writing};
 use super::rest::Rest;
+use super::story::{Stories, Story};
 use super::tunnel::Tunnel;
 use crate::access_log::{AccessLog, AccessRecord};
 use crate::deadlines::Deadlines;
@@ -33,6 +34,8 @@ pub struct Proxy {
     pub(crate) outbox: Rc<Outbox>,
     /// The access log, if one is written.
     pub access_log: Option<AccessLog>,
+    /// What is noted of requests, so that it can be told what became of them.
+    pub(crate) stories: Stories,
     /// The counters of all workers, by number.
     pub cells: Arc<[CachePadded<WorkerCell>]>,
     /// Whether the worker has ended: whatever is dropped now was not given up by its client.
@@ -50,6 +53,13 @@ impl Proxy {
     /// This worker's counters of a pool.
     pub(super) fn cell_of<'p>(&self, pool: &'p PoolShared) -> &'p PoolCell {
         &pool.cells[self.worker]
+    }
+
+    /// Sends a story to the control thread.
+    pub(super) fn tell(&self, story: Story) {
+        if !self.stories.send(story) {
+            self.cell().stories_dropped.add(1);
+        }
     }
 
     /// This worker's counters.

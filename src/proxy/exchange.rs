@@ -3,6 +3,8 @@
 //! An [`Exchange`] travels with the request: first inside the future that makes the attempts, then inside the response
 //! body. Dropping it unfinished means that the client left, or that the worker has ended.
 
+mod telling;
+
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use super::access::{AccessDraft, Ending, Origin};
 use super::cause::Cause;
 use super::client::{Client, Proxy};
 use super::planned::Planned;
+use super::story::{Chosen, Draft};
 use crate::config::model::Timeouts;
 use crate::link::added::Added;
 use crate::link::h1::UpstreamConnection;
@@ -47,6 +50,8 @@ pub(crate) struct Exchange {
     attempts: u32,
     is_open: bool,
     access: Option<Box<AccessDraft>>,
+    /// What is noted for the story of the request.
+    story: Option<Box<Draft>>,
 }
 
 impl Exchange {
@@ -57,7 +62,7 @@ impl Exchange {
         view: Rc<View>,
         (pool, planned, added): (usize, Option<Box<Planned>>, Added),
         started: Instant,
-        access: Option<Box<AccessDraft>>,
+        (access, story): (Option<Box<AccessDraft>>, Option<Box<Draft>>),
     ) -> Self {
         Self {
             proxy: Rc::clone(proxy),
@@ -75,6 +80,7 @@ impl Exchange {
             attempts: 0,
             is_open: true,
             access,
+            story,
         }
     }
 
@@ -128,6 +134,7 @@ impl Exchange {
         let pool = self.pool();
         let Some(next) = view.snapshot.pools.iter().position(|next| next.name == pool.name) else { return false };
         *tried = tried.moved(pool, &view.snapshot.pools[next]);
+        self.note_renewal();
         (self.view, self.pool) = (view, next);
         true
     }
@@ -155,16 +162,20 @@ impl Exchange {
             }
             self.fall_back(tried);
         }
+        self.note_candidates(tried);
         let view = Rc::clone(&self.view);
         let pool = &view.snapshot.pools[self.pool];
         let private = &self.client.connection.private;
         let endpoints = &view.endpoints[self.pool];
-        let own = match same {
-            Some(same) => endpoints.iter().position(|endpoint| Rc::ptr_eq(endpoint, &same)),
-            None if tried.is_empty() => private.endpoint_among(endpoints),
-            None => None,
+        let (own, chosen) = match same {
+            Some(same) => (endpoints.iter().position(|endpoint| Rc::ptr_eq(endpoint, &same)), Chosen::Again),
+            None if tried.is_empty() => (private.endpoint_among(endpoints), Chosen::OwnConnection),
+            None => (None, Chosen::Balance),
         };
-        let acquired = own.and_then(|index| pool.acquire_at(index)).or_else(|| pool.acquire(tried))?;
+        let acquired = match own.and_then(|index| pool.acquire_at(index)) {
+            Some(acquired) => (acquired, chosen),
+            None => (pool.acquire(tried)?, Chosen::Balance),
+        };
         Some(self.attempt_on(acquired, tried))
     }
 
@@ -172,10 +183,11 @@ impl Exchange {
     pub(super) fn attempt_in_turn(&mut self, tried: &mut Tried) -> Option<Rc<WorkerEndpoint>> {
         let view = Rc::clone(&self.view);
         let acquired = view.snapshot.pools[self.pool].acquire_in_turn(tried)?;
-        Some(self.attempt_on(acquired, tried))
+        Some(self.attempt_on((acquired, Chosen::Queue), tried))
     }
 
-    fn attempt_on(&mut self, acquired: Acquired<'_>, tried: &mut Tried) -> Rc<WorkerEndpoint> {
+    fn attempt_on(&mut self, (acquired, chosen): (Acquired<'_>, Chosen), tried: &mut Tried) -> Rc<WorkerEndpoint> {
+        self.note_choice(chosen);
         tried.add(acquired.index());
         let endpoint = Rc::clone(&self.view.endpoints[self.pool][acquired.index()]);
         endpoint.cell().attempts.add(1);
@@ -252,9 +264,9 @@ impl Exchange {
         self.error = error;
     }
 
-    /// Notes why the response breaks off, for the access log.
+    /// Notes why the response breaks off.
     pub(super) fn breaks_off(&mut self, why: &dyn std::fmt::Display) {
-        if self.access.is_some() {
+        if self.access.is_some() || self.story.is_some() {
             self.error = Some(why.to_string().into());
         }
     }
@@ -268,25 +280,6 @@ impl Exchange {
     pub(super) fn draining_since(&self) -> Option<Instant> {
         let by_endpoint = self.endpoint().and_then(|endpoint| endpoint.draining_since());
         by_endpoint.into_iter().chain(self.client.draining_since()).min()
-    }
-
-    /// Logs that a response was ended because its endpoint or listener drains.
-    pub(super) fn log_drained(&self) {
-        let Some(endpoint) = self.endpoint() else { return };
-        let (pool, address, bytes) = (&endpoint.endpoint.pool, &endpoint.endpoint.address, self.bytes);
-        tracing::info!(%pool, endpoint = %address, bytes, "response ended: the time to drain is over");
-    }
-
-    /// Logs that a response broke off after its head.
-    pub(super) fn log_cut(&self, why: &dyn std::fmt::Display) {
-        let Some(endpoint) = self.endpoint() else { return };
-        tracing::warn!(
-            pool = %endpoint.endpoint.pool,
-            endpoint = %endpoint.endpoint.address,
-            status = self.status.as_u16(),
-            bytes = self.bytes,
-            "response cut short, the client's connection is reset: {why}"
-        );
     }
 
     /// Closes the books after a whole response, and returns the time.
@@ -304,6 +297,9 @@ impl Exchange {
         }
         let duration = now.saturating_duration_since(self.started);
         self.pool_cell().finished(outcome, duration);
+        if let Some(draft) = self.story.take() {
+            self.tell(draft, outcome, now);
+        }
         if let Some(draft) = self.access.take() {
             let error = self.error.take();
             let endpoint = self.endpoint().map(|endpoint| &endpoint.endpoint.address);

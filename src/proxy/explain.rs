@@ -64,8 +64,8 @@ pub(crate) fn explain(view: &Rc<View>, connection: Rc<Connection>, request: Requ
             }
             Outcome::Here(StatusCode::PERMANENT_REDIRECT, headers)
         }
-        Ok(Routed::Pool(host, pool)) => {
-            let pool = &view.snapshot.pools[pool];
+        Ok(Routed::Pool(host, found)) => {
+            let pool = &view.snapshot.pools[found.pool];
             let via = pool.config.via.then(|| headers::via(parts.version));
             let mut added = prepare(&mut parts, &body, seen, via, host, None, &client.connection);
             if let Some(planned) = &mut planned {

@@ -29,9 +29,11 @@ mod planned;
 mod queue;
 mod redirect;
 pub mod refusal;
+mod request_id;
 mod rest;
 mod retry;
 pub mod rules;
+pub(crate) mod story;
 mod target;
 pub mod tunnel;
 mod upgrade;
@@ -40,6 +42,7 @@ mod websocket;
 use std::convert::Infallible;
 use std::rc::Rc;
 
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
@@ -68,6 +71,7 @@ use headers::FieldsSeen;
 pub use identity::{Identity, Proof};
 use malformed::Malformed;
 use planned::Planned;
+use request_id::Identifier;
 use target::Host;
 use upgrade::Wanted;
 
@@ -101,8 +105,8 @@ pub async fn handle(
     let routed = wanted.and_then(|wanted| {
         Ok((wanted, route(&mut parts, &body, &view, &client, (proxy.worker, started), &mut planned)?))
     });
-    let (wanted, (host, pool)) = match routed {
-        Ok((wanted, Routed::Pool(host, pool))) => (wanted, (host, pool)),
+    let (wanted, host, RouteAndPool { route, pool }) = match routed {
+        Ok((wanted, Routed::Pool(host, found))) => (wanted, host, found),
         Ok((Some(wanted), Routed::Here(local))) if wanted.is_misled_by(local.status) => {
             // It would take the response for that of a tunnel.
             let cause = Cause::NoUpgrade;
@@ -120,7 +124,16 @@ pub async fn handle(
     let via = view.snapshot.pools[pool].config.via.then(|| headers::via(parts.version));
     let is_logged = planned.as_ref().is_none_or(|planned| planned.is_logged());
     let mut access = if is_logged { AccessDraft::begin(&view.snapshot, &client.connection, &parts) } else { None };
+    let mut story = proxy.stories.begin(&view.snapshot.explain, || story::Head {
+        parts: &parts,
+        host: &host.value,
+        client: client.connection.client_address(&parts.headers),
+        route,
+    });
     let mut added = prepare(&mut parts, &body, seen, via, host, wanted.as_deref(), &client.connection);
+    if let Some(draft) = &mut story {
+        draft.id = Identifier::of(&parts.headers, &added);
+    }
     let https = client.connection.rules.redirect_to_https();
     match &mut planned {
         Some(planned) if https.is_some() => planned.look_at(&parts, &client.connection),
@@ -130,7 +143,7 @@ pub async fn handle(
     if let Some(draft) = &mut access {
         draft.note_sent(&parts.headers, added.request_id.as_ref());
     }
-    let mut exchange = Exchange::open(&proxy, &client, view, (pool, planned, added), started, access);
+    let mut exchange = Exchange::open(&proxy, &client, view, (pool, planned, added), started, (access, story));
     if let Some(port) = https {
         Box::pin(client.look_through_body()).await;
         return Ok(redirect::to_https(exchange, &parts, port, busy));
@@ -206,10 +219,16 @@ fn needs(headers: &HeaderMap, seen: FieldsSeen, wanted: Option<&Wanted>) -> Need
 
 /// Who responds to a request.
 enum Routed {
-    /// The endpoints of a pool, by its index; the host is the one that they hear.
-    Pool(Host, usize),
+    /// The endpoints of a pool; the host is the one that they hear.
+    Pool(Host, RouteAndPool),
     /// The proxy.
     Here(Local),
+}
+
+/// A route and one of its pools, by their places in the snapshot.
+struct RouteAndPool {
+    route: usize,
+    pool: usize,
 }
 
 /// Finds who responds. If the route wants more than its pool, that is left in `planned`.
@@ -275,7 +294,7 @@ fn route(
         let value = first.and_then(|first| HeaderValue::try_from(&*address::host_field(&first.backend)).ok());
         Host { value: value.unwrap_or_else(|| HeaderValue::from_static("")), is_field: false }
     });
-    Ok(Routed::Pool(host, pool))
+    Ok(Routed::Pool(host, RouteAndPool { route: found.route, pool }))
 }
 
 /// Turns an endpoint's response into the client's. A call is a conversation: either side may be silent for long.
@@ -304,12 +323,21 @@ fn pass_on(
     if told.is_challenge && credentials::of_response(response.status(), response.headers()) {
         response.body_mut().set_private();
     }
-    let timeouts = exchange.timeouts();
     let is_conversation = call.is_some();
+    if is_conversation || is_stream_of_events(&response) {
+        exchange.note_lasting();
+    }
+    let timeouts = exchange.timeouts();
     let read_timeout = if is_conversation { timeouts.tunnel_idle } else { timeouts.response_body };
     let waits = BodyWaits { read_timeout, is_conversation };
     let mut response = response.map(|incoming| ResponseBody::upstream(incoming, exchange, waits, content, busy));
     // The client hears the version that it speaks, whatever the endpoint spoke.
     *response.version_mut() = Version::HTTP_11;
     response
+}
+
+/// Whether a response goes on for as long as there is news. Its length is not known then, and few others are looked at.
+fn is_stream_of_events(response: &Response<EndpointBody>) -> bool {
+    let kind = || response.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    response.body().size_hint().exact().is_none() && kind().starts_with(b"text/event-stream")
 }

@@ -81,6 +81,11 @@ impl Planned {
         self.view.snapshot.pools.get(fallback).map(|pool| &pool.name)
     }
 
+    /// The place of the route, counted from 0.
+    pub(super) fn route(&self) -> usize {
+        self.route
+    }
+
     /// Whether its requests are in the access log.
     pub(super) fn is_logged(&self) -> bool {
         self.more().is_none_or(|more| more.access_log)

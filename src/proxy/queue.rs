@@ -52,6 +52,7 @@ pub(super) async fn wait(
     let shared = Arc::clone(&pool.shared);
     let Some(place) = shared.queue.enter(pool.config.queue.size) else { return Err(Cause::Overloaded) };
     let _stay = Stay { cell: exchange.proxy().cell_of(&shared), began: Instant::now() };
+    exchange.note_queueing(now);
     let look = |turn| {
         deadlines.disarm(Wait::Upstream);
         if deadlines.expired(Wait::Request) {
@@ -76,5 +77,6 @@ pub(super) async fn wait(
     let is_due = || deadlines.expired(Wait::Upstream) || deadlines.expired(Wait::Request);
     let result = place.wait(look, is_due).await;
     deadlines.disarm(Wait::Upstream);
+    exchange.note_turn();
     result
 }

@@ -15,6 +15,7 @@ use super::exchange::Exchange;
 use super::local;
 use super::malformed::Malformed;
 use super::planned::Planned;
+use super::story::Refused;
 use crate::metrics::Outcome;
 use crate::snapshot::plan::Local;
 
@@ -135,6 +136,9 @@ pub(super) fn refuse(
         planned.look_at(parts, &client.connection);
         planned.edit_response(response.headers_mut());
     }
+    let (status, bytes) = (response.status(), response.body().size_hint().lower());
+    let route = planned.as_deref().map(Planned::route);
+    Refused { parts, route, status, cause: Some(cause), bytes, started }.tell(proxy, client, &view.snapshot);
     let is_logged = planned.is_none_or(|planned| planned.is_logged());
     let draft = if is_logged { AccessDraft::of_refused(&view.snapshot, &client.connection, parts) } else { None };
     note(proxy, client, draft, &response, Some(cause), None, started);
@@ -153,6 +157,9 @@ pub(super) fn respond(
 ) -> Response<ResponseBody> {
     let view = proxy.viewer.current();
     let mut response = local::send(local, client, &view.snapshot.timeouts, busy);
+    let (status, bytes) = (response.status(), response.body().size_hint().lower());
+    let route = planned.as_deref().map(Planned::route);
+    Refused { parts, route, status, cause: None, bytes, started }.tell(proxy, client, &view.snapshot);
     let is_logged = planned.as_ref().is_none_or(|planned| planned.is_logged());
     if let Some(planned) = planned {
         planned.look_at(parts, &client.connection);

@@ -99,14 +99,52 @@ pub(crate) enum Decision {
     GiveUp,
 }
 
-/// Decides what follows an attempt. The retry budget is checked by the caller.
-pub(crate) fn decide(failure: Failure, left: Left, method: &Method, key: Key, count: Count) -> Decision {
-    let is_permitted = match left {
-        Left::Unsent => true,
-        Left::Sent => method.is_idempotent() || key == Key::Borne,
-        Left::Lost => false,
-    };
-    if is_permitted && failure.may_pass() && count.made < count.most { Decision::Again } else { Decision::GiveUp }
+/// Why a failed attempt is followed by another one, or by none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// Another endpoint may do better, and no harm is done.
+    Again,
+    /// The endpoint was not to blame, so no other one would do better.
+    NotTheEndpoint,
+    /// An endpoint may have executed it, and doing it twice may do harm.
+    MayHaveBeenExecuted,
+    /// A part of its body, or its fields, are gone.
+    NotKept,
+    /// It has had as many attempts as it may have.
+    AttemptsUsedUp,
+    /// The retry budget of the pool is used up.
+    BudgetUsedUp,
+}
+
+impl Reason {
+    /// The word for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Again => "again",
+            Self::NotTheEndpoint => "not-the-endpoint",
+            Self::MayHaveBeenExecuted => "may-have-been-executed",
+            Self::NotKept => "not-kept",
+            Self::AttemptsUsedUp => "attempts-used-up",
+            Self::BudgetUsedUp => "budget-used-up",
+        }
+    }
+}
+
+impl From<Reason> for Decision {
+    fn from(reason: Reason) -> Self {
+        if reason == Reason::Again { Self::Again } else { Self::GiveUp }
+    }
+}
+
+/// Decides what follows an attempt, and says why. The retry budget is checked by the caller.
+pub(crate) fn reason(failure: Failure, left: Left, method: &Method, key: Key, count: Count) -> Reason {
+    match left {
+        _ if !failure.may_pass() => Reason::NotTheEndpoint,
+        Left::Lost => Reason::NotKept,
+        Left::Sent if !method.is_idempotent() && key == Key::None => Reason::MayHaveBeenExecuted,
+        _ if count.made >= count.most => Reason::AttemptsUsedUp,
+        Left::Sent | Left::Unsent => Reason::Again,
+    }
 }
 
 /// Whether the endpoint is to blame for this cause.
@@ -145,6 +183,27 @@ mod tests {
 
     use super::*;
     use crate::proxy::malformed::Malformed;
+
+    fn decide(failure: Failure, left: Left, method: &Method, key: Key, count: Count) -> Decision {
+        reason(failure, left, method, key, count).into()
+    }
+
+    #[test]
+    fn what_is_not_repeated_has_a_reason() {
+        let closed = Failure::Unanswered(Cause::UpstreamClosed);
+        for (failure, left, made, expected) in [
+            (closed, Left::Unsent, 1, "again"),
+            (closed, Left::Unsent, 3, "attempts-used-up"),
+            (closed, Left::Sent, 1, "may-have-been-executed"),
+            (closed, Left::Sent, 3, "may-have-been-executed"),
+            (closed, Left::Lost, 1, "not-kept"),
+            (Failure::Unwell, Left::Lost, 1, "not-kept"),
+            (Failure::Unanswered(Cause::BodyTimeout), Left::Unsent, 1, "not-the-endpoint"),
+        ] {
+            let found = reason(failure, left, &Method::POST, Key::None, Count { made, most: 3 });
+            assert_eq!(found.name(), expected, "{failure:?} {left:?} {made}");
+        }
+    }
 
     #[test]
     fn decisions() {

@@ -133,6 +133,7 @@ pub(super) fn accept(
     let Some((upstream, ahead)) = upstream else { return refuse(exchange, busy) };
     let mut response = Response::from_parts(head, ResponseBody::local(Bytes::new(), busy));
     exchange.answered(response.status());
+    exchange.note_tunnel();
     headers::prepare_response(response.headers_mut());
     let is_websocket = wanted.is_websocket();
     if wanted.stream.is_some() {

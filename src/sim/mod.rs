@@ -16,6 +16,7 @@ use crate::metrics;
 use crate::net::Stream;
 pub use crate::net::sim::{Connecting, Network, Wire, install};
 use crate::pool::PoolShared;
+use crate::proxy::story;
 use crate::snapshot::Snapshot;
 use crate::worker::sim::LocalWorker;
 use crate::worker::{Command, Shares};
@@ -64,6 +65,7 @@ impl Instance {
             loads: Loads::new(1),
             cells: metrics::cells(1).into(),
             access_log: None,
+            stories: story::channel().0,
             peers: Peers::default(),
             accepting: Arc::default(),
         };

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use crate::access_log::Layout;
-use crate::config::model::{Limits, Timeouts};
+use crate::config::model::{Explain, Limits, Timeouts};
 use crate::pool::Pool;
 use crate::rate::Limiters;
 use crate::sync::{ArcSwap, AtomicU64};
@@ -44,6 +44,8 @@ pub struct Snapshot {
     pub capacity: Capacity,
     /// How the lines of the access log look; `None` if there is none.
     pub access_log: Option<Arc<Layout>>,
+    /// Of which requests it is kept what became of them.
+    pub explain: Explain,
 }
 
 /// The bounds that follow what the process has room for, unless the config says something else.

@@ -9,6 +9,7 @@ mod action;
 mod admin;
 mod backend;
 mod dns;
+mod explain;
 mod health;
 mod limits;
 mod listener;
@@ -26,6 +27,7 @@ pub use action::*;
 pub use admin::*;
 pub use backend::*;
 pub use dns::*;
+pub use explain::*;
 pub use health::*;
 pub use limits::*;
 pub use listener::*;
@@ -59,6 +61,8 @@ pub struct Config {
     pub errors: ErrorPages,
     /// How the names among the backends become addresses.
     pub dns: Dns,
+    /// Of which requests it is kept what became of them.
+    pub explain: Explain,
     /// The secrets among all these values. What is said of a config must not show them.
     pub secrets: Secrets,
 }
@@ -77,6 +81,7 @@ impl Default for Config {
             admin: Admin::default(),
             errors: ErrorPages::new(),
             dns: Dns::default(),
+            explain: Explain::default(),
             secrets: Secrets::default(),
         }
     }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::feed::{Events, Feed, LISTENERS_MAX};
 use super::format::Format;
 use super::page::{self, Page};
-use super::{Peer, metrics, view};
+use super::{Peer, metrics, requests, view};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const INDEX: &str = "unstick admin\n\n\
@@ -27,7 +27,8 @@ const INDEX: &str = "unstick admin\n\n\
     /readyz   it takes requests: 503 before the first health verdicts and while it drains\n\
     /status   listeners, pools, endpoints, last reloads, as JSON\n\
     /events   the same each second, as server-sent events\n\
-    /metrics  for Prometheus\n";
+    /metrics  for Prometheus\n\
+    /v1/requests  recent requests: failed, retried, slow, and a sample; /v1/requests/ID has all that is known of one\n";
 
 /// What a browser says of a request that a page of another site has made (W3C Fetch Metadata).
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -79,8 +80,15 @@ pub(super) fn answer(request: &Request<Incoming>, caller: &Caller) -> Response<B
             }
             Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
         },
+        "/v1/requests" => told(requests::answer(status, None, request.uri().query())),
+        path if let Some(id) = path.strip_prefix("/v1/requests/") => told(requests::answer(status, Some(id), None)),
         _ => respond(StatusCode::NOT_FOUND, TEXT, INDEX),
     }
+}
+
+/// A status and a JSON text.
+fn told((code, json): (StatusCode, String)) -> Response<Body> {
+    respond(code, "application/json", json)
 }
 
 /// The dashboard for a browser, the list of paths for everybody else.

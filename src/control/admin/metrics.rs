@@ -38,7 +38,7 @@ struct Exposition(Arc<Status>);
 /// A counter of a worker, its name and its help text.
 type WorkerMetric = (&'static str, &'static str, fn(&WorkerCell) -> &Counter);
 
-const WORKER_METRICS: [WorkerMetric; 8] = [
+const WORKER_METRICS: [WorkerMetric; 9] = [
     ("accepted_connections", "Client connections accepted", |cell| &cell.accepted),
     ("handed_over_connections", "Client connections given to a worker that had fewer", |cell| &cell.handed_over),
     ("refused_connections", "Client connections closed because their address has too many", |cell| {
@@ -48,6 +48,7 @@ const WORKER_METRICS: [WorkerMetric; 8] = [
     ("local_responses", "Requests answered by their route itself: respond and redirect", |cell| &cell.local),
     ("refused_requests", "Requests that reached no pool: no route, or not valid", |cell| &cell.refused),
     ("access_log_dropped", "Access-log lines dropped because the queue was full", |cell| &cell.access_log_dropped),
+    ("explain_dropped", "Requests that are not explained because too many came at once", |cell| &cell.stories_dropped),
     ("panics", "Connections that ended in a panic; each is a bug", |cell| &cell.panics),
 ];
 

@@ -8,6 +8,7 @@ mod format;
 mod history;
 mod metrics;
 mod page;
+mod requests;
 mod stalled;
 mod view;
 
