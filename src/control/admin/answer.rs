@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::door::Door;
 use super::feed::{Events, Feed, LISTENERS_MAX};
 use super::format::Format;
 use super::page::{self, Page};
@@ -42,6 +43,8 @@ pub(super) type Body = Either<Full<Bytes>, Events>;
 /// A connection to the admin port, as far as responses depend on it.
 pub(super) struct Caller {
     pub(super) feed: Rc<Feed>,
+    /// Who may change something depends on it.
+    pub(super) door: Door,
     /// Ends when the admin port is given up.
     pub(super) closing: watch::Receiver<()>,
     pub(super) peer: Rc<Peer>,
@@ -50,21 +53,21 @@ pub(super) struct Caller {
 }
 
 /// The response to a request.
-pub(super) fn answer(request: &Request<Incoming>, caller: &Caller) -> Response<Body> {
+pub(super) async fn answer(request: Request<Incoming>, caller: &Caller) -> Response<Body> {
     let status = &caller.feed.status;
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "the admin port takes only GET\n");
         return with(response, ALLOW, "GET, HEAD");
     }
     let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
-    if let (false, Some(host)) = (is_probe, host(request))
+    if let (false, Some(host)) = (is_probe, host(&request))
         && !is_own_name(&host, &status.state().admin_hosts)
     {
         let why = format!("the admin port is not called `{host}`: use its address, or add this name to admin.hosts\n");
         return respond(StatusCode::MISDIRECTED_REQUEST, TEXT, why);
     }
     match request.uri().path() {
-        "/" => index(request),
+        "/" => index(&request),
         "/healthz" => respond(StatusCode::OK, TEXT, "ok\n"),
         "/readyz" if status.is_ready.load(Relaxed) => respond(StatusCode::OK, TEXT, "ready\n"),
         "/readyz" => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n"),
@@ -72,7 +75,7 @@ pub(super) fn answer(request: &Request<Incoming>, caller: &Caller) -> Response<B
             Ok(json) => respond(StatusCode::OK, "application/json", json + "\n"),
             Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
         },
-        "/events" => events(request, caller),
+        "/events" => events(&request, caller),
         "/metrics" => match metrics::render(status) {
             Ok(page) => {
                 let format = Format::of(request.headers());

@@ -3,6 +3,7 @@
 //! It runs on the control thread, apart from all traffic. It reads what the workers publish and changes nothing.
 
 mod answer;
+mod door;
 mod feed;
 mod format;
 mod history;
@@ -27,12 +28,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
 use self::answer::{Caller, answer};
+use self::door::Door;
 use self::feed::Feed;
 use self::stalled::Impatient;
 use super::status::Status;
@@ -109,7 +112,11 @@ async fn accept(listener: TcpListener, feed: Rc<Feed>, closing: watch::Receiver<
     let mut connections = Connections::default();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => connections.add(stream, &feed, &closing),
+            Ok((stream, peer)) => {
+                // A socket that keeps the size that the kernel gives it works too.
+                SockRef::from(&stream).set_send_buffer_size(BUFFER_MAX).ok();
+                connections.add(stream, Door::of(peer), &feed, &closing);
+            }
             Err(error) => {
                 tracing::warn!(%error, "admin port: cannot accept, trying again");
                 sleep(ACCEPT_PAUSE).await;
@@ -137,7 +144,8 @@ struct Peer {
 }
 
 impl Connections {
-    fn add(&mut self, stream: TcpStream, feed: &Rc<Feed>, closing: &watch::Receiver<()>) {
+    /// Serves a connection that came through `door`.
+    fn add<S: Stream>(&mut self, stream: S, door: Door, feed: &Rc<Feed>, closing: &watch::Receiver<()>) {
         self.0.retain(|connection| !connection.task.is_finished());
         if self.0.len() >= CONNECTIONS_MAX
             && let Some(silent) = self.most_silent()
@@ -149,6 +157,7 @@ impl Connections {
         let caller = Caller {
             feed: Rc::clone(feed),
             closing: closing.clone(),
+            door,
             peer: Rc::clone(&peer),
             events_until: now + EVENTS_AGE_MAX,
         };
@@ -162,15 +171,19 @@ impl Connections {
     }
 }
 
-async fn connection(stream: TcpStream, caller: Caller) {
-    let mut closing = caller.closing.clone();
+/// What a connection can be served over.
+trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Stream for S {}
+
+/// Serves one connection until it ends or the admin port is given up.
+async fn connection(stream: impl Stream, caller: Caller) {
+    let (mut closing, door, caller) = (caller.closing.clone(), caller.door, Rc::new(caller));
     let service = service_fn(move |request: Request<Incoming>| {
         caller.peer.heard_at.set(Instant::now());
-        let response = answer(&request, &caller);
-        async move { Ok::<_, Infallible>(response) }
+        let caller = Rc::clone(&caller);
+        async move { Ok::<_, Infallible>(answer(request, &caller).await) }
     });
-    // A socket that keeps the size that the kernel gives it works too.
-    SockRef::from(&stream).set_send_buffer_size(BUFFER_MAX).ok();
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_MAX);
     let mut served = pin!(builder.serve_connection(TokioIo::new(Impatient::new(stream)), service));
@@ -182,5 +195,5 @@ async fn connection(stream: TcpStream, caller: Caller) {
             served.await
         }
     };
-    served.inspect_err(|error| tracing::debug!(%error, "admin connection ended")).ok();
+    served.inspect_err(|error| tracing::debug!(%error, from = %door, "admin connection ended")).ok();
 }
