@@ -352,6 +352,7 @@ fn the_metrics_page_is_what_prometheus_reads() {
         "unstick_endpoint_healthy",
         "unstick_endpoint_in_flight",
         "unstick_endpoint_latency_seconds",
+        "unstick_explain_dropped_total",
         "unstick_first_byte_duration_seconds_bucket",
         "unstick_first_byte_duration_seconds_count",
         "unstick_first_byte_duration_seconds_sum",

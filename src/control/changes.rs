@@ -228,6 +228,7 @@ mod tests {
         ("timeouts.shutdown_delay", "", "", "'5s'", "timeouts.shutdown_delay 0s -> 5s"),
         ("timeouts.drain", "", "", "'0s'", "timeouts.drain 25s -> 0s"),
         ("timeouts.drain_idle", "", "", "'2s'", "timeouts.drain_idle 5s -> 2s"),
+        ("timeouts.upgrade", "", "", "'5s'", "timeouts.upgrade 30s -> 5s"),
         ("limits.connections", "", "", "10", "limits.connections 0 -> 10"),
         ("limits.connections_per_address", "", "", "10", "limits.connections_per_address 0 -> 10"),
         ("limits.request_head", "", "", "'8KiB'", "limits.request_head 64KiB -> 8KiB"),
@@ -251,6 +252,9 @@ mod tests {
         ("dns.servers", "", "", "['10.0.0.2']", "dns.servers [] -> [\"10.0.0.2:53\"]"),
         ("dns.families", "", "", "'ipv4'", "dns.families both -> ipv4"),
         ("dns.give_up", "", "", "'1m'", "dns.give_up 30s -> 1m"),
+        ("explain.slow", "", "", "'100ms'", "explain.slow 1s -> 100ms"),
+        ("explain.keep", "", "", "0", "explain.keep 1000 -> 0"),
+        ("explain.sample", "", "", "1", "explain.sample 64 -> 1"),
     ];
 
     /// The routes before and after; two pools are there.
