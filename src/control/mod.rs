@@ -24,6 +24,7 @@ mod reading;
 pub(crate) mod reload;
 mod reloads;
 mod requests;
+mod resolved;
 mod resolver;
 pub(crate) mod signals;
 mod start;
@@ -57,12 +58,12 @@ use admin::Admin;
 use certificates::{PoolFiles, look_after_listeners, look_after_pools};
 use detached::Detached;
 use discover::Discovery;
-use files::Files;
-use names::{News, Resolution};
+use names::Resolution;
 use outcome::Ended;
 use probes::Probers;
 use reading::{Contents, Read, Reader, Trigger};
-use reload::{Instance, Source, names};
+use reload::{Instance, Source};
+use resolved::next_resolution;
 use signals::{Order, Signals};
 use status::Status;
 use stop::Next;
@@ -237,69 +238,6 @@ impl Control {
     }
 
     /// Starts and ends the resolution of names as the config needs it.
-    fn follow_names(&mut self) {
-        let (names, dns) = (names(&self.instance.config), &self.instance.config.dns);
-        if names.is_empty() {
-            self.discovery = None;
-            return;
-        }
-        let (discovery, _) = self.discovery.get_or_insert_with(|| Discovery::new(Files::default()));
-        discovery.sync(&names, dns);
-    }
-
-    /// Takes in findings, all that are there.
-    fn resolved(&mut self, first: Resolution) {
-        let host = first.host.clone();
-        let mut is_changed = self.learn(first);
-        while let Some(Ok(next)) = self.discovery.as_mut().map(|(_, answers)| answers.try_recv()) {
-            is_changed |= self.learn(next);
-        }
-        if !is_changed {
-            return;
-        }
-        let changes = self.instance.rebuild();
-        self.probers.sync(self.instance.shared.load().pools.iter());
-        if !changes.is_empty() {
-            tracing::info!(trigger = "name resolution", %host, "reloaded: {}", changes.join("; "));
-            self.status.reloaded("name resolution", Ok(changes.join("; ")));
-            self.report_held();
-        }
-    }
-
-    /// Takes in a finding. Returns whether the addresses in use have changed.
-    fn learn(&mut self, resolution: Resolution) -> bool {
-        let (host, give_up) = (resolution.host.clone(), self.instance.config.dns.give_up);
-        let news = self.instance.learn(resolution);
-        match &news {
-            News::None | News::Changed => {}
-            News::Unknown { why, kept } => {
-                tracing::warn!(%host, "cannot resolve a backend; its last {kept} addresses stay in use: {why}");
-            }
-            News::Denied { kept: 0 } if self.instance.is_nowhere(&host) => {
-                tracing::warn!(%host, "the name of a backend does not exist, or has no addresses");
-            }
-            News::Denied { kept: 0 } => {}
-            News::Denied { kept } => tracing::warn!(%host, "the name of a backend has no addresses any more; the last \
-                {kept} stay in use for {give_up:?}, but for those that fail their check"),
-            News::GivenUp(addresses) => {
-                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                tracing::warn!(%host, "addresses are given up, their name denies them: {}", addresses.join(", "));
-            }
-        }
-        matches!(news, News::Changed | News::GivenUp(_))
-    }
-
-    fn let_go(&mut self) {
-        let changes = self.instance.rebuild();
-        self.probers.sync(self.instance.shared.load().pools.iter());
-        if !changes.is_empty() {
-            tracing::info!(
-                "a new endpoint has passed its check, those that it replaces are released: {}",
-                changes.join("; ")
-            );
-        }
-    }
-
     /// Says which TLS files of pools are in use.
     fn publish_tls_files(&self) {
         let (files, seen) = self.instance.tls_files();
@@ -337,16 +275,6 @@ fn reopen(log: Option<&AccessLog>) {
 async fn due(watch: Option<&mut Watch>) -> Look {
     match watch {
         Some(watch) => watch.due().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn next_resolution(discovery: Option<&mut (Discovery, mpsc::Receiver<Resolution>)>) -> Resolution {
-    match discovery {
-        Some((_, answers)) => match answers.recv().await {
-            Some(answer) => answer,
-            None => std::future::pending().await,
-        },
         None => std::future::pending().await,
     }
 }

@@ -1,7 +1,6 @@
 //! The door: it sends one request to one endpoint, over an unused connection, a shared one, or a new one.
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -14,16 +13,14 @@ use http_body::Body;
 use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
-use super::added::Added;
 use super::error::{Back, Chain, Failed, LinkError, Phase};
 use super::h1::{Preamble, UpstreamConnection};
 use super::h2::Lease;
-use super::private::PrivateConnections;
 use super::request_body::RequestBody;
 use super::response::{LinkResponse, Over, Source, Written, put_back};
 use super::sending::Sending;
-use super::timing::Timing;
 use super::waits::Waits;
+use super::wishes::{Sharing, Upgrade, Wishes};
 use super::{Link, WorkerEndpoint, framing, timing};
 use crate::deadlines::Wait;
 use crate::net::proxy_protocol;
@@ -31,48 +28,6 @@ use crate::net::proxy_protocol;
 /// A reused connection that ends this soon after the request was sent was already being closed. If it ends later, the
 /// replica has failed.
 const STALE_AFTER_SENDING: Duration = Duration::from_millis(100);
-
-/// A client's address, and both ends of its connection where known.
-pub type ClientAddresses = (SocketAddr, Option<(SocketAddr, SocketAddr)>);
-
-/// What the connection for a request must be like.
-#[derive(Clone, Copy)]
-pub struct Wishes<'a> {
-    /// Whether it must not have carried another request.
-    pub fresh: bool,
-    /// Whether it must be one that can be upgraded.
-    pub upgrade: Upgrade,
-    /// Who else may use it.
-    pub sharing: Sharing,
-    /// The connections that belong to the client.
-    pub private: &'a PrivateConnections,
-    /// What is done with an interim response.
-    pub interim: &'a dyn Fn(Response<()>),
-    /// The client that it is for. It is asked only if connections to the endpoint begin with a PROXY header.
-    pub client: &'a dyn Fn() -> ClientAddresses,
-    /// What is added to the fields of the request.
-    pub added: &'a Added,
-    /// Where the steps of the attempt are noted, if somebody wants to know.
-    pub timing: Option<&'a Timing>,
-}
-
-/// Whether a request asks for another protocol in place of HTTP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Upgrade {
-    /// The request is an ordinary one.
-    Unwanted,
-    /// The request asks for it. The connection must be HTTP/1.1, and 101 is an acceptable response.
-    Wanted,
-}
-
-/// Who may use the connection of a request, besides the client that it comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sharing {
-    /// Any client.
-    Shared,
-    /// Nobody, see [`super::private`].
-    Private,
-}
 
 impl WorkerEndpoint {
     /// Sends `request` and waits for the response head: one entry and one return for each attempt.

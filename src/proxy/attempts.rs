@@ -17,9 +17,9 @@ use crate::link::added::{Added, RequestId};
 use crate::link::error::{Back, Failed, LinkError, Phase};
 use crate::link::request_body::RequestBody;
 use crate::link::response::LinkResponse;
-use crate::link::send::{ClientAddresses, Sharing, Upgrade, Wishes};
 use crate::link::timing::Timing;
 use crate::link::waits::Waits;
+use crate::link::wishes::{ClientAddresses, Sharing, Upgrade, Wishes};
 use crate::pool::Tried;
 
 /// The points that a failure counts towards an ejection.

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use http::Version;
 use http::header::{HeaderMap, HeaderValue};
 
-use super::headers::{self, FieldsSeen, Forwarding};
+use super::forwarding::Forwarding;
+use super::headers::{self, FieldsSeen};
 use super::identity::Proof;
 use super::target::Host;
 

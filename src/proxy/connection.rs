@@ -8,7 +8,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::client_address::ClientAddresses;
-use super::headers::Forwarding;
+use super::forwarding::Forwarding;
 use super::identity::Proof;
 use super::rules::Rules;
 use crate::link::private::PrivateConnections;

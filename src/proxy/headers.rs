@@ -6,158 +6,19 @@
 //! appended to, and the rest is kept. So is a usable `X-Request-Id`: with an identifier of its choice a stranger could
 //! hide among the log lines of somebody else.
 
-use std::cell::{Cell, RefCell};
-use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Version;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE,
 };
 
-use super::identity::{self, Identity, Proof};
+use super::forwarding::Forwarding;
+use super::identity;
 use super::target::Host;
-use crate::fields::{self, KEEP_ALIVE, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID, push_line};
+use crate::fields::{self, KEEP_ALIVE, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::link::added::{Added, RequestId};
 use crate::pool::idle::keep_alive_timeout;
-
-/// The longest `X-Request-Id` that is kept, in bytes.
-const REQUEST_ID_BYTES_MAX: usize = 128;
-
-/// The host of a request and what was made for it.
-#[derive(Debug)]
-struct Last {
-    host: HeaderValue,
-    made: Made,
-}
-
-#[derive(Debug)]
-enum Made {
-    /// The lines of [`Added`], with this `Via`.
-    Lines(Option<&'static str>, Bytes),
-    /// The `Forwarded` element, for a client that is trusted.
-    Element(HeaderValue),
-}
-
-impl Last {
-    fn new(host: &HeaderValue, made: Made) -> Option<Self> {
-        // A clone would keep the whole read buffer of the request in memory for as long as the connection lasts.
-        HeaderValue::from_bytes(host.as_bytes()).ok().map(|host| Self { host, made })
-    }
-}
-
-/// What is the same for all requests of a client connection, ready-made: the hot path only clones it.
-#[derive(Debug)]
-pub(super) struct Forwarding {
-    /// Whether the peer is one of the listener's `trusted_proxies`.
-    pub trusted: Cell<bool>,
-    /// Whether the listener asks its clients for certificates. Then not even a trusted proxy may name the client by
-    /// header field.
-    verifies: bool,
-    peer: HeaderValue,
-    proto: HeaderValue,
-    identity: Option<Identity>,
-    /// `for=...;proto=http;host=` without the host.
-    forwarded_prefix: String,
-    /// What was made for the last host: a client rarely changes it within a connection.
-    last: RefCell<Option<Last>>,
-}
-
-impl Forwarding {
-    /// Prepares the values for a client at `peer`.
-    pub(super) fn new(peer: IpAddr, trusted: bool, is_tls: bool, proof: Proof) -> Self {
-        let proto = if is_tls { "https" } else { "http" };
-        let peer = peer.to_canonical();
-        let node = if peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_string() };
-        Self {
-            trusted: Cell::new(trusted),
-            verifies: !matches!(proof, Proof::NotAskedFor),
-            peer: own_text(peer.to_string()),
-            proto: HeaderValue::from_static(proto),
-            identity: if let Proof::Given(identity) = proof { Some(identity) } else { None },
-            forwarded_prefix: format!("for={node};proto={proto};host="),
-            last: RefCell::default(),
-        }
-    }
-
-    /// `http` or `https`.
-    pub(super) fn scheme(&self) -> &str {
-        self.proto.to_str().unwrap_or_default()
-    }
-
-    /// The lines that tell a replica how a request to `host` came, if nobody is believed who has told it before.
-    fn lines(&self, host: &HeaderValue, via: Option<&'static str>) -> Bytes {
-        let mut last = self.last.borrow_mut();
-        match last.as_ref() {
-            Some(Last { host: known, made: Made::Lines(as_via, lines) }) if known == host && *as_via == via => {
-                return lines.clone();
-            }
-            _ => {}
-        }
-        let mut lines = Vec::new();
-        let as_via = via.map(|via| (VIA, HeaderValue::from_static(via)));
-        let fields = [
-            (X_FORWARDED_FOR, self.peer.clone()),
-            (FORWARDED, self.element(host)),
-            (X_FORWARDED_PROTO, self.proto.clone()),
-            (X_FORWARDED_HOST, host.clone()),
-        ];
-        as_via.iter().chain(&fields).for_each(|(name, value)| push_line(&mut lines, name, value));
-        let lines = Bytes::from(lines);
-        *last = Last::new(host, Made::Lines(via, lines.clone()));
-        lines
-    }
-
-    /// Goes on with what a trusted client says of how a request came.
-    fn go_on(&self, headers: &mut HeaderMap, seen: FieldsSeen, via: Option<&'static str>, host: &HeaderValue) {
-        if let Some(via) = via {
-            headers.append(VIA, HeaderValue::from_static(via));
-        }
-        add_to_list(headers, X_FORWARDED_FOR, self.peer.clone());
-        let mut last = self.last.borrow_mut();
-        let element = match last.as_ref() {
-            Some(Last { host: known, made: Made::Element(element) }) if known == host => element.clone(),
-            _ => {
-                let element = self.element(host);
-                *last = Last::new(host, Made::Element(element.clone()));
-                element
-            }
-        };
-        add_to_list(headers, FORWARDED, element);
-        headers.entry(X_FORWARDED_PROTO).or_insert_with(|| self.proto.clone());
-        headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
-        let is_good = |id: &&HeaderValue| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX;
-        let known = if seen.request_id { headers.get(X_REQUEST_ID).filter(is_good) } else { None };
-        // Also in the place of several.
-        let id = known.cloned().unwrap_or_else(|| RequestId::random().value());
-        headers.insert(X_REQUEST_ID, id);
-    }
-
-    /// The `Forwarded` element for a request to `host`.
-    fn element(&self, host: &HeaderValue) -> HeaderValue {
-        let mut text = self.forwarded_prefix.clone();
-        // A value that is not a token must be quoted (RFC 7239 section 4). A host contains neither quotes nor
-        // backslashes.
-        match host.to_str() {
-            Ok(host) if host.bytes().all(is_token_byte) => text.push_str(host),
-            Ok(host) => write!(text, "\"{host}\"").unwrap_or_default(),
-            Err(_) => {}
-        }
-        own_text(text)
-    }
-}
-
-/// `tchar` of RFC 9110 section 5.6.2.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// A field value from text of visible ASCII that was made here.
-fn own_text(text: String) -> HeaderValue {
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
-}
 
 /// What `Via` says of a request that came in this version.
 pub(super) fn via(version: Version) -> &'static str {
@@ -204,19 +65,6 @@ pub(super) fn prepare_request(
         headers.remove(X_REQUEST_ID);
     }
     Added { forwarding: forwarding.lines(&host, via), request_id: Some(RequestId::random()), ..Added::default() }
-}
-
-/// Adds to a list field. The field is one line then: some applications read only the first, others only the last of
-/// several.
-fn add_to_list(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
-    let before: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
-    let list = match before.is_empty() {
-        true => value,
-        false => {
-            HeaderValue::from_bytes(&[&before[..], &[value.as_bytes()]].concat().join(&b", "[..])).unwrap_or(value)
-        }
-    };
-    headers.insert(name, list);
 }
 
 /// An HTTP/2 client may send its cookies in several fields; HTTP/1.1 allows one (RFC 9113 section 8.2.3), and it counts
@@ -280,7 +128,7 @@ pub(super) struct FieldsSeen {
     /// Fields that tell how a request came, and of which the replica always gets one.
     forwarded: bool,
     pub(super) content_type: bool,
-    request_id: bool,
+    pub(super) request_id: bool,
     /// `Authorization` or `Proxy-Authorization`.
     pub(super) credentials: bool,
     /// `WWW-Authenticate` or `Proxy-Authenticate`.
@@ -357,6 +205,8 @@ pub(super) fn has_token(list: &HeaderValue, token: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::forwarding::REQUEST_ID_BYTES_MAX;
+    use crate::proxy::identity::Proof;
     use proptest::prelude::*;
 
     fn headers(fields: &[(&str, &str)]) -> HeaderMap {
