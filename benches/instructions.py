@@ -206,8 +206,9 @@ def gate(args: argparse.Namespace) -> int:
 
 def routes(args: argparse.Namespace) -> None:
     """What a route that does more costs, beside a plain request without routes."""
-    plain = measure(args, args.unstick, CONFIG, {PLAIN: KINDS[PLAIN]})
-    edited = measure(args, args.unstick, CONFIG + ROUTES, {EDITED: (Http1, "/api/")})
+    request = (Http1, "/api/")  # the same: a longer target alone takes some more
+    plain = measure(args, args.unstick, CONFIG, {PLAIN: request})
+    edited = measure(args, args.unstick, CONFIG + ROUTES, {EDITED: request})
     show(args, plain | edited, {kind: plain[PLAIN].count for kind in (PLAIN, EDITED)})
 
 

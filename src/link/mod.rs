@@ -31,6 +31,7 @@ pub mod response;
 pub mod send;
 mod sending;
 mod slot;
+pub mod texts;
 pub mod timing;
 mod unused;
 pub mod view;

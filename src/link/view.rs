@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::WorkerEndpoint;
+use super::texts::Texts;
 use crate::config::model::Timeouts;
 use crate::net::outbox::Outbox;
 use crate::pool::{Member, Pool};
@@ -20,6 +21,8 @@ pub struct View {
     pub snapshot: Arc<Snapshot>,
     /// The worker's half of each member of each pool, at the same indices.
     pub endpoints: Box<[Box<[Rc<WorkerEndpoint>]>]>,
+    /// Where short texts for its requests are made.
+    pub texts: Texts,
 }
 
 impl View {
@@ -54,7 +57,7 @@ impl View {
             endpoint.limit_idle(0);
             endpoint.set_draining(true, now);
         }
-        Self { snapshot, endpoints }
+        Self { snapshot, endpoints, texts: Texts::default() }
     }
 
     /// Closes unused connections that are too old or were closed by the endpoint.

@@ -13,6 +13,7 @@ use super::identity::Proof;
 use super::rules::Rules;
 use crate::link::private::PrivateConnections;
 use crate::net::socket::Socket;
+use crate::rate::Asker;
 
 /// What all requests of one client connection share.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Connection {
     renewal: Cell<u64>,
     /// When its listener began to drain, if it drains.
     pub(super) draining_since: Rc<Cell<Option<Instant>>>,
+    /// The hash of `peer` for rates, once one has asked for it.
+    rate_hash: Cell<Option<u64>>,
     /// Connections to endpoints that it alone may use.
     pub(super) private: PrivateConnections,
 }
@@ -60,8 +63,19 @@ impl Connection {
         let peer = source.ip().to_canonical();
         let forwarding = Forwarding::new(peer, !is_anonymous && rules.trusts(peer), is_tls, proof);
         let renewal = Cell::new(rules.renewals());
-        let private = PrivateConnections::default();
-        Rc::new(Self { peer, forwarding, source, socket, is_anonymous, rules, renewal, draining_since, private })
+        let (private, rate_hash) = (PrivateConnections::default(), Cell::new(None));
+        Rc::new(Self {
+            peer,
+            forwarding,
+            source,
+            socket,
+            is_anonymous,
+            rules,
+            renewal,
+            draining_since,
+            rate_hash,
+            private,
+        })
     }
 
     /// A connection for tests.
@@ -97,6 +111,12 @@ impl Connection {
     #[inline]
     pub(super) fn client_addresses(&self, headers: &HeaderMap) -> ClientAddresses {
         if self.is_trusted() { self.rules.clients_behind(self.peer, headers) } else { self.peer.into() }
+    }
+
+    /// The client at this address, for rates.
+    #[inline]
+    pub(super) fn asker(&self, address: IpAddr) -> Asker<'_> {
+        Asker { address, hash: (address == self.peer).then_some(&self.rate_hash) }
     }
 
     /// The one of [`Self::client_addresses`] that counts.

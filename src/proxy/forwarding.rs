@@ -24,7 +24,7 @@ struct Last {
 
 #[derive(Debug)]
 enum Made {
-    /// The lines of [`Added`], with this `Via`.
+    /// The lines of [`crate::link::added::Added`], with this `Via`.
     Lines(Option<&'static str>, Bytes),
     /// The `Forwarded` element, for a client that is trusted.
     Element(HeaderValue),

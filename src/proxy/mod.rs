@@ -275,7 +275,7 @@ fn route(
         Plan::Pool(pool) => pool,
         Plan::More(_) => {
             let planned = planned.insert(Planned::new(view, &found, &client.connection, host.as_ref(), &parts.headers));
-            match planned.admit(parts, body, moment)? {
+            match planned.admit(parts, body, &client.connection, moment)? {
                 Some(pool) => pool,
                 None => return planned.respond(parts, client).map(Routed::Here),
             }

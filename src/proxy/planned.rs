@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
@@ -26,6 +25,7 @@ use crate::config::path::{has_prefix, normal};
 use crate::fields::{X_FORWARDED_PREFIX, X_REQUEST_ID};
 use crate::link::added::{Added, RequestId};
 use crate::link::request_body::{Bounds, RequestBody};
+use crate::link::texts::Texts;
 use crate::link::view::View;
 use crate::rate::RetryAfter;
 use crate::snapshot::Snapshot;
@@ -143,6 +143,7 @@ impl Planned {
         &mut self,
         parts: &mut Parts,
         body: &RequestBody,
+        connection: &Connection,
         (worker, now): (usize, Instant),
     ) -> Result<Option<usize>, Cause> {
         let Some(Plan::More(more)) = self.view.snapshot.plans.get(self.route) else { return Ok(None) };
@@ -150,7 +151,7 @@ impl Planned {
             return Err(Cause::Forbidden);
         }
         if let Some(rate) = &more.rate
-            && let Err(retry_after) = rate.decide(worker, self.client.address, &parts.headers, now)
+            && let Err(retry_after) = rate.decide(worker, connection.asker(self.client.address), &parts.headers, now)
         {
             self.retry_after = Some(retry_after);
             return Err(Cause::RateLimited);
@@ -185,8 +186,10 @@ impl Planned {
             edits.has_templates.then(|| values(edits, &known()))
         };
         let (request, made) = (values(&more.request).unwrap_or_default(), values(&more.response));
-        let target =
-            more.rewrite.as_ref().and_then(|rewrite| Some((rewrite, rewritten(&parts.uri, rewrite, self.is_normal)?)));
+        let target = more
+            .rewrite
+            .as_ref()
+            .and_then(|rewrite| Some((rewrite, rewritten(&parts.uri, rewrite, self.is_normal, &self.view.texts)?)));
         // What is not inert may concern what is added.
         let can_add = more.request.is_inert && !connection.is_trusted();
         if can_add {
@@ -251,7 +254,11 @@ pub(super) fn pass_guards(
         if !lets_in(more, client) {
             return Err(Cause::Forbidden);
         }
-        if more.rate.as_ref().is_some_and(|rate| rate.decide(worker, client.address, headers, now).is_err()) {
+        if more
+            .rate
+            .as_ref()
+            .is_some_and(|rate| rate.decide(worker, connection.asker(client.address), headers, now).is_err())
+        {
             return Err(Cause::RateLimited);
         }
         if more.maintenance {
@@ -298,24 +305,26 @@ fn pool(more: &More, snapshot: &Snapshot) -> Option<usize> {
 }
 
 /// The target with another beginning; `None` if it does not begin so. It is made of the normal form of the path.
-fn rewritten(uri: &Uri, rewriting: &Rewriting, is_normal: bool) -> Option<PathAndQuery> {
+fn rewritten(uri: &Uri, rewriting: &Rewriting, is_normal: bool, texts: &Texts) -> Option<PathAndQuery> {
     let Rewriting { from, to, is_sure, .. } = rewriting;
-    let path = if is_normal { Cow::Borrowed(uri.path()) } else { normal(uri.path()) };
+    let (target, path) = (uri.path_and_query()?.as_str(), uri.path());
+    let normal = if is_normal { Cow::Borrowed(path) } else { normal(path) };
     let is_known = is_normal && *is_sure;
-    if !is_known && (path == "*" || !has_prefix(&path, from)) {
+    if !is_known && (normal == "*" || !has_prefix(&normal, from)) {
         return None;
     }
-    let query_of = |path: &str| uri.path_and_query().and_then(|target| target.as_str().get(path.len()..));
-    // The question mark is part of it.
-    let query = query_of(uri.path()).unwrap_or_default();
-    // Neither ends with a slash but the root, which is empty here.
-    let rest = path.get(from.len()..).unwrap_or_default();
-    let root = if to.is_empty() && rest.is_empty() { "/" } else { "" };
-    let parts = [to, root, rest, query];
-    // To the byte: what is left over would be given back by making another copy.
-    let mut target = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
-    parts.iter().for_each(|part| target.extend_from_slice(part.as_bytes()));
-    PathAndQuery::from_maybe_shared(Bytes::from(target)).ok()
+    let whole;
+    let target = if is_normal {
+        target
+    } else {
+        // The question mark is part of the query.
+        whole = [&normal, target.get(path.len()..)?].concat();
+        &whole
+    };
+    // What is behind the prefix: a path, a query, or nothing.
+    let rest = target.get(from.len()..)?;
+    let root = if to.is_empty() && !rest.starts_with('/') { "/" } else { "" };
+    PathAndQuery::from_maybe_shared(texts.join([to, root, rest])).ok()
 }
 
 /// Tells the replica which prefix was taken off, behind the one that a trusted proxy has taken off before.
@@ -357,12 +366,12 @@ mod tests {
             let may_be_normal = normal(uri.path()) == uri.path();
             for (pattern, is_normal) in [("/other", false), ("/other", may_be_normal), (from, false)] {
                 let rewriting = Rewriting::of(&rewrite, &PathPattern::Prefix(pattern.to_owned()));
-                let found = rewritten(&uri, &rewriting, is_normal);
+                let found = rewritten(&uri, &rewriting, is_normal, &Texts::default());
                 assert_eq!(found.as_ref().map(PathAndQuery::as_str), expected, "{path} {from} {to}");
             }
             if expected.is_some() {
                 let rewriting = Rewriting::of(&rewrite, &PathPattern::Prefix(from.to_owned()));
-                let found = rewritten(&uri, &rewriting, may_be_normal);
+                let found = rewritten(&uri, &rewriting, may_be_normal, &Texts::default());
                 assert_eq!(found.as_ref().map(PathAndQuery::as_str), expected, "{path} {from} {to}");
             }
         }

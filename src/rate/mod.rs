@@ -8,7 +8,7 @@
 //! - Never more than the rule is let through, however many threads decide at once. It is more only if the table is at
 //!   its bound, see [`BYTES_MAX`] and [`BYTES_ALL_MAX`]: then some client is forgotten, which is counted. And two
 //!   clients are taken for one with a probability of 1 to 30 million, where the table is full.
-//! - Of an address or a value only a hash is kept, with a key that is drawn when the rule is new. So nobody can choose
+//! - Of an address or a value only a hash is kept, with a key that each process draws. So nobody can choose
 //!   addresses or values that meet in one set, or that count as those of another client.
 
 mod limiters;
@@ -18,6 +18,7 @@ mod set;
 mod table;
 mod word;
 
+use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::net::IpAddr;
@@ -59,6 +60,21 @@ impl fmt::Display for Per {
             Self::Address => f.write_str("address"),
             Self::Header(name) => write!(f, "header:{name}"),
         }
+    }
+}
+
+/// The client of a request, as far as it is known by an address.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker<'a> {
+    /// Its address.
+    pub address: IpAddr,
+    /// Where the hash of this address may be kept. It is the same for all rules of a process.
+    pub hash: Option<&'a Cell<Option<u64>>>,
+}
+
+impl From<IpAddr> for Asker<'_> {
+    fn from(address: IpAddr) -> Self {
+        Self { address, hash: None }
     }
 }
 
@@ -120,18 +136,24 @@ impl Limiter {
             Per::Route => Counts::Route(CachePadded::default()),
             Per::Address | Per::Header(_) => Counts::Clients(Table::new(memory)),
         });
-        Self { per, rule, counts, key: RandomState::new(), cells: metrics::cells(workers).into() }
+        Self { per, rule, counts, key: memory.key.clone(), cells: metrics::cells(workers).into() }
     }
 
-    /// Decides about a request of `client` with these fields, on the thread of `worker`, and counts it.
+    /// Decides about a request of `asker` with these fields, on the thread of `worker`, and counts it.
     ///
     /// # Errors
     /// The request is over the limit, and nothing of the limit is used. The error says how long the client has to wait.
-    pub fn decide(&self, worker: usize, client: IpAddr, fields: &HeaderMap, now: Instant) -> Result<(), RetryAfter> {
+    pub fn decide<'a>(
+        &self,
+        worker: usize,
+        asker: impl Into<Asker<'a>>,
+        fields: &HeaderMap,
+        now: Instant,
+    ) -> Result<(), RetryAfter> {
         let now = self.rule.moment(since_epoch_ns(now));
         let decided = match &*self.counts {
             Counts::Route(tat) => Decided { result: decide_alone(tat, &self.rule, now), has_evicted: false },
-            Counts::Clients(table) => table.decide(self.hash(client, fields), &self.rule, now),
+            Counts::Clients(table) => table.decide(self.hash(asker.into(), fields), &self.rule, now),
         };
         self.count(worker, decided);
         decided.result
@@ -165,12 +187,20 @@ impl Limiter {
         }
     }
 
-    fn hash(&self, client: IpAddr, fields: &HeaderMap) -> u64 {
+    fn hash(&self, asker: Asker<'_>, fields: &HeaderMap) -> u64 {
         let value = match &self.per {
             Per::Header(name) => only_value(fields, name),
             Per::Route | Per::Address => None,
         };
-        self.key.hash_one(value.map_or_else(|| Client::at(client), Client::Value))
+        match (value, asker.hash) {
+            (Some(value), _) => self.key.hash_one(Client::Value(value)),
+            (None, None) => self.key.hash_one(Client::at(asker.address)),
+            (None, Some(known)) => known.get().unwrap_or_else(|| {
+                let hash = self.key.hash_one(Client::at(asker.address));
+                known.set(Some(hash));
+                hash
+            }),
+        }
     }
 
     fn count(&self, worker: usize, decided: Decided) {

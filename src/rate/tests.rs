@@ -1,5 +1,6 @@
 //! A limiter as its route sees it, and the bound of its memory.
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 
 use super::rule::{Rule, Verdict};
 use super::table::{BYTES_MAX, PLACES_MAX, Table};
-use super::{BYTES_ALL_MAX, Limiter, Limiters, Memory, Per, Wanted};
+use super::{Asker, BYTES_ALL_MAX, Limiter, Limiters, Memory, Per, Wanted};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -104,6 +105,26 @@ fn a_reload_keeps_what_was_used() {
             assert_eq!(found, left, "by {per}: {requests} per minute, burst {burst}");
             assert_eq!(limiter.allowed(), 30 + left as u64, "the counters go on");
         }
+    }
+}
+
+/// A connection keeps the hash of its client for as long as it lives, over reloads and for all routes.
+#[test]
+fn a_hash_that_was_kept_is_that_of_the_same_client_everywhere() {
+    let (now, fields, kept) = (Instant::now(), HeaderMap::new(), Cell::new(None));
+    let (address, other) = (address("192.0.2.1"), address("192.0.2.2"));
+    let asker = Asker { address, hash: Some(&kept) };
+    let [shop] = wanted(Per::Address, 10, 2);
+    let before = Limiters::carry_over(&Limiters::default(), [shop.clone()], 1, now);
+    assert_eq!(before.of("shop").unwrap().decide(0, asker, &fields, now), Ok(()));
+    assert!(kept.get().is_some());
+    let api = Wanted { route: "api".to_owned(), ..shop.clone() };
+    let after = Limiters::carry_over(&before, [shop, api], 1, now);
+    for (route, left) in [("shop", 1), ("api", 2)] {
+        let decide = |asker| after.of(route).unwrap().decide(0, asker, &fields, now);
+        assert_eq!((0..9).filter(|_| decide(asker).is_ok()).count(), left, "{route}");
+        assert!(decide(Asker::from(address)).is_err(), "{route}: by another connection");
+        assert_eq!(decide(Asker::from(other)), Ok(()), "{route}: another client");
     }
 }
 
@@ -212,7 +233,7 @@ fn flood(addresses: u32, now: Instant) -> Limiter {
     let (limiter, fields) = (Limiter::new(Per::Address, rule(1, MINUTE, 1), 1, &Memory::default()), HeaderMap::new());
     for number in 0..addresses {
         // What is refused is counted.
-        _ = limiter.decide(0, Ipv4Addr::from_bits(number).into(), &fields, now);
+        _ = limiter.decide(0, IpAddr::from(Ipv4Addr::from_bits(number)), &fields, now);
     }
     assert!(limiter.refused() <= 2, "two clients are hardly ever taken for one");
     limiter
@@ -228,7 +249,7 @@ fn many_addresses_are_all_limited() {
     });
     assert_eq!((again.count(), limiter.evicted()), (10_000, 0));
     assert!(limiter.bytes() <= 10_000 * 340, "{} bytes", limiter.bytes());
-    assert!(limiter.decide(0, Ipv6Addr::LOCALHOST.into(), &fields, now).is_ok());
+    assert!(limiter.decide(0, IpAddr::from(Ipv6Addr::LOCALHOST), &fields, now).is_ok());
 }
 
 /// Real threads, which all want the same while the table grows.
@@ -242,7 +263,7 @@ fn threads_together_get_what_the_rule_says() {
             scope.spawn(move || {
                 for request in 0..2000_u32 {
                     let client = Ipv4Addr::from_bits((request + worker as u32 * 250) % 500);
-                    _ = limiter.decide(worker, client.into(), &HeaderMap::new(), now);
+                    _ = limiter.decide(worker, IpAddr::from(client), &HeaderMap::new(), now);
                 }
             });
         }
