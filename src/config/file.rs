@@ -120,6 +120,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
     top.get("include");
     top.finish();
     listener::check_admin(top, &listeners, config.admin.address);
+    admin::check(top, &config.admin);
     top.missing("listen", 0..0, "there is no listener", "add [listen.web] with address = \"0.0.0.0:8080\"");
     // A proxy that only redirects needs none.
     if routes.is_empty() || routes.iter().any(|route| route.pools().next().is_some()) {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::capacity::capacity;
 use super::names::Names;
+use super::overrides::Overrides;
 use super::plans::{errors, limiters, plans};
 use crate::access_log::Layout;
 use crate::config::address::Address;
@@ -29,6 +30,8 @@ pub(crate) type Protocols = BTreeMap<String, PoolProtocol>;
 pub(crate) struct Material {
     pub(crate) protocols: Protocols,
     pub(crate) pages: Arc<Pages>,
+    /// What operators have set over what the config says.
+    pub(crate) overrides: Arc<Overrides>,
 }
 
 /// Reads the TLS files of each pool; keeps what has not changed since `before`.
@@ -47,7 +50,7 @@ pub(crate) fn protocols(config: &Config, before: &Protocols) -> Result<Protocols
 pub(crate) fn build(
     config: &Config,
     names: &Names,
-    Material { protocols, pages }: &Material,
+    Material { protocols, pages, overrides }: &Material,
     previous: Option<&Snapshot>,
     workers: usize,
     resources: &Resources,
@@ -60,7 +63,7 @@ pub(crate) fn build(
         .map(|(name, pool)| {
             let before = former.get(name.as_str()).copied();
             let protocol = protocols.get(name).cloned().unwrap_or(PoolProtocol::Http1);
-            Arc::new(build_pool(name, pool, protocol, names, before, workers))
+            Arc::new(build_pool((name, pool), protocol, (names, overrides), before, workers))
         })
         .collect();
     let known = previous.filter(|previous| previous.routes.list() == config.routes);
@@ -88,10 +91,9 @@ pub(crate) fn build(
 }
 
 fn build_pool(
-    name: &str,
-    config: &model::Pool,
+    (name, config): (&str, &model::Pool),
     protocol: PoolProtocol,
-    names: &Names,
+    (names, overrides): (&Names, &Overrides),
     before: Option<&Arc<Pool>>,
     workers: usize,
 ) -> Pool {
@@ -106,10 +108,12 @@ fn build_pool(
             if !taken.insert(address.clone()) {
                 continue;
             }
-            let state = MemberState::from(backend.state);
+            let set = overrides.of(&name, &address, &backend_name);
+            let state = MemberState::from(set.and_then(|set| set.state).unwrap_or(backend.state));
+            let weight = set.and_then(|set| set.weight).unwrap_or(backend.weight);
             let endpoint = known_endpoint(config, &known, &address, state)
                 .unwrap_or_else(|| new_endpoint(config, before, &name, &shared, address, workers));
-            let (backend, weight) = (Arc::clone(&backend_name), u32::from(backend.weight));
+            let (backend, weight) = (Arc::clone(&backend_name), u32::from(weight));
             members.push(Member { endpoint, backend, weight, state });
         }
     }
@@ -194,10 +198,16 @@ fn addresses(address: &BackendAddress, names: &Names) -> Vec<Address> {
 ///
 /// If no new member is known to be healthy, the healthy members that the edit removes go on serving until one new
 /// member has passed its check. The same holds while a name has no addresses yet, with or without a check. An edit that
-/// stops the whole pool (all drained or down) is obeyed. An address that its name has given up is not held: it may be
-/// somebody else's by now.
+/// stops the whole pool (all drained or down, with what operators have set) is obeyed. An address that its name has
+/// given up is not held: it may be somebody else's by now.
 fn held(config: &model::Pool, members: &[Member], names: &Names, before: Option<&Arc<Pool>>) -> Vec<Member> {
-    let wants_any = config.backends.iter().any(|backend| backend.state == BackendState::Ready);
+    let is_member = |backend: &BackendAddress| {
+        let backend = backend.to_string();
+        members.iter().any(|member| *member.backend == backend)
+    };
+    let is_wanted = |one: &model::Backend| one.state == BackendState::Ready && !is_member(&one.address);
+    let wants_any =
+        members.iter().any(|member| member.state == MemberState::Ready) || config.backends.iter().any(is_wanted);
     let any_healthy = members.iter().any(|m| m.state == MemberState::Ready && m.endpoint.health() == Health::Healthy);
     if !wants_any || any_healthy {
         return Vec::new();

@@ -2,7 +2,8 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use crate::config::{Listener, address::Address};
+use super::overrides::Overrides;
+use crate::config::{Config, Listener, address::Address};
 use crate::listen::socket::{FileId, StdListener};
 
 /// The sockets of one listener, from whoever has bound them.
@@ -33,6 +34,8 @@ pub struct Inherited {
     /// In the order of the offer; `None` for what was taken.
     entries: Vec<Option<Entry>>,
     admin: Option<TcpListener>,
+    /// What operators have set of endpoints.
+    overrides: Overrides,
     taken: Taken,
 }
 
@@ -48,8 +51,8 @@ pub(crate) struct Taken {
 }
 
 impl Inherited {
-    pub(super) fn new(entries: Vec<Entry>, admin: Option<TcpListener>) -> Self {
-        Self { entries: entries.into_iter().map(Some).collect(), admin, taken: Taken::default() }
+    pub(super) fn new(entries: Vec<Entry>, admin: Option<TcpListener>, overrides: Overrides) -> Self {
+        Self { entries: entries.into_iter().map(Some).collect(), admin, overrides, taken: Taken::default() }
     }
 
     /// The sockets that `config` asks for, if they are among them.
@@ -67,6 +70,13 @@ impl Inherited {
         let socket = self.admin.take_if(is_there)?;
         self.taken.admin = true;
         Some(socket)
+    }
+
+    /// What operators have set of endpoints whose entry is in `config` as it was, and in words what has ended.
+    pub(super) fn take_overrides(&mut self, config: &Config) -> (Overrides, Vec<String>) {
+        let mut overrides = std::mem::take(&mut self.overrides);
+        let ended = overrides.keep(config);
+        (overrides, ended)
     }
 
     /// Which sockets were taken so far.

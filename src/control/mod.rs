@@ -3,7 +3,9 @@
 //! One loop waits for all events: a signal or an order, a change of the config file, new addresses of a name, a new
 //! endpoint that has passed its first check. Probes and the admin port run beside it on the same thread.
 
+mod access;
 mod admin;
+pub(crate) mod ask;
 mod build;
 pub(crate) mod capacity;
 mod certificates;
@@ -17,10 +19,13 @@ pub(crate) mod inherited;
 mod listeners;
 mod names;
 pub(crate) mod outcome;
+mod overrides;
 mod plans;
 mod probes;
+mod publish;
 mod rationed;
 mod reading;
+mod refused;
 pub(crate) mod reload;
 mod reloads;
 mod requests;
@@ -39,7 +44,6 @@ pub(crate) use start::Begun;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -55,6 +59,7 @@ use crate::pool::MemberState;
 use crate::telemetry::Telemetry;
 use crate::worker::Worker;
 use admin::Admin;
+use ask::{Refused, Waiting};
 use certificates::{PoolFiles, look_after_listeners, look_after_pools};
 use detached::Detached;
 use discover::Discovery;
@@ -94,8 +99,9 @@ pub(crate) struct Control {
     access_log: Option<AccessLog>,
     detached: Detached,
     upgrades: Upgrades,
+    /// Those who wait for the result of a reload.
+    waiting: Waiting,
     supervisor: Rc<Supervisor>,
-    _orders: mpsc::Sender<Order>,
 }
 
 impl Control {
@@ -151,7 +157,11 @@ impl Control {
     fn obey(&mut self, order: Order) -> Next {
         match order {
             Order::Reload => {
-                self.reload();
+                self.reload(Trigger::Signal);
+                Next::Wait
+            }
+            Order::Ask(ask) => {
+                self.grant(ask);
                 Next::Wait
             }
             Order::Upgrade => {
@@ -167,11 +177,15 @@ impl Control {
     }
 
     fn read(&mut self, trigger: Trigger) {
+        if trigger == Trigger::Admin && !self.reader.is_reading() {
+            self.waiting.begin();
+        }
         let instance = &self.instance;
         self.reader.begin(trigger, || instance.present());
     }
 
     async fn has_read(&mut self, read: Option<Read>) {
+        let mut answer = Ok("nothing changed".to_owned());
         if let Some(Read { trigger, result }) = read {
             let result = match result {
                 Ok((mut config, contents)) => {
@@ -182,9 +196,11 @@ impl Control {
                 }
                 Err(why) => Err(why),
             };
+            answer = result.clone().map_err(Refused::Invalid);
             self.report(trigger.name(), result);
             self.status.reload_took(self.reader.began().elapsed());
         }
+        self.waiting.tell(&answer);
         match self.reader.take_waiting() {
             Some(trigger) => self.read(trigger),
             None => self.supervisor.reloaded(),
@@ -210,6 +226,7 @@ impl Control {
             Err(why) => tracing::error!(trigger, "reload refused, the old configuration stays in use: {why}"),
         }
         self.publish_listeners();
+        self.publish_overrides();
         self.status.reloaded(trigger, result);
     }
 
@@ -235,32 +252,6 @@ impl Control {
                     {} stay in use until one does", held.join(", "));
             }
         }
-    }
-
-    /// Starts and ends the resolution of names as the config needs it.
-    /// Says which TLS files of pools are in use.
-    fn publish_tls_files(&self) {
-        let (files, seen) = self.instance.tls_files();
-        self.pool_files.set(files, seen);
-    }
-
-    /// Publishes the files of the config to the admin port, and warns of those that can no longer be followed.
-    fn publish_files(&mut self) {
-        let origin = self.reader.origin();
-        let news = self.detached.observe(origin.detached());
-        news.iter().for_each(|file| detached::warn(file));
-        let mut state = self.status.state();
-        state.config_files = origin.files().into_iter().map(Path::to_owned).collect();
-        state.detached = self.detached.files().iter().cloned().collect();
-    }
-
-    /// Publishes the listeners to the admin port.
-    fn publish_listeners(&self) {
-        let tls = self.instance.listeners.tls().map(|(name, tls)| (name.to_owned(), Arc::clone(tls))).collect();
-        let mut state = self.status.state();
-        state.admin_hosts.clone_from(&self.instance.config.admin.hosts);
-        state.secrets.clone_from(&self.instance.config.secrets);
-        (state.listeners, state.tls) = (self.instance.listeners.addresses(), tls);
     }
 }
 

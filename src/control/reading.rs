@@ -26,6 +26,8 @@ const REPLACED_WITHIN: Duration = Duration::from_secs(1);
 pub(super) enum Trigger {
     /// Somebody asks for it.
     Signal,
+    /// Somebody asks for it over the admin port.
+    Admin,
     /// The file may have changed.
     File(Look),
     /// A TLS file of a pool was replaced. The config is not read, because an unfinished edit in it must not interfere.
@@ -36,6 +38,7 @@ impl Trigger {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Signal => "signal",
+            Self::Admin => "admin",
             Self::File(_) => "file change",
             Self::Certificates => CERTIFICATE_CHANGE,
         }
@@ -171,6 +174,11 @@ impl Reader {
     /// Whether a read is under way, or waits.
     pub(super) fn is_busy(&self) -> bool {
         self.is_busy || !self.waiting.is_empty()
+    }
+
+    /// Whether a read is under way.
+    pub(super) fn is_reading(&self) -> bool {
+        self.is_busy
     }
 
     pub(super) fn new(files: Files, source: Source, origin: Origin) -> Self {

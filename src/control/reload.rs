@@ -19,6 +19,7 @@ use super::changes::{differences, settings as settings_changes};
 use super::inherited::Inherited;
 use super::listeners::Listeners;
 use super::names::{Names, News, Resolution};
+use super::overrides::Overrides;
 use super::reading::{Contents, ListenerTls, Present, Trigger};
 use crate::config::{self, Algorithm, BackendAddress, Change, Config, Loaded, Origin, Problems};
 use crate::net::pem::Stamps;
@@ -84,7 +85,7 @@ pub(crate) fn check_files(config: &Config) -> Result<(), Vec<String>> {
 
 impl Control {
     /// Reads everything again, or does so when the upgrade that is under way has failed.
-    pub(super) fn reload(&mut self) {
+    pub(super) fn reload(&mut self, trigger: Trigger) {
         self.supervisor.reloading();
         if self.upgrades.is_running() {
             return self.upgrades.reload_later();
@@ -93,7 +94,7 @@ impl Control {
             discovery.renew();
         }
         if self.source.file.is_some() {
-            self.read(Trigger::Signal);
+            self.read(trigger);
         } else {
             tracing::warn!("nothing to reload: unstick was started without a config file");
             self.supervisor.reloaded();
@@ -106,7 +107,7 @@ impl Control {
 pub(crate) struct Instance {
     pub(crate) config: Config,
     pub(crate) names: Names,
-    material: Material,
+    pub(super) material: Material,
     pub(crate) shared: Arc<SharedSnapshot>,
     workers: usize,
     resources: Resources,
@@ -151,9 +152,12 @@ impl Instance {
         let Contents { material, tls } = contents;
         let edit = self.listeners.prepare(&next.listeners, &tls, &mut Inherited::default())?;
         let before = std::mem::replace(&mut self.config, next);
-        self.material = material;
+        let mut overrides = std::mem::take(&mut self.material.overrides);
+        let ended = Arc::make_mut(&mut overrides).keep(&self.config);
+        self.material = Material { overrides, ..material };
         self.names.keep(&names(&self.config), self.config.dns.families);
         let mut changes = self.rebuild();
+        changes.extend(ended);
         changes.extend(settings_changes(&before, &self.config));
         self.warn_of_what_does_not_fit(Some(&before));
         changes.extend(self.listeners.commit(edit, &self.config.listeners, workers).await);
@@ -181,6 +185,11 @@ impl Instance {
         let changes = differences(&before, &next);
         self.shared.swap(next);
         changes
+    }
+
+    /// What operators have set of endpoints.
+    pub(super) fn overrides(&self) -> Arc<Overrides> {
+        Arc::clone(&self.material.overrides)
     }
 
     /// Whether everybody who was asked for a name has said that it has no addresses.

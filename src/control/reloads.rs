@@ -22,7 +22,9 @@ pub(crate) struct Reload {
 
 /// Triggers of reloads in which the config is not read: names have other addresses, TLS files of pools were replaced,
 /// somebody steers an endpoint.
-const WITHOUT_CONFIG: [&str; 3] = ["name resolution", CERTIFICATE_CHANGE, "control"];
+const WITHOUT_CONFIG: [&str; 3] = ["name resolution", CERTIFICATE_CHANGE, CONTROL];
+/// The trigger of what somebody sets of an endpoint.
+pub(super) const CONTROL: &str = "control";
 /// The trigger of a reload that reads the TLS files of pools.
 pub(super) const CERTIFICATE_CHANGE: &str = "certificate change";
 

@@ -3,10 +3,14 @@
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::ask::Ask;
+
 /// What an operator can order a running instance to do.
 #[derive(Debug)]
 pub(crate) enum Order {
     Reload,
+    /// What somebody asks for over the admin port.
+    Ask(Ask),
     /// Start a successor, which takes over.
     Upgrade,
     ReopenLogs,

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Control;
 use super::admin::Admin;
+use super::ask::Waiting;
 use super::build::Protocols;
 use super::capacity;
 use super::certificates::PoolFiles;
@@ -123,7 +124,10 @@ impl Control {
         let read = move || Contents::read(&named, &Protocols::new(), &ListenerTls::new());
         let mask = |problems: Vec<String>| config.secrets.mask(&problems.join("; "));
         let contents = files.read(read).await.and_then(|read| read.map_err(mask));
-        let Contents { material, tls } = contents.map_err(StartError)?;
+        let Contents { mut material, tls } = contents.map_err(StartError)?;
+        let (overrides, ended) = inherited.take_overrides(&config);
+        ended.iter().for_each(|what| tracing::info!("{what}"));
+        material.overrides = Arc::new(overrides);
         let access_log = open_access_log(&config, &files).await?;
         let instance = Instance::new(config, material, count, resources);
         let (stories, told) = story::channel();
@@ -140,7 +144,7 @@ impl Control {
         instance.warn_of_what_does_not_fit(None);
         let lost = access_log.as_ref().map(AccessLog::lost).unwrap_or_default();
         let (shared, loads) = (Arc::clone(&instance.shared), shares.loads.clone());
-        let status = Arc::new(Status::new(shared, loads, Arc::clone(&shares.cells), lost, Requests::new(told)));
+        let status = Arc::new(Status::new(shared, loads, Arc::clone(&shares.cells), lost, Requests::new(told), orders));
         let admin_socket = instance.config.admin.address.and_then(|address| inherited.take_admin(address));
         let admin = match instance.config.admin.address {
             Some(address) if admin_socket.is_none() => Some(
@@ -173,11 +177,12 @@ impl Control {
             access_log,
             detached: Detached::default(),
             upgrades: Upgrades::new(options.launch),
+            waiting: Waiting::default(),
             supervisor: Rc::new(options.supervisor),
-            _orders: orders,
         };
         control.publish_tls_files();
         control.publish_listeners();
+        control.publish_overrides();
         control.publish_files();
         Ok((control, tls, admin_socket))
     }
@@ -215,7 +220,8 @@ impl Control {
         );
         self.supervisor.ready(&format!("serving {}", listeners.join(", ")));
         if let Some(admin) = self.admin_address() {
-            tracing::info!("admin on http://{admin}");
+            let remark = self.status.state().access.remark();
+            tracing::info!("admin on http://{admin}{}", remark.map(|how| format!(" ({how})")).unwrap_or_default());
         }
         Ok(())
     }

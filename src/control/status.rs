@@ -6,10 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crossbeam_utils::CachePadded;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
+use super::access::Access;
+use super::overrides::Overrides;
+use super::refused::Refusals;
 use super::reloads::{Reload, Reloads};
 use super::requests::Requests;
+use super::signals::Order;
 use crate::config::Secrets;
 use crate::config::address::Address;
 use crate::listen::Loads;
@@ -42,6 +46,10 @@ pub(crate) struct Status {
     pub reload_durations: CoarseHistogram,
     /// How long the last of them took, in nanoseconds; 0 before the first.
     reload_last_ns: AtomicU64,
+    /// Requests to the admin port that were refused.
+    pub refused: Refusals,
+    /// The way to the control loop.
+    pub orders: mpsc::Sender<Order>,
     /// Notified when there is news that somebody who looks should see at once: a verdict, a reload.
     pub news: Notify,
     state: Mutex<State>,
@@ -58,6 +66,10 @@ pub(crate) struct State {
     pub secrets: Secrets,
     /// The names to which the admin port answers.
     pub admin_hosts: Vec<String>,
+    /// Who may change something over the admin port.
+    pub access: Access,
+    /// What operators have set of endpoints.
+    pub overrides: Arc<Overrides>,
     /// The last reloads.
     pub reloads: Reloads,
     /// When the config in use was applied by a reload; `None` if it is that of the start.
@@ -76,6 +88,7 @@ impl Status {
         cells: Arc<[CachePadded<WorkerCell>]>,
         access_log_lost: Arc<AtomicU64>,
         requests: Requests,
+        orders: mpsc::Sender<Order>,
     ) -> Self {
         Self {
             started: SystemTime::now(),
@@ -89,6 +102,8 @@ impl Status {
             reloads_refused: AtomicU64::new(0),
             reload_durations: CoarseHistogram::default(),
             reload_last_ns: AtomicU64::new(0),
+            refused: Refusals::default(),
+            orders,
             news: Notify::new(),
             state: Mutex::default(),
         }

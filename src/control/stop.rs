@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Control;
+use super::ask::Refused;
 use super::outcome::Ended;
 use super::signals::{Order, Signals, Stop};
 use crate::access_log::AccessLog;
@@ -134,6 +135,7 @@ async fn second_stop(
         match order {
             Order::Stop(_) => return,
             Order::ReopenLogs => super::reopen(access_log),
+            Order::Ask(ask) => _ = ask.answer.send(Err(Refused::Busy("this process is stopping".to_owned()))),
             Order::Reload | Order::Upgrade => {}
         }
     }

@@ -6,6 +6,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use crate::problem::{Sink, did_you_mean};
+use crate::secrets::Kind;
 
 /// A value that is being read.
 #[derive(Clone)]
@@ -32,7 +33,7 @@ impl<'a> Value<'a> {
     }
 
     /// Reports that it breaks a rule, in words that hold nothing of it.
-    pub(crate) fn report_rule(&self, message: String, help: Option<String>) {
+    pub fn report_rule(&self, message: String, help: Option<String>) {
         self.sink.report_plain(self.span.clone(), message, help);
     }
 
@@ -66,6 +67,22 @@ impl<'a> Value<'a> {
     /// `"${NAME}"` is a string in TOML, whatever it stands for. Where a number is due, the number is meant.
     fn filled_number(&self) -> Option<i64> {
         self.filled_text()?.parse().ok()
+    }
+
+    /// Whether something was filled into it.
+    pub fn is_filled(&self) -> bool {
+        self.sink.is_filled(&self.span)
+    }
+
+    /// Notes that it is a secret, wherever it came from: from now on it is shown as it is written.
+    pub fn hide(&self) {
+        let Some(text) = self.value.as_str() else { return };
+        let written = self.sink.text_at(&self.span).trim_matches(['"', '\'']).to_owned();
+        let mut filled = self.sink.filled.borrow_mut();
+        filled.secrets.add(text);
+        if filled.at(&self.span) == Some(&Kind::Plain) {
+            filled.note(&self.span, Kind::Secret(written));
+        }
     }
 
     /// The string, if something was filled into it.

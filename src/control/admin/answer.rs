@@ -15,11 +15,13 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::authority::{FETCH_SITE, Refusal};
 use super::door::Door;
 use super::feed::{Events, Feed, LISTENERS_MAX};
 use super::format::Format;
 use super::page::{self, Page};
-use super::{Peer, metrics, requests, view};
+use super::{Peer, metrics, requests, steer, view};
+use crate::control::refused::Why;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const INDEX: &str = "unstick admin\n\n\
@@ -29,10 +31,9 @@ const INDEX: &str = "unstick admin\n\n\
     /status   listeners, pools, endpoints, last reloads, as JSON\n\
     /events   the same each second, as server-sent events\n\
     /metrics  for Prometheus\n\
+    POST /v1/pools/POOL/endpoints/ENDPOINT/drain, ready, down, or weight with {\"weight\": 3}\n\
+    POST /v1/reload\n\
     /v1/requests  recent requests: failed, retried, slow, and a sample; /v1/requests/ID has all that is known of one\n";
-
-/// What a browser says of a request that a page of another site has made (W3C Fetch Metadata).
-const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Tells browsers that no page of another site may have a response as its own part (Fetch, section 3.7).
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
@@ -55,16 +56,25 @@ pub(super) struct Caller {
 /// The response to a request.
 pub(super) async fn answer(request: Request<Incoming>, caller: &Caller) -> Response<Body> {
     let status = &caller.feed.status;
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "the admin port takes only GET\n");
+    let target = steer::target(request.uri().path());
+    if target.is_none() && !matches!(*request.method(), Method::GET | Method::HEAD) {
+        status.refused.count(Why::Method);
+        let response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "this path takes only GET\n");
         return with(response, ALLOW, "GET, HEAD");
     }
     let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
     if let (false, Some(host)) = (is_probe, host(&request))
         && !is_own_name(&host, &status.state().admin_hosts)
     {
-        let why = format!("the admin port is not called `{host}`: use its address, or add this name to admin.hosts\n");
-        return respond(StatusCode::MISDIRECTED_REQUEST, TEXT, why);
+        let why = format!("the admin port is not called `{host}`: use its address, or add this name to admin.hosts");
+        if target.is_some() {
+            return steer::refuse(status, &Refusal::new(Why::Host, StatusCode::MISDIRECTED_REQUEST, why));
+        }
+        status.refused.count(Why::Host);
+        return respond(StatusCode::MISDIRECTED_REQUEST, TEXT, why + "\n");
+    }
+    if let Some(target) = target {
+        return steer::answer(request, caller, target).await;
     }
     match request.uri().path() {
         "/" => index(&request),
@@ -144,7 +154,7 @@ fn is_own_name(host: &str, names: &[String]) -> bool {
     host == "localhost" || address.parse::<IpAddr>().is_ok() || names.iter().any(|name| name == host)
 }
 
-fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+pub(super) fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Either::Left(Full::new(body.into())));
     *response.status_mut() = status;
     let response = with(response, CONTENT_TYPE, content_type);
@@ -153,7 +163,7 @@ fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes
     with(response, X_CONTENT_TYPE_OPTIONS, "nosniff")
 }
 
-fn with(mut response: Response<Body>, name: HeaderName, value: &'static str) -> Response<Body> {
+pub(super) fn with(mut response: Response<Body>, name: HeaderName, value: &'static str) -> Response<Body> {
     response.headers_mut().insert(name, HeaderValue::from_static(value));
     response
 }

@@ -58,6 +58,7 @@ impl Collector for Exposition {
         let snapshot = status.shared.load();
         process(status, encoder)?;
         reloads(status, encoder)?;
+        refused(status, encoder)?;
         for (name, help, counter) in WORKER_METRICS {
             self::counter(name, help, status.total(counter), encoder)?;
         }
@@ -66,7 +67,8 @@ impl Collector for Exposition {
         counter("access_log_lost", help, status.access_log_lost.load(Relaxed), encoder)?;
         certificates(status, encoder)?;
         rates(&snapshot.limiters, &status.state().secrets.clone(), encoder)?;
-        pools(&snapshot.pools, encoder)?;
+        let overrides = Arc::clone(&status.state().overrides);
+        pools(&snapshot.pools, &overrides, encoder)?;
         endpoints(&snapshot.pools, encoder)
     }
 }
@@ -94,6 +96,15 @@ fn own_responses(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result
         let labels = [("cause", cause.name()), ("rule", cause.rule().unwrap_or_default())];
         let total = status.total(|cell| cell.own_responses.of(index));
         family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&total, None)?;
+    }
+    Ok(())
+}
+
+fn refused(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let help = "Requests to the admin port that were refused, by why";
+    let mut family = encoder.encode_descriptor("admin_refused", help, None, MetricType::Counter)?;
+    for (why, count) in status.refused.all() {
+        family.encode_family(&[("why", why)])?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
     }
     Ok(())
 }

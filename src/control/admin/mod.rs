@@ -1,8 +1,10 @@
 //! The admin port: the dashboard, `/healthz`, `/readyz`, `/status` (JSON), `/events`, `/metrics` (Prometheus).
 //!
-//! It runs on the control thread, apart from all traffic. It reads what the workers publish and changes nothing.
+//! It runs on the control thread, apart from all traffic. It reads what the workers publish. What it changes, the
+//! control loop changes (`steer`), for those who may (`authority`).
 
 mod answer;
+mod authority;
 mod door;
 mod feed;
 mod format;
@@ -11,6 +13,7 @@ mod metrics;
 mod page;
 mod requests;
 mod stalled;
+mod steer;
 mod view;
 
 use std::cell::Cell;

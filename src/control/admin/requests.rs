@@ -86,7 +86,7 @@ fn print(value: &impl Serialize) -> Found {
 }
 
 /// A segment of a path without its percent-encoding.
-fn decoded(segment: &str) -> String {
+pub(super) fn decoded(segment: &str) -> String {
     let pair = format!("id={}", segment.replace('+', "%2B").replace('&', "%26"));
     form_urlencoded::parse(pair.as_bytes()).next().map(|(_, id)| id.into_owned()).unwrap_or_default()
 }

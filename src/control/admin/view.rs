@@ -19,6 +19,7 @@ use crate::control::status::Status;
 use crate::listen::tls::{ServerTls, Validity};
 use crate::proxy::cause::Cause;
 use pool::PoolView;
+pub(super) use pool::endpoint_as_set;
 
 /// The whole of `/status`. The names of its fields are the keys of the JSON.
 #[derive(Debug, Serialize)]
@@ -129,6 +130,7 @@ impl StatusView {
     pub(super) fn brief(status: &Status) -> Self {
         let snapshot = status.shared.load();
         let state = status.state().clone();
+        let upstream_idle = snapshot.timeouts.upstream_idle;
         let workers = status.cells.iter().enumerate().map(|(number, cell)| WorkerView {
             connections: status.loads.of(number),
             accepted: cell.accepted.value(),
@@ -142,7 +144,7 @@ impl StatusView {
             workers: workers.collect(),
             listeners: state.listeners.into_iter().map(|(name, address)| ListenerView { name, address }).collect(),
             routes: None,
-            pools: snapshot.pools.iter().map(|pool| PoolView::of(pool, snapshot.timeouts.upstream_idle)).collect(),
+            pools: snapshot.pools.iter().map(|pool| PoolView::of(pool, &state.overrides, upstream_idle)).collect(),
             own_responses: own_responses(status),
             certificates: state.tls.iter().map(|(listener, tls)| CertificatesView::of(listener, tls)).collect(),
             reloads: ReloadsView {

@@ -7,6 +7,7 @@
 mod attempt;
 mod launch;
 mod predecessor;
+mod steered;
 mod wire;
 
 use std::io;
@@ -22,6 +23,7 @@ use self::wire::{Offer, OfferedListener};
 use super::Control;
 use super::files::Files;
 use super::outcome::Ended;
+use super::reading::Trigger;
 use super::signals::Order;
 use crate::listen::listener::Idle;
 use crate::listen::socket::StdListener;
@@ -47,6 +49,11 @@ impl Upgrades {
     /// Whether one is under way.
     pub(super) fn is_running(&self) -> bool {
         self.running.is_some()
+    }
+
+    /// Whether one is under way, or about to begin.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.is_due || self.is_running()
     }
 
     /// Notes that a reload was ordered while an upgrade is under way.
@@ -75,7 +82,7 @@ impl Upgrades {
 impl Control {
     /// An upgrade was ordered. It begins as soon as no reload is under way.
     pub(super) fn upgrade(&mut self) {
-        if self.upgrades.is_running() || self.upgrades.is_due {
+        if self.upgrades.is_under_way() {
             tracing::warn!("an upgrade is under way already");
         } else if let Some(why) = self.cannot_upgrade() {
             refused(&why);
@@ -120,7 +127,8 @@ impl Control {
             sockets.extend(entry.sockets);
         }
         let admin = self.admin.as_ref().map(|admin| admin.socket().try_clone()).transpose()?;
-        let offer = Offer { from: env!("CARGO_PKG_VERSION").to_owned(), listeners, admin: admin.is_some() };
+        let steered = steered::offer(&self.instance.overrides());
+        let offer = Offer { from: env!("CARGO_PKG_VERSION").to_owned(), listeners, admin: admin.is_some(), steered };
         sockets.extend(admin.map(StdListener::Tcp));
         Ok((offer, sockets))
     }
@@ -132,7 +140,7 @@ impl Control {
             Err(why) => {
                 refused(&why);
                 if std::mem::take(&mut self.upgrades.is_reload_due) {
-                    self.reload();
+                    self.reload(Trigger::Signal);
                 }
                 None
             }

@@ -13,6 +13,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::launch::VARIABLE;
+use super::steered;
 use super::wire::{self, Offer, VERSION, Word};
 use crate::config::address::Address;
 use crate::control::inherited::{Entry, Inherited, Taken};
@@ -122,5 +123,5 @@ fn inherit(offer: Offer, sockets: Vec<(StdListener, Address)>) -> Option<Inherit
         (true, _) => return None,
         (false, _) => None,
     };
-    Some(Inherited::new(entries, admin))
+    Some(Inherited::new(entries, admin, steered::take(offer.steered)))
 }

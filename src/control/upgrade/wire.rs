@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Interest};
 use tokio::net::UnixStream;
 
+use super::steered::Steered;
 use crate::config::address::Address;
 use crate::control::inherited::Taken;
 use crate::listen::socket::{FileId, StdListener};
@@ -56,6 +57,9 @@ pub(super) struct Offer {
     /// Whether the socket of the admin port comes last.
     #[serde(default)]
     pub(super) admin: bool,
+    /// What operators have set of endpoints.
+    #[serde(default)]
+    pub(super) steered: Vec<Steered>,
 }
 
 /// One listener.

@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
+use crate::control::overrides::Overrides;
 use crate::metrics::{Buckets, Counter, HistogramSum, OUTCOMES, PoolCell};
-use crate::pool::{Mode, Pool};
+use crate::pool::{Member, Mode, Pool};
 
 /// A counter of a pool, its name and its help text.
 type PoolMetric = (&'static str, &'static str, fn(&PoolCell) -> &Counter);
@@ -18,7 +19,11 @@ const POOL_COUNTERS: [PoolMetric; 2] = [
     ("retries_refused", "Requests not repeated because the retry budget was used up", |cell| &cell.retries_refused),
 ];
 
-pub(super) fn pools(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+pub(super) fn pools(
+    pools: &[Arc<Pool>],
+    overrides: &Overrides,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
     requests(pools, encoder)?;
     times(pools, encoder)?;
     for (name, help, counter) in POOL_COUNTERS {
@@ -39,6 +44,13 @@ pub(super) fn pools(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) ->
     for pool in pools {
         let is_open = f64::from(u8::from(pool.mode() == Mode::FailOpen));
         family.encode_family(&[("pool", &*pool.name)])?.encode_gauge(&is_open)?;
+    }
+    let help = "Endpoints whose state or weight an operator has set over what the file says";
+    let mut family = encoder.encode_descriptor("pool_overrides", help, None, MetricType::Gauge)?;
+    for pool in pools {
+        let is_set = |one: &&Member| overrides.of(&pool.name, &one.endpoint.address, &one.backend).is_some();
+        let count = pool.members.iter().filter(is_set).count() as f64;
+        family.encode_family(&[("pool", &*pool.name)])?.encode_gauge(&count)?;
     }
     Ok(())
 }

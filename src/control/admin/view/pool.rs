@@ -1,13 +1,17 @@
 //! The pools and their endpoints, as `/status` shows them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::access_log::rfc3339;
 use crate::config::address::Address;
+use crate::control::overrides::{Overrides, word};
+use crate::control::status::Status;
 use crate::metrics::OUTCOMES;
 use crate::pool::health::passive::{Admission, Ejection};
 use crate::pool::{Member, Pool};
@@ -46,9 +50,12 @@ struct EndpointView {
     ejection: Option<EjectionView>,
     /// Verdicts in a row that contradict `state`, which changes after `fall` or `rise` of them.
     streak: u32,
-    /// What the config wants it to do: `ready`, `drain`, `down`, `held`.
+    /// What the config wants it to do, or an operator: `ready`, `drain`, `down`, `held`.
     wanted: &'static str,
     weight: u32,
+    /// What an operator has set over what the file says.
+    #[serde(rename = "override")]
+    set: Option<OverrideView>,
     /// The share of new requests that follows from the weights of those that take requests now.
     fair_share: f64,
     in_flight: u32,
@@ -69,13 +76,24 @@ struct EjectionView {
 }
 
 #[derive(Debug, Serialize)]
+struct OverrideView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<u16>,
+    since: String,
+    /// Who has set it: an address, or `unix`.
+    by: String,
+}
+
+#[derive(Debug, Serialize)]
 struct DrainingView {
     address: Address,
     in_flight: u32,
 }
 
 impl PoolView {
-    pub(super) fn of(pool: &Pool, upstream_idle: Duration) -> Self {
+    pub(super) fn of(pool: &Pool, overrides: &Overrides, upstream_idle: Duration) -> Self {
         let cells = &pool.shared.cells;
         let requests = |index: usize| cells.iter().map(|cell| cell.requests(index).value()).sum();
         let fair_shares = pool.fair_shares(Instant::now());
@@ -94,13 +112,15 @@ impl PoolView {
                 .into_iter()
                 .map(|(address, in_flight)| DrainingView { address, in_flight })
                 .collect(),
-            endpoints: members.map(|(member, share)| EndpointView::of(member, share, pool, upstream_idle)).collect(),
+            endpoints: members
+                .map(|(member, share)| EndpointView::of(member, share, (pool, overrides), upstream_idle))
+                .collect(),
         }
     }
 }
 
 impl EndpointView {
-    fn of(member: &Member, fair_share: f64, pool: &Pool, upstream_idle: Duration) -> Self {
+    fn of(member: &Member, fair_share: f64, (pool, overrides): (&Pool, &Overrides), upstream_idle: Duration) -> Self {
         let (endpoint, now) = (&member.endpoint, Instant::now());
         let (reason, streak, since) =
             endpoint.update_health(|machine| (machine.reason().to_owned(), machine.streak(), machine.since()));
@@ -119,6 +139,7 @@ impl EndpointView {
             streak,
             wanted: member.state.name(),
             weight: member.weight,
+            set: OverrideView::of(member, pool, overrides),
             fair_share: (fair_share * 1e4).round() / 1e4,
             in_flight: endpoint.in_flight(),
             requests: endpoint.total(|cell| &cell.attempts),
@@ -129,6 +150,33 @@ impl EndpointView {
             latency_ms: (endpoint.latency().recorded().as_secs_f64() * 1e6).round() / 1e3,
         }
     }
+}
+
+impl OverrideView {
+    fn of(member: &Member, pool: &Pool, overrides: &Overrides) -> Option<Self> {
+        let set = overrides.of(&pool.name, &member.endpoint.address, &member.backend)?;
+        let (state, weight) = (set.state.map(word), set.weight);
+        Some(Self { state, weight, since: rfc3339(set.since), by: set.by.clone() })
+    }
+}
+
+/// What holds for an endpoint now, for whoever has set something of it.
+pub(in crate::control::admin) fn endpoint_as_set(
+    status: &Status,
+    pool: &str,
+    endpoint: &str,
+) -> Option<Map<String, Value>> {
+    let (snapshot, overrides) = (status.shared.load(), Arc::clone(&status.state().overrides));
+    let pool = snapshot.pool(pool)?;
+    let member = pool.members.iter().find(|member| member.endpoint.address.to_string() == endpoint)?;
+    let set = serde_json::to_value(OverrideView::of(member, pool, &overrides)).ok()?;
+    Some(Map::from_iter([
+        ("pool".to_owned(), pool.name.as_ref().into()),
+        ("endpoint".to_owned(), endpoint.into()),
+        ("wanted".to_owned(), member.state.name().into()),
+        ("weight".to_owned(), member.weight.into()),
+        ("override".to_owned(), set),
+    ]))
 }
 
 impl EjectionView {

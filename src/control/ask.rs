@@ -1,0 +1,185 @@
+//! What somebody asks for over the admin port, and what the control loop makes of it. One loop does it all, so changes
+//! never run beside each other, nor beside reloads.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::oneshot;
+
+use super::Control;
+use super::overrides::Setting;
+use super::reading::Trigger;
+use super::reload::Instance;
+use super::reloads::CONTROL;
+use crate::config::model::Backend;
+use crate::pool::health::Health;
+use crate::pool::{Member, MemberState, Pool};
+
+/// Something to do, and whom to tell what became of it. If nobody waits for that any more, it is not done.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) what: What,
+    /// Who asks, for the log.
+    pub(crate) by: String,
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum What {
+    /// Set something of an endpoint.
+    Set { pool: String, endpoint: String, setting: Setting },
+    /// Read the config again.
+    Reload,
+}
+
+/// What was done, in a sentence; or why it was not.
+pub(crate) type Answer = Result<String, Refused>;
+
+/// Why something was not done, in a sentence that says what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// There is no such pool or endpoint.
+    Unknown(String),
+    /// Something else is under way.
+    Busy(String),
+    /// It was tried, and cannot be.
+    Invalid(String),
+}
+
+/// Those who wait for the result of a reload.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// Of the read that is under way.
+    present: Vec<oneshot::Sender<Answer>>,
+    /// Of the next one: what is being read now may be from before they asked.
+    next: Vec<oneshot::Sender<Answer>>,
+}
+
+impl Waiting {
+    /// The read that they wait for begins.
+    pub(super) fn begin(&mut self) {
+        self.present.append(&mut self.next);
+    }
+
+    /// The read that is under way has ended.
+    pub(super) fn tell(&mut self, result: &Answer) {
+        self.present.drain(..).for_each(|answer| _ = answer.send(result.clone()));
+    }
+}
+
+impl Control {
+    /// Does what somebody asks for. The answer of a reload comes when it is over.
+    pub(super) fn grant(&mut self, ask: Ask) {
+        let Ask { what, by, answer } = ask;
+        if answer.is_closed() {
+            tracing::info!(%by, "a change is not made, because nobody waits for it any more");
+            return;
+        }
+        if self.upgrades.is_under_way() {
+            let why = "an upgrade is under way: ask again when the new process serves".to_owned();
+            answer.send(Err(Refused::Busy(why))).ok();
+            return;
+        }
+        match what {
+            What::Set { pool, endpoint, setting } => _ = answer.send(self.set(&pool, &endpoint, setting, &by)),
+            What::Reload if self.source.file.is_none() => {
+                let why = "nothing to reload: unstick was started without a config file".to_owned();
+                answer.send(Err(Refused::Invalid(why))).ok();
+            }
+            What::Reload => {
+                tracing::info!(%by, "a reload was asked for");
+                self.waiting.next.push(answer);
+                self.reload(Trigger::Admin);
+            }
+        }
+    }
+
+    fn set(&mut self, pool: &str, endpoint: &str, setting: Setting, by: &str) -> Answer {
+        let (changes, did) = self.instance.set(pool, endpoint, setting, by)?;
+        self.publish_overrides();
+        self.probers.sync(self.instance.shared.load().pools.iter());
+        if !changes.is_empty() {
+            let changes = changes.join("; ");
+            tracing::info!(trigger = CONTROL, %by, "changed: {changes}");
+            self.status.reloaded(CONTROL, Ok(format!("{changes} (by {by})")));
+            self.report_held();
+        }
+        Ok(did)
+    }
+}
+
+impl Instance {
+    /// Sets something of an endpoint, over what the file says. Returns what has changed, and a sentence about it.
+    fn set(
+        &mut self,
+        pool: &str,
+        endpoint: &str,
+        setting: Setting,
+        by: &str,
+    ) -> Result<(Vec<String>, String), Refused> {
+        let snapshot = self.shared.load();
+        let (pool, member) = member(snapshot.pool(pool), pool, endpoint)?;
+        let backend = self.backend(pool, member)?.clone();
+        let target = (&*pool.name, &member.endpoint.address, &backend);
+        let overrides = Arc::make_mut(&mut self.material.overrides);
+        overrides.set(target, setting, (by, SystemTime::now())).map_err(Refused::Invalid)?;
+        let changes = self.rebuild();
+        let did = self.did(pool, &member.endpoint.address.to_string(), setting, changes.is_empty());
+        Ok((changes, did))
+    }
+
+    /// The entry of the file that an endpoint is from.
+    fn backend(&self, pool: &Pool, member: &Member) -> Result<&Backend, Refused> {
+        let entries = self.config.pools.get(&*pool.name).map(|pool| &pool.backends);
+        let is_its = |backend: &&Backend| backend.address.to_string() == *member.backend;
+        let found = entries.into_iter().flatten().find(is_its).filter(|_| member.state != MemberState::Held);
+        found.ok_or_else(|| {
+            Refused::Unknown(format!(
+                "{} is no endpoint of pool {} any more: the file has no entry for it, and it takes requests only until \
+                 a new one has passed its check",
+                member.endpoint.address, pool.name
+            ))
+        })
+    }
+
+    /// What was done, in a sentence.
+    fn did(&self, before: &Pool, endpoint: &str, setting: Setting, is_same: bool) -> String {
+        let (name, snapshot) = (&before.name, self.shared.load());
+        let Ok((pool, member)) = member(snapshot.pool(name), name, endpoint) else { return String::new() };
+        let now = match setting {
+            Setting::Weight(weight) => format!("has weight {weight}"),
+            Setting::State(state) => match (MemberState::from(state), member.endpoint.health()) {
+                (MemberState::Drain, _) => format!("takes no new requests; {}", in_flight(member)),
+                (MemberState::Down, _) => format!("takes no new requests and is not checked; {}", in_flight(member)),
+                (_, Health::Healthy) => "takes requests".to_owned(),
+                _ => "takes requests when its check passes".to_owned(),
+            },
+        };
+        let already = if is_same { ", as before" } else { "" };
+        let set = self.material.overrides.of(name, &member.endpoint.address, &member.backend);
+        let lasts = match set {
+            Some(_) => ". This lasts until its entry of the file changes",
+            None => ". This is what the file says",
+        };
+        let is_last = !pool.members.iter().any(|member| member.state.takes_requests());
+        let last = if is_last { format!(". No endpoint of pool {name} takes requests now") } else { String::new() };
+        format!("{endpoint} of pool {name} {now}{already}{lasts}{last}")
+    }
+}
+
+fn in_flight(member: &Member) -> String {
+    match member.endpoint.in_flight() {
+        0 => "none is in flight".to_owned(),
+        1 => "1 is in flight".to_owned(),
+        several => format!("{several} are in flight"),
+    }
+}
+
+/// The endpoint of a pool that has this address.
+fn member<'s>(pool: Option<&'s Arc<Pool>>, name: &str, endpoint: &str) -> Result<(&'s Pool, &'s Member), Refused> {
+    let pool = pool.ok_or_else(|| Refused::Unknown(format!("there is no pool `{name}`: /status lists them")))?;
+    let found = pool.members.iter().find(|member| member.endpoint.address.to_string() == endpoint);
+    let unknown = || format!("pool {name} has no endpoint `{endpoint}`: /status lists them, each by its address");
+    Ok((pool, found.ok_or_else(|| Refused::Unknown(unknown()))?))
+}
