@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use crate::config::address::Address;
 use crate::control::capacity;
-pub use crate::control::explain::{Answer, Question};
+pub use crate::control::explain::{Answer, Question, request};
 pub use crate::control::inherited::Inherited;
 pub use crate::control::outcome::{Ended, Options, StartError};
 pub use crate::control::reload::Source;

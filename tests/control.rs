@@ -1,19 +1,22 @@
 //! What operators set at run time over the admin port: what traffic sees of it, for how long it lasts, and who may not.
 
+mod access;
+mod openapi;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
 use crate::support::backend::Backend;
-use crate::support::client::{Response, exchange, who};
+use crate::support::client::{Response, exchange, get, who};
 use crate::support::{App, connect, eventually, pool_of};
 
-const JSON: &str = "Content-Type: application/json\r\n";
+pub(crate) const JSON: &str = "Content-Type: application/json\r\n";
 
 /// A request that changes something, with these fields.
 #[track_caller]
-fn post(admin: SocketAddr, path: &str, fields: &str, body: &str) -> Response {
+pub(crate) fn post(admin: SocketAddr, path: &str, fields: &str, body: &str) -> Response {
     let host = if fields.contains("Host:") { String::new() } else { format!("Host: {admin}\r\n") };
     let length = body.len();
     let head =
@@ -21,7 +24,7 @@ fn post(admin: SocketAddr, path: &str, fields: &str, body: &str) -> Response {
     exchange(&mut connect(admin), &head)
 }
 
-fn path(endpoint: SocketAddr, verb: &str) -> String {
+pub(crate) fn path(endpoint: SocketAddr, verb: &str) -> String {
     format!("/v1/pools/app/endpoints/{endpoint}/{verb}")
 }
 
@@ -194,4 +197,28 @@ fn pages_of_other_sites_and_foreign_names_change_nothing() {
     assert_eq!(app.endpoint(a.address).unwrap()["wanted"], "ready");
     let own = format!("{JSON}Origin: http://{admin}\r\nSec-Fetch-Site: same-origin\r\n");
     assert_eq!(post(admin, &drain, &own, "{}").status, 200, "the page of the admin port itself");
+}
+
+#[test]
+fn a_question_is_answered_by_the_state_of_now_and_counted_by_nothing() {
+    let (a, b) = (Backend::named("a"), Backend::named("b"));
+    let routes = "[[route]]\npool = \"app\"\nfallback = \"spare\"\nrate = { requests = 1, in = \"1h\" }\n\
+                  [pool.spare]\nbackends = [\"SPARE\"]\n";
+    let health = "[pool.app.health]\npath = \"/healthz\"\ninterval = \"20ms\"\nfall = 1\nrise = 1\n";
+    let app = App::start(&pool_of(&[a.address], health, &routes.replace("SPARE", &b.address.to_string())));
+    let route = || -> Value {
+        let response = app.admin_get("/v1/route?url=http://shop.test/x%3Fq=1&header=x-a:+1&from=10.1.2.3");
+        assert_eq!(response.status, 200, "{}", response.text());
+        serde_json::from_str(&response.text()).unwrap()
+    };
+    app.wait_for(a.address, "healthy");
+    for _ in 0..3 {
+        let said = route();
+        assert_eq!((&said["pool"], &said["request"]["target"]), (&json!("app"), &json!("/x?q=1")), "{said}");
+        assert_eq!(said["route"]["place"], 1);
+    }
+    assert_eq!(get(app.address, "/").status, 200, "no question was counted by the rate");
+    a.set_healthy(false);
+    app.wait_for(a.address, "unhealthy");
+    assert_eq!(route()["pool"], "spare", "the fallback of now");
 }

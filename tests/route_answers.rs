@@ -147,7 +147,7 @@ fn the_command_says_route_pool_and_what_goes_out() {
     let (code, said, _) = run(&["GET", "/api/v1/caf\u{e9}", "-H", "host: a.test"]);
     assert!(code == Some(0) && said.contains("path      /api/v1/caf%C3%A9\n"), "{said}");
     let (code, _, why) = run(&["GET", "http://a.test/", "-H", "Host: b.test"]);
-    assert!(code == Some(1) && why.contains("leave out -H 'host: ...'"), "{why}");
+    assert!(code == Some(1) && why.contains("leave out the field `host`"), "{why}");
     let (code, said, _) = run(&["GET", "http://a.test/x/..%2Fapi"]);
     assert!(code == Some(1) && said.contains("route     none of 11") && said.contains("400 Bad Request"), "{said}");
     let (code, _, why) = run(&["GET", "http://a/", "--listen", "other"]);

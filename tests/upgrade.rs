@@ -1,6 +1,7 @@
 //! A new process takes over, without a request or a stream lost; and one that fails leaves the old one serving.
 
 mod load;
+mod steered;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -5,12 +5,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
 use clap::Args;
-use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
-use serde_json::{Value, json};
-use unstick::app::{Answer, Outcome, Question, answer};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use unstick::app::{Answer, Outcome, Question, answer, request};
 use unstick::config::{self, Config};
 
 pub(crate) const AFTER_HELP: &str = "\
@@ -61,13 +58,13 @@ pub(crate) fn run(route: Route) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded.config,
         Err(problems) => return Ok(crate::report(&problems)),
     };
-    let request = request(&route)?;
+    let request = request(route.method, route.url, route.headers).map_err(anyhow::Error::msg)?;
     let question = Question { listener: route.listen, peer: route.from, request };
     let answer = answer(&config, question).map_err(anyhow::Error::msg)?;
     let is_refused = matches!(answer.explained.outcome, Outcome::Refused(..));
     let mut text = Vec::new();
     if route.json {
-        serde_json::to_writer_pretty(&mut text, &as_json(&config, &answer))?;
+        serde_json::to_writer_pretty(&mut text, &answer.to_json(&config))?;
         writeln!(text)?;
     } else {
         print(&mut text, &config, &answer)?;
@@ -76,34 +73,10 @@ pub(crate) fn run(route: Route) -> anyhow::Result<ExitCode> {
     Ok(if is_refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The request of the command line. Its host is that of the URL, or of a field if there is only a path or `*`.
-fn request(route: &Route) -> anyhow::Result<Request<()>> {
-    let is_host = |(name, _): &&(HeaderName, HeaderValue)| *name == HOST;
-    let named: Vec<&HeaderValue> = route.headers.iter().filter(is_host).map(|(_, value)| value).collect();
-    let host = match (route.url.authority(), &named[..]) {
-        (Some(host), []) if route.url.scheme().is_some() => HeaderValue::from_str(host.as_str())?,
-        (None, [host]) => HeaderValue::clone(host),
-        (Some(_), [_, ..]) => bail!("{} names the host already; leave out -H 'host: ...'", route.url),
-        (None, [_, _, ..]) => bail!("a request has one host"),
-        _ => bail!("{} has no host; write a whole URL, as in https://shop.example.com/api", route.url),
-    };
-    let mut request = Request::builder().method(route.method.clone()).uri(route.url.clone()).header(HOST, host);
-    for (name, value) in route.headers.iter().filter(|field| !is_host(field)) {
-        request = request.header(name, value);
-    }
-    request.body(()).context("this is no request")
-}
-
-/// The route by its place, and its conditions.
-fn name(config: &Config, answer: &Answer) -> Option<(usize, String)> {
-    let place = answer.explained.route?;
-    Some((place + 1, config.routes.get(place)?.to_string()))
-}
-
 fn print(out: &mut impl Write, config: &Config, answer: &Answer) -> io::Result<()> {
     writeln!(out, "listener  {}", answer.listener)?;
     writeln!(out, "path      {}", answer.explained.path)?;
-    match name(config, answer) {
+    match answer.route(config) {
         Some((place, route)) => writeln!(out, "route     {place} of {}: {route}", config.routes.len())?,
         None => writeln!(out, "route     none of {}", config.routes.len())?,
     }
@@ -126,29 +99,4 @@ fn fields(out: &mut impl Write, headers: &HeaderMap) -> io::Result<()> {
         let value = String::from_utf8_lossy(value.as_bytes());
         writeln!(out, "{name}: {}", value.escape_debug())
     })
-}
-
-fn as_json(config: &Config, answer: &Answer) -> Value {
-    let list = |headers: &HeaderMap| -> Value {
-        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        headers.iter().map(|(name, value)| json!([name.as_str(), text(value)])).collect()
-    };
-    let route = name(config, answer).map(|(place, route)| json!({ "place": place, "conditions": route }));
-    let mut all = json!({ "listener": answer.listener, "path": answer.explained.path, "route": route });
-    let more = match &answer.explained.outcome {
-        Outcome::Pool(pool) => {
-            let request = json!({ "target": answer.explained.target, "fields": list(&answer.explained.request) });
-            json!({ "pool": pool, "request": request })
-        }
-        Outcome::Here(status, headers) => {
-            json!({ "response": { "status": status.as_u16(), "fields": list(headers) } })
-        }
-        Outcome::Refused(status, cause, why) => {
-            json!({ "response": { "status": status.as_u16(), "cause": cause, "message": why } })
-        }
-    };
-    if let (Some(all), Value::Object(more)) = (all.as_object_mut(), more) {
-        all.extend(more);
-    }
-    all
 }

@@ -2,11 +2,12 @@
 //! never run beside each other, nor beside reloads.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 
 use super::Control;
+use super::explain::Question;
 use super::overrides::Setting;
 use super::reading::Trigger;
 use super::reload::Instance;
@@ -25,12 +26,14 @@ pub(crate) struct Ask {
 }
 
 /// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum What {
     /// Set something of an endpoint.
     Set { pool: String, endpoint: String, setting: Setting },
     /// Read the config again.
     Reload,
+    /// Find out what would become of a request. It changes nothing. The answer is JSON.
+    Route(Box<Question>),
 }
 
 /// What was done, in a sentence; or why it was not.
@@ -76,12 +79,12 @@ impl Control {
             tracing::info!(%by, "a change is not made, because nobody waits for it any more");
             return;
         }
-        if self.upgrades.is_under_way() {
-            let why = "an upgrade is under way: ask again when the new process serves".to_owned();
-            answer.send(Err(Refused::Busy(why))).ok();
-            return;
-        }
         match what {
+            What::Route(question) => _ = answer.send(self.route(*question)),
+            What::Set { .. } | What::Reload if self.upgrades.is_under_way() => {
+                let why = "an upgrade is under way: ask again when the new process serves".to_owned();
+                answer.send(Err(Refused::Busy(why))).ok();
+            }
             What::Set { pool, endpoint, setting } => _ = answer.send(self.set(&pool, &endpoint, setting, &by)),
             What::Reload if self.source.file.is_none() => {
                 let why = "nothing to reload: unstick was started without a config file".to_owned();
@@ -93,6 +96,12 @@ impl Control {
                 self.reload(Trigger::Admin);
             }
         }
+    }
+
+    fn route(&self, question: Question) -> Answer {
+        let config = &self.instance.config;
+        let answer = self.instance.answer(question).map_err(Refused::Invalid)?;
+        Ok(config.secrets.mask(&format!("{:#}\n", answer.to_json(config))))
     }
 
     fn set(&mut self, pool: &str, endpoint: &str, setting: Setting, by: &str) -> Answer {
@@ -123,7 +132,7 @@ impl Instance {
         let backend = self.backend(pool, member)?.clone();
         let target = (&*pool.name, &member.endpoint.address, &backend);
         let overrides = Arc::make_mut(&mut self.material.overrides);
-        overrides.set(target, setting, (by, SystemTime::now())).map_err(Refused::Invalid)?;
+        overrides.set(target, setting, (by, now())).map_err(Refused::Invalid)?;
         let changes = self.rebuild();
         let did = self.did(pool, &member.endpoint.address.to_string(), setting, changes.is_empty());
         Ok((changes, did))
@@ -166,6 +175,13 @@ impl Instance {
         let last = if is_last { format!(". No endpoint of pool {name} takes requests now") } else { String::new() };
         format!("{endpoint} of pool {name} {now}{already}{lasts}{last}")
     }
+}
+
+/// In whole milliseconds, as a successor is told.
+fn now() -> SystemTime {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let whole = Duration::from_millis(u64::try_from(since.as_millis()).unwrap_or_default());
+    SystemTime::UNIX_EPOCH + whole
 }
 
 fn in_flight(member: &Member) -> String {

@@ -20,7 +20,7 @@ use super::door::Door;
 use super::feed::{Events, Feed, LISTENERS_MAX};
 use super::format::Format;
 use super::page::{self, Page};
-use super::{Peer, metrics, requests, steer, view};
+use super::{Peer, metrics, requests, route, steer, view};
 use crate::control::refused::Why;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -33,7 +33,12 @@ const INDEX: &str = "unstick admin\n\n\
     /metrics  for Prometheus\n\
     POST /v1/pools/POOL/endpoints/ENDPOINT/drain, ready, down, or weight with {\"weight\": 3}\n\
     POST /v1/reload\n\
+    /v1/route?url=https://a.test/x  what would become of a request\n\
+    /openapi.json  all of this for programs\n\
     /v1/requests  recent requests: failed, retried, slow, and a sample; /v1/requests/ID has all that is known of one\n";
+
+/// What there is, for programs.
+const OPENAPI: &str = include_str!("openapi.json");
 
 /// Tells browsers that no page of another site may have a response as its own part (Fetch, section 3.7).
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
@@ -92,6 +97,11 @@ pub(super) async fn answer(request: Request<Incoming>, caller: &Caller) -> Respo
                 with(respond(StatusCode::OK, format.content_type(), format.written(page)), VARY, "accept")
             }
             Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
+        },
+        "/openapi.json" => respond(StatusCode::OK, "application/json", OPENAPI),
+        "/v1/route" => match route::answer(request.uri().query().unwrap_or_default(), caller).await {
+            Ok(json) => respond(StatusCode::OK, "application/json", json),
+            Err(refusal) => steer::refusal(&refusal),
         },
         "/v1/requests" => told(requests::answer(status, None, request.uri().query())),
         path if let Some(id) = path.strip_prefix("/v1/requests/") => told(requests::answer(status, Some(id), None)),

@@ -12,6 +12,7 @@ mod history;
 mod metrics;
 mod page;
 mod requests;
+mod route;
 mod stalled;
 mod steer;
 mod view;

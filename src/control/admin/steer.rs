@@ -30,7 +30,7 @@ const BODY_MAX: usize = 4 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(5);
 /// How long the control loop may take to get to a change of an endpoint, and how long a reload may take: as the files
 /// that it reads, twice, because one may be under way.
-const CHANGE_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const CHANGE_WITHIN: Duration = Duration::from_secs(10);
 const RELOAD_WITHIN: Duration = Duration::from_secs(30);
 /// The weights that a file may give.
 const WEIGHTS: std::ops::RangeInclusive<u16> = 1..=256;
@@ -86,6 +86,11 @@ pub(super) async fn answer(request: Request<Incoming>, caller: &Caller, target: 
 /// The response to a request that is refused, which is counted.
 pub(super) fn refuse(status: &Status, refusal: &Refusal) -> Response<Body> {
     status.refused.count(refusal.why);
+    self::refusal(refusal)
+}
+
+/// The response to a request that is refused.
+pub(super) fn refusal(refusal: &Refusal) -> Response<Body> {
     let mut response = respond(refusal.status, "application/json", text(&json!({ "error": refusal.error })));
     let headers = response.headers_mut();
     match refusal.why {
@@ -126,7 +131,7 @@ async fn change(request: Request<Incoming>, caller: &Caller, target: Target) -> 
 }
 
 /// Lets the control loop do something, and waits for what becomes of it.
-async fn ask(status: &Status, caller: &Caller, what: What, within: Duration) -> Result<String, Refusal> {
+pub(super) async fn ask(status: &Status, caller: &Caller, what: What, within: Duration) -> Result<String, Refusal> {
     let late = |error: String| Refusal::new(Why::Late, StatusCode::SERVICE_UNAVAILABLE, error);
     let (answer, answered) = oneshot::channel();
     let order = Order::Ask(Ask { what, by: caller.door.to_string(), answer });
