@@ -16,6 +16,8 @@ fn what_was_set_goes_along_and_nothing_is_set_meanwhile() {
     };
     assert_eq!(post(admin, &weight, JSON, "{\"weight\": 7}").status, 200);
     assert_eq!(post(admin, &drain, JSON, "").status, 200);
+    let line = proxy.running.line("state ready -> drain");
+    assert!(line.contains("changed: pool app: ") && line.contains("\"by\":\"127.0.0.1\""), "{line}");
     let before = endpoint();
 
     proxy.replace_by_script("exec sleep 1000");

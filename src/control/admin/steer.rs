@@ -28,6 +28,8 @@ use crate::control::status::Status;
 /// The most bytes of a body, and how long it may take to come.
 const BODY_MAX: usize = 4 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(5);
+/// The most characters that the log has of a path that is refused, and of the reason.
+const SHOWN_MAX: usize = 512;
 /// How long the control loop may take to get to a change of an endpoint, and how long a reload may take: as the files
 /// that it reads, twice, because one may be under way.
 pub(super) const CHANGE_WITHIN: Duration = Duration::from_secs(10);
@@ -70,13 +72,15 @@ pub(super) fn target(path: &str) -> Option<Target> {
 /// The response to a request for a path that changes something.
 pub(super) async fn answer(request: Request<Incoming>, caller: &Caller, target: Target) -> Response<Body> {
     let status = &caller.feed.status;
-    let what = format!("{} {}", request.method(), request.uri().path());
+    let what: String = format!("{} {}", request.method(), request.uri().path()).chars().take(SHOWN_MAX).collect();
     match change(request, caller, target).await {
         Ok(done) => respond(StatusCode::OK, "application/json", text(&Value::Object(done))),
         Err(refusal) => {
             if status.refused.is_news() {
                 let by = caller.door;
-                tracing::warn!(%by, status = refusal.status.as_u16(), "refused: {what}: {}", refusal.error);
+                let why: String = refusal.error.chars().take(SHOWN_MAX).collect();
+                let why = why.replace(char::is_control, " ");
+                tracing::warn!(%by, status = refusal.status.as_u16(), "refused: {what}: {why}");
             }
             refuse(status, &refusal)
         }

@@ -203,7 +203,7 @@ pub(crate) const WORDS: &[Word] = &[
     taken("max_header_size", "`limits.request_head`"),
     taken("listener_wrappers", "`proxy_protocol`, with its `allow` as `trusted_proxies`"),
     needless("email", NO_CERTIFICATES),
-    needless("admin", "the admin port of unstick changes nothing; see [admin]"),
+    needless("admin", "the admin port of unstick changes endpoints, not the config; see [admin]"),
     needless("persist_config", "the file is the config"),
     needless("storage", NO_CERTIFICATES),
     needless("storage_check", NO_CERTIFICATES),
