@@ -199,3 +199,26 @@ fn member<'s>(pool: Option<&'s Arc<Pool>>, name: &str, endpoint: &str) -> Result
     let unknown = || format!("pool {name} has no endpoint `{endpoint}`: /status lists them, each by its address");
     Ok((pool, found.ok_or_else(|| Refused::Unknown(unknown()))?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_asks_during_a_read_waits_for_the_next_one() {
+        let mut waiting = Waiting::default();
+        let (first, mut of_first) = oneshot::channel();
+        let (second, mut of_second) = oneshot::channel();
+        waiting.next.push(first);
+        waiting.begin();
+        waiting.next.push(second);
+        waiting.tell(&Ok("one".into()));
+        assert_eq!(of_first.try_recv(), Ok(Ok("one".into())));
+        assert!(of_second.try_recv().is_err(), "what was read may be from before");
+        waiting.tell(&Ok("a read that nobody asked for".into()));
+        assert!(of_second.try_recv().is_err());
+        waiting.begin();
+        waiting.tell(&Ok("two".into()));
+        assert_eq!(of_second.try_recv(), Ok(Ok("two".into())));
+    }
+}
