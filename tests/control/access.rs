@@ -23,10 +23,11 @@ fn a_token_is_needed_where_there_is_one_and_is_never_shown() {
 
     let without = post(app.admin, &drain, JSON, "");
     assert_eq!((without.status, without.field("www-authenticate")), (401, Some("Bearer")));
-    assert_eq!((with("no").status, with(SECOND).status), (401, 401));
+    assert_eq!((with("no").status, with(SECOND).status, with(&FIRST[1..]).status), (401, 401, 401));
+    assert_eq!(with(&FIRST.replace("def", "deg")).status, 401);
     assert_eq!(app.endpoint(a.address).unwrap()["wanted"], "ready");
     assert_eq!(app.metric("unstick_admin_refused_total{why=\"no_token\"}"), 1.0);
-    assert_eq!(app.metric("unstick_admin_refused_total{why=\"wrong_token\"}"), 2.0);
+    assert_eq!(app.metric("unstick_admin_refused_total{why=\"wrong_token\"}"), 4.0);
     assert_eq!(with(FIRST).status, 200);
     assert_eq!(app.endpoint(a.address).unwrap()["wanted"], "drain");
 
