@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::config::address::Address;
+pub use crate::control::activation::Activation;
 use crate::control::capacity;
 pub use crate::control::explain::{Answer, Question, request};
 pub use crate::control::inherited::Inherited;

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use unstick::app;
 use unstick::app::Source;
-use unstick::app::{Ended, Launch, Options, Predecessor, Refusal, Signals, Supervisor};
+use unstick::app::{Activation, Ended, Launch, Options, Predecessor, Refusal, Signals, Supervisor};
 use unstick::config::{self, Config, Problems};
 use unstick::{demo, telemetry};
 
@@ -53,12 +53,13 @@ fn main() -> ExitCode {
 }
 
 fn serve(run: Run) -> anyhow::Result<ExitCode> {
-    // This comes first: a signal during the start must not end the process by itself.
+    // This comes first, see there.
+    let activation = Activation::take().map_err(anyhow::Error::msg).context("cannot take the service's sockets")?;
+    // A signal during the start must not end the process by itself.
     let signals = Signals::hear().context("cannot handle signals")?;
     let launch = Launch::look();
     let (predecessor, inherited) = Predecessor::meet().map_err(anyhow::Error::msg)?.unzip();
     let mut refusal = predecessor.as_ref().map_or_else(Refusal::to_nobody, Predecessor::refusal);
-    let inherited = inherited.unwrap_or_default();
     let source = Source { file: run.config, balance: run.balance };
     let loaded = source.load().unwrap_or_else(|| {
         config::from_flags(&run.listen, &run.backend, run.admin.as_deref()).map(|mut config| {
@@ -75,6 +76,7 @@ fn serve(run: Run) -> anyhow::Result<ExitCode> {
     };
     let telemetry = telemetry::init(&loaded.config.log).context("cannot set up the log")?;
     std::panic::set_hook(Box::new(|panic| tracing::error!("a bug in unstick, please report it: {panic}")));
+    let inherited = inherited.unwrap_or_else(|| activation.inherited(&loaded.config));
     let options = Options {
         source,
         origin: loaded.origin,

@@ -86,6 +86,15 @@ fn the_unit_starts_what_there_is_and_gives_it_time_to_end() {
 }
 
 #[test]
+fn the_socket_unit_binds_what_the_sample_listens_on() {
+    let unit = read("systemd/unstick.socket");
+    let sample = config::load(Path::new("config/unstick.toml")).unwrap().config;
+    let addresses: Vec<String> = sample.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    assert_eq!(values(&unit, "ListenStream="), addresses);
+    assert!(!unit.contains("Accept="), "unstick accepts by itself");
+}
+
+#[test]
 fn a_command_that_there_is_not_is_noticed() {
     for words in [&["walk"][..], &["run", "--no-such-flag"], &["run", "-k", "a"]] {
         assert!(std::panic::catch_unwind(|| is_understood(words)).is_err(), "{words:?}");

@@ -4,6 +4,7 @@
 //! endpoint that has passed its first check. Probes and the admin port run beside it on the same thread.
 
 mod access;
+pub(crate) mod activation;
 mod admin;
 pub(crate) mod ask;
 mod build;

@@ -190,6 +190,9 @@ impl Control {
     /// Resolves names, binds sockets, and waits for the first verdicts. Only then may the workers accept. The first
     /// requests wait in the queue of the kernel meanwhile.
     async fn begin(&mut self, tls: HashMap<String, Arc<ServerTls>>, mut takeover: Takeover) -> Result<(), StartError> {
+        if takeover.predecessor.is_none() {
+            self.serve_admin(takeover.admin.take())?;
+        }
         self.follow_names();
         self.first_names().await;
         self.probers.sync(self.instance.shared.load().pools.iter());
@@ -197,12 +200,7 @@ impl Control {
         let bound = self.instance.listeners.prepare(wanted, &tls, &mut takeover.inherited).map_err(StartError)?;
         self.first_verdicts().await;
         let heirship = takeover.until_left().await?;
-        if let Some(socket) = takeover.admin {
-            self.admin = Some(
-                Admin::serve(socket, Arc::clone(&self.status))
-                    .map_err(|error| StartError(format!("cannot serve the admin port: {error}")))?,
-            );
-        }
+        self.serve_admin(takeover.admin)?;
         self.instance.listeners.commit(bound, &self.instance.config.listeners, &self.workers).await;
         if let Some(heirship) = heirship {
             heirship.serving().await;
@@ -223,6 +221,14 @@ impl Control {
             let remark = self.status.state().access.remark();
             tracing::info!("admin on http://{admin}{}", remark.map(|how| format!(" ({how})")).unwrap_or_default());
         }
+        Ok(())
+    }
+
+    /// Serves the admin port at a socket that another process has bound, if there is one.
+    fn serve_admin(&mut self, socket: Option<TcpListener>) -> Result<(), StartError> {
+        let Some(socket) = socket else { return Ok(()) };
+        let failed = |error| StartError(format!("cannot serve the admin port: {error}"));
+        self.admin = Some(Admin::serve(socket, Arc::clone(&self.status)).map_err(failed)?);
         Ok(())
     }
 
