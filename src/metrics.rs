@@ -73,6 +73,18 @@ impl Outcome {
     }
 }
 
+/// Why an attempt was followed by another one: a cause, or a response with a status that the pool takes for a failure.
+pub const RETRY_CAUSES: [&str; 8] = [
+    "connect-failed",
+    "tls-failed",
+    "connect-timeout",
+    "upstream-closed",
+    "connection-curbed",
+    "upstream-invalid",
+    "upstream-timeout",
+    "status",
+];
+
 /// What one worker has counted for one pool.
 #[derive(Debug, Default)]
 pub struct PoolCell {
@@ -87,8 +99,8 @@ pub struct PoolCell {
     pub tls_handshake: CoarseHistogram,
     /// Times that requests waited because every endpoint was full.
     pub queued: CoarseHistogram,
-    /// Attempts after the first one of a request.
-    pub retries: Counter,
+    /// Attempts after the first one of a request, by why the one before had failed.
+    retries: [Counter; RETRY_CAUSES.len()],
     /// Requests that were not repeated because the retry budget was used up.
     pub retries_refused: Counter,
 }
@@ -98,6 +110,19 @@ impl PoolCell {
     pub fn finished(&self, outcome: Outcome, duration: Duration) {
         self.requests[outcome.index()].add(1);
         self.duration.record(duration);
+    }
+
+    /// The attempts after one that had failed because of `RETRY_CAUSES[index]`.
+    ///
+    /// # Panics
+    /// If there is no such cause.
+    pub fn retries(&self, index: usize) -> &Counter {
+        &self.retries[index]
+    }
+
+    /// The attempts after the first one of a request.
+    pub fn retries_count(&self) -> u64 {
+        self.retries.iter().map(Counter::value).sum()
     }
 
     /// The number of finished requests.
@@ -151,6 +176,8 @@ impl OwnResponses {
 /// What one worker has counted apart from pools.
 #[derive(Debug, Default)]
 pub struct WorkerCell {
+    /// The number of its thread, by the kernel.
+    pub thread: Counter,
     /// How often the worker has kept house, which shows that it does not hang.
     pub beats: Counter,
     /// Client connections accepted.

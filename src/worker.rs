@@ -20,6 +20,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
+use rustix::thread::gettid;
 use tokio::runtime::{self, LocalOptions};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
@@ -191,6 +192,7 @@ impl WorkerThread {
     }
 
     async fn run(self: Rc<Self>, mut commands: mpsc::Receiver<Command>) {
+        self.proxy.cell().thread.add(gettid().as_raw_pid().unsigned_abs().into());
         let mut housekeeping = interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_draining = false;

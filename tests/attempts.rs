@@ -47,7 +47,8 @@ fn a_refused_connection_is_no_attempt_while_there_are_other_endpoints() {
     }
     let dead = App::builder(&addresses[..7]).pool("eject.failures = 0").start();
     assert_eq!(get(dead.address, "/").field("x-unstick-error"), Some("connect-failed"));
-    assert_eq!(dead.metric("unstick_retries_total{pool=\"app\"}"), 8.0, "each once, and two more attempts");
+    let retries = dead.metric("unstick_retries_total{pool=\"app\",cause=\"connect-failed\"}");
+    assert_eq!(retries, 8.0, "each once, and two more attempts");
 }
 
 #[test]

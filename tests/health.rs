@@ -334,6 +334,7 @@ fn the_metrics_page_is_what_prometheus_reads() {
         "unstick_accepted_connections_total",
         "unstick_access_log_dropped_total",
         "unstick_access_log_lost_total",
+        "unstick_build_info",
         "unstick_config_applied_timestamp_seconds",
         "unstick_config_files_detached",
         "unstick_connect_duration_seconds_bucket",
@@ -357,10 +358,12 @@ fn the_metrics_page_is_what_prometheus_reads() {
         "unstick_first_byte_duration_seconds_count",
         "unstick_first_byte_duration_seconds_sum",
         "unstick_handed_over_connections_total",
+        "unstick_listener_sockets",
         "unstick_local_responses_total",
         "unstick_own_responses_total",
         "unstick_panics_total",
         "unstick_pool_certificates_refused",
+        "unstick_pool_endpoints",
         "unstick_pool_fail_open",
         "unstick_queue_duration_seconds_bucket",
         "unstick_queue_duration_seconds_count",
@@ -385,6 +388,8 @@ fn the_metrics_page_is_what_prometheus_reads() {
         "unstick_tls_handshake_duration_seconds_bucket",
         "unstick_tls_handshake_duration_seconds_count",
         "unstick_tls_handshake_duration_seconds_sum",
+        "unstick_worker_connections",
+        "unstick_worker_cpu_seconds_total",
     ]);
     assert_eq!(names, expected, "a metric that is new belongs in this list");
     let series: BTreeSet<_> = samples.iter().map(|(name, labels, _)| (name, labels)).collect();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::support::backend::{Backend, answer};
 use crate::support::client::{get, read_response};
-use crate::support::{App, SOON, connect, eventually, pause, send};
+use crate::support::{App, SOON, connect, eventually, free_address, pause, send};
 
 /// How long the replica of a test takes for its response, in milliseconds.
 const SLOW_MS: u64 = 60;
@@ -95,4 +95,33 @@ fn whoever_waits_in_the_queue_is_timed_also_if_it_leaves() {
     assert!(count == 2.0 && sum >= 0.1, "both, and not the first: {count} {sum}");
     go.send(()).unwrap();
     assert_eq!(read_response(&mut second, false).text(), "a");
+}
+
+#[test]
+fn each_endpoint_is_counted_in_one_state() {
+    let (backend, dead) = (Backend::named("a"), free_address());
+    let out = "backend = [{ address = \"127.0.0.1:1\", state = \"drain\" }, \
+        { address = \"127.0.0.1:2\", state = \"down\" }, { address = \"127.0.0.1:3\", state = \"drain\" }]";
+    let app = App::builder(&[backend.address, dead]).pool(&format!("{out}\neject.failures = 2")).start();
+    let count = |state: &str| app.metric(&format!("unstick_pool_endpoints{{pool=\"app\",state=\"{state}\"}}"));
+    let counts = || ["ready", "unchecked", "unhealthy", "ejected", "draining", "down", "held"].map(count);
+    assert_eq!(counts(), [2.0, 0.0, 0.0, 0.0, 2.0, 1.0, 0.0]);
+    (0..2).for_each(|_| assert_eq!(get(app.address, "/").text(), "a"));
+    assert_eq!(counts(), [1.0, 0.0, 0.0, 1.0, 2.0, 1.0, 0.0], "a refused connection counts twice");
+}
+
+#[test]
+fn the_load_of_each_worker_is_known() {
+    let backend = Backend::named("a");
+    let app = App::builder(&[backend.address]).workers(2).start();
+    let of = |name: &str| [0, 1].map(|worker| app.metric(&format!("unstick_worker_{name}{{worker=\"{worker}\"}}")));
+    let before = of("cpu_seconds_total").iter().sum::<f64>();
+    let kept: Vec<TcpStream> = (0..4).map(|_| begin(&app)).collect();
+    let shares = || of("connections");
+    eventually("both have a share", || shares().iter().sum::<f64>() == 4.0 && !shares().contains(&0.0));
+    eventually("they have worked", || of("cpu_seconds_total").iter().sum::<f64>() > before);
+    assert!(of("cpu_seconds_total").iter().all(|seconds| (1e-6..60.0).contains(seconds)));
+    assert_eq!(app.metric("unstick_listener_sockets{listener=\"web\"}"), 2.0);
+    drop(kept);
+    eventually("they are gone", || of("connections") == [0.0, 0.0]);
 }

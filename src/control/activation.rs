@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use super::inherited::{Entry, Inherited};
+use super::overrides::Overrides;
 use crate::config::address::Address;
 use crate::config::{Config, Listener};
 use crate::listen::socket::StdListener;

@@ -84,6 +84,11 @@ impl Listeners {
         self.bound.iter().map(|bound| (bound.settings.config.name.clone(), bound.address.clone())).collect()
     }
 
+    /// Names of the listeners, and how many sockets each has.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.bound.iter().map(|bound| (bound.settings.config.name.as_str(), bound.sockets.len()))
+    }
+
     /// Names of the listeners and their URLs.
     pub(crate) fn urls(&self) -> impl Iterator<Item = (&str, String)> {
         self.bound.iter().map(|Bound { settings, address, .. }| {

@@ -31,6 +31,7 @@ impl Control {
         state.access = Access::of(&self.instance.config.admin);
         state.secrets.clone_from(&self.instance.config.secrets);
         (state.listeners, state.tls) = (self.instance.listeners.addresses(), tls);
+        state.listener_sockets = self.instance.listeners.sockets().map(|(name, count)| (name.into(), count)).collect();
     }
 
     /// Publishes what operators have set of endpoints.

@@ -60,6 +60,8 @@ pub(crate) struct Status {
 pub(crate) struct State {
     /// The name and the real address of every listener.
     pub listeners: Vec<(String, Address)>,
+    /// The name of every listener, and how many listening sockets it has.
+    pub listener_sockets: Vec<(String, usize)>,
     /// The name and the certificates of every listener with TLS.
     pub tls: Vec<(String, Arc<ServerTls>)>,
     /// What must not be shown.

@@ -50,6 +50,8 @@ struct Attempts {
     fresh: bool,
     /// The endpoint whose unused connection was closed before anything was sent: it gets the request again.
     same: Option<Rc<WorkerEndpoint>>,
+    /// How the last one has failed, if there was one.
+    failure: Option<Failure>,
     /// A response whose status the pool takes for a failure. It is still better than a response of the proxy.
     unwell: Option<Box<(LinkResponse, Rc<WorkerEndpoint>)>>,
 }
@@ -94,6 +96,7 @@ pub(super) async fn settle(
                 Err(cause) => return attempts.give_up(exchange, cause, None, std::mem::take(request.headers_mut())),
             },
         };
+        attempts.failure.iter().for_each(|failure| exchange.pool_cell().retries(failure.index()).add(1));
         exchange.note_attempt(now);
         let told = (&exchange.added, exchange.timing());
         let wishes = attempts.wishes(needs, &client, &addresses, &interim, told);
@@ -157,6 +160,7 @@ impl Attempts {
     ) -> Next {
         let status = response.response.status().as_u16();
         let back = response.take_back(request);
+        self.failure = Some(Failure::Unwell);
         self.count(exchange, Failure::Unwell);
         let reason = self.reason(exchange, Failure::Unwell, &back, now);
         let (decision, request) = (Decision::from(reason), Left::from(&back).name());
@@ -174,6 +178,7 @@ impl Attempts {
         let Failed { why, back, reused } = failed;
         let (cause, is_connect) = (Cause::from(&why), is_connect(&why, reused));
         let failure = Failure::Unanswered(cause);
+        self.failure = Some(failure);
         let was_closed = reused && matches!(why, LinkError::Closed(_) | LinkError::Tls(_));
         if self.fresh || !was_closed || why.spares_connection() {
             self.count(exchange, failure);

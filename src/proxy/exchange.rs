@@ -191,9 +191,6 @@ impl Exchange {
         tried.add(acquired.index());
         let endpoint = Rc::clone(&self.view.endpoints[self.pool][acquired.index()]);
         endpoint.cell().attempts.add(1);
-        if self.attempts > 0 {
-            self.pool_cell().retries.add(1);
-        }
         self.attempts += 1;
         self.in_flight = Some(InFlight::adopt(acquired, Rc::clone(&endpoint)));
         endpoint

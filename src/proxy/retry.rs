@@ -9,6 +9,10 @@ use http::Method;
 
 use super::cause::Cause;
 use crate::link::error::Back;
+use crate::metrics::RETRY_CAUSES;
+
+/// The word for [`Failure::Unwell`] among [`RETRY_CAUSES`].
+const UNWELL: &str = "status";
 
 /// Why an attempt did not settle the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +33,15 @@ impl Failure {
     /// Whether another attempt may do better.
     fn may_pass(self) -> bool {
         self.blames_endpoint() || self == Self::Unanswered(Cause::ConnectionCurbed)
+    }
+
+    /// Its place in [`RETRY_CAUSES`].
+    pub(super) fn index(self) -> usize {
+        let name = match self {
+            Self::Unanswered(cause) => cause.name(),
+            Self::Unwell => UNWELL,
+        };
+        RETRY_CAUSES.iter().position(|known| *known == name).unwrap_or_default()
     }
 
     /// Whether the endpoint is to blame.
@@ -186,6 +199,15 @@ mod tests {
 
     fn decide(failure: Failure, left: Left, method: &Method, key: Key, count: Count) -> Decision {
         reason(failure, left, method, key, count).into()
+    }
+
+    #[test]
+    fn whatever_is_repeated_is_counted_by_its_cause() {
+        let all = Cause::all().map(Failure::Unanswered).chain([Failure::Unwell]);
+        let places: Vec<usize> = all.filter(|failure| failure.may_pass()).map(Failure::index).collect();
+        let mut sorted = places.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..RETRY_CAUSES.len()).collect::<Vec<_>>(), "{places:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod endpoints;
 mod pools;
 mod rates;
 mod reloads;
+mod workers;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +23,13 @@ use endpoints::endpoints;
 use pools::pools;
 use rates::rates;
 use reloads::reloads;
+use workers::workers;
+
+/// The version of this program. A package sets the variable when it is built, so that it says the commit too.
+const VERSION: &str = match option_env!("UNSTICK_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
 
 /// Renders the text of one scrape, in OpenMetrics.
 pub(super) fn render(status: &Arc<Status>) -> Result<String, fmt::Error> {
@@ -57,6 +65,8 @@ impl Collector for Exposition {
         let (status, encoder) = (&self.0, &mut encoder);
         let snapshot = status.shared.load();
         process(status, encoder)?;
+        listeners(status, encoder)?;
+        workers(status, encoder)?;
         reloads(status, encoder)?;
         refused(status, encoder)?;
         for (name, help, counter) in WORKER_METRICS {
@@ -85,6 +95,17 @@ fn process(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), f
         ("start_timestamp_seconds", "When the process started", since_epoch(status.started)),
     ] {
         gauge(name, help, value, encoder)?;
+    }
+    let mut family = encoder.encode_descriptor("build_info", "1, with the version", None, MetricType::Gauge)?;
+    family.encode_family(&[("version", VERSION)])?.encode_gauge(&1.0)
+}
+
+fn listeners(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let sockets = status.state().listener_sockets.clone();
+    let help = "Listening sockets of a listener";
+    let mut family = encoder.encode_descriptor("listener_sockets", help, None, MetricType::Gauge)?;
+    for (listener, count) in &sockets {
+        family.encode_family(&[("listener", &**listener)])?.encode_gauge(&(*count as f64))?;
     }
     Ok(())
 }

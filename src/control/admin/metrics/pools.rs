@@ -6,18 +6,21 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
+use tokio::time::Instant;
 
 use crate::control::overrides::Overrides;
-use crate::metrics::{Buckets, Counter, HistogramSum, OUTCOMES, PoolCell};
-use crate::pool::{Member, Mode, Pool};
+use crate::metrics::{Buckets, Counter, HistogramSum, OUTCOMES, PoolCell, RETRY_CAUSES};
+use crate::pool::health::Health;
+use crate::pool::{Member, MemberState, Mode, Pool};
 
 /// A counter of a pool, its name and its help text.
 type PoolMetric = (&'static str, &'static str, fn(&PoolCell) -> &Counter);
 
-const POOL_COUNTERS: [PoolMetric; 2] = [
-    ("retries", "Attempts after the first of a request", |cell| &cell.retries),
-    ("retries_refused", "Requests not repeated because the retry budget was used up", |cell| &cell.retries_refused),
-];
+const POOL_COUNTERS: [PoolMetric; 1] =
+    [("retries_refused", "Requests not repeated because the retry budget was used up", |cell| &cell.retries_refused)];
+
+/// What an endpoint of a pool may be doing.
+const STATES: [&str; 7] = ["ready", "unchecked", "unhealthy", "ejected", "draining", "down", "held"];
 
 pub(super) fn pools(
     pools: &[Arc<Pool>],
@@ -25,6 +28,8 @@ pub(super) fn pools(
     encoder: &mut DescriptorEncoder<'_>,
 ) -> Result<(), fmt::Error> {
     requests(pools, encoder)?;
+    retries(pools, encoder)?;
+    states(pools, encoder)?;
     times(pools, encoder)?;
     for (name, help, counter) in POOL_COUNTERS {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
@@ -66,6 +71,45 @@ fn requests(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<
         }
     }
     Ok(())
+}
+
+fn retries(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let help = "Attempts after the first of a request, by why the one before had failed";
+    let mut family = encoder.encode_descriptor("retries", help, None, MetricType::Counter)?;
+    for pool in pools {
+        for (index, cause) in RETRY_CAUSES.iter().enumerate() {
+            let labels = [("pool", &*pool.name), ("cause", cause)];
+            let total = sum(pool, |cell| cell.retries(index));
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&total, None)?;
+        }
+    }
+    Ok(())
+}
+
+fn states(pools: &[Arc<Pool>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let (help, now) = ("Endpoints of a pool by their state; each is counted once", Instant::now());
+    let mut family = encoder.encode_descriptor("pool_endpoints", help, None, MetricType::Gauge)?;
+    for pool in pools {
+        for state in STATES {
+            let labels = [("pool", &*pool.name), ("state", state)];
+            let count = pool.members.iter().filter(|member| state_of(member, now) == state).count();
+            family.encode_family(&labels)?.encode_gauge(&(count as f64))?;
+        }
+    }
+    Ok(())
+}
+
+/// One of [`STATES`].
+fn state_of(member: &Member, now: Instant) -> &'static str {
+    match (member.state, member.endpoint.health()) {
+        (MemberState::Drain, _) => "draining",
+        (MemberState::Down, _) => "down",
+        (MemberState::Held, _) => "held",
+        (MemberState::Ready, Health::Unhealthy) => "unhealthy",
+        (MemberState::Ready, _) if member.endpoint.passive().is_ejected(now) => "ejected",
+        (MemberState::Ready, Health::Unchecked) => "unchecked",
+        (MemberState::Ready, Health::Healthy) => "ready",
+    }
 }
 
 fn sum(pool: &Pool, counter: impl Fn(&PoolCell) -> &Counter) -> u64 {

@@ -105,7 +105,7 @@ impl PoolView {
             health_check: pool.config.health.is_some(),
             requests: OUTCOMES.iter().enumerate().map(|(index, name)| (*name, requests(index))).collect(),
             waiting: pool.shared.queue.waiting(),
-            retries: cells.iter().map(|cell| cell.retries.value()).sum(),
+            retries: cells.iter().map(|cell| cell.retries_count()).sum(),
             draining: pool
                 .shared
                 .draining()
