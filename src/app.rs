@@ -21,7 +21,7 @@ pub use crate::control::reload::Source;
 pub use crate::control::signals::Signals;
 use crate::control::signals::{Order, Stop};
 pub use crate::control::supervisor::Supervisor;
-pub use crate::control::upgrade::{Launch, Predecessor, Refusal};
+pub use crate::control::upgrade::{Launch, Predecessor, Refusal, started_ticks};
 use crate::control::{Begun, Control};
 pub use crate::proxy::explain::{Explained, Outcome};
 use crate::resources::Resources;

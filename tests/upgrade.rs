@@ -293,3 +293,33 @@ fn the_admin_port_goes_along_and_each_request_is_responded_to() {
     let again = unstick(&["healthcheck", "--admin", &format!("{admin}")]).output().unwrap();
     assert!(again.status.success());
 }
+
+#[test]
+fn the_command_says_what_becomes_of_an_upgrade() {
+    let backend = Backend::named("a");
+    let mut proxy = Upgraded::start(&backend, "[timeouts]\nupgrade = \"1s\"");
+    let admin = address_in(&proxy.running.line("admin on http://"), "admin on http://").to_string();
+    let command = || {
+        let out = unstick(&["upgrade", "--admin", &admin, "--wait", "20"]).output().unwrap();
+        let [said, error] = [out.stdout, out.stderr].map(|text| String::from_utf8(text).unwrap());
+        (out.status.code(), said, error)
+    };
+    for (script, why) in [
+        ("exit 7", "the new process ended (exit status: 7) before it served"),
+        ("exec sleep 1000", "the new process did not say within 1s that it can serve, and is ended"),
+    ] {
+        proxy.replace_by_script(script);
+        let expected = format!("error: upgrade refused, process {} serves on: {why}\n", proxy.process);
+        assert_eq!(command(), (Some(1), String::new(), expected));
+    }
+    proxy.replace_by_unstick();
+    let (code, said, error) = command();
+    let line = proxy.running.line(" serves, this one finishes what it has");
+    let gone = std::mem::replace(&mut proxy.process, process_in(&line));
+    proxy.former.push(gone);
+    let expected = format!("process {} serves; process {gone} finishes what it has\n", proxy.process);
+    assert_eq!((code, said, error), (Some(0), expected, String::new()));
+    end(proxy.process);
+    let (code, _, error) = command();
+    assert!(code == Some(1) && error.contains(&format!("no answer from the admin port {admin}")), "{error}");
+}

@@ -20,6 +20,7 @@ pub(crate) mod healthcheck;
 #[cfg(any(feature = "manual", test))]
 pub(crate) mod manual;
 pub(crate) mod route;
+pub(crate) mod upgrade;
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -45,7 +46,7 @@ Examples:
                                                           find out whether your application needs them
 
 Signals: SIGHUP reloads the file. SIGTERM, SIGINT and SIGQUIT drain and stop; a second one stops at once. SIGUSR1 opens
-the access log again. SIGUSR2 starts the binary anew, which takes over.
+the access log again. SIGUSR2 starts the binary anew, which takes over (`unstick upgrade` sends it, and waits).
 Exit codes: 0 success, 1 failure or a finding, 2 wrong usage or configuration, 3 inconclusive (prove,
 audit).";
 
@@ -86,6 +87,9 @@ pub(crate) enum Command {
     /// Ask a running proxy whether it takes requests, as the health check of a container
     #[command(after_help = healthcheck::AFTER_HELP)]
     Healthcheck(healthcheck::Healthcheck),
+    /// Let the binary that is in place now take over from the running process, without a request lost
+    #[command(after_help = upgrade::AFTER_HELP)]
+    Upgrade(upgrade::Upgrade),
     /// Start three replicas of a small shop and the proxy in front of them, and say what to try
     Demo(Demo),
     #[command(hide = true)]

@@ -14,6 +14,7 @@ use super::refused::Refusals;
 use super::reloads::{Reload, Reloads};
 use super::requests::Requests;
 use super::signals::Order;
+use super::upgrade::Told;
 use crate::config::Secrets;
 use crate::config::address::Address;
 use crate::listen::Loads;
@@ -72,6 +73,8 @@ pub(crate) struct State {
     pub access: Access,
     /// What operators have set of endpoints.
     pub overrides: Arc<Overrides>,
+    /// This process, and the last upgrade.
+    pub process: Told,
     /// The last reloads.
     pub reloads: Reloads,
     /// When the config in use was applied by a reload; `None` if it is that of the start.

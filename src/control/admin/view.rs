@@ -16,6 +16,7 @@ use crate::config::{Route, Secrets};
 use crate::control::detached::ADVICE;
 use crate::control::reloads::Reload;
 use crate::control::status::Status;
+use crate::control::upgrade::Told;
 use crate::listen::tls::{ServerTls, Validity};
 use crate::proxy::cause::Cause;
 use pool::PoolView;
@@ -26,6 +27,7 @@ pub(super) use pool::endpoint_as_set;
 pub(super) struct StatusView {
     version: &'static str,
     started: String,
+    process: Told,
     ready: bool,
     connections: usize,
     workers: Vec<WorkerView>,
@@ -139,6 +141,7 @@ impl StatusView {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             started: rfc3339(status.started),
+            process: state.process,
             ready: status.is_ready.load(Relaxed),
             connections: status.loads.total(),
             workers: workers.collect(),

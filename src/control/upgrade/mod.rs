@@ -8,6 +8,7 @@ mod attempt;
 mod launch;
 mod predecessor;
 mod steered;
+mod told;
 mod wire;
 
 use std::io;
@@ -19,6 +20,9 @@ use self::attempt::{Heir, attempt};
 pub use self::launch::Launch;
 pub(super) use self::predecessor::Heirship;
 pub use self::predecessor::{Predecessor, Refusal};
+pub(super) use self::told::Told;
+pub use self::told::started_ticks;
+use self::told::{ordered, refused};
 use self::wire::{Offer, OfferedListener};
 use super::Control;
 use super::files::Files;
@@ -85,8 +89,10 @@ impl Control {
         if self.upgrades.is_under_way() {
             tracing::warn!("an upgrade is under way already");
         } else if let Some(why) = self.cannot_upgrade() {
-            refused(&why);
+            ordered(&self.status);
+            refused(&self.status, &why);
         } else {
+            ordered(&self.status);
             self.upgrades.is_due = true;
         }
     }
@@ -100,7 +106,7 @@ impl Control {
         let Some(launch) = self.upgrades.launch.clone() else { return };
         let (offer, sockets) = match self.offer() {
             Ok(offer) => offer,
-            Err(error) => return refused(&format!("the sockets cannot be copied: {error}")),
+            Err(error) => return refused(&self.status, &format!("the sockets cannot be copied: {error}")),
         };
         let (files, within) = (self.upgrades.files.clone(), self.instance.config.timeouts.upgrade);
         tracing::info!("upgrade: starting {}", launch.program().display());
@@ -138,7 +144,7 @@ impl Control {
         match result {
             Ok(heir) => Some(heir),
             Err(why) => {
-                refused(&why);
+                refused(&self.status, &why);
                 if std::mem::take(&mut self.upgrades.is_reload_due) {
                     self.reload(Trigger::Signal);
                 }
@@ -154,9 +160,4 @@ impl Control {
         self.instance.listeners.leave(&heir.taken.listeners);
         self.drain(Idle::MayAsk, orders).await
     }
-}
-
-/// Says that everything goes on as before.
-fn refused(why: &str) {
-    tracing::error!("upgrade refused, this process serves on: {}", why.replace(char::is_control, " "));
 }
