@@ -198,6 +198,8 @@ pub struct WorkerCell {
     pub access_log_dropped: Counter,
     /// Requests that are not explained because too many came at once.
     pub stories_dropped: Counter,
+    /// Traced requests whose spans are not exported because too many came at once.
+    pub traces_dropped: Counter,
     /// Failed `accept` calls.
     pub accept_errors: Counter,
     /// Connections that ended in a panic. Each is a bug.

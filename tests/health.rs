@@ -388,6 +388,8 @@ fn the_metrics_page_is_what_prometheus_reads() {
         "unstick_tls_handshake_duration_seconds_bucket",
         "unstick_tls_handshake_duration_seconds_count",
         "unstick_tls_handshake_duration_seconds_sum",
+        "unstick_traces_dropped_total",
+        "unstick_traces_exported_total",
         "unstick_worker_connections",
         "unstick_worker_cpu_seconds_total",
     ]);

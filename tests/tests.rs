@@ -73,6 +73,7 @@ mod stop; // draining, and ending at once
 mod strict; // what never crosses the proxy, in either direction
 mod supervisor; // what a service manager is told
 mod tls; // certificates by name and from disk, tickets, client certificates
+mod traces; // traceparent, and what a collector gets
 mod trailers; // trailers in every combination of versions
 mod trust; // certificates of replicas and clients that are trusted themselves
 mod unix; // Unix sockets as listeners and backends

@@ -52,7 +52,7 @@ impl Kind<Option<AccessLog>> for Access {
             (Some(AccessLogFormat::Json(_)), Some(fields)) => AccessLogFormat::Json(fields),
             (format, _) => format.unwrap_or_default(),
         };
-        let sample = read_sample(section).unwrap_or(Sample::ALL);
+        let sample = SmallShare.read(section, "access_sample").unwrap_or(Sample::ALL);
         let queue = QUEUE.read(section, "access_queue").unwrap_or(AccessLog::QUEUE);
         Some(target.map(|to| AccessLog { to, format, sample, queue }))
     }
@@ -79,7 +79,7 @@ impl Kind<Option<AccessLog>> for Access {
         {
             shown.add("access_fields", list(fields.iter().map(|field| quoted(field.name()))));
         }
-        shown.add("access_sample", sample.to_string());
+        SmallShare.show("access_sample", sample, shown);
         QUEUE.show("access_queue", queue, shown);
     }
 }
@@ -167,14 +167,23 @@ fn template(text: &str) -> Result<LineTemplate, String> {
     Ok(LineTemplate(pieces))
 }
 
-fn read_sample(section: &Section<'_>) -> Option<Sample> {
-    let value = section.get("access_sample")?;
-    if value.is_integer() || value.value.is_float() {
-        let help = "write \"1%\" for one in a hundred".to_owned();
-        value.report(format!("{} must be a share with its unit", value.key), Some(help));
-        return None;
+/// A share that may be small.
+pub(super) struct SmallShare;
+
+impl Kind<Sample> for SmallShare {
+    fn read(&self, section: &Section<'_>, key: &'static str) -> Option<Sample> {
+        let value = section.get(key)?;
+        if value.is_integer() || value.value.is_float() {
+            let help = "write \"1%\" for one in a hundred".to_owned();
+            value.report(format!("{} must be a share with its unit", value.key), Some(help));
+            return None;
+        }
+        value.parsed(sample)
     }
-    value.parsed(sample)
+
+    fn show(&self, key: &str, value: &Sample, shown: &mut Shown) {
+        shown.add(key, value.to_string());
+    }
 }
 
 /// `1%`, `0.05%`.

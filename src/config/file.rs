@@ -14,7 +14,7 @@ use super::model::Config;
 use super::outside::World;
 use super::route::Pools;
 use super::route_actions::Pages;
-use super::{admin, affinity, dns, explain, listener, log, pool, route};
+use super::{admin, affinity, dns, explain, listener, log, pool, route, traces};
 
 /// Every key that is neither of a listener nor of a route nor of a pool.
 const KEYS: &[Key<Config>] = keys!(Config {
@@ -26,6 +26,7 @@ const KEYS: &[Key<Config>] = keys!(Config {
     errors: Pages,
     dns: Table(dns::KEYS),
     explain: Table(explain::KEYS),
+    traces: Table(traces::KEYS),
 });
 
 /// Spellings from other products, and what they are called here.

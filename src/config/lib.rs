@@ -31,6 +31,7 @@ mod route_checks;
 mod route_kinds;
 pub mod route_order;
 mod route_rate;
+mod traces;
 mod values;
 
 use std::path::Path;

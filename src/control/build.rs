@@ -86,8 +86,9 @@ pub(crate) fn build(
     };
     let access_log = config.log.access.as_ref().map(|log| Arc::new(Layout::new(log)));
     let (errors, explain) = (errors(config, pages), config.explain);
+    let traces = config.traces.endpoint.is_some().then(|| Arc::new(config.traces.clone()));
     let (pages, capacity) = (Arc::clone(pages), capacity(config, resources));
-    Snapshot { routes, plans, errors, limiters, pages, pools, timeouts, limits, capacity, access_log, explain }
+    Snapshot { routes, plans, errors, limiters, pages, pools, timeouts, limits, capacity, access_log, explain, traces }
 }
 
 fn build_pool(

@@ -258,6 +258,12 @@ mod tests {
         ("explain.slow", "", "", "'100ms'", "explain.slow 1s -> 100ms"),
         ("explain.keep", "", "", "0", "explain.keep 1000 -> 0"),
         ("explain.sample", "", "", "1", "explain.sample 64 -> 1"),
+        ("traces.endpoint", "", "", "'http://a:4318/t'", "traces.endpoint absent -> \"http://a:4318/t\""),
+        ("traces.sample", "", "", "'0.05%'", "traces.sample 1% -> 0.05%"),
+        ("traces.service", "", "", "'shop'", "traces.service \"unstick\" -> \"shop\""),
+        ("traces.headers", "", "", "{ x-key = 'a' }", "traces.headers.x-key absent -> \"a\""),
+        ("traces.ca", "", "", "'ca'", "traces.ca absent -> \"ca\""),
+        ("traces.timeout", "", "", "'1s'", "traces.timeout 5s -> 1s"),
     ];
 
     /// The routes before and after; two pools are there.

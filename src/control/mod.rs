@@ -37,6 +37,7 @@ mod start;
 mod status;
 mod stop;
 pub(crate) mod supervisor;
+pub(crate) mod traces;
 pub(crate) mod upgrade;
 mod watch;
 mod watchdog;
@@ -103,6 +104,7 @@ pub(crate) struct Control {
     /// Those who wait for the result of a reload.
     waiting: Waiting,
     supervisor: Rc<Supervisor>,
+    exporter: Rc<traces::Exporter>,
 }
 
 impl Control {

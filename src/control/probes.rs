@@ -199,20 +199,20 @@ pub(crate) async fn probe(address: &Address, probe: &Probe, settings: &ConnectSe
 }
 
 /// A connection that a probe can be sent over.
-trait Io: AsyncRead + AsyncWrite + Unpin {}
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// Sends one request over a fresh connection and judges its response.
-async fn exchange(
+pub(super) async fn exchange<T>(
     io: Box<dyn Io>,
     agreed: Agreed,
     scheme: Scheme,
     mut request: Request<Full<Bytes>>,
-    judge: impl AsyncFnOnce(Response<Incoming>) -> ProbeResult,
-) -> ProbeResult {
+    judge: impl AsyncFnOnce(Response<Incoming>) -> Result<T, String>,
+) -> Result<T, String> {
     let no_connection = |error: hyper::Error| format!("connection: {error}");
     let (answer, driver): (Boxed<_>, Boxed<_>) = if agreed == Agreed::H2 {
         to_h2(&mut request, scheme)?;

@@ -30,6 +30,7 @@ impl Control {
         state.admin_hosts.clone_from(&self.instance.config.admin.hosts);
         state.access = Access::of(&self.instance.config.admin);
         state.secrets.clone_from(&self.instance.config.secrets);
+        state.dns.clone_from(&self.instance.config.dns);
         (state.listeners, state.tls) = (self.instance.listeners.addresses(), tls);
         state.listener_sockets = self.instance.listeners.sockets().map(|(name, count)| (name.into(), count)).collect();
     }

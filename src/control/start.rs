@@ -28,6 +28,7 @@ use super::requests::Requests;
 use super::resolved::next_resolution;
 use super::signals::{Order, Signals};
 use super::status::Status;
+use super::traces::Exporter;
 use super::upgrade::{Heirship, Predecessor, Upgrades};
 use crate::access_log::AccessLog;
 use crate::config::Config;
@@ -130,7 +131,7 @@ impl Control {
         material.overrides = Arc::new(overrides);
         let access_log = open_access_log(&config, &files).await?;
         let instance = Instance::new(config, material, count, resources);
-        let (stories, told) = story::channel();
+        let (stories, arriving) = story::channel();
         let shares = Shares {
             shared: Arc::clone(&instance.shared),
             loads: Loads::new(count),
@@ -144,7 +145,9 @@ impl Control {
         instance.warn_of_what_does_not_fit(None);
         let lost = access_log.as_ref().map(AccessLog::lost).unwrap_or_default();
         let (shared, loads) = (Arc::clone(&instance.shared), shares.loads.clone());
-        let status = Arc::new(Status::new(shared, loads, Arc::clone(&shares.cells), lost, Requests::new(told), orders));
+        let requests = Requests::new(arriving.told);
+        let status = Arc::new(Status::new(shared, loads, Arc::clone(&shares.cells), lost, requests, orders));
+        let exporter = Exporter::new(Arc::clone(&status), arriving.traced);
         let admin_socket = instance.config.admin.address.and_then(|address| inherited.take_admin(address));
         let admin = match instance.config.admin.address {
             Some(address) if admin_socket.is_none() => Some(
@@ -179,6 +182,7 @@ impl Control {
             upgrades: Upgrades::new(options.launch),
             waiting: Waiting::default(),
             supervisor: Rc::new(options.supervisor),
+            exporter,
         };
         control.publish_tls_files();
         control.publish_listeners();
@@ -206,6 +210,7 @@ impl Control {
             heirship.serving().await;
         }
         self.publish_listeners();
+        self.exporter.start();
         self.status.is_ready.store(true, Relaxed);
         let listeners: Vec<String> =
             self.instance.listeners.urls().map(|(name, url)| format!("{name} on {url}")).collect();

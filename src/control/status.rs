@@ -14,9 +14,11 @@ use super::refused::Refusals;
 use super::reloads::{Reload, Reloads};
 use super::requests::Requests;
 use super::signals::Order;
+use super::traces::Exported;
 use super::upgrade::Told;
 use crate::config::Secrets;
 use crate::config::address::Address;
+use crate::config::model::Dns;
 use crate::listen::Loads;
 use crate::listen::tls::ServerTls;
 use crate::metrics::{CoarseHistogram, WorkerCell};
@@ -37,6 +39,8 @@ pub(crate) struct Status {
     pub access_log_lost: Arc<AtomicU64>,
     /// What became of recent requests.
     pub requests: Requests,
+    /// How many traced requests were exported.
+    pub traces: Exported,
     /// False before the first verdicts, and from the first stop signal on.
     pub is_ready: AtomicBool,
     /// Reloads that were applied.
@@ -67,6 +71,8 @@ pub(crate) struct State {
     pub tls: Vec<(String, Arc<ServerTls>)>,
     /// What must not be shown.
     pub secrets: Secrets,
+    /// Which name servers are asked.
+    pub dns: Dns,
     /// The names to which the admin port answers.
     pub admin_hosts: Vec<String>,
     /// Who may change something over the admin port.
@@ -102,6 +108,7 @@ impl Status {
             cells,
             access_log_lost,
             requests,
+            traces: Exported::default(),
             is_ready: AtomicBool::new(false),
             reloads_applied: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),

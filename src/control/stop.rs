@@ -104,6 +104,7 @@ impl Control {
         for worker in &self.workers {
             worker.tell(Command::Stop).await;
         }
+        self.exporter.flush().await;
         if let Some(log) = &self.access_log {
             log.flush(FLUSH_MAX);
         }

@@ -8,6 +8,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::trace_context::TraceContext;
 use crate::fields::{LINE_END, NAME_END, X_REQUEST_ID};
 
 /// A `X-Request-Id` of ours: 128 random bits in hexadecimal. It is not a secret; it only has to differ every time.
@@ -50,6 +51,8 @@ pub struct Added {
     pub route: Bytes,
     /// The line that tells which prefix was taken off the path.
     pub prefix: Bytes,
+    /// Its place in a trace, if traces are on.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 impl Added {
@@ -64,6 +67,9 @@ impl Added {
         }
         out.extend_from_slice(&self.route);
         out.extend_from_slice(&self.prefix);
+        if let Some(trace) = &self.trace {
+            trace.write(out);
+        }
     }
 
     /// Appends all fields.
@@ -73,6 +79,9 @@ impl Added {
         }
         if let Some(id) = &self.request_id {
             headers.append(X_REQUEST_ID, id.value());
+        }
+        if let Some(trace) = &self.trace {
+            trace.extend(headers);
         }
     }
 }
@@ -109,6 +118,7 @@ mod tests {
             request_id: Some(RequestId::random()),
             route: lines("x-tenant: a\r\nx-empty: \r\nx-tenant: b:c\r\n"),
             prefix: Bytes::new(),
+            trace: None,
         }
     }
 

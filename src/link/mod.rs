@@ -33,6 +33,7 @@ mod sending;
 mod slot;
 pub mod texts;
 pub mod timing;
+pub mod trace_context;
 mod unused;
 pub mod view;
 pub mod waits;

@@ -43,6 +43,7 @@ fn snapshot(generation: usize, before: Option<&Snapshot>) -> Arc<Snapshot> {
         capacity: Capacity { connections: 1, h2_streams: 1 },
         access_log: None,
         explain: Explain::default(),
+        traces: None,
     })
 }
 

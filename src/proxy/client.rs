@@ -56,9 +56,16 @@ impl Proxy {
     }
 
     /// Sends a story to the control thread.
-    pub(super) fn tell(&self, story: Story) {
+    pub(super) fn tell(&self, story: Arc<Story>) {
         if !self.stories.send(story) {
             self.cell().stories_dropped.add(1);
+        }
+    }
+
+    /// Sends the story of a traced request to whoever makes spans of it, unless too many came at once.
+    pub(super) fn trace(&self, story: Arc<Story>) {
+        if !self.stories.send_traced(story) {
+            self.cell().traces_dropped.add(1);
         }
     }
 

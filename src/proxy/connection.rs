@@ -92,6 +92,12 @@ impl Connection {
         })
     }
 
+    /// Believes the peer, or not.
+    #[cfg(test)]
+    pub(super) fn set_trusted(&self, is_trusted: bool) {
+        self.forwarding.trusted.set(is_trusted);
+    }
+
     /// Follows an edit of the listener, if there was one since the last request.
     #[inline]
     pub(super) fn follow_rules(&self) {

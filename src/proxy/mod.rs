@@ -36,6 +36,7 @@ mod retry;
 pub mod rules;
 pub(crate) mod story;
 mod target;
+mod trace;
 pub mod tunnel;
 mod upgrade;
 mod websocket;
@@ -125,7 +126,7 @@ pub async fn handle(
     let via = view.snapshot.pools[pool].config.via.then(|| headers::via(parts.version));
     let is_logged = planned.as_ref().is_none_or(|planned| planned.is_logged());
     let mut access = if is_logged { AccessDraft::begin(&view.snapshot, &client.connection, &parts) } else { None };
-    let mut story = proxy.stories.begin(&view.snapshot.explain, || story::Head {
+    let mut story = proxy.stories.begin(&view.snapshot, || story::Head {
         parts: &parts,
         host: &host.value,
         client: client.connection.client_address(&parts.headers),
@@ -140,6 +141,9 @@ pub async fn handle(
         Some(planned) if https.is_some() => planned.look_at(&parts, &client.connection),
         Some(planned) => planned.edit_request(&mut parts, &mut added, &client.connection),
         None => {}
+    }
+    if let Some(traces) = &view.snapshot.traces {
+        trace::begin(traces, &mut parts.headers, &client.connection, &mut added, story.as_deref_mut());
     }
     if let Some(draft) = &mut access {
         draft.note_sent(&parts.headers, added.request_id.as_ref());

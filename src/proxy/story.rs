@@ -8,6 +8,7 @@
 
 mod candidates;
 mod draft;
+mod due;
 mod refused;
 mod size;
 mod stories;
@@ -22,6 +23,7 @@ use super::cause::Cause;
 use crate::config::address::Address;
 use crate::metrics::Outcome;
 pub(super) use draft::{Draft, End, Failed, Head};
+pub(super) use due::Due;
 pub(super) use refused::Refused;
 pub(crate) use stories::{Outlet, Stories, channel};
 
@@ -85,7 +87,6 @@ pub(crate) struct Story {
     /// Bytes of the response body.
     pub(crate) bytes: u64,
     /// Its place in a trace, if it is traced.
-    #[expect(dead_code, reason = "nothing exports it yet")]
     pub(crate) trace: Option<Box<Trace>>,
 }
 
@@ -116,6 +117,8 @@ pub(crate) struct MatchedRoute {
     pub(crate) place: usize,
     /// Its conditions, all of which the request has met.
     pub(crate) conditions: Box<str>,
+    /// Those of its conditions that the path must meet.
+    pub(crate) path: Box<str>,
 }
 
 /// The endpoints of a pool at one moment.
@@ -289,6 +292,8 @@ pub(crate) struct Trace {
     pub(crate) parent_id: Option<u64>,
     /// `tracestate`, as it came.
     pub(crate) state: Option<Box<str>>,
+    /// Whether the client speaks TLS to unstick.
+    pub(crate) is_tls: bool,
 }
 
 /// The beginning of a text, as long as it may be.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use crate::access_log::Layout;
-use crate::config::model::{Explain, Limits, Timeouts};
+use crate::config::model::{Explain, Limits, Timeouts, Traces};
 use crate::pool::Pool;
 use crate::rate::Limiters;
 use crate::sync::{ArcSwap, AtomicU64};
@@ -46,6 +46,8 @@ pub struct Snapshot {
     pub access_log: Option<Arc<Layout>>,
     /// Of which requests it is kept what became of them.
     pub explain: Explain,
+    /// Which requests are traced, and where their spans go; `None` if none is.
+    pub traces: Option<Arc<Traces>>,
 }
 
 /// The bounds that follow what the process has room for, unless the config says something else.

@@ -18,6 +18,7 @@ mod pattern;
 mod pool;
 mod route;
 mod template;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -36,6 +37,7 @@ pub use pattern::*;
 pub use pool::*;
 pub use route::*;
 pub use template::*;
+pub use traces::*;
 use unstick_reading::Secrets;
 
 /// Everything one process needs to know.
@@ -63,6 +65,8 @@ pub struct Config {
     pub dns: Dns,
     /// Of which requests it is kept what became of them.
     pub explain: Explain,
+    /// Which requests are traced, and where their spans go.
+    pub traces: Traces,
     /// The secrets among all these values. What is said of a config must not show them.
     pub secrets: Secrets,
 }
@@ -82,6 +86,7 @@ impl Default for Config {
             errors: ErrorPages::new(),
             dns: Dns::default(),
             explain: Explain::default(),
+            traces: Traces::default(),
             secrets: Secrets::default(),
         }
     }

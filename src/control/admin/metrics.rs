@@ -4,6 +4,7 @@ mod endpoints;
 mod pools;
 mod rates;
 mod reloads;
+mod traces;
 mod workers;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use endpoints::endpoints;
 use pools::pools;
 use rates::rates;
 use reloads::reloads;
+use traces::traces;
 use workers::workers;
 
 /// The version of this program. A package sets the variable when it is built, so that it says the commit too.
@@ -75,6 +77,7 @@ impl Collector for Exposition {
         own_responses(status, encoder)?;
         let help = "Access-log lines that could not be written, because the disk was full, say";
         counter("access_log_lost", help, status.access_log_lost.load(Relaxed), encoder)?;
+        traces(status, encoder)?;
         certificates(status, encoder)?;
         rates(&snapshot.limiters, &status.state().secrets.clone(), encoder)?;
         let overrides = Arc::clone(&status.state().overrides);

@@ -6,7 +6,7 @@ use super::Exchange;
 use crate::link::timing::Timing;
 use crate::metrics::Outcome;
 use crate::pool::Tried;
-use crate::proxy::story::{AsOf, Chosen, Draft, End, Failed, Kinds};
+use crate::proxy::story::{AsOf, Chosen, Draft, Due, End, Failed, Kinds};
 
 impl Exchange {
     /// An endpoint was chosen for an attempt, which began at `now`.
@@ -14,6 +14,9 @@ impl Exchange {
     pub(in crate::proxy) fn note_attempt(&mut self, now: Instant) {
         if let Some(draft) = &mut self.story {
             draft.attempt(now);
+        }
+        if let Some(trace) = &mut self.added.trace {
+            trace.begin_attempt();
         }
     }
 
@@ -88,7 +91,7 @@ impl Exchange {
     /// The present attempt has failed at `now`.
     pub(in crate::proxy) fn note_failure(&mut self, now: Instant, tried: &Tried, failed: Failed<'_>) {
         if !self.proxy.stories.has_room(now)
-            && let Some(draft) = self.story.take()
+            && let Some(draft) = self.story.take_if(|draft| draft.trace.is_none())
         {
             self.tell_nothing(draft);
         }
@@ -109,12 +112,10 @@ impl Exchange {
             slow: until.saturating_duration_since(self.started) > slow,
             sampled: draft.is_sampled,
         };
-        if !kinds.any() {
-            self.proxy.stories.take_back(draft);
-        } else if self.proxy.stories.has_room(now) {
+        if kinds.any() || draft.trace.is_some() {
             self.tell_whole(draft, kinds, outcome, now);
         } else {
-            self.tell_nothing(draft);
+            self.proxy.stories.take_back(draft);
         }
     }
 
@@ -127,6 +128,11 @@ impl Exchange {
 
     #[cold]
     fn tell_whole(&self, mut draft: Box<Draft>, kinds: Kinds, outcome: Outcome, now: Instant) {
+        let is_told = kinds.any() && self.view.snapshot.explain.keep > 0;
+        let due = Due { is_told, is_traced: draft.trace.is_some() }.with_room(now, &self.proxy);
+        if !due.any() {
+            return self.proxy.stories.take_back(draft);
+        }
         let story = draft.tell(End {
             started: self.started,
             now,
@@ -142,7 +148,7 @@ impl Exchange {
             bytes: self.bytes,
             attempts: self.attempts,
         });
-        self.proxy.tell(story);
+        due.send(story, &self.proxy);
         self.proxy.stories.take_back(draft);
     }
 

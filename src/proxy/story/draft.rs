@@ -304,6 +304,7 @@ impl Draft {
 
 /// A route by its place, which counts from 0 here and from 1 for people.
 pub(super) fn route(routes: &Routes, place: usize) -> Option<MatchedRoute> {
-    let conditions = bounded(&routes.list().get(place)?.to_string());
-    Some(MatchedRoute { place: place + 1, conditions })
+    let route = routes.list().get(place)?;
+    let (conditions, path) = (bounded(&route.to_string()), bounded(&route.path.to_string()));
+    Some(MatchedRoute { place: place + 1, conditions, path })
 }

@@ -10,11 +10,13 @@ use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::draft::route;
-use super::{Kinds, Story, bounded};
+use super::due::Due;
+use super::{Kinds, Story, Trace, bounded};
 use crate::fields::X_REQUEST_ID;
 use crate::metrics::Outcome;
 use crate::proxy::cause::Cause;
 use crate::proxy::client::{Client, Proxy};
+use crate::proxy::trace;
 use crate::snapshot::Snapshot;
 
 /// What became of a request that the proxy has answered without a pool.
@@ -33,17 +35,24 @@ impl Refused<'_> {
     /// Tells of it, if it is worth that.
     #[inline]
     pub(in crate::proxy) fn tell(self, proxy: &Proxy, client: &Client, snapshot: &Snapshot) {
-        if self.status.is_server_error() && snapshot.explain.keep > 0 {
-            if proxy.stories.has_room(self.started) {
-                proxy.tell(self.story(client, snapshot));
-            } else {
-                proxy.cell().stories_dropped.add(1);
-            }
+        if self.status.is_server_error() || snapshot.traces.is_some() {
+            self.tell_if_due(proxy, client, snapshot);
         }
     }
 
     #[cold]
-    fn story(self, client: &Client, snapshot: &Snapshot) -> Story {
+    fn tell_if_due(self, proxy: &Proxy, client: &Client, snapshot: &Snapshot) {
+        let (headers, traces) = (&self.parts.headers, snapshot.traces.as_ref());
+        let trace = traces.and_then(|traces| trace::of_refused(traces, headers, &client.connection));
+        let is_told = self.status.is_server_error() && snapshot.explain.keep > 0;
+        let due = Due { is_told, is_traced: trace.is_some() }.with_room(self.started, proxy);
+        if due.any() {
+            due.send(self.story(trace, client, snapshot), proxy);
+        }
+    }
+
+    #[cold]
+    fn story(self, trace: Option<Box<Trace>>, client: &Client, snapshot: &Snapshot) -> Story {
         let Self { parts, route: place, status, cause, bytes, started } = self;
         let (ended, connection) = (started.elapsed(), &client.connection);
         let field = |value: &HeaderValue| bounded(&String::from_utf8_lossy(value.as_bytes()));
@@ -53,7 +62,7 @@ impl Refused<'_> {
         let client: IpAddr = connection.client_address(&parts.headers);
         Story {
             began: SystemTime::now().checked_sub(ended).unwrap_or(SystemTime::UNIX_EPOCH),
-            kinds: Kinds { failed: true, ..Kinds::default() },
+            kinds: Kinds { failed: status.is_server_error(), ..Kinds::default() },
             id: id.unwrap_or_default(),
             listener: bounded(&connection.rules.listener()),
             client,
@@ -76,7 +85,7 @@ impl Refused<'_> {
             cause,
             error: None,
             bytes,
-            trace: None,
+            trace,
         }
     }
 }

@@ -1,24 +1,28 @@
 //! What a story takes in memory, and where its texts are.
 
-use super::{Attempt, Candidate, Story};
+use super::{Attempt, Candidate, Story, Trace};
 
 impl Story {
     /// The bytes that it takes, but for what the allocator adds.
     pub(crate) fn size(&self) -> usize {
         let texts = [&self.id, &self.listener, &self.host, &self.path].map(|text| text.len()).iter().sum::<usize>();
-        let route = self.route.as_ref().map_or(0, |route| route.conditions.len());
+        let route = self.route.as_ref().map_or(0, |route| route.conditions.len() + route.path.len());
         let error = self.error.as_ref().map_or(0, |error| error.len());
         let candidates = self.candidates.as_ref().map_or(0, |all| all.list.capacity() * size_of::<Candidate>());
         let failures = self.attempts.iter().flat_map(|attempt| &attempt.failure);
         let attempts = self.attempts.capacity() * size_of::<Attempt>();
         let errors = failures.map(|failure| failure.error.len()).sum::<usize>();
-        size_of::<Self>() + texts + route + error + candidates + attempts + errors
+        let trace = self
+            .trace
+            .as_ref()
+            .map_or(0, |trace| size_of::<Trace>() + trace.state.as_ref().map_or(0, |state| state.len()));
+        size_of::<Self>() + texts + route + error + candidates + attempts + errors + trace
     }
 
     /// Every text in it that a client, a replica or the config has had a part in.
     pub(crate) fn texts(&mut self) -> impl Iterator<Item = &mut Box<str>> {
         let failures = self.attempts.iter_mut().flat_map(|attempt| &mut attempt.failure);
-        let route = self.route.iter_mut().map(|route| &mut route.conditions);
+        let route = self.route.iter_mut().flat_map(|route| [&mut route.conditions, &mut route.path]);
         let own = [&mut self.id, &mut self.host, &mut self.path];
         own.into_iter().chain(route).chain(&mut self.error).chain(failures.map(|failure| &mut failure.error))
     }

@@ -19,6 +19,8 @@ pub(super) fn us(duration: Duration) -> u64 {
 #[derive(Debug, Serialize)]
 pub(super) struct Whole {
     id: String,
+    /// Its trace, if its spans are exported.
+    trace_id: Option<String>,
     at: String,
     kinds: Vec<&'static str>,
     listener: String,
@@ -119,6 +121,7 @@ impl Whole {
         let origin = if story.is_ours { "unstick" } else { "replica" };
         Self {
             id: story.id.to_string(),
+            trace_id: story.trace.as_ref().map(|trace| format!("{:032x}", trace.trace_id)),
             at: began(story),
             kinds: kinds(story.kinds),
             listener: story.listener.to_string(),
