@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
-pub use histogram::{BUCKETS, Buckets, COARSE_BUCKETS, CoarseHistogram, Histogram, HistogramSum, quantile};
+pub use histogram::{BUCKETS, Buckets, COARSE_BUCKETS, CoarseHistogram, Histogram, HistogramSum};
 
 /// A count that one thread increases and any thread reads.
 #[derive(Debug, Default)]

@@ -110,6 +110,9 @@ fn events_tell_what_happens_to_an_endpoint() {
         "{latest}"
     );
     assert_eq!(latest["failed"], 0.0);
+    let of_a = &latest["endpoints"][a.address.to_string()];
+    assert!(of_a["requests"].as_f64() > Some(0.0), "{latest}");
+    assert!(of_a["p50_ms"].as_f64() > Some(0.0) && of_a["p50_ms"].as_f64() <= of_a["p99_ms"].as_f64(), "{latest}");
 
     let address = a.address;
     a.kill();
@@ -123,9 +126,11 @@ fn events_tell_what_happens_to_an_endpoint() {
 
     // Whoever comes now sees what was before.
     let history = Listener::new(app.admin).next("history");
-    let requests = history["pools"]["app"]["requests"].as_array().unwrap().iter();
-    let sum: f64 = requests.filter_map(Value::as_f64).sum();
-    assert!((8.0..=12.0).contains(&sum), "10 requests in all, whatever the seconds: {history}");
+    let sum = |values: &Value| values["requests"].as_array().unwrap().iter().filter_map(Value::as_f64).sum::<f64>();
+    let pool = &history["pools"]["app"];
+    assert!((8.0..=12.0).contains(&sum(pool)), "10 requests in all, whatever the seconds: {history}");
+    let of_a = sum(&pool["endpoints"][address.to_string()]);
+    assert!((4.0..=6.0).contains(&of_a), "5 of them at one endpoint: {history}");
 }
 
 #[test]

@@ -51,6 +51,25 @@ impl<const N: usize, const FIRST: u32, const STEP: u32> Buckets<N, FIRST, STEP> 
     pub fn bounded(sum: &HistogramSum<N>) -> [(f64, u64); N] {
         std::array::from_fn(|index| (Self::bound(index), sum.buckets[index]))
     }
+
+    /// The duration in seconds below which this share of the durations in `buckets` lies, or `None` if there are none.
+    ///
+    /// Within a bucket the durations are taken to be spread evenly, as `histogram_quantile` of Prometheus does. So it
+    /// can be wrong by the width of a bucket, and is never longer than the lower bound of the last one.
+    pub fn quantile(buckets: &[u64; N], share: f64) -> Option<f64> {
+        let count: u64 = buckets.iter().sum();
+        let rank = share * count as f64;
+        let mut below = 0;
+        for (index, &within) in buckets.iter().enumerate().filter(|(_, within)| **within > 0) {
+            if (below + within) as f64 >= rank {
+                let lower = if index == 0 { 0.0 } else { Self::bound(index - 1) };
+                let upper = if index + 1 == N { lower } else { Self::bound(index) };
+                return Some(lower + (upper - lower) * (rank - below as f64) / within as f64);
+            }
+            below += within;
+        }
+        None
+    }
 }
 
 impl<const N: usize, const FIRST: u32, const STEP: u32> Default for Buckets<N, FIRST, STEP> {
@@ -79,26 +98,6 @@ impl<const N: usize> HistogramSum<N> {
             sum
         })
     }
-}
-
-/// The duration in seconds below which this share of the durations in `buckets` of [`Histogram`] lies, or `None` if
-/// there are none.
-///
-/// Within a bucket the durations are taken to be spread evenly, as `histogram_quantile` of Prometheus does. So it can
-/// be wrong by the width of a bucket, and is never longer than the lower bound of the last one.
-pub fn quantile(buckets: &[u64; BUCKETS], share: f64) -> Option<f64> {
-    let count: u64 = buckets.iter().sum();
-    let rank = share * count as f64;
-    let mut below = 0;
-    for (index, &within) in buckets.iter().enumerate().filter(|(_, within)| **within > 0) {
-        if (below + within) as f64 >= rank {
-            let lower = if index == 0 { 0.0 } else { Histogram::bound(index - 1) };
-            let upper = if index + 1 == BUCKETS { lower } else { Histogram::bound(index) };
-            return Some(lower + (upper - lower) * (rank - below as f64) / within as f64);
-        }
-        below += within;
-    }
-    None
 }
 
 #[cfg(test)]
@@ -145,12 +144,14 @@ mod tests {
         ] {
             let mut buckets = [0; BUCKETS];
             counts.iter().for_each(|&(index, count)| buckets[index] = count);
-            let found = quantile(&buckets, share);
+            let found = Histogram::quantile(&buckets, share);
             let is_close = match (found, expected) {
                 (Some(found), Some(expected)) => (found - expected).abs() < 1e-9,
                 (found, expected) => found == expected,
             };
             assert!(is_close, "{counts:?} at {share}: {found:?}, not {expected:?}");
         }
+        let coarse = CoarseHistogram::quantile(&[0, 0, 2, 0, 0, 0, 0, 0, 0, 0], 0.5);
+        assert_eq!(coarse, Some((CoarseHistogram::bound(1) + CoarseHistogram::bound(2)) / 2.0));
     }
 }

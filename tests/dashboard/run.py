@@ -89,6 +89,13 @@ def text(row, part):
     return f"({ENDPOINT.format(row, part)}?.textContent ?? '')"
 
 
+def drawn(row):
+    """The last value of the line of an endpoint in the chart of requests."""
+    chart = "charts.endpoints.get('app').charts[0].chart"
+    series = f"{chart}.series.findIndex(one => one.label === {text(row, '.address')})"
+    return f"{chart}.data[{series}].at(-1)"
+
+
 def loads(page, demo, pictures):
     """Three healthy endpoints, with their shares, and charts."""
     page.wait_for("the page is live", "document.getElementById('live')?.textContent === 'live'", START_S)
@@ -98,6 +105,7 @@ def loads(page, demo, pictures):
         page.wait_for("its fair share", f"/3[0-9] % .* 33 %/.test({text(row, '.share')})", SHOWN_S)
     page.wait_for("all is well", "document.querySelector('#headline.good h2').textContent.includes('3 of 3')", SHOWN_S)
     page.wait_for("three charts", "document.querySelectorAll('#charts .u-legend').length === 3", SHOWN_S)
+    page.wait_for("two of endpoints", "document.querySelectorAll('.pool .charts .u-legend').length === 2", SHOWN_S)
     page.wait_for("the p99", "/p99[0-9.]+ ms/.test(document.querySelector('.figures').textContent)", SHOWN_S)
 
 
@@ -112,6 +120,8 @@ def red(page, demo, pictures):
     page.wait_for("the verdict of the probes", verdict, SHOWN_S)
     page.wait_for("no more traffic", f"/^0 % . 0 %/.test({text(2, '.share')})", SHOWN_S)
     page.wait_for("the others have it", f"/(49|5[0-9]) % .* 50 %/.test({text(1, '.share')})", SHOWN_S)
+    # The lines of the chart are in the order of the addresses; those of the table are in that of the config.
+    page.wait_for("the chart shows it move", f"{drawn(2)} < 2 && {drawn(1)} > {TRAFFIC} / 3 + 2", SHOWN_S)
     pictures("red")
     return f"after {took:.1f} s"
 

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout_at};
 
 use super::Peer;
-use super::history::{History, Latest, Totals};
+use super::history::{EndpointTotals, History, Latest, Totals};
 use super::view::StatusView;
 use crate::control::status::Status;
 
@@ -53,8 +53,8 @@ struct State<'a> {
     sampled_at: Option<u64>,
     #[serde(flatten)]
     status: StatusView,
-    /// The last second of each pool that has a history.
-    latest: BTreeMap<&'a str, Latest>,
+    /// The last second of each pool that has a history, and of its endpoints.
+    latest: BTreeMap<&'a str, Latest<'a>>,
 }
 
 impl Feed {
@@ -82,7 +82,11 @@ impl Feed {
 
     fn sample(&self) {
         let snapshot = self.status.shared.load();
-        let pools = snapshot.pools.iter().map(|pool| (Arc::clone(&pool.name), Totals::of(pool)));
+        let pools = snapshot.pools.iter().map(|pool| {
+            let endpoints = pool.members.iter().map(|member| &member.endpoint);
+            let totals = endpoints.map(|endpoint| (endpoint.address.clone(), EndpointTotals::of(endpoint)));
+            (Arc::clone(&pool.name), Totals::of(pool), totals)
+        });
         self.history.borrow_mut().observe(now_ms(), Instant::now(), pools);
     }
 

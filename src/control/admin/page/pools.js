@@ -9,7 +9,9 @@ const verdict = (endpoint, pool, now) => {
   }
   if (endpoint.state === "unhealthy") {
     const still = pool.mode === "fail-open" ? "; it gets requests all the same" : "";
-    return { kind: "bad", word: "unhealthy", why: endpoint.reason + still, began };
+    // Without a reason the last probe was good.
+    const why = endpoint.reason ?? `${plural(endpoint.streak, "good probe")} in a row, which is too few yet`;
+    return { kind: "bad", word: "unhealthy", why: why + still, began };
   }
   if (endpoint.ejection) {
     const left = span((Date.parse(endpoint.ejection.until) - now) / 1000);
@@ -33,9 +35,9 @@ const verdict = (endpoint, pool, now) => {
 // The columns of endpoints: label, kind of the cell, and what is in it. Buttons would be one more.
 const COLUMNS = [
   ["endpoint", "wide", (cell, { endpoint }) => {
-    say(cell.firstChild ?? cell.appendChild(make("span", "address")), endpoint.address);
-    const backend = cell.children[1] ?? cell.appendChild(make("span", "backend"));
-    say(backend, endpoint.backend === endpoint.address ? "" : endpoint.backend);
+    if (!cell.firstChild) cell.append(make("i", "swatch"), make("span", "address"), make("span", "backend"));
+    say(cell.children[1], endpoint.address);
+    say(cell.children[2], endpoint.backend === endpoint.address ? "" : endpoint.backend);
   }],
   ["state", "wide", (cell, { state }) => {
     const chip = cell.firstChild ?? cell.appendChild(make("span"));
@@ -47,7 +49,8 @@ const COLUMNS = [
   ["failures/s", "number", (cell, { rate }) => alarm(cell, rate.failures)],
   ["5xx/s", "number", (cell, { rate }) => alarm(cell, rate.errors)],
   ["in flight", "number", (cell, { endpoint }) => say(cell, figure(endpoint.in_flight))],
-  ["first byte", "number", (cell, { endpoint }) => say(cell, milliseconds(endpoint.latency_ms || null))],
+  ["p50", "number", (cell, { latest }) => say(cell, milliseconds(latest.p50_ms))],
+  ["p99", "number", (cell, { latest }) => say(cell, milliseconds(latest.p99_ms))],
   ["weight", "number", (cell, { endpoint }) => say(cell, String(endpoint.weight))],
   ["share / fair", "wide share", (cell, { endpoint, rate }) => {
     if (!cell.firstChild) cell.append(make("span", "number"), make("div", "bar", "", make("i"), make("b")));
@@ -77,7 +80,8 @@ const buildPool = pool => {
   for (const [label, kind] of COLUMNS) head.append(make("th", kind, label));
   const header = make("header", "", "", make("h2", "", pool.name), make("span"), make("span", "soft"));
   const table = make("table", "endpoints", "", make("thead", "", "", head), make("tbody"));
-  const node = make("article", "panel pool", "", header, make("dl", "figures"), table, make("p", "soft"));
+  const parts = [header, make("dl", "figures"), table, make("p", "soft"), make("div", "charts")];
+  const node = make("article", "panel pool", "", ...parts);
   node.dataset.pool = pool.name;
   return node;
 };
@@ -109,7 +113,9 @@ const showPool = (node, pool, state) => {
   });
   const measured = measure(pool, state.at);
   const verdicts = pool.endpoints.map(endpoint => verdict(endpoint, pool, state.at));
-  const rows = pool.endpoints.map((endpoint, at) => ({ endpoint, rate: measured[at], state: verdicts[at] }));
+  const rows = pool.endpoints.map((endpoint, at) => {
+    return { endpoint, rate: measured[at], state: verdicts[at], latest: latest.endpoints?.[endpoint.address] ?? {} };
+  });
   sync(table.tBodies[0], rows, row => row.endpoint.address, buildEndpoint, (node, row) => {
     paint(node, row.state.kind);
     COLUMNS.forEach(([, , show], at) => show(node.cells[at], row));
