@@ -134,6 +134,19 @@ fn events_tell_what_happens_to_an_endpoint() {
 }
 
 #[test]
+fn events_tell_that_there_is_a_request_to_look_into() {
+    let gone = Backend::named("a");
+    let app = App::over(&[gone.address]);
+    gone.kill();
+    let mut listener = Listener::new(app.admin);
+    assert_eq!(listener.next("state")["told"], serde_json::json!({ "failed": 0, "retried": 0, "slow": 0 }));
+    assert_eq!(exchange(&mut connect(app.address), "GET /lost HTTP/1.1\r\nHost: test\r\n\r\n").status, 502);
+    listener.state_where("the request that failed", |state| state["told"]["failed"].as_u64() > Some(0));
+    let listed: Value = serde_json::from_str(&ask(app.admin, "/v1/requests?kind=failed", "").text()).unwrap();
+    assert_eq!(listed["requests"][0]["path"], "/lost", "it is there when it is told: {listed}");
+}
+
+#[test]
 fn events_tell_what_became_of_edits() {
     let a = Backend::named("a");
     let app = App::over(&[a.address]);

@@ -109,6 +109,12 @@ impl Requests {
         all.filter(|(_, story)| *story.id == *id).max_by_key(|(number, _)| *number).map(|(_, story)| Arc::clone(story))
     }
 
+    /// The number of the latest story in the ring of each of [`KINDS`], 0 without any: it changes when there is news.
+    pub(crate) fn newest(&self) -> [u64; KINDS.len()] {
+        let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        book.rings.each_ref().map(|ring| ring.stories.back().map_or(0, |(number, _)| *number))
+    }
+
     /// How many are in the ring of each of [`KINDS`].
     pub(crate) fn counts(&self) -> [usize; KINDS.len()] {
         let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -162,6 +168,7 @@ mod tests {
             }
         }
         assert_eq!(requests.counts(), [2, 0, 0, 100]);
+        assert_eq!(requests.newest(), [50_008, 0, 0, 100_000]);
         let ids = |kind: Option<usize>, limit| -> Vec<String> {
             requests.latest(kind, limit).iter().map(|story| story.id.to_string()).collect()
         };

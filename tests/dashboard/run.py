@@ -126,6 +126,21 @@ def red(page, demo, pictures):
     return f"after {took:.1f} s"
 
 
+def explained(page, demo, pictures):
+    """A request that went to the dead replica first is listed, and its link leads to what became of it."""
+    page.value("[...document.querySelectorAll('#requests button')].find(one => one.textContent === 'retried').click()")
+    page.wait_for("a request", "!!document.querySelector('#requests tbody a')", SHOWN_S)
+    page.value("document.querySelector('#requests tbody a').click()")
+    words = "document.querySelector('dialog[open]')?.innerText ?? ''"
+    page.wait_for("its attempts", f"/Attempts[^]*1\\. 127[^]*refused[^]*2\\. 127/.test({words})", SHOWN_S)
+    for part in ("Where the time went", "so there was another attempt", "Endpoints of pool app", "Picked by"):
+        page.wait_for(part, f"({words}).includes('{part}')", 1)
+    page.wait_for("bars", "document.querySelectorAll('dialog .time i').length > 3", 1)
+    pictures("explained")
+    page.value("document.querySelector('dialog button').click()")
+    page.wait_for("it is closed", "!document.querySelector('dialog[open]') && location.hash === ''", 1)
+
+
 def healed(page, demo, pictures):
     """The demo starts it again, and all is well."""
     page.wait_for("three of them again", "!!document.querySelector('#headline.good')", 40)
@@ -157,7 +172,7 @@ def calm(page, demo, pictures):
     return f"{len(page.requests)} requests"
 
 
-CHECKS = (loads, red, healed, edits, calm)
+CHECKS = (loads, red, explained, healed, edits, calm)
 
 
 def photographer(page, folder):

@@ -24,6 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout_at};
 use super::Peer;
 use super::history::{EndpointTotals, History, Latest, Totals};
 use super::view::StatusView;
+use crate::control::requests::KINDS;
 use crate::control::status::Status;
 
 /// The most listeners at one time.
@@ -55,6 +56,8 @@ struct State<'a> {
     status: StatusView,
     /// The last second of each pool that has a history, and of its endpoints.
     latest: BTreeMap<&'a str, Latest<'a>>,
+    /// By kind, a number that changes when `/v1/requests` has more of them. The sample is left out: it always has.
+    told: BTreeMap<&'static str, u64>,
 }
 
 impl Feed {
@@ -93,7 +96,9 @@ impl Feed {
     fn state(&self) -> String {
         let history = self.history.borrow();
         let (status, sampled_at) = (StatusView::brief(&self.status), history.sampled_at());
-        event("state", &State { at: now_ms(), sampled_at, status, latest: history.latest() })
+        let told =
+            KINDS.into_iter().zip(self.status.requests.newest()).filter(|(kind, _)| *kind != "sampled").collect();
+        event("state", &State { at: now_ms(), sampled_at, status, latest: history.latest(), told })
     }
 
     /// The events for one more listener, until `until` or until `closing` ends. `None` if there are [`LISTENERS_MAX`].

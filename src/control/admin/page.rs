@@ -15,12 +15,14 @@ use unstick_uplot as uplot;
 const TEMPLATE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/style.css");
 /// The parts of the script, in their order.
-const SCRIPTS: [&str; 6] = [
+const SCRIPTS: [&str; 8] = [
     include_str!("page/words.js"),
     include_str!("page/rates.js"),
     include_str!("page/pools.js"),
     include_str!("page/facts.js"),
     include_str!("page/charts.js"),
+    include_str!("page/requests.js"),
+    include_str!("page/explain.js"),
     include_str!("page/live.js"),
 ];
 

@@ -191,7 +191,7 @@ const showCharts = () => {
     const ofPool = charts.endpoints.get(name);
     ofPool.show(past.pools.get(name).endpoints);
     for (const [address, row] of node.querySelector("tbody").byKey) {
-      row.querySelector(".swatch").style.background = ofPool.colourOf(address);
+      row.querySelector(".address").style.setProperty("--trace", ofPool.colourOf(address));
     }
   }
 };

@@ -14,10 +14,11 @@ const live = (kind, text) => {
 const show = state => {
   heard = Date.now();
   live("good", "live");
-  for (const id of ["headline", "charts", "facts"]) byId(id).hidden = false;
+  for (const id of ["headline", "charts", "requests", "facts"]) byId(id).hidden = false;
   showHeadline(state);
   showPools(state);
   showFacts(state);
+  showRequests(state);
   extend(state);
   showCharts();
   rates.forget(state.at);

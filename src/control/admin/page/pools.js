@@ -35,9 +35,9 @@ const verdict = (endpoint, pool, now) => {
 // The columns of endpoints: label, kind of the cell, and what is in it. Buttons would be one more.
 const COLUMNS = [
   ["endpoint", "wide", (cell, { endpoint }) => {
-    if (!cell.firstChild) cell.append(make("i", "swatch"), make("span", "address"), make("span", "backend"));
-    say(cell.children[1], endpoint.address);
-    say(cell.children[2], endpoint.backend === endpoint.address ? "" : endpoint.backend);
+    if (!cell.firstChild) cell.append(make("span", "address"), make("span", "backend"));
+    say(cell.children[0], endpoint.address);
+    say(cell.children[1], endpoint.backend === endpoint.address ? "" : endpoint.backend);
   }],
   ["state", "wide", (cell, { state }) => {
     const chip = cell.firstChild ?? cell.appendChild(make("span"));
@@ -79,7 +79,7 @@ const buildPool = pool => {
   const head = make("tr");
   for (const [label, kind] of COLUMNS) head.append(make("th", kind, label));
   const header = make("header", "", "", make("h2", "", pool.name), make("span"), make("span", "soft"));
-  const table = make("table", "endpoints", "", make("thead", "", "", head), make("tbody"));
+  const table = make("table", "endpoints cards", "", make("thead", "", "", head), make("tbody"));
   const parts = [header, make("dl", "figures"), table, make("p", "soft"), make("div", "charts")];
   const node = make("article", "panel pool", "", ...parts);
   node.dataset.pool = pool.name;
