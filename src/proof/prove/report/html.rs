@@ -1,12 +1,16 @@
-//! The report as one page with charts: nothing is fetched when it is looked at. Charts are drawn by uPlot, which is
-//! part of the page.
+//! The report as one page with a table and charts: nothing is fetched when it is looked at. Charts are drawn by uPlot,
+//! which is part of the page.
 
+use std::fmt::Write as _;
 use std::io;
 
-use super::{Report, table};
+use super::table::{self, Row};
+use super::{Conclusion, NOT_SHOWN, Report};
+use crate::prove::arm::Arm;
 use unstick_uplot::{SCRIPT, STYLE};
 
 const TEMPLATE: &str = include_str!("report.html");
+const OWN_STYLE: &str = include_str!("report.css");
 
 /// Writes the page.
 ///
@@ -15,14 +19,17 @@ const TEMPLATE: &str = include_str!("report.html");
 pub fn write(report: &Report, mut file: impl io::Write) -> io::Result<()> {
     // Inside a script element only `</` could end the element.
     let data = serde_json::to_string(report).map_err(io::Error::from)?.replace("</", "<\\/");
-    let text = escape(&table::render(report, None, str::to_owned));
     for (place, part) in TEMPLATE.split("{{").enumerate() {
         let (name, rest) = if place == 0 { ("", part) } else { part.split_once("}}").unwrap_or(("", part)) };
         let value = match name {
-            "style" => STYLE,
-            "script" => SCRIPT,
+            "charts-style" => STYLE,
+            "style" => OWN_STYLE,
+            "charts" => SCRIPT,
             "data" => &data,
-            "text" => &text,
+            "verdict" => &verdict(report),
+            "table" => &table(report),
+            "notes" => &notes(report),
+            "not-shown" => &NOT_SHOWN.map(|one| format!("<li>{}", escape(one))).join("\n"),
             _ => "",
         };
         file.write_all(value.as_bytes())?;
@@ -31,6 +38,54 @@ pub fn write(report: &Report, mut file: impl io::Write) -> io::Result<()> {
     file.flush()
 }
 
+fn verdict(report: &Report) -> String {
+    let (kind, word) = match report.conclusion() {
+        Conclusion::Held => ("good", "Held"),
+        Conclusion::Broken => ("bad", "Broken"),
+        Conclusion::Inconclusive => ("unsure", "Inconclusive"),
+    };
+    let lines = report.verdict().map(|line| format!("<p>{}", escape(&line))).join("\n");
+    format!("<section class=\"verdict {kind}\"><p class=\"word\">{word}\n{lines}\n</section>")
+}
+
+/// The table. Each cell names its arm too: on a narrow page each row becomes a block, and its cells are below each
+/// other.
+fn table(report: &Report) -> String {
+    let arms: Vec<Arm> = report.arms().collect();
+    let mut text = "<table class=\"results\">\n<thead><tr><td>".to_owned();
+    for arm in &arms {
+        _ = write!(text, "<th scope=\"col\">{arm}");
+    }
+    text.push_str("</thead>\n<tbody>\n");
+    for Row { name, cells } in table::rows(report, &arms) {
+        _ = write!(text, "<tr><th scope=\"row\">{}", lines(name));
+        for (arm, cell) in arms.iter().zip(&cells) {
+            _ = write!(text, "<td data-label=\"{arm}\">{}", lines(cell));
+        }
+        text.push('\n');
+    }
+    text + "</tbody>\n</table>"
+}
+
+/// A text whose first line counts most.
+fn lines(text: &str) -> String {
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let rest = rest.lines().map(|line| format!("<br>{}", escape(line))).collect::<String>();
+    format!("<div><b>{}</b>{rest}</div>", escape(first))
+}
+
+fn notes(report: &Report) -> String {
+    let line = |line: &str| {
+        let kind = match line {
+            line if line.starts_with("    ") => "fact",
+            line if line.starts_with("BROKEN") => "bad",
+            _ => "note",
+        };
+        format!("<p class=\"{kind}\">{}\n", escape(line.trim()))
+    };
+    table::notes(report).lines().filter(|text| !text.is_empty()).map(line).collect()
+}
+
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

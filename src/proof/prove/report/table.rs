@@ -23,6 +23,19 @@ pub fn render(report: &Report, width: Option<u16>, bold: impl Fn(&str) -> String
         let _ = writeln!(text, "{}", bold(&line));
     }
     let _ = writeln!(text, "\n{}\n", table(report, width.unwrap_or(WIDTH)));
+    text.push_str(&notes(report));
+    let _ = writeln!(
+        text,
+        "\nMore: --html FILE draws it, --json FILE has every figure (--history: every step), --keep leaves logs and \
+         files."
+    );
+    let _ = writeln!(text, "Not shown by this: {}.", NOT_SHOWN.join("; "));
+    text
+}
+
+/// What there is to say besides the table. A line that belongs to the one above it is indented.
+pub(super) fn notes(report: &Report) -> String {
+    let mut text = String::new();
     for line in slow_replica(report).into_iter().chain(pairs::example(report)) {
         let _ = writeln!(text, "{line}");
     }
@@ -37,12 +50,6 @@ pub fn render(report: &Report, width: Option<u16>, bold: impl Fn(&str) -> String
         text.push_str(&broken(&place, prediction));
     }
     text.push_str(&not_tested(report));
-    let _ = writeln!(
-        text,
-        "\nMore: --html FILE draws it, --json FILE has every figure (--history: every step), --keep leaves logs and \
-         files."
-    );
-    let _ = writeln!(text, "Not shown by this: {}.", NOT_SHOWN.join("; "));
     text
 }
 
@@ -85,12 +92,14 @@ fn not_tested(report: &Report) -> String {
 /// How a cell is shown in a row.
 type Show = fn(&CellReport) -> String;
 
-/// One row for each thing that people ask of a fleet, one column for each arm: prediction beside measurement.
-fn table(report: &Report, width: u16) -> Table {
-    let arms: Vec<Arm> = report.arms().collect();
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-    table.set_header(std::iter::once(String::new()).chain(arms.iter().map(|arm| arm.name().to_owned())));
+/// What people ask of a fleet: a name in two lines, and what was found in each arm, a few lines each.
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    pub(super) cells: Vec<String>,
+}
+
+/// The rows whose event was played, with one cell for each of `arms`: prediction beside measurement.
+pub(super) fn rows(report: &Report, arms: &[Arm]) -> Vec<Row> {
     let rows: [(&str, Event, Show); 9] = [
         ("the same journey\nplaced in two ways", Event::Pairs, pairs::row),
         ("horizontal scaling\n2 to 20 replicas", Event::ScaleOut, scaling),
@@ -102,15 +111,21 @@ fn table(report: &Report, width: u16) -> Table {
         ("the store restarted", Event::StoreRestart, store),
         ("cost", Event::Steady, cost),
     ];
-    for (name, event, show) in rows {
-        if report.cells.iter().any(|cell| cell.event == event) {
-            let shown = arms.iter().map(|arm| report.cell(*arm, event).map_or("-".to_owned(), show));
-            table.add_row(
-                std::iter::once(name.to_owned())
-                    .chain(shown)
-                    .map(|text| Cell::new(text).set_alignment(CellAlignment::Left)),
-            );
-        }
+    let is_played = |event| report.cells.iter().any(|cell| cell.event == event);
+    let played = rows.into_iter().filter(|(_, event, _)| is_played(*event));
+    let cell = |arm: &Arm, event, show: Show| report.cell(*arm, event).map_or("-".to_owned(), show);
+    let row = |(name, event, show)| Row { name, cells: arms.iter().map(|arm| cell(arm, event, show)).collect() };
+    played.map(row).collect()
+}
+
+fn table(report: &Report, width: u16) -> Table {
+    let arms: Vec<Arm> = report.arms().collect();
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    table.set_header(std::iter::once(String::new()).chain(arms.iter().map(|arm| arm.name().to_owned())));
+    for Row { name, cells } in rows(report, &arms) {
+        let texts = std::iter::once(name.to_owned()).chain(cells);
+        table.add_row(texts.map(|text| Cell::new(text).set_alignment(CellAlignment::Left)));
     }
     table
 }
