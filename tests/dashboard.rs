@@ -1,6 +1,6 @@
 //! The dashboard on the admin port: the page, its policy, and the events that it follows.
 
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
@@ -144,6 +144,23 @@ fn events_tell_that_there_is_a_request_to_look_into() {
     listener.state_where("the request that failed", |state| state["told"]["failed"].as_u64() > Some(0));
     let listed: Value = serde_json::from_str(&ask(app.admin, "/v1/requests?kind=failed", "").text()).unwrap();
     assert_eq!(listed["requests"][0]["path"], "/lost", "it is there when it is told: {listed}");
+}
+
+#[test]
+fn events_tell_what_a_page_needs_to_change_something() {
+    let a = Backend::named("a");
+    let app = App::over(&[a.address]);
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"0123456789abcdef").unwrap();
+    let token = format!("token = \"${{file:{}}}\"", file.path().display());
+    for (keys, token) in [("", Value::Null), ("control = false", false.into()), (&*token, true.into())] {
+        if !keys.is_empty() {
+            app.apply(&pool_of(&[a.address], "", &format!("[admin]\naddress = \"127.0.0.1:0\"\n{keys}\n")));
+        }
+        let needs = Listener::new(app.admin).next("needs");
+        assert_eq!(needs["token"], token, "{keys}: {needs}");
+        assert_eq!(needs.is_null(), keys.is_empty(), "{needs}");
+    }
 }
 
 #[test]

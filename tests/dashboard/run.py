@@ -35,6 +35,10 @@ SHOWN_S = 10
 PROOF_S = 120
 # How soon a dead replica must be red.
 RED_S = 3
+# How soon a change by a button must be seen.
+STEERED_S = 3
+# How many times the Tab key may be pressed to get to a button.
+TABS_MAX = 10
 # Requests per second while the page is looked at.
 TRAFFIC = 60
 
@@ -136,18 +140,58 @@ def explained(page, demo, pictures):
     page.wait_for("a request", "!!document.querySelector('#requests tbody a')", SHOWN_S)
     page.value("document.querySelector('#requests tbody a').click()")
     words = "document.querySelector('dialog[open]')?.innerText ?? ''"
-    page.wait_for("its attempts", f"/Attempts[^]*1\\. 127[^]*refused[^]*2\\. 127/.test({words})", SHOWN_S)
+    page.wait_for("its attempts", f"/Attempts[^]*1\\. 127[^]*another attempt[^]*2\\. 127/.test({words})", SHOWN_S)
     for part in ("Where the time went", "so there was another attempt", "Endpoints of pool app", "Picked by"):
         page.wait_for(part, f"({words}).includes('{part}')", 1)
-    page.wait_for("bars", "document.querySelectorAll('dialog .time i').length > 3", 1)
+    page.wait_for("bars", "document.querySelectorAll('#explain .time i').length > 3", 1)
     pictures("explained")
-    page.value("document.querySelector('dialog button').click()")
+    page.value("document.querySelector('#explain button').click()")
     page.wait_for("it is closed", "!document.querySelector('dialog[open]') && location.hash === ''", 1)
 
 
 def healed(page, demo, pictures):
     """The demo starts it again, and all is well."""
     page.wait_for("three of them again", "!!document.querySelector('#headline.good')", 40)
+
+
+def reach(page, what, is_there):
+    """Goes on with the Tab key until the focus, which can be seen, is where it should be."""
+    for _ in range(TABS_MAX):
+        page.press("Tab")
+        if page.value(f"(one => {is_there})(document.activeElement)"):
+            if page.value("getComputedStyle(document.activeElement).outlineStyle") == "none":
+                raise AssertionError(f"the focus cannot be seen: {what}")
+            return
+    raise AssertionError(f"the keyboard does not reach {what}")
+
+
+def steered(page, demo, pictures):
+    """An endpoint is drained with the keyboard alone, put back, and weighed. Each asks once, and says what it did."""
+    address = page.value(text(1, ".address"))
+    reach(page, "Drain", f"one.ariaLabel === 'Drain {address}'")
+    page.press("Enter", "\r")
+    page.wait_for("the question", f"document.querySelector('#steer[open] h2')?.textContent.includes('{address}')", 1)
+    pictures("asked")
+    page.press("Escape")
+    page.wait_for("nothing is done", f"!document.querySelector('#steer[open]') && {text(1, '.chip')} === 'healthy'", 1)
+    page.press("Enter", "\r")
+    page.wait_for("the question again", "!!document.querySelector('#steer[open]')", 1)
+    page.press("Enter", "\r")
+    page.wait_for("it is drained", f"{text(1, '.chip')} === 'draining'", STEERED_S)
+    page.wait_for("what was done", f"document.querySelector('.did').textContent.includes('{address}')", 1)
+    page.wait_for("as such", f"/drain set at run time by 127.0.0.1 since/.test({text(1, '.set')})", 1)
+    page.wait_for("in the headline", "!!document.querySelector('#headline li.note')", 1)
+    page.wait_for("no more traffic", f"/^0 % . 0 %/.test({text(1, '.share')}) && {drawn(1)} === 0", SHOWN_S)
+    page.wait_for("the focus stays in the row", f"document.activeElement.ariaLabel === 'Ready {address}'", 1)
+    pictures("drained")
+    page.value(f"{ENDPOINT.format(1, '.buttons button')}.click()")
+    page.value("document.querySelector('#steer [name=do]').click()")
+    page.wait_for("it is back", f"{text(1, '.chip')} === 'healthy' && {text(1, '.set')} === ''", STEERED_S)
+    page.wait_for("its traffic too", f"{drawn(1)} > 5", SHOWN_S)
+    page.value(f"[...{ENDPOINT.format(1, '.buttons')}.children].at(-1).click()")
+    page.value("document.querySelector('#steer [name=weight]').value = 8")
+    page.value("document.querySelector('#steer [name=do]').click()")
+    page.wait_for("its fair share", f"/. 80 %/.test({text(1, '.share')})", STEERED_S)
 
 
 def edits(page, demo, pictures):
@@ -186,7 +230,7 @@ def proof(page, demo, pictures):
         # What it finds does not matter: few users in little time may be inconclusive.
         subprocess.run([demo.unstick, "prove", *what, file], timeout=PROOF_S, check=False, **quiet)
         page.open(file.as_uri())
-        page.wait_for("the table", "document.querySelectorAll('.results tbody td[data-label=jwt]').length === 1", SHOWN_S)
+        page.wait_for("the table", "!!document.querySelector('.results tbody td[data-label=jwt]')", SHOWN_S)
         page.wait_for("charts", "document.querySelectorAll('.chart canvas').length > 3", SHOWN_S)
         page.value("document.querySelector('details').open = true")
         # There is nothing to wait for on this page.
@@ -196,7 +240,7 @@ def proof(page, demo, pictures):
         raise AssertionError(f"complaints {page.complaints}, other hosts {foreign}")
 
 
-CHECKS = (loads, red, explained, healed, edits, calm, proof)
+CHECKS = (loads, red, explained, healed, steered, edits, calm, proof)
 
 
 def photographer(page, folder):

@@ -136,7 +136,7 @@ fn events(request: &Request<Incoming>, caller: &Caller) -> Response<Body> {
     if request.method() == Method::HEAD {
         return respond(StatusCode::OK, EVENTS, "");
     }
-    match caller.feed.listen(caller.events_until, caller.closing.clone(), &caller.peer) {
+    match caller.feed.listen(caller) {
         Some(events) => respond(StatusCode::OK, EVENTS, "").map(|_| Either::Right(events)),
         None => {
             let why = format!("{LISTENERS_MAX} listen already, as many as may: close a page of the dashboard\n");

@@ -3,6 +3,7 @@
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use http::{StatusCode, Uri};
+use serde::Serialize;
 
 use super::door::Door;
 use crate::control::access::{Access, is_same};
@@ -34,6 +35,22 @@ pub(super) fn check(door: Door, access: &Access, uri: &Uri, headers: &HeaderMap)
     from_own_page(uri, headers)?;
     knows(door, access, headers)?;
     is_json(headers)
+}
+
+/// Whether somebody who comes through `door` may change something, for the page of the dashboard: `null` if so, else
+/// what it needs.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Needs {
+    /// Whether the token is enough.
+    token: bool,
+    why: String,
+}
+
+impl Needs {
+    pub(super) fn of(door: Door, access: &Access) -> Option<Self> {
+        let refusal = may(door, access).and_then(|()| knows(door, access, &HeaderMap::new())).err()?;
+        Some(Self { token: refusal.why == Why::NoToken, why: refusal.error })
+    }
 }
 
 /// Whether anybody may change something through this door.
@@ -150,6 +167,11 @@ mod tests {
             (REMOTE, &known, &[JSON, right, right], Some((Why::NoToken, 401))),
         ] {
             assert_eq!(refused(door, access, fields), expected, "{door:?} {access:?} {fields:?}");
+            if fields == [JSON] {
+                let needs = Needs::of(door, access).map(|needs| needs.token);
+                let is_told = expected.map(|(why, _)| why == Why::NoToken);
+                assert_eq!(needs, is_told, "the page knows before it asks: {door:?} {access:?}");
+            }
         }
     }
 

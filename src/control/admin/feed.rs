@@ -1,8 +1,8 @@
 //! `/events`: what the page of the dashboard shows, once a second, as server-sent events.
 //!
-//! Each listener gets `history` first, then a `state` each second, and soon after a verdict or a reload. All of them
-//! get the same bytes, which are made only while somebody listens. A listener that is slow misses a state, and nothing
-//! piles up for it.
+//! Each listener gets `needs` (what it needs to change something) and `history` first, then a `state` each second, and
+//! soon after a verdict or a reload. All of them get the same bytes, which are made only while somebody listens. A
+//! listener that is slow misses a state, and nothing piles up for it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -22,6 +22,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout_at};
 
 use super::Peer;
+use super::answer::Caller;
+use super::authority::Needs;
 use super::history::{EndpointTotals, History, Latest, Totals};
 use super::view::StatusView;
 use crate::control::requests::KINDS;
@@ -101,15 +103,18 @@ impl Feed {
         event("state", &State { at: now_ms(), sampled_at, status, latest: history.latest(), told })
     }
 
-    /// The events for one more listener, until `until` or until `closing` ends. `None` if there are [`LISTENERS_MAX`].
-    pub(super) fn listen(&self, until: Instant, closing: watch::Receiver<()>, peer: &Rc<Peer>) -> Option<Events> {
+    /// The events for one more listener, until they end for `caller`. `None` if there are [`LISTENERS_MAX`].
+    pub(super) fn listen(&self, caller: &Caller) -> Option<Events> {
         if self.news.receiver_count() >= LISTENERS_MAX {
             return None;
         }
-        let first = RETRY.to_owned() + &event("history", &*self.history.borrow()) + &self.state();
-        let source = Source { news: self.news.subscribe(), closing, until };
+        let needs = Needs::of(caller.door, &self.status.state().access);
+        let before = event("needs", &needs) + &event("history", &*self.history.borrow());
+        let first = RETRY.to_owned() + &before + &self.state();
+        let (closing, until, peer) = (caller.closing.clone(), caller.events_until, Rc::clone(&caller.peer));
         peer.listens.set(true);
-        Some(Events { first: Some(first.into()), next: next(source), peer: Rc::clone(peer) })
+        let source = Source { news: self.news.subscribe(), closing, until };
+        Some(Events { first: Some(first.into()), next: next(source), peer })
     }
 }
 

@@ -15,7 +15,7 @@ use unstick_uplot as uplot;
 const TEMPLATE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/style.css");
 /// The parts of the script, in their order.
-const SCRIPTS: [&str; 8] = [
+const SCRIPTS: [&str; 9] = [
     include_str!("page/words.js"),
     include_str!("page/rates.js"),
     include_str!("page/pools.js"),
@@ -23,6 +23,7 @@ const SCRIPTS: [&str; 8] = [
     include_str!("page/charts.js"),
     include_str!("page/requests.js"),
     include_str!("page/explain.js"),
+    include_str!("page/steer.js"),
     include_str!("page/live.js"),
 ];
 
@@ -147,6 +148,8 @@ mod tests {
         {
             assert!(!own.contains(forbidden), "{forbidden}");
         }
+        // The token of whoever steers is in the memory of the page, and nowhere else.
+        assert!(!own.contains("Storage") && !own.contains("cookie") && !own.contains("indexedDB"));
         // An attribute with a style, and one with a handler, would be against the policy.
         assert!(!own.contains(" style=") && !own.contains(" onclick=") && !own.contains("eval("));
     }

@@ -117,6 +117,13 @@ class Chromium:
     def open(self, url):
         self.call("Page.navigate", url=url)
 
+    def press(self, key, text=""):
+        """Presses a key, such as Tab or Enter, which has a text."""
+        code = {"Tab": 9, "Enter": 13, "Escape": 27}[key]
+        for kind in ("keyDown", "keyUp"):
+            pressed = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code}
+            self.call("Input.dispatchKeyEvent", **pressed, **({"text": text} if kind == "keyDown" and text else {}))
+
     def value(self, expression):
         """What an expression of JavaScript is."""
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)

@@ -3,7 +3,7 @@
 const DAY_MS = 86400e3;
 const EXPIRY_WARNING_DAYS = 14;
 
-// What is wrong: a colour and a sentence each, the worst first.
+// What is wrong, a colour and a sentence each, the worst first; then what is no problem but good to know.
 const problems = state => {
   const found = [];
   if (!state.ready) found.push(["bad", "Not ready: requests are not welcome yet, or not any more."]);
@@ -13,7 +13,9 @@ const problems = state => {
     for (const endpoint of pool.endpoints) {
       const { kind, word, why, began } = verdict(endpoint, pool, state.at);
       const tail = [began, why].filter(Boolean).join(": ");
-      if (kind === "bad") found.push(["bad", `${endpoint.address} in pool ${pool.name} is ${word} ${tail}`]);
+      const name = `${endpoint.address} in pool ${pool.name}`;
+      if (kind === "bad") found.push(["bad", `${name} is ${word} ${tail}`]);
+      if (endpoint.override) found.push(["note", `${name}: ${setAtRunTime(endpoint, state.at)}.`]);
     }
   }
   const refused = "The last edit was refused, the old configuration is in use. See Reloads.";
@@ -28,7 +30,8 @@ const problems = state => {
   }
   const { detached, advice } = state.config;
   for (const file of detached) found.push(["warn", `Edits of ${file} are not seen: ${advice}.`]);
-  return found.sort((a, b) => (a[0] > b[0]) - (a[0] < b[0]));
+  const order = ["bad", "warn", "note"];
+  return found.sort((a, b) => order.indexOf(a[0]) - order.indexOf(b[0]));
 };
 
 const expiry = days => {
@@ -37,7 +40,8 @@ const expiry = days => {
 };
 
 const showHeadline = state => {
-  const found = problems(state);
+  const all = problems(state);
+  const found = all.filter(([kind]) => kind !== "note");
   const box = byId("headline");
   const endpoints = state.pools.flatMap(pool => pool.endpoints.map(endpoint => verdict(endpoint, pool, state.at).kind));
   const well = endpoints.filter(kind => kind === "good" || kind === "warn").length;
@@ -45,8 +49,8 @@ const showHeadline = state => {
   paint(box, "panel " + (found.length ? found[0][0] : "good"));
   say(box.querySelector("h2"), found.length ? `${plural(found.length, "problem")}; ${count}` : `All is well: ${count}`);
   // More than that nobody reads.
-  const shown = found.slice(0, 12);
-  if (found.length > shown.length) shown.push(["warn", `and ${found.length - shown.length} more`]);
+  const shown = all.slice(0, 12);
+  if (all.length > shown.length) shown.push(["warn", `and ${all.length - shown.length} more`]);
   const lines = shown.map((one, at) => [at, ...one]);
   sync(box.querySelector("ul"), lines, one => one[0], () => make("li"), (node, [, kind, text]) => {
     paint(node, kind);

@@ -15,6 +15,7 @@ const show = state => {
   heard = Date.now();
   live("good", "live");
   for (const id of ["headline", "charts", "requests", "facts"]) byId(id).hidden = false;
+  steering.state = state;
   showHeadline(state);
   showPools(state);
   showFacts(state);
@@ -26,6 +27,7 @@ const show = state => {
 
 const listen = () => {
   const source = new EventSource("events");
+  source.addEventListener("needs", event => need(JSON.parse(event.data)));
   source.addEventListener("history", event => remember(JSON.parse(event.data)));
   source.addEventListener("state", event => show(JSON.parse(event.data)));
   source.addEventListener("error", () => {

@@ -3,9 +3,12 @@
 // What an endpoint does: a colour, a word, the reason, since when; and whether somebody should be woken.
 const verdict = (endpoint, pool, now) => {
   const began = endpoint.since ? since(endpoint.since, now) : "";
-  if (endpoint.wanted === "down") return { kind: "off", word: "down", why: "by the config; it is not probed" };
+  const by = endpoint.override?.state ? "" : "by the config; ";
+  if (endpoint.wanted === "down") return { kind: "off", word: "down", why: `${by}it is not probed` };
   if (endpoint.wanted === "drain") {
-    return { kind: "off", word: "draining", why: "by the config; it finishes its requests" };
+    const { in_flight } = endpoint;
+    const left = in_flight ? `it finishes ${plural(in_flight, "request")}` : "it has no requests left";
+    return { kind: "off", word: "draining", why: by + left };
   }
   if (endpoint.state === "unhealthy") {
     const still = pool.mode === "fail-open" ? "; it gets requests all the same" : "";
@@ -32,18 +35,20 @@ const verdict = (endpoint, pool, now) => {
   return { kind: "good", word: "healthy", why: "", began };
 };
 
-// The columns of endpoints: label, kind of the cell, and what is in it. Buttons would be one more.
+// The columns of endpoints: label, kind of the cell, and what is in it.
 const COLUMNS = [
   ["endpoint", "wide", (cell, { endpoint }) => {
     if (!cell.firstChild) cell.append(make("span", "address"), make("span", "backend"));
     say(cell.children[0], endpoint.address);
     say(cell.children[1], endpoint.backend === endpoint.address ? "" : endpoint.backend);
   }],
-  ["state", "wide", (cell, { state }) => {
+  ["state", "wide", (cell, { state, set }) => {
     const chip = cell.firstChild ?? cell.appendChild(make("span"));
     paint(chip, "chip " + state.kind);
     say(chip, state.word);
-    say(cell.children[1] ?? cell.appendChild(make("span", "why")), [state.why, state.began].filter(Boolean).join(", "));
+    if (!cell.children[1]) cell.append(make("span", "why"), make("span", "set"));
+    say(cell.children[1], [state.why, state.began].filter(Boolean).join(", "));
+    say(cell.children[2], set);
   }],
   ["requests/s", "number", (cell, { rate }) => say(cell, figure(rate.requests))],
   ["failures/s", "number", (cell, { rate }) => alarm(cell, rate.failures)],
@@ -59,6 +64,7 @@ const COLUMNS = [
     bar.firstChild.style.width = (rate.share ?? 0) * 100 + "%";
     bar.lastChild.style.left = `calc(${endpoint.fair_share * 100}% - 1px)`;
   }],
+  ["", "wide buttons", (cell, row) => showButtons(cell, row)],
 ];
 
 const alarm = (cell, rate) => {
@@ -70,7 +76,7 @@ const buildEndpoint = () => {
   const row = make("tr");
   for (const [label, kind] of COLUMNS) {
     const cell = row.appendChild(make("td", kind));
-    if (label !== "endpoint" && label !== "state") cell.dataset.label = label;
+    if (label && label !== "endpoint" && label !== "state") cell.dataset.label = label;
   }
   return row;
 };
@@ -80,7 +86,9 @@ const buildPool = pool => {
   for (const [label, kind] of COLUMNS) head.append(make("th", kind, label));
   const header = make("header", "", "", make("h2", "", pool.name), make("span"), make("span", "soft"));
   const table = make("table", "endpoints cards", "", make("thead", "", "", head), make("tbody"));
-  const parts = [header, make("dl", "figures"), table, make("p", "soft"), make("div", "charts")];
+  const did = make("p", "did");
+  did.setAttribute("role", "status");
+  const parts = [header, make("dl", "figures"), did, table, make("p", "soft"), make("div", "charts")];
   const node = make("article", "panel pool", "", ...parts);
   node.dataset.pool = pool.name;
   return node;
@@ -93,7 +101,7 @@ const MODES = {
 };
 
 const showPool = (node, pool, state) => {
-  const [header, figures, table, draining] = node.children;
+  const [header, figures, , table, draining] = node.children;
   const [, mode, balance] = header.children;
   const [kind, words] = MODES[pool.mode] ?? ["warn", pool.mode];
   paint(mode, "chip " + kind);
@@ -114,7 +122,9 @@ const showPool = (node, pool, state) => {
   const measured = measure(pool, state.at);
   const verdicts = pool.endpoints.map(endpoint => verdict(endpoint, pool, state.at));
   const rows = pool.endpoints.map((endpoint, at) => {
-    return { endpoint, rate: measured[at], state: verdicts[at], latest: latest.endpoints?.[endpoint.address] ?? {} };
+    const set = setAtRunTime(endpoint, state.at);
+    const last = latest.endpoints?.[endpoint.address] ?? {};
+    return { endpoint, set, rate: measured[at], state: verdicts[at], latest: last };
   });
   sync(table.tBodies[0], rows, row => row.endpoint.address, buildEndpoint, (node, row) => {
     paint(node, row.state.kind);
