@@ -81,6 +81,9 @@ fn the_unit_starts_what_there_is_and_gives_it_time_to_end() {
     assert_eq!(values(&unit, "Type=").last(), Some(&"notify-reload"), "SIGHUP reloads, and the end of that is told");
     assert_eq!(value(&unit, "NotifyAccess="), "main", "a process that has handed over says no more");
     assert!(seconds(value(&unit, "TimeoutStopSec=")) > until_the_end(&Config::default()));
+    let socket = Config::default().admin.socket.unwrap();
+    let folder = format!("/run/{}", value(&unit, "RuntimeDirectory="));
+    assert_eq!(socket.parent(), Some(Path::new(&folder)), "the admin port has its socket in a folder that is there");
     let user = format!("u {} ", value(&unit, "User="));
     assert!(read("systemd/unstick.sysusers").contains(&user), "{user}");
 }

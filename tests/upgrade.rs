@@ -17,6 +17,7 @@ use crate::support::backend::{Backend, answer};
 use crate::support::client::{exchange, get, read_response};
 use crate::support::{connect, eventually, pause, pool_of, read_until, send, signal};
 
+const STATUS: &str = "GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
 /// A proxy whose program can be replaced, and the processes that came after the first one.
@@ -38,10 +39,9 @@ impl Upgraded {
             "[listen.unix]\naddress = \"unix:{}\"\n[listen.web]\naddress = \"127.0.0.1:0\"\n",
             socket.display()
         );
-        let config = format!(
-            "{settings}\n{listeners}[admin]\naddress = \"127.0.0.1:0\"\n{}",
-            pool_of(&[backend.address], "", "")
-        );
+        let admin =
+            format!("[admin]\naddress = \"127.0.0.1:0\"\nsocket = \"{}\"\n", folder.path().join("ctl.sock").display());
+        let config = format!("{settings}\n{listeners}{admin}{}", pool_of(&[backend.address], "", ""));
         std::fs::write(folder.path().join("unstick.toml"), config).unwrap();
         let program = folder.path().join("unstick");
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_unstick"), &program).unwrap();
@@ -56,6 +56,11 @@ impl Upgraded {
 
     fn socket(&self) -> PathBuf {
         self.folder.path().join("web.sock")
+    }
+
+    /// The Unix socket of the admin port.
+    fn admin_socket(&self) -> PathBuf {
+        self.folder.path().join("ctl.sock")
     }
 
     /// Puts another program in place of the present one.
@@ -174,6 +179,8 @@ fn under_load_nothing_is_lost_and_no_stream_is_cut() {
         proxy.replace_by_unstick();
         proxy.upgrade();
         load.wait_for(50);
+        let status = exchange(&mut UnixStream::connect(proxy.admin_socket()).unwrap(), STATUS).text();
+        assert!(status.contains("\"ready\": true"), "the admin port has its file: {status}");
     }
     let sent = load.end();
     for [events, tunnel] in &mut open {
@@ -187,7 +194,7 @@ fn under_load_nothing_is_lost_and_no_stream_is_cut() {
     assert_eq!((proxy.running.exit_code(), proxy.former[0]), (Some(0), first));
     assert_eq!(exchange(&mut UnixStream::connect(proxy.socket()).unwrap(), GET).text(), "a", "its file is still there");
     end(proxy.process);
-    assert!(!proxy.socket().exists(), "the file went with its last owner");
+    assert!(!proxy.socket().exists() && !proxy.admin_socket().exists(), "the files went with their last owner");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! `[admin]` of the file.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 
 use unstick_reading::Section;
 
@@ -13,6 +15,7 @@ use super::values;
 pub(super) const KEYS: &[Key<Admin>] = keys!(Admin {
     address: AdminAddress,
     hosts: List(values::dns_name),
+    socket: AdminSocket,
     control: Optional(Switch),
     token: Optional(SecretToken),
 });
@@ -30,6 +33,19 @@ impl Kind<Option<SocketAddr>> for AdminAddress {
 
     fn show(&self, key: &str, value: &Option<SocketAddr>, shown: &mut Shown) {
         shown.add(key, quoted(&value.map_or_else(|| "off".to_owned(), |address| address.to_string())));
+    }
+}
+
+/// The file of the Unix socket, or `off`.
+struct AdminSocket;
+
+impl Kind<Option<Arc<Path>>> for AdminSocket {
+    fn read(&self, section: &Section<'_>, key: &'static str) -> Option<Option<Arc<Path>>> {
+        section.parsed(key, |text| if text == "off" { Ok(None) } else { values::admin_socket(text).map(Some) })
+    }
+
+    fn show(&self, key: &str, value: &Option<Arc<Path>>, shown: &mut Shown) {
+        shown.add(key, quoted(&value.as_ref().map_or_else(|| "off".to_owned(), |file| file.display().to_string())));
     }
 }
 

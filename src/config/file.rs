@@ -120,7 +120,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
     // It was obeyed before.
     top.get("include");
     top.finish();
-    listener::check_admin(top, &listeners, config.admin.address);
+    listener::check_admin(top, &listeners, &config.admin);
     admin::check(top, &config.admin);
     top.missing("listen", 0..0, "there is no listener", "add [listen.web] with address = \"0.0.0.0:8080\"");
     // A proxy that only redirects needs none.

@@ -1,13 +1,13 @@
 //! One `[listen.NAME]` of the file.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use unstick_reading::{Section, one_of};
 
 use super::address::Address;
 use super::key::{self, Change, Key, Kind, Shown, keys};
 use super::kinds::{FilePath, List, Number, Optional, Word, list, quoted};
-use super::model::{AcceptProxy, CertificateFiles, ClientCa, Listener, Protocols, Tls};
+use super::model::{AcceptProxy, Admin, CertificateFiles, ClientCa, Listener, Protocols, Tls};
 use super::route_actions::Pages;
 use super::values;
 
@@ -51,16 +51,20 @@ pub(super) fn read_all(top: &Section<'_>) -> Vec<Listener> {
 }
 
 /// Reports a listener whose address the admin port has, or would share.
-pub(super) fn check_admin(top: &Section<'_>, listeners: &[Listener], admin: Option<SocketAddr>) {
-    let Some(admin) = admin.map(Address::Tcp) else { return };
+pub(super) fn check_admin(top: &Section<'_>, listeners: &[Listener], admin: &Admin) {
+    let tcp = admin.address.map(Address::Tcp);
+    let unix = admin.socket.clone().map(Address::Unix);
     for (name, section) in top.named("listen") {
         let listener = listeners.iter().find(|listener| listener.name == name);
-        if let (true, Some(value)) =
-            (listener.is_some_and(|found| found.address.overlaps(&admin)), section.get("address"))
-        {
+        let (Some(listener), Some(value)) = (listener, section.get("address")) else { continue };
+        if let Some(admin) = tcp.as_ref().filter(|admin| listener.address.overlaps(admin)) {
             let help = "give one of them another port, or write address = \"off\" in [admin]";
             value
                 .report(format!("{} and the admin port ({admin}) have the same port", section.name), Some(help.into()));
+        }
+        if unix.as_ref() == Some(&listener.address) {
+            let help = "give one of them another file, or write socket = \"off\" in [admin]";
+            value.report(format!("{} and admin.socket have the same file", section.name), Some(help.into()));
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 
 use http::HeaderName;
 use ipnet::{IpNet, Ipv4Net};
@@ -30,6 +31,15 @@ fn unix_socket(text: &str) -> Option<Result<Address, String>> {
     } else {
         Err(format!("`{text}` is not a Unix socket; {help}"))
     })
+}
+
+/// The file of the admin port's Unix socket.
+pub(super) fn admin_socket(text: &str) -> Result<Arc<Path>, String> {
+    if Path::new(text).is_absolute() && text.len() <= UNIX_BYTES_MAX {
+        return Ok(Path::new(text).into());
+    }
+    let help = "write an absolute path of at most 107 bytes, as in \"/run/unstick/ctl.sock\", or \"off\"";
+    Err(format!("`{text}` is not the file of a Unix socket; {help}"))
 }
 
 /// Permissions of a file, in octal digits: `660`, `0660`.

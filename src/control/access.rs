@@ -68,7 +68,7 @@ mod tests {
             ("10.0.0.1:9900", true, Some(true), "Known(Token(***))"),
         ] {
             let token = has_token.then(|| token.clone());
-            let admin = Admin { address: Some(address.parse().unwrap()), hosts: Vec::new(), control, token };
+            let admin = Admin { address: Some(address.parse().unwrap()), control, token, ..Admin::default() };
             assert_eq!(format!("{:?}", Access::of(&admin)), expected, "{address} {control:?}");
         }
     }

@@ -95,7 +95,7 @@ fn deal(mut passed: Vec<Passed>, config: &Config) -> (Inherited, Vec<Passed>) {
             (None, passed) => unwanted.push(passed),
         }
     }
-    (Inherited::new(entries, admin, Overrides::default()), unwanted)
+    (Inherited::new(entries, admin, None, Overrides::default()), unwanted)
 }
 
 /// Gives a socket to a listener, or back if it has one at another address: it can have several of one address only.

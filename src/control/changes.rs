@@ -252,6 +252,7 @@ mod tests {
         ("admin.token", "", "'${A:-0123456789abcdef}'", "'${A:-fedcba9876543210}'",
          "admin.token \"0123456789abcdef\" -> \"fedcba9876543210\""),
         ("admin.hosts", "", "", "['Admin.Test']", "admin.hosts [] -> [\"admin.test\"]"),
+        ("admin.socket", "", "", "'off'", "admin.socket \"/run/unstick/ctl.sock\" -> \"off\""),
         ("dns.servers", "", "", "['10.0.0.2']", "dns.servers [] -> [\"10.0.0.2:53\"]"),
         ("dns.families", "", "", "'ipv4'", "dns.families both -> ipv4"),
         ("dns.give_up", "", "", "'1m'", "dns.give_up 30s -> 1m"),

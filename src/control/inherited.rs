@@ -1,7 +1,9 @@
 //! Listening sockets that this process did not bind: a process before it hands them over.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 
+use super::admin::UnixSocket;
 use super::overrides::Overrides;
 use crate::config::{Config, Listener, address::Address};
 use crate::listen::socket::{FileId, StdListener};
@@ -36,6 +38,7 @@ pub struct Inherited {
     admin: Option<TcpListener>,
     /// What operators have set of endpoints.
     overrides: Overrides,
+    admin_socket: Option<UnixSocket>,
     taken: Taken,
 }
 
@@ -48,11 +51,20 @@ pub(crate) struct Taken {
     /// Whether that of the admin port was.
     #[serde(default)]
     pub(super) admin: bool,
+    /// Whether its Unix socket was.
+    #[serde(default)]
+    pub(super) admin_socket: bool,
 }
 
 impl Inherited {
-    pub(super) fn new(entries: Vec<Entry>, admin: Option<TcpListener>, overrides: Overrides) -> Self {
-        Self { entries: entries.into_iter().map(Some).collect(), admin, overrides, taken: Taken::default() }
+    pub(super) fn new(
+        entries: Vec<Entry>,
+        admin: Option<TcpListener>,
+        admin_socket: Option<UnixSocket>,
+        overrides: Overrides,
+    ) -> Self {
+        let entries = entries.into_iter().map(Some).collect();
+        Self { entries, admin, admin_socket, overrides, taken: Taken::default() }
     }
 
     /// The sockets that `config` asks for, if they are among them.
@@ -77,6 +89,13 @@ impl Inherited {
         let mut overrides = std::mem::take(&mut self.overrides);
         let ended = overrides.keep(config);
         (overrides, ended)
+    }
+
+    /// The Unix socket of the admin port, if it has this file.
+    pub(super) fn take_admin_socket(&mut self, wanted: &Path) -> Option<UnixSocket> {
+        let socket = self.admin_socket.take_if(|socket| **socket.file() == *wanted)?;
+        self.taken.admin_socket = true;
+        Some(socket)
     }
 
     /// Which sockets were taken so far.

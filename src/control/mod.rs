@@ -115,7 +115,7 @@ impl Control {
 
     /// The real address of the admin port, if there is one.
     pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(Admin::address)
+        self.admin.as_ref().and_then(Admin::address)
     }
 
     /// Runs until the instance has stopped.

@@ -31,7 +31,8 @@ use crate::snapshot::SharedSnapshot;
 use crate::worker::Worker;
 
 /// The keys that only a restart can change.
-const CANNOT_CHANGE: [&str; 5] = ["workers", "admin.address", "log.format", "log.access", "log.access_queue"];
+const CANNOT_CHANGE: [&str; 6] =
+    ["workers", "admin.address", "admin.socket", "log.format", "log.access", "log.access_queue"];
 
 /// Where the config comes from, and what the command line puts over it.
 #[derive(Debug, Clone, Default)]

@@ -1,7 +1,7 @@
 //! Starts a process from a config: what is bound and started, and in which order.
 
 use std::collections::HashMap;
-use std::net::TcpListener;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Control;
-use super::admin::Admin;
+use super::admin::{Admin, Opened, Sockets};
 use super::ask::Waiting;
 use super::build::Protocols;
 use super::capacity;
@@ -50,8 +50,8 @@ const RESOLVE_MAX: Duration = Duration::from_secs(5);
 struct Takeover {
     inherited: Inherited,
     predecessor: Option<Predecessor>,
-    /// The socket of the admin port.
-    admin: Option<TcpListener>,
+    /// The sockets of the admin port.
+    admin: Vec<Opened>,
 }
 
 impl Takeover {
@@ -111,13 +111,13 @@ impl Control {
     }
 
     /// Reads files, opens the admin port and starts the workers. Nothing is bound yet for clients. It returns the TLS
-    /// settings of the listeners too, and the socket of the admin port if another process serves it still.
+    /// settings of the listeners too, and the sockets of the admin port that another process serves still.
     async fn assemble(
         config: Config,
         options: Options,
         inherited: &mut Inherited,
         orders: mpsc::Sender<Order>,
-    ) -> Result<(Self, HashMap<String, Arc<ServerTls>>, Option<TcpListener>), StartError> {
+    ) -> Result<(Self, HashMap<String, Arc<ServerTls>>, Vec<Opened>), StartError> {
         let (resources, wanted) = (Resources::look(), options.workers.or(config.workers));
         let count = capacity::workers(wanted, &resources).value;
         let files = Files::default();
@@ -148,14 +148,9 @@ impl Control {
         let requests = Requests::new(arriving.told);
         let status = Arc::new(Status::new(shared, loads, Arc::clone(&shares.cells), lost, requests, orders));
         let exporter = Exporter::new(Arc::clone(&status), arriving.traced);
-        let admin_socket = instance.config.admin.address.and_then(|address| inherited.take_admin(address));
-        let admin = match instance.config.admin.address {
-            Some(address) if admin_socket.is_none() => Some(
-                Admin::bind(address, Arc::clone(&status))
-                    .map_err(|error| StartError(format!("cannot listen on {address} (admin): {error}")))?,
-            ),
-            _ => None,
-        };
+        let sockets = Sockets::open(&instance.config.admin, inherited).map_err(StartError)?;
+        let mut admin = sockets.are_any().then(|| Admin::new(Arc::clone(&status)));
+        serve_admin(&mut admin, sockets.fresh)?;
         let workers =
             worker::spawn_all(count, &shares).map_err(|error| StartError(format!("cannot start a worker: {error}")))?;
         let (release, verdicts) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
@@ -188,14 +183,14 @@ impl Control {
         control.publish_listeners();
         control.publish_overrides();
         control.publish_files();
-        Ok((control, tls, admin_socket))
+        Ok((control, tls, sockets.taken))
     }
 
     /// Resolves names, binds sockets, and waits for the first verdicts. Only then may the workers accept. The first
     /// requests wait in the queue of the kernel meanwhile.
     async fn begin(&mut self, tls: HashMap<String, Arc<ServerTls>>, mut takeover: Takeover) -> Result<(), StartError> {
         if takeover.predecessor.is_none() {
-            self.serve_admin(takeover.admin.take())?;
+            serve_admin(&mut self.admin, std::mem::take(&mut takeover.admin))?;
         }
         self.follow_names();
         self.first_names().await;
@@ -204,7 +199,7 @@ impl Control {
         let bound = self.instance.listeners.prepare(wanted, &tls, &mut takeover.inherited).map_err(StartError)?;
         self.first_verdicts().await;
         let heirship = takeover.until_left().await?;
-        self.serve_admin(takeover.admin)?;
+        serve_admin(&mut self.admin, takeover.admin)?;
         self.instance.listeners.commit(bound, &self.instance.config.listeners, &self.workers).await;
         if let Some(heirship) = heirship {
             heirship.serving().await;
@@ -226,14 +221,9 @@ impl Control {
             let remark = self.status.state().access.remark();
             tracing::info!("admin on http://{admin}{}", remark.map(|how| format!(" ({how})")).unwrap_or_default());
         }
-        Ok(())
-    }
-
-    /// Serves the admin port at a socket that another process has bound, if there is one.
-    fn serve_admin(&mut self, socket: Option<TcpListener>) -> Result<(), StartError> {
-        let Some(socket) = socket else { return Ok(()) };
-        let failed = |error| StartError(format!("cannot serve the admin port: {error}"));
-        self.admin = Some(Admin::serve(socket, Arc::clone(&self.status)).map_err(failed)?);
+        if let Some(file) = self.admin.as_ref().and_then(Admin::file) {
+            tracing::info!("admin on unix:{}", file.display());
+        }
         Ok(())
     }
 
@@ -275,6 +265,12 @@ impl Control {
         };
         timeout(bound, all_checked).await.ok();
     }
+}
+
+fn serve_admin(admin: &mut Option<Admin>, sockets: Vec<Opened>) -> Result<(), StartError> {
+    let Some(admin) = admin else { return Ok(()) };
+    let failed = |error: io::Error| StartError(format!("cannot serve the admin port: {error}"));
+    sockets.into_iter().try_for_each(|socket| admin.serve(socket).map_err(failed))
 }
 
 async fn open_access_log(config: &Config, files: &Files) -> Result<Option<AccessLog>, StartError> {

@@ -17,6 +17,7 @@ mod lifecycle;
 pub(crate) mod listener;
 mod parked;
 pub(crate) mod permits;
+pub(crate) mod private;
 mod refused;
 mod request_line;
 mod reset;

@@ -162,7 +162,7 @@ pub(crate) fn file_id(address: &Address) -> Option<FileId> {
 }
 
 /// Removes the file of a Unix socket if no process listens on it any more: one that crashed leaves its file behind.
-fn remove_if_dead(file: &Path) -> io::Result<()> {
+pub(super) fn remove_if_dead(file: &Path) -> io::Result<()> {
     let Ok(metadata) = fs::symlink_metadata(file) else { return Ok(()) };
     if !metadata.file_type().is_socket() {
         return Err(io::Error::new(

@@ -292,7 +292,7 @@ pub(crate) fn complete(config: &str) -> String {
         text.push_str("[listen.web]\naddress = \"127.0.0.1:0\"\n");
     }
     if !config.contains("[admin]") {
-        text.push_str("[admin]\naddress = \"127.0.0.1:0\"\n");
+        text.push_str("[admin]\naddress = \"127.0.0.1:0\"\nsocket = \"off\"\n");
     }
     text.push_str(config);
     text

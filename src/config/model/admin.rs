@@ -2,6 +2,11 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where the Unix socket of the admin port is unless the file says something else. It is left out where this cannot be.
+pub const USUAL_SOCKET: &str = "/run/unstick/ctl.sock";
 
 /// Where the admin port is, by which names it may be called, and who may change something there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,12 +20,15 @@ pub struct Admin {
     pub control: Option<bool>,
     /// What whoever changes something over TCP must know; `None` means that being on this machine is enough.
     pub token: Option<Token>,
+    /// The file of its Unix socket; `None` when switched off. Cannot change live.
+    pub socket: Option<Arc<Path>>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
         let address = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)));
-        Self { address, hosts: Vec::new(), control: None, token: None }
+        let socket = Some(Path::new(USUAL_SOCKET).into());
+        Self { address, hosts: Vec::new(), control: None, token: None, socket }
     }
 }
 

@@ -7,7 +7,6 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Door {
     /// At the Unix socket, which only its owner may open.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing listens there yet"))]
     Unix,
     /// On this machine, by TCP. Anybody here may be this, also a browser.
     Loopback(IpAddr),

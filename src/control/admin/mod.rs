@@ -1,4 +1,5 @@
-//! The admin port: the dashboard, `/healthz`, `/readyz`, `/status` (JSON), `/events`, `/metrics` (Prometheus).
+//! The admin port: the dashboard, `/healthz`, `/readyz`, `/status` (JSON), `/events`, `/metrics` (Prometheus). It is
+//! served over TCP, over a Unix socket, or both.
 //!
 //! It runs on the control thread, apart from all traffic. It reads what the workers publish. What it changes, the
 //! control loop changes (`steer`), for those who may (`authority`).
@@ -13,6 +14,7 @@ mod metrics;
 mod page;
 mod requests;
 mod route;
+mod socket;
 mod stalled;
 mod steer;
 mod view;
@@ -21,6 +23,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,8 +35,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
@@ -41,14 +42,14 @@ use tokio::time::{Instant, sleep, timeout};
 use self::answer::{Caller, answer};
 use self::door::Door;
 use self::feed::Feed;
+pub(super) use self::socket::{Opened, Sockets, UnixSocket};
 use self::stalled::Impatient;
 use super::status::Status;
-use crate::listen::socket;
+use crate::listen::socket::{Listener, StdListener};
+use crate::net::Stream;
 
 /// The most connections at one time. For a further one the most silent one is closed.
 const CONNECTIONS_MAX: usize = 64;
-/// Connections that the kernel queues until they are accepted.
-const BACKLOG: i32 = 1024;
 /// The pause after a failed `accept`.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// How long a connection may take for a request head, and how long it may last in all.
@@ -61,65 +62,112 @@ const BUFFER_MAX: usize = 64 * 1024;
 
 /// The admin port while it is served.
 pub(crate) struct Admin {
-    address: SocketAddr,
-    /// A copy, for a process that takes over.
-    socket: StdTcpListener,
-    accepting: JoinHandle<()>,
+    tcp: Option<Tcp>,
+    unix: Option<UnixSocket>,
+    served: Served,
+    accepting: Vec<JoinHandle<()>>,
     feeding: JoinHandle<()>,
     /// Tells the connections that no more requests are taken.
     closing: watch::Sender<()>,
 }
 
-impl Admin {
-    /// Binds the admin port and serves it from now on.
-    ///
-    /// # Errors
-    /// The address cannot be bound.
-    pub(crate) fn bind(address: SocketAddr, status: Arc<Status>) -> io::Result<Self> {
-        Self::serve(socket::bind_alone(address, BACKLOG)?, status)
-    }
+/// Its address, and a copy of its socket for a process that takes over.
+struct Tcp(SocketAddr, StdTcpListener);
 
-    /// Serves the admin port on this socket from now on.
-    ///
-    /// # Errors
-    /// The socket cannot be used.
-    pub(crate) fn serve(listener: StdTcpListener, status: Arc<Status>) -> io::Result<Self> {
-        let (address, socket) = (listener.local_addr()?, listener.try_clone()?);
-        let listener = TcpListener::from_std(listener)?;
+/// What all connections share.
+#[derive(Clone)]
+struct Served {
+    feed: Rc<Feed>,
+    closing: watch::Receiver<()>,
+}
+
+impl Admin {
+    /// An admin port that is served nowhere yet.
+    pub(crate) fn new(status: Arc<Status>) -> Self {
         let (closing, closed) = watch::channel(());
         let feed = Rc::new(Feed::new(status));
         let feeding = spawn_local(Rc::clone(&feed).run());
-        Ok(Self { address, socket, accepting: spawn_local(accept(listener, feed, closed)), feeding, closing })
+        let served = Served { feed, closing: closed };
+        Self { tcp: None, unix: None, served, accepting: Vec::new(), feeding, closing }
     }
 
-    /// The real address.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    /// Serves it on this socket too from now on.
+    ///
+    /// # Errors
+    /// The socket cannot be used.
+    pub(crate) fn serve(&mut self, socket: Opened) -> io::Result<()> {
+        let listener = match socket {
+            Opened::Tcp(listener) => {
+                self.tcp = Some(Tcp(listener.local_addr()?, listener.try_clone()?));
+                StdListener::Tcp(listener)
+            }
+            Opened::Unix(socket) => {
+                let (listener, socket) = socket.serve()?;
+                self.unix = Some(socket);
+                listener
+            }
+        };
+        let listener = Listener::from_std(listener)?;
+        self.accepting.push(spawn_local(accept(listener, self.served.clone())));
+        Ok(())
     }
 
-    /// Its socket.
-    pub(crate) fn socket(&self) -> &StdTcpListener {
-        &self.socket
+    /// The real address, if it is served over TCP.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref().map(|Tcp(address, _)| *address)
     }
 
-    /// Closes the socket, so that another process can have the address. Responses under way are finished; events end.
+    /// The file of the Unix socket, if it is served over one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.unix.as_ref().map(|socket| &**socket.file())
+    }
+
+    /// The TCP socket for a process that takes over.
+    ///
+    /// # Errors
+    /// There are no more file descriptors.
+    pub(super) fn offer_tcp(&self) -> io::Result<Option<StdListener>> {
+        self.tcp.as_ref().map(|Tcp(_, socket)| socket.try_clone().map(StdListener::Tcp)).transpose()
+    }
+
+    /// The Unix socket for a process that takes over, with its file.
+    ///
+    /// # Errors
+    /// There are no more file descriptors.
+    pub(super) fn offer_unix(&self) -> io::Result<Option<(StdListener, Arc<Path>)>> {
+        let Some(socket) = &self.unix else { return Ok(None) };
+        Ok(socket.offer()?.map(|listener| (listener, Arc::clone(socket.file()))))
+    }
+
+    /// Another process has the file of the Unix socket now.
+    pub(super) fn leave_file(&mut self) {
+        self.unix.iter_mut().for_each(UnixSocket::leave);
+    }
+
+    /// Closes the sockets, so that another process can have the address. Responses under way are finished; events end.
     pub(crate) async fn close(self) {
+        drop(self.unix);
         self.feeding.abort();
-        self.accepting.abort();
-        // The socket is closed when the task is gone, and not before.
-        self.accepting.await.ok();
+        for accepting in self.accepting {
+            accepting.abort();
+            // The socket is closed when the task is gone, and not before.
+            accepting.await.ok();
+        }
         drop(self.closing);
     }
 }
 
-async fn accept(listener: TcpListener, feed: Rc<Feed>, closing: watch::Receiver<()>) {
+async fn accept(listener: Listener, served: Served) {
     let mut connections = Connections::default();
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                // A socket that keeps the size that the kernel gives it works too.
-                SockRef::from(&stream).set_send_buffer_size(BUFFER_MAX).ok();
-                connections.add(stream, Door::of(peer), &feed, &closing);
+                let door = match &stream {
+                    Stream::Unix(_) => Door::Unix,
+                    _ => Door::of(peer),
+                };
+                bound_kernel_buffer(&stream);
+                connections.add(stream, door, &served);
             }
             Err(error) => {
                 tracing::warn!(%error, "admin port: cannot accept, trying again");
@@ -149,7 +197,7 @@ struct Peer {
 
 impl Connections {
     /// Serves a connection that came through `door`.
-    fn add<S: Stream>(&mut self, stream: S, door: Door, feed: &Rc<Feed>, closing: &watch::Receiver<()>) {
+    fn add(&mut self, stream: Stream, door: Door, served: &Served) {
         self.0.retain(|connection| !connection.task.is_finished());
         if self.0.len() >= CONNECTIONS_MAX
             && let Some(silent) = self.most_silent()
@@ -159,8 +207,8 @@ impl Connections {
         let now = Instant::now();
         let peer = Rc::new(Peer { heard_at: Cell::new(now), listens: Cell::new(false) });
         let caller = Caller {
-            feed: Rc::clone(feed),
-            closing: closing.clone(),
+            feed: Rc::clone(&served.feed),
+            closing: served.closing.clone(),
             door,
             peer: Rc::clone(&peer),
             events_until: now + EVENTS_AGE_MAX,
@@ -175,13 +223,19 @@ impl Connections {
     }
 }
 
-/// What a connection can be served over.
-trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Stream for S {}
+/// A socket that keeps the size that the kernel gives it works too.
+fn bound_kernel_buffer(stream: &Stream) {
+    let socket = match stream {
+        Stream::Tcp(stream) => SockRef::from(stream),
+        Stream::Unix(stream) => SockRef::from(stream),
+        #[cfg(feature = "sim")]
+        Stream::Sim(_) => return,
+    };
+    socket.set_send_buffer_size(BUFFER_MAX).ok();
+}
 
 /// Serves one connection until it ends or the admin port is given up.
-async fn connection(stream: impl Stream, caller: Caller) {
+async fn connection(stream: Stream, caller: Caller) {
     let (mut closing, door, caller) = (caller.closing.clone(), caller.door, Rc::new(caller));
     let service = service_fn(move |request: Request<Incoming>| {
         caller.peer.heard_at.set(Instant::now());

@@ -132,10 +132,18 @@ impl Control {
             listeners.push(OfferedListener { name: entry.name, wanted, file: entry.file, sockets: count });
             sockets.extend(entry.sockets);
         }
-        let admin = self.admin.as_ref().map(|admin| admin.socket().try_clone()).transpose()?;
         let steered = steered::offer(&self.instance.overrides());
-        let offer = Offer { from: env!("CARGO_PKG_VERSION").to_owned(), listeners, admin: admin.is_some(), steered };
-        sockets.extend(admin.map(StdListener::Tcp));
+        let from = env!("CARGO_PKG_VERSION").to_owned();
+        let mut offer = Offer { from, listeners, steered, ..Offer::default() };
+        if let Some(admin) = &self.admin {
+            let (tcp, unix) = (admin.offer_tcp()?, admin.offer_unix()?);
+            offer.admin = tcp.is_some();
+            sockets.extend(tcp);
+            if let Some((socket, file)) = unix {
+                offer.admin_socket = Some(file.to_path_buf());
+                sockets.push(socket);
+            }
+        }
         Ok((offer, sockets))
     }
 
@@ -158,6 +166,9 @@ impl Control {
         tracing::info!("upgrade: process {} serves, this one finishes what it has", heir.process);
         self.supervisor.leave_to(heir.process);
         self.instance.listeners.leave(&heir.taken.listeners);
+        if let (true, Some(admin)) = (heir.taken.admin_socket, &mut self.admin) {
+            admin.leave_file();
+        }
         self.drain(Idle::MayAsk, orders).await
     }
 }

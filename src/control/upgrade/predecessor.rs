@@ -16,6 +16,7 @@ use super::launch::VARIABLE;
 use super::steered;
 use super::wire::{self, Offer, VERSION, Word};
 use crate::config::address::Address;
+use crate::control::admin::UnixSocket;
 use crate::control::inherited::{Entry, Inherited, Taken};
 use crate::listen::socket::StdListener;
 
@@ -118,10 +119,15 @@ fn inherit(offer: Offer, sockets: Vec<(StdListener, Address)>) -> Option<Inherit
         let wanted = listener.wanted.into();
         entries.push(Entry { name: listener.name, wanted, address, file: listener.file, sockets: own });
     }
-    let admin = match (offer.admin, sockets.next()) {
-        (true, Some((StdListener::Tcp(socket), _))) => Some(socket),
-        (true, _) => return None,
-        (false, _) => None,
+    let admin = match offer.admin.then(|| sockets.next()) {
+        Some(Some((StdListener::Tcp(socket), _))) => Some(socket),
+        Some(_) => return None,
+        None => None,
     };
-    Some(Inherited::new(entries, admin, steered::take(offer.steered)))
+    let admin_socket = match offer.admin_socket.map(|file| (file, sockets.next())) {
+        Some((file, Some((StdListener::Unix(socket), _)))) => Some(UnixSocket::inherit(socket, file.into())),
+        Some(_) => return None,
+        None => None,
+    };
+    Some(Inherited::new(entries, admin, admin_socket, steered::take(offer.steered)))
 }

@@ -54,12 +54,15 @@ pub(super) struct Offer {
     pub(super) from: String,
     #[serde(default)]
     pub(super) listeners: Vec<OfferedListener>,
-    /// Whether the socket of the admin port comes last.
+    /// Whether the socket of the admin port comes next.
     #[serde(default)]
     pub(super) admin: bool,
     /// What operators have set of endpoints.
     #[serde(default)]
     pub(super) steered: Vec<Steered>,
+    /// The file of the admin port's Unix socket, which comes last.
+    #[serde(default)]
+    pub(super) admin_socket: Option<PathBuf>,
 }
 
 /// One listener.

@@ -67,7 +67,8 @@ impl File {
     /// The text of the file.
     pub(super) fn to_toml(&self) -> String {
         let mut text = format!(
-            "# edit {}\n[listen.web]\naddress = \"127.0.0.1:0\"\n\n[admin]\naddress = \"127.0.0.1:0\"\n\n\
+            "# edit {}\n[listen.web]\naddress = \"127.0.0.1:0\"\n\n[admin]\naddress = \"127.0.0.1:0\"\n\
+             socket = \"off\"\n\n\
              [timeouts]\ndrain = \"2s\"\n",
             self.edit
         );

@@ -25,7 +25,7 @@ async fn sockets_arrive_in_their_order_however_many() {
     let sockets: Vec<StdListener> = (0..2 * SOCKETS_AT_ONCE + 3).flat_map(|_| bind(&any, None, 1).unwrap().1).collect();
     let address = |socket: &StdListener| StdListener::inherit(socket.as_fd().try_clone_to_owned().unwrap()).unwrap().1;
     let listener = OfferedListener { name: "web".into(), wanted: (&any).into(), file: Some((1, 2)), sockets: 3 };
-    let offer = Offer { from: "0.1.0".into(), listeners: vec![listener], admin: true, steered: vec![] };
+    let offer = Offer { from: "0.1.0".into(), listeners: vec![listener], ..Offer::default() };
     let (one, other) = pair();
     one.set_nonblocking(true).unwrap();
     let received = std::thread::spawn(move || receive(&other).unwrap());

@@ -1,0 +1,69 @@
+//! The admin port over a Unix socket.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use unstick::app::{self, Ended, Options, Source};
+use unstick::config;
+
+use crate::support::backend::Backend;
+use crate::support::client::{Response, exchange};
+use crate::support::{App, SOON, pool_of};
+
+/// The admin port at a file.
+fn config(file: &Path, backend: &Backend) -> String {
+    let admin = format!("[admin]\naddress = \"127.0.0.1:0\"\nsocket = \"{}\"\n", file.display());
+    format!("{admin}{}", pool_of(&[backend.address], "", ""))
+}
+
+#[track_caller]
+fn get(file: &Path, path: &str) -> Response {
+    let mut stream = UnixStream::connect(file).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    exchange(&mut stream, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+}
+
+#[test]
+fn the_admin_port_has_a_unix_socket_that_only_its_user_may_open() {
+    let (folder, backend) = (tempfile::tempdir().unwrap(), Backend::named("a"));
+    let file = folder.path().join("ctl.sock");
+    let app = App::start(&config(&file, &backend));
+    let mode = std::fs::symlink_metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(get(&file, "/readyz").text(), "ready\n");
+    let by_unix: serde_json::Value = serde_json::from_slice(&get(&file, "/status").body).unwrap();
+    assert_eq!(by_unix["listeners"], app.status()["listeners"]);
+    let why = app.refuse(&config(&folder.path().join("other.sock"), &backend));
+    assert!(why.contains("admin.socket cannot change while unstick runs"), "{why}");
+    app.interrupt();
+    assert_eq!(app.wait(), Ended::Drained);
+    assert!(!file.exists(), "the file went with the process");
+}
+
+#[test]
+fn another_process_does_not_replace_a_live_socket() {
+    let (folder, backend) = (tempfile::tempdir().unwrap(), Backend::named("a"));
+    let file = folder.path().join("ctl.sock");
+    let _app = App::start(&config(&file, &backend));
+    let second = folder.path().join("second.toml");
+    std::fs::write(&second, format!("[listen.web]\naddress = \"127.0.0.1:0\"\n{}", config(&file, &backend))).unwrap();
+    let source = Source { file: Some(second), balance: None };
+    let loaded = source.load().unwrap().unwrap_or_else(|problems| panic!("{problems}"));
+    let error = app::start(loaded.config, Options { source, ..Options::default() }).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("cannot listen on {} (admin.socket): ", file.display())), "{error}");
+    assert_eq!(get(&file, "/readyz").status, 200, "the first one goes on");
+}
+
+#[test]
+fn the_unix_socket_is_there_without_the_port() {
+    let (folder, backend) = (tempfile::tempdir().unwrap(), Backend::named("a"));
+    let file = folder.path().join("ctl.sock");
+    let text = config(&file, &backend).replace("127.0.0.1:0", "off");
+    let config = config::parse("a.toml", &format!("[listen.web]\naddress = \"127.0.0.1:0\"\n{text}")).unwrap();
+    let running = app::start(config, Options::default()).unwrap();
+    assert_eq!(running.admin, None);
+    assert_eq!(get(&file, "/readyz").status, 200);
+    running.stop();
+    assert_eq!(running.wait(), Ended::Drained);
+}
