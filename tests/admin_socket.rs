@@ -1,15 +1,22 @@
-//! The admin port over a Unix socket.
+//! The admin port over a Unix socket; and peers of the admin port that pipeline and read nothing.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use unstick::app::{self, Ended, Options, Source};
 use unstick::config;
 
 use crate::support::backend::Backend;
 use crate::support::client::{Response, exchange};
-use crate::support::{App, SOON, pool_of};
+use crate::support::{App, SOON, connect, free_address, pool_of};
+
+/// So many peers do not read.
+const LAZY: usize = 64;
 
 /// The admin port at a file.
 fn config(file: &Path, backend: &Backend) -> String {
@@ -66,4 +73,53 @@ fn the_unix_socket_is_there_without_the_port() {
     assert_eq!(get(&file, "/readyz").status, 200);
     running.stop();
     assert_eq!(running.wait(), Ended::Drained);
+}
+
+/// Asks for the same without end, and reads nothing; until the proxy takes no more of it.
+fn pipeline(app: &App, path: &str) -> TcpStream {
+    let mut stream = connect(app.admin);
+    stream.set_nonblocking(true).unwrap();
+    let requests = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(500);
+    while stream.write(requests.as_bytes()).is_ok_and(|written| written == requests.len()) {}
+    stream
+}
+
+/// Enough endpoints that a page of metrics is work.
+fn app_with_many_endpoints() -> App {
+    let port = free_address().port();
+    let endpoints: Vec<_> =
+        (0..300).map(|nth| ([127, 1, (nth / 200) as u8, (nth % 200 + 1) as u8], port).into()).collect();
+    App::over(&endpoints)
+}
+
+#[test]
+fn peers_that_pipeline_and_do_not_read_do_not_silence_a_probe() {
+    let app = app_with_many_endpoints();
+    for path in ["/metrics", "/status", "/healthz", "/none"] {
+        let mut lazy: Vec<_> = (0..LAZY).map(|_| pipeline(&app, path)).collect();
+        for _ in 0..10 {
+            // They come back at once when they have lost their places.
+            lazy.extend((0..LAZY / 4).map(|_| pipeline(&app, path)));
+            let began = Instant::now();
+            assert_eq!(app.admin_get("/healthz").status, 200, "beside {path}");
+            assert_eq!(app.admin_get("/readyz").status, 200, "beside {path}");
+            assert!(began.elapsed() < Duration::from_secs(2), "beside {path}: {:?}", began.elapsed());
+        }
+    }
+}
+
+#[test]
+fn a_probe_that_has_connected_keeps_its_place_beside_those_that_ask_for_more() {
+    let app = app_with_many_endpoints();
+    let (mut probe, mut fresh) = (connect(app.admin), connect(app.admin));
+    const PROBE: &str = "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert_eq!(exchange(&mut probe, PROBE).status, 200);
+    let mut more = Vec::new();
+    for _ in 0..2 * LAZY {
+        let mut stream = connect(app.admin);
+        assert_eq!(exchange(&mut stream, "GET /none HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 404);
+        more.push(stream);
+    }
+    assert_eq!(exchange(&mut fresh, PROBE).status, 200);
+    assert_eq!(exchange(&mut probe, PROBE).status, 200);
 }

@@ -6,7 +6,7 @@ mod support;
 
 mod access_log; // the access log: its forms, clients, samples, edits
 mod activation; // sockets that a service manager has bound
-mod admin_socket; // the admin port over a Unix socket
+mod admin_socket; // the admin port over a Unix socket, and who must not silence it
 mod attempts; // connect failures, unanswered requests, deadlines
 #[cfg(feature = "audit")]
 mod audit; // `unstick audit`: what it finds, what it does not accuse, and that it ends

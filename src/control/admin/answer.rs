@@ -20,7 +20,8 @@ use super::door::Door;
 use super::feed::{Events, Feed, LISTENERS_MAX};
 use super::format::Format;
 use super::page::{self, Page};
-use super::{Peer, metrics, requests, route, steer, view};
+use super::places::Peer;
+use super::{metrics, requests, route, steer, view};
 use crate::control::refused::Why;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -58,6 +59,11 @@ pub(super) struct Caller {
     pub(super) events_until: Instant,
 }
 
+/// Whether somebody asks for health or readiness. That costs next to nothing, and must never wait for the others.
+pub(super) fn is_probe<B>(request: &Request<B>) -> bool {
+    matches!(request.uri().path(), "/healthz" | "/readyz")
+}
+
 /// The response to a request.
 pub(super) async fn answer(request: Request<Incoming>, caller: &Caller) -> Response<Body> {
     let status = &caller.feed.status;
@@ -67,8 +73,7 @@ pub(super) async fn answer(request: Request<Incoming>, caller: &Caller) -> Respo
         let response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "this path takes only GET\n");
         return with(response, ALLOW, "GET, HEAD");
     }
-    let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
-    if let (false, Some(host)) = (is_probe, host(&request))
+    if let (false, Some(host)) = (is_probe(&request), host(&request))
         && !is_own_name(&host, &status.state().admin_hosts)
     {
         let why = format!("the admin port is not called `{host}`: use its address, or add this name to admin.hosts");

@@ -21,10 +21,10 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout_at};
 
-use super::Peer;
 use super::answer::Caller;
 use super::authority::Needs;
 use super::history::{EndpointTotals, History, Latest, Totals};
+use super::places::Peer;
 use super::view::StatusView;
 use crate::control::requests::KINDS;
 use crate::control::status::Status;

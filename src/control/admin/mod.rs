@@ -12,14 +12,15 @@ mod format;
 mod history;
 mod metrics;
 mod page;
+mod places;
 mod requests;
 mod route;
 mod socket;
 mod stalled;
 mod steer;
+mod turns;
 mod view;
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
@@ -36,20 +37,20 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::{JoinHandle, spawn_local, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
-use self::answer::{Caller, answer};
+use self::answer::{Caller, answer, is_probe};
 use self::door::Door;
 use self::feed::Feed;
+use self::places::{Peer, Places};
 pub(super) use self::socket::{Opened, Sockets, UnixSocket};
 use self::stalled::Impatient;
+use self::turns::Turns;
 use super::status::Status;
 use crate::listen::socket::{Listener, StdListener};
 use crate::net::Stream;
 
-/// The most connections at one time. For a further one the most silent one is closed.
-const CONNECTIONS_MAX: usize = 64;
 /// The pause after a failed `accept`.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// How long a connection may take for a request head, and how long it may last in all.
@@ -78,6 +79,7 @@ struct Tcp(SocketAddr, StdTcpListener);
 #[derive(Clone)]
 struct Served {
     feed: Rc<Feed>,
+    turns: Rc<Turns>,
     closing: watch::Receiver<()>,
 }
 
@@ -87,7 +89,7 @@ impl Admin {
         let (closing, closed) = watch::channel(());
         let feed = Rc::new(Feed::new(status));
         let feeding = spawn_local(Rc::clone(&feed).run());
-        let served = Served { feed, closing: closed };
+        let served = Served { feed, turns: Rc::new(Turns::new()), closing: closed };
         Self { tcp: None, unix: None, served, accepting: Vec::new(), feeding, closing }
     }
 
@@ -158,7 +160,7 @@ impl Admin {
 }
 
 async fn accept(listener: Listener, served: Served) {
-    let mut connections = Connections::default();
+    let places = Rc::new(Places::default());
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -167,59 +169,25 @@ async fn accept(listener: Listener, served: Served) {
                     _ => Door::of(peer),
                 };
                 bound_kernel_buffer(&stream);
-                connections.add(stream, door, &served);
+                let peer = Peer::at(door);
+                let caller = Caller {
+                    feed: Rc::clone(&served.feed),
+                    closing: served.closing.clone(),
+                    door,
+                    peer: Rc::clone(&peer),
+                    events_until: Instant::now() + EVENTS_AGE_MAX,
+                };
+                let served = connection(stream, caller, Rc::clone(&served.turns), Rc::clone(&places));
+                let task = spawn_local(async move { _ = timeout(CONNECTION_AGE_MAX, served).await });
+                places.add(peer, &task);
+                // It reads what has come already before a further one can take its place.
+                yield_now().await;
             }
             Err(error) => {
                 tracing::warn!(%error, "admin port: cannot accept, trying again");
                 sleep(ACCEPT_PAUSE).await;
             }
         }
-    }
-}
-
-/// The connections that are open. When there are too many, the one that has been silent for longest makes room: peers
-/// that only hold connections must not keep a probe from its answer. Those that listen to events are few, and stay.
-#[derive(Default)]
-struct Connections(Vec<Connection>);
-
-struct Connection {
-    task: JoinHandle<()>,
-    peer: Rc<Peer>,
-}
-
-/// Who is at the other end of a connection.
-struct Peer {
-    /// When it was accepted, or its last request came.
-    heard_at: Cell<Instant>,
-    /// Whether it listens to events.
-    listens: Cell<bool>,
-}
-
-impl Connections {
-    /// Serves a connection that came through `door`.
-    fn add(&mut self, stream: Stream, door: Door, served: &Served) {
-        self.0.retain(|connection| !connection.task.is_finished());
-        if self.0.len() >= CONNECTIONS_MAX
-            && let Some(silent) = self.most_silent()
-        {
-            self.0.swap_remove(silent).task.abort();
-        }
-        let now = Instant::now();
-        let peer = Rc::new(Peer { heard_at: Cell::new(now), listens: Cell::new(false) });
-        let caller = Caller {
-            feed: Rc::clone(&served.feed),
-            closing: served.closing.clone(),
-            door,
-            peer: Rc::clone(&peer),
-            events_until: now + EVENTS_AGE_MAX,
-        };
-        let task = spawn_local(async move { _ = timeout(CONNECTION_AGE_MAX, connection(stream, caller)).await });
-        self.0.push(Connection { task, peer });
-    }
-
-    fn most_silent(&self) -> Option<usize> {
-        let others = (0..self.0.len()).filter(|at| !self.0[*at].peer.listens.get());
-        others.min_by_key(|at| self.0[*at].peer.heard_at.get())
     }
 }
 
@@ -235,12 +203,18 @@ fn bound_kernel_buffer(stream: &Stream) {
 }
 
 /// Serves one connection until it ends or the admin port is given up.
-async fn connection(stream: Stream, caller: Caller) {
+async fn connection(stream: Stream, caller: Caller, turns: Rc<Turns>, places: Rc<Places>) {
     let (mut closing, door, caller) = (caller.closing.clone(), caller.door, Rc::new(caller));
     let service = service_fn(move |request: Request<Incoming>| {
-        caller.peer.heard_at.set(Instant::now());
-        let caller = Rc::clone(&caller);
-        async move { Ok::<_, Infallible>(answer(request, &caller).await) }
+        let is_probe = is_probe(&request);
+        places.heard(&caller.peer, is_probe);
+        let (caller, turns) = (Rc::clone(&caller), Rc::clone(&turns));
+        async move {
+            if !is_probe {
+                turns.pass().await;
+            }
+            Ok::<_, Infallible>(answer(request, &caller).await)
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_MAX);
