@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "import")]
         Command::Import(import) => cli::import::run(&import),
         Command::Healthcheck(asked) => cli::healthcheck::run(&asked),
+        Command::Ctl(ctl) => Ok(cli::ctl::run(ctl)),
         Command::Upgrade(asked) => cli::upgrade::run(&asked),
         Command::Demo(demo) => self::demo(demo),
         Command::DemoReplica(replica) => demo_replica(replica),

@@ -16,6 +16,7 @@ pub(crate) mod proving;
 #[cfg(feature = "audit")]
 mod recording;
 
+pub(crate) mod ctl;
 pub(crate) mod healthcheck;
 #[cfg(any(feature = "manual", test))]
 pub(crate) mod manual;
@@ -40,6 +41,8 @@ Examples:
   unstick run -c unstick.toml --balance least-connections
   unstick check unstick.toml                              say what is wrong with a file
   unstick route -c unstick.toml GET https://a.test/       say which route a request takes, and what goes out
+  unstick ctl status                                      say what a running proxy does: what is up, what is not, why
+  unstick ctl drain app/10.0.0.11:3000                    take a replica out of it, without an edit
   unstick import nginx.conf -o unstick.toml               write a file from the configuration of another proxy
   unstick prove                                           measure that no sticky sessions are needed, in a minute
   unstick audit journey.toml --spawn 'node app.js --port {port}'
@@ -48,7 +51,7 @@ Examples:
 Signals: SIGHUP reloads the file. SIGTERM, SIGINT and SIGQUIT drain and stop; a second one stops at once. SIGUSR1 opens
 the access log again. SIGUSR2 starts the binary anew, which takes over (`unstick upgrade` sends it, and waits).
 Exit codes: 0 success, 1 failure or a finding, 2 wrong usage or configuration, 3 inconclusive (prove,
-audit).";
+audit), or the proxy cannot be reached (ctl).";
 
 const CHECK_AFTER_HELP: &str = "\
 Strings in the file may refer to the environment, ${NAME} or ${NAME:-default}, and to secrets, ${file:/run/secrets/name}
@@ -87,6 +90,9 @@ pub(crate) enum Command {
     /// Ask a running proxy whether it takes requests, as the health check of a container
     #[command(after_help = healthcheck::AFTER_HELP)]
     Healthcheck(healthcheck::Healthcheck),
+    /// Look at a running proxy and steer it: status, top, drain, ready, down, weight, reload, explain
+    #[command(after_help = ctl::AFTER_HELP)]
+    Ctl(ctl::Ctl),
     /// Let the binary that is in place now take over from the running process, without a request lost
     #[command(after_help = upgrade::AFTER_HELP)]
     Upgrade(upgrade::Upgrade),
@@ -205,7 +211,6 @@ fn demo_replicas(text: &str) -> Result<usize, String> {
 }
 
 /// Whether colours are wanted there: on a terminal, unless `NO_COLOR` says otherwise.
-#[cfg(feature = "audit")]
 fn colour_of(stream: &impl std::io::IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
