@@ -171,6 +171,25 @@ fn the_last_failure_is_explained_without_its_identifier() {
 }
 
 #[test]
+fn a_route_is_that_of_the_running_proxy() {
+    let a = Backend::named("a");
+    let routes = "[[route]]\npath = \"/api\"\npool = \"app\"\n";
+    let steered = Steered::start(|folder| config(folder, &pool_of(&[a.address], "", routes)));
+    let asked = ["route", "GET", "http://a.test/api/x?y=1&z=%20", "-H", "x-a: b c"];
+    let said = steered.done(&asked);
+    for part in ["pool      app\n", "/api/x?y=1&z=%20\n", "\nx-a: b c\n", "\nhost: "] {
+        assert!(said.contains(part), "{part:?} in\n{said}");
+    }
+    let json: Value = serde_json::from_str(&steered.done(&[&asked[..], &["--json"]].concat())).unwrap();
+    assert_eq!((&json["pool"], &json["listener"]), (&"app".into(), &"web".into()));
+    let (code, said, why) = steered.ctl(&["route", "GET", "http://a.test/"]);
+    assert_eq!((code, why.as_str()), (Some(1), ""), "{said}");
+    assert!(said.contains("response  404, no-route: "), "{said}");
+    let (code, _, why) = steered.ctl(&["route", "GET", "/x"]);
+    assert_eq!((code, why.contains("has no host")), (Some(1), true), "{why}");
+}
+
+#[test]
 fn what_cannot_be_reached_has_an_exit_code_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let nowhere = folder.path().join("none.sock");

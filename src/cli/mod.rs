@@ -90,7 +90,7 @@ pub(crate) enum Command {
     /// Ask a running proxy whether it takes requests, as the health check of a container
     #[command(after_help = healthcheck::AFTER_HELP)]
     Healthcheck(healthcheck::Healthcheck),
-    /// Look at a running proxy and steer it: status, top, drain, ready, down, weight, reload, explain
+    /// Look at a running proxy and steer it: status, top, drain, ready, down, weight, reload, explain, route
     #[command(after_help = ctl::AFTER_HELP)]
     Ctl(ctl::Ctl),
     /// Let the binary that is in place now take over from the running process, without a request lost

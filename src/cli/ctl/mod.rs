@@ -3,6 +3,7 @@
 mod door;
 mod explain;
 mod http;
+mod route;
 mod screen;
 mod status;
 mod steer;
@@ -29,6 +30,7 @@ Examples:
   unstick ctl weight app/10.0.0.11:3000 3
   unstick ctl explain --last failed                       why the last failed request failed
   unstick ctl reload                                      read the config file again, and say what has changed
+  unstick ctl route GET https://shop.example.com/api      what would become of this request now
 
 What is set by drain, ready, down and weight lasts until that entry of the file changes, and is shown by status.
 Without --socket and --admin it asks /run/unstick/ctl.sock, and 127.0.0.1:9900 if that cannot be reached.
@@ -73,6 +75,8 @@ enum Verb {
     Reload,
     /// Tell what became of a request: its route, why that endpoint, each attempt, and where the time went
     Explain(explain::Explain),
+    /// Say what would become of a request now: its route, its pool, with which header fields
+    Route(route::Route),
 }
 
 #[derive(Debug, Args)]
@@ -87,6 +91,8 @@ struct Endpoint {
 enum Trouble {
     /// The proxy was reached, and says no.
     Refused(String),
+    /// The same, and it was printed.
+    Told,
     Usage(String),
     Unreachable(String),
     /// Nothing can be written where the output goes.
@@ -102,7 +108,7 @@ impl From<io::Error> for Trouble {
 impl Trouble {
     fn code(&self) -> ExitCode {
         match self {
-            Self::Refused(_) => ExitCode::FAILURE,
+            Self::Refused(_) | Self::Told => ExitCode::FAILURE,
             Self::Usage(_) => crate::EXIT_USAGE.into(),
             Self::Unreachable(_) => EXIT_UNREACHABLE.into(),
             // Nobody reads on, as with `| head`.
@@ -116,6 +122,7 @@ impl Trouble {
 pub(crate) fn run(ctl: Ctl) -> ExitCode {
     let Err(trouble) = obey(ctl) else { return ExitCode::SUCCESS };
     match &trouble {
+        Trouble::Told => {}
         Trouble::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         Trouble::Output(error) => _ = writeln!(io::stderr(), "error: cannot write: {error}"),
         Trouble::Refused(why) | Trouble::Usage(why) | Trouble::Unreachable(why) => {
@@ -136,6 +143,7 @@ fn obey(ctl: Ctl) -> Result<(), Trouble> {
         Verb::Weight { endpoint, weight } => steer::set_weight(&door, &endpoint.endpoint, weight),
         Verb::Reload => steer::reload(&door),
         Verb::Explain(explain) => explain::run(&door, &explain),
+        Verb::Route(route) => route::run(&door, &route),
     }
 }
 

@@ -58,6 +58,7 @@ fn listen(door: &Door, first: Response, news: &SyncSender<News>, ended: &Receive
             Ok(response) => follow(response, news).err().map(|error| error.to_string()),
             Err(Trouble::Refused(why) | Trouble::Unreachable(why) | Trouble::Usage(why)) => Some(why),
             Err(Trouble::Output(error)) => Some(error.to_string()),
+            Err(Trouble::Told) => None,
         };
         if let Some(Err(TrySendError::Disconnected(_))) = lost.map(|why| news.try_send(News::Lost(why))) {
             return;
