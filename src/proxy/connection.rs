@@ -13,7 +13,7 @@ use super::identity::Proof;
 use super::rules::Rules;
 use crate::link::private::PrivateConnections;
 use crate::net::socket::Socket;
-use crate::rate::Asker;
+use crate::rate::{HashedAddress, Limiter};
 
 /// What all requests of one client connection share.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Connection {
     /// When its listener began to drain, if it drains.
     pub(super) draining_since: Rc<Cell<Option<Instant>>>,
     /// The hash of `peer` for rates, once one has asked for it.
-    rate_hash: Cell<Option<u64>>,
+    rate_hash: Cell<Option<HashedAddress>>,
     /// Connections to endpoints that it alone may use.
     pub(super) private: PrivateConnections,
 }
@@ -119,10 +119,17 @@ impl Connection {
         if self.is_trusted() { self.rules.clients_behind(self.peer, headers) } else { self.peer.into() }
     }
 
-    /// The client at this address, for rates.
+    /// The hash of a client's address, which is kept if it is that of the peer.
     #[inline]
-    pub(super) fn asker(&self, address: IpAddr) -> Asker<'_> {
-        Asker { address, hash: (address == self.peer).then_some(&self.rate_hash) }
+    pub(super) fn hashed(&self, address: IpAddr, rate: &Limiter) -> HashedAddress {
+        if address != self.peer {
+            return rate.hashed(address);
+        }
+        self.rate_hash.get().unwrap_or_else(|| {
+            let hash = rate.hashed(address);
+            self.rate_hash.set(Some(hash));
+            hash
+        })
     }
 
     /// The one of [`Self::client_addresses`] that counts.

@@ -151,7 +151,8 @@ impl Planned {
             return Err(Cause::Forbidden);
         }
         if let Some(rate) = &more.rate
-            && let Err(retry_after) = rate.decide(worker, connection.asker(self.client.address), &parts.headers, now)
+            && let Err(retry_after) =
+                rate.decide(worker, connection.hashed(self.client.address, rate), &parts.headers, now)
         {
             self.retry_after = Some(retry_after);
             return Err(Cause::RateLimited);
@@ -257,7 +258,7 @@ pub(super) fn pass_guards(
         if more
             .rate
             .as_ref()
-            .is_some_and(|rate| rate.decide(worker, connection.asker(client.address), headers, now).is_err())
+            .is_some_and(|rate| rate.decide(worker, connection.hashed(client.address, rate), headers, now).is_err())
         {
             return Err(Cause::RateLimited);
         }

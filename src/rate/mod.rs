@@ -18,7 +18,6 @@ mod set;
 mod table;
 mod word;
 
-use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::net::IpAddr;
@@ -63,20 +62,9 @@ impl fmt::Display for Per {
     }
 }
 
-/// The client of a request, as far as it is known by an address.
+/// The hash of a client's address. All rules of a process have the same for it.
 #[derive(Debug, Clone, Copy)]
-pub struct Asker<'a> {
-    /// Its address.
-    pub address: IpAddr,
-    /// Where the hash of this address may be kept. It is the same for all rules of a process.
-    pub hash: Option<&'a Cell<Option<u64>>>,
-}
-
-impl From<IpAddr> for Asker<'_> {
-    fn from(address: IpAddr) -> Self {
-        Self { address, hash: None }
-    }
-}
+pub struct HashedAddress(u64);
 
 /// Whose request it is. Only its hash is kept.
 enum Client<'a> {
@@ -139,21 +127,21 @@ impl Limiter {
         Self { per, rule, counts, key: memory.key.clone(), cells: metrics::cells(workers).into() }
     }
 
-    /// Decides about a request of `asker` with these fields, on the thread of `worker`, and counts it.
+    /// Decides about a request of `client` with these fields, on the thread of `worker`, and counts it.
     ///
     /// # Errors
     /// The request is over the limit, and nothing of the limit is used. The error says how long the client has to wait.
-    pub fn decide<'a>(
+    pub fn decide(
         &self,
         worker: usize,
-        asker: impl Into<Asker<'a>>,
+        client: HashedAddress,
         fields: &HeaderMap,
         now: Instant,
     ) -> Result<(), RetryAfter> {
         let now = self.rule.moment(since_epoch_ns(now));
         let decided = match &*self.counts {
             Counts::Route(tat) => Decided { result: decide_alone(tat, &self.rule, now), has_evicted: false },
-            Counts::Clients(table) => table.decide(self.hash(asker.into(), fields), &self.rule, now),
+            Counts::Clients(table) => table.decide(self.hash(client, fields), &self.rule, now),
         };
         self.count(worker, decided);
         decided.result
@@ -187,20 +175,17 @@ impl Limiter {
         }
     }
 
-    fn hash(&self, asker: Asker<'_>, fields: &HeaderMap) -> u64 {
+    /// The hash of an address. A connection may keep it.
+    pub fn hashed(&self, address: IpAddr) -> HashedAddress {
+        HashedAddress(self.key.hash_one(Client::at(address)))
+    }
+
+    fn hash(&self, HashedAddress(address): HashedAddress, fields: &HeaderMap) -> u64 {
         let value = match &self.per {
             Per::Header(name) => only_value(fields, name),
             Per::Route | Per::Address => None,
         };
-        match (value, asker.hash) {
-            (Some(value), _) => self.key.hash_one(Client::Value(value)),
-            (None, None) => self.key.hash_one(Client::at(asker.address)),
-            (None, Some(known)) => known.get().unwrap_or_else(|| {
-                let hash = self.key.hash_one(Client::at(asker.address));
-                known.set(Some(hash));
-                hash
-            }),
-        }
+        value.map_or(address, |value| self.key.hash_one(Client::Value(value)))
     }
 
     fn count(&self, worker: usize, decided: Decided) {

@@ -1,6 +1,5 @@
 //! A limiter as its route sees it, and the bound of its memory.
 
-use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use tokio::time::Instant;
 
 use super::rule::{Rule, Verdict};
 use super::table::{BYTES_MAX, PLACES_MAX, Table};
-use super::{Asker, BYTES_ALL_MAX, Limiter, Limiters, Memory, Per, Wanted};
+use super::{BYTES_ALL_MAX, Limiter, Limiters, Memory, Per, Wanted};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -34,7 +33,7 @@ fn by_key() -> Per {
 
 /// How many of `count` requests at once are allowed.
 fn allowed(limiter: &Limiter, client: &str, fields: &HeaderMap, count: usize, now: Instant) -> usize {
-    (0..count).filter(|_| limiter.decide(0, address(client), fields, now).is_ok()).count()
+    (0..count).filter(|_| limiter.decide(0, limiter.hashed(address(client)), fields, now).is_ok()).count()
 }
 
 #[test]
@@ -75,14 +74,14 @@ fn a_rate_is_counted_by_what_it_says() {
 fn a_refused_client_waits_as_told_and_nobody_else_does() {
     let (now, plain) = (Instant::now(), HeaderMap::new());
     let limiter = Limiter::new(Per::Address, rule(10, MINUTE, 1), 2, &Memory::default());
-    assert_eq!(limiter.decide(0, address("192.0.2.1"), &plain, now), Ok(()));
-    let wait = limiter.decide(1, address("192.0.2.1"), &plain, now).unwrap_err();
+    assert_eq!(limiter.decide(0, limiter.hashed(address("192.0.2.1")), &plain, now), Ok(()));
+    let wait = limiter.decide(1, limiter.hashed(address("192.0.2.1")), &plain, now).unwrap_err();
     assert_eq!(wait.seconds(), 6);
-    assert_eq!(limiter.decide(1, address("192.0.2.2"), &plain, now), Ok(()));
-    assert_eq!(limiter.decide(1, address("192.0.2.1"), &plain, now + wait.duration()), Ok(()));
+    assert_eq!(limiter.decide(1, limiter.hashed(address("192.0.2.2")), &plain, now), Ok(()));
+    assert_eq!(limiter.decide(1, limiter.hashed(address("192.0.2.1")), &plain, now + wait.duration()), Ok(()));
     assert_eq!((limiter.allowed(), limiter.refused(), limiter.evicted()), (3, 1, 0));
     // A worker without a counter is limited all the same.
-    assert!(limiter.decide(7, address("192.0.2.2"), &plain, now).is_err());
+    assert!(limiter.decide(7, limiter.hashed(address("192.0.2.2")), &plain, now).is_err());
 }
 
 /// One route, `per`, and `burst` requests at once.
@@ -111,20 +110,19 @@ fn a_reload_keeps_what_was_used() {
 /// A connection keeps the hash of its client for as long as it lives, over reloads and for all routes.
 #[test]
 fn a_hash_that_was_kept_is_that_of_the_same_client_everywhere() {
-    let (now, fields, kept) = (Instant::now(), HeaderMap::new(), Cell::new(None));
-    let (address, other) = (address("192.0.2.1"), address("192.0.2.2"));
-    let asker = Asker { address, hash: Some(&kept) };
+    let (now, fields) = (Instant::now(), HeaderMap::new());
+    let (client, other) = (address("192.0.2.1"), address("192.0.2.2"));
     let [shop] = wanted(Per::Address, 10, 2);
     let before = Limiters::carry_over(&Limiters::default(), [shop.clone()], 1, now);
-    assert_eq!(before.of("shop").unwrap().decide(0, asker, &fields, now), Ok(()));
-    assert!(kept.get().is_some());
+    let kept = before.of("shop").unwrap().hashed(client);
+    assert_eq!(before.of("shop").unwrap().decide(0, kept, &fields, now), Ok(()));
     let api = Wanted { route: "api".to_owned(), ..shop.clone() };
     let after = Limiters::carry_over(&before, [shop, api], 1, now);
     for (route, left) in [("shop", 1), ("api", 2)] {
-        let decide = |asker| after.of(route).unwrap().decide(0, asker, &fields, now);
-        assert_eq!((0..9).filter(|_| decide(asker).is_ok()).count(), left, "{route}");
-        assert!(decide(Asker::from(address)).is_err(), "{route}: by another connection");
-        assert_eq!(decide(Asker::from(other)), Ok(()), "{route}: another client");
+        let limiter = after.of(route).unwrap();
+        assert_eq!((0..9).filter(|_| limiter.decide(0, kept, &fields, now).is_ok()).count(), left, "{route}");
+        assert!(limiter.decide(0, limiter.hashed(client), &fields, now).is_err(), "{route}: by another connection");
+        assert_eq!(limiter.decide(0, limiter.hashed(other), &fields, now), Ok(()), "{route}: another client");
     }
 }
 
@@ -233,7 +231,7 @@ fn flood(addresses: u32, now: Instant) -> Limiter {
     let (limiter, fields) = (Limiter::new(Per::Address, rule(1, MINUTE, 1), 1, &Memory::default()), HeaderMap::new());
     for number in 0..addresses {
         // What is refused is counted.
-        _ = limiter.decide(0, IpAddr::from(Ipv4Addr::from_bits(number)), &fields, now);
+        _ = limiter.decide(0, limiter.hashed(IpAddr::from(Ipv4Addr::from_bits(number))), &fields, now);
     }
     assert!(limiter.refused() <= 2, "two clients are hardly ever taken for one");
     limiter
@@ -245,11 +243,11 @@ fn many_addresses_are_all_limited() {
     let limiter = flood(10_000, now);
     let again = (0..10_000).filter(|number| {
         let client = IpAddr::V6(Ipv4Addr::from_bits(*number).to_ipv6_mapped());
-        limiter.decide(0, client, &fields, now).is_err()
+        limiter.decide(0, limiter.hashed(client), &fields, now).is_err()
     });
     assert_eq!((again.count(), limiter.evicted()), (10_000, 0));
     assert!(limiter.bytes() <= 10_000 * 340, "{} bytes", limiter.bytes());
-    assert!(limiter.decide(0, IpAddr::from(Ipv6Addr::LOCALHOST), &fields, now).is_ok());
+    assert!(limiter.decide(0, limiter.hashed(IpAddr::from(Ipv6Addr::LOCALHOST)), &fields, now).is_ok());
 }
 
 /// Real threads, which all want the same while the table grows.
@@ -263,7 +261,7 @@ fn threads_together_get_what_the_rule_says() {
             scope.spawn(move || {
                 for request in 0..2000_u32 {
                     let client = Ipv4Addr::from_bits((request + worker as u32 * 250) % 500);
-                    _ = limiter.decide(worker, IpAddr::from(client), &HeaderMap::new(), now);
+                    _ = limiter.decide(worker, limiter.hashed(IpAddr::from(client)), &HeaderMap::new(), now);
                 }
             });
         }
