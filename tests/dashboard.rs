@@ -155,7 +155,11 @@ fn events_tell_what_a_page_needs_to_change_something() {
     let token = format!("token = \"${{file:{}}}\"", file.path().display());
     for (keys, token) in [("", Value::Null), ("control = false", false.into()), (&*token, true.into())] {
         if !keys.is_empty() {
-            app.apply(&pool_of(&[a.address], "", &format!("[admin]\naddress = \"127.0.0.1:0\"\n{keys}\n")));
+            app.apply(&pool_of(
+                &[a.address],
+                "",
+                &format!("[admin]\naddress = \"127.0.0.1:0\"\nsocket = \"off\"\n{keys}\n"),
+            ));
         }
         let needs = Listener::new(app.admin).next("needs");
         assert_eq!(needs["token"], token, "{keys}: {needs}");
