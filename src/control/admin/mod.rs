@@ -177,9 +177,10 @@ async fn accept(listener: Listener, served: Served) {
                     peer: Rc::clone(&peer),
                     events_until: Instant::now() + EVENTS_AGE_MAX,
                 };
-                let served = connection(stream, caller, Rc::clone(&served.turns), Rc::clone(&places));
-                let task = spawn_local(async move { _ = timeout(CONNECTION_AGE_MAX, served).await });
+                let serving = connection(stream, caller, Rc::clone(&served.turns), Rc::clone(&places));
+                let task = spawn_local(async move { _ = timeout(CONNECTION_AGE_MAX, serving).await });
                 places.add(peer, &task);
+                served.turns.accepted();
                 // It reads what has come already before a further one can take its place.
                 yield_now().await;
             }

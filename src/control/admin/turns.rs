@@ -4,23 +4,44 @@
 //! ask at one time must not keep that thread from the sockets: between any two documents it looks at these, and
 //! responds to the probes that have come.
 
+use std::cell::Cell;
+
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
+/// How many connections may be accepted before a document that waits is made.
+const ACCEPTED_BEFORE: usize = 64;
+
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Turns(Semaphore);
+pub(super) struct Turns {
+    turn: Semaphore,
+    /// Connections that were accepted so far.
+    accepted: Cell<u64>,
+}
 
 impl Turns {
     pub(super) fn new() -> Self {
-        Self(Semaphore::new(1))
+        Self { turn: Semaphore::new(1), accepted: Cell::new(0) }
     }
 
-    /// Waits for a turn, in order of arrival. It is over when the thread has looked at the sockets.
+    /// Notes that a connection was accepted: there may be more.
+    pub(super) fn accepted(&self) {
+        self.accepted.set(self.accepted.get().wrapping_add(1));
+    }
+
+    /// Waits for a turn, in order of arrival. It is over when the thread has looked at the sockets, and has accepted
+    /// those who wait: a probe may be behind many others.
     pub(super) async fn pass(&self) {
         // It is never closed.
-        let _turn = self.0.acquire().await;
-        yield_now().await;
+        let _turn = self.turn.acquire().await;
+        for _ in 0..ACCEPTED_BEFORE {
+            let before = self.accepted.get();
+            yield_now().await;
+            if self.accepted.get() == before {
+                break;
+            }
+        }
     }
 }
 
