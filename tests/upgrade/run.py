@@ -4,11 +4,12 @@
     tests/upgrade/run.py [--upgrades 100] [--unstick target/dist/unstick]
 
 Two replicas, unstick in front of them, 64 connections of wrk that send without rest, 50 WebSockets that are open over
-everything and 50 streams of server-sent events. Each upgrade (SIGUSR2) is waited for; half of them start the binary
-by another file of the same content, as a package does. `timeouts.drain` is far longer than the run, so each former
-process stays for as long as it has streams. (WebSockets that drain are ended in order, with code 1001, spread over most
-of `drain`: of 24 hours that is one in thirty runs, which is counted and is no failure.) At the end every stream must still be moving and every WebSocket echo; then they
-are closed, and all former processes must end by themselves with code 0.
+everything and 50 streams of server-sent events. Each upgrade (SIGUSR2) is waited for; half of them start the binary by
+another file of the same content, as a package does. `timeouts.drain` is far longer than the run, so each former
+process stays for as long as it has streams. (WebSockets that drain are ended in order, with code 1001, spread over
+most of `drain`: of 24 hours that is one in thirty runs, which is counted and is no failure.) At the end every stream
+must still be moving and every WebSocket echo; then they are closed, and all former processes must end by themselves
+with code 0.
 
 It ends by itself, prints counts, and ends whatever it started by its pid. Needs Python 3.9 and wrk (Debian's package
 wrk).
