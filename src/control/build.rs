@@ -199,16 +199,12 @@ fn addresses(address: &BackendAddress, names: &Names) -> Vec<Address> {
 ///
 /// If no new member is known to be healthy, the healthy members that the edit removes go on serving until one new
 /// member has passed its check. The same holds while a name has no addresses yet, with or without a check. An edit that
-/// stops the whole pool (all drained or down, with what operators have set) is obeyed. An address that its name has
-/// given up is not held: it may be somebody else's by now.
+/// stops the whole pool (all drained or down) is obeyed. What operators have set is no such edit: they have stopped
+/// single endpoints, and not those that are held. An address that its name has given up is not held: it may be somebody
+/// else's by now.
 fn held(config: &model::Pool, members: &[Member], names: &Names, before: Option<&Arc<Pool>>) -> Vec<Member> {
-    let is_member = |backend: &BackendAddress| {
-        let backend = backend.to_string();
-        members.iter().any(|member| *member.backend == backend)
-    };
-    let is_wanted = |one: &model::Backend| one.state == BackendState::Ready && !is_member(&one.address);
-    let wants_any =
-        members.iter().any(|member| member.state == MemberState::Ready) || config.backends.iter().any(is_wanted);
+    let wants_any = members.iter().any(|member| member.state == MemberState::Ready)
+        || config.backends.iter().any(|backend| backend.state == BackendState::Ready);
     let any_healthy = members.iter().any(|m| m.state == MemberState::Ready && m.endpoint.health() == Health::Healthy);
     if !wants_any || any_healthy {
         return Vec::new();
@@ -237,6 +233,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::super::names::{Family, Finding, News, Resolution};
+    use super::super::overrides::Setting;
     use super::*;
 
     fn build(config: &Config, names: &Names, previous: Option<&Snapshot>, workers: usize) -> Snapshot {
@@ -317,6 +314,27 @@ mod tests {
         let mut unguarded = config(r#""127.0.0.1:2""#);
         unguarded.pools.get_mut("app").unwrap().reload_guard = false;
         assert_eq!(states(&build(&unguarded, &Names::default(), Some(&first), 1)), [(2, "ready")]);
+    }
+
+    #[test]
+    fn the_guard_holds_whatever_operators_have_set_of_the_new_ones() {
+        let first = build(&config(r#""127.0.0.1:1", "127.0.0.1:2""#), &Names::default(), None, 1);
+        pass(&first, 1);
+        pass(&first, 2);
+        let drained = |previous: &Snapshot, port: u16| {
+            let next = config(&format!("'127.0.0.1:{port}'"));
+            let (mut overrides, drain) = (Overrides::default(), Setting::State(BackendState::Drain));
+            let target = ("app", &Address::from(([127, 0, 0, 1], port)), &next.pools["app"].backends[0]);
+            overrides.set(target, drain, ("unix", SystemTime::UNIX_EPOCH)).unwrap();
+            let material = Material { overrides: overrides.into(), ..Material::default() };
+            super::build(&next, &Names::default(), &material, Some(previous), 1, &Resources::BOUNDLESS)
+        };
+        let second = build(&config("'127.0.0.1:9'"), &Names::default(), Some(&first), 1);
+        let third = drained(&second, 9);
+        assert_eq!(states(&third), [(9, "drain"), (1, "held"), (2, "held")], "a new one is drained");
+        assert!(!third.pools[0].can_release_held());
+        let third = drained(&first, 2);
+        assert_eq!(states(&third), [(2, "drain"), (1, "held")], "an edit leaves only one that is drained");
     }
 
     #[test]

@@ -57,7 +57,7 @@ use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::config::address::Address;
 use crate::listen::listener::Idle;
-use crate::pool::MemberState;
+use crate::pool::{Member, MemberState};
 use crate::telemetry::Telemetry;
 use crate::worker::Worker;
 use admin::Admin;
@@ -240,19 +240,25 @@ impl Control {
         applied
     }
 
-    /// Warns that the reload guard holds removed endpoints.
+    /// Warns that the reload guard holds removed endpoints, and of pools whose last endpoint an operator has stopped.
     fn report_held(&self) {
+        let overrides = self.instance.overrides();
         for pool in &self.instance.shared.load().pools {
-            let held: Vec<String> = pool
-                .members
-                .iter()
-                .filter(|member| member.state == MemberState::Held)
-                .map(|member| member.endpoint.address.to_string())
-                .collect();
+            let in_words = |wanted: &dyn Fn(&&Member) -> bool, words: &dyn Fn(&Member) -> String| {
+                pool.members.iter().filter(wanted).map(words).collect::<Vec<_>>().join(", ")
+            };
+            let held = in_words(&|member| member.state == MemberState::Held, &|held| held.endpoint.address.to_string());
+            let stopped = in_words(&|_| true, &|member| {
+                let address = &member.endpoint.address;
+                let set = overrides.of(&pool.name, address, &member.backend).filter(|set| set.state.is_some());
+                let by = set.map_or_else(|| "by the file".to_owned(), |set| format!("set by {}", set.by));
+                format!("{address} is {} ({by})", member.state.name())
+            });
             if !held.is_empty() {
-                tracing::warn!(pool = %pool.name, "every endpoint was replaced and no new one has passed its check \
-                    yet: \
-                    {} stay in use until one does", held.join(", "));
+                tracing::warn!(pool = %pool.name, "no endpoint that the file names takes requests and has passed its \
+                    check: {held} stay in use until one does");
+            } else if !pool.members.iter().any(|member| member.state.takes_requests()) && stopped.contains("(set by") {
+                tracing::warn!(pool = %pool.name, "no endpoint takes requests: {stopped}");
             }
         }
     }
