@@ -166,7 +166,7 @@ impl Instance {
             },
         };
         let already = if is_same { ", as before" } else { "" };
-        let set = self.material.overrides.of(name, &member.endpoint.address, &member.backend);
+        let set = self.material.overrides.of(name, &member.endpoint.address);
         let lasts = match set {
             Some(_) => ". This lasts until its entry of the file changes",
             None => ". This is what the file says",

@@ -109,7 +109,7 @@ fn build_pool(
             if !taken.insert(address.clone()) {
                 continue;
             }
-            let set = overrides.of(&name, &address, &backend_name);
+            let set = overrides.of(&name, &address);
             let state = MemberState::from(set.and_then(|set| set.state).unwrap_or(backend.state));
             let weight = set.and_then(|set| set.weight).unwrap_or(backend.weight);
             let endpoint = known_endpoint(config, &known, &address, state)
@@ -335,6 +335,18 @@ mod tests {
         assert!(!third.pools[0].can_release_held());
         let third = drained(&first, 2);
         assert_eq!(states(&third), [(2, "drain"), (1, "held")], "an edit leaves only one that is drained");
+    }
+
+    #[test]
+    fn what_is_set_of_an_address_holds_whichever_entry_comes_first() {
+        let config = config("'localhost:1', '127.0.0.1:1'");
+        let names = Names::of("localhost", &[[127, 0, 0, 1].into()]);
+        let (mut overrides, drain) = (Overrides::default(), Setting::State(BackendState::Drain));
+        let target = ("app", &Address::from(([127, 0, 0, 1], 1)), &config.pools["app"].backends[1]);
+        overrides.set(target, drain, ("unix", SystemTime::UNIX_EPOCH)).unwrap();
+        let material = Material { overrides: overrides.into(), ..Material::default() };
+        let snapshot = super::build(&config, &names, &material, None, 1, &Resources::BOUNDLESS);
+        assert_eq!(states(&snapshot), [(1, "drain")]);
     }
 
     #[test]

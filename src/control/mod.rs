@@ -250,7 +250,7 @@ impl Control {
             let held = in_words(&|member| member.state == MemberState::Held, &|held| held.endpoint.address.to_string());
             let stopped = in_words(&|_| true, &|member| {
                 let address = &member.endpoint.address;
-                let set = overrides.of(&pool.name, address, &member.backend).filter(|set| set.state.is_some());
+                let set = overrides.of(&pool.name, address).filter(|set| set.state.is_some());
                 let by = set.map_or_else(|| "by the file".to_owned(), |set| format!("set by {}", set.by));
                 format!("{address} is {} ({by})", member.state.name())
             });

@@ -63,9 +63,9 @@ impl Override {
 pub(crate) struct Overrides(BTreeMap<String, BTreeMap<Address, Override>>);
 
 impl Overrides {
-    /// What is set of an endpoint that is from this entry.
-    pub(crate) fn of(&self, pool: &str, address: &Address, backend: &str) -> Option<&Override> {
-        self.0.get(pool)?.get(address).filter(|found| found.entry.address == backend)
+    /// What is set of an endpoint. Of several entries with one address it does not matter which one comes first.
+    pub(crate) fn of(&self, pool: &str, address: &Address) -> Option<&Override> {
+        self.0.get(pool)?.get(address)
     }
 
     /// Sets something of an endpoint that is from this entry. What is then as in the file is no override.
@@ -78,7 +78,7 @@ impl Overrides {
         setting: Setting,
         (by, now): (&str, SystemTime),
     ) -> Result<(), String> {
-        let known = self.of(pool, address, &backend.address.to_string());
+        let known = self.of(pool, address);
         if known.is_none() && self.all().count() >= OVERRIDES_MAX {
             return Err(format!("{OVERRIDES_MAX} endpoints have something else than the file says already: edit it"));
         }
@@ -87,6 +87,8 @@ impl Overrides {
             Setting::State(wanted) => state = (wanted != backend.state).then_some(wanted),
             Setting::Weight(wanted) => weight = (wanted != backend.weight).then_some(wanted),
         }
+        // It may have been set when another entry had the address.
+        let (state, weight) = (state.filter(|set| *set != backend.state), weight.filter(|set| *set != backend.weight));
         let next = Override { entry: backend.into(), state, weight, since: now, by: by.to_owned() };
         self.insert(pool, address.clone(), next);
         Ok(())
@@ -197,6 +199,23 @@ mod tests {
             let said = overrides.keep(&config(next));
             assert_eq!((said.is_empty(), overrides != Overrides::default()), (kept, kept), "{next}: {said:?}");
         }
+    }
+
+    #[test]
+    fn it_stays_when_another_entry_comes_to_have_the_address() {
+        let before = config("'127.0.0.1:1', 'a.test:1'");
+        let mut overrides = Overrides::default();
+        set(&mut overrides, &before, 0, DRAIN);
+        let after = config("'a.test:1', '127.0.0.1:1'");
+        assert_eq!(overrides.keep(&after), [""; 0]);
+        let (address, by) = (Address::from(([127, 0, 0, 1], 1)), ("unix", SystemTime::UNIX_EPOCH));
+        assert_eq!(overrides.of("app", &address).and_then(|set| set.state), Some(BackendState::Drain));
+        let named = ("app", &address, &after.pools["app"].backends[0]);
+        overrides.set(named, Setting::Weight(2), by).unwrap();
+        assert_eq!(left(&overrides), ["127.0.0.1:1 drain and weight 2"]);
+        let drained = config("'127.0.0.1:1', { address = 'a.test:1', state = 'drain' }");
+        overrides.set(("app", &address, &drained.pools["app"].backends[1]), Setting::Weight(3), by).unwrap();
+        assert_eq!(left(&overrides), ["127.0.0.1:1 weight 3"], "what is as in the file is no override");
     }
 
     #[test]

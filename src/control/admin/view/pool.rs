@@ -154,7 +154,7 @@ impl EndpointView {
 
 impl OverrideView {
     fn of(member: &Member, pool: &Pool, overrides: &Overrides) -> Option<Self> {
-        let set = overrides.of(&pool.name, &member.endpoint.address, &member.backend)?;
+        let set = overrides.of(&pool.name, &member.endpoint.address)?;
         let (state, weight) = (set.state.map(word), set.weight);
         Some(Self { state, weight, since: rfc3339(set.since), by: set.by.clone() })
     }
