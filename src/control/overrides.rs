@@ -68,7 +68,8 @@ impl Overrides {
         self.0.get(pool)?.get(address)
     }
 
-    /// Sets something of an endpoint that is from this entry. What is then as in the file is no override.
+    /// Sets something of an endpoint that is from this entry. What is then as in the file is no override. Where nothing
+    /// changes, it stays known since when it is set, and by whom.
     ///
     /// # Errors
     /// There are too many.
@@ -89,6 +90,9 @@ impl Overrides {
         }
         // It may have been set when another entry had the address.
         let (state, weight) = (state.filter(|set| *set != backend.state), weight.filter(|set| *set != backend.weight));
+        if known.is_some_and(|known| (known.state, known.weight) == (state, weight)) {
+            return Ok(());
+        }
         let next = Override { entry: backend.into(), state, weight, since: now, by: by.to_owned() };
         self.insert(pool, address.clone(), next);
         Ok(())
@@ -181,6 +185,24 @@ mod tests {
         set(&mut overrides, &config, 0, Setting::State(BackendState::Ready));
         set(&mut overrides, &config, 1, Setting::State(BackendState::Down));
         assert_eq!(left(&overrides), ["127.0.0.1:1 weight 7"]);
+    }
+
+    #[test]
+    fn who_changes_nothing_has_set_nothing() {
+        let config = config("'127.0.0.1:1'");
+        let (address, backend) = (Address::from(([127, 0, 0, 1], 1)), &config.pools["app"].backends[0]);
+        let mut overrides = Overrides::default();
+        let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        for (setting, by, second, expected) in [
+            (DRAIN, "one", 1, ("one", 1)),
+            (DRAIN, "two", 2, ("one", 1)),
+            (Setting::Weight(1), "two", 2, ("one", 1)),
+            (Setting::Weight(2), "three", 3, ("three", 3)),
+        ] {
+            overrides.set(("app", &address, backend), setting, (by, at(second))).unwrap();
+            let set = overrides.of("app", &address).unwrap();
+            assert_eq!((&*set.by, set.since), (expected.0, at(expected.1)), "{setting:?} by {by}");
+        }
     }
 
     #[test]
