@@ -88,6 +88,34 @@ fn each_verb_is_seen_by_traffic() {
 }
 
 #[test]
+fn it_is_said_who_gets_the_requests_when_nobody_healthy_is_left() {
+    let [a, b, c] = ["a", "b", "c"].map(Backend::named);
+    let health = "[pool.app.health]\npath = \"/healthz\"\ninterval = \"20ms\"\nfall = 1\nrise = 1\n";
+    let config = |open: &str| pool_of(&[a.address, b.address, c.address], &format!("{open}{health}"), "");
+    let app = App::start(&config(""));
+    let dead = b.address;
+    b.set_healthy(false);
+    app.wait_for(dead, "unhealthy");
+    [a.address, c.address].iter().for_each(|address| app.wait_for(*address, "healthy"));
+    let did = |endpoint, verb, body| set(&app, endpoint, verb, body)["did"].as_str().unwrap().to_owned();
+
+    let first = did(a.address, "drain", "");
+    assert!(first.ends_with("until its entry of the file changes"), "{first}");
+    let last = did(c.address, "drain", "");
+    assert!(last.ends_with(&format!("No healthy endpoint is left in pool app: all requests go to {dead}")), "{last}");
+    assert!(did(dead, "ready", "").contains("takes requests although its check fails, as before. This is what"));
+
+    app.apply(&config("fail_open_below = \"0%\"\n"));
+    let none = did(dead, "ready", "");
+    assert!(none.contains("takes requests when its check passes") && none.ends_with("it takes no requests"), "{none}");
+
+    did(a.address, "weight", r#"{"weight": 3}"#);
+    let ready = did(a.address, "ready", "");
+    assert!(ready.contains("takes requests. This is what the file says"), "its weight is another matter: {ready}");
+    assert!(did(a.address, "weight", r#"{"weight": 1}"#).contains("This is what the file says"));
+}
+
+#[test]
 fn it_is_set_against_the_file_and_lasts_until_its_entry_changes() {
     let (a, b) = (Backend::named("a"), Backend::named("b"));
     let config = |a_state: &str, more: &str| {

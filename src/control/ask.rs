@@ -12,9 +12,12 @@ use super::overrides::Setting;
 use super::reading::Trigger;
 use super::reload::Instance;
 use super::reloads::CONTROL;
-use crate::config::model::Backend;
+use crate::config::model::{Backend, BackendState};
 use crate::pool::health::Health;
-use crate::pool::{Member, MemberState, Pool};
+use crate::pool::{Member, MemberState, Mode, Pool};
+
+/// The most endpoints that a sentence names.
+const LEFT_MAX: usize = 5;
 
 /// Something to do, and whom to tell what became of it. If nobody waits for that any more, it is not done.
 #[derive(Debug)]
@@ -152,29 +155,64 @@ impl Instance {
         })
     }
 
-    /// What was done, in a sentence.
+    /// What was done, in a sentence, and what it means for the pool.
     fn did(&self, before: &Pool, endpoint: &str, setting: Setting, is_same: bool) -> String {
         let (name, snapshot) = (&before.name, self.shared.load());
         let Ok((pool, member)) = member(snapshot.pool(name), name, endpoint) else { return String::new() };
         let now = match setting {
             Setting::Weight(weight) => format!("has weight {weight}"),
-            Setting::State(state) => match (MemberState::from(state), member.endpoint.health()) {
-                (MemberState::Drain, _) => format!("takes no new requests; {}", in_flight(member)),
-                (MemberState::Down, _) => format!("takes no new requests and is not checked; {}", in_flight(member)),
-                (_, Health::Healthy) => "takes requests".to_owned(),
-                _ => "takes requests when its check passes".to_owned(),
-            },
+            Setting::State(BackendState::Drain) => format!("takes no new requests; {}", in_flight(member)),
+            Setting::State(BackendState::Down) => {
+                format!("takes no new requests and is not checked; {}", in_flight(member))
+            }
+            Setting::State(BackendState::Ready) => takes(pool, member).to_owned(),
         };
         let already = if is_same { ", as before" } else { "" };
         let set = self.material.overrides.of(name, &member.endpoint.address);
-        let lasts = match set {
-            Some(_) => ". This lasts until its entry of the file changes",
-            None => ". This is what the file says",
-        };
-        let is_last = !pool.members.iter().any(|member| member.state.takes_requests());
-        let last = if is_last { format!(". No endpoint of pool {name} takes requests now") } else { String::new() };
-        format!("{endpoint} of pool {name} {now}{already}{lasts}{last}")
+        let is_set = set.is_some_and(|set| match setting {
+            Setting::State(_) => set.state.is_some(),
+            Setting::Weight(_) => set.weight.is_some(),
+        });
+        let lasts =
+            if is_set { "This lasts until its entry of the file changes" } else { "This is what the file says" };
+        let left = left(pool).map(|left| format!(". {left}")).unwrap_or_default();
+        format!("{endpoint} of pool {name} {now}{already}. {lasts}{left}")
     }
+}
+
+/// Whether an endpoint that is ready takes requests, in words.
+fn takes(pool: &Pool, member: &Member) -> &'static str {
+    match (member.endpoint.health(), member.is_up(pool.mode())) {
+        (Health::Healthy, _) => "takes requests",
+        (Health::Unhealthy, true) => "takes requests although its check fails",
+        (Health::Unchecked, true) => "takes requests before its first check",
+        (_, false) => "takes requests when its check passes",
+    }
+}
+
+/// What to know of the endpoints that a pool is left with, if they are not well.
+fn left(pool: &Pool) -> Option<String> {
+    let (name, mode) = (&pool.name, pool.mode());
+    let mut taking = pool.members.iter().filter(|member| member.state.takes_requests()).peekable();
+    if taking.peek().is_none() {
+        return Some(format!("No endpoint of pool {name} takes requests now"));
+    }
+    if taking.any(|member| member.endpoint.health() == Health::Healthy) {
+        let unwell = "Too few endpoints of pool {name} are healthy: those that fail their check get requests, too";
+        return (mode == Mode::FailOpen).then(|| unwell.replace("{name}", name));
+    }
+    let up: Vec<String> = pool
+        .members
+        .iter()
+        .filter(|member| member.is_up(mode))
+        .map(|member| member.endpoint.address.to_string())
+        .collect();
+    let named = up.iter().take(LEFT_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    Some(match up.len().saturating_sub(LEFT_MAX) {
+        _ if up.is_empty() => format!("No healthy endpoint is left in pool {name}: it takes no requests"),
+        0 => format!("No healthy endpoint is left in pool {name}: all requests go to {named}"),
+        more => format!("No healthy endpoint is left in pool {name}: all requests go to {named} and {more} more"),
+    })
 }
 
 /// In whole milliseconds, as a successor is told.

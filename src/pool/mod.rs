@@ -63,7 +63,7 @@ pub struct Member {
 
 impl Member {
     /// Whether the config and the probes let it take requests. Live traffic may still have ejected it.
-    fn is_up(&self, mode: Mode) -> bool {
+    pub(crate) fn is_up(&self, mode: Mode) -> bool {
         let healthy_enough = match (mode, self.endpoint.health()) {
             (_, Health::Healthy) | (Mode::Unknown, _) | (Mode::FailOpen, Health::Unhealthy) => true,
             (Mode::Healthy, _) | (Mode::FailOpen, Health::Unchecked) => false,
