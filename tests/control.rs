@@ -185,6 +185,20 @@ fn what_cannot_be_done_is_said() {
 }
 
 #[test]
+fn nothing_is_changed_while_it_stops() {
+    let a = Backend::named("a");
+    let app = App::builder(&[a.address]).timeouts("shutdown_delay = \"1h\"").start();
+    app.stop();
+    eventually("it stops", || app.admin_get("/readyz").status == 503);
+    for path in [&*path(a.address, "drain"), "/v1/reload"] {
+        let (status, why) = refused(&post(app.admin, path, JSON, ""));
+        assert!(status == 409 && why.contains("is stopping"), "{path}: {status} {why}");
+    }
+    assert_eq!(app.endpoint(a.address).unwrap()["wanted"], "ready");
+    app.interrupt();
+}
+
+#[test]
 fn a_reload_says_what_it_has_changed_or_why_it_was_refused() {
     let a = Backend::named("a");
     let app = App::over(&[a.address]);

@@ -88,6 +88,10 @@ impl Control {
                 let why = "an upgrade is under way: ask again when the new process serves".to_owned();
                 answer.send(Err(Refused::Busy(why))).ok();
             }
+            What::Set { .. } | What::Reload if self.drains_at.is_some() => {
+                let why = "unstick is stopping: nothing is changed any more".to_owned();
+                answer.send(Err(Refused::Busy(why))).ok();
+            }
             What::Set { pool, endpoint, setting } => _ = answer.send(self.set(&pool, &endpoint, setting, &by)),
             What::Reload if self.source.file.is_none() => {
                 let why = "nothing to reload: unstick was started without a config file".to_owned();
