@@ -12,6 +12,7 @@ use hickory_proto::rr::{RData, Record, RecordType};
 use tokio::time::Instant;
 
 use crate::cli::{Running, unstick};
+use crate::control::{JSON, path, post};
 use crate::support::backend::Backend;
 use crate::support::client::{get, who};
 use crate::support::{App, eventually, free_address, pause, pool_of, skipped};
@@ -196,6 +197,38 @@ fn a_name_is_one_endpoint_per_address_and_follows_its_records() {
     server.set_addresses(&[THREE, TWO]);
     server.wait_for_questions();
     assert_eq!(app.reloads(), reloads, "another order is no change");
+}
+
+#[test]
+fn what_is_set_of_an_address_that_is_gone_is_seen_and_can_be_ended() {
+    let (port, _backends) = three();
+    let server = NameServer::start(&[ONE, TWO]);
+    let app = App::start(&config(&server, port, ""));
+    let gone = (TWO, port).into();
+    let done = |verb: &str, body: &str| {
+        let response = post(app.admin, &path(gone, verb), JSON, body);
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.text()
+    };
+    done("drain", "");
+    server.set_addresses(&[ONE]);
+    eventually("the endpoints follow", || endpoints(&app) == at(port, &[ONE]));
+    let absent = || app.status()["pools"][0]["absent"].take();
+    let seen = absent();
+    assert_eq!((&seen[0]["address"], &seen[0]["override"]["state"]), (&gone.to_string().into(), &"drain".into()));
+    assert_eq!(app.metric("unstick_pool_overrides{pool=\"app\"}"), 1.0);
+    let did = done("weight", "{\"weight\": 2}");
+    assert!(did.contains("is not there now") && did.contains("it will be drain and weight 2\""), "{did}");
+    assert!(done("drain", "").contains("it will be drain and weight 2, as before"));
+    done("weight", "{\"weight\": 1}");
+    assert!(done("ready", "").contains("it will be as the file says"));
+    assert_eq!(absent(), serde_json::json!([]));
+    let message = app.status()["reloads"]["recent"][0]["message"].to_string();
+    assert!(message.contains("which is not there, will be as the file says (by 127.0.0.1)"), "{message}");
+    assert_eq!(post(app.admin, &path(gone, "ready"), JSON, "").status, 404, "now nothing is known of it");
+    server.set_addresses(&[ONE, TWO]);
+    eventually("it comes back", || app.endpoint(gone).is_some());
+    assert_eq!(app.endpoint(gone).unwrap()["wanted"], "ready");
 }
 
 /// A name that gets another address says nothing about an edit that was refused before.

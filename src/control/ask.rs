@@ -8,10 +8,11 @@ use tokio::sync::oneshot;
 
 use super::Control;
 use super::explain::Question;
-use super::overrides::Setting;
+use super::overrides::{Entry, Override, Setting};
 use super::reading::Trigger;
 use super::reload::Instance;
 use super::reloads::CONTROL;
+use crate::config::address::Address;
 use crate::config::model::{Backend, BackendState};
 use crate::pool::health::Health;
 use crate::pool::{Member, MemberState, Mode, Pool};
@@ -135,14 +136,41 @@ impl Instance {
         by: &str,
     ) -> Result<(Vec<String>, String), Refused> {
         let snapshot = self.shared.load();
-        let (pool, member) = member(snapshot.pool(pool), pool, endpoint)?;
-        let backend = self.backend(pool, member)?.clone();
-        let target = (&*pool.name, &member.endpoint.address, &backend);
+        let found = snapshot.pool(pool);
+        let pool = found.ok_or_else(|| Refused::Unknown(format!("there is no pool `{pool}`: /status lists them")))?;
+        let (address, backend, is_absent) = match self.absent(pool, endpoint) {
+            Some((address, backend)) => (address.clone(), backend.clone(), true),
+            None => {
+                let member = member(pool, endpoint)?;
+                (member.endpoint.address.clone(), self.backend(pool, member)?.clone(), false)
+            }
+        };
+        let before = self.material.overrides.of(&pool.name, &address).cloned();
         let overrides = Arc::make_mut(&mut self.material.overrides);
+        let target = (&*pool.name, &address, &backend);
         overrides.set(target, setting, (by, now())).map_err(Refused::Invalid)?;
-        let changes = self.rebuild();
-        let did = self.did(pool, &member.endpoint.address.to_string(), setting, changes.is_empty());
+        let mut changes = self.rebuild();
+        if is_absent {
+            let (name, after) = (&pool.name, self.material.overrides.of(&pool.name, &address));
+            let will = after.map_or_else(|| "as the file says".to_owned(), Override::words);
+            let is_same = after == before.as_ref();
+            changes.extend((!is_same).then(|| format!("pool {name}: {address}, which is not there, will be {will}")));
+            let already = if is_same { ", as before" } else { "" };
+            let did = format!("{address} is not there now, its entry {} does not lead to it. ", backend.address);
+            return Ok((changes, format!("{did}When it comes back to pool {name}, it will be {will}{already}")));
+        }
+        let did = self.did(pool, endpoint, setting, changes.is_empty());
         Ok((changes, did))
+    }
+
+    /// What is set of an address that its entry does not lead to now, and that entry.
+    fn absent<'a>(&'a self, pool: &Pool, endpoint: &str) -> Option<(&'a Address, &'a Backend)> {
+        let mut set = self.material.overrides.of_pool(&pool.name);
+        let (address, set) = set.find(|(address, _)| address.to_string() == endpoint)?;
+        let is_there = |member: &Member| member.endpoint.address == *address && member.state != MemberState::Held;
+        let entries = self.config.pools.get(&*pool.name).map(|pool| &pool.backends);
+        let entry = entries.into_iter().flatten().find(|backend| set.entry == Entry::from(*backend))?;
+        (!pool.members.iter().any(is_there)).then_some((address, entry))
     }
 
     /// The entry of the file that an endpoint is from.
@@ -162,7 +190,8 @@ impl Instance {
     /// What was done, in a sentence, and what it means for the pool.
     fn did(&self, before: &Pool, endpoint: &str, setting: Setting, is_same: bool) -> String {
         let (name, snapshot) = (&before.name, self.shared.load());
-        let Ok((pool, member)) = member(snapshot.pool(name), name, endpoint) else { return String::new() };
+        let found = snapshot.pool(name).and_then(|pool| Some((pool, member(pool, endpoint).ok()?)));
+        let Some((pool, member)) = found else { return String::new() };
         let now = match setting {
             Setting::Weight(weight) => format!("has weight {weight}"),
             Setting::State(BackendState::Drain) => format!("takes no new requests; {}", in_flight(member)),
@@ -235,11 +264,12 @@ fn in_flight(member: &Member) -> String {
 }
 
 /// The endpoint of a pool that has this address.
-fn member<'s>(pool: Option<&'s Arc<Pool>>, name: &str, endpoint: &str) -> Result<(&'s Pool, &'s Member), Refused> {
-    let pool = pool.ok_or_else(|| Refused::Unknown(format!("there is no pool `{name}`: /status lists them")))?;
+fn member<'p>(pool: &'p Pool, endpoint: &str) -> Result<&'p Member, Refused> {
     let found = pool.members.iter().find(|member| member.endpoint.address.to_string() == endpoint);
-    let unknown = || format!("pool {name} has no endpoint `{endpoint}`: /status lists them, each by its address");
-    Ok((pool, found.ok_or_else(|| Refused::Unknown(unknown()))?))
+    let name = &pool.name;
+    found.ok_or_else(|| {
+        Refused::Unknown(format!("pool {name} has no endpoint `{endpoint}`: /status lists them, each by its address"))
+    })
 }
 
 #[cfg(test)]

@@ -22,8 +22,8 @@ pub(crate) enum Setting {
 
 /// An entry of the file, as it was when something was set of its endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) address: String,
+pub(crate) struct Entry {
+    pub(crate) address: String,
     pub(super) weight: u16,
     pub(super) state: BackendState,
 }
@@ -38,7 +38,7 @@ impl From<&Backend> for Entry {
 /// What is set of one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Override {
-    pub(super) entry: Entry,
+    pub(crate) entry: Entry,
     /// `None`: as the file says. It never is what the file says.
     pub(crate) state: Option<BackendState>,
     /// Likewise.
@@ -51,7 +51,7 @@ pub(crate) struct Override {
 
 impl Override {
     /// What is set, in words.
-    fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         let state = self.state.map(|state| word(state).to_owned());
         let weight = self.weight.map(|weight| format!("weight {weight}"));
         state.into_iter().chain(weight).collect::<Vec<_>>().join(" and ")
@@ -66,6 +66,11 @@ impl Overrides {
     /// What is set of an endpoint. Of several entries with one address it does not matter which one comes first.
     pub(crate) fn of(&self, pool: &str, address: &Address) -> Option<&Override> {
         self.0.get(pool)?.get(address)
+    }
+
+    /// All that is set of endpoints of a pool.
+    pub(crate) fn of_pool(&self, pool: &str) -> impl Iterator<Item = (&Address, &Override)> {
+        self.0.get(pool).into_iter().flatten()
     }
 
     /// Sets something of an endpoint that is from this entry. What is then as in the file is no override. Where nothing

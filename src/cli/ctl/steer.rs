@@ -51,10 +51,14 @@ pub(super) fn encoded(segment: &str) -> String {
 /// The pool and the address of the endpoint that is meant.
 fn find(status: &Value, named: &str) -> Result<(String, String), String> {
     let mut all = Vec::new();
+    let raw = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     for pool in list(&status["pools"]) {
         for endpoint in list(&pool["endpoints"]) {
-            let raw = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             all.push((raw(&pool["name"]), raw(&endpoint["address"]), raw(&endpoint["backend"])));
+        }
+        // Something may still be set of an address that is not there now. A name means those that are.
+        for absent in list(&pool["absent"]) {
+            all.push((raw(&pool["name"]), raw(&absent["address"]), raw(&absent["address"])));
         }
     }
     let is_meant = |(pool, address, backend): &&(String, String, String)| {
@@ -115,7 +119,7 @@ mod tests {
                 endpoint("10.0.0.11:3000", "10.0.0.11:3000"),
                 endpoint("10.0.0.12:3000", "10.0.0.12:3000"),
                 endpoint("10.1.0.1:80", "web.test:80"),
-            ] },
+            ], "absent": [endpoint("10.1.0.2:80", "web.test:80")] },
             { "name": "api", "endpoints": [
                 endpoint("10.0.0.12:3000", "10.0.0.12:3000"),
                 endpoint("unix:/run/api/a.sock", "unix:/run/api/a.sock"),
@@ -130,6 +134,7 @@ mod tests {
             ("10.0.0.11:3000", "app", "10.0.0.11:3000"),
             ("api/10.0.0.12:3000", "api", "10.0.0.12:3000"),
             ("web.test:80", "app", "10.1.0.1:80"),
+            ("10.1.0.2:80", "app", "10.1.0.2:80"),
             ("unix:/run/api/a.sock", "api", "unix:/run/api/a.sock"),
             ("api/unix:/run/api/a.sock", "api", "unix:/run/api/a.sock"),
         ] {

@@ -53,8 +53,7 @@ pub(super) fn pools(
     let help = "Endpoints whose state or weight an operator has set over what the file says";
     let mut family = encoder.encode_descriptor("pool_overrides", help, None, MetricType::Gauge)?;
     for pool in pools {
-        let is_set = |one: &&Member| overrides.of(&pool.name, &one.endpoint.address).is_some();
-        let count = pool.members.iter().filter(is_set).count() as f64;
+        let count = overrides.of_pool(&pool.name).count() as f64;
         family.encode_family(&[("pool", &*pool.name)])?.encode_gauge(&count)?;
     }
     Ok(())

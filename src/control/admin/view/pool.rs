@@ -1,6 +1,6 @@
 //! The pools and their endpoints, as `/status` shows them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::access_log::rfc3339;
 use crate::config::address::Address;
-use crate::control::overrides::{Overrides, word};
+use crate::control::overrides::{Override, Overrides, word};
 use crate::control::status::Status;
 use crate::metrics::OUTCOMES;
 use crate::pool::health::passive::{Admission, Ejection};
@@ -30,6 +30,8 @@ pub(super) struct PoolView {
     endpoints: Vec<EndpointView>,
     /// Endpoints that were removed and are still draining.
     draining: Vec<DrainingView>,
+    /// Addresses of which something is set, and that no entry leads to now.
+    absent: Vec<AbsentView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -92,6 +94,27 @@ struct DrainingView {
     in_flight: u32,
 }
 
+#[derive(Debug, Serialize)]
+struct AbsentView {
+    address: Address,
+    /// The entry of the file.
+    backend: String,
+    #[serde(rename = "override")]
+    set: OverrideView,
+}
+
+impl AbsentView {
+    fn all(pool: &Pool, overrides: &Overrides) -> Vec<Self> {
+        let there: HashSet<&Address> = pool.members.iter().map(|member| &member.endpoint.address).collect();
+        let absent = overrides.of_pool(&pool.name).filter(|(address, _)| !there.contains(address));
+        let view = |(address, set): (&Address, &Override)| {
+            let (address, backend) = (address.clone(), set.entry.address.clone());
+            Self { address, backend, set: OverrideView::from(set) }
+        };
+        absent.map(view).collect()
+    }
+}
+
 impl PoolView {
     pub(super) fn of(pool: &Pool, overrides: &Overrides, upstream_idle: Duration) -> Self {
         let cells = &pool.shared.cells;
@@ -112,6 +135,7 @@ impl PoolView {
                 .into_iter()
                 .map(|(address, in_flight)| DrainingView { address, in_flight })
                 .collect(),
+            absent: AbsentView::all(pool, overrides),
             endpoints: members
                 .map(|(member, share)| EndpointView::of(member, share, (pool, overrides), upstream_idle))
                 .collect(),
@@ -154,9 +178,14 @@ impl EndpointView {
 
 impl OverrideView {
     fn of(member: &Member, pool: &Pool, overrides: &Overrides) -> Option<Self> {
-        let set = overrides.of(&pool.name, &member.endpoint.address)?;
+        overrides.of(&pool.name, &member.endpoint.address).map(Self::from)
+    }
+}
+
+impl From<&Override> for OverrideView {
+    fn from(set: &Override) -> Self {
         let (state, weight) = (set.state.map(word), set.weight);
-        Some(Self { state, weight, since: rfc3339(set.since), by: set.by.clone() })
+        Self { state, weight, since: rfc3339(set.since), by: set.by.clone() }
     }
 }
 
