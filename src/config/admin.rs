@@ -56,8 +56,8 @@ impl Kind<Token> for SecretToken {
     fn read(&self, section: &Section<'_>, key: &'static str) -> Option<Token> {
         let value = section.get(key)?;
         let text = value.string()?;
-        if !value.is_filled() {
-            let message = format!("{} stands in the file itself, where many may read it", value.key);
+        if !value.is_from_outside() {
+            let message = format!("{}, or a part of it, stands in the file itself, where many may read it", value.key);
             value.report_rule(message, Some(format!("write {TOKEN}")));
             return None;
         }

@@ -6,6 +6,7 @@
 //! [`Problems`]: all of them, each with its place and, if there is one, what to write instead.
 
 mod fill;
+mod hidden;
 mod join;
 mod outside;
 mod print;

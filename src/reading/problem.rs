@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use crate::hidden::without_tokens;
 use crate::secrets::{Filled, Kind, Secrets};
 use crate::sources::Sources;
 
@@ -32,7 +33,7 @@ pub struct Problem {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems {
     file: String,
-    /// The texts of the files that have problems, by the names of these.
+    /// The texts of the files that have problems, by the names of these. Nobody is shown a token in them.
     texts: BTreeMap<String, String>,
     list: Vec<Problem>,
 }
@@ -256,7 +257,7 @@ impl<'t> Sink<'t> {
         let problem = |Found { span, message, help }| {
             let source = sources.of(span.start);
             let (line, column) = source.place(span.start);
-            texts.entry(source.name.to_owned()).or_insert_with(|| source.text.to_owned());
+            texts.entry(source.name.to_owned()).or_insert_with(|| without_tokens(source.text));
             let (file, span) = (source.name.to_owned(), Some(source.clipped(&span)));
             Problem { file, line, column, message, help, span }
         };

@@ -5,6 +5,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use crate::hidden::is_reference;
 use crate::problem::{Sink, did_you_mean};
 use crate::secrets::Kind;
 
@@ -69,9 +70,9 @@ impl<'a> Value<'a> {
         self.filled_text()?.parse().ok()
     }
 
-    /// Whether something was filled into it.
-    pub fn is_filled(&self) -> bool {
-        self.sink.is_filled(&self.span)
+    /// Whether all of it is filled in from outside of the file, and has no default there.
+    pub fn is_from_outside(&self) -> bool {
+        self.sink.is_filled(&self.span) && is_reference(self.sink.text_at(&self.span))
     }
 
     /// Notes that it is a secret, wherever it came from: from now on it is shown as it is written.

@@ -59,6 +59,29 @@ fn what_is_printed_of_a_config_has_no_token() {
 }
 
 #[test]
+fn a_token_that_stands_in_the_file_is_refused_and_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("unstick.toml");
+    for (token, why) in [
+        (format!("\"{FIRST}\""), "stands in the file itself"),
+        (format!("\"${{NO_SUCH_VARIABLE:-{FIRST}}}\""), "stands in the file itself"),
+        (format!("\"{FIRST}${{PATH}}\""), "stands in the file itself"),
+        (format!("[\"{FIRST}\"]"), "must be a string"),
+        (FIRST.to_owned(), "token = ***"),
+        (format!("\"{FIRST}"), "token = ***"),
+    ] {
+        let rest = "[pool.app]\nbackends = [\"127.0.0.1:1\"]\n[admin]\ntoken = ";
+        std::fs::write(&file, format!("[listen.web]\naddress = \":1\"\n{rest}{token}\n")).unwrap();
+        for command in [&["check"][..], &["run", "-c"]] {
+            let output = unstick(&[command, &[file.to_str().unwrap()]].concat()).output().unwrap();
+            let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+            assert!(!output.status.success() && said.contains(why), "{token}: {said}");
+            assert!(!said.contains("0123456789abcdef"), "{token}: {said}");
+        }
+    }
+}
+
+#[test]
 fn what_others_can_reach_is_read_only_without_a_token() {
     let a = Backend::named("a");
     let config = |control: &str| pool_of(&[a.address], "", &format!("[admin]\naddress = \"0.0.0.0:0\"\n{control}"));
@@ -69,11 +92,13 @@ fn what_others_can_reach_is_read_only_without_a_token() {
     assert!(status == 403 && why.contains("read-only") && why.contains("set admin.token"), "{status} {why}");
     assert_eq!(app.metric("unstick_admin_refused_total{why=\"read_only\"}"), 1.0);
     assert!(app.refuse(&config("control = true\n")).contains("admin.control = true without a token"));
-    app.apply(&config("token = \"${NO_SUCH_VARIABLE:-first-0123456789abcdef}\"\ncontrol = true\n"));
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("token");
+    std::fs::write(&secret, FIRST).unwrap();
+    app.apply(&config(&format!("token = \"${{file:{}}}\"\ncontrol = true\n", secret.display())));
     let fields = format!("{JSON}Authorization: Bearer {FIRST}\r\n");
     assert_eq!(post(admin, &drain, &fields, "").status, 200);
 
-    let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("unstick.toml");
     std::fs::write(&file, complete(&config(""))).unwrap();
     let mut running = Running::of(unstick(&["run", "-c", file.to_str().unwrap()]));
