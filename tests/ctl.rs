@@ -46,7 +46,7 @@ impl Steered {
     }
 }
 
-fn ctl(words: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) fn ctl(words: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = unstick(&[&["ctl"], words].concat()).output().unwrap();
     (status.code(), text(&stdout), text(&stderr))
 }

@@ -20,6 +20,7 @@ mod cli; // exit codes, messages, signals
 mod config_files; // config files, good and bad, and what is said of the bad ones
 mod control; // what is set at run time over the admin port, by whom, and for how long
 mod ctl; // `unstick ctl` beside a running proxy
+mod ctl_doors; // whom `unstick ctl` believes, whom it tells its token, and how long it waits
 mod dashboard; // the page of the admin port, and the events that it follows
 mod demo; // `unstick demo` as a user sees it
 mod documents; // that the documents say what the program does

@@ -71,14 +71,19 @@ impl Door {
         Ok(Self { places, token })
     }
 
-    /// What the proxy says to a GET.
-    pub(super) fn get(&self, path: &str) -> Result<Value, Trouble> {
-        json(self.ask("GET", path, None, ANSWER_WITHIN)?)
+    /// What the proxy says to a GET. Whatever has not all of these `keys` is no unstick.
+    pub(super) fn get(&self, path: &str, keys: &[&str]) -> Result<Value, Trouble> {
+        with_keys(json(self.ask("GET", path, None, ANSWER_WITHIN)?)?, keys)
+    }
+
+    /// `/status` of the proxy.
+    pub(super) fn status(&self) -> Result<Value, Trouble> {
+        self.get("/status", &["version", "pools"])
     }
 
     /// What the proxy says to a change.
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, Trouble> {
-        json(self.ask("POST", path, Some(&body.to_string()), CHANGE_WITHIN)?)
+        with_keys(json(self.ask("POST", path, Some(&body.to_string()), CHANGE_WITHIN)?)?, &["did"])
     }
 
     /// The response to a GET whose body does not end.
@@ -173,12 +178,16 @@ fn json(response: Response) -> Result<Value, Trouble> {
     let body = response.body().map_err(broken)?;
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
     if (200..300).contains(&status) {
-        return if value.is_null() { Err(no_proxy()) } else { Ok(value) };
+        return Ok(value);
     }
     let text = String::from_utf8_lossy(&body).into_owned();
     let why = value["error"].as_str().map_or_else(|| text.trim().to_owned(), str::to_owned);
     let help = if status == 401 { "; --token-file names the file with admin.token" } else { "" };
     Err(Trouble::Refused(format!("{}{help}", words::clean(&why))))
+}
+
+fn with_keys(value: Value, keys: &[&str]) -> Result<Value, Trouble> {
+    if keys.iter().all(|key| value.get(key).is_some()) { Ok(value) } else { Err(no_proxy()) }
 }
 
 fn no_proxy() -> Trouble {

@@ -50,13 +50,13 @@ pub(super) fn run(door: &Door, explain: &Explain) -> Result<(), Trouble> {
         (Some(id), _) => id.clone(),
         (None, kind) => latest(door, kind.unwrap_or(Kind::Any))?,
     };
-    let story = door.get(&format!("/v1/requests/{}", encoded(&id)))?;
+    let story = door.get(&format!("/v1/requests/{}", encoded(&id)), &["id"])?;
     if explain.json { print_json(&story) } else { print(&(told(&story, paint()).join("\n") + "\n")) }
 }
 
 fn latest(door: &Door, kind: Kind) -> Result<String, Trouble> {
     let (name, nothing) = kind.names();
-    let found = door.get(&format!("/v1/requests?kind={name}&limit=1"))?;
+    let found = door.get(&format!("/v1/requests?kind={name}&limit=1"), &["requests"])?;
     let id = found["requests"][0]["id"].as_str();
     id.map(str::to_owned).ok_or_else(|| {
         let why = if number(&found["keep"]) == 0 { "explain.keep is 0" } else { "among those that are kept" };

@@ -32,7 +32,7 @@ pub(super) struct Route {
 }
 
 pub(super) fn run(door: &Door, route: &Route) -> Result<(), Trouble> {
-    let told = door.get(&format!("/v1/route?{}", query(route)))?;
+    let told = door.get(&format!("/v1/route?{}", query(route)), &["listener"])?;
     if route.json {
         print_json(&told)?;
     } else {

@@ -15,7 +15,7 @@ use super::{Trouble, paint, print, print_json};
 const BOUNDLESS: usize = usize::MAX;
 
 pub(super) fn run(door: &Door, json: bool) -> Result<(), Trouble> {
-    let status = door.get("/status")?;
+    let status = door.status()?;
     if json {
         return print_json(&status);
     }

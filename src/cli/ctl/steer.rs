@@ -30,7 +30,7 @@ fn post(door: &Door, path: &str, body: &Value) -> Result<(), Trouble> {
 
 /// The path of the endpoint that was named.
 fn path(door: &Door, named: &str) -> Result<String, Trouble> {
-    let status = door.get("/status")?;
+    let status = door.status()?;
     let (pool, endpoint) = find(&status, named).map_err(Trouble::Usage)?;
     Ok(format!("/v1/pools/{}/endpoints/{}", encoded(&pool), encoded(&endpoint)))
 }
