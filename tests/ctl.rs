@@ -238,12 +238,12 @@ fn top_is_live_and_leaves_the_terminal_as_it_was() {
     let steered = Steered::over(&[a.address]);
     assert_eq!(get(steered.app.address, "/").status, 200);
     let (socket, program) = (steered.socket(), env!("CARGO_BIN_EXE_unstick"));
-    for key in ["q", "\\x03"] {
+    for key in ["q", "\\x03", "\\x1a", "\\x1c", "SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGTSTP"] {
         let command = [program, "ctl", "--socket", socket.to_str().unwrap(), "top"];
         let script = ["tests/support/terminal.py", "requests/s", key];
         let Output { status, stdout, .. } = python(&[&script[..], &command].concat()).unwrap();
         let shown = text(&stdout);
-        assert_eq!(status.code(), Some(0), "{shown}");
+        assert_eq!(status.code(), Some(0), "{key}: {shown}");
         assert!(shown.starts_with("\x1b[?1049h") && shown.trim_end().ends_with("\x1b[?1049l"), "{shown:?}");
         assert!(shown.contains(&a.address.to_string()) && shown.contains("p99 "), "{shown}");
     }

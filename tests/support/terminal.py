@@ -1,10 +1,11 @@
 """Runs a command on a terminal of its own, of 30 lines and 160 columns. Arguments: a text to wait for, the keys to
-press then, and the command. It prints what came, and exits as the command does; with 9 if the text did not come, with 8
-if the terminal is not as it was before."""
+press then (or a signal to send, as `SIGTERM`), and the command. It prints what came, and exits as the command does;
+with 9 if the text did not come, with 8 if the terminal is not as it was before."""
 
 import fcntl
 import os
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -24,7 +25,10 @@ while time.monotonic() < deadline:
     elif process.poll() is not None:
         break
     if awaited in seen and not pressed:
-        os.write(ours, keys)
+        if keys.startswith(b"SIG"):
+            process.send_signal(signal.Signals[keys.decode()])
+        else:
+            os.write(ours, keys)
         pressed = True
 
 if process.poll() is None:
