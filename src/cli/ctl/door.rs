@@ -99,7 +99,8 @@ impl Door {
             Place::Tcp(address) => address,
         };
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
-        if let Some(token) = &self.token {
+        // Only a change needs it, and whoever may open the Unix socket needs none. Nobody else gets to know it.
+        if let (Some(token), "POST", Place::Tcp(_)) = (&self.token, method, place) {
             head.push_str(&format!("Authorization: Bearer {token}\r\n"));
         }
         if let Some(body) = body {
