@@ -2,10 +2,14 @@
 
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Stdio;
 
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::cli::unstick;
 use crate::ctl::ctl;
 use crate::support::backend::{Backend, Seen, answer};
-use crate::support::{read_until, send, text};
+use crate::support::{eventually, read_until, send, text};
 
 const TOKEN: &str = "0123456789abcdef";
 
@@ -74,4 +78,34 @@ fn a_token_goes_only_where_a_change_is_asked_for() {
     assert_eq!((code, said.as_str()), (Some(0), "that\n"));
     let head = listening.join().unwrap();
     assert!(head.starts_with("POST /v1/reload ") && !head.contains(TOKEN), "{head}");
+}
+
+#[test]
+fn a_socket_whose_queue_is_full_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("full.sock");
+    let address = SockAddr::unix(&file).unwrap();
+    let unix = || Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    let full = unix();
+    full.bind(&address).unwrap();
+    full.listen(0).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let socket = unix();
+        socket.set_nonblocking(true).unwrap();
+        if socket.connect(&address).is_err() {
+            break;
+        }
+        waiting.push(socket);
+    }
+    let mut command = unstick(&["ctl", "--socket", file.to_str().unwrap(), "status"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut ended = None;
+    eventually("it gives up", || {
+        ended = child.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert_eq!(ended.unwrap().code(), Some(3));
+    let why = text(&child.wait_with_output().unwrap().stderr);
+    assert!(why.contains("nobody takes the connection"), "{why}");
 }

@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
+use socket2::{Domain, SockAddr, Socket, Type};
 use unstick::config::USUAL_SOCKET;
 
 use super::http::{self, Response, Wire};
@@ -130,7 +131,7 @@ impl Door {
 impl Place {
     fn connect(&self) -> io::Result<Wire> {
         let address = match self {
-            Self::Unix(file) => return UnixStream::connect(file).map(Wire::Unix),
+            Self::Unix(file) => return connect_unix(file).map(Wire::Unix),
             Self::Tcp(address) => address,
         };
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
@@ -142,6 +143,20 @@ impl Place {
         }
         Err(last)
     }
+}
+
+/// The kernel waits as long as the queue of the socket is full, but no longer than a write may take.
+fn connect_unix(file: &Path) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(CONNECT_WITHIN))?;
+    socket.connect(&SockAddr::unix(file)?).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            let why = format!("its queue is full, and nobody takes the connection within {CONNECT_WITHIN:?}");
+            io::Error::new(io::ErrorKind::TimedOut, why)
+        }
+        _ => error,
+    })?;
+    Ok(socket.into())
 }
 
 fn advice(error: &io::Error) -> &'static str {
