@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 
 use serde_json::Value;
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use crate::support::{App, connect, eventually, pause, pool_of, read_to_close, re
 const CHECK: &str = "[pool.app.health]\npath = \"/healthz\"\ninterval = \"20ms\"\n";
 
 /// As many listeners as there may be.
-const LISTENERS_MAX: usize = 8;
+const LISTENERS_MAX: usize = 4;
 
 /// What Chromium sends.
 const BROWSER: &str = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n";
@@ -226,11 +227,17 @@ fn a_reload_does_not_wait_for_the_next_second() {
 #[test]
 fn more_listeners_than_there_may_be_are_refused() {
     let a = Backend::named("a");
-    let app = App::over(&[a.address]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ctl.sock");
+    let admin = format!("[admin]\naddress = \"127.0.0.1:0\"\nsocket = \"{}\"\n", file.display());
+    let app = App::start(&pool_of(&[a.address], "", &admin));
     let mut listeners: Vec<_> = (0..LISTENERS_MAX).map(|_| Listener::new(app.admin)).collect();
     let refused = ask(app.admin, "/events", "");
     assert_eq!((refused.status, refused.field("retry-after")), (503, Some("5")));
-    assert_eq!(refused.text(), "8 listen already, as many as may: close a page of the dashboard\n");
+    assert_eq!(refused.text(), "4 listen already from your network, as many as may: close a page of the dashboard\n");
+    let mut unix = UnixStream::connect(&file).unwrap();
+    unix.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert!(text(&read_until(&mut unix, b"\r\n")).starts_with("HTTP/1.1 200 "), "another door has places of its own");
     assert_eq!(ask(app.admin, "/healthz", "").status, 200, "it answers beside them");
     // A place is free again as soon as its listener has gone.
     drop(listeners.pop());

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::authority::{FETCH_SITE, Refusal};
 use super::door::Door;
-use super::feed::{Events, Feed, LISTENERS_MAX};
+use super::feed::{Events, Feed};
 use super::format::Format;
 use super::page::{self, Page};
 use super::places::Peer;
@@ -142,11 +142,8 @@ fn events(request: &Request<Incoming>, caller: &Caller) -> Response<Body> {
         return respond(StatusCode::OK, EVENTS, "");
     }
     match caller.feed.listen(caller) {
-        Some(events) => respond(StatusCode::OK, EVENTS, "").map(|_| Either::Right(events)),
-        None => {
-            let why = format!("{LISTENERS_MAX} listen already, as many as may: close a page of the dashboard\n");
-            with(respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, why), RETRY_AFTER, "5")
-        }
+        Ok(events) => respond(StatusCode::OK, EVENTS, "").map(|_| Either::Right(events)),
+        Err(why) => with(respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, why + "\n"), RETRY_AFTER, "5"),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::net::network_of;
+
 /// Where the peer of a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Door {
@@ -19,6 +21,14 @@ impl Door {
     pub(super) fn of(peer: SocketAddr) -> Self {
         let address = peer.ip().to_canonical();
         if address.is_loopback() { Self::Loopback(address) } else { Self::Remote(address) }
+    }
+
+    /// The network of the peer; `None` at the Unix socket.
+    pub(super) fn network(self) -> Option<IpAddr> {
+        match self {
+            Self::Unix => None,
+            Self::Loopback(address) | Self::Remote(address) => Some(network_of(address)),
+        }
     }
 }
 

@@ -25,12 +25,11 @@ use super::answer::Caller;
 use super::authority::Needs;
 use super::history::{EndpointTotals, History, Latest, Totals};
 use super::places::Peer;
+use super::seats::{Seat, Seats};
 use super::view::StatusView;
 use crate::control::requests::KINDS;
 use crate::control::status::Status;
 
-/// The most listeners at one time.
-pub(super) const LISTENERS_MAX: usize = 8;
 /// The time from one sample to the next.
 const TICK: Duration = Duration::from_secs(1);
 /// How long news waits for more of it: many endpoints may fail at one time.
@@ -45,6 +44,7 @@ pub(super) struct Feed {
     history: RefCell<History>,
     /// The latest state. Each listener has a receiver, so the receivers are counted.
     news: watch::Sender<Bytes>,
+    seats: Seats,
 }
 
 /// A `state`.
@@ -65,7 +65,7 @@ struct State<'a> {
 impl Feed {
     /// A feed without listeners.
     pub(super) fn new(status: Arc<Status>) -> Self {
-        Self { status, history: RefCell::default(), news: watch::Sender::new(Bytes::new()) }
+        Self { status, history: RefCell::default(), news: watch::Sender::new(Bytes::new()), seats: Seats::default() }
     }
 
     /// Takes a sample each second, and tells the listeners then, and soon after there is news. It does not end.
@@ -103,18 +103,19 @@ impl Feed {
         event("state", &State { at: now_ms(), sampled_at, status, latest: history.latest(), told })
     }
 
-    /// The events for one more listener, until they end for `caller`. `None` if there are [`LISTENERS_MAX`].
-    pub(super) fn listen(&self, caller: &Caller) -> Option<Events> {
-        if self.news.receiver_count() >= LISTENERS_MAX {
-            return None;
-        }
+    /// The events for one more listener, until they end for `caller`.
+    ///
+    /// # Errors
+    /// As many listen as may.
+    pub(super) fn listen(&self, caller: &Caller) -> Result<Events, String> {
+        let seat = self.seats.take(caller.door)?;
         let needs = Needs::of(caller.door, &self.status.state().access);
         let before = event("needs", &needs) + &event("history", &*self.history.borrow());
         let first = RETRY.to_owned() + &before + &self.state();
         let (closing, until, peer) = (caller.closing.clone(), caller.events_until, Rc::clone(&caller.peer));
         peer.listens.set(true);
         let source = Source { news: self.news.subscribe(), closing, until };
-        Some(Events { first: Some(first.into()), next: next(source), peer })
+        Ok(Events { first: Some(first.into()), next: next(source), peer, _seat: seat })
     }
 }
 
@@ -123,6 +124,7 @@ pub(super) struct Events {
     first: Option<Bytes>,
     next: Next,
     peer: Rc<Peer>,
+    _seat: Seat,
 }
 
 impl Drop for Events {

@@ -15,6 +15,7 @@ mod page;
 mod places;
 mod requests;
 mod route;
+mod seats;
 mod socket;
 mod stalled;
 mod steer;

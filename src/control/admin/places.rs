@@ -14,7 +14,6 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
 use super::door::Door;
-use crate::net::network_of;
 
 /// The most connections of each kind at one time. Those that listen to events are few, and have no place here.
 const PLACES: usize = 64;
@@ -44,12 +43,8 @@ pub(super) struct Peer {
 impl Peer {
     /// One that has come through `door` just now.
     pub(super) fn at(door: Door) -> Rc<Self> {
-        let network = match door {
-            Door::Unix => None,
-            Door::Loopback(address) | Door::Remote(address) => Some(network_of(address)),
-        };
         let (asked, heard_at) = (Cell::new(Kind::Nothing), Cell::new(Instant::now()));
-        Rc::new(Self { network, asked, heard_at, listens: Cell::new(false) })
+        Rc::new(Self { network: door.network(), asked, heard_at, listens: Cell::new(false) })
     }
 }
 
