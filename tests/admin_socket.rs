@@ -1,7 +1,7 @@
 //! The admin port over a Unix socket; and peers of the admin port that pipeline and read nothing.
 
 use std::io::Write as _;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -12,7 +12,7 @@ use unstick::app::{self, Ended, Options, Source};
 use unstick::config;
 
 use crate::support::backend::Backend;
-use crate::support::client::{Response, exchange};
+use crate::support::client::{Response, exchange, read_response};
 use crate::support::{App, SOON, connect, free_address, pool_of};
 
 /// So many peers do not read.
@@ -73,6 +73,24 @@ fn the_unix_socket_is_there_without_the_port() {
     assert_eq!(get(&file, "/readyz").status, 200);
     running.stop();
     assert_eq!(running.wait(), Ended::Drained);
+}
+
+/// As `nc -N` and `socat` do.
+#[test]
+fn who_says_no_more_is_responded_to() {
+    let (folder, backend) = (tempfile::tempdir().unwrap(), Backend::named("a"));
+    let file = folder.path().join("ctl.sock");
+    let app = App::start(&config(&file, &backend));
+    let request = "GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    for _ in 0..20 {
+        let (mut unix, mut tcp) = (UnixStream::connect(&file).unwrap(), connect(app.admin));
+        unix.set_read_timeout(Some(SOON)).unwrap();
+        unix.write_all(request.as_bytes()).unwrap();
+        unix.shutdown(Shutdown::Write).unwrap();
+        tcp.write_all(request.as_bytes()).unwrap();
+        tcp.shutdown(Shutdown::Write).unwrap();
+        assert_eq!((read_response(&mut unix, false).status, read_response(&mut tcp, false).status), (200, 200));
+    }
 }
 
 /// Asks for the same without end, and reads nothing; until the proxy takes no more of it.

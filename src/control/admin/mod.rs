@@ -219,7 +219,7 @@ async fn connection(stream: Stream, caller: Caller, turns: Rc<Turns>, places: Rc
         }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_MAX);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_MAX).half_close(true);
     let mut served = pin!(builder.serve_connection(TokioIo::new(Impatient::new(stream)), service));
     let served = tokio::select! {
         served = &mut served => served,
