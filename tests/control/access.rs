@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{JSON, path, post, refused};
 use crate::cli::{Running, unstick};
 use crate::support::backend::Backend;
-use crate::support::client::read_response;
+use crate::support::client::{exchange, read_response};
 use crate::support::{App, complete, connect, eventually, pool_of, send};
 
 const FIRST: &str = "first-0123456789abcdef";
@@ -113,6 +113,37 @@ fn nobody_changes_anything_where_that_is_switched_off() {
     let (status, why) = refused(&post(app.admin, "/v1/reload", JSON, ""));
     assert!(status == 403 && why.contains("admin.control is false"), "{status} {why}");
     assert_eq!(app.admin_get("/status").status, 200);
+}
+
+/// Which host is meant has to be clear, or a page of another site could be taken for that of the admin port.
+#[test]
+fn a_request_says_once_for_whom_it_is() {
+    let a = Backend::named("a");
+    let app = App::over(&[a.address]);
+    let own = app.admin;
+    let ask = |line: &str, hosts: &str| {
+        let rest = format!("{hosts}{JSON}Connection: close\r\nContent-Length: 0\r\n\r\n");
+        exchange(&mut connect(own), &format!("{line}\r\n{rest}")).status
+    };
+    let host = format!("Host: {own}\r\n");
+    for (target, version, hosts, expected) in [
+        ("", "1.1", host.clone(), 200),
+        (&format!("http://{own}"), "1.1", host.clone(), 200),
+        ("", "1.0", String::new(), 200),
+        ("", "1.1", String::new(), 400),
+        ("", "1.1", "Host: \r\n".to_owned(), 400),
+        ("", "1.1", format!("{host}Host: evil.test\r\n"), 400),
+        ("", "1.1", format!("{host}{host}"), 400),
+        (&format!("http://evil.test:1@{own}"), "1.1", host.clone(), 400),
+        (&format!("http://{own}@evil.test"), "1.1", host.clone(), 400),
+        ("http://evil.test:1", "1.1", host.clone(), 421),
+    ] {
+        for what in ["GET {}/status", "POST {}/v1/reload"] {
+            let line = format!("{} HTTP/{version}", what.replace("{}", target));
+            assert_eq!(ask(&line, &hosts), expected, "{line} {hosts:?}");
+        }
+    }
+    assert_eq!(ask("GET /readyz HTTP/1.1", ""), 200, "a probe needs none");
 }
 
 /// A body that does not come holds a connection for a while, and nothing else.

@@ -9,7 +9,7 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, HeaderValue, REFERRER_POLICY,
     RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tokio::sync::watch;
@@ -73,15 +73,12 @@ pub(super) async fn answer(request: Request<Incoming>, caller: &Caller) -> Respo
         let response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "this path takes only GET\n");
         return with(response, ALLOW, "GET, HEAD");
     }
-    if let (false, Some(host)) = (is_probe(&request), host(&request))
-        && !is_own_name(&host, &status.state().admin_hosts)
-    {
-        let why = format!("the admin port is not called `{host}`: use its address, or add this name to admin.hosts");
+    if let (false, Err((code, why))) = (is_probe(&request), for_this(&request, &status.state().admin_hosts)) {
         if target.is_some() {
-            return steer::refuse(status, &Refusal::new(Why::Host, StatusCode::MISDIRECTED_REQUEST, why));
+            return steer::refuse(status, &Refusal::new(Why::Host, code, why));
         }
         status.refused.count(Why::Host);
-        return respond(StatusCode::MISDIRECTED_REQUEST, TEXT, why + "\n");
+        return respond(code, TEXT, why + "\n");
     }
     if let Some(target) = target {
         return steer::answer(request, caller, target).await;
@@ -147,16 +144,49 @@ fn events(request: &Request<Incoming>, caller: &Caller) -> Response<Body> {
     }
 }
 
-/// The host that a request is for, in lower case, without its port.
-fn host(request: &Request<Incoming>) -> Option<String> {
-    let field = || String::from_utf8_lossy(request.headers().get(HOST).map_or(b"", HeaderValue::as_bytes)).into_owned();
-    let host = request.uri().authority().map_or_else(field, |authority| authority.as_str().to_owned());
-    let host = host.to_ascii_lowercase();
-    let bare = match host.rsplit_once(':') {
+/// Whether a request is for the admin port, which also has these names.
+///
+/// # Errors
+/// The status, and why.
+fn for_this(request: &Request<Incoming>, names: &[String]) -> Result<(), (StatusCode, String)> {
+    match host(request) {
+        Err(why) => Err((StatusCode::BAD_REQUEST, why.to_owned())),
+        Ok(Some(host)) if !is_own_name(&host, names) => {
+            let why =
+                format!("the admin port is not called `{host}`: use its address, or add this name to admin.hosts");
+            Err((StatusCode::MISDIRECTED_REQUEST, why))
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+/// The host that a request is for, in lower case, without its port; none in a request of HTTP/1.0 that names none.
+///
+/// # Errors
+/// Why it is not clear (RFC 9112, section 3.2).
+fn host<B>(request: &Request<B>) -> Result<Option<String>, &'static str> {
+    let mut fields = request.headers().get_all(HOST).iter();
+    let field = fields.next().map(|field| String::from_utf8_lossy(field.as_bytes()).to_ascii_lowercase());
+    if fields.next().is_some() {
+        return Err("the request has several Host fields: send one");
+    }
+    let authority = request.uri().authority();
+    if authority.is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err("the target of the request names a user: leave that out");
+    }
+    let field = field.as_deref().map(without_port).filter(|host| !host.is_empty());
+    if field.is_none() && request.version() >= Version::HTTP_11 {
+        return Err("the request has no Host field: send one");
+    }
+    let host = authority.map(|authority| authority.host().to_ascii_lowercase()).or(field.map(str::to_owned));
+    Ok(host.map(|host| host.trim_end_matches('.').to_owned()))
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
         Some((bare, port)) if !port.contains(']') => bare,
-        _ => &host,
-    };
-    Some(bare.trim_end_matches('.').to_owned()).filter(|host| !host.is_empty())
+        _ => host,
+    }
 }
 
 /// Whether the admin port answers to this host. A web page can have a name of its own point here (DNS rebinding), but
