@@ -26,6 +26,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The least time between two looks at a counter that say something about a second.
 const APART_MS: u64 = 500;
 
+/// The columns that a small window has.
+const FIRST: [&str; 9] = ["ENDPOINT", "STATE", "WHY", "REQ/S", "FAIL/S", "SHARE", "WEIGHT", "IN FLIGHT", "LATENCY"];
+
 /// What is heard of the proxy.
 #[derive(Debug)]
 enum News {
@@ -229,7 +232,8 @@ impl View {
             ("SHARE", Side::Right),
             ("FAIR", Side::Right),
             ("WHY", Side::Left),
-        ]);
+        ])
+        .first(&FIRST);
         let of = |endpoint: &Value, what: &str| self.rate(pool, endpoint, what);
         let all: f64 = list(&pool["endpoints"]).iter().filter_map(|endpoint| of(endpoint, "requests")).sum();
         for endpoint in list(&pool["endpoints"]) {
@@ -296,6 +300,23 @@ mod tests {
         assert_eq!(words[3..6], ["10.0", "0.5", "0"], "{row}");
         view.take(News::Lost("gone\x1b".to_owned()));
         assert_eq!(view.lines(0)[0], "not reached, what follows is old: gone?");
+    }
+
+    #[test]
+    fn a_small_window_has_what_matters_most() {
+        let mut view = View::default();
+        view.take(state(1_000, 100, 0));
+        view.take(state(3_000, 120, 1));
+        let titles = |view: &View| view.lines(0).into_iter().find(|line| line.contains("ENDPOINT")).unwrap();
+        view.size = (80, 24);
+        assert_eq!(titles(&view), "  ENDPOINT        STATE    REQ/S  FAIL/S  IN FLIGHT  LATENCY  WEIGHT  SHARE  WHY");
+        view.size = (40, 10);
+        assert_eq!(titles(&view), "  ENDPOINT        STATE    REQ/S  WHY");
+        view.state["pools"][0]["endpoints"][0]["reason"] = "connect: connection refused".into();
+        assert_eq!(titles(&view), "  ENDPOINT        STATE    WHY");
+        view.size = (80, 24);
+        let row = "  10.0.0.11:3000  healthy   10.0     0.5       1  100 %  connect: connection re…";
+        assert!(view.lines(0).iter().any(|line| line == row), "{:#?}", view.lines(0));
     }
 
     #[test]
