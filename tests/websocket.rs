@@ -1,7 +1,7 @@
 //! Tunnels: WebSockets over HTTP/1.1 and HTTP/2, other protocols, reloads, draining, limits.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -166,6 +166,36 @@ fn any_other_protocol_passes_and_each_half_ends_by_itself() {
     let (all, is_orderly) = read_to_close(&mut stream);
     assert_eq!(all.len(), 500_006);
     assert!(all.starts_with(b"EARLY BIRD BIRD") && is_orderly);
+}
+
+/// The endpoint takes so little of the head that most of it waits here when the agreement comes.
+#[test]
+fn an_endpoint_may_agree_before_it_has_read_the_whole_request() {
+    for (body, status) in [("", 101), ("Content-Length: 9\r\n", 502)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        SockRef::from(&listener).set_recv_buffer_size(2048).unwrap();
+        SockRef::from(&listener).set_tcp_mss(88).unwrap();
+        let app = App::builder(&[listener.local_addr().unwrap()]).limits("request_head = \"256KiB\"").start();
+        let mut stream = connect(app.address);
+        let fields: String = (0..90).map(|i| format!("x-{i}: {}\r\n", "v".repeat(2_400))).collect();
+        let begin = "POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: shout\r\n";
+        send(&mut stream, format!("{begin}{body}{fields}\r\n{}", if body.is_empty() { "early " } else { "some body" }));
+        let (mut replica, _) = listener.accept().unwrap();
+        replica.read_exact(&mut [0; 100]).unwrap();
+        send(&mut replica, "HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: shout\r\n\r\nahead");
+        let head = text(&read_until(&mut stream, b"\r\n\r\n"));
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        if status == 502 {
+            continue;
+        }
+        read_until(&mut stream, b"ahead");
+        // The rest of the head goes out although the client says nothing more.
+        let rest = text(&read_until(&mut replica, b"\r\n\r\nearly "));
+        assert!(rest.contains("x-50: v") && rest.contains("via: 1.1 unstick"), "{} bytes", rest.len());
+        send(&mut stream, "bird");
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_to_close(&mut replica), (b"bird".to_vec(), true));
+    }
 }
 
 /// In a protocol that nobody here knows a part looks like the whole, so only an end in order is passed on as one.

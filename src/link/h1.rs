@@ -217,15 +217,14 @@ impl UpstreamConnection {
     }
 
     /// The bare connection, and the bytes already read from it, after the endpoint has agreed to another protocol. It
-    /// is `None` if hyper has not finished with it.
+    /// is `None` if hyper has not finished with it, or more of the request than its head is left to be written.
     pub fn into_raw(mut self) -> Option<(UpstreamIo, Bytes)> {
         if !self.drive_unwatched() {
             return None;
         }
         let parts = self.driver.into_parts();
         let mut io = parts.io.into_inner();
-        io.report_failed_writes();
-        Some((io, parts.read_buf))
+        io.begin_tunnel().then_some((io, parts.read_buf))
     }
 
     /// The half that drives, for an exchange that must go on while its response is not read. It ends with the exchange:

@@ -72,6 +72,8 @@ impl Record {
             transport: Transport::new(Rc::clone(&self.socket), session),
             failed_write: None,
             reads_on: false,
+            has_more: false,
+            is_tunnel: false,
         })
     }
 
@@ -152,6 +154,9 @@ pub struct UpstreamIo {
     failed_write: Option<io::Error>,
     /// Whether a failed write is not reported, because reading tells more; see [`Self::read_on_after_failed_writes`].
     reads_on: bool,
+    /// Whether HTTP may have more to write than was taken: it flushes when everything was.
+    has_more: bool,
+    is_tunnel: bool,
 }
 
 impl UpstreamIo {
@@ -167,9 +172,13 @@ impl UpstreamIo {
         self.reads_on = true;
     }
 
-    /// From now on a failed write is reported.
-    pub(super) fn report_failed_writes(&mut self) {
-        self.reads_on = false;
+    /// From now on it carries another protocol, and a failed write is reported. An endpoint may have agreed before it
+    /// has read the whole request: what is left of the head is written first. Returns whether that is all that is left,
+    /// because hyper no longer writes.
+    pub(super) fn begin_tunnel(&mut self) -> bool {
+        (self.reads_on, self.is_tunnel) = (false, true);
+        let head = self.record.head.borrow();
+        !self.has_more || head.is_due() && head.is_all()
     }
 
     /// A tunnel has ended as it should, so closing the connection is an orderly end.
@@ -237,6 +246,15 @@ impl UpstreamIo {
         }
     }
 
+    /// Writes what is left of the head in front of a tunnel.
+    #[inline]
+    fn poll_rest_of_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_tunnel && self.record.head.borrow().is_due() {
+            ready!(self.poll_write_head(cx, &[]))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Runs `write`, unless a write has failed before.
     #[inline]
     fn poll_unless_failed<T>(
@@ -296,7 +314,10 @@ impl AsyncWrite for UpstreamIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_rest_of_head(cx))?;
+        self.has_more = true;
         if let Some((first, behind)) = bufs.split_first()
+            && !self.is_tunnel
             && self.record.head.borrow_mut().take(first)?
         {
             return self.poll_write_head(cx, behind);
@@ -310,10 +331,13 @@ impl AsyncWrite for UpstreamIo {
 
     #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_rest_of_head(cx))?;
+        self.has_more = false;
         self.poll_unless_failed(cx, |transport, cx| transport.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_rest_of_head(cx))?;
         self.transport.poll_shutdown(cx)
     }
 }

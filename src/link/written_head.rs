@@ -5,6 +5,7 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::added::Added;
@@ -92,6 +93,19 @@ impl WrittenHead {
         let behind = self.written.checked_sub(self.bytes.len())?;
         self.is_due = false;
         Some(self.bytes.len() - self.begin + behind)
+    }
+
+    /// Whether not all of it has been written.
+    pub(super) fn is_due(&self) -> bool {
+        self.is_due
+    }
+
+    /// Whether its last line is the end of the request too.
+    pub(super) fn is_all(&self) -> bool {
+        self.fields().is_some_and(|fields| {
+            let length = fields.get(CONTENT_LENGTH);
+            !fields.contains_key(TRANSFER_ENCODING) && length.is_none_or(|length| length == "0")
+        })
     }
 
     /// The fields that hyper has written; `None` if it has written no head.

@@ -235,7 +235,7 @@ impl Pipe {
                 if written == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
-                let _ = self.pending.split_to(written);
+                let _ = self.pending.split_to(written.min(self.pending.len()));
                 continue;
             }
             if self.stage == Stage::Open
