@@ -284,6 +284,23 @@ fn reloads_wait_for_an_upgrade_and_a_stop_ends_it() {
     eventually("the new process is ended", || has_ended(process.trim().parse().unwrap()));
 }
 
+/// As `systemctl stop` does, which signals all processes of a service.
+#[test]
+fn a_stop_after_an_upgrade_cuts_nothing() {
+    let backend = backend();
+    let mut proxy = Upgraded::start(&backend, "[timeouts]\ndrain = \"1h\"");
+    let [events, mut tunnel] = streams(proxy.address);
+    drop(events);
+    let gone = proxy.upgrade();
+    signal(gone, Signal::TERM);
+    proxy.running.line("draining already");
+    send(&mut tunnel, "x");
+    tunnel.read_exact(&mut [0]).expect("the tunnel is open");
+    signal(gone, Signal::TERM);
+    proxy.running.line("a second signal, stopping at once");
+    eventually("it has ended", || has_ended(gone));
+}
+
 #[test]
 fn the_admin_port_goes_along_and_each_request_is_responded_to() {
     let backend = Backend::named("a");

@@ -35,6 +35,13 @@ pub(super) enum Next {
     Cut,
 }
 
+/// Why a process drains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    Stop,
+    Upgrade,
+}
+
 impl Control {
     /// Readiness fails at once. Accepting goes on for `shutdown_delay`, because balancers in front send on until they
     /// notice; who stops the process by hand does not wait for them.
@@ -57,7 +64,16 @@ impl Control {
 
     /// Gives up the admin port, accepts no new connections, and waits until open requests are finished. At the end,
     /// what still runs is closed.
-    pub(super) async fn drain(mut self, idle: Idle, mut orders: mpsc::Receiver<Order>) -> Ended {
+    pub(super) async fn drain(self, idle: Idle, orders: mpsc::Receiver<Order>) -> Ended {
+        self.drain_for(Reason::Stop, idle, orders).await
+    }
+
+    /// Drains without an order to stop: a successor has everything.
+    pub(super) async fn drain_after_upgrade(self, orders: mpsc::Receiver<Order>) -> Ended {
+        self.drain_for(Reason::Upgrade, Idle::MayAsk, orders).await
+    }
+
+    async fn drain_for(mut self, reason: Reason, idle: Idle, mut orders: mpsc::Receiver<Order>) -> Ended {
         // Whoever takes over may want the address of the admin port.
         if let Some(admin) = self.admin.take() {
             admin.close().await;
@@ -84,7 +100,7 @@ impl Control {
                 tracing::warn!(connections = self.status.loads.total(), "the time to drain is over, closing the rest");
                 Ended::Cut
             }
-            () = second_stop(self.signals.as_mut(), &mut orders, self.access_log.as_ref()) => {
+            () = second_stop(self.signals.as_mut(), &mut orders, self.access_log.as_ref(), reason) => {
                 tracing::warn!(connections = self.status.loads.total(), "a second signal, stopping at once");
                 Ended::Cut
             }
@@ -122,18 +138,24 @@ pub(super) async fn drain_is_due(at: Option<Instant>) {
 }
 
 /// Waits for another order to stop. The access log is opened again on demand meanwhile: a drain may take longer than
-/// it takes until the next file is due. There is nothing to reload any more.
+/// it takes until the next file is due. There is nothing to reload any more. A process that left everything to its
+/// successor drains without an order; a supervisor that stops both means no haste by that.
 async fn second_stop(
     mut signals: Option<&mut Signals>,
     orders: &mut mpsc::Receiver<Order>,
     access_log: Option<&AccessLog>,
+    reason: Reason,
 ) {
+    let mut is_first = reason == Reason::Upgrade;
     loop {
         let order = tokio::select! {
             order = Signals::next(signals.as_deref_mut()) => order,
             Some(order) = orders.recv() => order,
         };
         match order {
+            Order::Stop(Stop::Announced) if std::mem::take(&mut is_first) => {
+                tracing::info!("draining already: this signal changes nothing, another one stops at once");
+            }
             Order::Stop(_) => return,
             Order::ReopenLogs => super::reopen(access_log),
             Order::Ask(ask) => _ = ask.answer.send(Err(Refused::Busy("this process is stopping".to_owned()))),

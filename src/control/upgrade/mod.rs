@@ -29,7 +29,6 @@ use super::files::Files;
 use super::outcome::Ended;
 use super::reading::Trigger;
 use super::signals::Order;
-use crate::listen::listener::Idle;
 use crate::listen::socket::StdListener;
 
 /// What is known of upgrades.
@@ -169,6 +168,6 @@ impl Control {
         if let (true, Some(admin)) = (heir.taken.admin_socket, &mut self.admin) {
             admin.leave_file();
         }
-        self.drain(Idle::MayAsk, orders).await
+        self.drain_after_upgrade(orders).await
     }
 }
