@@ -130,15 +130,17 @@ impl Control {
             self.begin_upgrade();
             let is_upgrading = self.upgrades.is_running();
             tokio::select! {
-                order = Signals::next(self.signals.as_mut()) => match self.obey(order) {
+                order = Signals::next(self.signals.as_mut()) => match self.obey(order).await {
                     Next::Wait => {}
                     Next::Drain(idle) => return self.drain(idle, orders).await,
                     Next::Cut => return self.cut().await,
+                    Next::Leave(heir) => return self.leave_to(heir, orders).await,
                 },
-                Some(order) = orders.recv() => match self.obey(order) {
+                Some(order) = orders.recv() => match self.obey(order).await {
                     Next::Wait => {}
                     Next::Drain(idle) => return self.drain(idle, orders).await,
                     Next::Cut => return self.cut().await,
+                    Next::Leave(heir) => return self.leave_to(heir, orders).await,
                 },
                 () = stop::drain_is_due(self.drains_at) => return self.drain(Idle::MayAsk, orders).await,
                 look = due(watch.as_mut()), if !is_upgrading => self.read(Trigger::File(look)),
@@ -157,7 +159,7 @@ impl Control {
         }
     }
 
-    fn obey(&mut self, order: Order) -> Next {
+    async fn obey(&mut self, order: Order) -> Next {
         match order {
             Order::Reload => {
                 self.reload(Trigger::Signal);
@@ -175,7 +177,7 @@ impl Control {
                 reopen(self.access_log.as_ref());
                 Next::Wait
             }
-            Order::Stop(order) => self.stop(order),
+            Order::Stop(order) => self.stop(order).await,
         }
     }
 

@@ -11,6 +11,7 @@ use super::Control;
 use super::ask::Refused;
 use super::outcome::Ended;
 use super::signals::{Order, Signals, Stop};
+use super::upgrade::Heir;
 use crate::access_log::AccessLog;
 use crate::config::model::Timeouts;
 use crate::listen::listener::Idle;
@@ -33,6 +34,8 @@ pub(super) enum Next {
     Drain(Idle),
     /// What runs is cut off.
     Cut,
+    /// A successor serves already.
+    Leave(Heir),
 }
 
 /// Why a process drains.
@@ -45,9 +48,12 @@ enum Reason {
 impl Control {
     /// Readiness fails at once. Accepting goes on for `shutdown_delay`, because balancers in front send on until they
     /// notice; who stops the process by hand does not wait for them.
-    pub(super) fn stop(&mut self, order: Stop) -> Next {
+    pub(super) async fn stop(&mut self, order: Stop) -> Next {
+        let ended = self.upgrades.give_up("this process stops").await;
+        if let Some(heir) = ended.and_then(|result| self.upgraded(result)) {
+            return Next::Leave(heir);
+        }
         self.status.is_ready.store(false, Relaxed);
-        self.upgrades.give_up("this process stops");
         let Timeouts { shutdown_delay: delay, drain, .. } = self.instance.config.timeouts;
         self.supervisor.stopping(delay + drain + AFTER_DRAIN);
         match (self.drains_at, order) {

@@ -41,7 +41,8 @@ pub(super) async fn attempt(
     files: Files,
     within: Duration,
 ) -> Result<Heir, String> {
-    let (mut successor, mut channel) = start(launch, &files).await?;
+    // Dropped from the last to the first: who saw the end of the channel would take this process for ended, and accept.
+    let (mut channel, mut successor) = start(launch, &files).await?;
     let ready = timeout(within, until_ready(&mut channel, &offer, &sockets)).await;
     let taken = match ready {
         Err(_) => return Err(format!("the new process did not say within {within:?} that it can serve, and is ended")),
@@ -58,7 +59,7 @@ pub(super) async fn attempt(
     }
 }
 
-async fn start(launch: Launch, files: &Files) -> Result<(Successor, BufReader<UnixStream>), String> {
+async fn start(launch: Launch, files: &Files) -> Result<(BufReader<UnixStream>, Successor), String> {
     let program = launch.program().display().to_string();
     let failed = |error: io::Error| format!("cannot start {program}: {error}");
     let (own, theirs) = StdUnixStream::pair().map_err(failed)?;
@@ -66,7 +67,8 @@ async fn start(launch: Launch, files: &Files) -> Result<(Successor, BufReader<Un
     // The program may be on a mount that hangs. Our copy of its end is closed with the command.
     let spawned = files.read(move || launch.command(theirs.into()).spawn().map(|child| Successor(Some(child)))).await;
     let successor = spawned.map_err(|why| failed(io::Error::other(why)))?.map_err(failed)?;
-    Ok((successor, BufReader::new(UnixStream::from_std(own).map_err(failed)?)))
+    let channel = BufReader::new(UnixStream::from_std(own).map_err(failed)?);
+    Ok((channel, successor))
 }
 
 async fn until_ready(

@@ -16,7 +16,8 @@ use std::io;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_local};
 
-use self::attempt::{Heir, attempt};
+pub(super) use self::attempt::Heir;
+use self::attempt::attempt;
 pub use self::launch::Launch;
 pub(super) use self::predecessor::Heirship;
 pub use self::predecessor::{Predecessor, Refusal};
@@ -72,13 +73,17 @@ impl Upgrades {
         result
     }
 
-    /// Ends the successor, if one is being started.
-    pub(super) fn give_up(&mut self, why: &str) {
+    /// Ends the successor, if one is being started. One that serves already is returned.
+    pub(super) async fn give_up(&mut self, why: &str) -> Option<Result<Heir, String>> {
         self.is_due = false;
+        if self.running.as_ref().is_some_and(JoinHandle::is_finished) {
+            return Some(self.over().await);
+        }
         if let Some(running) = self.running.take() {
             running.abort();
             tracing::warn!("upgrade given up: {why}");
         }
+        None
     }
 }
 
@@ -169,5 +174,30 @@ impl Control {
             admin.leave_file();
         }
         self.drain_after_upgrade(orders).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::{LocalSet, yield_now};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_successor_that_serves_is_not_given_up() {
+        LocalSet::new()
+            .run_until(async {
+                let heir = Heir { process: 7, taken: Default::default() };
+                let running = Some(spawn_local(async { Ok(heir) }));
+                let mut upgrades = Upgrades { running, ..Upgrades::default() };
+                while !upgrades.running.as_ref().unwrap().is_finished() {
+                    yield_now().await;
+                }
+                let result = upgrades.give_up("a stop").await;
+                assert!(matches!(result, Some(Ok(Heir { process: 7, .. }))));
+                upgrades.running = Some(spawn_local(std::future::pending()));
+                assert!(upgrades.give_up("a stop").await.is_none() && !upgrades.is_under_way());
+            })
+            .await;
     }
 }
