@@ -216,6 +216,10 @@ fn a_new_process_that_fails_leaves_the_old_one_serving() {
             "echo '{\"ready\": {}}' >&0; exit 3",
             "was ready, and then did not serve: the new process ended (exit status: 3)",
         ),
+        (
+            "echo '{\"ready\": {}}' >&0; exec <&-; exec sleep 1000",
+            "was ready, and then did not serve: it says nothing more, and is ended",
+        ),
         (&format!("exec {real} run -c unstick.toml --no-such-flag"), "ended (exit status: 2) before it served"),
         (&format!("exec {real} run -c broken.toml"), "cannot serve: broken.toml:5:2: "),
         (&format!("exec {real} run -c taken.toml"), "cannot serve: cannot listen on"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::BufReader;
 use tokio::net::UnixStream;
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 
 use super::launch::Launch;
@@ -55,7 +56,10 @@ pub(super) async fn attempt(
     };
     match timeout(SERVING_MAX, until_serving(&mut channel)).await {
         Ok(Ok(Some(Word::Serving))) => Ok(Heir { process: successor.release(), taken }),
-        _ => Err(format!("the new process was ready, and then did not serve: {}", successor.why_silent().await)),
+        said => {
+            let why = successor.why_not_serving(said).await;
+            Err(format!("the new process was ready, and then did not serve: {why}"))
+        }
     }
 }
 
@@ -102,8 +106,28 @@ impl Successor {
         self.0.take().map_or(0, |child| child.id())
     }
 
-    /// Why it says nothing more.
+    /// Why it says nothing, from the begin on.
     async fn why_silent(&mut self) -> String {
+        let unknowing = || "the program that was started knows nothing of upgrades, and is ended".to_owned();
+        self.why_ended().await.unwrap_or_else(unknowing)
+    }
+
+    /// Why it does not serve, though it was ready and may.
+    async fn why_not_serving(&mut self, said: Result<io::Result<Option<Word>>, Elapsed>) -> String {
+        match said {
+            Err(_) => format!("it did not say so within {SERVING_MAX:?}, and is ended"),
+            Ok(Ok(Some(Word::Refused(why)))) => why,
+            Ok(Ok(Some(_))) => "it says what nobody asked for, and is ended".to_owned(),
+            Ok(Err(error)) if !is_gone(&error) => format!("it is not understood, and is ended: {error}"),
+            Ok(Ok(None) | Err(_)) => {
+                let closed = || "it says nothing more, and is ended".to_owned();
+                self.why_ended().await.unwrap_or_else(closed)
+            }
+        }
+    }
+
+    /// How it has ended; `None` if it has not.
+    async fn why_ended(&mut self) -> Option<String> {
         let ended = timeout(ENDING_MAX, async {
             loop {
                 match self.0.as_mut().map(Child::try_wait) {
@@ -113,10 +137,8 @@ impl Successor {
                 }
             }
         });
-        match ended.await {
-            Ok(Some(status)) => format!("the new process ended ({}) before it served", words(status)),
-            _ => "the program that was started knows nothing of upgrades, and is ended".to_owned(),
-        }
+        let status = ended.await.ok().flatten()?;
+        Some(format!("the new process ended ({}) before it served", words(status)))
     }
 }
 
@@ -130,6 +152,25 @@ impl Drop for Successor {
             child.kill().ok();
             // It waits for a moment at most, but nobody knows how long that is.
             std::thread::Builder::new().name("unstick-files".into()).spawn(move || child.wait().ok()).ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_ready_and_does_not_serve_is_not_said_to_know_nothing() {
+        let late = timeout(Duration::ZERO, std::future::pending::<io::Result<Option<Word>>>()).await;
+        for (said, expected) in [
+            (late, "it did not say so within 10s, and is ended"),
+            (Ok(Ok(Some(Word::Refused("no more room".to_owned())))), "no more room"),
+            (Ok(Ok(Some(Word::Go))), "it says what nobody asked for, and is ended"),
+            (Ok(Ok(None)), "it says nothing more, and is ended"),
+            (Ok(Err(io::ErrorKind::InvalidData.into())), "it is not understood, and is ended: invalid data"),
+        ] {
+            assert_eq!(Successor(None).why_not_serving(said).await, expected);
         }
     }
 }
