@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use self::load::Load;
 use crate::cli::{Running, unstick};
+use crate::control::{JSON, post};
 use crate::support::backend::{Backend, answer};
 use crate::support::client::{exchange, get, read_response};
 use crate::support::{connect, eventually, pause, pool_of, read_until, send, signal};
@@ -320,6 +321,32 @@ fn the_admin_port_goes_along_and_each_request_is_responded_to() {
     assert_eq!(get(admin, "/readyz").status, 200);
     let again = unstick(&["healthcheck", "--admin", &format!("{admin}")]).output().unwrap();
     assert!(again.status.success());
+}
+
+#[test]
+fn an_upgrade_may_be_ordered_over_the_admin_port() {
+    let backend = Backend::named("a");
+    let mut proxy = Upgraded::start(&backend, "[timeouts]\nupgrade = \"1s\"");
+    let admin = address_in(&proxy.running.line("admin on http://"), "admin on http://");
+    let order = move || {
+        let response = post(admin, "/v1/upgrade", JSON, "");
+        (response.status, response.text())
+    };
+    assert_eq!(post(admin, "/v1/upgrade", "", "").status, 415, "as every other change");
+    proxy.replace_by_script("exec sleep 1000");
+    let first = std::thread::spawn(order);
+    proxy.running.line("upgrade: starting ");
+    assert_eq!(order().0, 409);
+    let (status, why) = first.join().unwrap();
+    let expected = "upgrade refused, this process serves on: the new process did not say within 1s";
+    assert!(status == 422 && why.contains(expected), "{status} {why}");
+    proxy.replace_by_unstick();
+    let (status, did) = order();
+    let line = proxy.running.line(" serves, this one finishes what it has");
+    proxy.former.push(std::mem::replace(&mut proxy.process, process_in(&line)));
+    let expected = format!("process {} serves, this one finishes what it has", proxy.process);
+    assert!(status == 200 && did.contains(&expected), "{status} {did}");
+    end(proxy.process);
 }
 
 #[test]

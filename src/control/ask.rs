@@ -36,6 +36,8 @@ pub(crate) enum What {
     Set { pool: String, endpoint: String, setting: Setting },
     /// Read the config again.
     Reload,
+    /// Start a successor, and leave everything to it.
+    Upgrade,
     /// Find out what would become of a request. It changes nothing. The answer is JSON.
     Route(Box<Question>),
 }
@@ -76,7 +78,7 @@ impl Waiting {
 }
 
 impl Control {
-    /// Does what somebody asks for. The answer of a reload comes when it is over.
+    /// Does what somebody asks for. The answer of a reload or an upgrade comes when it is over.
     pub(super) fn grant(&mut self, ask: Ask) {
         let Ask { what, by, answer } = ask;
         if answer.is_closed() {
@@ -85,7 +87,7 @@ impl Control {
         }
         match what {
             What::Route(question) => _ = answer.send(self.route(*question)),
-            What::Set { .. } | What::Reload if self.upgrades.is_under_way() => {
+            What::Set { .. } | What::Reload | What::Upgrade if self.upgrades.is_under_way() => {
                 let why = "an upgrade is under way: ask again when the new process serves".to_owned();
                 answer.send(Err(Refused::Busy(why))).ok();
             }
@@ -102,6 +104,10 @@ impl Control {
                 tracing::info!(%by, "a reload was asked for");
                 self.waiting.next.push(answer);
                 self.reload(Trigger::Admin);
+            }
+            What::Upgrade => {
+                tracing::info!(%by, "an upgrade was asked for");
+                self.upgrade(Some(answer));
             }
         }
     }

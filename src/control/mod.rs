@@ -170,7 +170,7 @@ impl Control {
                 Next::Wait
             }
             Order::Upgrade => {
-                self.upgrade();
+                self.upgrade(None);
                 Next::Wait
             }
             Order::ReopenLogs => {

@@ -34,6 +34,7 @@ const INDEX: &str = "unstick admin\n\n\
     /metrics  for Prometheus\n\
     POST /v1/pools/POOL/endpoints/ENDPOINT/drain, ready, down, or weight with {\"weight\": 3}\n\
     POST /v1/reload\n\
+    POST /v1/upgrade\n\
     /v1/route?url=https://a.test/x  what would become of a request\n\
     /openapi.json  all of this for programs\n\
     /v1/requests  recent requests: failed, retried, slow, and a sample; /v1/requests/ID has all that is known of one\n";

@@ -1,5 +1,6 @@
 //! What changes something: `POST /v1/pools/POOL/endpoints/ENDPOINT/drain`, `ready`, `down` and `weight`, and
-//! `POST /v1/reload`. The control loop does it, one after the other, and the response is its result.
+//! `POST /v1/reload` and `POST /v1/upgrade`. The control loop does it, one after the other, and the response is its
+//! result.
 
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ const SHOWN_MAX: usize = 512;
 /// that it reads, twice, because one may be under way.
 pub(super) const CHANGE_WITHIN: Duration = Duration::from_secs(10);
 const RELOAD_WITHIN: Duration = Duration::from_secs(30);
+/// How long is waited for an upgrade. It goes on after that: `timeouts.upgrade` bounds it.
+const UPGRADE_WITHIN: Duration = Duration::from_secs(240);
 /// The weights that a file may give.
 const WEIGHTS: std::ops::RangeInclusive<u16> = 1..=256;
 
@@ -42,6 +45,7 @@ const WEIGHTS: std::ops::RangeInclusive<u16> = 1..=256;
 pub(super) enum Target {
     Endpoint { pool: String, endpoint: String, verb: Verb },
     Reload,
+    Upgrade,
 }
 
 /// What is done to an endpoint.
@@ -55,6 +59,9 @@ pub(super) enum Verb {
 pub(super) fn target(path: &str) -> Option<Target> {
     if path == "/v1/reload" {
         return Some(Target::Reload);
+    }
+    if path == "/v1/upgrade" {
+        return Some(Target::Upgrade);
     }
     let mut parts = path.strip_prefix("/v1/pools/")?.split('/');
     let (pool, middle, endpoint, verb) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -115,10 +122,18 @@ async fn change(request: Request<Incoming>, caller: &Caller, target: Target) -> 
     let access = status.state().access.clone();
     authority::check(caller.door, &access, request.uri(), request.headers())?;
     let body = body(request).await?;
-    let Target::Endpoint { pool, endpoint, verb } = target else {
-        read::<Nothing>(&body)?;
-        let did = ask(status, caller, What::Reload, RELOAD_WITHIN).await?;
-        return Ok(Map::from_iter([("did".to_owned(), format!("reloaded: {did}").into())]));
+    let (pool, endpoint, verb) = match target {
+        Target::Endpoint { pool, endpoint, verb } => (pool, endpoint, verb),
+        Target::Reload => {
+            read::<Nothing>(&body)?;
+            let did = ask(status, caller, What::Reload, RELOAD_WITHIN).await?;
+            return Ok(Map::from_iter([("did".to_owned(), format!("reloaded: {did}").into())]));
+        }
+        Target::Upgrade => {
+            read::<Nothing>(&body)?;
+            let did = ask(status, caller, What::Upgrade, UPGRADE_WITHIN).await?;
+            return Ok(Map::from_iter([("did".to_owned(), did.into())]));
+        }
     };
     let setting = match verb {
         Verb::State(state) => {
@@ -212,6 +227,7 @@ mod tests {
         let drain = Verb::State(BackendState::Drain);
         for (path, expected) in [
             ("/v1/reload", Some(Target::Reload)),
+            ("/v1/upgrade", Some(Target::Upgrade)),
             ("/v1/pools/app/endpoints/127.0.0.1:3001/drain", endpoint("app", "127.0.0.1:3001", drain)),
             ("/v1/pools/app/endpoints/127.0.0.1%3A3001/drain", endpoint("app", "127.0.0.1:3001", drain)),
             ("/v1/pools/a%2Fb/endpoints/unix:%2Frun%2Fa+b/drain", endpoint("a/b", "unix:/run/a+b", drain)),

@@ -13,8 +13,8 @@ mod wire;
 
 use std::io;
 
-use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, spawn_local, yield_now};
 
 pub(super) use self::attempt::Heir;
 use self::attempt::attempt;
@@ -26,6 +26,7 @@ pub use self::told::started_ticks;
 use self::told::{ordered, refused};
 use self::wire::{Offer, OfferedListener};
 use super::Control;
+use super::ask::{Answer, Refused};
 use super::files::Files;
 use super::outcome::Ended;
 use super::reading::Trigger;
@@ -42,6 +43,8 @@ pub(super) struct Upgrades {
     running: Option<JoinHandle<Result<Heir, String>>>,
     /// A reload was ordered meanwhile.
     is_reload_due: bool,
+    /// Who waits for the end of the present one, if it was asked for over the admin port.
+    waiting: Option<oneshot::Sender<Answer>>,
     files: Files,
 }
 
@@ -79,6 +82,7 @@ impl Upgrades {
         if self.running.as_ref().is_some_and(JoinHandle::is_finished) {
             return Some(self.over().await);
         }
+        self.waiting = None;
         if let Some(running) = self.running.take() {
             running.abort();
             tracing::warn!("upgrade given up: {why}");
@@ -89,15 +93,24 @@ impl Upgrades {
 
 impl Control {
     /// An upgrade was ordered. It begins as soon as no reload is under way.
-    pub(super) fn upgrade(&mut self) {
+    pub(super) fn upgrade(&mut self, waiting: Option<oneshot::Sender<Answer>>) {
         if self.upgrades.is_under_way() {
             tracing::warn!("an upgrade is under way already");
-        } else if let Some(why) = self.cannot_upgrade() {
-            ordered(&self.status);
-            refused(&self.status, &why);
-        } else {
-            ordered(&self.status);
-            self.upgrades.is_due = true;
+            return;
+        }
+        ordered(&self.status);
+        self.upgrades.waiting = waiting;
+        match self.cannot_upgrade() {
+            Some(why) => self.refuse_upgrade(&why),
+            None => self.upgrades.is_due = true,
+        }
+    }
+
+    fn refuse_upgrade(&mut self, why: &str) {
+        refused(&self.status, why);
+        if let Some(waiting) = self.upgrades.waiting.take() {
+            let why = format!("upgrade refused, this process serves on: {why}");
+            waiting.send(Err(Refused::Invalid(why))).ok();
         }
     }
 
@@ -110,7 +123,7 @@ impl Control {
         let Some(launch) = self.upgrades.launch.clone() else { return };
         let (offer, sockets) = match self.offer() {
             Ok(offer) => offer,
-            Err(error) => return refused(&self.status, &format!("the sockets cannot be copied: {error}")),
+            Err(error) => return self.refuse_upgrade(&format!("the sockets cannot be copied: {error}")),
         };
         let (files, within) = (self.upgrades.files.clone(), self.instance.config.timeouts.upgrade);
         tracing::info!("upgrade: starting {}", launch.program().display());
@@ -156,7 +169,7 @@ impl Control {
         match result {
             Ok(heir) => Some(heir),
             Err(why) => {
-                refused(&self.status, &why);
+                self.refuse_upgrade(&why);
                 if std::mem::take(&mut self.upgrades.is_reload_due) {
                     self.reload(Trigger::Signal);
                 }
@@ -173,13 +186,18 @@ impl Control {
         if let (true, Some(admin)) = (heir.taken.admin_socket, &mut self.admin) {
             admin.leave_file();
         }
+        if let Some(waiting) = self.upgrades.waiting.take() {
+            waiting.send(Ok(format!("process {} serves, this one finishes what it has", heir.process))).ok();
+            // The response is written before the admin port is given up.
+            yield_now().await;
+        }
         self.drain_after_upgrade(orders).await
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::task::{LocalSet, yield_now};
+    use tokio::task::LocalSet;
 
     use super::*;
 
