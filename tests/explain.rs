@@ -321,12 +321,13 @@ fn http2_on_both_sides_is_told_as_such() {
 }
 
 #[test]
-fn a_long_path_is_told_by_its_beginning() {
+fn a_long_path_or_method_is_told_by_its_beginning() {
     let a = Backend::named("a");
     let app = App::builder(&[a.address]).more("[explain]\nsample = 1\n").workers(1).start();
     let mut client = connect(app.address);
-    let request = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(9_000));
+    let request = format!("{} /{} HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(9_000), "x".repeat(9_000));
     assert_eq!(exchange(&mut client, &request).status, 200);
     let story = latest(&app, "any");
     assert_eq!(story["path"].as_str().unwrap().len(), 256);
+    assert_eq!(story["method"], "M".repeat(256));
 }

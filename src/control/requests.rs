@@ -191,6 +191,8 @@ mod tests {
         }
         assert_eq!(requests.counts()[0], BYTES_MAX / size);
         assert_eq!(requests.0.lock().unwrap().rings[0].bytes, BYTES_MAX / size * size);
+        let method = Story { method: "M".repeat(200_000).into(), ..test_story(FAILED, "00", "") };
+        assert!(method.size() > 200_000, "every text counts");
     }
 
     #[test]

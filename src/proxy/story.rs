@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{Method, Version};
+use http::Version;
 
 use super::cause::Cause;
 use crate::config::address::Address;
@@ -48,8 +48,8 @@ pub(crate) struct Story {
     pub(crate) listener: Box<str>,
     /// The address of the client; behind a trusted proxy the one that it names.
     pub(crate) client: IpAddr,
-    /// The method.
-    pub(crate) method: Method,
+    /// The method, which anybody may invent.
+    pub(crate) method: Box<str>,
     /// The host that the client asked for.
     pub(crate) host: Box<str>,
     /// The path that the client asked for, without the query.
@@ -310,7 +310,7 @@ pub(crate) fn test_story(kinds: Kinds, id: &str, path: &str) -> Story {
         id: id.into(),
         listener: "web".into(),
         client: [127, 0, 0, 1].into(),
-        method: Method::GET,
+        method: "GET".into(),
         host: "a".into(),
         path: path.into(),
         version: Version::HTTP_11,

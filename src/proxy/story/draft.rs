@@ -11,7 +11,8 @@ use http::{HeaderValue, Method, Version};
 use tokio::time::Instant;
 
 use super::{
-    ATTEMPTS_MAX, AsOf, Attempt, AttemptFailure, Candidates, Chosen, Kinds, MatchedRoute, Story, Trace, Used, bounded,
+    ATTEMPTS_MAX, AsOf, Attempt, AttemptFailure, Candidates, Chosen, Kinds, MatchedRoute, Story, TEXT_MAX, Trace, Used,
+    bounded,
 };
 use crate::config::address::Address;
 use crate::link::error::LinkError;
@@ -115,7 +116,7 @@ impl Draft {
     #[inline]
     pub(super) fn begin(&mut self, head: Head<'_>) {
         let Head { parts, host, client, route } = head;
-        self.method = parts.method.clone();
+        self.method = bounded_method(&parts.method);
         self.path = parts.uri.path_and_query().cloned();
         self.host = Some(host.clone());
         self.version = parts.version;
@@ -278,7 +279,7 @@ impl Draft {
             id: bounded(&self.id.text()),
             listener: bounded(end.listener),
             client: self.client.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
-            method: std::mem::take(&mut self.method),
+            method: bounded(self.method.as_str()),
             host: self.host.as_ref().map(field).unwrap_or_default(),
             path: bounded(self.path.as_ref().map_or("*", PathAndQuery::path)),
             version: self.version,
@@ -300,6 +301,16 @@ impl Draft {
             trace: self.trace.take(),
         }
     }
+}
+
+/// The method as far as it is told of: a client may invent one that is as long as a head may be.
+#[inline]
+fn bounded_method(method: &Method) -> Method {
+    let name = method.as_str();
+    if name.len() <= TEXT_MAX {
+        return method.clone();
+    }
+    Method::from_bytes(bounded(name).as_bytes()).unwrap_or_default()
 }
 
 /// A route by its place, which counts from 0 here and from 1 for people.

@@ -66,7 +66,7 @@ impl Refused<'_> {
             id: id.unwrap_or_default(),
             listener: bounded(&connection.rules.listener()),
             client,
-            method: parts.method.clone(),
+            method: bounded(parts.method.as_str()),
             host: host.or_else(|| parts.uri.authority().map(|host| bounded(host.as_str()))).unwrap_or_default(),
             path: bounded(parts.uri.path()),
             version: parts.version,

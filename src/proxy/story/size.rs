@@ -5,7 +5,8 @@ use super::{Attempt, Candidate, Story, Trace};
 impl Story {
     /// The bytes that it takes, but for what the allocator adds.
     pub(crate) fn size(&self) -> usize {
-        let texts = [&self.id, &self.listener, &self.host, &self.path].map(|text| text.len()).iter().sum::<usize>();
+        let own = [&self.id, &self.listener, &self.method, &self.host, &self.path];
+        let texts = own.map(|text| text.len()).iter().sum::<usize>();
         let route = self.route.as_ref().map_or(0, |route| route.conditions.len() + route.path.len());
         let error = self.error.as_ref().map_or(0, |error| error.len());
         let candidates = self.candidates.as_ref().map_or(0, |all| all.list.capacity() * size_of::<Candidate>());
@@ -23,7 +24,7 @@ impl Story {
     pub(crate) fn texts(&mut self) -> impl Iterator<Item = &mut Box<str>> {
         let failures = self.attempts.iter_mut().flat_map(|attempt| &mut attempt.failure);
         let route = self.route.iter_mut().flat_map(|route| [&mut route.conditions, &mut route.path]);
-        let own = [&mut self.id, &mut self.host, &mut self.path];
+        let own = [&mut self.id, &mut self.method, &mut self.host, &mut self.path];
         own.into_iter().chain(route).chain(&mut self.error).chain(failures.map(|failure| &mut failure.error))
     }
 }
