@@ -117,6 +117,24 @@ fn secrets_queries_and_fields_are_not_shown() {
     assert!(story["route"]["conditions"].as_str().unwrap().contains("header x-key=***"), "{story}");
 }
 
+/// A text is cut before the control thread, which knows the secrets, masks it.
+#[test]
+fn what_is_left_of_a_secret_where_a_text_was_cut_is_not_shown() {
+    let (a, folder) = (Backend::named("a"), tempfile::tempdir().unwrap());
+    std::fs::write(folder.path().join("token"), "hunter2secret").unwrap();
+    let token = format!("\"${{file:{}}}\"", folder.path().join("token").display());
+    for length in (228..=240).step_by(4) {
+        let path = format!("/{}", "p".repeat(length));
+        let more = format!("{ALL}[[route]]\npath = \"{path}\"\npool = \"app\"\nheader = {{ x-key = {token} }}\n");
+        let app = App::builder(&[a.address]).more(&more).workers(1).start();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nX-Key: hunter2secret\r\n\r\n");
+        assert_eq!(exchange(&mut connect(app.address), &request).status, 200);
+        let conditions = latest(&app, "any")["route"]["conditions"].as_str().unwrap().to_owned();
+        let shown = conditions.split_once("x-key=").map_or("", |(_, shown)| shown);
+        assert!("***".starts_with(shown), "{length}: {conditions}");
+    }
+}
+
 #[test]
 fn a_trusted_proxy_names_client_and_request() {
     let a = Backend::named("a");

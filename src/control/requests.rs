@@ -82,7 +82,7 @@ impl Requests {
         for mut story in arriving.try_iter().take(GATHERED_MAX) {
             if !secrets.is_empty() {
                 // A traced one is shared with whoever makes spans of it.
-                Arc::make_mut(&mut story).texts().for_each(|text| *text = secrets.mask(text).into());
+                Arc::make_mut(&mut story).hide(secrets);
             }
             *arrived += 1;
             if let Some(ring) = (0..).zip(&mut *rings).find(|(kind, _)| is_of(story.kinds, *kind)) {

@@ -35,11 +35,25 @@ impl Secrets {
 
     /// The text with [`MASK`] in place of every secret, also of one whose letters are of the other case.
     pub fn mask(&self, text: &str) -> String {
+        self.mask_all(text, false)
+    }
+
+    /// The same of a text of which `most` bytes were kept, or somewhat fewer for the sake of its last letter: if it may
+    /// have been longer, the beginning of a secret is hidden at its end too.
+    pub fn mask_cut(&self, text: &str, most: usize) -> String {
+        self.mask_all(text, text.len() + char::MAX_LEN_UTF8 > most)
+    }
+
+    fn mask_all(&self, text: &str, is_cut: bool) -> String {
         let mut hidden: Vec<Range<usize>> = Vec::new();
         let lower = text.to_ascii_lowercase();
         for secret in &self.0 {
             let secret = secret.to_ascii_lowercase();
             hidden.extend(lower.match_indices(&secret).map(|(at, found)| at..at + found.len()));
+            if is_cut {
+                let mut ends = lower.char_indices().map(|(at, _)| at).skip_while(|at| at + secret.len() <= lower.len());
+                hidden.extend(ends.find(|at| secret.starts_with(&lower[*at..])).map(|at| at..lower.len()));
+            }
         }
         hidden.sort_by_key(|range| range.start);
         let (mut masked, mut at) = (String::with_capacity(text.len()), 0);
@@ -130,6 +144,27 @@ mod tests {
             assert_eq!(secrets.mask(text), expected, "{text}");
         }
         assert_eq!(format!("{secrets:?}").matches("hunter").count(), 0);
+    }
+
+    #[test]
+    fn no_beginning_of_a_secret_is_shown_at_the_end_of_what_was_cut() {
+        let mut secrets = Secrets::default();
+        ["hunter2\u{fc}\u{fc}x", "abab-c"].into_iter().for_each(|secret| secrets.add(secret));
+        for (text, most, expected) in [
+            ("key: hunter2", 12, "key: ***"),
+            ("key: hunter2\u{fc}", 15, "key: ***"),
+            ("key: HUNT", 9, "key: ***"),
+            ("key: h", 6, "key: ***"),
+            ("key: hunter2%C3%B", 17, "key: ***"),
+            ("key: ababab", 11, "key: ab***"),
+            ("key: hunter", 15, "key: hunter"),
+            ("hunter, hunte-", 14, "hunter, hunte-"),
+            ("hunter2\u{fc}\u{fc}x", 12, "***"),
+            ("", 0, ""),
+        ] {
+            assert_eq!(secrets.mask_cut(text, most), expected, "{text}");
+            assert_eq!(secrets.mask(text).contains("***"), text.ends_with('x'), "{text}");
+        }
     }
 
     #[test]

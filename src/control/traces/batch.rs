@@ -114,15 +114,12 @@ pub(super) fn rejected(response: &[u8]) -> Option<(u64, String)> {
     for field in fields(partial) {
         match field {
             (1, Value::Number(rejected)) => count = rejected,
-            (2, Value::Bytes(text)) => why = String::from_utf8_lossy(text).chars().take(WHY_MAX).collect(),
+            (2, Value::Bytes(text)) => why = String::from_utf8_lossy(text).into_owned(),
             _ => {}
         }
     }
     (count > 0).then_some((count, why))
 }
-
-/// The most characters that are repeated of what a collector says.
-pub(super) const WHY_MAX: usize = 200;
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
-use super::batch::{WHY_MAX, rejected};
+use super::batch::rejected;
 use crate::config::address::{self, Address};
 use crate::config::model::{BackendAddress, Dns, Protocol, Traces, UpstreamTls};
 use crate::control::files::Files;
@@ -156,7 +156,7 @@ async fn judge(response: Response<Incoming>) -> Result<Reply, String> {
     let said = || {
         let text = String::from_utf8_lossy(&body);
         let is_plain = |c: &char| !c.is_control() && *c != char::REPLACEMENT_CHARACTER;
-        let text: String = text.chars().take(WHY_MAX).filter(is_plain).collect();
+        let text: String = text.chars().filter(is_plain).collect();
         format!("status {}{}{}", status.as_u16(), if text.is_empty() { "" } else { ": " }, text.trim())
     };
     Ok(match status {

@@ -42,6 +42,8 @@ const SENT_MAX: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long a stop waits until the collector has what is left.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
+/// The most characters that are said of a failure, with what a collector says of it.
+const WHY_MAX: usize = 600;
 
 /// What was exported, and what was not, in requests.
 #[derive(Debug, Default)]
@@ -129,7 +131,7 @@ impl Exporter {
         for mut story in self.arriving.try_iter().take(GATHERED_MAX).filter(|_| is_on) {
             let secrets = secrets.get_or_insert_with(|| self.status.state().secrets.clone());
             if !secrets.is_empty() {
-                Arc::make_mut(&mut story).texts().for_each(|text| *text = secrets.mask(text).into());
+                Arc::make_mut(&mut story).hide(secrets);
             }
             if !waiting.add(story, Instant::now()) {
                 self.status.traces.full.fetch_add(1, Relaxed);
@@ -212,7 +214,9 @@ impl Exporter {
         if !self.is_failing.replace(true) {
             let collector = traces.endpoint.as_ref().map(ToString::to_string).unwrap_or_default();
             let text = format!("traces are not exported to {collector}: {why}");
-            tracing::warn!("{}", self.status.state().secrets.mask(&text));
+            // First masked, then cut: otherwise most of a secret could be left at the end.
+            let text: String = self.status.state().secrets.mask(&text).chars().take(WHY_MAX).collect();
+            tracing::warn!("{text}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a story takes in memory, and where its texts are.
 
-use super::{Attempt, Candidate, Story, Trace};
+use super::{Attempt, Candidate, Story, TEXT_MAX, Trace, bounded};
+use crate::config::Secrets;
 
 impl Story {
     /// The bytes that it takes, but for what the allocator adds.
@@ -20,8 +21,13 @@ impl Story {
         size_of::<Self>() + texts + route + error + candidates + attempts + errors + trace
     }
 
+    /// Hides `secrets` in it. Its texts have been cut, and so may be what is left of a secret at the end of one.
+    pub(crate) fn hide(&mut self, secrets: &Secrets) {
+        self.texts().for_each(|text| *text = bounded(&secrets.mask_cut(text, TEXT_MAX)));
+    }
+
     /// Every text in it that a client, a replica or the config has had a part in.
-    pub(crate) fn texts(&mut self) -> impl Iterator<Item = &mut Box<str>> {
+    fn texts(&mut self) -> impl Iterator<Item = &mut Box<str>> {
         let failures = self.attempts.iter_mut().flat_map(|attempt| &mut attempt.failure);
         let route = self.route.iter_mut().flat_map(|route| [&mut route.conditions, &mut route.path]);
         let own = [&mut self.id, &mut self.method, &mut self.host, &mut self.path];
