@@ -38,7 +38,7 @@ pub(crate) const LINE_END: &str = "\r\n";
 pub(crate) const NAME_END: &str = ": ";
 
 /// Fields that tell how a request came, or decide what becomes of it. They must be known before the body.
-const NEVER_IN_TRAILERS: [HeaderName; 25] = [
+const NEVER_IN_TRAILERS: [HeaderName; 27] = [
     CONNECTION,
     TE,
     PROXY_CONNECTION,
@@ -63,6 +63,8 @@ const NEVER_IN_TRAILERS: [HeaderName; 25] = [
     FORWARDED,
     VIA,
     X_REQUEST_ID,
+    TRACEPARENT,
+    TRACESTATE,
     IDEMPOTENCY_KEY,
 ];
 
@@ -152,6 +154,8 @@ mod tests {
             ("cookie", false),
             ("host", false),
             ("x-request-id", false),
+            ("traceparent", false),
+            ("tracestate", false),
         ] {
             let name = HeaderName::from_static(name);
             let mut trailers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static("1"))]);
