@@ -26,6 +26,8 @@ fn via_is_left_out_where_the_pool_says_so() {
     assert_eq!(ask("Via: 1.1 front\r\n").as_deref(), Some("1.1 front"), "what others said is theirs");
     app.apply(&App::builder(&[backend.address]).config());
     assert_eq!(ask("").as_deref(), Some("1.1 unstick"));
+    assert_eq!(exchange(&mut connect(app.address), "GET / HTTP/1.0\r\nHost: x\r\n\r\n").status, 200);
+    assert_eq!(backend.seen()[3].field("via"), Some("1.0 unstick"), "the version that was received");
 }
 
 #[test]

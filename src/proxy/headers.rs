@@ -22,7 +22,11 @@ use crate::pool::idle::keep_alive_timeout;
 
 /// What `Via` says of a request that came in this version.
 pub(super) fn via(version: Version) -> &'static str {
-    if version == Version::HTTP_2 { "2.0 unstick" } else { "1.1 unstick" }
+    match version {
+        Version::HTTP_2 => "2.0 unstick",
+        Version::HTTP_10 => "1.0 unstick",
+        _ => "1.1 unstick",
+    }
 }
 
 /// Turns the header fields of the client into those for the replica, with `via` if it is there. Returns what is to be
@@ -310,7 +314,9 @@ mod tests {
 
     #[test]
     fn via_says_the_version() {
-        for (version, expected) in [(Version::HTTP_11, "1.1 unstick"), (Version::HTTP_2, "2.0 unstick")] {
+        let all_of_them =
+            [(Version::HTTP_10, "1.0 unstick"), (Version::HTTP_11, "1.1 unstick"), (Version::HTTP_2, "2.0 unstick")];
+        for (version, expected) in all_of_them {
             assert_eq!(via(version), expected);
         }
         assert_eq!(all(&prepared(&[("via", "1.1 before")], false), "via"), "1.1 before, 1.1 unstick");
