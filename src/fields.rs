@@ -87,6 +87,12 @@ pub(crate) fn is_forwarding(name: &str) -> bool {
             || name.get(..11).is_some_and(|x| looks_like(x, "x-forwarded")))
 }
 
+/// Whether an application could take this field for another one of those two kinds. No proxy writes such a name: a
+/// stranger does, whose field a trusted proxy passes on beside its own.
+pub(crate) fn is_disguised(name: &str) -> bool {
+    name.contains('_') && (is_forwarding(name) || is_identity(name))
+}
+
 /// Whether nothing here reads or writes a field of this name, so that it is between the client, the config and the
 /// application.
 pub(crate) fn is_for_application(name: &HeaderName) -> bool {

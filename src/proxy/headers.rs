@@ -45,11 +45,12 @@ pub(super) fn prepare_request(
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     let is_trusted = forwarding.trusted.get();
-    if seen.identity && (!is_trusted || forwarding.verifies) {
-        identity::strip(headers, fields::is_identity);
+    if seen.identity {
+        let is_believed = is_trusted && !forwarding.verifies;
+        identity::strip(headers, if is_believed { fields::is_disguised } else { fields::is_identity });
     }
-    if seen.forwarding && !is_trusted {
-        identity::strip(headers, fields::is_forwarding);
+    if seen.forwarding {
+        identity::strip(headers, if is_trusted { fields::is_disguised } else { fields::is_forwarding });
     }
     if let Some(identity) = &forwarding.identity {
         identity.tell(headers);
@@ -243,7 +244,13 @@ mod tests {
         let others = ["x-forwarded-port", "x_forwarded_for", "x-forwarded_proto", "x-real-ip", "X_Real_IP"];
         let map = prepared(&[&forged[..], &others.map(|name| (name, "1"))].concat(), false);
         assert!(others.iter().all(|name| !map.contains_key(*name)), "{map:?}");
-        assert!(others.iter().all(|name| prepared(&[(*name, "1")], true).contains_key(*name)));
+        for name in others {
+            let is_disguised = name.contains('_');
+            assert_eq!(prepared(&[(name, "1")], true).contains_key(name), !is_disguised, "{name} behind a proxy");
+        }
+        for (name, is_kept) in [("x_request_id", false), ("client_cert", false), ("x_other", true)] {
+            assert_eq!(prepared(&[(name, "1")], true).contains_key(name), is_kept, "{name} behind a proxy");
+        }
         assert_eq!(all(&map, "x-forwarded-for"), "192.0.2.7");
         assert_eq!(all(&map, "forwarded"), "for=192.0.2.7;proto=http;host=shop.example.com");
         assert_eq!(all(&map, "x-forwarded-proto"), "http");
@@ -334,7 +341,7 @@ mod tests {
             let seen = FieldsSeen::of(&map);
             prepare_request(&mut map, seen, None, host(), &forwarding);
             assert_eq!(all(&map, "client-cert"), expected, "{trusted} {verifies}");
-            assert_eq!(all(&map, "x_client_cert_subject"), expected, "{trusted} {verifies}");
+            assert_eq!(all(&map, "x_client_cert_subject"), "", "{trusted} {verifies}");
             assert_eq!((all(&map, "x-other"), all(&map, "via")), ("1".into(), String::new()));
         }
     }
