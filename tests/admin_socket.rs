@@ -120,7 +120,8 @@ fn peers_that_pipeline_and_do_not_read_do_not_silence_a_probe() {
             let began = Instant::now();
             assert_eq!(app.admin_get("/healthz").status, 200, "beside {path}");
             assert_eq!(app.admin_get("/readyz").status, 200, "beside {path}");
-            assert!(began.elapsed() < Duration::from_secs(2), "beside {path}: {:?}", began.elapsed());
+            // In an unoptimised build on a busy machine; a probe that is silenced gets nothing at all.
+            assert!(began.elapsed() < Duration::from_secs(6), "beside {path}: {:?}", began.elapsed());
         }
     }
 }
