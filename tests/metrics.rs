@@ -1,12 +1,10 @@
 //! Where the time of a request goes, and what else `/metrics` counts.
 
 use std::net::TcpStream;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 
-use crate::support::backend::{Backend, answer};
+use crate::support::backend::{Backend, answer, patient};
 use crate::support::client::{get, read_response};
-use crate::support::{App, SOON, connect, eventually, free_address, pause, send};
+use crate::support::{App, SOON, begin, eventually, free_address, pause, send};
 
 /// How long the replica of a test takes for its response, in milliseconds.
 const SLOW_MS: u64 = 60;
@@ -19,28 +17,6 @@ fn slow() -> Backend {
             send(&mut peer.stream, answer("slow"));
         }
     })
-}
-
-/// A replica that reports each request, and responds when it is told to.
-fn patient() -> (Backend, Receiver<()>, Sender<()>) {
-    let ((asked, was_asked), (go, may_go)) = (channel(), channel());
-    let (asked, may_go) = (Mutex::new(asked), Arc::new(Mutex::new(may_go)));
-    let backend = Backend::start(move |peer| {
-        while peer.next().is_some() {
-            asked.lock().unwrap().send(()).ok();
-            if may_go.lock().unwrap().recv().is_err() {
-                return;
-            }
-            send(&mut peer.stream, answer("a"));
-        }
-    });
-    (backend, was_asked, go)
-}
-
-fn begin(app: &App) -> TcpStream {
-    let mut client = connect(app.address);
-    send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-    client
 }
 
 /// The number and the sum in seconds of what a histogram has counted for the pool.

@@ -1,35 +1,12 @@
 //! More requests than the replicas may have, and more connections and descriptors than there are.
 
 use std::net::TcpStream;
-use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::support::backend::{Backend, answer};
+use crate::support::backend::{Backend, answer, patient};
 use crate::support::client::{Response, exchange, get, read_response};
-use crate::support::{App, SOON, connect, eventually, free_address, send};
-
-/// A replica that responds when the test says so, and reports when it was asked.
-fn patient() -> (Backend, Receiver<()>, std::sync::mpsc::Sender<()>) {
-    let ((asked, was_asked), (go, may_go)) = (channel(), channel());
-    let (asked, may_go) = (Mutex::new(asked), Arc::new(Mutex::new(may_go)));
-    let backend = Backend::start(move |peer| {
-        while peer.next().is_some() {
-            asked.lock().unwrap().send(()).ok();
-            if may_go.lock().unwrap().recv().is_err() {
-                return;
-            }
-            send(&mut peer.stream, answer("a"));
-        }
-    });
-    (backend, was_asked, go)
-}
-
-fn begin(app: &App) -> TcpStream {
-    let mut client = connect(app.address);
-    send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-    client
-}
+use crate::support::{App, SOON, begin, connect, eventually, free_address, send};
 
 fn waiting(app: &App) -> u64 {
     app.status()["pools"][0]["waiting"].as_u64().unwrap()

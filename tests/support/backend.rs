@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::client::field;
-use super::{SOON, text};
+use super::{SOON, send, text};
 
 /// A request as a replica received it.
 #[derive(Debug, Clone)]
@@ -287,4 +287,20 @@ impl Signal {
     pub(crate) fn wait(&self, what: &str) {
         self.0.recv_timeout(SOON).unwrap_or_else(|_| panic!("not in time: {what}"));
     }
+}
+
+/// A replica that reports each request, and responds when it is told to.
+pub(crate) fn patient() -> (Backend, Receiver<()>, Sender<()>) {
+    let ((asked, was_asked), (go, may_go)) = (channel(), channel());
+    let (asked, may_go) = (Mutex::new(asked), Arc::new(Mutex::new(may_go)));
+    let backend = Backend::start(move |peer| {
+        while peer.next().is_some() {
+            asked.lock().unwrap().send(()).ok();
+            if may_go.lock().unwrap().recv().is_err() {
+                return;
+            }
+            send(&mut peer.stream, answer("a"));
+        }
+    });
+    (backend, was_asked, go)
 }

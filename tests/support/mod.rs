@@ -45,6 +45,13 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// A client that has sent a request, and has not read its response.
+pub(crate) fn begin(app: &App) -> TcpStream {
+    let mut client = connect(app.address);
+    send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    client
+}
+
 /// Lets time pass. It is for tests of time itself, and for tests that something does not happen. Everything else is
 /// waited for with [`eventually`].
 #[expect(clippy::disallowed_methods, reason = "the only place where a test may sleep, and it says why")]
