@@ -93,6 +93,10 @@ impl Lifecycle {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(End::Over(result));
             }
+            if client.has_rest() && client.owes_body() && self.io.waits_behind_body() {
+                // It has come whole, trailers and all: nobody waits for the client any more.
+                client.note_read();
+            }
             client.poll_rests(cx);
             if client.has_interims() {
                 self.io.send_interims(cx);

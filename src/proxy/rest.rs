@@ -190,8 +190,12 @@ impl Client {
             // The next request may wait for this, in the same task.
             cx.waker().wake_by_ref();
         }
-        if rests.is_empty() && !self.is_busy() {
-            self.begin_idling();
+        if rests.is_empty() {
+            // What came late, but whole, is forgiven.
+            self.is_given_up.set(false);
+            if !self.is_busy() {
+                self.begin_idling();
+            }
         }
     }
 
