@@ -1,6 +1,7 @@
 //! A new process takes over, without a request or a stream lost; and one that fails leaves the old one serving.
 
 mod load;
+mod process_1;
 mod steered;
 
 use std::io::{Read as _, Write as _};
