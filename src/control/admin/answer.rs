@@ -1,5 +1,6 @@
 //! What the admin port answers, by path.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,6 +22,7 @@ use super::feed::{Events, Feed};
 use super::format::Format;
 use super::page::{self, Page};
 use super::places::Peer;
+use super::renderer::{Kind, Made, Renderer};
 use super::{metrics, requests, route, steer, view};
 use crate::control::refused::Why;
 
@@ -51,6 +53,7 @@ pub(super) type Body = Either<Full<Bytes>, Events>;
 /// A connection to the admin port, as far as responses depend on it.
 pub(super) struct Caller {
     pub(super) feed: Rc<Feed>,
+    pub(super) renderer: Rc<Renderer>,
     /// Who may change something depends on it.
     pub(super) door: Door,
     /// Ends when the admin port is given up.
@@ -89,18 +92,27 @@ pub(super) async fn answer(request: Request<Incoming>, caller: &Caller) -> Respo
         "/healthz" => respond(StatusCode::OK, TEXT, "ok\n"),
         "/readyz" if status.is_ready.load(Relaxed) => respond(StatusCode::OK, TEXT, "ready\n"),
         "/readyz" => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n"),
-        "/status" => match serde_json::to_string_pretty(&view::StatusView::of(status)) {
-            Ok(json) => respond(StatusCode::OK, "application/json", json + "\n"),
-            Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
-        },
+        "/status" => {
+            let gather = || {
+                let view = view::StatusView::of(status);
+                move || {
+                    let mut json = serde_json::to_vec_pretty(&view).map_err(words)?;
+                    json.push(b'\n');
+                    Ok(json.into())
+                }
+            };
+            document(caller.renderer.render(Kind::Status, gather).await, "application/json")
+        }
         "/events" => events(&request, caller),
-        "/metrics" => match metrics::render(status) {
-            Ok(page) => {
-                let format = Format::of(request.headers());
-                with(respond(StatusCode::OK, format.content_type(), format.written(page)), VARY, "accept")
-            }
-            Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
-        },
+        "/metrics" => {
+            let format = Format::of(request.headers());
+            let gather = || {
+                let exposition = metrics::Exposition::of(status);
+                move || exposition.render().map(|page| format.written(page).into()).map_err(words)
+            };
+            let kind = if format == Format::OpenMetrics { Kind::OpenMetrics } else { Kind::Metrics };
+            with(document(caller.renderer.render(kind, gather).await, format.content_type()), VARY, "accept")
+        }
         "/openapi.json" => respond(StatusCode::OK, "application/json", OPENAPI),
         "/v1/route" => match route::answer(request.uri().query().unwrap_or_default(), caller).await {
             Ok(json) => respond(StatusCode::OK, "application/json", json),
@@ -110,6 +122,18 @@ pub(super) async fn answer(request: Request<Incoming>, caller: &Caller) -> Respo
         path if let Some(id) = path.strip_prefix("/v1/requests/") => told(requests::answer(status, Some(id), None)),
         _ => respond(StatusCode::NOT_FOUND, TEXT, INDEX),
     }
+}
+
+/// A document, or that there is none.
+fn document(made: Made, content_type: &'static str) -> Response<Body> {
+    match made {
+        Ok(bytes) => respond(StatusCode::OK, content_type, bytes),
+        Err(why) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, why + "\n"),
+    }
+}
+
+fn words(error: impl fmt::Display) -> String {
+    error.to_string()
 }
 
 /// A status and a JSON text.

@@ -1,4 +1,7 @@
 //! `/metrics`: every metric, declared once with its help text, in OpenMetrics text.
+//!
+//! What a lock protects is gathered first, by the control thread. The rest is written by a thread that may be stopped
+//! for long ([`super::renderer`]): it must not hold a lock meanwhile, and reads nothing but atomics.
 
 mod endpoints;
 mod pools;
@@ -17,7 +20,8 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::control::status::Status;
+use crate::control::status::{State, Status};
+use crate::listen::tls::Validity;
 use crate::metrics::{Counter, WorkerCell};
 use crate::proxy::cause::Cause;
 use endpoints::endpoints;
@@ -33,17 +37,43 @@ const VERSION: &str = match option_env!("UNSTICK_VERSION") {
     None => env!("CARGO_PKG_VERSION"),
 };
 
-/// Renders the text of one scrape, in OpenMetrics.
-pub(super) fn render(status: &Arc<Status>) -> Result<String, fmt::Error> {
-    let mut registry = Registry::with_prefix("unstick");
-    registry.register_collector(Box::new(Exposition(Arc::clone(status))));
-    let mut text = String::new();
-    encode(&mut text, &registry)?;
-    Ok(text)
+/// What one scrape shows, as far as a lock protects it, with the way to the rest.
+#[derive(Debug, Clone)]
+pub(super) struct Exposition {
+    status: Arc<Status>,
+    state: State,
+    certificates: Vec<Certificates>,
 }
 
-#[derive(Debug)]
-struct Exposition(Arc<Status>);
+/// The certificates of a listener.
+#[derive(Debug, Clone)]
+struct Certificates {
+    listener: String,
+    in_use: Vec<Validity>,
+    is_refused: bool,
+}
+
+impl Exposition {
+    /// Gathers it.
+    pub(super) fn of(status: &Arc<Status>) -> Self {
+        let state = status.state().clone();
+        let certificates = state.tls.iter().map(|(listener, tls)| Certificates {
+            listener: listener.clone(),
+            in_use: tls.certificates(),
+            is_refused: tls.refused().is_some(),
+        });
+        Self { certificates: certificates.collect(), status: Arc::clone(status), state }
+    }
+
+    /// The text, in OpenMetrics. It takes no lock.
+    pub(super) fn render(&self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::with_prefix("unstick");
+        registry.register_collector(Box::new(self.clone()));
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
 
 /// A counter of a worker, its name and its help text.
 type WorkerMetric = (&'static str, &'static str, fn(&WorkerCell) -> &Counter);
@@ -64,12 +94,12 @@ const WORKER_METRICS: [WorkerMetric; 9] = [
 
 impl Collector for Exposition {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let (status, encoder) = (&self.0, &mut encoder);
+        let (Self { status, state, certificates }, encoder) = (self, &mut encoder);
         let snapshot = status.shared.load();
         process(status, encoder)?;
-        listeners(status, encoder)?;
+        listeners(&state.listener_sockets, encoder)?;
         workers(status, encoder)?;
-        reloads(status, encoder)?;
+        reloads(status, state, encoder)?;
         refused(status, encoder)?;
         for (name, help, counter) in WORKER_METRICS {
             self::counter(name, help, status.total(counter), encoder)?;
@@ -78,10 +108,9 @@ impl Collector for Exposition {
         let help = "Access-log lines that could not be written, because the disk was full, say";
         counter("access_log_lost", help, status.access_log_lost.load(Relaxed), encoder)?;
         traces(status, encoder)?;
-        certificates(status, encoder)?;
-        rates(&snapshot.limiters, &status.state().secrets.clone(), encoder)?;
-        let overrides = Arc::clone(&status.state().overrides);
-        pools(&snapshot.pools, &overrides, encoder)?;
+        self::certificates(certificates, encoder)?;
+        rates(&snapshot.limiters, &state.secrets, encoder)?;
+        pools(&snapshot.pools, &state.overrides, encoder)?;
         endpoints(&snapshot.pools, encoder)
     }
 }
@@ -103,11 +132,10 @@ fn process(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), f
     family.encode_family(&[("version", VERSION)])?.encode_gauge(&1.0)
 }
 
-fn listeners(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-    let sockets = status.state().listener_sockets.clone();
+fn listeners(sockets: &[(String, usize)], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let help = "Listening sockets of a listener";
     let mut family = encoder.encode_descriptor("listener_sockets", help, None, MetricType::Gauge)?;
-    for (listener, count) in &sockets {
+    for (listener, count) in sockets {
         family.encode_family(&[("listener", &**listener)])?.encode_gauge(&(*count as f64))?;
     }
     Ok(())
@@ -133,22 +161,20 @@ fn refused(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), f
     Ok(())
 }
 
-fn certificates(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-    let listeners = status.state().tls.clone();
+fn certificates(all: &[Certificates], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let help = "When a certificate expires";
     let mut family =
         encoder.encode_descriptor("certificate_not_after_timestamp_seconds", help, None, MetricType::Gauge)?;
-    for (listener, tls) in &listeners {
-        for certificate in tls.certificates() {
+    for Certificates { listener, in_use, .. } in all {
+        for certificate in in_use {
             let labels = [("listener", &**listener), ("file", &*certificate.file)];
             family.encode_family(&labels)?.encode_gauge(&since_epoch(certificate.not_after))?;
         }
     }
     let help = "1 if new certificate files of a listener cannot be used; the old ones stay in use";
     let mut family = encoder.encode_descriptor("certificates_refused", help, None, MetricType::Gauge)?;
-    for (listener, tls) in &listeners {
-        let is_refused = truth(tls.refused().is_some());
-        family.encode_family(&[("listener", &**listener)])?.encode_gauge(&is_refused)?;
+    for Certificates { listener, is_refused, .. } in all {
+        family.encode_family(&[("listener", &**listener)])?.encode_gauge(&truth(*is_refused))?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ mod history;
 mod metrics;
 mod page;
 mod places;
+mod renderer;
 mod requests;
 mod route;
 mod seats;
@@ -45,6 +46,7 @@ use self::answer::{Caller, answer, is_probe};
 use self::door::Door;
 use self::feed::Feed;
 use self::places::{Peer, Places};
+use self::renderer::Renderer;
 pub(super) use self::socket::{Opened, Sockets, UnixSocket};
 use self::stalled::Impatient;
 use self::turns::Turns;
@@ -80,6 +82,7 @@ struct Tcp(SocketAddr, StdTcpListener);
 #[derive(Clone)]
 struct Served {
     feed: Rc<Feed>,
+    renderer: Rc<Renderer>,
     turns: Rc<Turns>,
     closing: watch::Receiver<()>,
 }
@@ -90,7 +93,8 @@ impl Admin {
         let (closing, closed) = watch::channel(());
         let feed = Rc::new(Feed::new(status));
         let feeding = spawn_local(Rc::clone(&feed).run());
-        let served = Served { feed, turns: Rc::new(Turns::new()), closing: closed };
+        let served =
+            Served { feed, renderer: Rc::new(Renderer::start()), turns: Rc::new(Turns::new()), closing: closed };
         Self { tcp: None, unix: None, served, accepting: Vec::new(), feeding, closing }
     }
 
@@ -173,6 +177,7 @@ async fn accept(listener: Listener, served: Served) {
                 let peer = Peer::at(door);
                 let caller = Caller {
                     feed: Rc::clone(&served.feed),
+                    renderer: Rc::clone(&served.renderer),
                     closing: served.closing.clone(),
                     door,
                     peer: Rc::clone(&peer),

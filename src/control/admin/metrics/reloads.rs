@@ -7,22 +7,15 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use super::{gauge, since_epoch, truth};
-use crate::control::status::Status;
+use crate::control::status::{State, Status};
 use crate::metrics::{CoarseHistogram, HistogramSum};
 
-pub(super) fn reloads(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-    let (is_ok, tried_at, applied_at, refuses_certificates, detached) = {
-        let state = status.state();
-        let last = state.reloads.last_of_config();
-        let applied_at = state.config_applied.unwrap_or(status.started);
-        (
-            last.is_none_or(|reload| reload.result.is_ok()),
-            last.map_or(0.0, |reload| since_epoch(reload.at)),
-            since_epoch(applied_at),
-            state.reloads.refuses_certificates(),
-            state.detached.len(),
-        )
-    };
+pub(super) fn reloads(status: &Status, state: &State, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let last = state.reloads.last_of_config();
+    let is_ok = last.is_none_or(|reload| reload.result.is_ok());
+    let tried_at = last.map_or(0.0, |reload| since_epoch(reload.at));
+    let applied_at = since_epoch(state.config_applied.unwrap_or(status.started));
+    let (refuses_certificates, detached) = (state.reloads.refuses_certificates(), state.detached.len());
     let took = status.reload_last_took().as_secs_f64();
     for (name, help, value) in [
         ("config_applied_timestamp_seconds", "When the config in use was applied: the start, or a reload", applied_at),
