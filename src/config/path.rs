@@ -13,9 +13,48 @@ pub fn normal(path: &str) -> Cow<'_, str> {
     if may_differ(path.as_bytes()) { Cow::Owned(normalised(path)) } else { Cow::Borrowed(path) }
 }
 
-/// Whether a path may not be normal. It has no branch per byte, so that several are looked at in one step.
+/// Whether a path may not be normal.
 #[inline]
 fn may_differ(path: &[u8]) -> bool {
+    if path.len() < LONG { may_differ_bytewise(path) } else { may_differ_in_steps(path) }
+}
+
+/// From this length on it is quicker to look at several bytes in one step.
+const LONG: usize = 32;
+
+/// What a byte may be a sign of. Bits of [`CLASSES`].
+const ALONE: u8 = 1;
+const SLASH: u8 = 2;
+const BEHIND_SLASH: u8 = SLASH << 1;
+
+const CLASSES: [u8; 256] = {
+    let (mut classes, mut byte) = ([0; 256], 0);
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            b'/' => SLASH | BEHIND_SLASH,
+            b'.' => BEHIND_SLASH,
+            b'%' | b';' | b'['..=b'^' | b'{'..=b'}' => ALONE,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+#[inline]
+fn may_differ_bytewise(path: &[u8]) -> bool {
+    let (mut found, mut before) = (0, 0);
+    for &byte in path {
+        let class = CLASSES[usize::from(byte)];
+        found |= (class & ALONE) | ((before & SLASH) << 1 & class);
+        before = class;
+    }
+    found != 0
+}
+
+/// It has no branch per byte, so that the compiler can look at several in one step.
+#[inline]
+fn may_differ_in_steps(path: &[u8]) -> bool {
     let after_slash = path
         .windows(2)
         .fold(false, |found, pair| found | (matches!(pair, [b'/', _]) & matches!(pair, [_, b'/' | b'.'])));
@@ -170,6 +209,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_byte_alone_or_behind_a_slash_is_looked_at_in_the_same_way() {
+        for byte in 0..=u8::MAX {
+            for path in [&[b'/', b'a', byte][..], &[b'/', byte, b'a'], &[byte]] {
+                let odd = [&b"%;[\\]^{|}"[..], b"./"].map(|odd| odd.contains(&byte));
+                let expected = odd[0] || odd[1] && path.starts_with(b"/") && path.get(1) == Some(&byte);
+                assert_eq!((may_differ_bytewise(path), may_differ_in_steps(path)), (expected, expected), "{path:?}");
+            }
+        }
+    }
+
+    #[test]
     fn paths_have_a_normal_form() {
         for (path, expected) in [
             ("/", "/"),
@@ -275,6 +325,14 @@ mod tests {
     }
 
     proptest! {
+        /// Short and long paths are looked at in two ways, which find the same.
+        #[test]
+        fn a_path_of_any_length_differs_in_the_same_way(path in prop::collection::vec(any::<u8>(), 0..80)) {
+            prop_assert_eq!(may_differ_bytewise(&path), may_differ_in_steps(&path));
+            let plain: Vec<u8> = path.iter().map(|byte| b"/.aZ0-_~!$&'()*+,=:@/."[usize::from(byte % 22)]).collect();
+            prop_assert_eq!(may_differ_bytewise(&plain), may_differ_in_steps(&plain));
+        }
+
         /// Otherwise a replica could decode what a route has not seen.
         #[test]
         fn what_is_normal_stays(path in "(/[a.%2eE5/;]{0,6}){1,4}") {
