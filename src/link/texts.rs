@@ -27,7 +27,8 @@ impl Texts {
             // It takes the same piece again if no text of it is left.
             piece.reserve(PIECE);
         }
-        parts.iter().for_each(|part| piece.extend_from_slice(part.as_bytes()));
+        // Many parts are empty.
+        parts.iter().filter(|part| !part.is_empty()).for_each(|part| piece.extend_from_slice(part.as_bytes()));
         piece.split().freeze()
     }
 }

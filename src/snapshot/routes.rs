@@ -69,12 +69,11 @@ struct Entry {
 struct Paths {
     exact: FnvHashMap<String, Vec<Entry>>,
     regexes: Option<Box<Regexes>>,
-    prefixes: FnvHashMap<String, Vec<Entry>>,
-    /// The lengths that prefixes have, in descending order.
+    /// The prefixes by their lengths, in descending order.
     lengths: Vec<Length>,
 }
 
-/// What prefixes of one length have in common.
+/// The prefixes of one length.
 #[derive(Debug)]
 struct Length {
     bytes: usize,
@@ -82,6 +81,35 @@ struct Length {
     is_open: bool,
     /// The rank of the first of their routes.
     first: usize,
+    prefixes: Prefixes,
+}
+
+/// Prefixes of one length with their routes.
+#[derive(Debug)]
+enum Prefixes {
+    /// There is only one: to compare it is cheaper than to hash a path.
+    One(String, Vec<Entry>),
+    Many(FnvHashMap<String, Vec<Entry>>),
+}
+
+impl Prefixes {
+    fn add(&mut self, prefix: &str, entry: Entry) {
+        match self {
+            Self::One(known, entries) if known == prefix => entries.push(entry),
+            Self::One(known, entries) => {
+                let known = (std::mem::take(known), std::mem::take(entries));
+                *self = Self::Many([known, (prefix.to_owned(), vec![entry])].into_iter().collect());
+            }
+            Self::Many(all) => all.entry(prefix.to_owned()).or_default().push(entry),
+        }
+    }
+
+    fn get(&self, prefix: &str) -> Option<&[Entry]> {
+        match self {
+            Self::One(known, entries) => (known == prefix).then_some(entries),
+            Self::Many(all) => all.get(prefix).map(|entries| &**entries),
+        }
+    }
 }
 
 impl Length {
@@ -252,10 +280,7 @@ impl Paths {
             let entry = Entry { rank, route: place, is_free: route.conditions() == 0 };
             match &route.path {
                 PathPattern::Exact(path) => paths.exact.entry(path.clone()).or_default().push(entry),
-                PathPattern::Prefix(prefix) => {
-                    paths.add_length(prefix, rank);
-                    paths.prefixes.entry(prefix.clone()).or_default().push(entry);
-                }
+                PathPattern::Prefix(prefix) => paths.add_prefix(prefix, entry),
                 PathPattern::Regex(pattern) => paths.regexes.get_or_insert_default().add(pattern, entry),
             }
         }
@@ -266,11 +291,15 @@ impl Paths {
     }
 
     /// Routes come in the order of their ranks, so the first of a length has the lowest.
-    fn add_length(&mut self, prefix: &str, rank: usize) {
+    fn add_prefix(&mut self, prefix: &str, entry: Entry) {
         let (bytes, is_open) = (prefix.len(), prefix.ends_with('/'));
         let place = |length: &Length| (length.bytes, length.is_open).cmp(&(bytes, is_open)).reverse();
-        if let Err(at) = self.lengths.binary_search_by(place) {
-            self.lengths.insert(at, Length { bytes, is_open, first: rank });
+        match self.lengths.binary_search_by(place) {
+            Ok(at) => self.lengths[at].prefixes.add(prefix, entry),
+            Err(at) => {
+                let prefixes = Prefixes::One(prefix.to_owned(), vec![entry]);
+                self.lengths.insert(at, Length { bytes, is_open, first: entry.rank, prefixes });
+            }
         }
     }
 
@@ -288,7 +317,7 @@ impl Paths {
         for length in &self.lengths {
             if !best.is_before(length.first)
                 && let Some(prefix) = length.of(path)
-                && let Some(entries) = self.prefixes.get(prefix)
+                && let Some(entries) = length.prefixes.get(prefix)
             {
                 best.consider(entries);
             }
