@@ -439,10 +439,27 @@ fn refusals_over_http2_are_logged_too() {
         let (response, ..) =
             crate::support::h2::whole(crate::support::h2::begin(&client, request, true).await.0).await.unwrap();
         assert_eq!(response.status().as_u16(), 404);
+        // The limit is 64 KiB, of which each field takes 32 bytes more than it has, and the target 1.
+        for (bytes, status, cause) in [
+            (65_536 - 33 - 3, 200, None),
+            (65_536 - 33 - 2, 431, Some("request-head-too-large")),
+            (130_000, 431, Some("request-head-too-large")),
+            (200_000, 431, None),
+        ] {
+            let request = http::Request::get("http://a.test/").header("big", "x".repeat(bytes)).body(()).unwrap();
+            let (response, ..) =
+                crate::support::h2::whole(crate::support::h2::begin(&client, request, true).await.0).await.unwrap();
+            let told = response.headers().get("x-unstick-error").map(|cause| cause.to_str().unwrap());
+            assert_eq!((response.status().as_u16(), told), (status, cause), "{bytes}");
+        }
     });
-    let lines = lines(&file, 2);
+    let lines = lines(&file, 5);
     assert_eq!((&lines[0]["origin"], &lines[1]["origin"]), (&"replica".into(), &"unstick".into()));
     assert_eq!((&lines[1]["cause"], &lines[1]["version"]), (&"no-route".into(), &"HTTP/2.0".into()));
+    assert_eq!(lines[2]["status"], 200);
+    for large in &lines[3..] {
+        assert_eq!((&large["cause"], &large["status"]), (&"request-head-too-large".into(), &431.into()));
+    }
 }
 
 #[test]
