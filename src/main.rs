@@ -41,6 +41,8 @@ fn main() -> ExitCode {
         Command::Prove(prove) => proving::prove(prove),
         #[cfg(feature = "prove")]
         Command::ProveReplica(replica) => proving::replica(replica),
+        #[cfg(feature = "prove")]
+        Command::ProvePart(part) => proving::part(part),
         #[cfg(feature = "audit")]
         Command::Audit(audit) => auditing::audit(*audit),
         #[cfg(feature = "audit")]

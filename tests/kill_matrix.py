@@ -33,6 +33,8 @@ def selection(sabotage, is_whole):
     """The flags of a run that contains the subject of a sabotage."""
     if not is_whole:
         return sabotage["arguments"].split()
+    if "--studies" in sabotage["arguments"]:
+        return ["--studies", "all"]
     return ["--full"] if FULL_ONLY.intersection(re.split("[ ,]", sabotage["arguments"])) else []
 
 
@@ -48,7 +50,8 @@ def run(program, sabotage, seed, is_whole):
         if not out.exists() or not out.stat().st_size:
             return done.returncode, set(), set(), done.stderr
         report = json.loads(out.read_text())
-    predictions = [one for cell in report["cells"] for one in cell["predictions"]] + report["slow_predictions"]
+    cells = report["cells"] + [column for study in report["studies"] for column in study["columns"]]
+    predictions = [one for cell in cells for one in cell["predictions"]] + report["slow_predictions"]
     broken = {one["what"] for one in predictions if one["verdict"] == "broken"}
     return done.returncode, broken, {one["what"] for one in predictions}, done.stdout
 

@@ -14,7 +14,7 @@ use crate::support::{eventually, signal, skipped};
 /// Two runs at one time would share the cores and slow each other down.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-fn turn() -> MutexGuard<'static, ()> {
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -74,6 +74,8 @@ mod short_uploads; // uploads that their client ends short, because it got its r
 mod sim; // the data path over simulated sockets, with faults at any call
 mod stop; // draining, and ending at once
 mod strict; // what never crosses the proxy, in either direction
+#[cfg(feature = "prove")]
+mod studies; // the studies of `unstick prove`
 mod supervisor; // what a service manager is told
 mod tls; // certificates by name and from disk, tickets, client certificates
 mod traces; // traceparent, and what a collector gets

@@ -107,6 +107,9 @@ pub(crate) enum Command {
     #[cfg(feature = "prove")]
     #[command(hide = true)]
     ProveReplica(prove::ProveReplica),
+    #[cfg(feature = "prove")]
+    #[command(hide = true)]
+    ProvePart(prove::ProvePart),
     /// Find out whether your application needs sticky sessions, where, and why
     #[cfg(feature = "audit")]
     #[command(after_help = audit::AFTER_HELP)]

@@ -1,6 +1,7 @@
 //! What the user typed after `unstick prove`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,10 +11,12 @@ use unstick_proof::prove::event::{EVENTS, Event};
 use unstick_proof::prove::options::names;
 #[cfg(feature = "sabotage")]
 use unstick_proof::prove::sabotage::Sabotage;
+use unstick_proof::prove::study::{STUDIES, Study};
 
 /// Lists the arms and the events, and shows how they are used.
 pub(crate) fn after_help() -> String {
-    format!("Arms: {}.\nEvents: {}.\n\n{EXAMPLES}", names(&ARMS), names(&EVENTS))
+    let [arms, events, studies] = [names(&ARMS), names(&EVENTS), names(&STUDIES)];
+    format!("Arms: {arms}.\nEvents: {events}.\nStudies: {studies}.\n\n{EXAMPLES}")
 }
 
 const EXAMPLES: &str = "\
@@ -21,11 +24,41 @@ Examples:
   unstick prove                                           what fits into a minute; it says what does not
   unstick prove --html proof.html --json proof.json       and a page with charts, and every figure
   unstick prove --arms jwt,database --events crash,rolling --users 300
+  unstick prove --studies limits                          where counters may live, and where not
   unstick prove --full --users 300 --repeat 10            more events, sessions and kills: smaller bounds
 
 Exit codes: 0 all predictions held, 1 one did not (it is printed with a counterexample; this comes before 3), 2 wrong
 usage, 3 inconclusive: the arm that must fail did not, there were too few samples, a store is missing, a process did not
 do what it was told, or the run was interrupted.";
+
+/// One of a list by its name, or one of the words for several.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Choice<T> {
+    One(T),
+    All,
+    /// What is chosen if nothing is said.
+    Default,
+}
+
+impl<T: FromStr<Err = String>> FromStr for Choice<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => Ok(Self::All),
+            "default" | "none" => Ok(Self::Default),
+            name => name.parse().map(Self::One),
+        }
+    }
+}
+
+impl<T: PartialEq> Choice<T> {
+    /// Whether these choose one that belongs to the default or does not.
+    pub(crate) fn choose(choices: &[Self], one: T, is_default: bool) -> bool {
+        let is_default = is_default && (choices.is_empty() || choices.contains(&Self::Default));
+        is_default || choices.contains(&Self::All) || choices.contains(&Self::One(one))
+    }
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct Prove {
@@ -44,15 +77,18 @@ pub(crate) struct Prove {
     /// How often each event is played, with one seed after the other: smaller bounds for rare faults
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) repeat: u32,
-    /// Play the events too for which a run of a minute has no time
+    /// All arms, events and studies, also those for which a run of a minute has no time; it says how long it takes
     #[arg(long)]
     pub(crate) full: bool,
     /// Seed of everything that is random
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Which arms, separated by commas; all by default
+    /// Which arms, separated by commas; `default`: what a run of a minute has time for; `all`
     #[arg(long, value_name = "ARM", value_delimiter = ',')]
-    pub(crate) arms: Vec<Arm>,
+    pub(crate) arms: Vec<Choice<Arm>>,
+    /// Which studies, separated by commas; `none` by default; `all`. Without --arms, --events and --full only these
+    #[arg(long, value_name = "STUDY", value_delimiter = ',')]
+    pub(crate) studies: Vec<Choice<Study>>,
     /// Which events, separated by commas; all by default
     #[arg(long, value_name = "EVENT", value_delimiter = ',')]
     pub(crate) events: Vec<Event>,
@@ -69,7 +105,7 @@ pub(crate) struct Prove {
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
     /// Judge a run again that was written with --json FILE --history; nothing is played
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "html", "keep", "arms", "events"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "html", "keep", "arms", "events", "studies"])]
     pub(crate) replay: Option<PathBuf>,
     /// Keep logs, config files and stores after the run
     #[arg(long)]
@@ -96,6 +132,19 @@ pub(crate) struct ProveReplica {
     pub(crate) service_ms: u64,
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) clock_seconds: Option<i64>,
+    #[cfg(feature = "sabotage")]
+    #[arg(long)]
+    pub(crate) sabotage: Option<Sabotage>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProvePart {
+    #[arg(long)]
+    pub(crate) part: String,
+    #[arg(long)]
+    pub(crate) name: String,
+    #[arg(long)]
+    pub(crate) directory: PathBuf,
     #[cfg(feature = "sabotage")]
     #[arg(long)]
     pub(crate) sabotage: Option<Sabotage>,

@@ -15,8 +15,10 @@ use unstick_proof::prove::report::{Conclusion, Report, table};
 use unstick_proof::prove::sabotage::Planted;
 #[cfg(feature = "sabotage")]
 use unstick_proof::prove::sabotage::list;
+use unstick_proof::prove::study::STUDIES;
+use unstick_proof::prove::study::part::{self, PartReplica};
 
-use super::prove::{Prove, ProveReplica};
+use super::prove::{Choice, Prove, ProvePart, ProveReplica};
 
 /// A prediction did not hold.
 const EXIT_BROKEN: u8 = 1;
@@ -35,7 +37,12 @@ pub(crate) fn prove(prove: Prove) -> anyhow::Result<ExitCode> {
             Err(error) => inconclusive(&format!("{error:#}")),
         };
     }
+    let is_full = prove.full;
     let options = options(prove);
+    if is_full {
+        let minutes = options.usual_span().as_secs_f64() / 60.0;
+        writeln!(io::stderr(), "unstick prove --full takes about {minutes:.1} minutes").ok();
+    }
     let report = match prove::run(&options) {
         Ok(Some(report)) => report,
         Ok(None) => return inconclusive("interrupted; nothing is left behind"),
@@ -61,12 +68,31 @@ fn options(prove: Prove) -> Options {
     let planted = prove.sabotage.into();
     #[cfg(not(feature = "sabotage"))]
     let planted = Planted::default();
-    let Prove { users, replicas, duration, pause, seed, repeat, full, arms, events, redis, .. } = prove;
+    let Prove { users, replicas, duration, pause, seed, repeat, full, arms, events, studies, redis, .. } = prove;
     let Prove { json, history, html, keep, .. } = prove;
-    let arms = ARMS.into_iter().filter(|arm| arms.is_empty() || arms.contains(arm)).collect();
-    let is_default = |event: &Event| events.is_empty() && (full || !FULL_ONLY.contains(event));
+    // Who asks for a study alone wants no events.
+    let is_study = !full && arms.is_empty() && events.is_empty() && studies.iter().any(|one| *one != Choice::Default);
+    let is_default = |event: &Event| events.is_empty() && !is_study && (full || !FULL_ONLY.contains(event));
+    let studies = STUDIES.into_iter().filter(|study| Choice::choose(&studies, *study, full)).collect();
+    let arms = ARMS.into_iter().filter(|arm| Choice::choose(&arms, *arm, full || arm.is_default())).collect();
     let events = EVENTS.into_iter().filter(|event| is_default(event) || events.contains(event)).collect();
-    Options { seed, repeat, users, replicas, duration, pause, arms, events, redis, json, html, history, keep, planted }
+    Options {
+        seed,
+        repeat,
+        users,
+        replicas,
+        duration,
+        pause,
+        arms,
+        events,
+        studies,
+        redis,
+        json,
+        html,
+        history,
+        keep,
+        planted,
+    }
 }
 
 /// Prints the report as text, bold on a terminal that wants it.
@@ -93,5 +119,15 @@ pub(crate) fn replica(replica: ProveReplica) -> anyhow::Result<ExitCode> {
     let service = Duration::from_millis(service_ms);
     let replica = Replica { name, arm, directory, planted, service, clock_seconds };
     replica::run(replica)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn part(part: ProvePart) -> anyhow::Result<ExitCode> {
+    #[cfg(feature = "sabotage")]
+    let planted = part.sabotage.into();
+    #[cfg(not(feature = "sabotage"))]
+    let planted = Planted::default();
+    let ProvePart { part, name, directory, .. } = part;
+    part::run(PartReplica { name, part, directory, planted })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -27,6 +27,7 @@ pub mod report;
 pub mod sabotage;
 mod shop;
 mod store;
+pub mod study;
 mod sum;
 pub mod theory;
 mod tomb;
@@ -46,6 +47,7 @@ use lab::Lab;
 use options::Options;
 use progress::Progress;
 use report::Report;
+use study::{Bench, STUDIES, Study, StudyReport};
 use theory::{Prediction, Subject, Verdict};
 use workspace::Workspace;
 
@@ -84,9 +86,6 @@ async fn play(options: &Options) -> anyhow::Result<Report> {
         let cells = report.cells.iter_mut().chain(&mut report.slow_replica);
         report.histories = cells.map(|cell| std::mem::take(&mut cell.history)).collect();
     }
-    if options.keep {
-        report.kept = Some(workspace.path.clone());
-    }
     if let Some(file) = json {
         report.write_json(file).context("cannot write the JSON")?;
     }
@@ -98,8 +97,29 @@ async fn play(options: &Options) -> anyhow::Result<Report> {
 
 async fn run_in(options: &Options, workspace: &Workspace) -> anyhow::Result<Report> {
     let began = Instant::now();
+    let steps = options.events.len() as u64 * u64::from(options.repeat) + 1 + options.studies.len() as u64;
+    let progress = Progress::new(steps);
+    let mut report = if options.events.is_empty() {
+        Report { version: env!("CARGO_PKG_VERSION"), seed: options.seed, ..Report::default() }
+    } else {
+        run_events(options, workspace, &progress).await?
+    };
+    let is_missing = |study: &&Study| !options.studies.contains(study);
+    report.not_studied = STUDIES.iter().filter(is_missing).map(|one| one.name()).collect();
+    report.kept = options.keep.then(|| workspace.path.clone());
+    let bench = Bench::new(options, workspace);
+    for study in &options.studies {
+        progress.begin(study.name());
+        report.studies.push(study.run(&bench).await.with_context(|| format!("study {study}"))?);
+    }
+    progress.end();
+    report.seconds = began.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// Plays every event for every arm.
+async fn run_events(options: &Options, workspace: &Workspace, progress: &Progress) -> anyhow::Result<Report> {
     let lab = Lab::prepare(options, workspace).await?;
-    let progress = Progress::new(options.events.len() as u64 * u64::from(options.repeat) + 1);
     let mut cells = Vec::new();
     for round in 0..options.repeat {
         for event in &options.events {
@@ -110,16 +130,17 @@ async fn run_in(options: &Options, workspace: &Workspace) -> anyhow::Result<Repo
     }
     progress.begin("slow replica");
     let (slow_replica, slow_predictions) = lab.slow_replica().await?;
-    progress.end();
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),
         seed: options.seed,
         users: options.users,
         replicas: options.replicas,
-        seconds: began.elapsed().as_secs_f64(),
+        seconds: 0.0,
         pace: lab.pace,
         skipped: lab.left_out,
         not_played: FULL_ONLY.into_iter().filter(|event| !options.events.contains(event)).collect(),
+        not_studied: Vec::new(),
+        studies: Vec::new(),
         kept: None,
         cells,
         slow_replica,
@@ -153,6 +174,7 @@ fn inconclusive(report: &Report) -> Vec<String> {
             ));
         }
     }
+    reasons.extend(report.studies.iter().flat_map(StudyReport::unlike_theory));
     reasons.extend(unwritten(report));
     reasons.extend(nothing_killed(report));
     reasons.extend(too_little(report));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::arm::Arm;
 use super::event::Event;
 use super::sabotage::Planted;
+use super::study::Study;
 
 /// One of `all` by its name; the error says which ones there are.
 pub(super) fn by_name<T: Copy + fmt::Display>(what: &str, all: &[T], text: &str) -> Result<T, String> {
@@ -17,6 +18,9 @@ pub(super) fn by_name<T: Copy + fmt::Display>(what: &str, all: &[T], text: &str)
 pub fn names<T: fmt::Display>(all: &[T]) -> String {
     all.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
+
+/// What each event takes besides what is measured.
+const AROUND_EVENT: Duration = Duration::from_millis(1500);
 
 /// What `unstick prove` takes from the command line.
 #[derive(Debug, Clone)]
@@ -37,6 +41,8 @@ pub struct Options {
     pub arms: Vec<Arm>,
     /// Which events.
     pub events: Vec<Event>,
+    /// Which studies.
+    pub studies: Vec<Study>,
     /// A Redis to use instead of a private one.
     pub redis: Option<String>,
     /// Where everything is written as JSON.
@@ -49,4 +55,14 @@ pub struct Options {
     pub keep: bool,
     /// What is broken on purpose.
     pub planted: Planted,
+}
+
+impl Options {
+    /// How long a run takes, roughly, on two cores that have nothing else to do: what is measured, and what is started
+    /// and ended besides.
+    pub fn usual_span(&self) -> Duration {
+        let events: Duration = self.events.iter().map(|event| event.usual_span() + AROUND_EVENT).sum();
+        let studies = self.studies.iter().map(|study| u64::from(study.seconds())).sum();
+        events * self.repeat + Duration::from_secs(studies)
+    }
 }

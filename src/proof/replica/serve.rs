@@ -54,11 +54,22 @@ pub trait Handler: Send + Sync + 'static {
     fn has_read(&self, _bytes: &[u8]) {}
 }
 
+/// A connection that is being served.
+pub type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Serves on a port of 127.0.0.1 (0: a free one), and says which, until SIGTERM or the end of the parent.
 ///
 /// # Errors
 /// The port is taken, or standard input is no pipe.
 pub async fn serve(port: u16, handler: Arc<dyn Handler>) -> anyhow::Result<()> {
+    listen(port, &|stream| Box::pin(connection(stream, handler.clone()))).await
+}
+
+/// The same, with something else that serves a connection.
+///
+/// # Errors
+/// The port is taken, or standard input is no pipe.
+pub async fn listen(port: u16, serve: &dyn Fn(TcpStream) -> Serving) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let parent = std::io::stdin().as_fd().try_clone_to_owned().and_then(pipe::Receiver::from_owned_fd);
     let parent =
@@ -67,7 +78,7 @@ pub async fn serve(port: u16, handler: Arc<dyn Handler>) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     writeln!(std::io::stdout(), "{}", listener.local_addr()?.port())?;
     tokio::select! {
-        () = accept(listener, handler) => {}
+        () = accept(listener, serve) => {}
         () = end_of(parent) => {}
         _ = terminate.recv() => {}
     }
@@ -79,7 +90,7 @@ async fn end_of(mut parent: pipe::Receiver) {
     while !matches!(parent.read(&mut unused).await, Ok(0) | Err(_)) {}
 }
 
-async fn accept(listener: TcpListener, handler: Arc<dyn Handler>) {
+async fn accept(listener: TcpListener, serve: &dyn Fn(TcpStream) -> Serving) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
@@ -87,17 +98,17 @@ async fn accept(listener: TcpListener, handler: Arc<dyn Handler>) {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let handler = handler.clone();
+        // Responses are small: without this the last segment of one may wait for the acknowledgement of the first.
+        let _ = stream.set_nodelay(true);
+        let serving = serve(stream);
         tokio::spawn(async move {
-            connection(stream, handler).await;
+            serving.await;
             drop(permit);
         });
     }
 }
 
 async fn connection(stream: TcpStream, handler: Arc<dyn Handler>) {
-    // Responses are small: without this the last segment of one may wait for the acknowledgement of the first.
-    let _ = stream.set_nodelay(true);
     let stream = Watched { stream, handler: handler.clone() };
     let service = service_fn(move |request| handle(handler.clone(), request));
     // A connection that breaks concerns the proxy alone.

@@ -8,7 +8,7 @@ mod exchanges;
 pub(super) mod jwt;
 mod memory;
 mod predictions;
-mod redis;
+pub(super) mod redis;
 mod shares;
 mod sticky;
 
@@ -29,6 +29,9 @@ use super::workspace::Workspace;
 /// All arms, in the order in which they are shown. A static, because each crate that names a constant compiles what it
 /// holds: here the whole of the replicas.
 pub static ARMS: [Arm; 5] = [memory::ARM, sticky::ARM, jwt::ARM, database::ARM, redis::ARM];
+
+/// Those that a run without `--arms` has time for.
+const DEFAULT: [&str; 5] = ["memory", "memory+sticky", "jwt", "database", "redis"];
 
 /// A prediction about the apparatus: without it nothing that is missing would be noticed.
 pub(super) const UNWRITTEN: &str = "steps that were not written down";
@@ -92,6 +95,11 @@ impl Arm {
     /// As it is written on the command line and in reports.
     pub fn name(self) -> &'static str {
         self.name
+    }
+
+    /// Whether it belongs to a run without `--arms`.
+    pub fn is_default(self) -> bool {
+        DEFAULT.contains(&self.name)
     }
 
     /// What the arm stands for.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io;
 
 use super::table::{self, Row};
-use super::{Conclusion, NOT_SHOWN, Report};
+use super::{Conclusion, NOT_SHOWN, Report, studies};
 use crate::prove::arm::Arm;
 use unstick_uplot::{SCRIPT, STYLE};
 
@@ -28,6 +28,7 @@ pub fn write(report: &Report, mut file: impl io::Write) -> io::Result<()> {
             "data" => &data,
             "verdict" => &verdict(report),
             "table" => &table(report),
+            "studies" => &studies::html(report),
             "notes" => &notes(report),
             "not-shown" => &NOT_SHOWN.map(|one| format!("<li>{}", escape(one))).join("\n"),
             _ => "",
@@ -52,6 +53,9 @@ fn verdict(report: &Report) -> String {
 /// other.
 fn table(report: &Report) -> String {
     let arms: Vec<Arm> = report.arms().collect();
+    if arms.is_empty() {
+        return String::new();
+    }
     let mut text = "<table class=\"results\">\n<thead><tr><td>".to_owned();
     for arm in &arms {
         _ = write!(text, "<th scope=\"col\">{arm}");
@@ -68,7 +72,7 @@ fn table(report: &Report) -> String {
 }
 
 /// A text whose first line counts most.
-fn lines(text: &str) -> String {
+pub(super) fn lines(text: &str) -> String {
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
     let rest = rest.lines().map(|line| format!("<br>{}", escape(line))).collect::<String>();
     format!("<div><b>{}</b>{rest}</div>", escape(first))
@@ -86,6 +90,6 @@ fn notes(report: &Report) -> String {
     table::notes(report).lines().filter(|text| !text.is_empty()).map(line).collect()
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -3,6 +3,7 @@
 mod facts;
 pub mod html;
 mod pairs;
+mod studies;
 pub mod table;
 
 use std::io;
@@ -15,6 +16,7 @@ use super::cell::CellReport;
 use super::event::Event;
 use super::options;
 use super::pace::Pace;
+use super::study::StudyReport;
 use super::theory::{Prediction, Subject, Verdict, percent, percent_up, upper_bound};
 use crate::trial::history::History;
 use crate::trial::judge::Findings;
@@ -52,6 +54,8 @@ pub struct Report {
     pub skipped: Vec<String>,
     /// Events that a run of a minute leaves out.
     pub not_played: Vec<Event>,
+    /// Studies that were not made.
+    pub not_studied: Vec<&'static str>,
     /// Where logs, config files and stores were kept.
     pub kept: Option<PathBuf>,
     /// One cell for each arm in each event.
@@ -60,6 +64,8 @@ pub struct Report {
     pub slow_replica: Vec<CellReport>,
     /// Predictions about the slow replica.
     pub slow_predictions: Vec<Prediction>,
+    /// What is not about sessions of the shop: see [`study`](super::study).
+    pub studies: Vec<StudyReport>,
     /// Why nothing can be concluded, if so. What is broken is broken nevertheless.
     pub inconclusive: Vec<String>,
     /// Every step of every cell, if it was asked for.
@@ -86,7 +92,8 @@ impl Report {
             let place = format!("{}, {}{round}", cell.arm, cell.event);
             cell.predictions.iter().map(move |prediction| (place.clone(), prediction))
         });
-        of_cells.chain(self.slow_predictions.iter().map(|prediction| ("slow replica".to_owned(), prediction)))
+        let of_slow = self.slow_predictions.iter().map(|prediction| ("slow replica".to_owned(), prediction));
+        of_cells.chain(of_slow).chain(self.studies.iter().flat_map(StudyReport::predictions))
     }
 
     /// The claims that did not hold.

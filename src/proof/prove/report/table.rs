@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
-use super::{NOT_SHOWN, Report, facts, pairs};
+use super::{NOT_SHOWN, Report, facts, pairs, studies};
 use crate::prove::arm::{Arm, Role};
 use crate::prove::cell::CellReport;
 use crate::prove::event::Event;
@@ -22,7 +22,12 @@ pub fn render(report: &Report, width: Option<u16>, bold: impl Fn(&str) -> String
     for line in report.verdict() {
         let _ = writeln!(text, "{}", bold(&line));
     }
-    let _ = writeln!(text, "\n{}\n", table(report, width.unwrap_or(WIDTH)));
+    let width = width.unwrap_or(WIDTH);
+    if report.arms().next().is_some() {
+        let _ = writeln!(text, "\n{}", table(report, width));
+    }
+    text.push_str(&studies::text(report, width));
+    text.push('\n');
     text.push_str(&notes(report));
     let _ = writeln!(
         text,
@@ -42,6 +47,9 @@ pub(super) fn notes(report: &Report) -> String {
     text.push_str(&report.pace.as_ref().map(|pace| pace_of(pace, report.users)).unwrap_or_default());
     for skipped in &report.skipped {
         let _ = writeln!(text, "Left out: {skipped}");
+    }
+    for left_out in report.studies.iter().flat_map(|study| &study.left_out) {
+        let _ = writeln!(text, "Left out: {left_out}");
     }
     if let Some(kept) = &report.kept {
         let _ = writeln!(text, "Kept: logs, config files and stores in {}", kept.display());
@@ -82,6 +90,9 @@ fn not_tested(report: &Report) -> String {
             "Left out of what is said of time: {held_up} responses, because the machine stood still (an idle replica \
              took up to {longest:.0} ms)"
         );
+    }
+    if !report.not_studied.is_empty() {
+        let _ = writeln!(text, "Not studied (see --studies): {}", report.not_studied.join(", "));
     }
     if !report.not_played.is_empty() {
         let _ = writeln!(text, "Not played (see --full): {}", options::names(&report.not_played));

@@ -97,6 +97,9 @@ pub enum Sabotage {
     BlindJudge,
     HalfJudge,
     BlindPairs,
+    LimitRaces,
+    LimitInMemory,
+    LimitShared,
 }
 
 /// How much longer the old config is used under [`Sabotage::OldConfig`].

@@ -2,6 +2,7 @@
 
 mod server;
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -26,10 +27,9 @@ pub(super) const ARM: Arm = Arm {
     shares: true,
     serve: |replica| {
         Box::pin(async move {
-            let url = std::env::var(URL_VARIABLE).with_context(|| format!("{URL_VARIABLE} holds no URL"))?;
-            let mut store = Redis::connect(&url).await?;
-            store.planted = replica.planted;
-            store.scope = replica.directory.display().to_string();
+            let connection = connect_told().await?;
+            let scope = replica.directory.display().to_string();
+            let store = Redis { connection, write: Script::new(WRITE), planted: replica.planted, scope };
             replica.serve(store).await
         })
     },
@@ -40,26 +40,54 @@ pub(super) const ARM: Arm = Arm {
 /// Environment variable with the URL, which may hold a password.
 const URL_VARIABLE: &str = "UNSTICK_PROVE_REDIS";
 
-/// Finds the Redis that was given, or starts one of our own.
 async fn prepare(options: &Options, workspace: &Workspace) -> anyhow::Result<Prepared> {
+    match find(options, workspace.directory("redis")).await? {
+        Ok(backing) => {
+            let is_given = backing.server.is_none();
+            let left_out = is_given.then(|| "store-restart: the Redis given by --redis is not ours to restart".into());
+            Ok(Prepared { backing: Some(backing), left_out })
+        }
+        Err(hint) => Ok(Prepared { backing: None, left_out: Some(format!("redis: {hint}")) }),
+    }
+}
+
+/// Finds the Redis that was given, or starts one of our own in this directory. Without either: what to do about that.
+pub(in crate::prove) async fn find(
+    options: &Options,
+    directory: PathBuf,
+) -> anyhow::Result<Result<Backing, &'static str>> {
     if let Some(url) = &options.redis {
-        let connected = Redis::connect(url).await;
+        let connected = connect(url).await;
         // The error does not name the URL: it may hold a password.
         connected.map_err(|error| NotPossible(format!("the Redis of --redis: {error}")))?;
-        return Ok(Prepared {
-            backing: Some(Backing { variable: Some((URL_VARIABLE, url.clone())), server: None }),
-            left_out: Some("store-restart: the Redis given by --redis is not ours to restart".into()),
-        });
+        return Ok(Ok(Backing { variable: Some((URL_VARIABLE, url.clone())), server: None }));
     }
     if !RedisServer::is_installed() {
-        let hint =
-            "redis: there is no redis-server on PATH; install it (apt-get install redis-server) or give --redis URL";
-        return Ok(Prepared { backing: None, left_out: Some(hint.into()) });
+        return Ok(Err(
+            "there is no redis-server on PATH; install it (apt-get install redis-server) or give --redis URL",
+        ));
     }
-    let server = RedisServer::start(workspace.directory("redis"), options.planted).await?;
+    let server = RedisServer::start(directory, options.planted).await?;
     let variable = Some((URL_VARIABLE, server.url()));
     let server: Rc<dyn Server> = Rc::new(server);
-    Ok(Prepared { backing: Some(Backing { variable, server: Some(server) }), left_out: None })
+    Ok(Ok(Backing { variable, server: Some(server) }))
+}
+
+/// A replica's connection to the Redis that it was told of in its environment.
+pub(in crate::prove) async fn connect_told() -> anyhow::Result<ConnectionManager> {
+    let url = std::env::var(URL_VARIABLE).with_context(|| format!("{URL_VARIABLE} holds no URL"))?;
+    Ok(connect(&url).await?)
+}
+
+/// Connects, and connects again whenever the connection is lost.
+pub(in crate::prove) async fn connect(url: &str) -> Result<ConnectionManager, Unavailable> {
+    let client = redis::Client::open(url).map_err(unavailable)?;
+    let config = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(TIMEOUT))
+        .set_response_timeout(Some(TIMEOUT))
+        .set_min_delay(Duration::from_millis(10))
+        .set_max_delay(Duration::from_millis(100));
+    ConnectionManager::new_with_config(client, config).await.map_err(unavailable)
 }
 
 /// How long Redis may take for a response or a connection.
@@ -94,18 +122,6 @@ struct Redis {
 impl Redis {
     fn book(&self, book: &str) -> String {
         format!("unstick:book:{}:{book}", self.scope)
-    }
-
-    /// Connects, and connects again whenever the connection is lost.
-    async fn connect(url: &str) -> Result<Self, Unavailable> {
-        let client = redis::Client::open(url).map_err(unavailable)?;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(TIMEOUT))
-            .set_response_timeout(Some(TIMEOUT))
-            .set_min_delay(Duration::from_millis(10))
-            .set_max_delay(Duration::from_millis(100));
-        let connection = ConnectionManager::new_with_config(client, config).await.map_err(unavailable)?;
-        Ok(Self { connection, write: Script::new(WRITE), planted: Planted::default(), scope: String::new() })
     }
 }
 

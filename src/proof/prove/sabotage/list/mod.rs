@@ -2,6 +2,7 @@
 
 mod proxy;
 mod replica;
+mod study;
 
 use std::fmt;
 use std::str::FromStr;
@@ -54,7 +55,7 @@ const fn entry(
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
-    proxy::LIST.iter().chain(&replica::LIST)
+    proxy::LIST.iter().chain(&replica::LIST).chain(&study::LIST)
 }
 
 /// The list for programs.

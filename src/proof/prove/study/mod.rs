@@ -1,0 +1,246 @@
+//! Studies: what is not about sessions of the shop. Where do counters, caches, files, rooms and jobs live, and what
+//! becomes of them there?
+//!
+//! A *study* asks one question of several *places* where the state could be. A place that theory predicts to fail is a
+//! *control*: if it does not fail as predicted, the apparatus sees nothing and the run is inconclusive. A study is a
+//! file or folder here and one line of [`STUDIES`]. Its replicas are processes of their own that serve a *part*: a line
+//! of [`part::PARTS`].
+//!
+//! How to write one:
+//!
+//! 1. The part, `study/NAME/part.rs`: something that implements [`part::Responder`], and
+//!    `pub(in crate::prove::study) fn serve(replica: PartReplica) -> Work<'static, ()>`, which makes it and ends with
+//!    `replica.serve(responder).await`. A line in [`part::PARTS`]. The server responds to `/healthz` by itself and
+//!    names the replica in `x-replica` of every response. [`part::PartReplica::directory`] is the folder of the stage,
+//!    shared by its replicas; it is a good scope for names in a Redis that others use too.
+//! 2. The study, `study/NAME/mod.rs`: `pub(super) const STUDY: Study`. For each place it calls [`stage::Stage::start`]
+//!    with a [`stage::Scene`] (which part, how many replicas and proxies, the environment), sends requests with
+//!    [`caller::Caller`]s to [`stage::Stage::fronts`], kills, starts and edits through the stage, and makes a
+//!    [`PlaceReport`] of what it has counted. Dropping the stage ends its processes.
+//! 3. A place that needs Redis takes [`Bench::redis`]: `Ok` has the environment variable for the replicas (they connect
+//!    with `arm::redis::connect_told`), `Err` says how to install it and belongs into [`StudyReport::left_out`].
+//! 4. Counting is a pure function from what callers saw to predictions, with tests beside it. Predictions of a control
+//!    are made with [`PlaceReport::control`], all others with [`PlaceReport::claim`].
+//! 5. What breaks it on purpose: a line in `sabotage/list/study.rs`. Replicas get it as [`part::PartReplica::planted`],
+//!    the study as [`Bench::planted`].
+
+pub mod part;
+
+mod caller;
+mod limits;
+mod stage;
+
+use std::cell::Cell;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::task::Poll;
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use super::arm::{Backing, Work, redis};
+use super::options::{self, Options};
+use super::sabotage::Planted;
+use super::theory::{Prediction, Subject, Verdict};
+use super::workspace::Workspace;
+
+/// All studies, in the order in which they are made and shown.
+pub static STUDIES: [Study; 1] = [limits::STUDY];
+
+/// One question about where state is.
+#[derive(Debug, Clone, Copy)]
+pub struct Study {
+    name: &'static str,
+    /// What is asked, as a reviewer of an architecture would ask it.
+    question: &'static str,
+    /// How many seconds it takes on two cores.
+    seconds: u32,
+    run: for<'a> fn(&'a Bench<'a>) -> Work<'a, StudyReport>,
+}
+
+impl Study {
+    /// As it is written on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// How many seconds it takes on two cores.
+    pub fn seconds(self) -> u32 {
+        self.seconds
+    }
+
+    pub(super) fn run<'a>(self, bench: &'a Bench<'a>) -> Work<'a, StudyReport> {
+        (self.run)(bench)
+    }
+
+    /// The report of this study.
+    fn report(self, columns: Vec<PlaceReport>, left_out: Vec<String>) -> StudyReport {
+        StudyReport { study: self.name, question: self.question, columns, left_out }
+    }
+}
+
+impl PartialEq for Study {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl FromStr for Study {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        options::by_name("studies", &STUDIES, text)
+    }
+}
+
+impl fmt::Display for Study {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// What a study found.
+#[derive(Debug, Clone, Serialize)]
+pub struct StudyReport {
+    /// Its name.
+    pub study: &'static str,
+    /// What it asked.
+    pub question: &'static str,
+    /// One for each place that was there.
+    pub columns: Vec<PlaceReport>,
+    /// What was left out, and what to do to have it measured.
+    pub left_out: Vec<String>,
+}
+
+/// What a study found of one place.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlaceReport {
+    /// The place.
+    pub place: &'static str,
+    /// Whether it is predicted to fail.
+    pub is_control: bool,
+    /// What was found, for people: a few lines, of which the first counts most.
+    pub shown: String,
+    /// What was found, for programs.
+    pub figures: Value,
+    /// What theory says, beside what was measured.
+    pub predictions: Vec<Prediction>,
+}
+
+impl PlaceReport {
+    /// Of a place that theory predicts to fail. Its predictions are about the apparatus.
+    fn control(place: &'static str, shown: String, figures: Value, predictions: Vec<Prediction>) -> Self {
+        let predictions = predictions.into_iter().map(Prediction::of_apparatus).collect();
+        Self { place, is_control: true, shown, figures, predictions }
+    }
+
+    /// Of a place of which something is claimed.
+    fn claim(place: &'static str, shown: String, figures: Value, predictions: Vec<Prediction>) -> Self {
+        Self { place, is_control: false, shown, figures, predictions }
+    }
+}
+
+impl StudyReport {
+    /// Every prediction with its study and place.
+    pub(super) fn predictions(&self) -> impl Iterator<Item = (String, &Prediction)> {
+        let of_place = |column: &PlaceReport| format!("{}, {}", self.study, column.place);
+        self.columns.iter().flat_map(move |one| one.predictions.iter().map(move |it| (of_place(one), it)))
+    }
+
+    /// What of the controls is not as theory says: then the apparatus sees nothing.
+    pub(super) fn unlike_theory(&self) -> Vec<String> {
+        let is_unlike = |one: &Prediction| one.subject == Subject::Apparatus && one.verdict == Verdict::Broken;
+        let reason = |(place, one): (String, &Prediction)| {
+            let Prediction { what, expected, measured, .. } = one;
+            format!(
+                "{place} must fail as theory says, and the apparatus did not see that ({what}: expected {expected}, \
+                 measured {measured})"
+            )
+        };
+        self.predictions().filter(|(_, one)| is_unlike(one)).map(reason).collect()
+    }
+}
+
+/// Does all at the same time. The results in the same order.
+async fn all_of<'a, T>(works: impl Iterator<Item = Work<'a, T>>) -> Vec<anyhow::Result<T>> {
+    let mut running: Vec<(Work<'a, T>, Option<anyhow::Result<T>>)> = works.map(|work| (work, None)).collect();
+    std::future::poll_fn(|cx| {
+        for (work, result) in running.iter_mut().filter(|(_, result)| result.is_none()) {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                *result = Some(done);
+            }
+        }
+        if running.iter().all(|(_, result)| result.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    running.into_iter().filter_map(|(_, result)| result).collect()
+}
+
+/// What all studies of a run share.
+pub struct Bench<'a> {
+    options: &'a Options,
+    workspace: &'a Workspace,
+    redis: OnceCell<Result<Backing, &'static str>>,
+    /// Stages so far: each has a folder of its own.
+    stages: Cell<u32>,
+}
+
+impl<'a> Bench<'a> {
+    pub(super) fn new(options: &'a Options, workspace: &'a Workspace) -> Self {
+        Self { options, workspace, redis: OnceCell::new(), stages: Cell::new(0) }
+    }
+
+    /// Everything random is drawn from this.
+    fn seed(&self) -> u64 {
+        self.options.seed
+    }
+
+    /// What is broken on purpose.
+    fn planted(&self) -> Planted {
+        self.options.planted
+    }
+
+    /// A Redis for all studies: that of `--redis`, or a private one. Without either: what to do about that.
+    async fn redis(&self) -> anyhow::Result<Result<&Backing, &'static str>> {
+        let find = || redis::find(self.options, self.workspace.directory("redis-of-studies"));
+        Ok(self.redis.get_or_try_init(find).await?.as_ref().map_err(|hint| *hint))
+    }
+
+    /// A new folder of the run.
+    fn folder(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let number = self.stages.replace(self.stages.get() + 1);
+        let path = self.workspace.directory(&format!("study-{number}-{name}"));
+        std::fs::create_dir_all(&path)?;
+        Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn studies_are_known_by_their_names() {
+        for study in STUDIES {
+            assert_eq!(study.to_string().parse(), Ok(study));
+            assert_eq!(STUDIES.iter().filter(|other| **other == study).count(), 1, "{study}");
+        }
+        let listed = format!("the studies are {}", options::names(&STUDIES));
+        assert_eq!("weather".parse::<Study>(), Err(listed));
+    }
+
+    #[test]
+    fn a_control_that_does_not_fail_as_predicted_makes_a_run_inconclusive() {
+        let of = |hits| {
+            let predictions = vec![Prediction::share("users who get more", hits, 20, 1.0)];
+            let control = PlaceReport::control("memory", String::new(), Value::Null, predictions);
+            limits::STUDY.report(vec![control], Vec::new())
+        };
+        assert!(of(20).unlike_theory().is_empty());
+        let why = "limits, memory must fail as theory says, and the apparatus did not see that (users who get more: \
+                   expected 100 %, measured 95.0 %";
+        assert!(of(19).unlike_theory()[0].starts_with(why), "{:?}", of(19).unlike_theory());
+    }
+}
