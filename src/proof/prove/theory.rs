@@ -14,7 +14,7 @@ const Z_SHOWN: f64 = 1.96;
 /// The probability of a false alarm in a run, over all predictions that have a sampling error.
 const RUN_LEVEL: f64 = 0.001;
 /// How many such predictions there are in a run at most.
-pub const SAMPLED_MAX: u32 = 20;
+pub const SAMPLED_MAX: u32 = 40;
 /// With fewer trials it is not said that something never happens.
 const TRIALS_MIN: u64 = 20;
 

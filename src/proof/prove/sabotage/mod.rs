@@ -100,6 +100,19 @@ pub enum Sabotage {
     LimitRaces,
     LimitInMemory,
     LimitShared,
+    ReadsRemembered,
+    CacheForever,
+    CachePersonal,
+    CacheOff,
+    KeyForgotten,
+    KeyShared,
+    UploadOnDisk,
+    PartLost,
+    RangeIgnored,
+    UploadInMemory,
+    DiskShared,
+    LimitDoubled,
+    PartErrs,
 }
 
 /// How much longer the old config is used under [`Sabotage::OldConfig`].

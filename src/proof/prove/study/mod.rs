@@ -26,7 +26,10 @@
 
 pub mod part;
 
+mod caches;
 mod caller;
+mod files;
+mod keys;
 mod limits;
 mod stage;
 
@@ -47,7 +50,7 @@ use super::theory::{Prediction, Subject, Verdict};
 use super::workspace::Workspace;
 
 /// All studies, in the order in which they are made and shown.
-pub static STUDIES: [Study; 1] = [limits::STUDY];
+pub static STUDIES: [Study; 4] = [limits::STUDY, caches::STUDY, files::STUDY, keys::STUDY];
 
 /// One question about where state is.
 #[derive(Debug, Clone, Copy)]

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -17,20 +18,28 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::limits;
+use super::{caches, files, keys, limits};
 use crate::prove::arm::Work;
-use crate::prove::sabotage::Planted;
+use crate::prove::sabotage::{Planted, Sabotage};
 use crate::replica::runtime;
 use crate::replica::serve::{Serving, listen};
 
 /// All parts by their names, and what serves them.
-static PARTS: [(&str, Part); 1] = [("limits", limits::part::serve)];
+static PARTS: [(&str, Part); 4] = [
+    ("caches", caches::part::serve),
+    ("files", files::part::serve),
+    ("keys", keys::part::serve),
+    ("limits", limits::part::serve),
+];
 
 /// The life of one replica.
 type Part = fn(PartReplica) -> Work<'static, ()>;
 
 /// Bytes of a request that [`whole`] reads at most.
 const WHOLE_MAX: usize = 64 * 1024;
+
+/// One request in so many fails, under sabotage.
+const ERRS_ONE_IN: u32 = 40;
 
 /// What the parent says on the command line.
 #[derive(Debug, Clone)]
@@ -55,6 +64,14 @@ pub fn run(replica: PartReplica) -> anyhow::Result<()> {
     runtime::run(serve(replica))
 }
 
+/// Environment variable that names the place of the state, for parts that serve several.
+pub(super) const PLACE_VARIABLE: &str = "UNSTICK_PROVE_PLACE";
+
+/// The place of the state that this replica was told of.
+pub(super) fn place() -> String {
+    std::env::var(PLACE_VARIABLE).unwrap_or_default()
+}
+
 /// The body of a part's response: a whole one ([`text`], [`bytes`]) or a stream.
 pub(super) type PartBody = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -71,22 +88,39 @@ impl PartReplica {
     /// Serves on a free port of 127.0.0.1 and says which, until SIGTERM or the end of the parent.
     pub(super) async fn serve(self, responder: impl Responder) -> anyhow::Result<()> {
         let name = HeaderValue::from_str(&self.name).context("this name cannot stand in a header field")?;
-        let responder: Arc<dyn Responder> = Arc::new(responder);
-        listen(0, &|stream| connection(stream, name.clone(), Arc::clone(&responder))).await
+        let errs = self.planted.is(Sabotage::PartErrs);
+        let server = Arc::new(Server { name, responder: Box::new(responder), errs, requests: AtomicU32::new(0) });
+        listen(0, &|stream| connection(stream, Arc::clone(&server))).await
     }
 }
 
-fn connection(stream: TcpStream, name: HeaderValue, responder: Arc<dyn Responder>) -> Serving {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (name, responder) = (name.clone(), Arc::clone(&responder));
-        async move {
-            let mut response = match request.uri().path() {
-                "/healthz" => text(StatusCode::OK, "well"),
-                _ => responder.respond(request).await,
-            };
-            response.headers_mut().insert("x-replica", name);
-            Ok::<_, Infallible>(response)
-        }
+/// What all connections share.
+struct Server {
+    name: HeaderValue,
+    responder: Box<dyn Responder>,
+    /// Whether some requests fail, under sabotage.
+    errs: bool,
+    requests: AtomicU32,
+}
+
+impl Server {
+    async fn respond(&self, request: Request<Incoming>) -> Response<PartBody> {
+        let mut response = if request.uri().path() == "/healthz" {
+            text(StatusCode::OK, "well")
+        } else if self.errs && self.requests.fetch_add(1, Relaxed) % ERRS_ONE_IN == ERRS_ONE_IN - 1 {
+            text(StatusCode::INTERNAL_SERVER_ERROR, "this replica does not want to")
+        } else {
+            self.responder.respond(request).await
+        };
+        response.headers_mut().insert("x-replica", self.name.clone());
+        response
+    }
+}
+
+fn connection(stream: TcpStream, server: Arc<Server>) -> Serving {
+    let service = service_fn(move |request| {
+        let server = Arc::clone(&server);
+        async move { Ok::<_, Infallible>(server.respond(request).await) }
     });
     Box::pin(async move {
         // A connection that breaks concerns the proxy alone.
@@ -107,7 +141,6 @@ pub(super) fn bytes(status: StatusCode, body: impl Into<Bytes>) -> Response<Part
 }
 
 /// The whole body of a request, if it is short.
-#[allow(dead_code, reason = "for parts that take bodies")]
 pub(super) async fn whole(body: Incoming) -> anyhow::Result<Bytes> {
     let whole = Limited::new(body, WHOLE_MAX).collect().await;
     Ok(whole.map_err(|error| anyhow::anyhow!("the request body broke off or is too long: {error}"))?.to_bytes())

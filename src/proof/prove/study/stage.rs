@@ -129,6 +129,17 @@ impl Stage {
         self.proxies[proxy].status().await
     }
 
+    /// The most memory that each living replica has had, in KiB.
+    pub(super) fn peaks_kib(&self) -> Vec<u64> {
+        let living = self.replicas.iter().filter_map(|(_, process)| process.as_ref());
+        let peak = |process: &Launched| {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid)).ok()?;
+            let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            kib.split_whitespace().next()?.parse().ok()
+        };
+        living.filter_map(peak).collect()
+    }
+
     /// Kills a replica by SIGKILL. The file still names it: the proxies must find out.
     pub(super) async fn kill(&mut self, number: usize) -> anyhow::Result<()> {
         let (_, process) = self.replicas.get_mut(number).context("there is no such replica")?;

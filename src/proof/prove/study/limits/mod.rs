@@ -12,6 +12,7 @@ use http::{Request, StatusCode};
 use serde_json::json;
 
 use super::caller::{Caller, replica_of};
+use super::part::PLACE_VARIABLE;
 use super::stage::{Scene, Stage};
 use super::{Bench, PlaceReport, Study, StudyReport};
 use crate::prove::sabotage::Sabotage;
@@ -38,8 +39,6 @@ const REQUESTS: u64 = 60;
 const AT_ONCE: usize = 6;
 /// Field that names the user.
 const USER: &str = "x-user";
-/// Environment variable that names the place of the count.
-const PLACE_VARIABLE: &str = "UNSTICK_PROVE_PLACE";
 
 /// Where the count is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

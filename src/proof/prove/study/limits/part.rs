@@ -8,26 +8,26 @@ use hyper::body::Incoming;
 use redis::Script;
 use redis::aio::ConnectionManager;
 
-use super::{LIMIT, PLACE_VARIABLE, Place, USER};
+use super::{LIMIT, Place, USER};
 use crate::prove::arm::Work;
 use crate::prove::arm::redis::connect_told;
 use crate::prove::sabotage::{Planted, Sabotage};
-use crate::prove::study::part::{PartReplica, Responder, Responding, field, text};
+use crate::prove::study::part::{PartReplica, Responder, Responding, field, place, text};
 
 /// How long a count is kept. No trial takes that long.
 const WINDOW_SECONDS: i64 = 600;
 
 /// Counts a request; the window begins with the first one.
 const COUNT: &str = "
-local count = redis.call('INCR', KEYS[1])
-if count == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+local count = redis.call('INCRBY', KEYS[1], ARGV[2])
+if count == tonumber(ARGV[2]) then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
 return count
 ";
 
 /// One replica.
 pub(in crate::prove::study) fn serve(replica: PartReplica) -> Work<'static, ()> {
     Box::pin(async move {
-        let is_shared = std::env::var(PLACE_VARIABLE).is_ok_and(|place| place == Place::Redis.name());
+        let is_shared = place() == Place::Redis.name();
         let connection = if is_shared { Some(connect_told().await?) } else { None };
         let scope = replica.directory.display().to_string();
         let (count, memory, planted) = (Script::new(COUNT), Mutex::default(), replica.planted);
@@ -62,7 +62,8 @@ impl Limited {
             write.query_async::<()>(&mut connection).await?;
             return Ok(count);
         }
-        Ok(self.count.key(name).arg(WINDOW_SECONDS).invoke_async(&mut connection).await?)
+        let each = if self.planted.is(Sabotage::LimitDoubled) { 2 } else { 1 };
+        Ok(self.count.key(name).arg(WINDOW_SECONDS).arg(each).invoke_async(&mut connection).await?)
     }
 
     fn in_memory(&self, user: &str) -> u64 {
