@@ -1,10 +1,12 @@
 //! The studies of `unstick prove`, whole: that they hold, that they notice, and that they leave nothing behind.
 
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::skipped;
+use crate::support::{eventually, signal, skipped};
 
 fn is_installed(program: &str) -> bool {
     std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|path| path.join(program).is_file())
@@ -116,6 +118,49 @@ fn a_key_per_replica_refuses_good_tokens() {
     let keys = holds("keys", &["key per replica", "shared key"]);
     assert!(keys["columns"][0]["figures"]["refused"].as_u64() > Some(400), "{keys}");
     is_caught(&["key-forgotten"]);
+}
+
+/// The processes that this one has started.
+fn children_of(parent: u32) -> Vec<u32> {
+    let status = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let is_child = |pid: &u32| status(*pid).lines().any(|line| line == format!("PPid:\t{parent}"));
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_child).collect()
+}
+
+#[test]
+fn an_interrupted_study_leaves_no_server_behind() {
+    let (study, server) = if is_installed("weed") { ("files", "weed") } else { ("limits", "redis-server") };
+    if !is_installed(server) {
+        skipped("there is no redis-server and no weed, so no server was interrupted");
+        return;
+    }
+    let _turn = crate::prove::turn();
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_unstick"));
+    command.args(["prove", "--studies", study]).env("TMPDIR", directory.path());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let name = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let mut children = Vec::new();
+    eventually("the server runs", || {
+        children.extend(children_of(child.id()));
+        children.iter().any(|pid| name(pid).trim() == server)
+    });
+    signal(child.id(), Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    eventually("all children are gone", || children.iter().all(|pid| !Path::new(&format!("/proc/{pid}/exe")).exists()));
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+}
+
+#[test]
+fn the_page_has_a_table_for_each_study() {
+    let results = tempfile::tempdir().unwrap();
+    let page = results.path().join("all.html");
+    let (text, code, _) = study(&format!("--studies keys --html {}", page.display()));
+    assert_eq!(code, 0, "{text}");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("<h2 id=\"study-keys\">keys</h2>") && page.contains("<td data-label=\"shared key\">"));
+    assert!(!page.contains("{{") && text.contains("Not studied (see --studies): limits, caches, files"), "{text}");
 }
 
 #[test]

@@ -31,7 +31,7 @@ use crate::trial::judge::Fact;
 pub(super) const STUDY: Study = Study {
     name: "caches",
     question: "what does a cache in each replica's memory show, and for how long?",
-    seconds: 20,
+    seconds: 18,
     run: |bench| Box::pin(run(bench)),
 };
 

@@ -33,7 +33,7 @@ use server::Server;
 pub(super) const STUDY: Study = Study {
     name: "files",
     question: "who can read a file that was uploaded to one replica?",
-    seconds: 20,
+    seconds: 14,
     run: |bench| Box::pin(run(bench)),
 };
 

@@ -23,7 +23,7 @@ use crate::trial::judge::Fact;
 pub(super) const STUDY: Study = Study {
     name: "limits",
     question: "how many requests of a user does a limit of 10 let through?",
-    seconds: 8,
+    seconds: 3,
     run: |bench| Box::pin(run(bench)),
 };
 
