@@ -15,11 +15,18 @@ fn is_installed(program: &str) -> bool {
 /// Runs it, alone. Returns its output, its exit code and the JSON. It may leave nothing behind.
 #[track_caller]
 fn study(arguments: &str) -> (String, i32, Value) {
+    study_with_path(arguments, &std::env::var("PATH").unwrap())
+}
+
+/// The same with programs from this path.
+#[track_caller]
+fn study_with_path(arguments: &str, path: &str) -> (String, i32, Value) {
     let _turn = crate::prove::turn();
     let (directory, results) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let json = results.path().join("all.json");
     let mut command = Command::new(env!("CARGO_BIN_EXE_unstick"));
     command.args(["prove", "--json"]).arg(&json).args(arguments.split_whitespace()).env("TMPDIR", directory.path());
+    command.env("PATH", path);
     let Output { status, stdout, stderr } = command.output().unwrap();
     let text = String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap();
     assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0, "{text}");
@@ -164,9 +171,35 @@ fn the_page_has_a_table_for_each_study() {
 }
 
 #[test]
+fn rooms_in_redis_lose_nothing_when_every_replica_is_killed() {
+    if !is_installed("redis-server") {
+        skipped("there is no redis-server, so rooms in Redis were not studied");
+        return;
+    }
+    let rooms = holds("rooms", &["memory", "redis"]);
+    let (memory, redis) = (&rooms["columns"][0]["figures"], &rooms["columns"][1]["figures"]);
+    assert_eq!((&memory["missed"], &memory["deliveries"]), (&480.into(), &600.into()));
+    let kills = redis["kills"].as_array().unwrap();
+    assert!(kills.len() == 3 && kills.iter().all(|kill| !kill["held"].as_array().unwrap().is_empty()), "{kills:?}");
+    assert!(redis["came_back"].as_u64() >= Some(16) && redis["sent_again"].as_u64() > Some(0), "{redis}");
+    is_caught(&["resumes-from-now", "said-again", "rooms-shared"]);
+}
+
+#[test]
+fn what_needs_redis_is_left_out_by_name() {
+    let (text, code, report) = study_with_path("--studies rooms", "");
+    assert_eq!(code, 0, "{text}");
+    for (place, study) in ["rooms, redis"].into_iter().zip(report["studies"].as_array().unwrap()) {
+        let hint = format!("{place}: there is no redis-server on PATH; install it (apt-get install redis-server)");
+        assert!(text.contains(&hint), "{text}");
+        assert_eq!(study["columns"].as_array().unwrap().len(), 1, "the control is there: {text}");
+    }
+}
+
+#[test]
 fn choices_are_explained() {
     for (arguments, hint) in [
-        ("--studies weather", "the studies are limits"),
+        ("--studies weather", "the studies are limits, "),
         ("--arms cookies", "the arms are memory, memory+sticky, jwt, "),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_unstick")).arg("prove").args(arguments.split(' ')).output();

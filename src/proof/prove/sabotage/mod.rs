@@ -113,6 +113,13 @@ pub enum Sabotage {
     DiskShared,
     LimitDoubled,
     PartErrs,
+    ResumesFromNow,
+    PublishedOnly,
+    KeptLater,
+    SaidAgain,
+    IdsSwapped,
+    SaysBackwards,
+    RoomsShared,
 }
 
 /// How much longer the old config is used under [`Sabotage::OldConfig`].

@@ -29,8 +29,10 @@ pub mod part;
 mod caches;
 mod caller;
 mod files;
+mod hold;
 mod keys;
 mod limits;
+mod rooms;
 mod stage;
 
 use std::cell::Cell;
@@ -50,7 +52,7 @@ use super::theory::{Prediction, Subject, Verdict};
 use super::workspace::Workspace;
 
 /// All studies, in the order in which they are made and shown.
-pub static STUDIES: [Study; 4] = [limits::STUDY, caches::STUDY, files::STUDY, keys::STUDY];
+pub static STUDIES: [Study; 5] = [limits::STUDY, caches::STUDY, files::STUDY, keys::STUDY, rooms::STUDY];
 
 /// One question about where state is.
 #[derive(Debug, Clone, Copy)]

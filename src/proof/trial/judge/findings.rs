@@ -84,7 +84,7 @@ pub struct Tally {
 pub const EXAMPLES_MAX: usize = 5;
 
 impl Tally {
-    pub(in crate::trial) fn add(&mut self, facts: impl IntoIterator<Item = Fact>) {
+    pub(crate) fn add(&mut self, facts: impl IntoIterator<Item = Fact>) {
         self.count += 1;
         if self.examples.len() < EXAMPLES_MAX {
             self.examples.push(facts.into_iter().take(FACTS_MAX).collect());

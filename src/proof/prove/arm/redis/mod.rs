@@ -75,8 +75,12 @@ pub(in crate::prove) async fn find(
 
 /// A replica's connection to the Redis that it was told of in its environment.
 pub(in crate::prove) async fn connect_told() -> anyhow::Result<ConnectionManager> {
-    let url = std::env::var(URL_VARIABLE).with_context(|| format!("{URL_VARIABLE} holds no URL"))?;
-    Ok(connect(&url).await?)
+    Ok(connect(&url_told()?).await?)
+}
+
+/// The URL of that Redis, for a connection of another kind.
+pub(in crate::prove) fn url_told() -> anyhow::Result<String> {
+    std::env::var(URL_VARIABLE).with_context(|| format!("{URL_VARIABLE} holds no URL"))
 }
 
 /// Connects, and connects again whenever the connection is lost.

@@ -2,6 +2,7 @@
 
 mod proxy;
 mod replica;
+mod rooms;
 mod study;
 
 use std::fmt;
@@ -55,7 +56,7 @@ const fn entry(
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
-    proxy::LIST.iter().chain(&replica::LIST).chain(&study::LIST)
+    proxy::LIST.iter().chain(&replica::LIST).chain(&study::LIST).chain(&rooms::LIST)
 }
 
 /// The list for programs.
