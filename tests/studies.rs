@@ -186,10 +186,24 @@ fn rooms_in_redis_lose_nothing_when_every_replica_is_killed() {
 }
 
 #[test]
+fn jobs_in_redis_are_done_once_when_every_replica_is_killed() {
+    if !is_installed("redis-server") {
+        skipped("there is no redis-server, so jobs in Redis were not studied");
+        return;
+    }
+    let jobs = holds("jobs", &["memory", "redis"]);
+    let figures = &jobs["columns"][1]["figures"];
+    let kills = figures["kills"].as_array().unwrap();
+    assert!(kills.len() == 4 && kills.iter().all(|kill| !kill["orders"].as_array().unwrap().is_empty()), "{kills:?}");
+    assert!(figures["begun"].as_u64() > figures["orders"].as_u64(), "workers take over: {figures}");
+    is_caught(&["sent-again", "ordered-again", "orders-shared"]);
+}
+
+#[test]
 fn what_needs_redis_is_left_out_by_name() {
-    let (text, code, report) = study_with_path("--studies rooms", "");
+    let (text, code, report) = study_with_path("--studies rooms,jobs", "");
     assert_eq!(code, 0, "{text}");
-    for (place, study) in ["rooms, redis"].into_iter().zip(report["studies"].as_array().unwrap()) {
+    for (place, study) in ["rooms, redis", "jobs, redis"].into_iter().zip(report["studies"].as_array().unwrap()) {
         let hint = format!("{place}: there is no redis-server on PATH; install it (apt-get install redis-server)");
         assert!(text.contains(&hint), "{text}");
         assert_eq!(study["columns"].as_array().unwrap().len(), 1, "the control is there: {text}");

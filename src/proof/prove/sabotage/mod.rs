@@ -120,6 +120,14 @@ pub enum Sabotage {
     IdsSwapped,
     SaysBackwards,
     RoomsShared,
+    AckedBeforeWork,
+    NeverTakenOver,
+    SentAgain,
+    SentSeparately,
+    OrderedAgain,
+    OrdersInMemory,
+    ReportOfAnother,
+    OrdersShared,
 }
 
 /// How much longer the old config is used under [`Sabotage::OldConfig`].

@@ -30,6 +30,7 @@ mod caches;
 mod caller;
 mod files;
 mod hold;
+mod jobs;
 mod keys;
 mod limits;
 mod rooms;
@@ -52,7 +53,7 @@ use super::theory::{Prediction, Subject, Verdict};
 use super::workspace::Workspace;
 
 /// All studies, in the order in which they are made and shown.
-pub static STUDIES: [Study; 5] = [limits::STUDY, caches::STUDY, files::STUDY, keys::STUDY, rooms::STUDY];
+pub static STUDIES: [Study; 6] = [limits::STUDY, caches::STUDY, files::STUDY, keys::STUDY, rooms::STUDY, jobs::STUDY];
 
 /// One question about where state is.
 #[derive(Debug, Clone, Copy)]

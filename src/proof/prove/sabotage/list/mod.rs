@@ -1,5 +1,6 @@
 //! The list of sabotages: what each breaks, where that shows, and which predictions must not hold then.
 
+mod jobs;
 mod proxy;
 mod replica;
 mod rooms;
@@ -56,7 +57,7 @@ const fn entry(
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
-    proxy::LIST.iter().chain(&replica::LIST).chain(&study::LIST).chain(&rooms::LIST)
+    proxy::LIST.iter().chain(&replica::LIST).chain(&study::LIST).chain(&rooms::LIST).chain(&jobs::LIST)
 }
 
 /// The list for programs.
