@@ -217,7 +217,9 @@ impl<'a> Bench<'a> {
     /// A new folder of the run.
     fn folder(&self, name: &str) -> anyhow::Result<PathBuf> {
         let number = self.stages.replace(self.stages.get() + 1);
-        let path = self.workspace.directory(&format!("study-{number}-{name}"));
+        // Drawn, since a Redis that is given keeps what an earlier run has left there, which may have had the same
+        // process id: names in it hold this one.
+        let path = self.workspace.directory(&format!("study-{number}-{name}-{:08x}", fastrand::u32(..)));
         std::fs::create_dir_all(&path)?;
         Ok(path)
     }
