@@ -211,6 +211,16 @@ fn what_needs_redis_is_left_out_by_name() {
 }
 
 #[test]
+fn only_orders_with_a_key_are_done_once() {
+    let retries = holds("retries", &["repeats with a key", "repeats without a key", "never repeats"]);
+    let figure = |place: usize, name: &str| retries["columns"][place]["figures"][name].as_u64().unwrap();
+    assert!(figure(0, "doubled") == 0 && figure(0, "missing") == 0 && figure(0, "cut_done") >= 20, "{retries}");
+    assert!(figure(1, "doubled") > 0 && figure(1, "missing") == 0, "{retries}");
+    assert!(figure(2, "doubled") == 0 && figure(2, "missing") > 0, "{retries}");
+    is_caught(&["keys-ignored"]);
+}
+
+#[test]
 fn choices_are_explained() {
     for (arguments, hint) in [
         ("--studies weather", "the studies are limits, "),

@@ -128,6 +128,10 @@ pub enum Sabotage {
     OrdersInMemory,
     ReportOfAnother,
     OrdersShared,
+    KeysIgnored,
+    KeysRefused,
+    KeysForAll,
+    NobodyGivesUp,
 }
 
 /// How much longer the old config is used under [`Sabotage::OldConfig`].

@@ -33,6 +33,7 @@ mod hold;
 mod jobs;
 mod keys;
 mod limits;
+mod retries;
 mod rooms;
 mod stage;
 
@@ -53,7 +54,15 @@ use super::theory::{Prediction, Subject, Verdict};
 use super::workspace::Workspace;
 
 /// All studies, in the order in which they are made and shown.
-pub static STUDIES: [Study; 6] = [limits::STUDY, caches::STUDY, files::STUDY, keys::STUDY, rooms::STUDY, jobs::STUDY];
+pub static STUDIES: [Study; 7] = [
+    limits::STUDY,
+    caches::STUDY,
+    files::STUDY,
+    keys::STUDY,
+    rooms::STUDY,
+    jobs::STUDY,
+    retries::STUDY,
+];
 
 /// One question about where state is.
 #[derive(Debug, Clone, Copy)]

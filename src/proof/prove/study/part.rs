@@ -18,14 +18,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{caches, files, jobs, keys, limits, rooms};
+use super::{caches, files, jobs, keys, limits, retries, rooms};
 use crate::prove::arm::Work;
 use crate::prove::sabotage::{Planted, Sabotage};
 use crate::replica::runtime;
 use crate::replica::serve::{Serving, listen};
 
 /// All parts by their names, and what serves them.
-static PARTS: [(&str, Part); 8] = [
+static PARTS: [(&str, Part); 9] = [
     ("caches", caches::part::serve),
     ("files", files::part::serve),
     ("keys", keys::part::serve),
@@ -34,6 +34,7 @@ static PARTS: [(&str, Part); 8] = [
     ("rooms-in-memory", rooms::part::in_memory),
     ("jobs", jobs::part::in_redis),
     ("jobs-in-memory", jobs::part::in_memory),
+    ("orders", retries::part::serve),
 ];
 
 /// The life of one replica.

@@ -4,6 +4,7 @@ mod jobs;
 mod proxy;
 mod replica;
 mod rooms;
+mod stickiness;
 mod study;
 
 use std::fmt;
@@ -57,7 +58,8 @@ const fn entry(
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
-    proxy::LIST.iter().chain(&replica::LIST).chain(&study::LIST).chain(&rooms::LIST).chain(&jobs::LIST)
+    let studies = study::LIST.iter().chain(&rooms::LIST).chain(&jobs::LIST).chain(&stickiness::LIST);
+    proxy::LIST.iter().chain(&replica::LIST).chain(studies)
 }
 
 /// The list for programs.
