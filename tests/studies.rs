@@ -211,6 +211,21 @@ fn what_needs_redis_is_left_out_by_name() {
 }
 
 #[test]
+fn sticky_users_lose_what_theory_says() {
+    let affinity = holds("affinity", &["cookie", "address hash", "consistent hash", "none (token)"]);
+    let figures = |place: usize| &affinity["columns"][place]["figures"];
+    let users = figures(0)["users"].as_u64().unwrap();
+    for (place, came) in [(0, 0.0), (1, 0.8), (2, 0.2), (3, 0.0)] {
+        assert_eq!(figures(place)["came"]["predicted"], came);
+        let lost = if place == 3 { 0 } else { users };
+        assert_eq!(figures(place)["rolled"]["lost"].as_u64(), Some(lost), "{affinity}");
+    }
+    assert_eq!([0, 3].map(|place| figures(place)["came"]["lost"].as_u64()), [Some(0); 2]);
+    assert_eq!(figures(3)["died"]["lost"].as_u64(), Some(0));
+    is_caught(&["ring-is-mod", "poor-hash"]);
+}
+
+#[test]
 fn only_orders_with_a_key_are_done_once() {
     let retries = holds("retries", &["repeats with a key", "repeats without a key", "never repeats"]);
     let figure = |place: usize, name: &str| retries["columns"][place]["figures"][name].as_u64().unwrap();
@@ -218,6 +233,20 @@ fn only_orders_with_a_key_are_done_once() {
     assert!(figure(1, "doubled") > 0 && figure(1, "missing") == 0, "{retries}");
     assert!(figure(2, "doubled") == 0 && figure(2, "missing") > 0, "{retries}");
     is_caught(&["keys-ignored"]);
+}
+
+#[test]
+fn a_fleet_that_follows_the_load_loses_no_session_in_a_token() {
+    let (text, _, report) = study("--studies autoscaling");
+    let columns = report["studies"][0]["columns"].as_array().unwrap();
+    let of_speed = ["s to a fair share", "p99 at the peak over that of sticky users", "replicas too many in the end"];
+    for prediction in columns.iter().flat_map(|column| column["predictions"].as_array().unwrap()) {
+        let is_of_speed = of_speed.contains(&prediction["what"].as_str().unwrap());
+        assert!(is_of_speed || prediction["verdict"] != "broken", "{text}");
+    }
+    assert_eq!(columns[0]["figures"]["lost"], 0, "{text}");
+    assert!(columns[1]["figures"]["lost"].as_u64() > Some(0), "{text}");
+    is_caught(&["scales-by-kill"]);
 }
 
 #[test]

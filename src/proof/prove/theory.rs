@@ -95,7 +95,7 @@ impl Prediction {
     /// A share that theory knows.
     pub fn share(what: &str, hits: u64, trials: u64, predicted: f64) -> Self {
         let interval = wilson(hits, trials, Z_SHOWN);
-        let level = RUN_LEVEL / f64::from(SAMPLED_MAX) / 2.0;
+        let level = alarm_level();
         let is_exact = predicted == 0.0 || predicted == 1.0;
         let verdict = if is_exact {
             match trials {
@@ -172,6 +172,16 @@ impl Prediction {
         let counterexample = facts.into_iter().take(crate::trial::judge::FACTS_MAX).filter(|_| is_broken).collect();
         Self { counterexample, ..self }
     }
+}
+
+/// The smallest tail that does not break a prediction about a share.
+pub(super) fn alarm_level() -> f64 {
+    RUN_LEVEL / f64::from(SAMPLED_MAX) / 2.0
+}
+
+/// The interval of a share that is shown.
+pub(super) fn wilson_shown(hits: u64, trials: u64) -> (f64, f64) {
+    wilson(hits, trials, Z_SHOWN)
 }
 
 /// A figure with three digits behind the point at most.

@@ -44,6 +44,11 @@ const SHORT_LIFETIME_SECONDS: u64 = 5;
 /// How much longer it is good, because clocks differ (RFC 7519 section 4.1.4).
 const LEEWAY_SECONDS: u64 = 60;
 
+/// A store of tokens that this key signs.
+pub(in crate::prove) fn store(key: &[u8]) -> impl Store {
+    Jwt::new(key)
+}
+
 /// Signs and verifies.
 struct Jwt {
     sign: EncodingKey,

@@ -41,6 +41,11 @@ fn predict(report: &CellReport) -> Vec<Prediction> {
     predictions
 }
 
+/// An empty store.
+pub(in crate::prove) fn store() -> impl Store {
+    Memory::default()
+}
+
 /// Sessions by token.
 #[derive(Debug, Default)]
 struct Memory {

@@ -6,7 +6,7 @@
 pub(super) mod database;
 mod exchanges;
 pub(super) mod jwt;
-mod memory;
+pub(super) mod memory;
 mod predictions;
 pub(super) mod redis;
 mod shares;

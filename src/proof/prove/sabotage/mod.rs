@@ -128,10 +128,16 @@ pub enum Sabotage {
     OrdersInMemory,
     ReportOfAnother,
     OrdersShared,
+    RingIsMod,
+    PoorHash,
+    CookieForgotten,
     KeysIgnored,
     KeysRefused,
     KeysForAll,
     NobodyGivesUp,
+    ScalesByKill,
+    ScalesHalfway,
+    NeverScalesIn,
 }
 
 /// How much longer the old config is used under [`Sabotage::OldConfig`].

@@ -26,6 +26,9 @@
 
 pub mod part;
 
+mod affinity;
+mod autoscaling;
+mod basket;
 mod caches;
 mod caller;
 mod files;
@@ -54,14 +57,16 @@ use super::theory::{Prediction, Subject, Verdict};
 use super::workspace::Workspace;
 
 /// All studies, in the order in which they are made and shown.
-pub static STUDIES: [Study; 7] = [
+pub static STUDIES: [Study; 9] = [
     limits::STUDY,
     caches::STUDY,
     files::STUDY,
     keys::STUDY,
     rooms::STUDY,
     jobs::STUDY,
+    affinity::STUDY,
     retries::STUDY,
+    autoscaling::STUDY,
 ];
 
 /// One question about where state is.

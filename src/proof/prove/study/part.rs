@@ -18,14 +18,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{caches, files, jobs, keys, limits, retries, rooms};
+use super::{basket, caches, files, jobs, keys, limits, retries, rooms};
 use crate::prove::arm::Work;
 use crate::prove::sabotage::{Planted, Sabotage};
 use crate::replica::runtime;
 use crate::replica::serve::{Serving, listen};
 
 /// All parts by their names, and what serves them.
-static PARTS: [(&str, Part); 9] = [
+static PARTS: [(&str, Part); 10] = [
+    ("basket", basket::part::serve),
     ("caches", caches::part::serve),
     ("files", files::part::serve),
     ("keys", keys::part::serve),
