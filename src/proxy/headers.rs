@@ -8,11 +8,13 @@
 
 use std::time::Duration;
 
+use http::Version;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE,
 };
-use http::{Uri, Version};
+use http::request::Parts;
 
+use super::cause::Cause;
 use super::forwarding::Forwarding;
 use super::identity;
 use super::target::Host;
@@ -72,11 +74,12 @@ pub(super) fn prepare_request(
     Added { forwarding: forwarding.lines(&host, via), request_id: Some(RequestId::random()), ..Added::default() }
 }
 
-/// The size of a head of HTTP/2, in bytes, as its limit counts it (RFC 9113 section 6.5.2): 32 more for each field. Of
-/// the pseudo-header fields only the target is counted.
-pub(super) fn list_size(uri: &Uri, headers: &HeaderMap) -> usize {
+/// Refuses a head of HTTP/2 of more than `most` bytes, counted as its limit is: 32 more for each field (RFC 9113 section
+/// 6.5.2). Of the pseudo-header fields only the target is counted.
+pub(super) fn check_list_size(Parts { uri, headers, .. }: &Parts, most: usize) -> Result<(), Cause> {
     let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>() + target
+    let fields: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    if fields + target > most { Err(Cause::HeadTooLarge) } else { Ok(()) }
 }
 
 /// An HTTP/2 client may send its cookies in several fields; HTTP/1.1 allows one (RFC 9113 section 8.2.3), and it counts

@@ -251,9 +251,7 @@ fn route(
     let rules = &client.connection.rules;
     let mut host = target::take_target(parts)?;
     if parts.version == Version::HTTP_2 {
-        if headers::list_size(&parts.uri, &parts.headers) > view.snapshot.limits.request_head {
-            return Err(Cause::HeadTooLarge);
-        }
+        headers::check_list_size(parts, view.snapshot.limits.request_head)?;
         headers::join_cookies(&mut parts.headers);
     }
     let is_added = host.as_mut().is_some_and(|host| host.become_field(&mut parts.headers));
