@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::options;
-use crate::trial::fault::{Act, Planned};
+use crate::trial::fault::{Act, Planned, Rekey};
 
 /// One part of the experiment. All arms go through it at the same time, each on replicas of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -49,10 +49,12 @@ pub enum Event {
     Partition,
     /// The clocks of replicas differ, and tokens are good for a short time.
     Clocks,
+    /// Replicas seal tokens with a new key.
+    KeyRotation,
 }
 
 /// All events in the order in which they are played.
-pub const EVENTS: [Event; 18] = [
+pub const EVENTS: [Event; 19] = [
     Event::Steady,
     Event::Pairs,
     Event::Crash,
@@ -71,11 +73,12 @@ pub const EVENTS: [Event; 18] = [
     Event::SlowOnce,
     Event::Partition,
     Event::Clocks,
+    Event::KeyRotation,
 ];
 
 /// Events for which a run of a minute has no time: `--full` plays them, or their name.
-pub const FULL_ONLY: [Event; 6] =
-    [Event::Stop, Event::Mute, Event::Errors, Event::SlowOnce, Event::Partition, Event::Clocks];
+pub const FULL_ONLY: [Event; 7] =
+    [Event::Stop, Event::Mute, Event::Errors, Event::SlowOnce, Event::Partition, Event::Clocks, Event::KeyRotation];
 
 /// Replicas before and after scaling out.
 pub const SCALE_OUT: (usize, usize) = (2, 20);
@@ -108,6 +111,7 @@ impl Event {
             Self::SlowOnce => "slow-once",
             Self::Partition => "partition",
             Self::Clocks => "clocks",
+            Self::KeyRotation => "key-rotation",
         }
     }
 
@@ -170,6 +174,7 @@ impl Event {
             Self::Errors => vec![(0.2, Act::Err(victim)), (0.8, Act::Heal(victim))],
             Self::Partition => vec![(0.2, Act::CutOff(victim)), (0.8, Act::Heal(victim))],
             Self::SlowOnce => vec![(0.4, Act::SlowOnce(victim))],
+            Self::KeyRotation => vec![(0.3, Act::Rekey(Rekey::Announce)), (0.5, Act::Rekey(Rekey::Use))],
         };
         let acts = acts.into_iter().map(|(share, act)| Planned { at: at(share), act }).collect();
         Schedule { acts, span }

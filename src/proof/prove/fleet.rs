@@ -2,6 +2,7 @@
 //! upon (`acts`).
 
 mod acts;
+mod keys;
 
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -81,6 +82,8 @@ struct Parts {
     proxies: Vec<Proxy>,
     relays: Relays,
     tombs: Vec<Tomb>,
+    /// The key that takes the place of the first one, when there is one.
+    new_key: Option<String>,
 }
 
 struct Replica {
@@ -109,7 +112,7 @@ impl Fleet {
         std::fs::create_dir_all(&config).with_context(|| config.display().to_string())?;
         let file = config.join("unstick.toml");
         let relays = Relays::default();
-        let parts = Parts { toml, replicas: Vec::new(), proxies: Vec::new(), relays, tombs: Vec::new() };
+        let parts = Parts { toml, replicas: Vec::new(), proxies: Vec::new(), relays, tombs: Vec::new(), new_key: None };
         let (parts, entries, visitors) = (Mutex::new(parts), Rc::default(), Visitors::default());
         let fleet = Self { plan, file, key, parts, entries, visitors };
         {

@@ -119,9 +119,9 @@ impl<'a> Lab<'a> {
             // Who keeps to one replica is placed on one.
             Event::Pairs => arm.role() != Role::Sticky,
             Event::Mute | Event::Errors | Event::SlowOnce => arm.role() == Role::Stateless,
-            Event::Partition => arm.role() == Role::Stateless && arm.shares(),
-            // Only tokens know the time.
-            Event::Clocks => arm.role() == Role::Stateless && !arm.shares(),
+            Event::Partition => arm.role() == Role::Stateless && arm.has_store(),
+            // Only tokens know the time, and need keys.
+            Event::Clocks | Event::KeyRotation => arm.has_tokens(),
             _ => true,
         };
         let arms = self.arms.iter().filter(concerns);

@@ -33,7 +33,7 @@ use crate::replica::serve::{Handler, Responding, serve};
 /// Environment variable with the key of the tokens. Arguments show up in `ps`, the environment only to its owner.
 pub(super) const KEY_VARIABLE: &str = "UNSTICK_PROVE_KEY";
 
-/// What the experiment asks of a replica: `hold`, `held`, `linger`, `go`, `slow`, `die-N`, or one of the moods.
+/// What the experiment asks of a replica: `hold`, `held`, `linger`, `go`, `slow`, `keys`, `die-N`, or one of the moods.
 pub(super) const CONTROL: &str = "/control/";
 
 /// What the parent says on the command line.
@@ -261,6 +261,11 @@ impl<S: Store> Shop<S> {
             "cut" => self.mood.store(Mood::CutOff as u8, Relaxed),
             "well" => self.mood.store(Mood::Well as u8, Relaxed),
             "slow" => self.is_slow.store(true, Relaxed),
+            "keys" => {
+                if let Err(unavailable) = self.store.reload() {
+                    return self.text(StatusCode::INTERNAL_SERVER_ERROR, &unavailable.to_string());
+                }
+            }
             other => {
                 let bytes = other.strip_prefix("die-").and_then(|bytes| bytes.parse().ok());
                 self.dies_of.store(bytes.unwrap_or_default(), Relaxed);

@@ -55,6 +55,10 @@ pub(super) trait Store: Send + Sync + 'static {
     fn post(&self, _book: &str, _value: Value) -> impl Future<Output = Result<Reply<()>, Unavailable>> + Send {
         async { Err(Unavailable("nothing is shared here".into())) }
     }
+    /// Reads the keys again, if it has any.
+    fn reload(&self) -> Result<(), Unavailable> {
+        Ok(())
+    }
     /// Ends a session.
     fn end(&self, token: &str) -> impl Future<Output = Result<Reply<()>, Unavailable>> + Send;
 }
@@ -72,7 +76,14 @@ pub(super) fn new_token() -> Result<String, Unavailable> {
 pub(super) mod testing {
     //! What every store must do, for the tests beside them.
 
+    use std::io::Write as _;
+
     use super::*;
+
+    /// Says that a test was not run.
+    pub(in crate::prove) fn skipped(why: &str) {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+    }
 
     /// Writes into books, and reads them.
     pub(in crate::prove) async fn keeps_books(store: impl Store) {

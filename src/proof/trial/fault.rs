@@ -49,6 +49,17 @@ pub enum Act {
     CutOff(usize),
     /// A replica takes long for one request.
     SlowOnce(usize),
+    /// All replicas get other keys.
+    Rekey(Rekey),
+}
+
+/// A step of a change of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rekey {
+    /// Every replica learns the new key, and opens with it.
+    Announce,
+    /// Every replica seals with it, and still opens with the old one.
+    Use,
 }
 
 impl fmt::Display for Act {
@@ -72,6 +83,8 @@ impl fmt::Display for Act {
             Self::Err(replica) => write!(f, "replica {replica} responds 500"),
             Self::CutOff(replica) => write!(f, "replica {replica} cannot reach its store"),
             Self::SlowOnce(replica) => write!(f, "replica {replica} takes long for one request"),
+            Self::Rekey(Rekey::Announce) => f.write_str("a new key announced"),
+            Self::Rekey(Rekey::Use) => f.write_str("a new key in use"),
         }
     }
 }

@@ -205,6 +205,10 @@ pub enum State {
     Erring,
     /// It cannot reach its store, and says so.
     CutOff,
+    /// Replicas learn one by one that they are to seal with another key.
+    Rekeying,
+    /// All of them do.
+    Rekeyed,
 }
 
 /// A change of state.

@@ -15,8 +15,10 @@ use crate::trial::history::Value;
 /// See the module.
 pub(in crate::prove) const ARM: Arm = Arm {
     name: "database",
+    is_default: true,
     role: Role::Stateless,
     shares: true,
+    has_tokens: false,
     serve: |replica| {
         Box::pin(async move {
             let file = replica.directory.join("sessions.sqlite");

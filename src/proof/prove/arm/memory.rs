@@ -15,8 +15,10 @@ use crate::trial::judge::Ratio;
 /// See the module.
 pub(super) const ARM: Arm = Arm {
     name: "memory",
+    is_default: true,
     role: Role::Stateful,
     shares: false,
+    has_tokens: false,
     serve: |replica| Box::pin(replica.serve(Memory::default())),
     prepare: None,
     predict,

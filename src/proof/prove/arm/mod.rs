@@ -4,13 +4,16 @@
 //! their names.
 
 pub(super) mod database;
+mod denylist;
 mod exchanges;
 pub(super) mod jwt;
 pub(super) mod memory;
 mod predictions;
 pub(super) mod redis;
+mod rotation;
 mod shares;
 mod sticky;
+mod tokens;
 
 use std::fmt;
 use std::pin::Pin;
@@ -25,13 +28,11 @@ use super::options::{self, Options};
 use super::replica::Replica;
 use super::theory::Prediction;
 use super::workspace::Workspace;
+pub(super) use tokens::KEYS_FILE;
 
 /// All arms, in the order in which they are shown. A static, because each crate that names a constant compiles what it
 /// holds: here the whole of the replicas.
-pub static ARMS: [Arm; 5] = [memory::ARM, sticky::ARM, jwt::ARM, database::ARM, redis::ARM];
-
-/// Those that a run without `--arms` has time for.
-const DEFAULT: [&str; 5] = ["memory", "memory+sticky", "jwt", "database", "redis"];
+pub static ARMS: [Arm; 6] = [memory::ARM, sticky::ARM, jwt::ARM, database::ARM, redis::ARM, denylist::ARM];
 
 /// A prediction about the apparatus: without it nothing that is missing would be noticed.
 pub(super) const UNWRITTEN: &str = "steps that were not written down";
@@ -40,9 +41,13 @@ pub(super) const UNWRITTEN: &str = "steps that were not written down";
 #[derive(Debug, Clone, Copy)]
 pub struct Arm {
     name: &'static str,
+    /// Whether a run of a minute has time for it.
+    is_default: bool,
     role: Role,
     /// Whether its replicas share a store, so that sessions can read what others wrote.
     shares: bool,
+    /// Whether sessions are in tokens, which replicas seal with keys, and which expire.
+    has_tokens: bool,
     /// Serves the shop on the arm's store: the life of one replica.
     serve: fn(Replica) -> Work<'static, ()>,
     /// Starts or finds what the arm's replicas share, if they share more than a key and a directory.
@@ -97,14 +102,24 @@ impl Arm {
         self.name
     }
 
-    /// Whether it belongs to a run without `--arms`.
-    pub fn is_default(self) -> bool {
-        DEFAULT.contains(&self.name)
-    }
-
     /// What the arm stands for.
     pub fn role(self) -> Role {
         self.role
+    }
+
+    /// Whether a run of a minute has time for it.
+    pub fn is_default(self) -> bool {
+        self.is_default
+    }
+
+    /// Whether sessions are in tokens, which replicas seal with keys, and which expire.
+    pub(super) fn has_tokens(self) -> bool {
+        self.has_tokens
+    }
+
+    /// Whether its replicas ask a store for anything.
+    pub(super) fn has_store(self) -> bool {
+        self.shares || self.prepare.is_some()
     }
 
     /// Whether its replicas share a store, so that sessions can read what others wrote.
@@ -244,6 +259,7 @@ mod tests {
                 Event::Errors | Event::Partition => &[ONCE, AGAIN, WAITS[0], WAITS[1], FAILING],
                 Event::SlowOnce => &[ONCE, AGAIN, WAITS[1], "responses that wait"],
                 Event::Clocks => &[ONCE, AGAIN, WAITS[0]],
+                Event::KeyRotation => &[ONCE, AGAIN, WAITS[0], WAITS[1], "tokens of the old key that are refused"],
                 Event::Pairs => continue,
             };
             let is_common = |what: &&&str| event != Event::StoreRestart || **what != "requests failed";
@@ -261,7 +277,11 @@ mod tests {
                         assert_eq!(between, usize::from(arm.shares()), "{arm}, {event}");
                         // A token cannot be taken back, so that is said of it once.
                         let logout = names.extract_if(.., |what| what == DESIGN[0]).count();
-                        assert_eq!(logout, usize::from(arm.shares() || event == Event::Steady), "{arm}, {event}");
+                        assert_eq!(logout, usize::from(arm.has_store() || event == Event::Steady), "{arm}, {event}");
+                        // What it costs not to.
+                        let asked = names.extract_if(.., |what| what.contains("deny-list")).count();
+                        let is_asked = arm.name() == "jwt+denylist" && event == Event::Steady;
+                        assert_eq!(asked, usize::from(is_asked), "{arm}, {event}");
                         assert_eq!(names, expected, "{arm}, {event}");
                     }
                     (Role::Stateful, Event::Steady) => {
@@ -271,7 +291,9 @@ mod tests {
                     (Role::Sticky, Event::Stop | Event::Mute | Event::Errors | Event::SlowOnce) => {
                         assert!(names.is_empty(), "{arm}, {event}");
                     }
-                    (Role::Sticky, Event::Partition | Event::Clocks) => assert!(names.is_empty(), "{arm}, {event}"),
+                    (Role::Sticky, Event::Partition | Event::Clocks | Event::KeyRotation) => {
+                        assert!(names.is_empty(), "{arm}, {event}")
+                    }
                     (Role::Sticky, _) => assert_eq!(names, ["sessions lost"], "{arm}, {event}"),
                 }
             }

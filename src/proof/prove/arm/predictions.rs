@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::exchanges::exchanges;
+use super::rotation::rotation;
 use super::shares::shares;
 use crate::prove::cell::CellReport;
 use crate::prove::event::Event;
@@ -37,6 +38,8 @@ pub(super) enum Keeps {
     /// Sessions are at the client: a copy of the old cookie is as good as before the logout, and of two writes at the
     /// same time one is lost.
     AtTheClient,
+    /// Sessions are at the client, and replicas share a list of those that ended.
+    AtTheClientUntilLogout,
     /// Sessions are in a store, which forgets them at the logout, and applies one write after the other.
     InAStore,
 }
@@ -67,6 +70,7 @@ pub(super) fn of_stateless(report: &CellReport, keeps: Keeps) -> Vec<Prediction>
     }
     predictions.extend(placement(report));
     predictions.extend(shares(report));
+    predictions.extend(rotation(report));
     predictions
 }
 
@@ -115,20 +119,20 @@ fn of_design(report: &CellReport, keeps: Keeps) -> Vec<Prediction> {
     let findings = &report.findings;
     let (reused, logouts) = (&findings.reused, findings.logouts);
     let Ratio { trials: pairs, hits: torn } = &findings.pairs;
-    let mut predictions = match keeps {
-        Keeps::AtTheClient => vec![
-            Prediction::share("pairs of writes at once that lose one", torn.count, *pairs, 1.0),
-            Prediction::share("good after logout", reused.count, logouts, 1.0),
-        ],
-        Keeps::InAStore => vec![
-            never("pairs of writes at once that lose one", torn, *pairs).or_untested(),
-            never("good after logout", reused, logouts).or_untested(),
-        ],
+    let torn = match keeps {
+        Keeps::AtTheClient | Keeps::AtTheClientUntilLogout => {
+            Prediction::share("pairs of writes at once that lose one", torn.count, *pairs, 1.0)
+        }
+        Keeps::InAStore => never("pairs of writes at once that lose one", torn, *pairs).or_untested(),
+    };
+    let reused = match keeps {
+        Keeps::AtTheClient => Prediction::share("good after logout", reused.count, logouts, 1.0),
+        Keeps::AtTheClientUntilLogout | Keeps::InAStore => never("good after logout", reused, logouts).or_untested(),
     };
     match (report.event, keeps) {
-        (Event::Steady, _) => predictions,
-        (_, Keeps::InAStore) => predictions.split_off(1),
+        (Event::Steady, _) => vec![torn, reused],
         (_, Keeps::AtTheClient) => Vec::new(),
+        (_, Keeps::AtTheClientUntilLogout | Keeps::InAStore) => vec![reused],
     }
 }
 

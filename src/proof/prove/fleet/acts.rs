@@ -86,6 +86,7 @@ impl World for Fleet {
                 ask::get(parts.replicas[replica].entry.address, &format!("{CONTROL}slow")).await?;
                 Ok(())
             }
+            Act::Rekey(step) => self.rekey(parts, step, recorder).await,
             Act::Stop(replica) => parts.replicas[replica].signal(Signal::STOP, State::Stopped, recorder),
             Act::Continue(replica) => parts.replicas[replica].signal(Signal::CONT, State::Continued, recorder),
         }
@@ -216,7 +217,7 @@ impl Fleet {
 }
 
 /// Gives an order. How many requests the replica holds.
-async fn held_by(address: SocketAddr, order: &str) -> anyhow::Result<u32> {
+pub(super) async fn held_by(address: SocketAddr, order: &str) -> anyhow::Result<u32> {
     let count = ask::get(address, &format!("{CONTROL}{order}")).await?;
     Ok(std::str::from_utf8(&count)?.trim().parse()?)
 }

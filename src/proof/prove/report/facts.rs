@@ -74,6 +74,8 @@ fn of_mark(mark: &Mark) -> String {
         State::Mute => "does not respond any more",
         State::Erring => "responds 500 to everything",
         State::CutOff => "cannot reach its store",
+        State::Rekeying => "is about to be sealed with",
+        State::Rekeyed => "is what every replica seals with",
     };
     format!("{:8.3} s  {whose} {state}", mark.at.as_secs_f64())
 }

@@ -138,10 +138,17 @@ pub enum Sabotage {
     ScalesByKill,
     ScalesHalfway,
     NeverScalesIn,
+    DenylistLocal,
+    DenylistCached,
+    KeyUnannounced,
+    KeyWithoutOverlap,
 }
 
 /// How much longer the old config is used under [`Sabotage::OldConfig`].
 pub(super) const LATE: Duration = Duration::from_millis(1500);
+
+/// How long after one replica the next one learns a key under [`Sabotage::KeyUnannounced`].
+pub(super) const BETWEEN_REPLICAS: Duration = Duration::from_millis(200);
 
 /// What is planted in a run, if anything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -201,4 +201,8 @@ impl<S: Store> Store for Spoilt<S> {
         }
         self.store.end(parts(token).1).await
     }
+
+    fn reload(&self) -> Result<(), Unavailable> {
+        self.store.reload()
+    }
 }

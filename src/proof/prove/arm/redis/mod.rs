@@ -14,6 +14,7 @@ use super::predictions::{Keeps, of_stateless};
 use super::{Arm, Backing, Prepared, Role, Server};
 use crate::prove::NotPossible;
 use crate::prove::options::Options;
+use crate::prove::replica::Replica;
 use crate::prove::sabotage::{Planted, Sabotage};
 use crate::prove::store::{Reply, Store, Unavailable, Write, new_token};
 use crate::prove::workspace::Workspace;
@@ -23,31 +24,32 @@ use server::RedisServer;
 /// See the module.
 pub(super) const ARM: Arm = Arm {
     name: "redis",
+    is_default: true,
     role: Role::Stateless,
     shares: true,
+    has_tokens: false,
     serve: |replica| {
         Box::pin(async move {
-            let connection = connect_told().await?;
-            let scope = replica.directory.display().to_string();
-            let store = Redis { connection, write: Script::new(WRITE), planted: replica.planted, scope };
+            let store = Redis::of(&replica, connect_told().await?);
             replica.serve(store).await
         })
     },
-    prepare: Some(|options, workspace| Box::pin(prepare(options, workspace))),
+    prepare: Some(|options, workspace| Box::pin(prepare(ARM.name, options, workspace))),
     predict: |report| of_stateless(report, Keeps::InAStore),
 };
 
 /// Environment variable with the URL, which may hold a password.
 const URL_VARIABLE: &str = "UNSTICK_PROVE_REDIS";
 
-async fn prepare(options: &Options, workspace: &Workspace) -> anyhow::Result<Prepared> {
-    match find(options, workspace.directory("redis")).await? {
+/// For an arm: finds the Redis that was given, or starts one of its own.
+pub(super) async fn prepare(arm: &str, options: &Options, workspace: &Workspace) -> anyhow::Result<Prepared> {
+    match find(options, workspace.directory(arm)).await? {
         Ok(backing) => {
             let is_given = backing.server.is_none();
-            let left_out = is_given.then(|| "store-restart: the Redis given by --redis is not ours to restart".into());
-            Ok(Prepared { backing: Some(backing), left_out })
+            let why = || format!("store-restart of {arm}: the Redis given by --redis is not ours to restart");
+            Ok(Prepared { backing: Some(backing), left_out: is_given.then(why) })
         }
-        Err(hint) => Ok(Prepared { backing: None, left_out: Some(format!("redis: {hint}")) }),
+        Err(hint) => Ok(Prepared { backing: None, left_out: Some(format!("{arm}: {hint}")) }),
     }
 }
 
@@ -127,6 +129,15 @@ impl Redis {
     fn book(&self, book: &str) -> String {
         format!("unstick:book:{}:{book}", self.scope)
     }
+
+    /// The store of a replica.
+    fn of(replica: &Replica, connection: ConnectionManager) -> Self {
+        Self { planted: replica.planted, scope: replica.directory.display().to_string(), ..Self::at(connection) }
+    }
+
+    fn at(connection: ConnectionManager) -> Self {
+        Self { connection, write: Script::new(WRITE), planted: Planted::default(), scope: String::new() }
+    }
 }
 
 /// What a store without atomic steps would do.
@@ -150,7 +161,7 @@ impl Redis {
     }
 }
 
-fn unavailable(error: RedisError) -> Unavailable {
+pub(super) fn unavailable(error: RedisError) -> Unavailable {
     Unavailable(error.to_string())
 }
 
@@ -203,5 +214,35 @@ impl Store for Redis {
         let deleted = redis::cmd("DEL").arg(&keys(token)).to_owned();
         let deleted: u32 = deleted.query_async(&mut connection).await.map_err(unavailable)?;
         Ok(Reply::new((deleted > 0).then_some(()), 1))
+    }
+}
+
+#[cfg(test)]
+pub(in crate::prove::arm) mod testing {
+    use super::*;
+    use crate::prove::store::testing::skipped;
+
+    /// A server of our own and its directory, if it is installed.
+    pub(in crate::prove::arm) async fn server() -> Option<(tempfile::TempDir, RedisServer)> {
+        if !RedisServer::is_installed() {
+            skipped("there is no redis-server");
+            return None;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let server = RedisServer::start(directory.path().join("redis"), Planted::NOTHING).await.unwrap();
+        Some((directory, server))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prove::store::testing::{keeps_a_session, keeps_books};
+
+    #[tokio::test]
+    async fn it_keeps_a_session_for_all_replicas() {
+        let Some((_directory, server)) = testing::server().await else { return };
+        keeps_a_session(Redis::at(connect(&server.url()).await.unwrap())).await;
+        keeps_books(Redis::at(connect(&server.url()).await.unwrap())).await;
     }
 }

@@ -18,7 +18,7 @@ use crate::prove::sabotage::{Planted, Sabotage};
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A Redis that runs. Dropping it kills it.
-pub(super) struct RedisServer {
+pub(in crate::prove::arm) struct RedisServer {
     directory: PathBuf,
     child: Mutex<Child>,
     planted: Planted,
@@ -39,7 +39,7 @@ impl RedisServer {
     }
 
     /// The URL under which replicas reach it.
-    pub(super) fn url(&self) -> String {
+    pub(in crate::prove::arm) fn url(&self) -> String {
         format!("redis+unix://{}", socket(&self.directory).display())
     }
 }

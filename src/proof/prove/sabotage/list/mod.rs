@@ -5,6 +5,7 @@ mod proxy;
 mod replica;
 mod rooms;
 mod stickiness;
+mod store;
 mod study;
 
 use std::fmt;
@@ -59,7 +60,7 @@ const fn entry(
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
     let studies = study::LIST.iter().chain(&rooms::LIST).chain(&jobs::LIST).chain(&stickiness::LIST);
-    proxy::LIST.iter().chain(&replica::LIST).chain(studies)
+    proxy::LIST.iter().chain(&replica::LIST).chain(&store::LIST).chain(studies)
 }
 
 /// The list for programs.

@@ -1,0 +1,44 @@
+//! What breaks one way to keep sessions.
+
+use super::{Entry, Subject, entry};
+use crate::prove::sabotage::Sabotage;
+
+/// In the order of the arms.
+pub(super) const LIST: [Entry; 4] = [
+    entry(
+        Subject::Store,
+        Sabotage::DenylistLocal,
+        ["denylist-local", "each replica keeps a deny-list of its own", "--arms jwt+denylist --events steady"],
+        &["good after logout"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::DenylistCached,
+        [
+            "denylist-cached",
+            "a replica that has found a session good asks the deny-list again after 1 s",
+            "--arms jwt+denylist --events steady",
+        ],
+        &["good after logout"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::KeyUnannounced,
+        [
+            "key-unannounced",
+            "a replica seals with the new key before the others know it",
+            "--arms jwt --events key-rotation",
+        ],
+        &["sessions lost"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::KeyWithoutOverlap,
+        [
+            "key-without-overlap",
+            "the old key opens nothing any more once the new one is in use",
+            "--arms jwt --events key-rotation",
+        ],
+        &["tokens of the old key that are refused"],
+    ),
+];
