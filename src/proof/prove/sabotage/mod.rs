@@ -142,6 +142,8 @@ pub enum Sabotage {
     DenylistCached,
     KeyUnannounced,
     KeyWithoutOverlap,
+    PostgresLeaks,
+    PostgresUnlogged,
 }
 
 /// How much longer the old config is used under [`Sabotage::OldConfig`].

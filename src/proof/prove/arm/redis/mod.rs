@@ -64,12 +64,12 @@ pub(in crate::prove) async fn find(
         connected.map_err(|error| NotPossible(format!("the Redis of --redis: {error}")))?;
         return Ok(Ok(Backing { variable: Some((URL_VARIABLE, url.clone())), server: None }));
     }
-    if !RedisServer::is_installed() {
+    if RedisServer::program().is_none() {
         return Ok(Err(
             "there is no redis-server on PATH; install it (apt-get install redis-server) or give --redis URL",
         ));
     }
-    let server = RedisServer::start(directory, options.planted).await?;
+    let server = RedisServer::start(directory, options.planted, &["--port", "0"]).await?;
     let variable = Some((URL_VARIABLE, server.url()));
     let server: Rc<dyn Server> = Rc::new(server);
     Ok(Ok(Backing { variable, server: Some(server) }))
@@ -224,12 +224,13 @@ pub(in crate::prove::arm) mod testing {
 
     /// A server of our own and its directory, if it is installed.
     pub(in crate::prove::arm) async fn server() -> Option<(tempfile::TempDir, RedisServer)> {
-        if !RedisServer::is_installed() {
+        if RedisServer::program().is_none() {
             skipped("there is no redis-server");
             return None;
         }
         let directory = tempfile::tempdir().unwrap();
-        let server = RedisServer::start(directory.path().join("redis"), Planted::NOTHING).await.unwrap();
+        let server =
+            RedisServer::start(directory.path().join("redis"), Planted::NOTHING, &["--port", "0"]).await.unwrap();
         Some((directory, server))
     }
 }

@@ -4,7 +4,7 @@ use super::{Entry, Subject, entry};
 use crate::prove::sabotage::Sabotage;
 
 /// In the order of the arms.
-pub(super) const LIST: [Entry; 4] = [
+pub(super) const LIST: [Entry; 6] = [
     entry(
         Subject::Store,
         Sabotage::DenylistLocal,
@@ -40,5 +40,25 @@ pub(super) const LIST: [Entry; 4] = [
             "--arms jwt --events key-rotation",
         ],
         &["tokens of the old key that are refused"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::PostgresLeaks,
+        [
+            "postgres-leaks",
+            "a replica opens a connection for each request, and closes none",
+            "--arms postgres --events steady",
+        ],
+        &["requests failed"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::PostgresUnlogged,
+        [
+            "postgres-unlogged",
+            "tables have no log, so they are empty after a crash of the store",
+            "--arms postgres --events store-restart",
+        ],
+        &["sessions lost"],
     ),
 ];
