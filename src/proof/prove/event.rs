@@ -51,10 +51,12 @@ pub enum Event {
     Clocks,
     /// Replicas seal tokens with a new key.
     KeyRotation,
+    /// The store gets SIGKILL, and the one that copies it takes its place.
+    Failover,
 }
 
 /// All events in the order in which they are played.
-pub const EVENTS: [Event; 19] = [
+pub const EVENTS: [Event; 20] = [
     Event::Steady,
     Event::Pairs,
     Event::Crash,
@@ -74,11 +76,20 @@ pub const EVENTS: [Event; 19] = [
     Event::Partition,
     Event::Clocks,
     Event::KeyRotation,
+    Event::Failover,
 ];
 
 /// Events for which a run of a minute has no time: `--full` plays them, or their name.
-pub const FULL_ONLY: [Event; 7] =
-    [Event::Stop, Event::Mute, Event::Errors, Event::SlowOnce, Event::Partition, Event::Clocks, Event::KeyRotation];
+pub const FULL_ONLY: [Event; 8] = [
+    Event::Stop,
+    Event::Mute,
+    Event::Errors,
+    Event::SlowOnce,
+    Event::Partition,
+    Event::Clocks,
+    Event::KeyRotation,
+    Event::Failover,
+];
 
 /// Replicas before and after scaling out.
 pub const SCALE_OUT: (usize, usize) = (2, 20);
@@ -112,6 +123,7 @@ impl Event {
             Self::Partition => "partition",
             Self::Clocks => "clocks",
             Self::KeyRotation => "key-rotation",
+            Self::Failover => "failover",
         }
     }
 
@@ -123,11 +135,16 @@ impl Event {
             Self::Sick => 4400,
             Self::ScaleOut | Self::Errors | Self::Partition => 5000,
             Self::Reloads => 6500,
-            Self::StoreRestart => 4000,
+            Self::StoreRestart | Self::Failover => 4000,
             Self::Stop | Self::Mute => 6000,
             Self::Pairs => 2500,
             _ => 3000,
         })
+    }
+
+    /// Whether it happens to the store: then requests fail, and sessions may be lost, whoever serves them.
+    pub fn is_of_the_store(self) -> bool {
+        matches!(self, Self::StoreRestart | Self::Failover)
     }
 
     /// Replicas at the beginning.
@@ -174,6 +191,7 @@ impl Event {
             Self::Errors => vec![(0.2, Act::Err(victim)), (0.8, Act::Heal(victim))],
             Self::Partition => vec![(0.2, Act::CutOff(victim)), (0.8, Act::Heal(victim))],
             Self::SlowOnce => vec![(0.4, Act::SlowOnce(victim))],
+            Self::Failover => vec![(0.3, Act::FailOver)],
             Self::KeyRotation => vec![(0.3, Act::Rekey(Rekey::Announce)), (0.5, Act::Rekey(Rekey::Use))],
         };
         let acts = acts.into_iter().map(|(share, act)| Planned { at: at(share), act }).collect();

@@ -116,6 +116,7 @@ impl<'a> Lab<'a> {
         let concerns = |(arm, backing): &&(Arm, Backing)| match event {
             // Only a server of ours can be restarted by itself.
             Event::StoreRestart => backing.server.is_some(),
+            Event::Failover => backing.server.as_ref().is_some_and(|server| server.can_fail_over()),
             // Who keeps to one replica is placed on one.
             Event::Pairs => arm.role() != Role::Sticky,
             Event::Mute | Event::Errors | Event::SlowOnce => arm.role() == Role::Stateless,

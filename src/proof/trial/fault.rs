@@ -51,6 +51,8 @@ pub enum Act {
     SlowOnce(usize),
     /// All replicas get other keys.
     Rekey(Rekey),
+    /// The store dies, and its copy takes its place.
+    FailOver,
 }
 
 /// A step of a change of keys.
@@ -83,6 +85,7 @@ impl fmt::Display for Act {
             Self::Err(replica) => write!(f, "replica {replica} responds 500"),
             Self::CutOff(replica) => write!(f, "replica {replica} cannot reach its store"),
             Self::SlowOnce(replica) => write!(f, "replica {replica} takes long for one request"),
+            Self::FailOver => f.write_str("kill -9 of the store, and its copy takes over"),
             Self::Rekey(Rekey::Announce) => f.write_str("a new key announced"),
             Self::Rekey(Rekey::Use) => f.write_str("a new key in use"),
         }

@@ -209,6 +209,14 @@ pub enum State {
     Rekeying,
     /// All of them do.
     Rekeyed,
+    /// It has everything that its primary had at that time.
+    CaughtUp,
+    /// It learns nothing more of its primary.
+    HeldBack,
+    /// It is about to be killed.
+    Failing,
+    /// It takes the place of its primary.
+    Promoted,
 }
 
 /// A change of state.

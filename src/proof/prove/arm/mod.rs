@@ -12,6 +12,7 @@ pub(super) mod memory;
 mod postgres;
 mod predictions;
 pub(super) mod redis;
+mod replicated;
 mod rotation;
 mod shares;
 mod sticky;
@@ -30,12 +31,22 @@ use super::options::{self, Options};
 use super::replica::Replica;
 use super::theory::Prediction;
 use super::workspace::Workspace;
+use crate::trial::recorder::Recorder;
 pub(super) use tokens::KEYS_FILE;
 
 /// All arms, in the order in which they are shown. A static, because each crate that names a constant compiles what it
 /// holds: here the whole of the replicas.
-pub static ARMS: [Arm; 7] =
-    [memory::ARM, sticky::ARM, jwt::ARM, database::ARM, redis::ARM, denylist::ARM, postgres::ARM];
+pub static ARMS: [Arm; 9] = [
+    memory::ARM,
+    sticky::ARM,
+    jwt::ARM,
+    database::ARM,
+    redis::ARM,
+    denylist::ARM,
+    postgres::ARM,
+    replicated::ARM,
+    replicated::WAITING,
+];
 
 /// A prediction about the apparatus: without it nothing that is missing would be noticed.
 pub(super) const UNWRITTEN: &str = "steps that were not written down";
@@ -95,8 +106,16 @@ pub(super) struct Prepared {
 
 /// A server of an arm.
 pub(super) trait Server {
-    /// Ends it in order, and starts it again after a pause.
+    /// Ends it, and starts it again after a pause.
     fn restart(&self, pause: Duration) -> Work<'_, ()>;
+    /// Whether another server copies it.
+    fn can_fail_over(&self) -> bool {
+        false
+    }
+    /// Kills it, and has the copy take its place.
+    fn fail_over<'a>(&'a self, _recorder: &'a Recorder) -> Work<'a, ()> {
+        Box::pin(async { anyhow::bail!("no other server copies it") })
+    }
 }
 
 impl Arm {
@@ -263,7 +282,8 @@ mod tests {
                 Event::SlowOnce => &[ONCE, AGAIN, WAITS[1], "responses that wait"],
                 Event::Clocks => &[ONCE, AGAIN, WAITS[0]],
                 Event::KeyRotation => &[ONCE, AGAIN, WAITS[0], WAITS[1], "tokens of the old key that are refused"],
-                Event::Pairs => continue,
+                // What happens to a store is predicted by the arms that have it.
+                Event::Pairs | Event::Failover => continue,
             };
             let is_common = |what: &&&str| event != Event::StoreRestart || **what != "requests failed";
             let mut expected: Vec<&str> = ALWAYS.iter().filter(is_common).chain(special).copied().collect();

@@ -9,7 +9,7 @@ use crate::prove::cell::CellReport;
 use crate::prove::event::Event;
 use crate::prove::theory::Prediction;
 use crate::trial::history::{State, Step};
-use crate::trial::judge::{Fact, Findings, GUARANTEES, Ratio, Tally};
+use crate::trial::judge::{Fact, Findings, GUARANTEES, Guarantee, Ratio, Tally};
 use crate::trial::pairs::judge::PairFindings;
 
 /// How many times more requests than the idlest replica the busiest may have under round-robin.
@@ -80,7 +80,7 @@ pub(super) fn of_pairs(pairs: &PairFindings) -> Prediction {
 }
 
 /// Requests arrive as they were sent, and take effect once.
-fn effects(report: &CellReport) -> Vec<Prediction> {
+pub(super) fn effects(report: &CellReport) -> Vec<Prediction> {
     let findings = &report.findings;
     let mut predictions = vec![
         never("writes doubled", &findings.doubled, findings.writes),
@@ -260,6 +260,15 @@ fn extremes(report: &CellReport) -> Vec<Fact> {
 /// No session is lost.
 pub(super) fn no_session_lost(findings: &Findings) -> Prediction {
     never("sessions lost", &findings.lost, findings.sessions)
+}
+
+/// A read shows every write of its session that was acknowledged before.
+pub(super) fn read_your_writes(findings: &Findings) -> Prediction {
+    let guarantee = Guarantee::ReadYourWrites;
+    let all = [&findings.violations, &findings.violations_at_once, &findings.shared];
+    let tallies = || all.iter().filter_map(|of| of.get(&guarantee));
+    let hits = tallies().map(|tally| tally.count).sum();
+    Prediction::never(guarantee.name(), hits, findings.sessions, tallies().find_map(Tally::example))
 }
 
 pub(super) fn never(what: &str, tally: &Tally, trials: u64) -> Prediction {

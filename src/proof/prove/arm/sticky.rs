@@ -24,7 +24,13 @@ fn predict(report: &CellReport) -> Vec<Prediction> {
         // Who used the session while its replica stood still has moved and lost it.
         Event::Stop | Event::Mute => return Vec::new(),
         // These are played for other arms only.
-        Event::Pairs | Event::Errors | Event::SlowOnce | Event::Partition | Event::Clocks | Event::KeyRotation => {
+        Event::Pairs
+        | Event::Errors
+        | Event::SlowOnce
+        | Event::Partition
+        | Event::Clocks
+        | Event::KeyRotation
+        | Event::Failover => {
             return Vec::new();
         }
     };

@@ -76,6 +76,10 @@ impl World for Fleet {
                 let server = self.plan.backing.server.as_ref().context("there is no store to restart")?;
                 server.restart(STORE_PAUSE).await
             }
+            Act::FailOver => {
+                let server = self.plan.backing.server.as_ref().context("there is no store that could fail over")?;
+                server.fail_over(recorder).await
+            }
             Act::Sicken(replica) => parts.replicas[replica].order("sick", State::Sick, recorder).await,
             Act::Heal(replica) => parts.replicas[replica].order("well", State::Well, recorder).await,
             Act::KillReading(replica) => self.kill_reading(parts, replica, recorder).await,

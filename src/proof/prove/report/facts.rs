@@ -74,6 +74,10 @@ fn of_mark(mark: &Mark) -> String {
         State::Mute => "does not respond any more",
         State::Erring => "responds 500 to everything",
         State::CutOff => "cannot reach its store",
+        State::CaughtUp => "has what its primary has",
+        State::HeldBack => "falls behind",
+        State::Failing => "gets SIGKILL",
+        State::Promoted => "takes over",
         State::Rekeying => "is about to be sealed with",
         State::Rekeyed => "is what every replica seals with",
     };

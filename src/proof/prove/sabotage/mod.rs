@@ -144,6 +144,8 @@ pub enum Sabotage {
     KeyWithoutOverlap,
     PostgresLeaks,
     PostgresUnlogged,
+    StandbyEmpty,
+    WaitForgotten,
 }
 
 /// How much longer the old config is used under [`Sabotage::OldConfig`].

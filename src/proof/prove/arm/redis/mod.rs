@@ -1,14 +1,15 @@
 //! Sessions in Redis, which all replicas share: a private one, or that of `--redis`.
 
-mod server;
+pub(super) mod server;
 
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{RedisError, Script};
+use redis::{FromRedisValue, Pipeline, RedisError, Script};
 
 use super::predictions::{Keeps, of_stateless};
 use super::{Arm, Backing, Prepared, Role, Server};
@@ -39,7 +40,7 @@ pub(super) const ARM: Arm = Arm {
 };
 
 /// Environment variable with the URL, which may hold a password.
-const URL_VARIABLE: &str = "UNSTICK_PROVE_REDIS";
+pub(super) const URL_VARIABLE: &str = "UNSTICK_PROVE_REDIS";
 
 /// For an arm: finds the Redis that was given, or starts one of its own.
 pub(super) async fn prepare(arm: &str, options: &Options, workspace: &Workspace) -> anyhow::Result<Prepared> {
@@ -98,6 +99,8 @@ pub(in crate::prove) async fn connect(url: &str) -> Result<ConnectionManager, Un
 
 /// How long Redis may take for a response or a connection.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a write may wait for a standby.
+const WAIT: Duration = Duration::from_secs(1);
 /// How long an unused session is kept.
 const LIFETIME_SECONDS: u64 = 3600;
 
@@ -116,9 +119,12 @@ redis.call('EXPIRE', KEYS[3], ARGV[3])
 return 1
 ";
 
-/// One replica's connection.
-struct Redis {
+/// One replica's connections.
+pub(super) struct Redis {
     connection: ConnectionManager,
+    /// Those over which it writes and waits for a standby, if it does: a connection that waits does nothing else.
+    waiting: Vec<ConnectionManager>,
+    next: AtomicUsize,
     write: Script,
     planted: Planted,
     /// Stands in the names of books: all runs and all their parts may share one Redis.
@@ -131,12 +137,33 @@ impl Redis {
     }
 
     /// The store of a replica.
-    fn of(replica: &Replica, connection: ConnectionManager) -> Self {
+    pub(super) fn of(replica: &Replica, connection: ConnectionManager) -> Self {
         Self { planted: replica.planted, scope: replica.directory.display().to_string(), ..Self::at(connection) }
     }
 
-    fn at(connection: ConnectionManager) -> Self {
-        Self { connection, write: Script::new(WRITE), planted: Planted::default(), scope: String::new() }
+    pub(super) fn at(connection: ConnectionManager) -> Self {
+        let (waiting, next) = (Vec::new(), AtomicUsize::new(0));
+        let (write, planted, scope) = (Script::new(WRITE), Planted::default(), String::new());
+        Self { connection, waiting, next, write, planted, scope }
+    }
+
+    /// The same that acknowledges a write when a standby has it too, and waits for that over these connections.
+    pub(super) fn waiting(self, connections: Vec<ConnectionManager>) -> Self {
+        Self { waiting: connections, ..self }
+    }
+
+    /// Makes changes; the reply of the one that is not ignored.
+    async fn change<T: FromRedisValue>(&self, mut changes: Pipeline) -> Result<T, Unavailable> {
+        if self.waiting.is_empty() || self.planted.is(Sabotage::WaitForgotten) {
+            let mut connection = self.connection.clone();
+            let (reply,) = changes.query_async::<(T,)>(&mut connection).await.map_err(unavailable)?;
+            return Ok(reply);
+        }
+        let mut connection = self.waiting[self.next.fetch_add(1, Relaxed) % self.waiting.len()].clone();
+        // On the same connection as the changes: it waits for what came over that one.
+        changes.cmd("WAIT").arg(1).arg(WAIT.as_millis() as u64);
+        let (reply, standbys) = changes.query_async::<(T, u32)>(&mut connection).await.map_err(unavailable)?;
+        if standbys == 0 { Err(Unavailable("no standby has confirmed it".into())) } else { Ok(reply) }
     }
 }
 
@@ -169,9 +196,9 @@ impl Store for Redis {
     async fn begin(&self, user: &str) -> Result<Reply<String>, Unavailable> {
         let token = new_token()?;
         let [session, ..] = keys(&token);
-        let mut connection = self.connection.clone();
-        let set = redis::cmd("SET").arg(session).arg(user).arg("EX").arg(LIFETIME_SECONDS).to_owned();
-        set.query_async::<()>(&mut connection).await.map_err(unavailable)?;
+        let mut set = redis::pipe();
+        set.cmd("SET").arg(session).arg(user).arg("EX").arg(LIFETIME_SECONDS);
+        self.change::<()>(set).await?;
         Ok(Reply::new(Some(token), 1))
     }
 
@@ -188,6 +215,13 @@ impl Store for Redis {
             return self.write_whole(token, write).await;
         }
         let [session, cart, used] = keys(token);
+        if !self.waiting.is_empty() {
+            let mut eval = redis::pipe();
+            eval.cmd("EVAL").arg(WRITE).arg(3).arg(&[session, cart, used]);
+            eval.arg(write.value).arg(write.key.unwrap_or_default()).arg(LIFETIME_SECONDS);
+            let is_known: bool = self.change(eval).await?;
+            return Ok(Reply::new(is_known.then_some(None), 1));
+        }
         let mut connection = self.connection.clone();
         let mut call = self.write.prepare_invoke();
         call.key(session).key(cart).key(used).arg(write.value).arg(write.key.unwrap_or_default()).arg(LIFETIME_SECONDS);
@@ -203,16 +237,16 @@ impl Store for Redis {
     }
 
     async fn post(&self, book: &str, value: Value) -> Result<Reply<()>, Unavailable> {
-        let (mut connection, book) = (self.connection.clone(), self.book(book));
-        let add = redis::pipe().rpush(&book, value).ignore().expire(&book, LIFETIME_SECONDS as i64).ignore().to_owned();
-        add.query_async::<()>(&mut connection).await.map_err(unavailable)?;
+        let book = self.book(book);
+        let add = redis::pipe().rpush(&book, value).ignore().expire(&book, LIFETIME_SECONDS as i64).to_owned();
+        self.change::<()>(add).await?;
         Ok(Reply::new(Some(()), 1))
     }
 
     async fn end(&self, token: &str) -> Result<Reply<()>, Unavailable> {
-        let mut connection = self.connection.clone();
-        let deleted = redis::cmd("DEL").arg(&keys(token)).to_owned();
-        let deleted: u32 = deleted.query_async(&mut connection).await.map_err(unavailable)?;
+        let mut delete = redis::pipe();
+        delete.cmd("DEL").arg(&keys(token));
+        let deleted: u32 = self.change(delete).await?;
         Ok(Reply::new((deleted > 0).then_some(()), 1))
     }
 }

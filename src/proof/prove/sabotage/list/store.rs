@@ -4,7 +4,7 @@ use super::{Entry, Subject, entry};
 use crate::prove::sabotage::Sabotage;
 
 /// In the order of the arms.
-pub(super) const LIST: [Entry; 6] = [
+pub(super) const LIST: [Entry; 8] = [
     entry(
         Subject::Store,
         Sabotage::DenylistLocal,
@@ -60,5 +60,25 @@ pub(super) const LIST: [Entry; 6] = [
             "--arms postgres --events store-restart",
         ],
         &["sessions lost"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::StandbyEmpty,
+        [
+            "standby-empty",
+            "the standby has copied nothing when it takes over",
+            "--arms redis-replicated --events failover",
+        ],
+        &["acknowledged writes lost that the standby had"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::WaitForgotten,
+        [
+            "wait-forgotten",
+            "a write is acknowledged though no standby has confirmed it",
+            "--arms redis-replicated+wait --events failover",
+        ],
+        &["acknowledged writes lost"],
     ),
 ];
