@@ -103,6 +103,9 @@ pub(crate) struct Prove {
     /// installed
     #[arg(long, value_name = "URL")]
     pub(crate) postgres: Option<String>,
+    /// A memcached to use, such as 127.0.0.1:11211; by default a private one is started if it is installed
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) memcached: Option<String>,
     /// Write every figure to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

@@ -69,7 +69,7 @@ fn options(prove: Prove) -> Options {
     #[cfg(not(feature = "sabotage"))]
     let planted = Planted::default();
     let Prove { users, replicas, duration, pause, seed, repeat, full, arms, events, studies, redis, .. } = prove;
-    let Prove { s3, postgres, json, history, html, keep, .. } = prove;
+    let Prove { s3, postgres, memcached, json, history, html, keep, .. } = prove;
     // Who asks for a study alone wants no events.
     let is_study = !full && arms.is_empty() && events.is_empty() && studies.iter().any(|one| *one != Choice::Default);
     let is_default = |event: &Event| events.is_empty() && !is_study && (full || !FULL_ONLY.contains(event));
@@ -89,6 +89,7 @@ fn options(prove: Prove) -> Options {
         redis,
         s3,
         postgres,
+        memcached,
         json,
         html,
         history,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -30,10 +30,17 @@ impl Line {
 
     /// The body of the response.
     pub(super) async fn get(&mut self, path: &str) -> anyhow::Result<Bytes> {
+        let request = Request::get(path).header("host", "localhost").body(Full::default())?;
+        Ok(self.send(request).await?.into_body())
+    }
+
+    /// The response to a request.
+    pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Bytes>> {
+        let path = request.uri().path().to_owned();
         let exchange = async {
             self.0.ready().await?;
-            let request = Request::get(path).header("host", "localhost").body(Full::default())?;
-            anyhow::Ok(self.0.send_request(request).await?.into_body().collect().await?.to_bytes())
+            let (head, body) = self.0.send_request(request).await?.into_parts();
+            anyhow::Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
         };
         timeout(DEADLINE, exchange).await.with_context(|| format!("no response to {path}"))?
     }

@@ -53,10 +53,12 @@ pub enum Event {
     KeyRotation,
     /// The store gets SIGKILL, and the one that copies it takes its place.
     Failover,
+    /// The place where sessions are has no room left.
+    Full,
 }
 
 /// All events in the order in which they are played.
-pub const EVENTS: [Event; 20] = [
+pub const EVENTS: [Event; 21] = [
     Event::Steady,
     Event::Pairs,
     Event::Crash,
@@ -77,10 +79,11 @@ pub const EVENTS: [Event; 20] = [
     Event::Clocks,
     Event::KeyRotation,
     Event::Failover,
+    Event::Full,
 ];
 
 /// Events for which a run of a minute has no time: `--full` plays them, or their name.
-pub const FULL_ONLY: [Event; 8] = [
+pub const FULL_ONLY: [Event; 9] = [
     Event::Stop,
     Event::Mute,
     Event::Errors,
@@ -89,6 +92,7 @@ pub const FULL_ONLY: [Event; 8] = [
     Event::Clocks,
     Event::KeyRotation,
     Event::Failover,
+    Event::Full,
 ];
 
 /// Replicas before and after scaling out.
@@ -124,6 +128,7 @@ impl Event {
             Self::Clocks => "clocks",
             Self::KeyRotation => "key-rotation",
             Self::Failover => "failover",
+            Self::Full => "full",
         }
     }
 
@@ -144,7 +149,7 @@ impl Event {
 
     /// Whether it happens to the store: then requests fail, and sessions may be lost, whoever serves them.
     pub fn is_of_the_store(self) -> bool {
-        matches!(self, Self::StoreRestart | Self::Failover)
+        matches!(self, Self::StoreRestart | Self::Failover | Self::Full)
     }
 
     /// Replicas at the beginning.
@@ -192,6 +197,7 @@ impl Event {
             Self::Partition => vec![(0.2, Act::CutOff(victim)), (0.8, Act::Heal(victim))],
             Self::SlowOnce => vec![(0.4, Act::SlowOnce(victim))],
             Self::Failover => vec![(0.3, Act::FailOver)],
+            Self::Full => vec![(0.3, Act::Fill)],
             Self::KeyRotation => vec![(0.3, Act::Rekey(Rekey::Announce)), (0.5, Act::Rekey(Rekey::Use))],
         };
         let acts = acts.into_iter().map(|(share, act)| Planned { at: at(share), act }).collect();

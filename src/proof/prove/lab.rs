@@ -18,6 +18,8 @@ use super::theory::Prediction;
 use super::workspace::Workspace;
 use crate::replica::launch::{Launched, launch};
 
+/// Arms that are played at the same time at most; others follow.
+const ARMS_AT_ONCE: usize = 6;
 /// How long the comparison with one slow replica takes, at the default duration.
 const SLOW_REPLICA: Duration = Duration::from_millis(2500);
 /// How much of its fair share the slow replica may get under least-connections.
@@ -73,7 +75,7 @@ impl<'a> Lab<'a> {
 
     /// Measures what the machine carries, where that is in doubt, and has users pause longer if it is too little.
     async fn find_pace(&mut self) -> anyhow::Result<()> {
-        let (users, arms) = (self.options.users, self.arms.len());
+        let (users, arms) = (self.options.users, self.arms.len().min(ARMS_AT_ONCE));
         let has_users = self.options.events.iter().any(|event| *event != Event::Pairs);
         if !has_users || !pace::is_worth_measuring(pace::offered(users, arms, self.pause)) {
             return Ok(());
@@ -108,14 +110,15 @@ impl<'a> Lab<'a> {
             cell.schedule = Schedule { acts: Vec::new(), span: pace::SPAN };
             cell
         };
-        Ok(pace::carried(&run_all(self.arms.iter().map(cell).collect()).await?))
+        Ok(pace::carried(&run_all(self.arms.iter().take(ARMS_AT_ONCE).map(cell).collect()).await?))
     }
 
-    /// Plays an event for all arms that it concerns.
+    /// Plays an event for all arms that it concerns: so many at the same time as a machine of two cores can carry.
     pub(super) async fn play(&self, event: Event, round: u32) -> anyhow::Result<Vec<CellReport>> {
         let concerns = |(arm, backing): &&(Arm, Backing)| match event {
             // Only a server of ours can be restarted by itself.
             Event::StoreRestart => backing.server.is_some(),
+            Event::Full => arm.can_be_full(backing),
             Event::Failover => backing.server.as_ref().is_some_and(|server| server.can_fail_over()),
             // Who keeps to one replica is placed on one.
             Event::Pairs => arm.role() != Role::Sticky,
@@ -125,8 +128,13 @@ impl<'a> Lab<'a> {
             Event::Clocks | Event::KeyRotation => arm.has_tokens(),
             _ => true,
         };
-        let arms = self.arms.iter().filter(concerns);
-        run_all(arms.map(|(arm, backing)| self.cell(event, round, *arm, backing)).collect()).await
+        let arms: Vec<&(Arm, Backing)> = self.arms.iter().filter(concerns).collect();
+        let mut reports = Vec::new();
+        for arms in arms.chunks(ARMS_AT_ONCE) {
+            let cells = arms.iter().map(|(arm, backing)| self.cell(event, round, *arm, backing));
+            reports.extend(run_all(cells.collect()).await?);
+        }
+        Ok(reports)
     }
 
     fn cell(&self, event: Event, round: u32, arm: Arm, backing: &Backing) -> Cell {

@@ -49,6 +49,8 @@ pub struct Options {
     pub s3: Option<String>,
     /// A PostgreSQL to use instead of a private one.
     pub postgres: Option<String>,
+    /// A memcached to use instead of a private one.
+    pub memcached: Option<String>,
     /// Where everything is written as JSON.
     pub json: Option<PathBuf>,
     /// Where the report with charts is written.

@@ -324,6 +324,14 @@ impl<S: Store> Shop<S> {
         let Some(new_token) = found else {
             return Ok(self.response(StatusCode::UNAUTHORIZED, String::new(), trips));
         };
+        let (length, most) = (new_token.as_ref().map_or(0, String::len), self.store.token_max());
+        if length > most {
+            let message = format!(
+                "{length} bytes of session: a browser would drop the cookie; {most} fit. Nothing was changed: order, \
+                 or take something out"
+            );
+            return Ok(self.response(StatusCode::INSUFFICIENT_STORAGE, message, trips));
+        }
         Ok(self.done(StatusCode::NO_CONTENT, new_token.as_deref(), trips))
     }
 

@@ -55,6 +55,10 @@ pub(super) trait Store: Send + Sync + 'static {
     fn post(&self, _book: &str, _value: Value) -> impl Future<Output = Result<Reply<()>, Unavailable>> + Send {
         async { Err(Unavailable("nothing is shared here".into())) }
     }
+    /// Bytes that a token may have: a longer one would not be kept by its client.
+    fn token_max(&self) -> usize {
+        usize::MAX
+    }
     /// Reads the keys again, if it has any.
     fn reload(&self) -> Result<(), Unavailable> {
         Ok(())

@@ -47,8 +47,13 @@ pub(super) struct Workspace {
 impl Workspace {
     /// A new directory that only this user can look into.
     pub(super) fn create(keep: bool) -> anyhow::Result<Self> {
+        Self::named(&format!("unstick-prove-{}", std::process::id()), keep)
+    }
+
+    /// The same for one of several in this process.
+    pub(super) fn named(name: &str, keep: bool) -> anyhow::Result<Self> {
         let parent = parent(std::env::var_os("TMPDIR"), keep, room(Path::new(MEMORY)));
-        let path = parent.join(format!("unstick-prove-{}", std::process::id()));
+        let path = parent.join(name);
         let created = std::fs::DirBuilder::new().mode(0o700).create(&path);
         created.with_context(|| format!("cannot create {}; if it is left over, remove it", path.display()))?;
         Ok(Self { path, keep, others: RefCell::default() })

@@ -53,6 +53,8 @@ pub enum Act {
     Rekey(Rekey),
     /// The store dies, and its copy takes its place.
     FailOver,
+    /// The place where sessions are is filled up.
+    Fill,
 }
 
 /// A step of a change of keys.
@@ -85,6 +87,7 @@ impl fmt::Display for Act {
             Self::Err(replica) => write!(f, "replica {replica} responds 500"),
             Self::CutOff(replica) => write!(f, "replica {replica} cannot reach its store"),
             Self::SlowOnce(replica) => write!(f, "replica {replica} takes long for one request"),
+            Self::Fill => f.write_str("the place where sessions are is filled up"),
             Self::FailOver => f.write_str("kill -9 of the store, and its copy takes over"),
             Self::Rekey(Rekey::Announce) => f.write_str("a new key announced"),
             Self::Rekey(Rekey::Use) => f.write_str("a new key in use"),

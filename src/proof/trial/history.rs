@@ -243,6 +243,17 @@ pub struct Incident {
     pub what: String,
 }
 
+/// Something that was counted beside what users did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// What it is, in words.
+    pub what: String,
+    /// How often it was so.
+    pub hits: u64,
+    /// How often it could have been.
+    pub trials: u64,
+}
+
 /// Everything that happened in one experiment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
@@ -264,12 +275,20 @@ pub struct History {
     /// Journeys that were played in several placements.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pairs: Vec<Played>,
+    /// What was counted beside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counts: Vec<Count>,
 }
 
 impl History {
     /// When a replica got into a state for the first time.
     pub fn first(&self, whose: &str, state: State) -> Option<Duration> {
         self.of(state).find(|mark| *mark.whose == *whose).map(|mark| mark.at)
+    }
+
+    /// What was counted under these words, and of how many.
+    pub fn count(&self, what: &str) -> Option<(u64, u64)> {
+        self.counts.iter().find(|count| count.what == what).map(|count| (count.hits, count.trials))
     }
 
     /// The longest time that the machine itself took for a request within a time.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::history::{History, Incident, Mark, Seen, State, Step};
+use super::history::{Count, History, Incident, Mark, Seen, State, Step};
 use super::pairs::Played;
 
 /// A history that is being written, and its clock.
@@ -75,6 +75,11 @@ impl Recorder {
     /// Writes down a journey that was played in several placements.
     pub fn played(&self, played: Played) {
         self.history.borrow_mut().pairs.push(played);
+    }
+
+    /// Writes down what was counted beside what users did.
+    pub fn count(&self, what: &str, hits: u64, trials: u64) {
+        self.history.borrow_mut().counts.push(Count { what: what.to_owned(), hits, trials });
     }
 
     /// Writes down the replicas that are there at the beginning.

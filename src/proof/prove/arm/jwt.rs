@@ -21,6 +21,7 @@ pub(in crate::prove) const ARM: Arm = Arm {
         })
     },
     prepare: None,
+    fill: None,
     predict: |report| of_stateless(report, Keeps::AtTheClient),
 };
 

@@ -21,6 +21,7 @@ pub(super) const ARM: Arm = Arm {
     has_tokens: false,
     serve: |replica| Box::pin(replica.serve(Memory::default())),
     prepare: None,
+    fill: None,
     predict,
 };
 

@@ -30,7 +30,8 @@ fn predict(report: &CellReport) -> Vec<Prediction> {
         | Event::Partition
         | Event::Clocks
         | Event::KeyRotation
-        | Event::Failover => {
+        | Event::Failover
+        | Event::Full => {
             return Vec::new();
         }
     };

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Entry, Fleet, Parts, Replica};
+use crate::prove::arm::Filling;
 use crate::prove::ask;
 use crate::prove::replica::CONTROL;
 use crate::prove::sabotage::Sabotage;
@@ -75,6 +76,10 @@ impl World for Fleet {
             Act::RestartStore => {
                 let server = self.plan.backing.server.as_ref().context("there is no store to restart")?;
                 server.restart(STORE_PAUSE).await
+            }
+            Act::Fill => {
+                let front = parts.proxies.first().context("there is no proxy")?.address;
+                self.plan.arm.fill(Filling { front, backing: &self.plan.backing, recorder }).await
             }
             Act::FailOver => {
                 let server = self.plan.backing.server.as_ref().context("there is no store that could fail over")?;

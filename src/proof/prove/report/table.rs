@@ -16,15 +16,18 @@ use crate::prove::theory::{Prediction, percent};
 /// Columns, if the width of the terminal is not known.
 const WIDTH: u16 = 132;
 
+/// Arms in one table at most; more come in tables of their own.
+const ARMS_BESIDE: usize = 5;
+
 /// Renders the whole report.
 pub fn render(report: &Report, width: Option<u16>, bold: impl Fn(&str) -> String) -> String {
     let mut text = String::new();
     for line in report.verdict() {
         let _ = writeln!(text, "{}", bold(&line));
     }
-    let width = width.unwrap_or(WIDTH);
-    if report.arms().next().is_some() {
-        let _ = writeln!(text, "\n{}", table(report, width));
+    let (width, arms) = (width.unwrap_or(WIDTH), report.arms().collect::<Vec<Arm>>());
+    for arms in arms.chunks(ARMS_BESIDE) {
+        let _ = writeln!(text, "\n{}", table(report, arms, width));
     }
     text.push_str(&studies::text(report, width));
     text.push('\n');
@@ -111,7 +114,7 @@ pub(super) struct Row {
 
 /// The rows whose event was played, with one cell for each of `arms`: prediction beside measurement.
 pub(super) fn rows(report: &Report, arms: &[Arm]) -> Vec<Row> {
-    let rows: [(&str, Event, Show); 9] = [
+    let rows: [(&str, Event, Show); 12] = [
         ("the same journey\nplaced in two ways", Event::Pairs, pairs::row),
         ("horizontal scaling\n2 to 20 replicas", Event::ScaleOut, scaling),
         ("failure recovery\none replica killed", Event::Crash, losses),
@@ -120,6 +123,9 @@ pub(super) fn rows(report: &Report, arms: &[Arm]) -> Vec<Row> {
         ("deployment\nevery replica replaced", Event::Rolling, losses),
         ("deployment\none replica drained", Event::Drain, losses),
         ("the store restarted", Event::StoreRestart, store),
+        ("the store failed over\nto one that copies it", Event::Failover, failover),
+        ("no room left\nwhere sessions are", Event::Full, full),
+        ("another key\nfor tokens", Event::KeyRotation, losses),
         ("cost", Event::Steady, cost),
     ];
     let is_played = |event| report.cells.iter().any(|cell| cell.event == event);
@@ -129,12 +135,11 @@ pub(super) fn rows(report: &Report, arms: &[Arm]) -> Vec<Row> {
     played.map(row).collect()
 }
 
-fn table(report: &Report, width: u16) -> Table {
-    let arms: Vec<Arm> = report.arms().collect();
+fn table(report: &Report, arms: &[Arm], width: u16) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     table.set_header(std::iter::once(String::new()).chain(arms.iter().map(|arm| arm.name().to_owned())));
-    for Row { name, cells } in rows(report, &arms) {
+    for Row { name, cells } in rows(report, arms) {
         let texts = std::iter::once(name.to_owned()).chain(cells);
         table.add_row(texts.map(|text| Cell::new(text).set_alignment(CellAlignment::Left)));
     }
@@ -143,7 +148,7 @@ fn table(report: &Report, width: u16) -> Table {
 
 /// Sessions lost beside what was predicted, and what else went wrong.
 fn losses(cell: &CellReport) -> String {
-    let mut text = match cell.predictions.iter().find(|prediction| prediction.what == "sessions lost") {
+    let mut text = match cell.predictions.iter().find(|prediction| prediction.what.starts_with("sessions lost")) {
         Some(prediction) => format!("{} lost\npredicted {}", prediction.measured, prediction.expected),
         None => format!("{} of {} lost", cell.findings.lost.count, cell.findings.sessions),
     };
@@ -177,6 +182,22 @@ fn store(cell: &CellReport) -> String {
         cell.failing_seconds,
         cell.longest_seconds
     )
+}
+
+fn failover(cell: &CellReport) -> String {
+    format!("{}\n{}", told(cell, |what| what.starts_with("acknowledged writes lost")), store(cell))
+}
+
+fn full(cell: &CellReport) -> String {
+    format!("{}\n{}", told(cell, |what| cell.history.count(what).is_some()), losses(cell))
+}
+
+/// Some predictions by their names, beside what was measured.
+fn told(cell: &CellReport, is_one: impl Fn(&str) -> bool) -> String {
+    let chosen = cell.predictions.iter().filter(|prediction| is_one(&prediction.what));
+    let line =
+        |Prediction { what, measured, expected, .. }: &Prediction| format!("{what}: {measured}\npredicted {expected}");
+    chosen.map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn cost(cell: &CellReport) -> String {

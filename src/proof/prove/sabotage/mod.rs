@@ -146,6 +146,9 @@ pub enum Sabotage {
     PostgresUnlogged,
     StandbyEmpty,
     WaitForgotten,
+    CasIgnored,
+    MemoryPlenty,
+    CookieUnbounded,
 }
 
 /// How much longer the old config is used under [`Sabotage::OldConfig`].

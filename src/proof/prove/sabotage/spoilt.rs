@@ -202,6 +202,10 @@ impl<S: Store> Store for Spoilt<S> {
         self.store.end(parts(token).1).await
     }
 
+    fn token_max(&self) -> usize {
+        self.store.token_max()
+    }
+
     fn reload(&self) -> Result<(), Unavailable> {
         self.store.reload()
     }

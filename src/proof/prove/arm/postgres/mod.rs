@@ -39,6 +39,7 @@ pub(super) const ARM: Arm = Arm {
         })
     },
     prepare: Some(|options, workspace| Box::pin(prepare(options, workspace))),
+    fill: None,
     predict: |report| of_stateless(report, Keeps::InAStore),
 };
 
@@ -260,7 +261,7 @@ mod tests {
         if !PostgresServer::is_installed() {
             return skipped("there is no PostgreSQL");
         }
-        let workspace = Workspace::create(false).unwrap();
+        let workspace = Workspace::named(&format!("postgres-of-{}", std::process::id()), false).unwrap();
         let server = PostgresServer::start(&workspace).await.unwrap();
         make_tables(&server.url(), Planted::NOTHING).await.unwrap();
         make_tables(&server.url(), Planted::NOTHING).await.unwrap();

@@ -36,6 +36,7 @@ pub(super) const ARM: Arm = Arm {
         })
     },
     prepare: Some(|options, workspace| Box::pin(prepare(ARM.name, options, workspace))),
+    fill: None,
     predict: |report| of_stateless(report, Keeps::InAStore),
 };
 

@@ -30,6 +30,7 @@ pub(super) const ARM: Arm = Arm {
     has_tokens: false,
     serve: |replica| serve(replica, false),
     prepare: Some(|options, workspace| Box::pin(prepare(ARM.name, options, workspace))),
+    fill: None,
     predict: |report| predict(report, false),
 };
 

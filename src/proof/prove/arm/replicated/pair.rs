@@ -20,7 +20,8 @@ use crate::trial::recorder::Recorder;
 
 /// How long the standby may take to have what the primary has.
 const DEADLINE: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(10);
+const POLL_MS: u64 = 10;
+const POLL: Duration = Duration::from_millis(POLL_MS);
 /// How long the standby falls behind before the primary dies.
 const LAG: Duration = Duration::from_millis(400);
 
@@ -73,10 +74,10 @@ impl Pair {
         roles.primary.server.daemon().end(Signal::KILL).await?;
         roles.link.cut();
         let mut standby = roles.standby.connect().await?;
+        redis::cmd("REPLICAOF").arg("NO").arg("ONE").query_async::<()>(&mut standby).await?;
         if self.planted.is(Sabotage::StandbyEmpty) {
             redis::cmd("FLUSHALL").query_async::<()>(&mut standby).await?;
         }
-        redis::cmd("REPLICAOF").arg("NO").arg("ONE").query_async::<()>(&mut standby).await?;
         point(&self.directory, &roles.standby)?;
         recorder.mark("the standby", State::Promoted, 0);
         let Roles { primary, standby, link } = &mut *roles;
@@ -122,7 +123,17 @@ impl Roles {
             anyhow::ensure!(Instant::now() < deadline, "the standby does not copy its primary");
             sleep(POLL).await;
         }
-        self.catch_up().await
+        // It confirms nothing until it has said for the first time, once a second, how far it is.
+        let mut primary = self.primary.connect().await?;
+        loop {
+            let written =
+                redis::pipe().set_ex("unstick:joined", 1, 60).ignore().cmd("WAIT").arg(1).arg(POLL_MS).to_owned();
+            let (standbys,): (u32,) = written.query_async(&mut primary).await?;
+            if standbys > 0 {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < deadline, "the standby confirms nothing");
+        }
     }
 
     /// Waits until the standby has what the primary has now.

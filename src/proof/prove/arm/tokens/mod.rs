@@ -59,6 +59,8 @@ pub(super) struct Tokens<S> {
     keys: Keyring<S>,
     /// Whether tokens bear the name of their session.
     names_sessions: bool,
+    /// Bytes of a token at most.
+    pub(super) size_max: usize,
     /// By how much the clock is wrong.
     clock_seconds: i64,
     lifetime_seconds: u64,
@@ -88,7 +90,7 @@ impl<S: Seal> Tokens<S> {
 
     fn new(keys: Keyring<S>) -> Self {
         let (lifetime_seconds, leeway_seconds) = (LIFETIME_SECONDS, LEEWAY_SECONDS);
-        Self { keys, names_sessions: false, clock_seconds: 0, lifetime_seconds, leeway_seconds }
+        Self { keys, names_sessions: false, size_max: usize::MAX, clock_seconds: 0, lifetime_seconds, leeway_seconds }
     }
 
     /// The same whose tokens bear the name of their session.
@@ -141,6 +143,10 @@ impl<S: Seal> Store for Tokens<S> {
     async fn end(&self, token: &str) -> Result<Reply<()>, Unavailable> {
         // There is nothing to end here: only the client's copy of the token is taken away.
         Ok(Reply::new(self.open(token).map(drop), 0))
+    }
+
+    fn token_max(&self) -> usize {
+        self.size_max
     }
 
     fn reload(&self) -> Result<(), Unavailable> {

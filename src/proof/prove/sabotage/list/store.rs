@@ -4,7 +4,7 @@ use super::{Entry, Subject, entry};
 use crate::prove::sabotage::Sabotage;
 
 /// In the order of the arms.
-pub(super) const LIST: [Entry; 8] = [
+pub(super) const LIST: [Entry; 11] = [
     entry(
         Subject::Store,
         Sabotage::DenylistLocal,
@@ -37,7 +37,7 @@ pub(super) const LIST: [Entry; 8] = [
         [
             "key-without-overlap",
             "the old key opens nothing any more once the new one is in use",
-            "--arms jwt --events key-rotation",
+            "--arms paseto --events key-rotation",
         ],
         &["tokens of the old key that are refused"],
     ),
@@ -80,5 +80,31 @@ pub(super) const LIST: [Entry; 8] = [
             "--arms redis-replicated+wait --events failover",
         ],
         &["acknowledged writes lost"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::CasIgnored,
+        [
+            "cas-ignored",
+            "a write replaces the session, whoever has written meanwhile",
+            "--arms memcached --events steady",
+        ],
+        &["pairs of writes at once that lose one"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::MemoryPlenty,
+        ["memory-plenty", "memcached has more memory than it is filled with", "--arms memcached --events full"],
+        &["idle sessions evicted (a cost)"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::CookieUnbounded,
+        [
+            "cookie-unbounded",
+            "a replica sets a cookie of any size, which the browser drops",
+            "--arms cookie-session --events full",
+        ],
+        &["writes still there after the refusal, of those accepted"],
     ),
 ];
