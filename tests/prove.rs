@@ -18,7 +18,7 @@ pub(crate) fn turn() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn command(arguments: &str, directory: &Path) -> Command {
+pub(crate) fn command(arguments: &str, directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_unstick"));
     // Leftovers would be found here.
     command.arg("prove").args(arguments.split_whitespace()).env("TMPDIR", directory).current_dir(directory);
@@ -27,7 +27,7 @@ fn command(arguments: &str, directory: &Path) -> Command {
 
 /// Runs it. Returns its output and its exit code. It may leave nothing behind.
 #[track_caller]
-fn prove(arguments: &str) -> (String, i32) {
+pub(crate) fn prove(arguments: &str) -> (String, i32) {
     let _turn = turn();
     let directory = tempfile::tempdir().unwrap();
     let Output { status, stdout, stderr } = command(arguments, directory.path()).output().unwrap();
@@ -61,7 +61,7 @@ const OF_SPEED: [&str; 14] = [
 /// An honest run, the longer one if the shorter one completes too few trials, as on a busy machine. Nothing may be
 /// broken but what measures time.
 #[track_caller]
-fn honest(arguments: &str, durations: [&str; 2]) -> (String, Value) {
+pub(crate) fn honest(arguments: &str, durations: [&str; 2]) -> (String, Value) {
     let _turn = turn();
     let run = |duration: &str| {
         let directory = tempfile::tempdir().unwrap();
@@ -156,7 +156,7 @@ fn more_users_than_the_machine_can_carry_break_nothing() {
 }
 
 /// What the list says of one sabotage: a run that contains its subject, and the predictions of which one must not hold.
-fn listed(name: &str) -> (String, Vec<String>) {
+pub(crate) fn listed(name: &str) -> (String, Vec<String>) {
     let output = command("--sabotages", Path::new("/tmp")).output().unwrap();
     let list: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
     assert!(list.len() >= 70, "{} sabotages", list.len());
@@ -228,7 +228,7 @@ fn bad_usage_says_what_there_is() {
 }
 
 /// The processes whose command line names this directory, or that this process has started.
-fn processes_of(parent: u32) -> Vec<u32> {
+pub(crate) fn processes_of(parent: u32) -> Vec<u32> {
     let status = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let is_child = |pid: &u32| status(*pid).lines().any(|line| line == format!("PPid:\t{parent}"));
     let entries = std::fs::read_dir("/proc").unwrap().flatten();

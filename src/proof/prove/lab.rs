@@ -19,7 +19,7 @@ use super::workspace::Workspace;
 use crate::replica::launch::{Launched, launch};
 
 /// Arms that are played at the same time at most; others follow.
-const ARMS_AT_ONCE: usize = 6;
+pub(super) const ARMS_AT_ONCE: usize = 6;
 /// How long the comparison with one slow replica takes, at the default duration.
 const SLOW_REPLICA: Duration = Duration::from_millis(2500);
 /// How much of its fair share the slow replica may get under least-connections.

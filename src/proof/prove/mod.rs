@@ -16,6 +16,7 @@ mod interrupted;
 mod lab;
 mod ledger;
 pub mod measures;
+mod mood;
 pub mod options;
 pub mod pace;
 mod pairs;

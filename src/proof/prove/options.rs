@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::arm::Arm;
 use super::event::Event;
+use super::lab::ARMS_AT_ONCE;
 use super::sabotage::Planted;
 use super::study::Study;
 
@@ -69,6 +70,7 @@ impl Options {
     pub fn usual_span(&self) -> Duration {
         let events: Duration = self.events.iter().map(|event| event.usual_span() + AROUND_EVENT).sum();
         let studies = self.studies.iter().map(|study| u64::from(study.seconds())).sum();
-        events * self.repeat + Duration::from_secs(studies)
+        let groups = self.arms.len().div_ceil(ARMS_AT_ONCE) as u32;
+        events * self.repeat * groups + Duration::from_secs(studies)
     }
 }

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::arm::Arm;
 use super::ledger::{KEY, Ledger};
+use super::mood::Mood;
 #[cfg(feature = "sabotage")]
 use super::sabotage::spoilt::Spoilt;
 use super::sabotage::{Planted, Sabotage};
@@ -106,21 +107,6 @@ const LINGER_MAX: Duration = Duration::from_millis(400);
 const LINGER_POLL: Duration = Duration::from_millis(5);
 /// One arrival in so many is not written down, under sabotage.
 const UNHEARD_ONE_IN: u32 = 50;
-
-/// What the experiment wants the replica to be.
-#[derive(Debug, Clone, Copy)]
-enum Mood {
-    /// It works.
-    Well,
-    /// It works, and says that it does not.
-    Sick,
-    /// It responds to nothing.
-    Mute,
-    /// It responds 500 to everything.
-    Errs,
-    /// It cannot reach its store, and says so.
-    CutOff,
-}
 
 struct Shop<S> {
     name: HeaderValue,

@@ -102,7 +102,7 @@ impl Denylist {
         }
         let is_cached = self.planted.is(Sabotage::DenylistCached);
         if is_cached && self.memory().good.get(&key).is_some_and(|at| at.elapsed() < BELIEVED) {
-            return Ok(Reply::new(Some(()), 1));
+            return Ok(Reply::new(Some(()), 0));
         }
         let mut list = self.list.clone();
         let is_denied: bool = redis::cmd("EXISTS").arg(&key).query_async(&mut list).await.map_err(unavailable)?;

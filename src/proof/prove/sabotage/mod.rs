@@ -145,9 +145,11 @@ pub enum Sabotage {
     PostgresLeaks,
     PostgresUnlogged,
     StandbyEmpty,
+    LinkOpen,
     WaitForgotten,
     CasIgnored,
     MemoryPlenty,
+    CacheSurvives,
     CookieUnbounded,
 }
 

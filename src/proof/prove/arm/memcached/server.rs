@@ -20,6 +20,7 @@ const PLENTY_MIB: u64 = 256;
 /// A memcached that runs. Dropping it ends it.
 pub(super) struct MemcachedServer {
     daemon: Daemon,
+    planted: Planted,
 }
 
 impl MemcachedServer {
@@ -37,7 +38,7 @@ impl MemcachedServer {
         let arguments = arguments.map(str::to_owned).to_vec();
         let program = Self::program().context("there is no memcached")?;
         let start = Start { program, arguments, directory, socket, account, end: Signal::KILL };
-        Ok(Self { daemon: Daemon::start(start).await? })
+        Ok(Self { daemon: Daemon::start(start).await?, planted })
     }
 
     /// How replicas reach it.
@@ -49,6 +50,9 @@ impl MemcachedServer {
 impl Server for MemcachedServer {
     fn restart(&self, pause: Duration) -> Work<'_, ()> {
         Box::pin(async move {
+            if self.planted.is(Sabotage::CacheSurvives) {
+                return Ok(());
+            }
             self.daemon.end(Signal::TERM).await?;
             sleep(pause).await;
             self.daemon.start_again().await

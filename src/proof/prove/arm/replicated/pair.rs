@@ -67,7 +67,9 @@ impl Pair {
         let mut roles = self.roles.lock().await;
         recorder.mark("the standby", State::CaughtUp, 0);
         roles.catch_up().await?;
-        roles.link.hold();
+        if !self.planted.is(Sabotage::LinkOpen) {
+            roles.link.hold();
+        }
         recorder.mark("the standby", State::HeldBack, 0);
         sleep(LAG).await;
         recorder.mark("the primary", State::Failing, 0);

@@ -4,7 +4,7 @@ use super::{Entry, Subject, entry};
 use crate::prove::sabotage::Sabotage;
 
 /// In the order of the arms.
-pub(super) const LIST: [Entry; 11] = [
+pub(super) const LIST: [Entry; 13] = [
     entry(
         Subject::Store,
         Sabotage::DenylistLocal,
@@ -19,7 +19,7 @@ pub(super) const LIST: [Entry; 11] = [
             "a replica that has found a session good asks the deny-list again after 1 s",
             "--arms jwt+denylist --events steady",
         ],
-        &["good after logout"],
+        &["good after logout", "requests with a token that ask the deny-list once"],
     ),
     entry(
         Subject::Store,
@@ -73,6 +73,12 @@ pub(super) const LIST: [Entry; 11] = [
     ),
     entry(
         Subject::Store,
+        Sabotage::LinkOpen,
+        ["link-open", "the standby does not fall behind", "--arms redis-replicated --events failover"],
+        &["acknowledged writes lost that the standby lacked"],
+    ),
+    entry(
+        Subject::Store,
         Sabotage::WaitForgotten,
         [
             "wait-forgotten",
@@ -96,6 +102,16 @@ pub(super) const LIST: [Entry; 11] = [
         Sabotage::MemoryPlenty,
         ["memory-plenty", "memcached has more memory than it is filled with", "--arms memcached --events full"],
         &["idle sessions evicted (a cost)"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::CacheSurvives,
+        [
+            "cache-survives",
+            "memcached is said to have been started again, and has not",
+            "--arms memcached --events store-restart",
+        ],
+        &["sessions lost (a cost)"],
     ),
     entry(
         Subject::Store,
