@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How long its start and its end may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -72,6 +72,7 @@ impl Drop for Daemon {
         send(child, end);
         let deadline = Instant::now() + DROP_DEADLINE;
         while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            #[expect(clippy::disallowed_methods, reason = "nothing can be awaited here")]
             std::thread::sleep(POLL);
         }
     }
