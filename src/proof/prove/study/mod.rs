@@ -4,13 +4,13 @@
 //! A *study* asks one question of several *places* where the state could be. A place that theory predicts to fail is a
 //! *control*: if it does not fail as predicted, the apparatus sees nothing and the run is inconclusive. A study is a
 //! file or folder here and one line of [`STUDIES`]. Its replicas are processes of their own that serve a *part*: a line
-//! of [`part::PARTS`].
+//! of `PARTS` in `part.rs`.
 //!
 //! How to write one:
 //!
 //! 1. The part, `study/NAME/part.rs`: something that implements [`part::Responder`], and
 //!    `pub(in crate::prove::study) fn serve(replica: PartReplica) -> Work<'static, ()>`, which makes it and ends with
-//!    `replica.serve(responder).await`. A line in [`part::PARTS`]. The server responds to `/healthz` by itself and
+//!    `replica.serve(responder).await`. A line in `PARTS` in `part.rs`. The server responds to `/healthz` by itself and
 //!    names the replica in `x-replica` of every response. [`part::PartReplica::directory`] is the folder of the stage,
 //!    shared by its replicas; it is a good scope for names in a Redis that others use too.
 //! 2. The study, `study/NAME/mod.rs`: `pub(super) const STUDY: Study`. For each place it calls [`stage::Stage::start`]

@@ -78,7 +78,7 @@ pub(super) fn place() -> String {
     std::env::var(PLACE_VARIABLE).unwrap_or_default()
 }
 
-/// The body of a part's response: a whole one ([`text`], [`bytes`]) or a stream.
+/// The body of a part's response: a whole one (see `text` and `bytes`) or a stream.
 pub(super) type PartBody = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A response that is being made.

@@ -131,7 +131,7 @@ impl Trial {
 
     /// Whether the user saw the write, and then not any more.
     fn goes_back(&self) -> bool {
-        !Self::is_old(&self.reads[0]) && Self::is_old(&self.reads[1])
+        self.reads.iter().all(|read| !read.has_failed) && !Self::is_old(&self.reads[0]) && Self::is_old(&self.reads[1])
     }
 
     fn facts(&self) -> Vec<Fact> {
