@@ -74,8 +74,8 @@ pub(super) fn prepare_request(
     Added { forwarding: forwarding.lines(&host, via), request_id: Some(RequestId::random()), ..Added::default() }
 }
 
-/// Refuses a head of HTTP/2 of more than `most` bytes, counted as its limit is: 32 more for each field (RFC 9113 section
-/// 6.5.2). Of the pseudo-header fields only the target is counted.
+/// Refuses a head of HTTP/2 of more than `most` bytes. They are counted as its limit is (RFC 9113 section 6.5.2): 32
+/// more for each field. Of the pseudo-header fields only the target is counted.
 pub(super) fn check_list_size(Parts { uri, headers, .. }: &Parts, most: usize) -> Result<(), Cause> {
     let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
     let fields: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
