@@ -15,7 +15,7 @@ const STALE: Duration = Duration::from_millis(300);
 /// One session in so many is forgotten: those whose number leaves this remainder.
 const FORGOTTEN: (u64, u64) = (1000, 42);
 /// One write in so many is not stored.
-const LOST_ONE_IN: u64 = 200;
+const LOST_ONE_IN: u64 = 50;
 /// One write in so many goes to the replica's memory.
 const FIELD_ONE_IN: u64 = 10;
 

@@ -109,7 +109,7 @@ pub(super) const LIST: [Entry; 27] = [
     entry(
         Subject::Store,
         Sabotage::LostWrites,
-        ["lost-writes", "one write in 200 is acknowledged and not stored", "--arms database --events steady"],
+        ["lost-writes", "one write in 50 is acknowledged and not stored", "--arms database --events steady"],
         &["read your writes broken"],
     ),
     entry(
