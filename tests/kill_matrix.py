@@ -25,8 +25,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
-# Events that no default run has room for.
-FULL_ONLY = {"stop", "mute", "errors", "slow-once", "partition", "clocks"}
+# Events and arms that no default run has room for.
+FULL_ONLY = {"stop", "mute", "errors", "slow-once", "partition", "clocks", "key-rotation", "failover", "full"} | {
+    "jwt+denylist", "paseto", "cookie-session", "postgres", "memcached", "redis-replicated", "redis-replicated+wait"
+}
 
 
 def selection(sabotage, is_whole):
