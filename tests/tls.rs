@@ -329,8 +329,8 @@ fn a_handshake_that_has_begun_is_finished_although_its_listener_goes() {
     // Earlier connections may speak what is no longer spoken, so they are drained.
     let edit = "protocols = [\"h2\"]\n[timeouts]\ndrain_idle = \"600ms\"\n[admin]";
     let next = config(&backend, &named("a")).replace("[admin]", edit);
-    app.apply(&next);
     let began = Instant::now();
+    app.apply(&next);
     assert_eq!(silent.read(&mut [0; 9]).unwrap_or(0), 0, "who says nothing is not waited for");
     assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
     stream.write_all(&hello[100..]).unwrap();
