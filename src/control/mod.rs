@@ -237,6 +237,11 @@ impl Control {
 
     /// Applies `next`, or leaves everything as it was. Returns a list of the changes, or the reason of the refusal.
     async fn apply(&mut self, next: Config, contents: Contents) -> Result<String, String> {
+        {
+            // What is shown from now on may be of either config.
+            let mut state = self.status.state();
+            state.secrets = state.secrets.with(&next.secrets);
+        }
         let applied = self.instance.apply(next, contents, &self.workers).await;
         self.follow_names();
         applied

@@ -1,7 +1,7 @@
 //! `/metrics`: every metric, declared once with its help text, in OpenMetrics text.
 //!
-//! What a lock protects is gathered first, by the control thread. The rest is written by a thread that may be stopped
-//! for long ([`super::renderer`]): it must not hold a lock meanwhile, and reads nothing but atomics.
+//! What a lock protects is gathered first, by the control thread, with the snapshot that belongs to it. The rest is
+//! written by a thread that may be stopped for long ([`super::renderer`]): it holds no lock of ours meanwhile.
 
 mod endpoints;
 mod pools;
@@ -24,6 +24,7 @@ use crate::control::status::{State, Status};
 use crate::listen::tls::Validity;
 use crate::metrics::{Counter, WorkerCell};
 use crate::proxy::cause::Cause;
+use crate::snapshot::Snapshot;
 use endpoints::endpoints;
 use pools::pools;
 use rates::rates;
@@ -39,8 +40,13 @@ const VERSION: &str = match option_env!("UNSTICK_VERSION") {
 
 /// What one scrape shows, as far as a lock protects it, with the way to the rest.
 #[derive(Debug, Clone)]
-pub(super) struct Exposition {
+pub(super) struct Exposition(Arc<Gathered>);
+
+#[derive(Debug)]
+struct Gathered {
     status: Arc<Status>,
+    /// The secrets in `state` are those of this one, so that none of it is shown.
+    snapshot: Arc<Snapshot>,
     state: State,
     certificates: Vec<Certificates>,
 }
@@ -62,7 +68,8 @@ impl Exposition {
             in_use: tls.certificates(),
             is_refused: tls.refused().is_some(),
         });
-        Self { certificates: certificates.collect(), status: Arc::clone(status), state }
+        let (certificates, snapshot) = (certificates.collect(), status.shared.load());
+        Self(Arc::new(Gathered { status: Arc::clone(status), snapshot, state, certificates }))
     }
 
     /// The text, in OpenMetrics. It takes no lock.
@@ -94,8 +101,7 @@ const WORKER_METRICS: [WorkerMetric; 9] = [
 
 impl Collector for Exposition {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let (Self { status, state, certificates }, encoder) = (self, &mut encoder);
-        let snapshot = status.shared.load();
+        let (Gathered { status, snapshot, state, certificates }, encoder) = (&*self.0, &mut encoder);
         process(status, encoder)?;
         listeners(&state.listener_sockets, encoder)?;
         workers(status, encoder)?;

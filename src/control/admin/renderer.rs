@@ -5,19 +5,20 @@
 //! `SCHED_IDLE`: whatever else wants the core gets it at once (`man 7 sched`). On a machine without a core to spare it
 //! may take for ever, so after [`PATIENCE`] the control thread makes the document itself.
 //!
-//! Each document is made once for all who have asked for it before that began. However many ask, and however fast, no
-//! more than one of each kind is being made.
+//! Each document is made once for all who have asked for it before that began. However many ask, and however fast, they
+//! wait for one of each kind at a time.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use bytes::Bytes;
 use thread_priority::unix::{NormalThreadSchedulePolicy, ThreadSchedulePolicy};
 use thread_priority::{ThreadPriority, set_thread_priority_and_policy, thread_native_id};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 /// How long a document may take before the control thread makes it.
@@ -46,6 +47,8 @@ pub(super) struct Renderer {
     /// `None`: the thread could not be started.
     jobs: Option<SyncSender<Job>>,
     shelves: [Shelf; KINDS],
+    /// For documents that the control thread makes: between two of them it looks at its sockets.
+    here: Semaphore,
 }
 
 /// The documents of one kind.
@@ -91,7 +94,7 @@ impl Renderer {
         let (jobs, received) = sync_channel(KINDS);
         let started = std::thread::Builder::new().name("unstick-render".into()).spawn(move || work(&received));
         let started = started.inspect_err(|error| tracing::warn!(%error, "no thread for long documents"));
-        Self { jobs: started.ok().map(|_| jobs), shelves: Default::default() }
+        Self { jobs: started.ok().map(|_| jobs), shelves: Default::default(), here: Semaphore::new(1) }
     }
 
     /// A document of which nothing is older than this call. `gather` returns what makes it.
@@ -127,12 +130,19 @@ impl Renderer {
                 }
             }
         });
-        if jobs.try_send(job).is_err() {
+        match jobs.try_send(job) {
+            Ok(()) => {
+                if let Ok(Ok(made)) = timeout(PATIENCE, made).await {
+                    return made;
+                }
+            }
             // The thread gets no time at all.
-            sleep(PATIENCE).await;
-        } else if let Ok(Ok(made)) = timeout(PATIENCE, made).await {
-            return made;
+            Err(TrySendError::Full(_)) => sleep(PATIENCE).await,
+            Err(TrySendError::Disconnected(_)) => {}
         }
+        // It is never closed.
+        let _here = self.here.acquire().await;
+        yield_now().await;
         make()
     }
 }
@@ -202,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_document_is_made_once_for_all_who_have_asked_before() {
-        let renderer = Renderer { jobs: None, shelves: Default::default() };
+        let renderer = Renderer { jobs: None, shelves: Default::default(), here: Semaphore::new(1) };
         let gathered = Arc::new(AtomicU32::new(0));
         let ask = |kind| {
             let gathered = Arc::clone(&gathered);
@@ -224,7 +234,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_while_a_document_is_made_gets_a_later_one() {
-        let renderer = Renderer { jobs: None, shelves: Default::default() };
+        let renderer = Renderer { jobs: None, shelves: Default::default(), here: Semaphore::new(1) };
         let shelf = &renderer.shelves[Kind::Status as usize];
         // Another has asked, so what is made stays.
         let _asking = Asking::begin(shelf);
