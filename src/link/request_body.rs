@@ -41,6 +41,8 @@ pub struct Bounds {
     pub bytes_max: u64,
     /// The most bytes that are kept for another attempt.
     pub replay_max: usize,
+    /// The most bytes of its trailers, counted as a head of HTTP/2 is.
+    pub trailers_max: usize,
     /// How long the client may take to send each part.
     pub read_timeout: Duration,
 }
@@ -254,6 +256,9 @@ impl Upload {
         match polled {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
+                    if fields::list_size(trailers) > self.bounds.get().trailers_max {
+                        return self.fail(BodyFailure::Client);
+                    }
                     fields::strip_trailers(trailers);
                     if let Some(names) = self.not_in_trailers.get() {
                         fields::strip_named(trailers, names);

@@ -75,11 +75,12 @@ pub(super) fn prepare_request(
 }
 
 /// Refuses a head of HTTP/2 of more than `most` bytes. They are counted as its limit is (RFC 9113 section 6.5.2): 32
-/// more for each field. Of the pseudo-header fields only the target is counted.
-pub(super) fn check_list_size(Parts { uri, headers, .. }: &Parts, most: usize) -> Result<(), Cause> {
-    let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
-    let fields: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
-    if fields + target > most { Err(Cause::HeadTooLarge) } else { Ok(()) }
+/// more for each field. Of the pseudo-header fields only the values are counted.
+pub(super) fn check_list_size(parts: &Parts, host: Option<&Host>, most: usize) -> Result<(), Cause> {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let authority = host.filter(|host| !host.is_field).map_or(0, |host| host.value.len());
+    let bytes = parts.method.as_str().len() + target + authority + fields::list_size(&parts.headers);
+    if bytes > most { Err(Cause::HeadTooLarge) } else { Ok(()) }
 }
 
 /// An HTTP/2 client may send its cookies in several fields; HTTP/1.1 allows one (RFC 9113 section 8.2.3), and it counts

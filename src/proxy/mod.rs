@@ -190,7 +190,8 @@ pub async fn handle(
 fn bounds(view: &View) -> Bounds {
     let Snapshot { limits, timeouts, .. } = &*view.snapshot;
     let bytes_max = limits.request_body.unwrap_or(u64::MAX);
-    Bounds { bytes_max, replay_max: limits.replay, read_timeout: timeouts.request_body }
+    let (replay_max, trailers_max) = (limits.replay, limits.request_head);
+    Bounds { bytes_max, replay_max, trailers_max, read_timeout: timeouts.request_body }
 }
 
 /// Turns the head into the one that the replica gets. Returns what is to be added to its fields.
@@ -251,7 +252,7 @@ fn route(
     let rules = &client.connection.rules;
     let mut host = target::take_target(parts)?;
     if parts.version == Version::HTTP_2 {
-        headers::check_list_size(parts, view.snapshot.limits.request_head)?;
+        headers::check_list_size(parts, host.as_ref(), view.snapshot.limits.request_head)?;
         headers::join_cookies(&mut parts.headers);
     }
     let is_added = host.as_mut().is_some_and(|host| host.become_field(&mut parts.headers));

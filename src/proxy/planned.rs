@@ -173,6 +173,7 @@ impl Planned {
         body.set_bounds(Bounds {
             bytes_max: more.body_max.unwrap_or(u64::MAX),
             replay_max: more.replay,
+            trailers_max: self.view.snapshot.limits.request_head,
             read_timeout: more.timeouts.request_body,
         });
         Ok(pool(more, &self.view.snapshot))

@@ -137,12 +137,13 @@ impl Rest {
     fn poll_timer(&mut self, client: &Client, cx: &mut Context<'_>) -> Poll<()> {
         let bytes = self.upload.progress().bytes.get();
         let reads = client.reads.get();
-        // What is read and is no part of the body may be trailers, or the next head, which hyper tells of when it is
-        // whole.
-        if bytes != self.bytes_seen || reads != self.reads_seen {
-            (self.bytes_seen, self.reads_seen, self.progress_at) = (bytes, reads, Instant::now());
-        }
         let waits_for_client = self.passing.is_none() || self.upload.is_awaited();
+        // What is read and is no part of the body may be trailers, or the next head, which hyper tells of when it is
+        // whole. It says nothing of an endpoint that is awaited.
+        if bytes != self.bytes_seen || (waits_for_client && reads != self.reads_seen) {
+            self.progress_at = Instant::now();
+        }
+        (self.bytes_seen, self.reads_seen) = (bytes, reads);
         let patience = if waits_for_client { self.waits.by_client } else { self.waits.by_endpoint };
         let endpoint = self.passing.as_ref().and_then(|passing| passing.in_flight.as_ref()).map(InFlight::endpoint);
         let by_endpoint = endpoint.and_then(|endpoint| endpoint.draining_since());
