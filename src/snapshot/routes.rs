@@ -1,10 +1,10 @@
 //! Finds the route of a request, by its host and then by its path. Pure functions.
 //!
 //! An exact host beats a wildcard, a longer wildcard beats a shorter one, and any host comes last. Within a host the
-//! routes are tried in the order of [`route_order::order`]; one whose conditions the request does not meet counts as
-//! absent. If no route of the host fits, the next less specific host is tried. Paths are compared in their normal form
-//! ([`path::normal`]). Where an application may read a path in another way ([`path::read`]), the routes of the other
-//! readings are found too: a request has to pass their guards.
+//! routes are tried in the order of [`crate::config::route_order::order`]; one whose conditions the request does not
+//! meet counts as absent. If no route of the host fits, the next less specific host is tried. Paths are compared in
+//! their normal form ([`path::normal`]). Where an application may read a path in another way ([`path::read`]), the
+//! routes of the other readings are found too: a request has to pass their guards.
 //!
 //! Whatever the number of routes, a request costs one look-up per host that may fit it and per prefix of its path, at
 //! most as many as the longest of them has bytes, and one search for all regular expressions of a host. The hash is a
