@@ -38,6 +38,7 @@ mod h2_backlog; // peers that speak HTTP/2 and do not read
 mod h2_bad_heads; // heads over HTTP/2 that no head may look like
 mod h2_end_alone; // replicas that end a response with a frame of its own
 mod h2_ends; // where a response over HTTP/2 ends, and who waits for whom
+mod h2_head_sizes; // what counts against the limit of a head over HTTP/2
 mod h2_shared; // what one request over HTTP/2 must not cost the others of its connection
 mod h2_upstream; // replicas that speak HTTP/2 or TLS
 mod half_closed; // clients that close their half of the connection, and clients that have gone

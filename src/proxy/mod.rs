@@ -189,9 +189,8 @@ pub async fn handle(
 /// The bounds of a request body, from the config.
 fn bounds(view: &View) -> Bounds {
     let Snapshot { limits, timeouts, .. } = &*view.snapshot;
-    let bytes_max = limits.request_body.unwrap_or(u64::MAX);
-    let (replay_max, trailers_max) = (limits.replay, limits.request_head);
-    Bounds { bytes_max, replay_max, trailers_max, read_timeout: timeouts.request_body }
+    let (bytes_max, trailers_max) = (limits.request_body.unwrap_or(u64::MAX), limits.request_head);
+    Bounds { bytes_max, replay_max: limits.replay, trailers_max, read_timeout: timeouts.request_body }
 }
 
 /// Turns the head into the one that the replica gets. Returns what is to be added to its fields.

@@ -203,3 +203,36 @@ fn counter(name: &str, help: &str, total: u64, encoder: &mut DescriptorEncoder<'
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     metric.encode_counter::<NoLabelSet, _, u64>(&total, None)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::control::reload::Instance;
+    use crate::control::requests::Requests;
+    use crate::listen::Loads;
+    use crate::proxy::story;
+    use crate::snapshot::SharedSnapshot;
+
+    /// A snapshot with one pool of this name.
+    fn snapshot(name: &str) -> Arc<Snapshot> {
+        let listener = "[listen.web]\naddress = \"127.0.0.1:0\"\n";
+        let text = format!("{listener}[pool.{name}]\nbackends = [\"127.0.0.1:1\"]\n");
+        Instance::simulated(crate::config::parse("test.toml", &text).unwrap()).unwrap().shared.load()
+    }
+
+    /// Otherwise it could show a secret that the reload has brought, and that is not yet known as one.
+    #[test]
+    fn a_page_shows_what_was_there_when_it_was_asked_for() {
+        let shared = Arc::new(SharedSnapshot::new(snapshot("before")));
+        let requests = Requests::new(story::channel().1.told);
+        let cells = crate::metrics::cells(1).into();
+        let (loads, orders) = (Loads::new(1), mpsc::channel(1).0);
+        let status = Arc::new(Status::new(Arc::clone(&shared), loads, cells, Arc::default(), requests, orders));
+        let exposition = Exposition::of(&status);
+        shared.swap(snapshot("after"));
+        let page = exposition.render().unwrap();
+        assert!(page.contains("pool=\"before\"") && !page.contains("pool=\"after\""), "{page}");
+    }
+}
