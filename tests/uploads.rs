@@ -114,7 +114,7 @@ fn a_body_that_nobody_takes_gives_its_stream_back_in_the_end() {
         assert_eq!(read_response(&mut stream, false).status, 200);
         assert_eq!(crate::support::client::get(app.address, "/").status, 200, "others do not wait for that");
         // Nor does it help the body that its client goes on to ask.
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let reason = loop {
             match was_ended.try_recv() {
                 Ok(reason) => break reason,
