@@ -10,6 +10,7 @@ use crate::explain::latest;
 use crate::support::backend::{Backend, Seen, answer};
 use crate::support::client::exchange;
 use crate::support::h2_backend::H2Backend;
+use crate::support::tls::Authority;
 use crate::support::{App, connect, eventually, free_address, pause};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -189,6 +190,25 @@ fn edits_hold_at_once() {
     assert_eq!(flags(""), None);
     pause("nothing more comes", 1500);
     assert_eq!((collector.seen().len(), app.metric("unstick_traces_exported_total")), (1, 1.0));
+}
+
+/// Certificates that cannot be read would lose every span, and nobody would know before.
+#[test]
+fn a_collector_that_can_never_be_believed_is_refused_where_it_is_written() {
+    let (replica, folder) = (Backend::named("a"), tempfile::tempdir().unwrap());
+    let app = App::over(&[replica.address]);
+    let with = |more: &str| App::builder(&[replica.address]).more(more).config();
+    let ca = folder.path().join("ca.pem");
+    let traced = format!("[traces]\nendpoint = \"https://127.0.0.1:9/v1/traces\"\nca = \"{}\"\n", ca.display());
+    let why = app.refuse(&with(&traced));
+    assert!(why.contains("traces: ") && why.contains("ca.pem"), "{why}");
+    std::fs::write(&ca, "no certificate").unwrap();
+    assert!(app.refuse(&with(&(traced.clone() + "timeout = \"2s\"\n"))).contains("ca.pem"));
+    Authority::new("ca").write(&ca);
+    app.apply(&with(&traced));
+    // It is in use, so other edits do not look at it.
+    std::fs::remove_file(&ca).unwrap();
+    app.apply(&with(&("[limits]\nreplay = \"8KiB\"\n".to_owned() + &traced)));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::build::build;
 use super::names::Names;
-use super::reading::{Contents, ListenerTls};
+use super::reading::Contents;
 use super::reload::Instance;
 use crate::config::address::Address;
 use crate::config::model::{Config, Listener};
@@ -73,7 +73,7 @@ pub fn request(method: Method, url: Uri, fields: Vec<(HeaderName, HeaderValue)>)
 /// # Errors
 /// Why that cannot be said: a file that is not usable, or a listener that is not there.
 pub(crate) fn answer(config: &Config, question: Question) -> Result<Answer, String> {
-    let contents = Contents::read(config, &Default::default(), &ListenerTls::new()).map_err(|why| why.join("; "))?;
+    let contents = Contents::read(config, None).map_err(|why| why.join("; "))?;
     let snapshot = build(config, &Names::default(), &contents.material, None, 1, &Resources::BOUNDLESS);
     within(snapshot, config, question)
 }

@@ -15,8 +15,10 @@ use super::plans::pages;
 use super::reload::Source;
 use super::reloads::CERTIFICATE_CHANGE;
 use super::watch::{Look, POLL};
+use crate::config::model::{Protocol, Traces, UpstreamTls};
 use crate::config::{self, Config, Listener, Origin};
 use crate::listen::tls::ServerTls;
+use crate::pool::protocol::PoolProtocol;
 
 /// A file that cannot be read for no longer than this is being replaced.
 const REPLACED_WITHIN: Duration = Duration::from_secs(1);
@@ -57,17 +59,17 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// Reads the files that `config` names, but those that have not changed since `before`. It blocks.
+    /// Reads the files that `config` names, but those that have not changed since `present`, if there is one. It blocks.
     ///
     /// # Errors
     /// Each file that is not usable, and why.
-    pub(super) fn read(config: &Config, before: &Protocols, in_use: &ListenerTls) -> Result<Self, Vec<String>> {
+    pub(super) fn read(config: &Config, present: Option<&Present>) -> Result<Self, Vec<String>> {
         let (mut contents, mut problems) = (Self::default(), Vec::new());
         for listener in &config.listeners {
             let Some(wanted) = &listener.tls else { continue };
             // Certificates that stay keep their tickets.
+            let mut in_use = present.iter().flat_map(|present| present.in_use.values());
             let kept = in_use
-                .values()
                 .find(|(known, tls)| known.address == listener.address && tls.serves(wanted, listener.protocols));
             let tls = match kept {
                 Some((_, tls)) => Ok(Arc::clone(tls)),
@@ -78,7 +80,7 @@ impl Contents {
                 Err(why) => problems.push(format!("listener {}: {why}", listener.name)),
             }
         }
-        match protocols(config, before) {
+        match protocols(config, present.map_or(&Protocols::new(), |present| &present.protocols)) {
             Ok(protocols) => contents.material.protocols = protocols,
             Err(why) => problems.push(why),
         }
@@ -87,6 +89,9 @@ impl Contents {
             Err(why) => problems.extend(why),
         }
         problems.extend(config.log.access.as_ref().and_then(|log| unusable_log(&log.to)));
+        // An edit that does not concern traces must not fail because of them.
+        let is_news = present.is_none_or(|present| present.config.traces != config.traces);
+        problems.extend(is_news.then(|| unusable_ca(&config.traces)).flatten());
         if problems.is_empty() { Ok(contents) } else { Err(problems) }
     }
 }
@@ -102,6 +107,13 @@ fn unusable_log(target: &config::AccessLogTarget) -> Option<String> {
         _ => return None,
     };
     Some(format!("log.access: cannot write to {}: {why}", path.display()))
+}
+
+/// Why a collector cannot be believed. Its certificates are read again for each connection to it.
+fn unusable_ca(traces: &Traces) -> Option<String> {
+    traces.endpoint.as_ref().filter(|collector| collector.is_tls)?;
+    let settings = UpstreamTls { ca: traces.ca.clone(), ..UpstreamTls::default() };
+    PoolProtocol::load(Protocol::Https, &settings, None).err().map(|why| format!("traces: {why}"))
 }
 
 /// What a read has brought: a config, or why there is none.
@@ -281,7 +293,7 @@ fn fetch(
     (known, seen_once): (Option<u64>, Option<u64>),
 ) -> Found {
     let contents = |config: Config| {
-        let read = Contents::read(&config, &present.protocols, &present.in_use);
+        let read = Contents::read(&config, Some(present));
         read.map_err(|problems| config.secrets.mask(&problems.join("; "))).map(|contents| (config, contents))
     };
     let Some(file) = source.file.as_deref() else { return Found::Nothing };

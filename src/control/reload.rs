@@ -13,14 +13,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Control;
-use super::build::{Material, Protocols, build};
+use super::build::{Material, build};
 use super::capacity;
 use super::changes::{differences, settings as settings_changes};
 use super::inherited::Inherited;
 use super::listeners::Listeners;
 use super::names::{Names, News, Resolution};
 use super::overrides::Overrides;
-use super::reading::{Contents, ListenerTls, Present, Trigger};
+use super::reading::{Contents, Present, Trigger};
 use crate::config::{self, Algorithm, BackendAddress, Change, Config, Loaded, Origin, Problems};
 use crate::net::pem::Stamps;
 use crate::pool::Member;
@@ -79,7 +79,7 @@ impl Source {
 /// # Errors
 /// Each that is not, and why.
 pub(crate) fn check_files(config: &Config) -> Result<(), Vec<String>> {
-    let read = Contents::read(config, &Protocols::new(), &ListenerTls::new());
+    let read = Contents::read(config, None);
     let mask = |problems: Vec<String>| problems.iter().map(|problem| config.secrets.mask(problem)).collect();
     read.map(|_| ()).map_err(mask)
 }
@@ -119,7 +119,7 @@ pub(crate) struct Instance {
 impl Instance {
     /// The first snapshot of a simulated worker.
     pub(crate) fn simulated(config: Config) -> Result<Self, String> {
-        let protocols = super::build::protocols(&config, &Protocols::new())?;
+        let protocols = super::build::protocols(&config, &Default::default())?;
         Ok(Self::new(config, Material { protocols, ..Material::default() }, 1, Resources::BOUNDLESS))
     }
 
