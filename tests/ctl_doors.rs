@@ -65,6 +65,10 @@ fn a_token_goes_only_where_a_change_is_asked_for() {
     let shown = |seen: &Seen| (seen.line().starts_with("POST"), seen.field("authorization").is_some());
     assert_eq!(proxy.seen().iter().map(shown).collect::<Vec<_>>(), [(false, false), (true, true)]);
 
+    // Whoever listens at the usual address need not be the proxy.
+    let (code, _, why) = with_token(folder.path(), &["drain", "app/a:1"]);
+    assert_eq!((code, why.contains("--admin ADDRESS")), (Some(2), true), "{why}");
+
     // Whoever may open the Unix socket needs none.
     let file = folder.path().join("a.sock");
     let listener = UnixListener::bind(&file).unwrap();

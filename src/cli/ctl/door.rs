@@ -33,7 +33,7 @@ pub(super) struct Options {
     /// File of the Unix socket of the admin port [default: /run/unstick/ctl.sock]
     #[arg(long, value_name = "PATH", global = true)]
     socket: Option<PathBuf>,
-    /// File with the token that the admin port asks for (admin.token)
+    /// File with the token that the admin port asks for (admin.token); goes with --admin
     #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<TokenFile>,
 }
@@ -66,6 +66,10 @@ impl Door {
         let places = match (&options.socket, &options.admin) {
             (Some(file), _) => vec![Place::Unix(file.clone())],
             (None, Some(address)) => vec![place(address)],
+            (None, None) if options.token_file.is_some() => {
+                let why = "a token goes only to a place that is named: write --admin ADDRESS beside --token-file";
+                return Err(Trouble::Usage(why.into()));
+            }
             (None, None) => vec![Place::Unix(USUAL_SOCKET.into()), Place::Tcp(USUAL_ADMIN.to_owned())],
         };
         let token = options.token_file.as_ref().map(token).transpose()?;

@@ -25,6 +25,7 @@ pub(super) fn run(door: &Door, json: bool) -> Result<(), Trouble> {
         lines.push(paint().with(Tone::Strong, &title(pool)));
         lines.extend(endpoints(pool, now()).lines(paint(), BOUNDLESS));
         lines.extend(draining(pool));
+        lines.extend(absent(pool));
     }
     print(&(lines.join("\n") + "\n"))
 }
@@ -140,6 +141,12 @@ fn draining(pool: &Value) -> Vec<String> {
     list(&pool["draining"]).iter().map(one).collect()
 }
 
+/// What is set of addresses that are no endpoints now, because a name has lost them. It holds when they come back.
+fn absent(pool: &Value) -> Vec<String> {
+    let one = |gone: &Value| format!("  {} is not there now: {}", text(&gone["address"]), reason(gone));
+    list(&pool["absent"]).iter().map(one).collect()
+}
+
 /// The address of an endpoint, its state, and since when.
 pub(super) fn identity(pool: &Value, endpoint: &Value, now: i64) -> [Cell; 3] {
     let (state, tone, since) = state(pool, endpoint);
@@ -227,7 +234,9 @@ mod tests {
     #[test]
     fn what_an_operator_has_set_is_said() {
         let set = json!({ "state": "drain", "weight": 3, "since": "2026-11-28T16:15:12Z", "by": "unix" });
-        assert_eq!(reason(&json!({ "override": set })), "drain, weight 3 set at 16:15:12Z by unix");
+        assert_eq!(reason(&json!({ "override": &set })), "drain, weight 3 set at 16:15:12Z by unix");
         assert_eq!(reason(&json!({ "override": null, "reason": "refused\x1b[2J" })), "refused?[2J");
+        let pool = json!({ "absent": [{ "address": "10.1.0.2:80", "backend": "web.test:80", "override": set }] });
+        assert_eq!(absent(&pool), ["  10.1.0.2:80 is not there now: drain, weight 3 set at 16:15:12Z by unix"]);
     }
 }

@@ -17,6 +17,9 @@ const problems = state => {
       if (kind === "bad") found.push(["bad", `${name} is ${word} ${tail}`]);
       if (endpoint.override) found.push(["note", `${name}: ${setAtRunTime(endpoint, state.at)}.`]);
     }
+    for (const gone of pool.absent) {
+      found.push(["note", `${gone.address} in pool ${pool.name}, not there now: ${setAtRunTime(gone, state.at)}.`]);
+    }
   }
   const refused = "The last edit was refused, the old configuration is in use. See Reloads.";
   if (state.reloads.config_refused) found.push(["bad", refused]);
