@@ -55,7 +55,6 @@ impl PrivateConnections {
             let Private { connection, .. } = kept.remove(at);
             let age = connection.idle_for(now);
             if age < endpoint.endpoint.idle_limit().at_most(Duration::MAX, now) && !connection.is_spent(age) {
-                connection.record().socket.look_before_sending();
                 return Some(connection);
             }
         }

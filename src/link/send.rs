@@ -24,10 +24,14 @@ use super::wishes::{Sharing, Upgrade, Wishes};
 use super::{Link, WorkerEndpoint, framing, timing};
 use crate::deadlines::Wait;
 use crate::net::proxy_protocol;
+use crate::net::socket::Look;
 
 /// A reused connection that ends this soon after the request was sent was already being closed. If it ends later, the
 /// replica has failed.
 const STALE_AFTER_SENDING: Duration = Duration::from_millis(100);
+
+/// No endpoint closes a connection because it was unused for no longer than this.
+const BUSY: Duration = Duration::from_secs(1);
 
 impl WorkerEndpoint {
     /// Sends `request` and waits for the response head: one entry and one return for each attempt.
@@ -137,6 +141,9 @@ impl WorkerEndpoint {
         let (reused, idle_for) = (connection.is_reused(), connection.idle_for(waits.began));
         let record = Rc::clone(connection.record());
         record.set_tunnel(wishes.upgrade == Upgrade::Wanted);
+        if reused {
+            record.socket.look_before_sending(look(request, wishes, idle_for));
+        }
         let written_before = record.bytes_written();
         let mut sending = Sending::begin(request.body().upload().cloned(), self, waits);
         if wishes.sharing == Sharing::Private {
@@ -295,6 +302,14 @@ fn h2_uri(request: &Request<RequestBody>, scheme: Scheme) -> Option<Uri> {
     let host = request.headers().get(HOST)?;
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(target).build().ok()
+}
+
+/// Who is asked whether the endpoint has closed a connection before it carries this request. The kernel knows it first.
+/// A request that may be repeated anyway, on a connection that is in use all the time, does not pay for that.
+fn look(request: &Request<RequestBody>, wishes: Wishes<'_>, idle_for: Duration) -> Look {
+    let is_repeatable = request.method().is_idempotent() && request.body().is_empty();
+    let is_plain = wishes.sharing == Sharing::Shared && wishes.upgrade == Upgrade::Unwanted;
+    if is_repeatable && is_plain && idle_for < BUSY { Look::Runtime } else { Look::Kernel }
 }
 
 /// What goes to the connection: the body, and a head with this target and these fields.

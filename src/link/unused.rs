@@ -44,8 +44,6 @@ impl WorkerEndpoint {
                 break;
             }
             if !connection.is_spent(age) {
-                // Whether it was closed meanwhile is looked at when the request is sent: later is better.
-                connection.record().socket.look_before_sending();
                 return Some(connection);
             }
         }

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::sleep;
 
@@ -111,14 +111,26 @@ impl Stream {
     /// Whether the peer has neither closed nor sent anything that was not read yet. It asks the kernel, which knows
     /// before the runtime does.
     pub(crate) fn is_silent(&self) -> bool {
-        let socket = match self {
-            Self::Tcp(stream) => SockRef::from(stream),
-            Self::Unix(stream) => SockRef::from(stream),
+        let peeked = match self {
+            Self::Tcp(stream) => peek(SockRef::from(stream)),
+            Self::Unix(stream) => peek(SockRef::from(stream)),
             #[cfg(feature = "sim")]
             Self::Sim(wire) => return wire.is_silent(),
         };
-        let peeked = socket.peek(&mut [MaybeUninit::uninit()]);
-        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        is_nothing_there(peeked)
+    }
+
+    /// The same, as far as the runtime knows: as of the events that it took from the kernel last. Without any, this
+    /// costs no system call.
+    pub(crate) fn is_silent_so_far(&self) -> bool {
+        let peeked = match self {
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(SockRef::from(stream))),
+            Self::Unix(stream) => stream.try_io(Interest::READABLE, || peek(SockRef::from(stream))),
+            // There, it never knows in time.
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => return true,
+        };
+        is_nothing_there(peeked)
     }
 
     /// Makes closing it send a reset (TCP RST).
@@ -152,6 +164,15 @@ impl Stream {
             Self::Sim(_) => None,
         }
     }
+}
+
+/// Whether there is a first byte to be read, which stays; the end of the stream counts as one.
+fn peek(socket: SockRef<'_>) -> io::Result<usize> {
+    socket.peek(&mut [MaybeUninit::uninit()])
+}
+
+fn is_nothing_there(peeked: io::Result<usize>) -> bool {
+    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Lets the kernel find out that the peer is gone: by keep-alive when nothing is sent, by the missing acknowledgement

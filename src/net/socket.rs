@@ -30,6 +30,15 @@ enum Turn {
     Dry,
 }
 
+/// Who is asked whether the peer of an unused connection has closed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// The runtime, which knows what its last events have said. It costs no system call.
+    Runtime,
+    /// The kernel, which knows what has come.
+    Kernel,
+}
+
 /// A socket whose small messages go through the [`Outbox`] of its worker.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -50,8 +59,8 @@ pub(crate) struct Socket {
     /// Whether the peer has sent anything or has closed.
     was_heard: Cell<bool>,
     is_cancelled: Cell<bool>,
-    /// Whether the next bytes may be sent only if the peer has neither closed nor sent anything.
-    is_unsure: Cell<bool>,
+    /// Whether the next bytes may be sent only if the peer has neither closed nor sent anything, and who knows.
+    look: Cell<Option<Look>>,
     /// Whether the kernel took only a part of the latest large write, so that its writer still holds the rest.
     is_short: Cell<bool>,
 }
@@ -71,7 +80,7 @@ impl Socket {
             bytes_written: Cell::default(),
             was_heard: Cell::default(),
             is_cancelled: Cell::default(),
-            is_unsure: Cell::default(),
+            look: Cell::default(),
             is_short: Cell::default(),
         })
     }
@@ -103,15 +112,19 @@ impl Socket {
     }
 
     /// The next bytes are the beginning of a request on a connection that was unused. They are sent only if the peer
-    /// has not closed it meanwhile; otherwise the write fails, and nothing was sent.
-    pub(crate) fn look_before_sending(&self) {
-        self.is_unsure.set(true);
+    /// is not known to have closed it meanwhile; otherwise the write fails, and nothing was sent.
+    pub(crate) fn look_before_sending(&self, look: Look) {
+        self.look.set(Some(look));
     }
 
     /// Whether the peer is found to have closed, when that is to be looked at.
     #[inline]
     fn is_stale(&self) -> bool {
-        self.is_unsure.take() && !self.is_silent()
+        match self.look.take() {
+            None => false,
+            Some(Look::Runtime) => !self.stream.borrow().is_silent_so_far(),
+            Some(Look::Kernel) => !self.is_silent(),
+        }
     }
 
     /// Whether the peer has neither closed nor sent anything. It asks the kernel, which knows before the runtime does.
@@ -401,7 +414,7 @@ mod tests {
             let message = vec![b'x'; if large { 4 * MESSAGE_BYTES_MAX } else { 10 }];
             assert_eq!(write(&socket, b"an earlier request").await.unwrap(), 18);
             outbox.flush();
-            socket.look_before_sending();
+            socket.look_before_sending(Look::Kernel);
             drop(peer);
             while socket.is_silent() {
                 tokio::task::yield_now().await;
@@ -414,10 +427,29 @@ mod tests {
         }
         // One that is still there gets it.
         let (socket, outbox, _peer) = pair().await;
-        socket.look_before_sending();
+        socket.look_before_sending(Look::Kernel);
         write(&socket, b"x").await.unwrap();
         outbox.flush();
         assert_eq!(socket.bytes_written(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_runtime_knows_of_a_close_when_it_has_had_its_events() {
+        for has_heard in [false, true] {
+            let (socket, outbox, peer) = pair().await;
+            drop(peer);
+            while socket.is_silent() {
+                std::hint::spin_loop();
+            }
+            // Its driver has its turn when all tasks have had theirs many times.
+            for _ in 0..if has_heard { 200 } else { 0 } {
+                tokio::task::yield_now().await;
+            }
+            socket.look_before_sending(Look::Runtime);
+            write(&socket, b"x").await.unwrap();
+            outbox.flush();
+            assert_eq!(socket.bytes_written(), u64::from(!has_heard));
+        }
     }
 
     #[tokio::test]
