@@ -15,6 +15,7 @@ mod front;
 mod interrupted;
 mod lab;
 mod ledger;
+pub mod level;
 pub mod measures;
 mod mood;
 pub mod options;
@@ -82,6 +83,7 @@ async fn play(options: &Options) -> anyhow::Result<Report> {
     let html = options.html.as_ref().map(open).transpose()?;
     let workspace = Workspace::create(options.keep)?;
     let mut report = run_in(options, &workspace).await?;
+    report.judge_shares(0);
     report.inconclusive = inconclusive(&report);
     if options.history {
         let cells = report.cells.iter_mut().chain(&mut report.slow_replica);
@@ -137,6 +139,7 @@ async fn run_events(options: &Options, workspace: &Workspace, progress: &Progres
         users: options.users,
         replicas: options.replicas,
         seconds: 0.0,
+        sampled: 0,
         pace: lab.pace,
         skipped: lab.left_out,
         not_played: FULL_ONLY.into_iter().filter(|event| !options.events.contains(event)).collect(),

@@ -24,6 +24,8 @@ struct Recorded {
     replicas: usize,
     seconds: f64,
     #[serde(default)]
+    sampled: usize,
+    #[serde(default)]
     pace: Option<Pace>,
     skipped: Vec<String>,
     cells: Vec<Cell>,
@@ -50,7 +52,7 @@ pub fn judge(path: &Path) -> anyhow::Result<Report> {
     let file = File::open(path).with_context(|| path.display().to_string())?;
     let recorded: Recorded = serde_json::from_reader(BufReader::new(file))
         .with_context(|| format!("{} is no report of `unstick prove --json`", path.display()))?;
-    let Recorded { seed, users, replicas, seconds, pace, skipped, cells, slow_replica, histories } = recorded;
+    let Recorded { seed, users, replicas, seconds, sampled, pace, skipped, cells, slow_replica, histories } = recorded;
     let count = cells.len() + slow_replica.len();
     anyhow::ensure!(histories.len() == count, "{} has no history; write it with --history", path.display());
     let mut histories = histories.into_iter();
@@ -65,6 +67,8 @@ pub fn judge(path: &Path) -> anyhow::Result<Report> {
         report.slow_replica.push(cell.judge(history)?);
     }
     report.slow_predictions = slow_predictions(&report.slow_replica, replicas);
+    // Studies are not judged again, but they had their part of the level.
+    report.judge_shares(sampled);
     report.inconclusive = super::inconclusive(&report);
     Ok(report)
 }

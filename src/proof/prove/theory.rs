@@ -1,20 +1,17 @@
 //! What theory predicts, and whether a measurement agrees. Pure.
 //!
 //! Most predictions say that something never happens; one case breaks them. That nothing happened in n independent
-//! trials bounds its probability by 1 - 0.05^(1/n) (95 %; about 3/n, the rule of three), which is rounded up. The few
-//! that predict a share have a sampling error. They are rejected by the exact tails of the binomial distribution, at a
-//! level that is shared by all of a run (Bonferroni): honest runs have a false alarm in one of a thousand, at most.
+//! trials bounds its probability by 1 - 0.05^(1/n) (95 %; about 3/n, the rule of three), which is rounded up. A share
+//! that follows from a rotation is met exactly. The few others have a sampling error: see [`level`](super::level).
 
 use serde::Serialize;
+
+use super::level::Chance;
 
 use crate::trial::judge::Fact;
 
 /// Standard errors of a 95 % interval.
 const Z_SHOWN: f64 = 1.96;
-/// The probability of a false alarm in a run, over all predictions that have a sampling error.
-const RUN_LEVEL: f64 = 0.001;
-/// How many such predictions there are in a run at most.
-pub const SAMPLED_MAX: u32 = 40;
 /// With fewer trials it is not said that something never happens.
 const TRIALS_MIN: u64 = 20;
 
@@ -63,6 +60,9 @@ pub struct Prediction {
     pub interval: (f64, f64),
     /// How it fared.
     pub verdict: Verdict,
+    /// What chance may make of it, if it has a sampling error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chance: Option<Chance>,
     /// At most four facts that show why it was broken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub counterexample: Vec<Fact>,
@@ -88,26 +88,33 @@ impl Prediction {
             predicted: 0.0,
             interval,
             verdict,
+            chance: None,
             counterexample: counterexample.unwrap_or_default().to_vec(),
         }
     }
 
-    /// A share that theory knows.
+    /// A share that theory knows, of trials that are independent of each other.
     pub fn share(what: &str, hits: u64, trials: u64, predicted: f64) -> Self {
+        if predicted == 0.0 || predicted == 1.0 {
+            return Self::exactly(what, hits, trials, predicted);
+        }
+        Self::by_chance(what, (hits, trials), predicted, Chance::of_binomial(hits, trials, predicted))
+    }
+
+    /// A share that theory knows, of trials that are spread in another way.
+    pub(super) fn by_chance(what: &str, (hits, trials): (u64, u64), predicted: f64, chance: Chance) -> Self {
+        let prediction = Self::exactly(what, hits, trials, predicted);
+        Self { verdict: chance.verdict_alone(), chance: Some(chance), ..prediction }
+    }
+
+    /// A share without a sampling error: all, nothing, or that of a rotation. Where the last round of it is not
+    /// complete, less than one trial may be missing.
+    pub fn exactly(what: &str, hits: u64, trials: u64, predicted: f64) -> Self {
         let interval = wilson(hits, trials, Z_SHOWN);
-        let level = alarm_level();
-        let is_exact = predicted == 0.0 || predicted == 1.0;
-        let verdict = if is_exact {
-            match trials {
-                _ if hits as f64 != predicted * trials as f64 => Verdict::Broken,
-                ..TRIALS_MIN => Verdict::Untested,
-                _ => Verdict::Held,
-            }
-        } else if most_extreme(trials, predicted) > level {
-            Verdict::Untested
-        } else {
-            let (low, high) = tails(hits, trials, predicted);
-            if low.min(high) < level { Verdict::Broken } else { Verdict::Held }
+        let verdict = match trials {
+            _ if (hits as f64 - predicted * trials as f64).abs() > 1.0 - 1e-6 => Verdict::Broken,
+            ..TRIALS_MIN => Verdict::TooFew,
+            _ => Verdict::Held,
         };
         let share = hits as f64 / trials.max(1) as f64;
         let (low, high) = (percent(interval.0), percent_up(interval.1));
@@ -121,6 +128,7 @@ impl Prediction {
             predicted,
             interval,
             verdict,
+            chance: None,
             counterexample: Vec::new(),
         }
     }
@@ -142,6 +150,7 @@ impl Prediction {
             predicted: limit,
             interval: (figure, figure),
             verdict,
+            chance: None,
             counterexample: Vec::new(),
         }
     }
@@ -154,7 +163,7 @@ impl Prediction {
     /// The same; what it says is not tested if there were too few trials, and that is no reason to say nothing.
     pub fn or_untested(self) -> Self {
         let verdict = if self.verdict == Verdict::TooFew { Verdict::Untested } else { self.verdict };
-        Self { verdict, ..self }
+        Self { verdict, chance: self.chance.map(Chance::or_untested), ..self }
     }
 
     /// The same, not tested if the machine is too busy to say anything about time.
@@ -163,7 +172,7 @@ impl Prediction {
             return self;
         }
         let measured = format!("{} (the machine is too busy)", self.measured);
-        Self { verdict: Verdict::Untested, measured, counterexample: Vec::new(), ..self }
+        Self { verdict: Verdict::Untested, chance: None, measured, counterexample: Vec::new(), ..self }
     }
 
     /// The same with what shows it, if it is broken.
@@ -172,16 +181,15 @@ impl Prediction {
         let counterexample = facts.into_iter().take(crate::trial::judge::FACTS_MAX).filter(|_| is_broken).collect();
         Self { counterexample, ..self }
     }
-}
 
-/// The smallest tail that does not break a prediction about a share.
-pub(super) fn alarm_level() -> f64 {
-    RUN_LEVEL / f64::from(SAMPLED_MAX) / 2.0
-}
-
-/// The interval of a share that is shown.
-pub(super) fn wilson_shown(hits: u64, trials: u64) -> (f64, f64) {
-    wilson(hits, trials, Z_SHOWN)
+    /// Judges it at the level of the whole run, if it has a sampling error.
+    pub(super) fn judge_at(&mut self, level: f64) {
+        let Some(chance) = self.chance else { return };
+        self.verdict = chance.verdict(level);
+        if self.verdict != Verdict::Broken {
+            self.counterexample.clear();
+        }
+    }
 }
 
 /// A figure with three digits behind the point at most.
@@ -193,30 +201,6 @@ fn rounded(figure: f64) -> String {
 /// The 95 % upper bound of the probability of something that did not happen in so many trials.
 pub fn upper_bound(trials: u64) -> f64 {
     1.0 - 0.05f64.powf(1.0 / trials.max(1) as f64)
-}
-
-/// The probability of at most, and of at least so many hits.
-fn tails(hits: u64, trials: u64, p: f64) -> (f64, f64) {
-    let odds = (p / (1.0 - p)).ln();
-    let mut log = trials as f64 * (1.0 - p).ln();
-    let (mut low, mut high) = (0.0, 0.0);
-    for k in 0..=trials {
-        let probability = log.exp();
-        if k <= hits {
-            low += probability;
-        }
-        if k >= hits {
-            high += probability;
-        }
-        log += ((trials - k) as f64 / (k + 1) as f64).ln() + odds;
-    }
-    (low, high)
-}
-
-/// The smallest tail that so many trials can show.
-fn most_extreme(trials: u64, p: f64) -> f64 {
-    let n = trials as f64;
-    p.powf(n).min((1.0 - p).powf(n))
 }
 
 /// The share of journeys of `steps` steps that end in the session they began in, when each step goes to any of
@@ -286,16 +270,6 @@ mod tests {
     }
 
     #[test]
-    fn tails_are_exact() {
-        // Binomial(10, 1/2): P(X <= 2) = 56/1024, P(X >= 2) = 1013/1024. Binomial(4, 1/3): P(X >= 3) = 9/81.
-        let (low, high) = tails(2, 10, 0.5);
-        assert!((low - 56.0 / 1024.0).abs() < 1e-12 && (high - 1013.0 / 1024.0).abs() < 1e-12);
-        assert!((tails(3, 4, 1.0 / 3.0).1 - 9.0 / 81.0).abs() < 1e-12);
-        let (low, high) = tails(33_000, 100_000, 1.0 / 3.0);
-        assert!((0.0..0.02).contains(&low) && high > 0.98, "{low} {high}");
-    }
-
-    #[test]
     fn bounds_are_rounded_up() {
         assert_eq!(percent_up(upper_bound(9)), "28.4 %");
         assert_eq!(percent_up(upper_bound(2700)), "0.12 %");
@@ -315,13 +289,24 @@ mod tests {
             (Prediction::never("x", 0, 5, None).or_untested(), Verdict::Untested),
             (Prediction::never("x", 1, 5, None).or_untested(), Verdict::Broken),
             (Prediction::share("x", 33, 100, 1.0 / 3.0), Verdict::Held),
-            (Prediction::share("x", 48, 100, 1.0 / 3.0), Verdict::Held),
+            (Prediction::share("x", 45, 100, 1.0 / 3.0), Verdict::Held),
             (Prediction::share("x", 60, 100, 1.0 / 3.0), Verdict::Broken),
             (Prediction::share("x", 12, 100, 1.0 / 3.0), Verdict::Broken),
-            (Prediction::share("x", 5, 8, 1.0 / 3.0), Verdict::Untested),
+            (Prediction::share("x", 5, 8, 1.0 / 3.0), Verdict::TooFew),
+            (Prediction::share("x", 5, 8, 1.0 / 3.0).or_untested(), Verdict::Untested),
+            (Prediction::share("x", 60, 100, 1.0 / 3.0).or_untested(), Verdict::Broken),
+            (Prediction::exactly("x", 33, 99, 1.0 / 3.0), Verdict::Held),
+            (Prediction::exactly("x", 34, 99, 1.0 / 3.0), Verdict::Broken),
+            (Prediction::exactly("x", 32, 99, 1.0 / 3.0), Verdict::Broken),
+            (Prediction::exactly("x", 33, 100, 1.0 / 3.0), Verdict::Held),
+            (Prediction::exactly("x", 34, 100, 1.0 / 3.0), Verdict::Held),
+            (Prediction::exactly("x", 35, 100, 1.0 / 3.0), Verdict::Broken),
+            (Prediction::exactly("x", 5, 15, 1.0 / 3.0), Verdict::TooFew),
             (Prediction::share("x", 99, 100, 1.0), Verdict::Broken),
             (Prediction::share("x", 100, 100, 1.0), Verdict::Held),
-            (Prediction::share("x", 10, 10, 1.0), Verdict::Untested),
+            (Prediction::share("x", 10, 10, 1.0), Verdict::TooFew),
+            (Prediction::share("x", 0, 0, 1.0), Verdict::TooFew),
+            (Prediction::share("x", 10, 10, 1.0).or_untested(), Verdict::Untested),
             (Prediction::share("x", 9, 10, 1.0), Verdict::Broken),
             (Prediction::at_most("x", 1.005, 1.01, (900, 20)), Verdict::Held),
             (Prediction::at_most("x", 1.02, 1.01, (900, 20)), Verdict::Broken),
@@ -335,16 +320,5 @@ mod tests {
         assert_eq!(broken.shown_by(notes(9)).counterexample.len(), 4);
         let held = Prediction::at_most("x", 1.0, 1.0, (20, 20));
         assert!(held.shown_by(notes(2)).counterexample.is_empty());
-    }
-
-    #[test]
-    fn false_alarms_are_as_rare_as_the_level_says() {
-        // The probability of all outcomes that break a prediction.
-        for (trials, p) in [(80, 1.0 / 3.0), (500, 2.0 / 3.0), (2000, 0.5)] {
-            let mass = |hits| tails(hits, trials, p).0 - if hits == 0 { 0.0 } else { tails(hits - 1, trials, p).0 };
-            let breaks = |hits: &u64| Prediction::share("x", *hits, trials, p).verdict == Verdict::Broken;
-            let alarm: f64 = (0..=trials).filter(breaks).map(mass).sum();
-            assert!(alarm <= RUN_LEVEL / f64::from(SAMPLED_MAX) && alarm > 0.0, "{trials} {p}: {alarm}");
-        }
     }
 }

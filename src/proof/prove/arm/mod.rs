@@ -234,7 +234,6 @@ mod tests {
 
     use super::*;
     use crate::prove::event::{EVENTS, Event};
-    use crate::prove::theory::SAMPLED_MAX;
     use crate::trial::history::{History, Mark, State};
 
     /// The names of what is predicted.
@@ -376,15 +375,6 @@ mod tests {
     }
 
     const FORGOTTEN: &str = "steps that find the session forgotten";
-
-    #[test]
-    fn no_run_has_more_predictions_with_a_sampling_error_than_their_level_allows() {
-        let report = |arm, event| CellReport::of((arm, event, 3, "round-robin"), History::default());
-        let all = ARMS.into_iter().flat_map(|arm| EVENTS.map(|event| arm.predict(&report(arm, event)))).flatten();
-        let sampled = all.filter(|prediction| prediction.predicted > 0.0 && prediction.predicted < 1.0);
-        let count = sampled.filter(|prediction| prediction.expected.ends_with('%')).count();
-        assert!(count <= SAMPLED_MAX as usize && count > 5, "{count}");
-    }
 
     #[test]
     fn arms_are_known_by_their_names() {

@@ -6,6 +6,7 @@ mod pairs;
 mod studies;
 pub mod table;
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ use serde::Serialize;
 use super::arm::{ARMS, Arm, Role};
 use super::cell::CellReport;
 use super::event::Event;
+use super::level;
 use super::options;
 use super::pace::Pace;
 use super::study::StudyReport;
@@ -48,6 +50,8 @@ pub struct Report {
     pub replicas: usize,
     /// Seconds it took.
     pub seconds: f64,
+    /// How many predictions have a sampling error, and share the level of the run.
+    pub sampled: usize,
     /// Why users paused longer than they were told to, if they did.
     pub pace: Option<Pace>,
     /// What was left out, and what to do to have it measured.
@@ -96,6 +100,17 @@ impl Report {
         of_cells.chain(of_slow).chain(self.studies.iter().flat_map(StudyReport::predictions))
     }
 
+    /// Judges those that have a sampling error, now that it is known how many there are. `known`: so many there were
+    /// in a run of which this is a part.
+    pub(super) fn judge_shares(&mut self, known: usize) {
+        self.sampled = level::sampled(self.predictions().map(|(_, prediction)| prediction)).max(known);
+        let level = level::of_each(self.sampled);
+        let of_cells = self.cells.iter_mut().flat_map(|cell| &mut cell.predictions);
+        let of_studies = self.studies.iter_mut().flat_map(|study| &mut study.columns);
+        let of_studies = of_studies.flat_map(|column| &mut column.predictions);
+        of_cells.chain(&mut self.slow_predictions).chain(of_studies).for_each(|one| one.judge_at(level));
+    }
+
     /// The claims that did not hold.
     pub fn broken(&self) -> impl Iterator<Item = (String, &Prediction)> {
         let is_broken =
@@ -106,6 +121,18 @@ impl Report {
     /// The predictions that had no chance to be broken.
     pub fn untested(&self) -> impl Iterator<Item = (String, &Prediction)> {
         self.predictions().filter(|(_, prediction)| prediction.verdict == Verdict::Untested)
+    }
+
+    /// How many of them held in no other event of their arm, or in no other repetition.
+    fn tested_nowhere(&self) -> usize {
+        let of_cells = || self.cells.iter().flat_map(|cell| cell.predictions.iter().map(move |one| (cell.arm, one)));
+        let held: HashSet<(&str, &str)> = of_cells()
+            .filter(|(_, one)| one.verdict == Verdict::Held)
+            .map(|(arm, one)| (arm.name(), one.what.as_str()))
+            .collect();
+        let elsewhere = of_cells()
+            .filter(|(arm, one)| one.verdict == Verdict::Untested && held.contains(&(arm.name(), one.what.as_str())));
+        self.untested().count() - elsewhere.count()
     }
 
     /// How the run ended. One claim that is broken counts, whatever else there was too little of.
@@ -215,9 +242,12 @@ impl Report {
 
     fn of_predictions(&self) -> String {
         let (all, broken) = (self.predictions().count(), self.broken().count());
-        let untested = match self.untested().count() {
-            0 => String::new(),
-            count => format!(" but {count} that were not tested"),
+        let untested = match (self.untested().count(), self.tested_nowhere()) {
+            (0, _) => String::new(),
+            (count, 0) => format!(" but {count} that were not tested, each of which held in another event"),
+            (count, nowhere) => {
+                format!(" but {count} that were not tested, {nowhere} of them in no other event either")
+            }
         };
         let reasons = self.inconclusive.join("; and ");
         match (self.inconclusive.is_empty(), broken) {

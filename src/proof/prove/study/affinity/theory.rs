@@ -1,6 +1,7 @@
 //! What theory says of clients that keep to one replica. `docs/proof.md` has the sources.
 
-use crate::prove::theory::{Prediction, Verdict, alarm_level, percent, percent_up, wilson_shown};
+use crate::prove::level::Chance;
+use crate::prove::theory::{Prediction, percent};
 use crate::trial::judge::Fact;
 
 /// The share of users that a hash modulo the number of replicas sends elsewhere, when one replica comes or goes. The
@@ -59,21 +60,9 @@ pub(super) fn zipf(users: u32, most: u64) -> Vec<u64> {
 /// together `others`: the number of hits is beta-binomial.
 pub(super) fn share_of_ring(what: &str, (hits, trials): (u64, u64), (own, others): (usize, usize)) -> Prediction {
     let predicted = own as f64 / (own + others) as f64;
-    let prediction = Prediction::share(what, hits, trials, predicted);
-    let (low, high) = beta_binomial_tails(hits, trials, own as f64, others as f64);
-    let can_break = |hits| {
-        let (low, high) = beta_binomial_tails(hits, trials, own as f64, others as f64);
-        low.min(high) < alarm_level()
-    };
-    let verdict = match low.min(high) < alarm_level() {
-        true => Verdict::Broken,
-        false if can_break(0) && can_break(trials) => Verdict::Held,
-        false => Verdict::Untested,
-    };
-    let share = hits as f64 / trials.max(1) as f64;
-    let (from, to) = wilson_shown(hits, trials);
-    let measured = format!("{} ({}-{}, {hits} of {trials})", percent(share), percent(from), percent_up(to));
-    Prediction { verdict, measured, ..prediction }
+    let tails = |hits| beta_binomial_tails(hits, trials, own as f64, others as f64);
+    let chance = Chance::of_tails(tails(hits), f64::max(tails(0).0, tails(trials).1));
+    Prediction::by_chance(what, (hits, trials), predicted, chance)
 }
 
 /// The probability of at most, and of at least so many hits in so many trials, whose common probability is itself drawn
@@ -109,6 +98,7 @@ mod tests {
     use fastrand::Rng;
 
     use super::*;
+    use crate::prove::theory::Verdict;
 
     /// Requests per replica, if each user draws one.
     fn by_lot(requests: &[u64], replicas: usize, rng: &mut Rng) -> Vec<u64> {
@@ -189,7 +179,7 @@ mod tests {
         ] {
             assert_eq!(share_of_ring("x", (hits, 240), (100, 400)).verdict, verdict, "{hits}");
         }
-        assert_eq!(share_of_ring("x", (1, 5), (100, 400)).verdict, Verdict::Untested);
+        assert_eq!(share_of_ring("x", (1, 5), (100, 400)).verdict, Verdict::TooFew);
     }
 
     #[test]
