@@ -186,11 +186,12 @@ fn of_memory(accounts: &[Account], left: &HashSet<(String, u32, u32)>) -> PlaceR
         "missed": missed, "gone": gone,
     });
     let facts = other.hits.example().unwrap_or_default().to_vec();
+    // Members come one after the other, so round-robin spreads them evenly.
     let predictions = vec![
-        Prediction::share("deliveries to other members that do not arrive", missed, trials, theory::unheard(k, m)),
-        Prediction::share("deliveries to another replica that do not arrive", other.hits.count, other.trials, 1.0)
+        Prediction::exactly("deliveries to other members that do not arrive", missed, trials, theory::unheard(k, m)),
+        Prediction::exactly("deliveries to another replica that do not arrive", other.hits.count, other.trials, 1.0)
             .shown_by(facts),
-        Prediction::share("messages gone with a killed replica", gone, messages, theory::gone(k)),
+        Prediction::exactly("messages gone with a killed replica", gone, messages, theory::gone(k)),
     ];
     PlaceReport::control("memory", shown, figures, predictions)
 }
