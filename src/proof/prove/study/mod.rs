@@ -171,15 +171,22 @@ impl StudyReport {
 
     /// What of the controls is not as theory says: then the apparatus sees nothing.
     pub(super) fn unlike_theory(&self) -> Vec<String> {
-        let is_unlike = |one: &Prediction| one.subject == Subject::Apparatus && one.verdict == Verdict::Broken;
+        let of_control = self.predictions().filter(|(_, one)| one.subject == Subject::Apparatus);
         let reason = |(place, one): (String, &Prediction)| {
             let Prediction { what, expected, measured, .. } = one;
-            format!(
-                "{place} must fail as theory says, and the apparatus did not see that ({what}: expected {expected}, \
-                 measured {measured})"
-            )
+            let figures = format!("({what}: expected {expected}, measured {measured})");
+            match one.verdict {
+                // For what there was too little of, the run is inconclusive anyway.
+                Verdict::Held | Verdict::TooFew => None,
+                Verdict::Broken => {
+                    Some(format!("{place} must fail as theory says, and the apparatus did not see that {figures}"))
+                }
+                Verdict::Untested => {
+                    Some(format!("{place} must fail as theory says, and it was not tested whether it does {figures}"))
+                }
+            }
         };
-        self.predictions().filter(|(_, one)| is_unlike(one)).map(reason).collect()
+        of_control.filter_map(reason).collect()
     }
 }
 
@@ -264,5 +271,35 @@ mod tests {
         let why = "limits, memory must fail as theory says, and the apparatus did not see that (users who get more: \
                    expected 100 %, measured 95.0 %";
         assert!(of(19).unlike_theory()[0].starts_with(why), "{:?}", of(19).unlike_theory());
+    }
+
+    #[test]
+    fn a_control_that_is_not_tested_makes_a_run_inconclusive() {
+        use crate::prove::report::{Conclusion, Report};
+        let concluded = |prediction: Prediction, is_control| {
+            let make = if is_control { PlaceReport::control } else { PlaceReport::claim };
+            let column = make("memory", String::new(), Value::Null, vec![prediction]);
+            let mut report =
+                Report { studies: vec![limits::STUDY.report(vec![column], Vec::new())], ..Report::default() };
+            report.judge_shares(0);
+            report.inconclusive = crate::prove::inconclusive(&report);
+            (report.conclusion(), report.inconclusive.len())
+        };
+        let share = |hits, trials| Prediction::share("x", hits, trials, 1.0 / 3.0);
+        for (prediction, is_control, expected) in [
+            (share(30, 90), true, (Conclusion::Held, 0)),
+            (share(3, 9), true, (Conclusion::Inconclusive, 1)),
+            (share(3, 9), false, (Conclusion::Inconclusive, 1)),
+            (share(3, 9).or_untested(), true, (Conclusion::Inconclusive, 1)),
+            (share(3, 9).or_untested(), false, (Conclusion::Held, 0)),
+            (share(30, 90).unless_busy(true), true, (Conclusion::Inconclusive, 1)),
+            (share(30, 90).unless_busy(true), false, (Conclusion::Held, 0)),
+            (share(0, 90), true, (Conclusion::Inconclusive, 1)),
+            (share(0, 90), false, (Conclusion::Broken, 0)),
+            (Prediction::exactly("x", 3, 9, 1.0 / 3.0), true, (Conclusion::Inconclusive, 1)),
+        ] {
+            let told = format!("{prediction:?} {is_control}");
+            assert_eq!(concluded(prediction, is_control), expected, "{told}");
+        }
     }
 }
