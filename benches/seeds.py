@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -43,27 +42,27 @@ def predictions(report: dict) -> list[tuple[str, dict]]:
     return found + [("slow replica", one) for one in report["slow_predictions"]]
 
 
-def run(unstick: Path, seed: int, flags: list[str]) -> bool:
+def run(children: Children, unstick: Path, seed: int, flags: list[str]) -> bool:
     """One run; whether nothing was broken and something can be concluded."""
     with tempfile.TemporaryDirectory(prefix="unstick-seeds-") as folder:
         file = Path(folder) / "report.json"
         began = time.monotonic()
         command = [unstick, "prove", *flags, "--seed", str(seed), "--json", file]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_MAX_S)
+        code, _, complaint = children.run(command, RUN_MAX_S)
         took = time.monotonic() - began
         if not file.exists() or not file.stat().st_size:
-            print(f"seed {seed}: exit {done.returncode} after {took:.0f} s: {done.stderr.strip()[-300:]}", flush=True)
+            print(f"seed {seed}: exit {code} after {took:.0f} s: {complaint.strip()[-300:]}", flush=True)
             return False
         report = json.loads(file.read_text())
     verdicts = Counter(one["verdict"] for _, one in predictions(report))
     counted = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
-    print(f"seed {seed}: exit {done.returncode} after {took:.0f} s: {counted}", flush=True)
+    print(f"seed {seed}: exit {code} after {took:.0f} s: {counted}", flush=True)
     for place, one in predictions(report):
         if one["verdict"] == "broken":
             print(f"  {place}: {one['what']}: expected {one['expected']}, measured {one['measured']}", flush=True)
     for line in [*report["inconclusive"], *report["skipped"]]:
         print(f"  {line}", flush=True)
-    return done.returncode == 0
+    return code == 0
 
 
 def main() -> int:
@@ -73,7 +72,7 @@ def main() -> int:
         if args.busy:
             children.start([sys.executable, "-c", SPIN])
         seeds = range(args.first, args.first + args.seeds)
-        held = [run(unstick, seed, args.run or ["--full"]) for seed in seeds]
+        held = [run(children, unstick, seed, args.run or ["--full"]) for seed in seeds]
     print(f"{sum(held)} of {len(held)} runs held")
     return 0 if all(held) else 1
 

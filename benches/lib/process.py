@@ -88,6 +88,40 @@ class Children:
         self._running.append(child)
         return child
 
+    def run(self, command: list, seconds: float, **popen) -> tuple[int, str, str]:
+        """Runs `command` to its end: its exit code, stdout and stderr. If that takes longer, `interrupt` ends it."""
+        pipe = subprocess.PIPE
+        child = subprocess.Popen([str(part) for part in command], stdout=pipe, stderr=pipe, text=True, **popen)
+        self._running.append(child)
+        try:
+            try:
+                said = child.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                self.interrupt(child)
+                said = child.communicate()
+        finally:
+            self.interrupt(child)
+            self._running.remove(child)
+        return child.returncode, *said
+
+    def interrupt(self, child: subprocess.Popen, seconds: float = 30) -> None:
+        """Ends one child so that it can end its own and remove its folders: SIGINT, and SIGKILL after `seconds`."""
+        if child.poll() is None:
+            child.send_signal(signal.SIGINT)
+            try:
+                child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def interrupt_all(self) -> None:
+        """The same with all: each gets its SIGINT before any is waited for."""
+        running = [child for child in self._running if child.poll() is None]
+        for child in running:
+            child.send_signal(signal.SIGINT)
+        for child in running:
+            self.interrupt(child)
+
     def stop(self, child: subprocess.Popen, kill: bool = False) -> None:
         """Ends one child: SIGTERM, and SIGKILL if it has not ended after 3 s (or at once with `kill`)."""
         if child.poll() is None:
