@@ -251,7 +251,89 @@ fn digits(percent: f64, round: fn(f64) -> f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use fastrand::Rng;
+
     use super::*;
+
+    /// Users who pause at random and ask, each time the next replica, as round-robin has it: of steps behind the login
+    /// how many there are, how many are not where the login was, and how many where the step before was; and of
+    /// journeys of so many steps the share that stays with one replica.
+    fn by_turns(replicas: usize, users: usize, steps: usize, rng: &mut Rng) -> ([u64; 3], f64) {
+        let mut pauses: Vec<(f64, usize)> = Vec::new();
+        for user in 0..users {
+            let mut at = 0.0;
+            for _ in 0..steps {
+                at -= (1.0 - rng.f64()).ln();
+                pauses.push((at, user));
+            }
+        }
+        pauses.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let mut of_user = vec![Vec::new(); users];
+        pauses.iter().enumerate().for_each(|(turn, (_, user))| of_user[*user].push(turn % replicas));
+        let elsewhere = of_user.iter().flat_map(|all| all[1..].iter().map(move |at| at != &all[0]));
+        let same = of_user.iter().flat_map(|all| all.windows(2).map(|pair| pair[0] == pair[1]));
+        let count = |all: &mut dyn Iterator<Item = bool>| all.filter(|is_it| *is_it).count() as u64;
+        let whole = of_user.iter().filter(|all| all.iter().all(|at| *at == all[0])).count();
+        let trials = (users * (steps - 1)) as u64;
+        ([trials, count(&mut { elsewhere }), count(&mut { same })], whole as f64 / users as f64)
+    }
+
+    #[test]
+    fn steps_of_many_users_meet_replicas_as_if_each_drew_one() {
+        let mut rng = Rng::with_seed(4);
+        for (replicas, steps) in [(2, 4), (3, 3), (3, 5), (5, 2)] {
+            let ([trials, elsewhere, same], whole) = by_turns(replicas, 20_000, steps, &mut rng);
+            let k = replicas as f64;
+            for (hits, expected) in [(elsewhere, 1.0 - 1.0 / k), (same, 1.0 / k)] {
+                let share = hits as f64 / trials as f64;
+                assert!((share - expected).abs() < 0.012, "{replicas} {steps}: {share} {expected}");
+            }
+            assert!((whole - survival(replicas, steps as u32)).abs() < 0.015, "{replicas} {steps}: {whole}");
+        }
+        // And their sampling error is not larger than that of lots: 400 honest runs break nothing.
+        for _ in 0..400 {
+            let ([trials, elsewhere, same], _) = by_turns(3, 100, 8, &mut rng);
+            for (hits, expected) in [(elsewhere, 2.0 / 3.0), (same, 1.0 / 3.0)] {
+                let prediction = Prediction::share("x", hits, trials, expected);
+                let tail = prediction.chance.unwrap().tail;
+                assert!(tail > 0.000_05, "{hits} of {trials}: {tail}");
+            }
+        }
+    }
+
+    #[test]
+    fn sticky_users_lose_the_share_of_the_replicas_that_go() {
+        let mut rng = Rng::with_seed(5);
+        for (replicas, gone) in [(3, 1), (3, 2), (6, 4), (4, 4)] {
+            let mut dead: Vec<usize> = (0..replicas).collect();
+            rng.shuffle(&mut dead);
+            let lost = (0..60_000).filter(|_| dead[..gone].contains(&rng.usize(..replicas))).count();
+            let share = lost as f64 / 60_000.0;
+            assert!((share - gone as f64 / replicas as f64).abs() < 0.01, "{replicas} {gone}: {share}");
+        }
+    }
+
+    #[test]
+    fn what_is_drawn_varies_as_theory_says_and_stays_within_its_bound() {
+        let mut rng = Rng::with_seed(6);
+        for (replicas, requests) in [(3, 300), (10, 50)] {
+            let squared = |rng: &mut Rng| {
+                let mut counts = vec![0.0; replicas];
+                (0..requests).for_each(|_| counts[rng.usize(..replicas)] += 1.0);
+                let mean = requests as f64 / replicas as f64;
+                counts.iter().map(|count| (count / mean - 1.0).powi(2)).sum::<f64>() / replicas as f64
+            };
+            let mean = (0..4000).map(|_| squared(&mut rng)).sum::<f64>() / 4000.0;
+            let factor = mean.sqrt() / random_variation(replicas, requests);
+            assert!((factor - 1.0).abs() < 0.03, "{replicas} {requests}: {factor}");
+        }
+        for trials in [9, 60, 400] {
+            // As often as that happens, nothing happens in so many trials in 5 % of all runs.
+            let p = upper_bound(trials);
+            let quiet = (0..20_000).filter(|_| (0..trials).all(|_| rng.f64() >= p)).count();
+            assert!((quiet as f64 / 20_000.0 - 0.05).abs() < 0.006, "{trials}: {quiet}");
+        }
+    }
 
     #[test]
     fn survival_is_a_power() {

@@ -216,6 +216,22 @@ mod tests {
             assert_eq!(let_through(limit, &counts), through);
             assert!(through <= limit * replicas as u64);
         }
+        // Requests come in turn, as round-robin has it. A replica that is replaced has counted nothing.
+        for (limit, replicas, requests) in [(10, 3, 60), (7, 5, 200), (1, 2, 9)] {
+            let (mut counts, mut turn) = (vec![0; replicas], rng.usize(..replicas));
+            let mut ask = |counts: &mut Vec<u64>| {
+                let is_through = |_: &u64| {
+                    turn = (turn + 1) % replicas;
+                    counts[turn] += 1;
+                    counts[turn] <= limit
+                };
+                (0..requests).filter(is_through).count() as u64
+            };
+            assert_eq!(ask(&mut counts), limit * replicas as u64, "{limit} {replicas}");
+            assert_eq!(ask(&mut counts), 0);
+            counts[rng.usize(..replicas)] = 0;
+            assert_eq!(ask(&mut counts), limit);
+        }
         // Each of three replicas gets a third of 60: at the most that is possible.
         assert_eq!(let_through(LIMIT, &[20; 3]), LIMIT * REPLICAS);
     }

@@ -268,6 +268,83 @@ mod tests {
         assert_eq!(twice.story(3).len(), 4);
     }
 
+    /// Clients who order at one of three replicas that take exponential times before the effect and behind it, and
+    /// repeat what a kill cuts off. Times are those of the study, and kills come at random moments.
+    fn simulated(rng: &mut Rng, meets_only_before: bool) -> Seen {
+        let exponential = |mean: f64, rng: &mut Rng| -mean * (1.0 - rng.f64()).ln();
+        let mut kills: Vec<(f64, usize)> = Vec::new();
+        let mut at = 0.0;
+        for number in 0..8 {
+            at += 250.0 + 150.0 * rng.f64();
+            kills.push((at, number % 3));
+        }
+        let (mut seen, mut number, end) = (Seen::default(), 0, at + 250.0);
+        let mut ledgers: Vec<(f64, usize, Line)> = Vec::new();
+        for _ in 0..40 {
+            let mut now = 0.0;
+            while now < end {
+                number += 1;
+                let mut tries = 0;
+                loop {
+                    now += exponential(20.0, rng);
+                    let replica = rng.usize(..3);
+                    let attempt = (number, tries);
+                    let mut line = |at: f64, reached| {
+                        let line = Line { at: Duration::from_secs_f64(at / 1000.0), reached, attempt };
+                        ledgers.push((at, replica, line));
+                    };
+                    let (effect, response) = (now + exponential(30.0, rng), exponential(60.0, rng));
+                    let response = effect + response;
+                    line(now, Reached::Arrived);
+                    let kill = kills.iter().find(|(at, of)| *of == replica && *at >= now && *at < response);
+                    let is_done = kill.is_none_or(|(at, _)| *at >= effect && !meets_only_before);
+                    if is_done {
+                        line(effect, Reached::Done);
+                        *seen.effects.entry(number).or_default() += 1;
+                    }
+                    tries += 1;
+                    let Some((at, _)) = kill else {
+                        line(response, Reached::Responds);
+                        now = response;
+                        break;
+                    };
+                    now = *at;
+                }
+                seen.orders.push(Order { number, tries, is_acknowledged: true, trouble: String::new() });
+            }
+        }
+        // A replica that comes in the place of one that was killed has another name.
+        let name = |at: f64, replica: usize| {
+            let before = kills.iter().filter(|(kill, of)| *of == replica && *kill < at).count();
+            format!("r{}", replica + 3 * before)
+        };
+        let mut by_name: BTreeMap<String, Vec<Line>> = BTreeMap::new();
+        let arrived: BTreeMap<(u64, u32), f64> =
+            ledgers.iter().filter(|one| one.2.reached == Reached::Arrived).map(|one| (one.2.attempt, one.0)).collect();
+        for (_, replica, line) in ledgers {
+            by_name.entry(name(arrived[&line.attempt], replica)).or_default().push(line);
+        }
+        seen.killed = kills.iter().map(|(at, replica)| name(*at, *replica)).collect();
+        seen.ledgers = by_name.into_iter().collect();
+        seen
+    }
+
+    #[test]
+    fn simulated_clients_order_twice_as_often_as_theory_says() {
+        let (mut rng, mut tails, mut worst) = (Rng::with_seed(9), 0.0, 1.0f64);
+        for run in 0..200 {
+            let report = report("x", Habit::Repeats, &simulated(&mut rng, false));
+            let share = report.predictions.iter().find(|one| one.what == DOUBLED_SHARE).unwrap();
+            assert!(share.trials > 40 && (share.predicted - 2.0 / 3.0).abs() < 0.06, "{run}: {share:?}");
+            let tail = share.chance.unwrap().tail;
+            (tails, worst) = (tails + tail, worst.min(tail));
+        }
+        // Were the share wrong, or trials not independent, small tails would be more frequent.
+        assert!(worst > 0.000_2 && tails / 200.0 > 0.2, "{worst} {tails}");
+        let report = report("x", Habit::Repeats, &simulated(&mut rng, true));
+        assert!(report.predictions.iter().any(|one| one.what == DOUBLED_SHARE && one.verdict == Verdict::Broken));
+    }
+
     #[test]
     fn the_share_that_a_kill_meets_behind_the_effect_is_that_of_a_simulation() {
         // Servers that are always busy, one order after the other, with exponential times; a look at a random moment.
