@@ -21,13 +21,15 @@ use super::{Arm, Backing, Prepared, Role, Server};
 use crate::prove::NotPossible;
 use crate::prove::cell::CellReport;
 use crate::prove::event::Event;
+use crate::prove::measures::sessions;
 use crate::prove::options::Options;
 use crate::prove::replica::Replica;
 use crate::prove::sabotage::{Planted, Sabotage};
 use crate::prove::store::{Reply, Store, Unavailable, Write, new_token};
 use crate::prove::theory::Prediction;
 use crate::prove::workspace::Workspace;
-use crate::trial::history::Value;
+use crate::trial::history::{History, StepOutcome, Value};
+use crate::trial::judge::Fact;
 use client::{Client, Item};
 use server::MemcachedServer;
 
@@ -82,11 +84,12 @@ fn predict(report: &CellReport) -> Vec<Prediction> {
     let cost = match report.event {
         Event::StoreRestart => {
             let (crossing, lost) = report.crossing;
-            Prediction::share("sessions lost (a cost)", lost, crossing, 1.0)
+            Prediction::share("sessions lost (a cost)", lost, crossing, 1.0).shown_by(survivor(&report.history))
         }
         Event::Full => {
             let (gone, idle) = report.history.count(full::EVICTED).unwrap_or_default();
-            Prediction::share(full::EVICTED, gone, idle, 1.0)
+            let note = format!("{idle} sessions are idle, others fill the cache; {} are there then", idle - gone);
+            Prediction::share(full::EVICTED, gone, idle, 1.0).shown_by([Fact::Note(note)])
         }
         _ => return of_stateless(report, Keeps::InAStore),
     };
@@ -94,6 +97,17 @@ fn predict(report: &CellReport) -> Vec<Prediction> {
     predictions.extend(exchanges(report));
     predictions.push(cost);
     predictions
+}
+
+/// A session that was there before the cache was started again, and after it.
+fn survivor(history: &History) -> Vec<Fact> {
+    let Some(restart) = history.incidents.last() else { return Vec::new() };
+    let there = sessions(history).into_values().find_map(|steps| {
+        let begun = steps.first().filter(|step| step.ended < restart.at)?;
+        let used = steps.iter().rfind(|step| matches!(step.outcome, StepOutcome::Values(_)))?;
+        (used.sent > restart.done).then(|| vec![Fact::from(*begun), Fact::from(*used)])
+    });
+    there.unwrap_or_default()
 }
 
 /// What an item says.

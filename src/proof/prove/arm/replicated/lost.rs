@@ -2,7 +2,7 @@
 
 use crate::prove::measures::sessions;
 use crate::trial::history::{Action, History, Mark, State, Step, StepOutcome};
-use crate::trial::judge::{Fact, Ratio};
+use crate::trial::judge::{Fact, Ratio, Tally};
 
 /// Acknowledged writes and logins, and those that are gone after the fail-over.
 #[derive(Debug, Default)]
@@ -11,6 +11,8 @@ pub(super) struct Lost {
     pub(super) had: Ratio,
     /// Those that were begun after the link was held: it had none of them.
     pub(super) lacked: Ratio,
+    /// Those of them that are there all the same.
+    pub(super) kept: Tally,
     /// All of the primary, also those between the two.
     pub(super) all: Ratio,
 }
@@ -64,6 +66,9 @@ impl Lost {
                 count(&mut self.had);
             } else if step.sent > moments.held.at {
                 count(&mut self.lacked);
+                if !is_lost {
+                    self.kept.add(facts());
+                }
             }
         }
     }

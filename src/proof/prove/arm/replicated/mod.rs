@@ -74,7 +74,7 @@ fn predict(report: &CellReport, waits: bool) -> Vec<Prediction> {
     if report.event != Event::Failover {
         return of_stateless(report, Keeps::InAStore);
     }
-    let Lost { had, lacked, all } = Lost::of(&report.history);
+    let Lost { had, lacked, kept, all } = Lost::of(&report.history);
     let mut predictions = effects(report);
     predictions.extend(exchanges(report));
     predictions.push(ratio("acknowledged writes lost that the standby had", &had));
@@ -85,7 +85,8 @@ fn predict(report: &CellReport, waits: bool) -> Vec<Prediction> {
         predictions.push(never("good after logout", &report.findings.reused, report.findings.logouts).or_untested());
     } else {
         let what = "acknowledged writes lost that the standby lacked";
-        predictions.push(Prediction::share(what, lacked.hits.count, lacked.trials, 1.0));
+        let kept = kept.example().unwrap_or_default().to_vec();
+        predictions.push(Prediction::share(what, lacked.hits.count, lacked.trials, 1.0).shown_by(kept));
     }
     predictions
 }

@@ -39,7 +39,7 @@ pub(super) const LIST: [Entry; 13] = [
             "the old key opens nothing any more once the new one is in use",
             "--arms paseto --events key-rotation",
         ],
-        &["tokens of the old key that are refused"],
+        &["tokens of the old key that are refused", "sessions lost"],
     ),
     entry(
         Subject::Store,
