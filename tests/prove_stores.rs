@@ -61,10 +61,26 @@ fn keys_change_while_tokens_of_the_old_one_are_in_use() {
 }
 
 #[test]
+fn writes_that_clients_repeat_are_done_twice_in_a_store_unless_they_bear_a_key() {
+    let arms = if has_redis() { "jwt,database,redis" } else { "jwt,database" };
+    let (text, report) = honest(&format!("--arms {arms} --events repeats"), ["6s", "18s"]);
+    for arm in arms.split(',') {
+        let keyed = "writes with a key done twice, of those met behind their effect";
+        let keyed = measured(&report, arm, "repeats", keyed);
+        assert!(keyed["hits"] == 0 && keyed["trials"].as_u64() >= Some(20), "{text}");
+        let bare = "writes without a key done twice, of those met behind their effect";
+        let bare = measured(&report, arm, "repeats", bare);
+        let expected = if arm == "jwt" { &0.into() } else { &bare["trials"] };
+        assert!(bare["hits"] == *expected && bare["trials"].as_u64() >= Some(20), "{text}");
+    }
+}
+
+#[test]
 fn sabotage_of_a_store_is_caught_with_a_counterexample() {
     // tests/kill_matrix.py plants all.
-    let chosen = ["key-without-overlap", "cookie-unbounded", "denylist-cached", "wait-forgotten"];
-    for sabotage in chosen.into_iter().take(if has_redis() { 4 } else { 2 }) {
+    let chosen =
+        ["key-without-overlap", "cookie-unbounded", "double-through-kills", "denylist-cached", "wait-forgotten"];
+    for sabotage in chosen.into_iter().take(if has_redis() { 5 } else { 3 }) {
         let (arguments, breaks) = listed(sabotage);
         let (text, code) = prove(&format!("{arguments} --sabotage {sabotage}"));
         assert_eq!(code, 1, "{sabotage}: {text}");

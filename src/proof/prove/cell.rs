@@ -17,6 +17,7 @@ use super::event::{Event, SCALE_OUT, Schedule};
 use super::fleet::{Fleet, Plan};
 use super::measures::{Measures, crossing, fair_share_after, spread};
 use super::pairs;
+use super::repeats;
 use super::sabotage::Sabotage;
 use super::shop::{self, Shop};
 use super::theory::Prediction;
@@ -114,6 +115,11 @@ impl Cell {
             let recorder = Recorder::begin();
             fleet.introduce(&recorder).await;
             pairs::play(self, fleet, &recorder).await?;
+            return Ok(recorder);
+        }
+        if self.event == Event::Repeats {
+            let recorder = Recorder::begin();
+            repeats::play(self, fleet, &recorder).await?;
             return Ok(recorder);
         }
         self.play_users(fleet).await
@@ -288,7 +294,10 @@ impl Over {
     /// Ends the processes, and judges what they did.
     async fn report(self) -> CellReport {
         let Self { ready: Ready { cell, fleet }, recorder } = self;
-        fleet.tell(&recorder).await;
+        // What clients repeat on purpose is judged by itself.
+        if cell.event != Event::Repeats {
+            fleet.tell(&recorder).await;
+        }
         let memory_kib = fleet.memory().await;
         fleet.end().await;
         cell.report(recorder.into_history(), memory_kib)

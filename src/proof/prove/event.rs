@@ -55,10 +55,12 @@ pub enum Event {
     Failover,
     /// The place where sessions are has no room left.
     Full,
+    /// All replicas but one get SIGKILL, and clients repeat what was cut off.
+    Repeats,
 }
 
 /// All events in the order in which they are played.
-pub const EVENTS: [Event; 21] = [
+pub const EVENTS: [Event; 22] = [
     Event::Steady,
     Event::Pairs,
     Event::Crash,
@@ -80,10 +82,11 @@ pub const EVENTS: [Event; 21] = [
     Event::KeyRotation,
     Event::Failover,
     Event::Full,
+    Event::Repeats,
 ];
 
 /// Events for which a run of a minute has no time: `--full` plays them, or their name.
-pub const FULL_ONLY: [Event; 9] = [
+pub const FULL_ONLY: [Event; 10] = [
     Event::Stop,
     Event::Mute,
     Event::Errors,
@@ -93,12 +96,15 @@ pub const FULL_ONLY: [Event; 9] = [
     Event::KeyRotation,
     Event::Failover,
     Event::Full,
+    Event::Repeats,
 ];
 
 /// Replicas before and after scaling out.
 pub const SCALE_OUT: (usize, usize) = (2, 20);
 /// Replicas before and after scaling in.
 pub const SCALE_IN: (usize, usize) = (6, 2);
+/// Replicas in `repeats`; all but one are killed.
+const REPEATS: usize = 6;
 /// The weight of the last replica in `reloads`; the others have 1.
 pub const HEAVY: u32 = 2;
 /// Edits in `reloads`.
@@ -129,6 +135,7 @@ impl Event {
             Self::KeyRotation => "key-rotation",
             Self::Failover => "failover",
             Self::Full => "full",
+            Self::Repeats => "repeats",
         }
     }
 
@@ -152,11 +159,17 @@ impl Event {
         matches!(self, Self::StoreRestart | Self::Failover | Self::Full)
     }
 
+    /// Whether sessions are counted that no replica may lose.
+    pub fn has_sessions(self) -> bool {
+        !self.is_of_the_store() && self != Self::Repeats
+    }
+
     /// Replicas at the beginning.
     pub fn replicas(self, usual: usize) -> usize {
         match self {
             Self::ScaleOut => SCALE_OUT.0,
             Self::ScaleIn => SCALE_IN.0,
+            Self::Repeats => REPEATS,
             _ => usual,
         }
     }
@@ -198,6 +211,10 @@ impl Event {
             Self::SlowOnce => vec![(0.4, Act::SlowOnce(victim))],
             Self::Failover => vec![(0.3, Act::FailOver)],
             Self::Full => vec![(0.3, Act::Fill)],
+            Self::Repeats => {
+                let at = |number: usize| 0.15 + 0.75 * number as f64 / replicas as f64;
+                (1..replicas).map(|number| (at(number), Act::Kill((victim + number) % replicas))).collect()
+            }
             Self::KeyRotation => vec![(0.3, Act::Rekey(Rekey::Announce)), (0.5, Act::Rekey(Rekey::Use))],
         };
         let acts = acts.into_iter().map(|(share, act)| Planned { at: at(share), act }).collect();

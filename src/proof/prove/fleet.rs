@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::Mutex;
@@ -38,6 +39,8 @@ pub(super) struct Plan {
     pub(super) replicas: usize,
     pub(super) proxies: usize,
     pub(super) users: u32,
+    /// How long a replica that is to be killed waits for requests at most.
+    pub(super) held_within: Duration,
     pub(super) seed: u64,
     /// What the proxy takes for a failure of a replica.
     pub(super) patience: Patience,

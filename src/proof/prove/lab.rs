@@ -13,6 +13,7 @@ use super::fleet::Plan;
 use super::options::Options;
 use super::pace::{self, Pace};
 use super::proxy::Patience;
+use super::repeats;
 use super::sabotage::{Planted, Sabotage};
 use super::theory::Prediction;
 use super::workspace::Workspace;
@@ -20,6 +21,8 @@ use crate::replica::launch::{Launched, launch};
 
 /// Arms that are played at the same time at most; others follow.
 pub(super) const ARMS_AT_ONCE: usize = 6;
+/// How long a replica that is to be killed waits for requests, while users go on.
+const HELD_WITHIN: Duration = Duration::from_millis(400);
 /// How long the comparison with one slow replica takes, at the default duration.
 const SLOW_REPLICA: Duration = Duration::from_millis(2500);
 /// How much of its fair share the slow replica may get under least-connections.
@@ -76,7 +79,7 @@ impl<'a> Lab<'a> {
     /// Measures what the machine carries, where that is in doubt, and has users pause longer if it is too little.
     async fn find_pace(&mut self) -> anyhow::Result<()> {
         let (users, arms) = (self.options.users, self.arms.len().min(ARMS_AT_ONCE));
-        let has_users = self.options.events.iter().any(|event| *event != Event::Pairs);
+        let has_users = self.options.events.iter().any(|event| !matches!(event, Event::Pairs | Event::Repeats));
         if !has_users || !pace::is_worth_measuring(pace::offered(users, arms, self.pause)) {
             return Ok(());
         }
@@ -122,7 +125,7 @@ impl<'a> Lab<'a> {
             Event::Failover => backing.server.as_ref().is_some_and(|server| server.can_fail_over()),
             // Who keeps to one replica is placed on one.
             Event::Pairs => arm.role() != Role::Sticky,
-            Event::Mute | Event::Errors | Event::SlowOnce => arm.role() == Role::Stateless,
+            Event::Mute | Event::Errors | Event::SlowOnce | Event::Repeats => arm.role() == Role::Stateless,
             Event::Partition => arm.role() == Role::Stateless && arm.has_store(),
             // Only tokens know the time, and need keys.
             Event::Clocks | Event::KeyRotation => arm.has_tokens(),
@@ -154,7 +157,8 @@ impl<'a> Lab<'a> {
             backing: backing.clone(),
             replicas,
             proxies: event.proxies(),
-            users: self.options.users,
+            users: if event == Event::Repeats { repeats::CLIENTS } else { self.options.users },
+            held_within: if event == Event::Repeats { repeats::HELD_WITHIN } else { HELD_WITHIN },
             seed,
             patience: match event {
                 Event::Stop | Event::Mute => Patience::Short,

@@ -23,6 +23,7 @@ pub mod pace;
 mod pairs;
 mod progress;
 mod proxy;
+mod repeats;
 pub mod replay;
 pub mod replica;
 pub mod report;

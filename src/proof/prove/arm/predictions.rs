@@ -7,6 +7,7 @@ use super::rotation::rotation;
 use super::shares::shares;
 use crate::prove::cell::CellReport;
 use crate::prove::event::Event;
+use crate::prove::repeats;
 use crate::prove::theory::Prediction;
 use crate::trial::history::{State, Step};
 use crate::trial::judge::{Fact, Findings, GUARANTEES, Guarantee, Ratio, Tally};
@@ -52,6 +53,9 @@ pub(super) fn of_stateless(report: &CellReport, keeps: Keeps) -> Vec<Prediction>
         // Nothing in a body of the shop is the clock's or drawn: what differs by itself would hide the rest.
         let noisy = ratio("bodies that differ between two runs on one replica", &pairs.noisy);
         return vec![crossings, noisy.or_untested(), of_pairs(pairs)];
+    }
+    if report.event == Event::Repeats {
+        return repeats::predict(&report.history, keeps == Keeps::InAStore);
     }
     let mut predictions = vec![no_session_lost(findings)];
     if report.event != Event::StoreRestart {

@@ -31,7 +31,8 @@ fn predict(report: &CellReport) -> Vec<Prediction> {
         | Event::Clocks
         | Event::KeyRotation
         | Event::Failover
-        | Event::Full => {
+        | Event::Full
+        | Event::Repeats => {
             return Vec::new();
         }
     };

@@ -29,9 +29,8 @@ const STORE_PAUSE: Duration = Duration::from_millis(500);
 const LINGER: Duration = Duration::from_millis(300);
 /// How long replicas take their time before they are taken out.
 const LINGERS_BEFORE: Duration = Duration::from_millis(100);
-/// A replica is killed when it has requests of one user in so many, or after a time.
+/// A replica is killed when it has requests of one user in so many, or after the time of its plan.
 const HELD_ONE_IN: u32 = 3;
-const HELD_WITHIN: Duration = Duration::from_millis(400);
 /// How many bytes of a write a replica has read when it is killed while it reads, and how long it waits for one.
 const READ: Range<usize> = 5..400;
 const READ_WITHIN: Duration = Duration::from_secs(1);
@@ -147,7 +146,7 @@ impl Fleet {
         let Entry { name, address, .. } = &parts.replicas[number].entry;
         recorder.mark(name, State::Ending, 0);
         ask::get(*address, &format!("{CONTROL}hold")).await?;
-        let (enough, deadline) = (self.plan.users.div_ceil(HELD_ONE_IN), Instant::now() + HELD_WITHIN);
+        let (enough, deadline) = (self.plan.users.div_ceil(HELD_ONE_IN), Instant::now() + self.plan.held_within);
         let mut held = 0;
         while held < enough && Instant::now() < deadline {
             sleep(POLL).await;

@@ -168,7 +168,7 @@ impl Report {
 
     fn of_stateless(&self) -> String {
         let is_stateless = |arm: Arm| arm.role() == Role::Stateless;
-        let cells = || self.cells.iter().filter(|cell| is_stateless(cell.arm) && !cell.event.is_of_the_store());
+        let cells = || self.cells.iter().filter(|cell| is_stateless(cell.arm) && cell.event.has_sessions());
         let names: Vec<Arm> = self.arms().filter(|arm| is_stateless(*arm)).collect();
         let sum = |count: fn(&CellReport) -> u64| cells().map(count).sum::<u64>();
         if names.is_empty() {

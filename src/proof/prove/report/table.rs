@@ -11,6 +11,7 @@ use crate::prove::cell::CellReport;
 use crate::prove::event::Event;
 use crate::prove::options;
 use crate::prove::pace::Pace;
+use crate::prove::repeats;
 use crate::prove::theory::{Prediction, percent};
 
 /// Columns, if the width of the terminal is not known.
@@ -114,12 +115,13 @@ pub(super) struct Row {
 
 /// The rows whose event was played, with one cell for each of `arms`: prediction beside measurement.
 pub(super) fn rows(report: &Report, arms: &[Arm]) -> Vec<Row> {
-    let rows: [(&str, Event, Show); 12] = [
+    let rows: [(&str, Event, Show); 13] = [
         ("the same journey\nplaced in two ways", Event::Pairs, pairs::row),
         ("horizontal scaling\n2 to 20 replicas", Event::ScaleOut, scaling),
         ("failure recovery\none replica killed", Event::Crash, losses),
         ("failure recovery\nall but one killed", Event::CrashAllButOne, losses),
         ("load balancing\nbusiest over idlest", Event::Steady, balance),
+        ("retries\nthrough five kills", Event::Repeats, |cell| repeats::shown(&cell.history)),
         ("deployment\nevery replica replaced", Event::Rolling, losses),
         ("deployment\none replica drained", Event::Drain, losses),
         ("the store restarted", Event::StoreRestart, store),

@@ -21,14 +21,14 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 const RESPONSE_MAX: usize = 1 << 20;
 
 /// See the module.
-pub(super) struct Caller {
+pub(in crate::prove) struct Caller {
     address: SocketAddr,
     connection: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Caller {
     /// Connects when it first sends something.
-    pub(super) fn to(address: SocketAddr) -> Self {
+    pub(in crate::prove) fn to(address: SocketAddr) -> Self {
         Self { address, connection: None }
     }
 
@@ -37,7 +37,7 @@ impl Caller {
     ///
     /// # Errors
     /// There was no response, only half of one, or none in time. A response of any status is no error.
-    pub(super) async fn send(&mut self, mut request: Request<Bytes>) -> anyhow::Result<Response<Bytes>> {
+    pub(in crate::prove) async fn send(&mut self, mut request: Request<Bytes>) -> anyhow::Result<Response<Bytes>> {
         request.headers_mut().entry(HOST).or_insert(HeaderValue::from_static(HOST_OF_ALL));
         let path = request.uri().path().to_owned();
         let sent = timeout(DEADLINE, self.exchange(request.map(Full::from))).await;

@@ -30,7 +30,7 @@ mod affinity;
 mod autoscaling;
 mod basket;
 mod caches;
-mod caller;
+pub(super) mod caller;
 mod files;
 mod hold;
 mod jobs;

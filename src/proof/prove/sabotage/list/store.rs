@@ -4,7 +4,7 @@ use super::{Entry, Subject, entry};
 use crate::prove::sabotage::Sabotage;
 
 /// In the order of the arms.
-pub(super) const LIST: [Entry; 13] = [
+pub(super) const LIST: [Entry; 17] = [
     entry(
         Subject::Store,
         Sabotage::DenylistLocal,
@@ -122,5 +122,29 @@ pub(super) const LIST: [Entry; 13] = [
             "--arms cookie-session --events full",
         ],
         &["writes still there after the refusal, of those accepted"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::KeysInMemory,
+        ["keys-unknown-elsewhere", "the same, while clients repeat what was cut off", "--arms redis --events repeats"],
+        &["writes with a key done twice, of those met behind their effect"],
+    ),
+    entry(
+        Subject::Client,
+        Sabotage::KeysForAll,
+        ["keys-for-all-repeats", "clients that should have no key send one", "--arms database --events repeats"],
+        &["writes without a key done twice, of those met behind their effect"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::Double,
+        ["double-through-kills", "every write takes effect twice, key or not", "--arms database --events repeats"],
+        &["writes done twice, of those not met behind their effect"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::LostWrites,
+        ["lost-through-kills", "one write in 50 is acknowledged and not stored", "--arms redis --events repeats"],
+        &["acknowledged writes missing"],
     ),
 ];
