@@ -23,7 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const POLL_MS: u64 = 10;
 const POLL: Duration = Duration::from_millis(POLL_MS);
 /// How long the standby falls behind before the primary dies.
-const LAG: Duration = Duration::from_millis(400);
+const LAG: Duration = Duration::from_millis(800);
 
 /// Both servers. Dropping it ends them.
 pub(super) struct Pair {
