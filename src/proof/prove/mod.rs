@@ -180,6 +180,7 @@ fn inconclusive(report: &Report) -> Vec<String> {
         }
     }
     reasons.extend(report.studies.iter().flat_map(StudyReport::unlike_theory));
+    reasons.extend(report.studies.iter().flat_map(|study| study.too_slow.clone()));
     reasons.extend(unwritten(report));
     reasons.extend(nothing_killed(report));
     reasons.extend(too_little(report));

@@ -66,6 +66,9 @@ pub struct Prediction {
     /// At most four facts that show why it was broken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub counterexample: Vec<Fact>,
+    /// Whether a machine that is too slow could break it as well: there is a deadline in it.
+    #[serde(skip)]
+    pub is_timed: bool,
 }
 
 impl Prediction {
@@ -90,6 +93,7 @@ impl Prediction {
             verdict,
             chance: None,
             counterexample: counterexample.unwrap_or_default().to_vec(),
+            is_timed: false,
         }
     }
 
@@ -130,6 +134,7 @@ impl Prediction {
             verdict,
             chance: None,
             counterexample: Vec::new(),
+            is_timed: false,
         }
     }
 
@@ -152,6 +157,7 @@ impl Prediction {
             verdict,
             chance: None,
             counterexample: Vec::new(),
+            is_timed: false,
         }
     }
 
@@ -173,6 +179,17 @@ impl Prediction {
         }
         let measured = format!("{} (the machine is too busy)", self.measured);
         Self { verdict: Verdict::Untested, chance: None, measured, counterexample: Vec::new(), ..self }
+    }
+
+    /// The same; a machine that is too slow could break it as well.
+    pub fn by_the_clock(self) -> Self {
+        Self { is_timed: true, ..self }
+    }
+
+    /// The same; without enough trials nothing can be concluded.
+    pub fn or_too_few(self) -> Self {
+        let verdict = if self.verdict == Verdict::Untested { Verdict::TooFew } else { self.verdict };
+        Self { verdict, ..self }
     }
 
     /// The same with what shows it, if it is broken.
@@ -393,6 +410,8 @@ mod tests {
             (Prediction::at_most("x", 1.005, 1.01, (900, 20)), Verdict::Held),
             (Prediction::at_most("x", 1.02, 1.01, (900, 20)), Verdict::Broken),
             (Prediction::at_most("x", 1.02, 1.01, (19, 20)), Verdict::Untested),
+            (Prediction::at_most("x", 1.02, 1.01, (19, 20)).or_too_few(), Verdict::TooFew),
+            (Prediction::at_most("x", 1.02, 1.01, (20, 20)).or_too_few(), Verdict::Broken),
         ] {
             assert_eq!(prediction.verdict, expected, "{prediction:?}");
         }

@@ -21,6 +21,7 @@
 //!    with `arm::redis::connect_told`), `Err` says how to install it and belongs into [`StudyReport::left_out`].
 //! 4. Counting is a pure function from what callers saw to predictions, with tests beside it. Predictions of a control
 //!    are made with [`PlaceReport::control`], all others with [`PlaceReport::claim`].
+//!    One with a deadline in it, however long, is marked by `Prediction::by_the_clock`: see `beats.rs`.
 //! 5. What breaks it on purpose: a line in `sabotage/list/study.rs`. Replicas get it as [`part::PartReplica::planted`],
 //!    the study as [`Bench::planted`].
 
@@ -29,6 +30,7 @@ pub mod part;
 mod affinity;
 mod autoscaling;
 mod basket;
+mod beats;
 mod caches;
 pub(super) mod caller;
 mod files;
@@ -55,6 +57,7 @@ use super::options::{self, Options};
 use super::sabotage::Planted;
 use super::theory::{Prediction, Subject, Verdict};
 use super::workspace::Workspace;
+use beats::{Beats, Pace};
 
 /// All studies, in the order in which they are made and shown.
 pub static STUDIES: [Study; 9] = [
@@ -92,12 +95,17 @@ impl Study {
     }
 
     pub(super) fn run<'a>(self, bench: &'a Bench<'a>) -> Work<'a, StudyReport> {
-        (self.run)(bench)
+        Box::pin(async move {
+            let beats = Beats::begin().await?;
+            let report = (self.run)(bench).await;
+            Ok(report.map_err(|error| beats.pace().explain(error))?.made_at(beats.pace()))
+        })
     }
 
     /// The report of this study.
     fn report(self, columns: Vec<PlaceReport>, left_out: Vec<String>) -> StudyReport {
-        StudyReport { study: self.name, question: self.question, columns, left_out }
+        let (study, question) = (self.name, self.question);
+        StudyReport { study, question, columns, left_out, pace: Pace::default(), too_slow: Vec::new() }
     }
 }
 
@@ -132,6 +140,10 @@ pub struct StudyReport {
     pub columns: Vec<PlaceReport>,
     /// What was left out, and what to do to have it measured.
     pub left_out: Vec<String>,
+    /// How fast the machine was meanwhile.
+    pub pace: Pace,
+    /// Why nothing can be concluded from some places: the machine was too slow.
+    pub too_slow: Vec<String>,
 }
 
 /// What a study found of one place.

@@ -18,17 +18,18 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{basket, caches, files, jobs, keys, limits, retries, rooms};
+use super::{basket, beats, caches, files, jobs, keys, limits, retries, rooms};
 use crate::prove::arm::Work;
 use crate::prove::sabotage::{Planted, Sabotage};
 use crate::replica::runtime;
 use crate::replica::serve::{Serving, listen};
 
 /// All parts by their names, and what serves them.
-static PARTS: [(&str, Part); 10] = [
+static PARTS: [(&str, Part); 11] = [
     ("basket", basket::part::serve),
     ("caches", caches::part::serve),
     ("files", files::part::serve),
+    ("idle", beats::serve),
     ("keys", keys::part::serve),
     ("limits", limits::part::serve),
     ("rooms", rooms::part::in_redis),

@@ -138,7 +138,9 @@ fn even(seen: &Seen) -> Prediction {
     let (most, least) =
         (sums.iter().max().copied().unwrap_or_default(), sums.iter().min().copied().unwrap_or_default());
     let trials = (sums.iter().sum(), 1000);
-    Prediction::at_most("spread", most as f64 / least.max(1) as f64, EVEN_MAX, trials).shown_by(last(seen))
+    Prediction::at_most("spread", most as f64 / least.max(1) as f64, EVEN_MAX, trials)
+        .by_the_clock()
+        .shown_by(last(seen))
 }
 
 /// The requests of the last round.
@@ -182,6 +184,7 @@ fn failed(seen: &Seen) -> Prediction {
     let is_failed = |visit: &&Visit| matches!(visit.told, Told::Failed(_) | Told::NoSuchReplica);
     let facts: Vec<Fact> = all().filter(is_failed).take(4).map(fact).collect();
     Prediction::never("requests failed", all().filter(is_failed).count() as u64, all().count() as u64, Some(&facts))
+        .by_the_clock()
 }
 
 fn fact(visit: &Visit) -> Fact {

@@ -39,6 +39,7 @@ pub(super) fn stateless(seen: &Seen, sticky: &Seen) -> PlaceReport {
     predictions.extend(of_steps(seen, is_busy));
     predictions.extend([
         Prediction::at_most("s to a fair share", longest, FAIR_WITHIN, (fair.len() as u64, 1))
+            .by_the_clock()
             .unless_busy(is_busy)
             .shown_by(facts.collect::<Vec<_>>()),
         slower.unless_busy(is_busy).shown_by([Fact::Note(format!(
@@ -119,6 +120,7 @@ fn failed(seen: &Seen) -> Prediction {
     };
     let facts: Vec<Fact> = all.iter().filter(is_failed).take(4).map(note).collect();
     Prediction::never("requests failed", all.iter().filter(is_failed).count() as u64, all.len() as u64, Some(&facts))
+        .by_the_clock()
 }
 
 fn lost(seen: &Seen) -> Prediction {
@@ -144,8 +146,9 @@ fn of_steps(seen: &Seen, is_busy: bool) -> [Prediction; 2] {
     let missing = (MOST - most.min(MOST)) as f64;
     let extra = seen.left.saturating_sub(FEWEST) as f64;
     [
-        Prediction::at_most("replicas missing at the peak", missing, 0.0, (1, 1)).shown_by(facts()),
+        Prediction::at_most("replicas missing at the peak", missing, 0.0, (1, 1)).by_the_clock().shown_by(facts()),
         Prediction::at_most("replicas too many in the end", extra, if is_busy { BUSY_EXTRA } else { 0.0 }, (1, 1))
+            .by_the_clock()
             .shown_by(facts()),
     ]
 }

@@ -24,6 +24,8 @@ use crate::prove::study::stage::Stage;
 const LOOK: Duration = Duration::from_millis(50);
 /// How long replicas may take to finish what they have when they drain.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How many requests a kill should meet, under sabotage.
+const MET: u64 = 2;
 /// How long the controller goes on behind the end of the trace at most, until there are few replicas again.
 const AFTER: Duration = Duration::from_secs(6);
 /// Weight of the first replicas where newcomers starve.
@@ -185,6 +187,7 @@ impl Controller {
         }
         let is_kill = self.planted.is(Sabotage::ScalesByKill);
         if is_kill {
+            self.meet(&going).await?;
             self.end(&going).await?;
         } else {
             self.drain(&going).await?;
@@ -210,6 +213,21 @@ impl Controller {
             .await?;
         let deadline = Instant::now() + DRAIN;
         while under_way(&self.stage.status(0).await?, self.is_placed, Some(&addresses)) > 0 && Instant::now() < deadline
+        {
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until replicas have something under way. A kill that meets nothing breaks nothing.
+    async fn meet(&self, going: &[String]) -> anyhow::Result<()> {
+        let number = |name: &String| name.trim_start_matches('r').parse().ok();
+        let numbers: Vec<usize> = going.iter().filter_map(number).collect();
+        let addresses: Vec<String> =
+            numbers.into_iter().map(|number| self.stage.replica(number).address.to_string()).collect();
+        let deadline = Instant::now() + DRAIN;
+        while under_way(&self.stage.status(0).await?, self.is_placed, Some(&addresses)) < MET
+            && Instant::now() < deadline
         {
             sleep(LOOK).await;
         }

@@ -116,9 +116,10 @@ pub(super) fn of(found: &Found) -> PlaceReport {
     let predictions = vec![
         never("wrong pages of the catalogue", quiet, reads, &is_wrong),
         never("pages of the old catalogue after the lifetime", after, rereads, &is_old),
-        never("requests failed", &everything, reads + rereads, &has_failed),
+        never("requests failed", &everything, reads + rereads, &has_failed).by_the_clock(),
         Prediction::share("reads from the cache", hits, reads, theory::hit_share(per_ttl))
             .shown_by([Fact::Note(format!("{hits} hits of {reads} reads, {per_ttl:.2} in a lifetime at each entry"))])
+            .by_the_clock()
             .unless_busy(is_busy),
     ];
     let share = hits as f64 / reads.max(1) as f64;

@@ -248,7 +248,7 @@ fn of(place: &'static str, trials: &[Trial]) -> PlaceReport {
     };
     let mut predictions = vec![
         never("old values after the lifetime", &every, whole, &late),
-        never("trials with a request that failed", &every, whole, &failed),
+        never("trials with a request that failed", &every, whole, &failed).by_the_clock(),
     ];
     let share = |hits: u64| percent(hits as f64 / all.max(1) as f64);
     let figures = json!({

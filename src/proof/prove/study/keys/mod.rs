@@ -150,7 +150,7 @@ fn of(place: &'static str, users: &[User]) -> PlaceReport {
     let never = |what, hits, facts: Option<Vec<Fact>>| Prediction::never(what, hits, 2 * all, facts.as_deref());
     let predictions = vec![
         never("good tokens refused", before + after, shows(|user| user.refusal.is_some())),
-        never("requests failed", failed, shows(|user| user.failed > 0)),
+        never("requests failed", failed, shows(|user| user.failed > 0)).by_the_clock(),
     ];
     PlaceReport::claim(place, shown, figures, predictions)
 }

@@ -178,8 +178,8 @@ fn claims(before: &[Count], after: &[Count]) -> Vec<Prediction> {
     };
     vec![
         never("requests let through beyond the limit", &|count, limit| count.through.saturating_sub(limit)),
-        never("requests refused below the limit", &|count, limit| limit.saturating_sub(count.through)),
-        never("requests failed", &|count, _| count.failed),
+        never("requests refused below the limit", &|count, limit| limit.saturating_sub(count.through)).by_the_clock(),
+        never("requests failed", &|count, _| count.failed).by_the_clock(),
     ]
 }
 

@@ -177,7 +177,7 @@ fn unacknowledged(seen: &Seen) -> Prediction {
     let note =
         |order: &&Order| Fact::Note(format!("order {}, sent {} times: {}", order.number, order.tries, order.trouble));
     let example: Vec<Fact> = bad.iter().take(4).map(note).collect();
-    Prediction::never(UNACKNOWLEDGED, bad.len() as u64, seen.orders.len() as u64, Some(&example))
+    Prediction::never(UNACKNOWLEDGED, bad.len() as u64, seen.orders.len() as u64, Some(&example)).by_the_clock()
 }
 
 /// Nobody but the client repeats what bears no key.

@@ -19,6 +19,8 @@ use crate::prove::sabotage::{Planted, Sabotage};
 
 /// How long coming to a room may take.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a count may grow.
+const ALL_WITHIN: Duration = Duration::from_secs(60);
 /// Pause before a member comes again.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -47,6 +49,25 @@ pub(super) struct Member {
 }
 
 impl Crowd {
+    /// Waits until a count has come to a goal, as long as it grows within a time; `false`: it does not any more.
+    pub(super) async fn wait_for(&self, goal: usize, within: Duration, count: impl Fn(&[Account]) -> usize) -> bool {
+        let end = Instant::now() + ALL_WITHIN;
+        let (mut most, mut deadline) = (0, Instant::now() + within);
+        loop {
+            let now = count(&self.accounts.borrow());
+            if now > most {
+                (most, deadline) = (now, (Instant::now() + within).min(end));
+            }
+            if now >= goal {
+                return true;
+            }
+            tokio::select! {
+                () = self.news.notified() => {}
+                () = sleep_until(deadline) => return false,
+            }
+        }
+    }
+
     /// Waits until all accounts are as they should be; `false`: they are not in time.
     pub(super) async fn wait_until(&self, within: Duration, is_so: impl Fn(&[Account]) -> bool) -> bool {
         let deadline = Instant::now() + within;

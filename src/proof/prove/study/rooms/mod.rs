@@ -63,9 +63,9 @@ const PAUSE: Duration = Duration::from_millis(80);
 const KILLS_AT: [f64; REPLICAS] = [0.2, 0.45, 0.7];
 /// How many messages a replica should have when it is killed: half of its members' next ones.
 const HELD: usize = ROOMS * MEMBERS / REPLICAS / 2;
-/// How long members may take to come, to say everything, and to hear the rest of it.
+/// How long members may take to come, and how long nothing may be said and nothing heard until it counts as never.
 const COME_WITHIN: Duration = Duration::from_secs(10);
-const SAID_WITHIN: Duration = Duration::from_secs(30);
+const SAID_WITHIN: Duration = Duration::from_secs(15);
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
 async fn run(bench: &Bench<'_>) -> anyhow::Result<StudyReport> {
@@ -217,9 +217,10 @@ async fn in_redis(bench: &Bench<'_>, scene: Scene<'_>) -> anyhow::Result<PlaceRe
         kills.push(kill(&mut stage, number % REPLICAS, crowd.began).await?);
         stage.put_in_place_of(number % REPLICAS).await?;
     }
-    crowd.wait_until(SAID_WITHIN, |accounts| kept(accounts) == all).await;
-    let is_whole = |account: &Account| account.shown().len() >= MEMBERS * MESSAGES;
-    crowd.wait_until(HEARD_WITHIN, |accounts| accounts.iter().all(is_whole)).await;
+    // As long as something comes: that is slow on a machine that is.
+    crowd.wait_for(all, SAID_WITHIN, kept).await;
+    let heard = |accounts: &[Account]| accounts.iter().map(|account| account.shown().len()).sum();
+    crowd.wait_for(all * MEMBERS, HEARD_WITHIN, heard).await;
     let accounts = crowd.accounts.borrow().clone();
     let findings = judge(&accounts, &histories(stage.front()).await?);
     Ok(of_redis(&accounts, &findings, &kills))
@@ -231,7 +232,11 @@ async fn kill(stage: &mut Stage, number: usize, began: Instant) -> anyhow::Resul
     let held = ask::get(replica.address, &format!("/control/hold/{HELD}")).await?;
     let held: Vec<String> = serde_json::from_slice(&held)?;
     stage.kill(number).await?;
-    anyhow::ensure!(!held.is_empty(), "no message was under way at {} when it was killed", replica.name);
+    anyhow::ensure!(
+        !held.is_empty(),
+        "no message was under way at {} when it was killed; try again where nothing else runs",
+        replica.name
+    );
     Ok(Kill { at: began.elapsed(), replica: replica.name, held })
 }
 
@@ -265,7 +270,7 @@ fn of_redis(accounts: &[Account], findings: &Findings, kills: &[Kill]) -> PlaceR
 fn claims(Findings { messages: _, lost, doubled, reordered, ids, history }: &Findings) -> Vec<Prediction> {
     let never = |what, ratio: &Ratio| Prediction::never(what, ratio.hits.count, ratio.trials, ratio.hits.example());
     vec![
-        never("messages lost", lost),
+        never("messages lost", lost).by_the_clock(),
         never("messages doubled", doubled),
         never("messages of one sender out of order", reordered),
         never("ids out of order", ids),
