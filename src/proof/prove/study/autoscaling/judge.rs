@@ -22,19 +22,24 @@ const FAIR_WITHIN: f64 = 1.2;
 const AFTER_STEP: Duration = Duration::from_secs(1);
 /// Replicas too many that a busy machine may have in the end: where requests take longer, more of them are under way.
 const BUSY_EXTRA: f64 = 4.0;
+/// A p99 of fewer requests at the peak is none: the slowest of a hundred.
+const AT_PEAK_MIN: u64 = 100;
+const SLOWER: &str = "p99 at the peak over that of sticky users";
 /// A machine that is later than this says nothing about time.
 const LATE_MAX: Duration = Duration::from_millis(250);
 
 /// Sessions in tokens, through the proxy.
 pub(super) fn stateless(seen: &Seen, sticky: &Seen) -> PlaceReport {
     let is_busy = seen.late.max(sticky.late) > LATE_MAX;
-    let (ratio, trials) = (p99_at_peak(seen) / p99_at_peak(sticky).max(f64::MIN_POSITIVE), seen.log.requests.len());
+    let ratio = p99_at_peak(seen) / p99_at_peak(sticky).max(f64::MIN_POSITIVE);
+    let trials = at_peak(seen).count().min(at_peak(sticky).count()) as u64;
     let fair = fair_share(seen);
     let longest = fair.iter().map(|(_, seconds)| *seconds).fold(0.0, f64::max);
     let facts = fair.iter().filter(|(_, seconds)| *seconds > FAIR_WITHIN).map(|(step, seconds)| {
         Fact::Note(format!("from {} to {} replicas: fair share after {seconds:.1} s", step.from, step.to))
     });
-    let slower = Prediction::at_most("p99 at the peak over that of sticky users", ratio, 1.0, (trials as u64, 1000));
+    // A peak of which nothing was measured says nothing.
+    let slower = Prediction::at_most(SLOWER, ratio, 1.0, (trials, AT_PEAK_MIN)).or_too_few();
     let mut predictions = vec![failed(seen), lost(seen)];
     predictions.extend(of_steps(seen, is_busy));
     predictions.extend([
@@ -42,13 +47,14 @@ pub(super) fn stateless(seen: &Seen, sticky: &Seen) -> PlaceReport {
             .by_the_clock()
             .unless_busy(is_busy)
             .shown_by(facts.collect::<Vec<_>>()),
-        slower.unless_busy(is_busy).shown_by([Fact::Note(format!(
+        slower.by_the_clock().unless_busy(is_busy && trials >= AT_PEAK_MIN).shown_by([Fact::Note(format!(
             "p99 {:.0} ms, with sticky users {:.0} ms",
             p99_at_peak(seen),
             p99_at_peak(sticky)
         ))]),
     ]);
-    let shown = format!("{}\nfair share after {longest:.1} s\n{}", shown_lost(seen), shown_steps(seen));
+    let share = if fair.is_empty() { "not measured".to_owned() } else { format!("after {longest:.1} s") };
+    let shown = format!("{}\nfair share {share}\n{}", shown_lost(seen), shown_steps(seen));
     PlaceReport::claim("token", shown, figures(seen, &fair), predictions)
 }
 
@@ -218,9 +224,13 @@ fn during<'a>(seen: &'a Seen, step: &Step) -> impl Iterator<Item = &'a Asked> {
 
 /// The p99 of the second half of the peak, when all replicas are there.
 fn p99_at_peak(seen: &Seen) -> f64 {
+    p99(at_peak(seen))
+}
+
+fn at_peak(seen: &Seen) -> impl Iterator<Item = &Asked> {
     let (from, to) = seen.peak;
     let middle = from + (to - from) / 2;
-    p99(seen.log.requests.iter().filter(|asked| (middle..to).contains(&asked.sent)))
+    seen.log.requests.iter().filter(move |asked| (middle..to).contains(&asked.sent) && !asked.is_return)
 }
 
 /// In milliseconds.
@@ -296,6 +306,17 @@ mod tests {
         cut.log.requests[7].told = Told::Failed("502".into());
         cut.log.sessions[3].is_lost = true;
         assert_eq!(broken(&stateless(&cut, &slow)), ["requests failed", "sessions lost"]);
+    }
+
+    #[test]
+    fn a_peak_of_which_nothing_was_measured_says_nothing() {
+        let (mut empty, whole) = (seen(false, 20), seen(true, 90));
+        empty.log.requests.retain(|asked| asked.sent < Duration::from_secs(3));
+        for (one, other) in [(&empty, &whole), (&whole, &empty), (&empty, &empty)] {
+            let report = stateless(one, other);
+            let slower = report.predictions.iter().find(|one| one.what == SLOWER).unwrap();
+            assert_eq!((slower.verdict, slower.trials), (Verdict::TooFew, 0), "it is inconclusive");
+        }
     }
 
     #[test]
