@@ -12,7 +12,7 @@ pub(super) mod jwt;
 mod memcached;
 pub(super) mod memory;
 mod paseto;
-mod postgres;
+pub(super) mod postgres;
 mod predictions;
 pub(super) mod redis;
 mod replicated;

@@ -52,7 +52,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::arm::{Backing, Work, redis};
+use super::arm::{Backing, Work, postgres, redis};
 use super::options::{self, Options};
 use super::sabotage::Planted;
 use super::theory::{Prediction, Subject, Verdict};
@@ -222,13 +222,14 @@ pub struct Bench<'a> {
     options: &'a Options,
     workspace: &'a Workspace,
     redis: OnceCell<Result<Backing, &'static str>>,
+    postgres: OnceCell<Result<Backing, &'static str>>,
     /// Stages so far: each has a folder of its own.
     stages: Cell<u32>,
 }
 
 impl<'a> Bench<'a> {
     pub(super) fn new(options: &'a Options, workspace: &'a Workspace) -> Self {
-        Self { options, workspace, redis: OnceCell::new(), stages: Cell::new(0) }
+        Self { options, workspace, redis: OnceCell::new(), postgres: OnceCell::new(), stages: Cell::new(0) }
     }
 
     /// Everything random is drawn from this.
@@ -245,6 +246,12 @@ impl<'a> Bench<'a> {
     async fn redis(&self) -> anyhow::Result<Result<&Backing, &'static str>> {
         let find = || redis::find(self.options, self.workspace.directory("redis-of-studies"));
         Ok(self.redis.get_or_try_init(find).await?.as_ref().map_err(|hint| *hint))
+    }
+
+    /// The same of a PostgreSQL.
+    async fn postgres(&self) -> anyhow::Result<Result<&Backing, &'static str>> {
+        let find = || postgres::find(self.options, self.workspace, "postgres-of-studies");
+        Ok(self.postgres.get_or_try_init(find).await?.as_ref().map_err(|hint| *hint))
     }
 
     /// A new folder of the run.

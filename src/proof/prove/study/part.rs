@@ -25,7 +25,7 @@ use crate::replica::runtime;
 use crate::replica::serve::{Serving, listen};
 
 /// All parts by their names, and what serves them.
-static PARTS: [(&str, Part); 11] = [
+static PARTS: [(&str, Part); 12] = [
     ("basket", basket::part::serve),
     ("caches", caches::part::serve),
     ("files", files::part::serve),
@@ -36,6 +36,7 @@ static PARTS: [(&str, Part); 11] = [
     ("rooms-in-memory", rooms::part::in_memory),
     ("jobs", jobs::part::in_redis),
     ("jobs-in-memory", jobs::part::in_memory),
+    ("jobs-in-postgres", jobs::part::in_postgres),
     ("orders", retries::part::serve),
 ];
 

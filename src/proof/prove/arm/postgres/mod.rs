@@ -32,9 +32,8 @@ pub(super) const ARM: Arm = Arm {
     has_tokens: false,
     serve: |replica| {
         Box::pin(async move {
-            let url = std::env::var(URL_VARIABLE).with_context(|| format!("{URL_VARIABLE} holds no URL"))?;
             let scope = replica.directory.display().to_string();
-            let store = Postgres { planted: replica.planted, scope, ..Postgres::at(url) };
+            let store = Postgres { planted: replica.planted, scope, ..Postgres::told()? };
             replica.serve(store).await
         })
     },
@@ -99,31 +98,51 @@ const LOOK: &str = "SELECT ARRAY(SELECT value FROM unstick_prove.entries WHERE b
 const POST: &str = "INSERT INTO unstick_prove.entries (book, value) VALUES ($1, $2)";
 const END: &str = "DELETE FROM unstick_prove.sessions WHERE token = $1 RETURNING token";
 
-/// Finds the PostgreSQL that was given, or starts one of our own, and makes the tables.
+/// Finds a PostgreSQL, and makes the tables.
 async fn prepare(options: &Options, workspace: &Workspace) -> anyhow::Result<Prepared> {
-    if let Some(url) = &options.postgres {
-        // The error does not name the URL: it may hold a password.
-        let made = make_tables(url, options.planted).await;
-        made.map_err(|error| NotPossible(format!("the PostgreSQL of --postgres: {error}")))?;
-        return Ok(Prepared {
-            backing: Some(Backing { variable: Some((URL_VARIABLE, url.clone())), server: None }),
-            left_out: Some("store-restart of postgres: the server given by --postgres is not ours to restart".into()),
-        });
+    let backing = match find(options, workspace, "postgres").await? {
+        Ok(backing) => backing,
+        Err(hint) => return Ok(Prepared { backing: None, left_out: Some(format!("postgres: {hint}")) }),
+    };
+    execute(&backing, SCHEMA).await?;
+    if options.planted.is(Sabotage::PostgresUnlogged) {
+        execute(&backing, UNLOGGED).await?;
     }
-    if !PostgresServer::is_installed() {
-        let hint = "postgres: there is no initdb on PATH or below /usr/lib/postgresql; install it (apt-get install \
-                    postgresql) or give --postgres URL";
-        return Ok(Prepared { backing: None, left_out: Some(hint.into()) });
-    }
-    let server = PostgresServer::start(workspace).await?;
-    make_tables(&server.url(), options.planted).await?;
-    let variable = Some((URL_VARIABLE, server.url()));
-    let server: Rc<dyn Server> = Rc::new(server);
-    Ok(Prepared { backing: Some(Backing { variable, server: Some(server) }), left_out: None })
+    let is_foreign = backing.server.is_none();
+    let left_out =
+        is_foreign.then_some("store-restart of postgres: the server given by --postgres is not ours to restart");
+    Ok(Prepared { backing: Some(backing), left_out: left_out.map(str::to_owned) })
 }
 
-/// Connects, to a server that may just be starting, and makes the tables.
-async fn make_tables(url: &str, planted: Planted) -> Result<(), Unavailable> {
+/// The PostgreSQL that was given, or a private one in a folder of this name; without either, what to do about that.
+pub(in crate::prove) async fn find(
+    options: &Options,
+    workspace: &Workspace,
+    name: &str,
+) -> anyhow::Result<Result<Backing, &'static str>> {
+    if let Some(url) = &options.postgres {
+        return Ok(Ok(Backing { variable: Some((URL_VARIABLE, url.clone())), server: None }));
+    }
+    if !PostgresServer::is_installed() {
+        return Ok(Err("there is no initdb on PATH or below /usr/lib/postgresql; install it (apt-get install \
+                       postgresql) or give --postgres URL"));
+    }
+    let server = PostgresServer::start(workspace, name).await?;
+    let variable = Some((URL_VARIABLE, server.url()));
+    let server: Rc<dyn Server> = Rc::new(server);
+    Ok(Ok(Backing { variable, server: Some(server) }))
+}
+
+/// Executes statements, in a server that may just be starting.
+pub(in crate::prove) async fn execute(backing: &Backing, statements: &str) -> anyhow::Result<()> {
+    let url = backing.variable.as_ref().map(|(_, url)| url.as_str()).unwrap_or_default();
+    let executed = execute_at(url, statements).await;
+    // The error does not name the URL: it may hold a password.
+    let whose = if backing.server.is_some() { "the private PostgreSQL" } else { "the PostgreSQL of --postgres" };
+    Ok(executed.map_err(|error| NotPossible(format!("{whose}: {error}")))?)
+}
+
+async fn execute_at(url: &str, statements: &str) -> Result<(), Unavailable> {
     let begun = tokio::time::Instant::now();
     let client = loop {
         match connect(url).await {
@@ -132,11 +151,7 @@ async fn make_tables(url: &str, planted: Planted) -> Result<(), Unavailable> {
             Err(error) => return Err(error.unavailable),
         }
     };
-    client.batch_execute(SCHEMA).await.map_err(unavailable)?;
-    if planted.is(Sabotage::PostgresUnlogged) {
-        client.batch_execute(UNLOGGED).await.map_err(unavailable)?;
-    }
-    Ok(())
+    client.batch_execute(statements).await.map_err(unavailable)
 }
 
 /// Why there is no connection.
@@ -168,10 +183,10 @@ fn unavailable(error: tokio_postgres::Error) -> Unavailable {
     Unavailable(format!("{error}{}", reason.unwrap_or_default()))
 }
 
-type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+pub(in crate::prove) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// One replica's connections.
-struct Postgres {
+pub(in crate::prove) struct Postgres {
     url: String,
     connections: [Mutex<Option<Client>>; CONNECTIONS],
     next: AtomicUsize,
@@ -188,12 +203,21 @@ impl Postgres {
         Self { url, connections, next, planted: Planted::default(), leaked, scope: String::new() }
     }
 
+    /// That of which this replica was told in its environment.
+    pub(in crate::prove) fn told() -> anyhow::Result<Self> {
+        Ok(Self::at(std::env::var(URL_VARIABLE).with_context(|| format!("{URL_VARIABLE} holds no URL"))?))
+    }
+
     fn book(&self, book: &str) -> String {
         format!("{}/{book}", self.scope)
     }
 
     /// The rows of a statement. It waits for a connection, and opens one where one was lost.
-    async fn ask(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Unavailable> {
+    pub(in crate::prove) async fn ask(
+        &self,
+        statement: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, Unavailable> {
         let place = self.next.fetch_add(1, Relaxed) % CONNECTIONS;
         let mut connection = self.connections[place].lock().await;
         if self.planted.is(Sabotage::PostgresLeaks) {
@@ -262,9 +286,9 @@ mod tests {
             return skipped("there is no PostgreSQL");
         }
         let workspace = Workspace::named(&format!("postgres-of-{}", std::process::id()), false).unwrap();
-        let server = PostgresServer::start(&workspace).await.unwrap();
-        make_tables(&server.url(), Planted::NOTHING).await.unwrap();
-        make_tables(&server.url(), Planted::NOTHING).await.unwrap();
+        let server = PostgresServer::start(&workspace, "postgres").await.unwrap();
+        execute_at(&server.url(), SCHEMA).await.unwrap();
+        execute_at(&server.url(), SCHEMA).await.unwrap();
         keeps_a_session(Postgres::at(server.url())).await;
         keeps_books(Postgres::at(server.url())).await;
         let (one, other) = (Postgres::at(server.url()), Postgres::at(server.url()));

@@ -40,10 +40,10 @@ impl PostgresServer {
         program("initdb").is_some() && program("postgres").is_some()
     }
 
-    /// Makes a cluster and starts it.
-    pub(super) async fn start(workspace: &Workspace) -> anyhow::Result<Self> {
+    /// Makes a cluster in a folder of this name, and starts it.
+    pub(super) async fn start(workspace: &Workspace, name: &str) -> anyhow::Result<Self> {
         let account = Account::unprivileged(&["postgres", "nobody"]).context("PostgreSQL refuses to run as root")?;
-        let directory = workspace.directory_of("postgres", account.map(|account| (account.user, account.group)))?;
+        let directory = workspace.directory_of(name, account.map(|account| (account.user, account.group)))?;
         let data = directory.join("data").display().to_string();
         let mut command = Command::new(program("initdb").context("there is no initdb")?);
         command.args(["--username=unstick", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--pgdata"]);

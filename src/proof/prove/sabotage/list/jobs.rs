@@ -7,7 +7,7 @@ use crate::prove::sabotage::Sabotage;
 const RUN: &str = "--studies jobs";
 
 /// In the order of the documentation.
-pub(super) const LIST: [Entry; 8] = [
+pub(super) const LIST: [Entry; 12] = [
     entry(
         Subject::Replica,
         Sabotage::AckedBeforeWork,
@@ -49,6 +49,30 @@ pub(super) const LIST: [Entry; 8] = [
         Sabotage::ReportOfAnother,
         ["report-of-another", "one report in twenty is that of another order", RUN],
         &["reports that are wrong"],
+    ),
+    entry(
+        Subject::Replica,
+        Sabotage::OrdersRefused,
+        ["orders-refused", "one order of 320 is refused by every replica, always", RUN],
+        &["orders that nobody accepts"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::QueueUnlocked,
+        ["queue-unlocked", "a row of the table is found and taken in two statements, without a lock", RUN],
+        &["orders that two workers have at one time"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::DeletedBeforeWork,
+        ["deleted-before-work", "the row of an order is deleted when a worker takes it", RUN],
+        &["orders not done"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::LeaseEndless,
+        ["lease-endless", "a lease in the table lasts for an hour", RUN],
+        &["orders not done"],
     ),
     entry(
         Subject::Control,

@@ -18,8 +18,8 @@ use crate::prove::study::caller::{Caller, replica_of};
 
 /// One order in so many is sent again when it has been accepted.
 const REPEATED_ONE_IN: u32 = 4;
-/// How often an order is sent at most until it is accepted.
-const TRIES_MAX: u32 = 20;
+/// How long an order is sent again and again until it is accepted. No kill and no edit takes so long.
+const ACCEPTED_WITHIN: Duration = Duration::from_secs(10);
 /// Pause before an order is sent again, and between two questions for one report.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -72,7 +72,8 @@ impl Crowd {
             let jobs = self.jobs.borrow();
             (jobs[place].key.clone(), jobs[place].number)
         };
-        for _ in 0..TRIES_MAX {
+        let until = Instant::now() + ACCEPTED_WITHIN;
+        while Instant::now() < until {
             let request = Request::post("/reports").header(KEY, &key).body(Bytes::from(number.to_string()));
             if let Some((StatusCode::ACCEPTED, replica, id)) = self.call(caller, request).await {
                 self.jobs.borrow_mut()[place].accepted.push(Accepted { at: self.began.elapsed(), replica, id });
@@ -81,6 +82,8 @@ impl Crowd {
             }
             sleep(AGAIN).await;
         }
+        let last = self.failed.borrow().last().cloned();
+        self.jobs.borrow_mut()[place].refused = last;
     }
 
     /// Asks for a report that has been ordered. What the replica says; `None`: there was no response of one.
@@ -134,7 +137,7 @@ pub(super) struct Client {
     pub(super) places: Vec<usize>,
     /// Mean pause between two orders.
     pub(super) pause: Duration,
-    /// How long it waits for its reports when it has ordered all.
+    /// How long it waits for the next of its reports when it has ordered all.
     pub(super) patience: Duration,
     pub(super) rng: Rng,
 }
@@ -148,17 +151,22 @@ impl Client {
             sleep(self.pause.mul_f64(0.5 + self.rng.f64())).await;
             crowd.order(&mut caller, *place).await;
             crowd.ask_and_note(&mut caller, *place).await;
-            if self.rng.u32(..REPEATED_ONE_IN) == 0 {
+            let is_accepted = crowd.jobs.borrow()[*place].id().is_some();
+            if self.rng.u32(..REPEATED_ONE_IN) == 0 && is_accepted {
                 crowd.order(&mut caller, *place).await;
             }
         }
-        let until = Instant::now() + self.patience;
+        let mut until = Instant::now() + self.patience;
         loop {
+            let open = self.places.len();
             let is_open = |place: &usize| {
                 let jobs = crowd.jobs.borrow();
                 jobs[*place].id().is_some() && !jobs[*place].is_done()
             };
             self.places.retain(is_open);
+            if self.places.len() < open {
+                until = Instant::now() + self.patience;
+            }
             if self.places.is_empty() || Instant::now() > until {
                 return;
             }

@@ -7,9 +7,14 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
 
+use super::queue::Begun;
 use crate::prove::ledger::KEY;
+use crate::prove::sabotage::Sabotage;
 use crate::prove::study::hold::{Held, Hold};
 use crate::prove::study::part::{PartBody, PartReplica, Responder, Responding, field, text, whole};
+
+/// The order that is refused under sabotage: one of the last, so that its client keeps no other waiting.
+const REFUSED: u64 = 307;
 
 /// What a desk knows of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -31,8 +36,8 @@ pub(super) trait Reports: Send + Sync + 'static {
     fn state(&self, id: &str) -> impl Future<Output = anyhow::Result<State>> + Send;
     /// The ids of all reports that were sent out, each time that one was, in order: the effect that everybody sees.
     fn sent(&self) -> impl Future<Output = anyhow::Result<Vec<String>>> + Send;
-    /// How often a worker has begun a report.
-    fn begun(&self) -> impl Future<Output = anyhow::Result<u64>> + Send;
+    /// Each time that a worker has begun a report, in order.
+    fn begun(&self) -> impl Future<Output = anyhow::Result<Vec<Begun>>> + Send;
 }
 
 /// What a replica holds back that is to be killed: requests for reports, and orders that its workers have.
@@ -49,12 +54,15 @@ pub(super) fn report(number: u64) -> u64 {
 
 /// Serves until SIGTERM or the end of the parent.
 pub(super) async fn open(replica: PartReplica, reports: impl Reports, holds: Holds) -> anyhow::Result<()> {
-    replica.serve(Desk { reports, holds }).await
+    let refuses = replica.planted.is(Sabotage::OrdersRefused);
+    replica.serve(Desk { reports, holds, refuses }).await
 }
 
 struct Desk<R> {
     reports: R,
     holds: Holds,
+    /// Whether one order is refused, under sabotage.
+    refuses: bool,
 }
 
 impl<R: Reports> Responder for Desk<R> {
@@ -92,7 +100,8 @@ impl<R: Reports> Desk<R> {
 
     async fn order(&self, request: Request<Incoming>) -> anyhow::Result<Response<PartBody>> {
         let key = field(&request, KEY).map(str::to_owned);
-        let number = std::str::from_utf8(&whole(request.into_body()).await?)?.trim().parse()?;
+        let number: u64 = std::str::from_utf8(&whole(request.into_body()).await?)?.trim().parse()?;
+        anyhow::ensure!(!self.refuses || number != REFUSED, "this replica does not want this order");
         let held = self.holds.requests.place();
         if held == Some(Held::Undone) {
             self.holds.requests.keep(key.clone().unwrap_or_default()).await;

@@ -6,12 +6,15 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::desk::{State, report};
+use super::queue::{Begun, LEASE};
 use super::talk::{Accepted, Job, Kill};
 use crate::trial::judge::{Fact, Ratio};
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Findings {
+    /// Orders, and those that nobody accepted.
+    pub(super) refused: Ratio,
     /// Orders that were accepted, and those whose report was not ready in time.
     pub(super) undone: Ratio,
     /// Orders that were accepted, and those whose report was sent out more than once.
@@ -34,7 +37,12 @@ pub(super) fn judge(jobs: &[Job], sent: &[String], kills: &[Kill]) -> Findings {
         *counts.entry(id).or_default() += 1;
     }
     for job in jobs {
-        let Some(first) = job.accepted.first() else { continue };
+        findings.refused.trials += 1;
+        let Some(first) = job.accepted.first() else {
+            let why = job.refused.as_deref().unwrap_or("the time was over before");
+            findings.refused.hits.add([Fact::Note(format!("the order with the key {}: {why}", job.key))]);
+            continue;
+        };
         told(&mut findings, job, first);
         let count = |id: &str| counts.get(id).copied().unwrap_or_default();
         effects(&mut findings, job, (first, count(&first.id)), kills);
@@ -105,6 +113,25 @@ fn accepted(job: &Job, accepted: &Accepted) -> Fact {
     note(*at, &format!("{replica} accepts the order with the key {} as {id}", job.key))
 }
 
+/// Times that an order was taken, and those within the lease of the one who had it.
+pub(super) fn together(begun: &[Begun]) -> Ratio {
+    let (mut together, mut last) = (Ratio::default(), HashMap::new());
+    for Begun { id, worker, at_us } in begun {
+        let Some(at) = at_us.map(Duration::from_micros) else { continue };
+        together.trials += 1;
+        let before = last.insert(id, (worker, at));
+        if let Some((other, since)) = before.filter(|(_, since)| at.saturating_sub(*since) < LEASE) {
+            let after = (at - since).as_secs_f64() * 1000.0;
+            let lease = LEASE.as_millis();
+            together.hits.add([
+                Fact::Note(format!("{other} takes {id}, for {lease} ms")),
+                Fact::Note(format!("{worker} takes {id}, {after:.1} ms later")),
+            ]);
+        }
+    }
+    together
+}
+
 /// Orders, and those that no living replica knows. `told`: what each of them says of each job, by its place.
 pub(super) fn gone(jobs: &[Job], told: &BTreeMap<String, Vec<State>>) -> Ratio {
     let mut gone = Ratio::default();
@@ -135,7 +162,7 @@ mod tests {
     fn job(ids: &[&str], states: &[State]) -> Job {
         let accepted = ids.iter().map(|id| Accepted { at: ms(5), replica: "r0".into(), id: (*id).into() }).collect();
         let asked = states.iter().map(|state| Asked { at: ms(9), replica: "r1".into(), state: *state }).collect();
-        Job { key: "k".into(), number: 3, accepted, asked }
+        Job { key: "k".into(), number: 3, accepted, asked, refused: None }
     }
 
     #[test]
@@ -143,23 +170,23 @@ mod tests {
         use State::{Ready, Unknown, Waiting};
         let kill = Kill { at: ms(7), replica: "r2".into(), requests: Vec::new(), orders: vec!["a".into(), "c".into()] };
         for (ids, states, sent, expected) in [
-            (&["a"][..], &[Waiting, Ready(10)][..], &["a"][..], [0, 0, 0, 0, 0, 0]),
-            (&["a", "a"], &[Ready(10)], &["a"], [0, 0, 0, 0, 0, 0]),
-            (&["a"], &[Waiting, Waiting], &[], [1, 0, 0, 0, 0, 0]),
-            (&["a"], &[], &["a"], [1, 0, 0, 0, 0, 0]),
-            (&["a"], &[Ready(10)], &["a", "a"], [0, 1, 0, 0, 0, 0]),
-            (&["a"], &[Ready(10)], &["b"], [0, 0, 1, 0, 0, 0]),
-            (&["a", "b"], &[Ready(10)], &["a"], [0, 0, 0, 1, 0, 0]),
-            (&["a"], &[Unknown, Ready(10)], &["a"], [0, 0, 0, 0, 1, 0]),
-            (&["a"], &[Ready(11)], &["a"], [0, 0, 0, 0, 0, 1]),
-            (&[], &[], &[], [0, 0, 0, 0, 0, 0]),
+            (&["a"][..], &[Waiting, Ready(10)][..], &["a"][..], [0, 0, 0, 0, 0, 0, 0]),
+            (&["a", "a"], &[Ready(10)], &["a"], [0, 0, 0, 0, 0, 0, 0]),
+            (&["a"], &[Waiting, Waiting], &[], [1, 0, 0, 0, 0, 0, 0]),
+            (&["a"], &[], &["a"], [1, 0, 0, 0, 0, 0, 0]),
+            (&["a"], &[Ready(10)], &["a", "a"], [0, 1, 0, 0, 0, 0, 0]),
+            (&["a"], &[Ready(10)], &["b"], [0, 0, 1, 0, 0, 0, 0]),
+            (&["a", "b"], &[Ready(10)], &["a"], [0, 0, 0, 1, 0, 0, 0]),
+            (&["a"], &[Unknown, Ready(10)], &["a"], [0, 0, 0, 0, 1, 0, 0]),
+            (&["a"], &[Ready(11)], &["a"], [0, 0, 0, 0, 0, 1, 0]),
+            (&[], &[], &[], [0, 0, 0, 0, 0, 0, 1]),
         ] {
             let sent: Vec<String> = sent.iter().map(|id| (*id).to_owned()).collect();
             let findings = judge(&[job(ids, states)], &sent, std::slice::from_ref(&kill));
-            let Findings { undone, doubled, unsent, split, unknown, wrong } = &findings;
-            let all = [undone, doubled, unsent, split, unknown, wrong];
+            let Findings { undone, doubled, unsent, split, unknown, wrong, refused } = &findings;
+            let all = [undone, doubled, unsent, split, unknown, wrong, refused];
             assert_eq!(all.map(|ratio| ratio.hits.count), expected, "{ids:?} {states:?} {sent:?}");
-            assert!(all.iter().all(|ratio| ratio.hits.example().is_none_or(|facts| (2..=4).contains(&facts.len()))));
+            assert!(all.iter().all(|ratio| ratio.hits.example().is_none_or(|facts| (1..=4).contains(&facts.len()))));
         }
     }
 
@@ -172,6 +199,25 @@ mod tests {
         ]);
         let gone = gone(&jobs, &told);
         assert_eq!((gone.trials, gone.hits.count), (2, 1));
+    }
+
+    #[test]
+    fn a_lease_that_is_not_over_is_nobody_elses() {
+        let begun = |id: &str, worker: &str, ms: Option<u64>| Begun {
+            id: id.into(),
+            worker: worker.into(),
+            at_us: ms.map(|ms| ms * 1000),
+        };
+        for (all, expected) in [
+            (vec![("a", "w1", Some(1)), ("b", "w2", Some(1)), ("a", "w2", Some(501))], (3, 0)),
+            (vec![("a", "w1", Some(1)), ("a", "w2", Some(500)), ("a", "w3", Some(999))], (3, 2)),
+            (vec![("a", "w1", None), ("a", "w2", None)], (0, 0)),
+        ] {
+            let all: Vec<Begun> = all.into_iter().map(|(id, worker, ms)| begun(id, worker, ms)).collect();
+            let found = together(&all);
+            assert_eq!((found.trials, found.hits.count), expected, "{all:?}");
+            assert!(found.hits.example().is_none_or(|facts| facts.len() == 2));
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::desk::{Reports, State, report};
+use super::queue::Begun;
 
 /// See the module.
 #[derive(Default)]
@@ -64,7 +65,8 @@ impl Reports for InMemory {
         Ok(lock(&self.orders).sent.clone())
     }
 
-    async fn begun(&self) -> anyhow::Result<u64> {
-        Ok(lock(&self.orders).states.len() as u64)
+    /// The replica that has an order makes its report, once.
+    async fn begun(&self) -> anyhow::Result<Vec<Begun>> {
+        Ok(Vec::new())
     }
 }

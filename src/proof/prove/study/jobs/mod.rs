@@ -2,8 +2,9 @@
 //! in the meantime?
 //!
 //! In the memory of the replica that took the order no other one knows of it, and it is gone with that replica. In
-//! Redis orders are a stream with a consumer group: any replica's worker takes the next one, and others take over what
-//! a dead worker had. So a report may be made twice; it is sent out once, since that bears the order's id as its key.
+//! Redis orders are a stream with a consumer group, in PostgreSQL rows of a table that are taken with `FOR UPDATE SKIP
+//! LOCKED`: any replica's worker takes the next one, and others take over what a dead worker had. So a report may be
+//! made twice; it is sent out once, since that bears the order's id as its key.
 
 mod client;
 mod desk;
@@ -11,6 +12,8 @@ mod judge;
 mod memory;
 pub(super) mod part;
 mod queue;
+mod stream;
+mod table;
 mod talk;
 mod theory;
 mod worker;
@@ -19,6 +22,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use anyhow::bail;
 use fastrand::Rng;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -27,20 +31,22 @@ use tokio::time::timeout;
 use super::caller::Caller;
 use super::stage::{Scene, Stage};
 use super::{Bench, PlaceReport, Study, StudyReport};
+use crate::prove::arm::postgres::execute;
 use crate::prove::ask;
 use crate::prove::sabotage::Sabotage;
-use crate::prove::theory::{Prediction, percent};
+use crate::prove::theory::{Prediction, Verdict, percent};
 use crate::trial::judge::{Fact, Ratio};
 use client::{Client, Crowd};
 use desk::State;
-use judge::{Findings, gone, judge};
+use judge::{Findings, gone, judge, together};
+use queue::Begun;
 use talk::{Job, Kill};
 
 /// See the module.
 pub(super) const STUDY: Study = Study {
     name: "jobs",
     question: "what becomes of long work when its replica dies, and who knows of it?",
-    seconds: 6,
+    seconds: 8,
     run: |bench| Box::pin(run(bench)),
 };
 
@@ -59,36 +65,66 @@ const PAUSE: Duration = Duration::from_millis(80);
 /// When this share of all orders is accepted, a replica is killed, and then another one, until none is left of those
 /// that were there at first.
 const KILLS_AT: [f64; REPLICAS] = [0.15, 0.35, 0.55, 0.75];
-/// How long all orders together, and a client for its last reports, may wait.
+/// How long may pass until enough orders are accepted, and, for a client, between two of its last reports.
 const ACCEPTED_WITHIN: Duration = Duration::from_secs(30);
 const READY_WITHIN: Duration = Duration::from_secs(6);
+/// How long clients may take for everything, on a machine on which reports are slow to come.
+const ALL_WITHIN: Duration = Duration::from_secs(60);
+
+/// The places beside the memory of replicas.
+const REDIS: &str = "redis";
+const POSTGRES: &str = "postgres";
+/// A prediction of all places.
+const REFUSED: &str = "orders that nobody accepts";
 
 async fn run(bench: &Bench<'_>) -> anyhow::Result<StudyReport> {
-    let (mut columns, mut left_out) = (Vec::new(), Vec::new());
-    match bench.redis().await? {
-        Ok(redis) => {
-            let environment: Vec<_> = redis.variable.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            let scene = Scene { part: "jobs", replicas: REPLICAS, environment: &environment, ..Scene::default() };
-            // Under sabotage the control is none.
-            let is_shared = bench.planted().is(Sabotage::OrdersShared);
-            let shared = Scene { replicas: REPLICAS_IN_MEMORY, ..scene };
-            columns.push(in_memory(bench, if is_shared { shared } else { control() }).await?);
-            columns.push(in_redis(bench, scene).await?);
-        }
-        Err(hint) => {
-            columns.push(in_memory(bench, control()).await?);
-            left_out.push(format!("jobs, redis: {hint}"));
+    // Side by side, so that they see the same machine and take the time of one.
+    let (memory, redis, postgres) = tokio::try_join!(in_memory(bench), in_redis(bench), in_postgres(bench))?;
+    let (mut columns, mut left_out) = (vec![memory], Vec::new());
+    for (place, found) in [(REDIS, redis), (POSTGRES, postgres)] {
+        match found {
+            Ok(column) => columns.push(column),
+            Err(hint) => left_out.push(format!("jobs, {place}: {hint}")),
         }
     }
     Ok(STUDY.report(columns, left_out))
+}
+
+/// A place that is there, or what to do to have it.
+type Found = Result<PlaceReport, &'static str>;
+
+async fn in_redis(bench: &Bench<'_>) -> anyhow::Result<Found> {
+    let redis = match bench.redis().await? {
+        Ok(redis) => redis,
+        Err(hint) => return Ok(Err(hint)),
+    };
+    let environment: Vec<_> = redis.variable.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let scene = Scene { part: "jobs", replicas: REPLICAS, environment: &environment, ..Scene::default() };
+    Ok(Ok(in_queue(bench, REDIS, scene).await?))
+}
+
+async fn in_postgres(bench: &Bench<'_>) -> anyhow::Result<Found> {
+    let postgres = match bench.postgres().await? {
+        Ok(postgres) => postgres,
+        Err(hint) => return Ok(Err(hint)),
+    };
+    execute(postgres, table::SCHEMA).await?;
+    let environment: Vec<_> = postgres.variable.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let scene = Scene { part: "jobs-in-postgres", replicas: REPLICAS, environment: &environment, ..Scene::default() };
+    Ok(Ok(in_queue(bench, POSTGRES, scene).await?))
 }
 
 fn control() -> Scene<'static> {
     Scene { part: "jobs-in-memory", replicas: REPLICAS_IN_MEMORY, ..Scene::default() }
 }
 
-async fn in_memory(bench: &Bench<'_>, scene: Scene<'_>) -> anyhow::Result<PlaceReport> {
-    let mut stage = Stage::start(bench, scene).await?;
+async fn in_memory(bench: &Bench<'_>) -> anyhow::Result<PlaceReport> {
+    // Under sabotage the control is none.
+    let shared = if bench.planted().is(Sabotage::OrdersShared) { bench.redis().await?.ok() } else { None };
+    let variables = shared.and_then(|redis| redis.variable.as_ref());
+    let environment: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let shared = Scene { part: "jobs", replicas: REPLICAS_IN_MEMORY, environment: &environment, ..Scene::default() };
+    let mut stage = Stage::start(bench, if environment.is_empty() { control() } else { shared }).await?;
     let (crowd, mut caller) = (Crowd::new(stage.front(), ORDERS_IN_MEMORY), Caller::to(stage.front()));
     for place in 0..ORDERS_IN_MEMORY {
         crowd.order(&mut caller, place).await;
@@ -113,11 +149,12 @@ async fn in_memory(bench: &Bench<'_>, scene: Scene<'_>) -> anyhow::Result<PlaceR
         told.insert(replica.name.clone(), states);
     }
     let jobs = crowd.jobs.take();
-    Ok(of_memory(&judge(&jobs, &[], &[]).unknown, &gone(&jobs, &told)))
+    let Findings { unknown, refused, .. } = judge(&jobs, &[], &[]);
+    Ok(of_memory(&unknown, &gone(&jobs, &told), &refused))
 }
 
 /// What theory says of orders in memory.
-fn of_memory(unknown: &Ratio, gone: &Ratio) -> PlaceReport {
+fn of_memory(unknown: &Ratio, gone: &Ratio, refused: &Ratio) -> PlaceReport {
     let k = REPLICAS_IN_MEMORY as u64;
     let of = |ratio: &Ratio| percent(ratio.hits.count as f64 / ratio.trials.max(1) as f64);
     let shown = format!(
@@ -138,11 +175,12 @@ fn of_memory(unknown: &Ratio, gone: &Ratio) -> PlaceReport {
         // Questions are in random order. Orders were not, so round-robin has spread them evenly.
         of(Prediction::share, "questions that meet a replica without the report", unknown, theory::unknown(k)),
         of(Prediction::exactly, "reports gone with a killed replica", gone, theory::gone(k)),
+        never(REFUSED, refused).by_the_clock(),
     ];
     PlaceReport::control("memory", shown, figures, predictions)
 }
 
-async fn in_redis(bench: &Bench<'_>, scene: Scene<'_>) -> anyhow::Result<PlaceReport> {
+async fn in_queue(bench: &Bench<'_>, place: &'static str, scene: Scene<'_>) -> anyhow::Result<PlaceReport> {
     let mut stage = Stage::start(bench, scene).await?;
     let all = CLIENTS * ORDERS;
     let crowd = Rc::new(Crowd::new(stage.front(), all));
@@ -159,15 +197,19 @@ async fn in_redis(bench: &Bench<'_>, scene: Scene<'_>) -> anyhow::Result<PlaceRe
         stage.put_in_place_of(number % REPLICAS).await?;
     }
     // Each client has a patience of its own.
-    timeout(ACCEPTED_WITHIN + READY_WITHIN, clients.join_all()).await.ok();
-    let (sent, begun): (Vec<String>, u64) = serde_json::from_slice(&ask::get(stage.front(), "/sent").await?)?;
+    timeout(ALL_WITHIN, clients.join_all()).await.ok();
+    let (sent, begun): (Vec<String>, Vec<Begun>) = serde_json::from_slice(&ask::get(stage.front(), "/sent").await?)?;
     let jobs = crowd.jobs.take();
     let findings = judge(&jobs, &sent, &kills);
-    Ok(of_redis(
-        &jobs,
-        &findings,
-        &Totals { kills, begun, requests: crowd.requests.get(), failed: crowd.failed.take() },
-    ))
+    let (requests, failed) = (crowd.requests.get(), crowd.failed.take());
+    let idle = kills.iter().find(|kill| kill.requests.is_empty() || kill.orders.is_empty()).cloned();
+    let report = of_queue(place, &jobs, &findings, &Totals { kills, begun, requests, failed });
+    // That says nothing of work under way. What is broken is broken nevertheless.
+    let is_broken = report.predictions.iter().any(|one| one.verdict == Verdict::Broken);
+    match idle.filter(|_| !is_broken) {
+        Some(kill) => bail!("{} had nothing to do when it was killed; try again where nothing else runs", kill.replica),
+        None => Ok(report),
+    }
 }
 
 /// Kills a replica that has requests, and whose workers have orders.
@@ -176,25 +218,20 @@ async fn kill(stage: &mut Stage, number: usize, crowd: &Crowd) -> anyhow::Result
     let held = ask::get(replica.address, &format!("/control/hold/{}", part::WORKERS)).await?;
     let (requests, orders): (Vec<String>, Vec<String>) = serde_json::from_slice(&held)?;
     stage.kill(number).await?;
-    anyhow::ensure!(
-        !requests.is_empty() && !orders.is_empty(),
-        "{} had nothing to do when it was killed",
-        replica.name
-    );
     Ok(Kill { at: crowd.began.elapsed(), replica: replica.name, requests, orders })
 }
 
 /// What was counted beside the orders.
 struct Totals {
     kills: Vec<Kill>,
-    /// How often a worker began a report.
-    begun: u64,
+    /// Each time that a worker began a report.
+    begun: Vec<Begun>,
     requests: u64,
     failed: Vec<String>,
 }
 
-/// What is claimed of orders in Redis.
-fn of_redis(jobs: &[Job], findings: &Findings, totals: &Totals) -> PlaceReport {
+/// What is claimed of orders in a queue.
+fn of_queue(place: &'static str, jobs: &[Job], findings: &Findings, totals: &Totals) -> PlaceReport {
     let Totals { kills, begun, requests, failed } = totals;
     let held = kills.iter().map(|kill| kill.orders.len()).sum::<usize>();
     let orders = findings.undone.trials;
@@ -204,39 +241,47 @@ fn of_redis(jobs: &[Job], findings: &Findings, totals: &Totals) -> PlaceReport {
         findings.undone.hits.count,
         findings.doubled.hits.count,
         kills.len(),
-        begun.saturating_sub(orders)
+        (begun.len() as u64).saturating_sub(orders)
     );
     let killed = |Kill { at, replica, requests, orders }: &Kill| {
         let at = at.as_secs_f64();
         json!({ "at_s": at, "replica": replica, "requests": requests, "orders": orders })
     };
     let figures = json!({
-        "replicas": REPLICAS, "orders": jobs.len(), "repeated": findings.split.trials, "begun": begun,
+        "replicas": REPLICAS, "orders": jobs.len(), "repeated": findings.split.trials, "begun": begun.len(),
         "kills": kills.iter().map(killed).collect::<Value>(), "requests": requests, "failed": failed,
         "findings": findings,
     });
-    PlaceReport::claim("redis", shown, figures, claims(findings, *requests, failed))
+    let mut predictions = claims(findings, *requests, failed);
+    let together = together(begun);
+    if together.trials > 0 {
+        predictions.push(never("orders that two workers have at one time", &together));
+    }
+    PlaceReport::claim(place, shown, figures, predictions)
+}
+
+fn never(what: &str, ratio: &Ratio) -> Prediction {
+    Prediction::never(what, ratio.hits.count, ratio.trials, ratio.hits.example())
 }
 
 fn claims(findings: &Findings, requests: u64, failed: &[String]) -> Vec<Prediction> {
-    let Findings { undone, doubled, unsent, split, unknown, wrong } = findings;
-    let never = |what, ratio: &Ratio| Prediction::never(what, ratio.hits.count, ratio.trials, ratio.hits.example());
+    let Findings { undone, doubled, unsent, split, unknown, wrong, refused } = findings;
     let notes: Vec<Fact> = failed.iter().take(1).cloned().map(Fact::Note).collect();
     vec![
-        never("orders not done", undone),
+        never(REFUSED, refused).by_the_clock(),
+        never("orders not done", undone).by_the_clock(),
         never("reports sent out twice", doubled),
         never("reports never sent out", unsent),
         never("orders with several ids", split),
         never("orders that a replica does not know", unknown),
         never("reports that are wrong", wrong),
-        Prediction::never("requests failed", failed.len() as u64, requests, Some(&notes)),
+        Prediction::never("requests failed", failed.len() as u64, requests, Some(&notes)).by_the_clock(),
     ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prove::theory::Verdict;
     use crate::trial::judge::Tally;
 
     fn ratio(hits: u64, trials: u64) -> Ratio {
@@ -247,11 +292,11 @@ mod tests {
     #[test]
     fn a_control_must_fail_as_much_as_theory_says() {
         for (unknown, gone, expected) in [
-            (240, 20, [Verdict::Held; 2]),
-            (0, 20, [Verdict::Broken, Verdict::Held]),
-            (240, 0, [Verdict::Held, Verdict::Broken]),
+            (240, 20, [Verdict::Held; 3]),
+            (0, 20, [Verdict::Broken, Verdict::Held, Verdict::Held]),
+            (240, 0, [Verdict::Held, Verdict::Broken, Verdict::Held]),
         ] {
-            let report = of_memory(&ratio(unknown, 360), &ratio(gone, 60));
+            let report = of_memory(&ratio(unknown, 360), &ratio(gone, 60), &ratio(0, 60));
             let verdicts: Vec<Verdict> = report.predictions.iter().map(|one| one.verdict).collect();
             assert_eq!(verdicts, expected, "{unknown} {gone}");
         }
@@ -259,11 +304,18 @@ mod tests {
 
     #[test]
     fn each_finding_breaks_one_claim() {
-        for broken in 0..7 {
+        for broken in 0..8 {
             let of = |place| ratio(u64::from(place == broken), 100);
-            let findings =
-                Findings { undone: of(0), doubled: of(1), unsent: of(2), split: of(3), unknown: of(4), wrong: of(5) };
-            let failed: &[String] = if broken == 6 { &["503".into()] } else { &[] };
+            let findings = Findings {
+                refused: of(0),
+                undone: of(1),
+                doubled: of(2),
+                unsent: of(3),
+                split: of(4),
+                unknown: of(5),
+                wrong: of(6),
+            };
+            let failed: &[String] = if broken == 7 { &["503".into()] } else { &[] };
             let claims = claims(&findings, 100, failed);
             for (place, claim) in claims.iter().enumerate() {
                 let expected = if place == broken { Verdict::Broken } else { Verdict::Held };

@@ -13,6 +13,8 @@ pub(super) struct Job {
     pub(super) number: u64,
     /// Each response that accepted it.
     pub(super) accepted: Vec<Accepted>,
+    /// Why nobody accepted it in time.
+    pub(super) refused: Option<String>,
     /// Each response to a question for its report.
     pub(super) asked: Vec<Asked>,
 }

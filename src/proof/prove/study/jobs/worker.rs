@@ -20,14 +20,14 @@ const AGAIN: Duration = Duration::from_millis(50);
 const CONFUSED_ONE_IN: u64 = 20;
 
 /// See the module.
-pub(super) struct Worker {
-    pub(super) queue: Queue,
+pub(super) struct Worker<Q> {
+    pub(super) queue: Q,
     pub(super) name: String,
     pub(super) hold: Arc<Hold>,
     pub(super) planted: Planted,
 }
 
-impl Worker {
+impl<Q: Queue> Worker<Q> {
     /// Works, without end.
     pub(super) async fn run(self) {
         let mut look_at = Instant::now();
@@ -56,7 +56,7 @@ impl Worker {
     }
 
     async fn make(&self, order: &Order) -> anyhow::Result<()> {
-        self.queue.begin().await?;
+        self.queue.begin(order, &self.name).await?;
         let held = self.hold.place();
         if held == Some(Held::Undone) {
             self.hold.keep(order.id.clone()).await;
