@@ -123,7 +123,10 @@ fn a_file_on_a_disk_is_found_by_one_replica_and_one_in_an_object_store_by_all() 
     let files = holds("files", &["local disk", "object store"]);
     assert_eq!(files["columns"][0]["figures"]["files_lost_with_a_replica"], 20);
     assert_eq!(files["columns"][1]["figures"]["large_bytes"], 64 << 20);
-    is_caught(&["upload-on-disk", "upload-in-memory"]);
+    let (disk, store) = (&files["columns"][0]["figures"], &files["columns"][1]["figures"]);
+    assert_eq!((&disk["uploads_unknown_elsewhere"], &disk["uploads_lost_with_a_replica"]), (&24.into(), &8.into()));
+    assert!(store["looks"].as_u64() > Some(20) && store["uploads_lost_with_a_replica"] == 0, "{store}");
+    is_caught(&["upload-on-disk", "upload-in-memory", "completes-early", "part-forgotten"]);
     assert_eq!(sockets(), before, "nothing is left behind");
 }
 

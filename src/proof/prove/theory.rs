@@ -186,6 +186,11 @@ impl Prediction {
         Self { is_timed: true, ..self }
     }
 
+    /// The same, if that is how it was broken.
+    pub fn by_the_clock_if(self, is_late: bool) -> Self {
+        if is_late { self.by_the_clock() } else { self }
+    }
+
     /// The same; without enough trials nothing can be concluded.
     pub fn or_too_few(self) -> Self {
         let verdict = if self.verdict == Verdict::Untested { Verdict::TooFew } else { self.verdict };

@@ -1,5 +1,6 @@
 //! The list of sabotages: what each breaks, where that shows, and which predictions must not hold then.
 
+mod files;
 mod jobs;
 mod proxy;
 mod replica;
@@ -59,7 +60,8 @@ const fn entry(
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
-    let studies = study::LIST.iter().chain(&rooms::LIST).chain(&jobs::LIST).chain(&stickiness::LIST);
+    let studies =
+        study::LIST.iter().chain(&files::LIST).chain(&rooms::LIST).chain(&jobs::LIST).chain(&stickiness::LIST);
     proxy::LIST.iter().chain(&replica::LIST).chain(&store::LIST).chain(studies)
 }
 

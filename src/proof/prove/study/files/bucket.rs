@@ -5,7 +5,7 @@ use std::io;
 use anyhow::{Context as _, bail};
 use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, ETAG, HOST, RANGE};
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -71,16 +71,71 @@ impl Bucket {
     /// Stores what comes in parts, of which one at a time is in memory. `keeps` says whether the last part is sent:
     /// it is not only under sabotage.
     pub(super) async fn put_in_parts(&self, key: &str, body: Incoming, keeps_last: bool) -> anyhow::Result<()> {
-        let begun = self.send(Method::POST, (key, "uploads="), None, (whole(Bytes::new()), 0)).await?;
-        let begun = xml(begun).await?;
-        let id = between(&begun, "<UploadId>", "</UploadId>").context("the store names no upload")?;
-        let id = encoded(&id);
+        let id = self.begin(key).await?;
         let stored = self.parts(key, &id, body, keeps_last).await;
         if stored.is_err() {
             // What was sent of it is of no use. If the store is gone, so is that.
-            self.send(Method::DELETE, (key, &format!("uploadId={id}")), None, (whole(Bytes::new()), 0)).await.ok();
+            self.abort(key, &id).await.ok();
         }
         stored
+    }
+
+    /// Begins an upload in parts. Its id, as it stands in a query.
+    pub(super) async fn begin(&self, key: &str) -> anyhow::Result<String> {
+        let begun = self.send(Method::POST, (key, "uploads="), None, (whole(Bytes::new()), 0)).await?;
+        let begun = xml(begun).await?;
+        let id = between(&begun, "<UploadId>", "</UploadId>").context("the store names no upload")?;
+        Ok(encoded(&id))
+    }
+
+    /// Stores a part, as it comes. What the store calls it.
+    pub(super) async fn put_part(
+        &self,
+        key: &str,
+        (id, number): (&str, usize),
+        part: (PartBody, u64),
+    ) -> anyhow::Result<String> {
+        let query = format!("partNumber={number}&uploadId={id}");
+        let response = self.send(Method::PUT, (key, &query), None, part).await?;
+        anyhow::ensure!(response.status().is_success(), "the store responds {} to a part", response.status());
+        let tag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok());
+        Ok(tag.context("the store does not acknowledge a part")?.to_owned())
+    }
+
+    /// Parts of an upload that are there: numbers, and what the store calls them. None of one that is not there.
+    pub(super) async fn list(&self, key: &str, id: &str) -> anyhow::Result<Vec<(usize, String)>> {
+        let query = format!("uploadId={id}");
+        let response = self.send(Method::GET, (key, &query), None, (whole(Bytes::new()), 0)).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(Vec::new());
+        }
+        Ok(Self::listed(&xml(response).await?))
+    }
+
+    /// Makes a file of these parts.
+    pub(super) async fn complete(&self, key: &str, id: &str, parts: &[(usize, String)]) -> anyhow::Result<()> {
+        let part = |(number, tag): &(usize, String)| {
+            format!("<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>")
+        };
+        let list: String = parts.iter().map(part).collect();
+        let list = Bytes::from(format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>"));
+        let length = list.len() as u64;
+        let query = format!("uploadId={id}");
+        let done = xml(self.send(Method::POST, (key, &query), None, (whole(list), length)).await?).await?;
+        anyhow::ensure!(
+            done.contains("CompleteMultipartUploadResult"),
+            "the store does not complete an upload: {done}"
+        );
+        Ok(())
+    }
+
+    /// Removes what was sent of an upload.
+    pub(super) async fn abort(&self, key: &str, id: &str) -> anyhow::Result<()> {
+        let query = format!("uploadId={id}");
+        let response = self.send(Method::DELETE, (key, &query), None, (whole(Bytes::new()), 0)).await?;
+        let is_gone = response.status().is_success() || response.status() == StatusCode::NOT_FOUND;
+        anyhow::ensure!(is_gone, "the store responds {} to the end of an upload", response.status());
+        Ok(())
     }
 
     async fn parts(&self, key: &str, id: &str, mut body: Incoming, keeps_last: bool) -> anyhow::Result<()> {
@@ -96,25 +151,10 @@ impl Bucket {
             if part.is_empty() || is_over && !keeps_last && !tags.is_empty() {
                 continue;
             }
-            let query = format!("partNumber={}&uploadId={id}", tags.len() + 1);
-            let length = part.len() as u64;
-            let response = self.send(Method::PUT, (key, &query), None, (whole(part.freeze()), length)).await?;
-            anyhow::ensure!(response.status().is_success(), "the store responds {} to a part", response.status());
-            let tag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok());
-            tags.push(tag.context("the store does not acknowledge a part")?.to_owned());
+            let (number, length) = (tags.len() + 1, part.len() as u64);
+            tags.push((number, self.put_part(key, (id, number), (whole(part.freeze()), length)).await?));
         }
-        let part =
-            |(at, tag): (usize, &String)| format!("<Part><PartNumber>{}</PartNumber><ETag>{tag}</ETag></Part>", at + 1);
-        let list: String = tags.iter().enumerate().map(part).collect();
-        let list = Bytes::from(format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>"));
-        let length = list.len() as u64;
-        let query = format!("uploadId={id}");
-        let done = xml(self.send(Method::POST, (key, &query), None, (whole(list), length)).await?).await?;
-        anyhow::ensure!(
-            done.contains("CompleteMultipartUploadResult"),
-            "the store does not complete an upload: {done}"
-        );
-        Ok(())
+        self.complete(key, id, &tags).await
     }
 
     async fn send(

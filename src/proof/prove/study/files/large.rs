@@ -12,7 +12,7 @@ use aws_lc_rs::digest;
 use bytes::Bytes;
 use fastrand::Rng;
 use http::header::{CONTENT_LENGTH, HOST};
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body, Frame, SizeHint};
@@ -56,11 +56,11 @@ pub(super) async fn get(front: SocketAddr, name: &str) -> anyhow::Result<Transfe
     exchange(front, Request::get(format!("/{name}")).body(Empty::new().boxed_unsync())?).await
 }
 
-async fn exchange(
+pub(super) async fn exchange(
     front: SocketAddr,
     mut request: Request<UnsyncBoxBody<Bytes, Infallible>>,
 ) -> anyhow::Result<Transfer> {
-    request.headers_mut().insert(HOST, HOST_OF_ALL.parse()?);
+    request.headers_mut().entry(HOST).or_insert(HeaderValue::from_static(HOST_OF_ALL));
     let exchange = async {
         let stream = TcpStream::connect(front).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;

@@ -7,8 +7,11 @@ pub(super) mod part;
 
 mod bucket;
 mod large;
+mod multipart;
+mod resume;
 mod server;
 mod sign;
+mod uploads;
 
 use std::ops::Range;
 
@@ -27,13 +30,15 @@ use crate::prove::theory::{Prediction, percent};
 use crate::trial::judge::Fact;
 use bucket::Bucket;
 use large::Transfer;
+use resume::Resumed;
 use server::Server;
+use uploads::Begun;
 
 /// See the module.
 pub(super) const STUDY: Study = Study {
     name: "files",
     question: "who can read a file that was uploaded to one replica?",
-    seconds: 14,
+    seconds: 16,
     run: |bench| Box::pin(run(bench)),
 };
 
@@ -54,18 +59,18 @@ const LARGE: u64 = 64 << 20;
 const PART: usize = 8 << 20;
 /// How much more memory than before a replica may take for it.
 const MEMORY_MIB: f64 = 40.0;
+/// Who responds where nobody does, or says no more than that it cannot.
+const NOBODY: &str = "nobody";
 /// Reads of each file when a replica is dead: more than those that are left.
 const READS_AFTER: usize = 2 * REPLICAS;
 
 async fn run(bench: &Bench<'_>) -> anyhow::Result<StudyReport> {
-    let mut columns = vec![of(DISK, &play(bench, DISK, None).await?)];
-    let (mut left_out, mut server) = (Vec::new(), None);
+    // The store takes its time to start.
+    let (disk, started) = tokio::try_join!(play(bench, DISK, None), start(bench))?;
+    let (mut columns, mut left_out) = (vec![of(DISK, &disk)], Vec::new());
     let bucket = match &bench.options.s3 {
         Some(url) => Some(given(url).await?),
-        None if Server::is_installed() => {
-            Some(server.insert(Server::start(&bench.folder("store")?).await?).bucket.clone())
-        }
-        None => None,
+        None => started.as_ref().map(|server| server.bucket.clone()),
     };
     match bucket {
         Some(bucket) => columns.push(of(STORE, &play(bench, STORE, Some(&bucket)).await?)),
@@ -76,6 +81,14 @@ async fn run(bench: &Bench<'_>) -> anyhow::Result<StudyReport> {
         ),
     }
     Ok(STUDY.report(columns, left_out))
+}
+
+/// A store of our own, if none is given and there is one.
+async fn start(bench: &Bench<'_>) -> anyhow::Result<Option<Server>> {
+    if bench.options.s3.is_some() || !Server::is_installed() {
+        return Ok(None);
+    }
+    Ok(Some(Server::start(&bench.folder("store")?).await?))
 }
 
 /// The bucket of `--s3`, if it can be used.
@@ -109,12 +122,16 @@ struct Found {
     large: Vec<(Transfer, Transfer)>,
     /// KiB by which the memory of the largest replica has grown.
     grown_kib: u64,
+    /// Uploads that are begun and not completed, and the one that is.
+    begun: Vec<Begun>,
+    resumed: Option<Resumed>,
 }
 
 async fn play(bench: &Bench<'_>, place: &str, bucket: Option<&Bucket>) -> anyhow::Result<Found> {
     let url = bucket.map(Bucket::url).unwrap_or_default();
     let environment = [(PLACE_VARIABLE, place), (URL_VARIABLE, &*url)];
-    let scene = Scene { part: "files", replicas: REPLICAS, environment: &environment, ..Scene::default() };
+    let scene =
+        Scene { part: "files", replicas: REPLICAS, environment: &environment, is_placed: true, ..Scene::default() };
     let mut stage = Stage::start(bench, scene).await?;
     let (mut caller, mut rng) = (Caller::to(stage.front()), Rng::with_seed(bench.seed()));
     // Several runs may share a store.
@@ -128,20 +145,22 @@ async fn play(bench: &Bench<'_>, place: &str, bucket: Option<&Bucket>) -> anyhow
         contents.push(upload.1);
         found.uploads.push(upload.0);
     }
+    found.begun = uploads::begin_all(&stage, &mut caller, &format!("{run:x}")).await?;
     if bucket.is_some() {
         found.grown_kib = stage.peaks_kib().into_iter().max().unwrap_or_default();
-        found.large.push(transfer(stage.front(), &format!("l{run:x}"), rng.u64(..)).await?);
+        found.large.push(transfer(stage.front(), &format!("l{run:x}x"), rng.u64(..)).await?);
         let peak = stage.peaks_kib().into_iter().max().unwrap_or_default();
         found.grown_kib = peak.saturating_sub(found.grown_kib);
     }
     let victim = Rng::with_seed(bench.seed()).usize(..REPLICAS);
     found.killed = stage.replica(victim).name.clone();
-    stage.kill(victim).await?;
-    for (upload, content) in found.uploads.iter_mut().zip(&contents) {
-        for _ in 0..READS_AFTER {
-            upload.after.push(read(&mut caller, &upload.name, content).await);
-        }
+    if bucket.is_some() {
+        found.resumed = Some(resume::play(&mut stage, victim, &format!("m{run:x}x"), rng.u64(..)).await?);
+    } else {
+        stage.kill(victim).await?;
     }
+    let living = (0..REPLICAS).filter(|number| *number != victim).map(|number| stage.replica(number).name.clone());
+    found.look_again(&mut caller, &living.collect::<Vec<_>>(), &contents).await;
     Ok(found)
 }
 
@@ -171,11 +190,11 @@ async fn upload(caller: &mut Caller, name: &str, content: &Bytes) -> anyhow::Res
 async fn read(caller: &mut Caller, name: &str, content: &Bytes) -> (String, bool) {
     let Ok(request) = Request::get(format!("/{name}")).body(Bytes::new()) else { return Default::default() };
     match caller.send(request).await {
-        Ok(response) => {
+        Ok(response) if !response.status().is_server_error() => {
             let is_it = response.status() == StatusCode::OK && response.body() == content;
             (replica_of(&response).unwrap_or_default(), is_it)
         }
-        Err(_) => Default::default(),
+        _ => (NOBODY.to_owned(), false),
     }
 }
 
@@ -190,6 +209,16 @@ async fn transfer(front: std::net::SocketAddr, name: &str, seed: u64) -> anyhow:
 }
 
 impl Found {
+    /// Asks for everything when a replica is dead.
+    async fn look_again(&mut self, caller: &mut Caller, living: &[String], contents: &[Bytes]) {
+        for (upload, content) in self.uploads.iter_mut().zip(contents) {
+            for _ in 0..READS_AFTER {
+                upload.after.push(read(caller, &upload.name, content).await);
+            }
+        }
+        uploads::end_all(caller, living, &mut self.begun).await;
+    }
+
     /// Reads while all replicas are there, and those that had no file.
     fn reads(&self) -> (u64, u64) {
         let all = || self.uploads.iter().flat_map(|upload| &upload.reads);
@@ -221,15 +250,19 @@ impl Upload {
 
 /// What theory says of a place, beside what was found.
 fn of(place: &'static str, found: &Found) -> PlaceReport {
+    let ((unknown, lost_uploads), begun) = (uploads::counts(&found.begun), found.begun.len() as u64);
     let ((reads, missing), files, lost) = (found.reads(), found.uploads.len() as u64, found.lost());
     let figures = json!({
         "replicas": REPLICAS, "files": files, "reads": reads, "reads_without_the_file": missing,
         "files_lost_with_a_replica": lost, "large_bytes": found.large.iter().map(|(sent, _)| sent.length).sum::<u64>(),
-        "grown_kib": found.grown_kib,
+        "grown_kib": found.grown_kib, "uploads": begun, "uploads_unknown_elsewhere": unknown,
+        "uploads_lost_with_a_replica": lost_uploads,
+        "looks": found.resumed.as_ref().map(|resumed| resumed.looks.len()),
     });
     let share = |count: u64, all: u64| percent(count as f64 / all.max(1) as f64);
     let mut shown = format!(
-        "{} of reads do not find the file\n{lost} of {files} files are lost when one of {REPLICAS} replicas dies",
+        "{} of reads do not find the file\n{lost} of {files} files are lost when one of {REPLICAS} replicas dies, and \
+         {lost_uploads} of {begun} uploads that were begun",
         share(missing, reads)
     );
     if place == DISK {
@@ -238,6 +271,8 @@ fn of(place: &'static str, found: &Found) -> PlaceReport {
         let predictions = vec![
             Prediction::exactly("reads that do not find the file", missing, reads, (k - 1.0) / k),
             Prediction::exactly("files lost with a replica", lost, files, 1.0 / k),
+            Prediction::exactly(uploads::UNKNOWN, unknown, begun, 1.0),
+            Prediction::exactly(uploads::LOST, lost_uploads, begun, 1.0 / k),
         ];
         return PlaceReport::control(place, shown, figures, predictions);
     }
@@ -258,6 +293,30 @@ fn claims(found: &Found) -> Vec<Prediction> {
     };
     let files = found.uploads.len();
     let without = |reads: &[(String, bool)]| reads.iter().filter(|(_, is_it)| !is_it).count();
+    // Who does not respond may be late; who responds with something else is wrong.
+    let late = |reads: fn(&Upload) -> &[(String, bool)]| {
+        found.uploads.iter().flat_map(reads).any(|(by, is_it)| !is_it && by == NOBODY)
+    };
+    let status = |upload: &Upload| upload.range.as_ref().map_or(0, |(_, status, _)| *status);
+    let is_range_late = found.uploads.iter().map(status).any(|status| status == 0 || status >= 500);
+    let mut claims = vec![
+        never("reads that do not find the file", files * REPLICAS, &|upload| without(&upload.reads))
+            .by_the_clock_if(late(|one| &one.reads)),
+        never("reads that do not find it after a kill", files * READS_AFTER, &|upload| without(&upload.after))
+            .by_the_clock_if(late(|one| &one.after)),
+        never("parts of a file that are wrong", files, &|upload| {
+            usize::from(!upload.range.as_ref().is_some_and(|(_, status, is_same)| *status == 206 && *is_same))
+        })
+        .by_the_clock_if(is_range_late),
+    ];
+    claims.extend(of_large(found));
+    claims.extend(uploads::claims(&found.begun, &found.killed));
+    claims.extend(found.resumed.iter().flat_map(Resumed::claims));
+    claims
+}
+
+/// What is claimed of a file that is too large to be in memory.
+fn of_large(found: &Found) -> [Prediction; 2] {
     let (grown, sent) = (found.grown_kib as f64 / 1024.0, found.large.len() as u64);
     let large = |(sent, came): &(Transfer, Transfer)| {
         let sizes = [sent.length, came.length].map(|length| length >> 10);
@@ -270,15 +329,8 @@ fn claims(found: &Found) -> Vec<Prediction> {
     let told: Vec<Fact> = found.large.iter().map(|one| Fact::Note(large(one))).collect();
     let differ = Prediction::at_most("large files that differ", differing.count() as f64, 0.0, (sent, 1));
     let memory = Prediction::at_most("MiB of memory more for a large file", grown, MEMORY_MIB, (sent, 1));
-    vec![
-        never("reads that do not find the file", files * REPLICAS, &|upload| without(&upload.reads)),
-        never("reads that do not find it after a kill", files * READS_AFTER, &|upload| without(&upload.after)),
-        never("parts of a file that are wrong", files, &|upload| {
-            usize::from(!upload.range.as_ref().is_some_and(|(_, status, is_same)| *status == 206 && *is_same))
-        }),
-        differ.shown_by(told.clone()),
-        memory.shown_by(told),
-    ]
+    let is_complete = found.large.iter().all(|(sent, came)| sent.status.is_success() && came.status.is_success());
+    [differ.by_the_clock_if(!is_complete).shown_by(told.clone()), memory.shown_by(told)]
 }
 
 #[cfg(test)]
@@ -306,7 +358,14 @@ mod tests {
             let range = Some((String::new(), 206, true));
             Upload { name: format!("f{number}"), put_by: format!("r{home}"), reads, after, range }
         };
-        Found { uploads: (0..FILES).map(upload).collect(), killed: "r0".into(), ..Found::default() }
+        let uploads = (0..FILES).map(upload).collect();
+        let begun = |number: usize| {
+            let at = |at: usize| (format!("r{at}"), is_shared || at == number % REPLICAS);
+            let (home, other) = (format!("r{}", number % REPLICAS), at((number + 1) % REPLICAS));
+            Begun { home, other, after: (1..REPLICAS).map(at).collect(), ..Begun::default() }
+        };
+        let begun = (0..uploads::UPLOADS).map(begun).collect();
+        Found { uploads, begun, killed: "r0".into(), ..Found::default() }
     }
 
     #[test]
@@ -338,6 +397,6 @@ mod tests {
             expected.iter().collect::<Vec<_>>()
         );
         assert!(broken(&found).iter().all(|(_, facts)| (1..=4).contains(facts)));
-        assert_eq!(broken(&simulated(false, 1)).len(), 2);
+        assert_eq!(broken(&simulated(false, 1)).len(), 4);
     }
 }

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -26,21 +28,23 @@ pub(in crate::prove::study) fn serve(replica: PartReplica) -> Work<'static, ()> 
         let is_shared = bucket.is_none() && replica.planted.is(Sabotage::DiskShared);
         let disk = replica.directory.join(if is_shared { "disk" } else { &replica.name });
         std::fs::create_dir_all(&disk)?;
-        let planted = replica.planted;
-        replica.serve(Files { bucket, disk, planted }).await
+        let (planted, taken) = (replica.planted, Arc::default());
+        replica.serve(Files { bucket, disk, planted, taken }).await
     })
 }
 
-struct Files {
+pub(super) struct Files {
     /// Where files are; `None`: on the disk.
     bucket: Option<Bucket>,
-    disk: PathBuf,
-    planted: Planted,
+    pub(super) disk: PathBuf,
+    pub(super) planted: Planted,
+    /// Bytes of parts that it has taken.
+    pub(super) taken: Arc<AtomicU64>,
 }
 
 impl Files {
     /// The bucket that a file belongs into, if not onto the disk.
-    fn bucket_of(&self, name: &str) -> Option<&Bucket> {
+    pub(super) fn bucket_of(&self, name: &str) -> Option<&Bucket> {
         let is_misplaced = self.planted.is(Sabotage::UploadOnDisk) && name.ends_with('7');
         self.bucket.as_ref().filter(|_| !is_misplaced)
     }
@@ -59,7 +63,7 @@ impl Files {
         bucket.put_in_parts(name, body, !self.planted.is(Sabotage::PartLost)).await
     }
 
-    async fn write(&self, name: &str, mut body: Incoming) -> anyhow::Result<()> {
+    pub(super) async fn write(&self, name: &str, mut body: Incoming) -> anyhow::Result<()> {
         let mut file = File::create(self.disk.join(name))?;
         while let Some(frame) = body.frame().await.transpose()? {
             file.write_all(frame.data_ref().unwrap_or(&Bytes::new()))?;
@@ -103,7 +107,16 @@ fn within(range: &HeaderValue, length: u64) -> Option<RangeInclusive<u64>> {
 impl Responder for Files {
     fn respond(&self, request: Request<Incoming>) -> Responding<'_> {
         Box::pin(async move {
-            let name = request.uri().path().trim_start_matches('/').to_owned();
+            let path = request.uri().path().to_owned();
+            let path: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+            if let [_, "uploads", ..] = path[..] {
+                let response = self.upload(request, &path).await;
+                return response.unwrap_or_else(|error| text(StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")));
+            }
+            if path == ["taken"] {
+                return text(StatusCode::OK, &self.taken.load(Relaxed).to_string());
+            }
+            let name = path.join("/");
             if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
                 return text(StatusCode::BAD_REQUEST, "a file has a name of letters and digits");
             }
