@@ -1,13 +1,11 @@
-//! `unstick prove` with servers of the system: what they lose, whether it is noticed, and that nothing of them is left.
+//! `unstick prove` with servers of the system: what they lose, and whether it is noticed.
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 
-use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::prove::{command, honest, listed, processes_of, prove, turn};
-use crate::support::{eventually, signal, skipped};
+use crate::prove::{honest, listed, prove};
+use crate::support::skipped;
 
 fn has(program: &str, folders: &[&str]) -> bool {
     let path = std::env::var_os("PATH").unwrap();
@@ -89,33 +87,6 @@ fn sabotage_of_a_store_is_caught_with_a_counterexample() {
         let facts = lines[1..].iter().take_while(|line| line.starts_with("    ")).count();
         assert!((1..=4).contains(&facts), "{sabotage}: {text}");
     }
-}
-
-/// Directories of servers that run as other users.
-fn directories_of(pid: u32) -> Vec<PathBuf> {
-    let all = ["/dev/shm", "/tmp"].into_iter().flat_map(std::fs::read_dir).flatten().flatten();
-    let is_its =
-        |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(&format!("unstick-prove-{pid}"));
-    all.map(|entry| entry.path()).filter(is_its).collect()
-}
-
-#[test]
-fn servers_of_an_interrupted_run_leave_nothing_behind() {
-    let _turn = turn();
-    let directory = tempfile::tempdir().unwrap();
-    let arguments = "--users 20 --arms postgres,memcached,redis-replicated+wait,jwt --events steady";
-    let mut child = command(arguments, directory.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let mut children = Vec::new();
-    eventually("servers, replicas and proxies run", || {
-        children = processes_of(child.id());
-        children.len() >= 6
-    });
-    let all: Vec<u32> = children.iter().flat_map(|pid| processes_of(*pid)).chain(children.iter().copied()).collect();
-    signal(child.id(), Signal::INT);
-    assert_eq!(child.wait().unwrap().code(), Some(3));
-    eventually("all of them are gone", || all.iter().all(|pid| !Path::new(&format!("/proc/{pid}/exe")).exists()));
-    assert_eq!(directories_of(child.id()), Vec::<PathBuf>::new());
-    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
 }
 
 #[test]

@@ -65,7 +65,9 @@ mod probe_floods; // replicas that respond to a probe without end
 #[cfg(feature = "prove")]
 mod prove; // `unstick prove`: that it holds, and that it notices
 #[cfg(feature = "prove")]
-mod prove_stores; // and with servers of the system: what they lose, and that nothing is left of them
+mod prove_servers; // that its servers end with it, however it ends, and that nobody else can use them
+#[cfg(feature = "prove")]
+mod prove_stores; // and with servers of the system: what they lose
 mod proxy_protocol; // headers that say whose connection it is, taken and sent
 mod refusals; // responses in place of the application: named, logged, counted
 mod reload; // every way of editing, and what an edit leaves untouched

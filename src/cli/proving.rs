@@ -1,6 +1,7 @@
 //! Runs `unstick prove` and its replicas: from flags to an exit code.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -43,11 +44,13 @@ pub(crate) fn prove(prove: Prove) -> anyhow::Result<ExitCode> {
         let minutes = options.usual_span().as_secs_f64() / 60.0;
         writeln!(io::stderr(), "unstick prove --full takes about {minutes:.1} minutes").ok();
     }
-    let report = match prove::run(&options) {
-        Ok(Some(report)) => report,
-        Ok(None) => return inconclusive("interrupted; nothing is left behind"),
+    // Nothing of the run is used again after a panic: all that it held has been dropped on the way.
+    let report = match catch_unwind(AssertUnwindSafe(|| prove::run(&options))) {
+        Ok(Ok(Some(report))) => report,
+        Ok(Ok(None)) => return inconclusive("interrupted; nothing is left behind"),
         // Whatever went wrong, it says nothing about the claim.
-        Err(error) => return inconclusive(&format!("{error:#}")),
+        Ok(Err(error)) => return inconclusive(&format!("{error:#}")),
+        Err(_) => return inconclusive("a bug in unstick, please report it with the message above"),
     };
     Ok(conclude(&report))
 }

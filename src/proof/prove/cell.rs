@@ -152,6 +152,7 @@ impl Cell {
         }
         let beats = tokio::task::spawn_local(beats(self.control, recorder.clone()));
         let played = fault::play(acts, fleet, &recorder).await;
+        assert!(!self.plan.planted.is(Sabotage::HarnessPanics), "as planned");
         // However long the acts took, users go on after the last of them.
         let margin = if self.event == Event::ScaleOut { AFTER_SCALE_OUT } else { span.mul_f64(AFTER_ACTS) };
         crowd.until.set(if acts.is_empty() { *span } else { (*span).max(recorder.now() + margin) });

@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use super::arm::{Arm, Backing, Role};
 use super::front::{Anyone, Keepers};
 use super::ledger;
+use super::lifeline::Lifeline;
 use super::proxy::{Entry, File, Patience, Proxy, replace};
 use super::replica::KEY_VARIABLE;
 use super::sabotage::{LATE, Planted, Relays, Sabotage};
@@ -64,6 +65,8 @@ pub(super) struct Plan {
     pub(super) service_ms: Vec<u64>,
     /// The directory of its config file and logs.
     pub(super) directory: PathBuf,
+    /// What ends its proxies when the run is killed.
+    pub(super) lifeline: Rc<Lifeline>,
 }
 
 /// See the module.
@@ -123,7 +126,7 @@ impl Fleet {
             fleet.add(&mut parts, fleet.plan.replicas).await?;
             fleet.write(&mut parts)?;
             for number in 0..fleet.plan.proxies {
-                parts.proxies.push(Proxy::start(&fleet.file, number).await?);
+                parts.proxies.push(Proxy::start(&fleet.file, number, &fleet.plan.lifeline).await?);
             }
             let addresses: Vec<SocketAddr> = parts.proxies.iter().map(|proxy| proxy.address).collect();
             parts.relays = Relays::start(fleet.plan.planted, &addresses, fleet.plan.replicas).await?;

@@ -1,6 +1,7 @@
 //! What all events of a run share: the arms that can be played, and how long everything takes.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -175,6 +176,7 @@ impl<'a> Lab<'a> {
             planted,
             service_ms: Vec::new(),
             directory: self.workspace.directory(&format!("{event}-{arm}-{round}")),
+            lifeline: Rc::clone(self.workspace.lifeline()),
         };
         let (users, pause) = (self.options.users, self.pause);
         // All logins at one moment would be a trial of the machine, and so would be all ends of sessions, of three

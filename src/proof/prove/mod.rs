@@ -6,6 +6,7 @@
 //! the same time, so that they are measured under the same conditions. What theory predicts stands beside every
 //! measurement ([`theory`]). `docs/proof.md` has it in words for sceptical readers.
 
+mod account;
 pub mod arm;
 mod ask;
 pub mod cell;
@@ -16,11 +17,14 @@ mod interrupted;
 mod lab;
 mod ledger;
 pub mod level;
+mod lifeline;
 pub mod measures;
 mod mood;
 pub mod options;
 pub mod pace;
 mod pairs;
+mod ports;
+mod process;
 mod progress;
 mod proxy;
 mod repeats;
@@ -28,6 +32,7 @@ pub mod replay;
 pub mod replica;
 pub mod report;
 pub mod sabotage;
+mod secret;
 mod shop;
 mod store;
 pub mod study;
@@ -37,6 +42,7 @@ mod tomb;
 mod workspace;
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -67,23 +73,35 @@ pub struct NotPossible(pub String);
 ///
 /// # Errors
 /// A process could not be started or did not do what it was told; [`NotPossible`] if a store is not there, or the
-/// machine cannot carry the users.
+/// machine cannot carry the users; something of an interrupted run is left.
 pub fn run(options: &Options) -> anyhow::Result<Option<Report>> {
-    runtime::run(async {
+    let mut workspace = None;
+    let played = runtime::run(async {
+        let interrupted = interrupted()?;
+        let workspace = workspace.insert(Workspace::create(options.keep)?);
         tokio::select! {
-            report = play(options) => report.map(Some),
-            () = interrupted()? => Ok(None),
+            report = play(options, workspace) => report.map(Some),
+            () = interrupted => Ok(None),
         }
-    })
+    });
+    // The runtime and all its tasks are gone: what they have held has ended.
+    match (&played, workspace.as_ref().map_or(Ok(()), Workspace::remove)) {
+        (Ok(None), Err(error)) => Err(error.context("interrupted")),
+        (_, Err(error)) => {
+            // The report is worth more than this.
+            writeln!(std::io::stderr(), "{error:#}").ok();
+            played
+        }
+        (_, Ok(())) => played,
+    }
 }
 
-async fn play(options: &Options) -> anyhow::Result<Report> {
+async fn play(options: &Options, workspace: &Workspace) -> anyhow::Result<Report> {
     // Opened before anything is measured, so that nothing is measured in vain.
     let open = |path: &PathBuf| File::create(path).with_context(|| path.display().to_string());
     let json = options.json.as_ref().map(open).transpose()?;
     let html = options.html.as_ref().map(open).transpose()?;
-    let workspace = Workspace::create(options.keep)?;
-    let mut report = run_in(options, &workspace).await?;
+    let mut report = run_in(options, workspace).await?;
     report.judge_shares(0);
     report.inconclusive = inconclusive(&report);
     if options.history {

@@ -5,15 +5,17 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout};
+use anyhow::Context as _;
+use rustix::process::Signal;
+use tokio::time::{Instant, sleep};
 
 use super::ask;
 use super::event::{HEAVY, SCALE_OUT};
+use super::lifeline::Lifeline;
+use super::process::{Process, Start};
 use super::sabotage::{Planted, Sabotage};
 
 /// How long the proxy may take to start, to apply an edit, or to respond on its admin port.
@@ -144,46 +146,39 @@ impl File {
 pub(super) struct Proxy {
     pub(super) address: SocketAddr,
     admin: SocketAddr,
-    child: Child,
+    process: Process,
 }
 
 impl Proxy {
     /// Starts one on a file. Its log is written beside the file.
-    pub(super) async fn start(file: &Path, number: usize) -> anyhow::Result<Self> {
+    pub(super) async fn start(file: &Path, number: usize, lifeline: &Rc<Lifeline>) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find the path of this program")?;
         let log = file.with_file_name(format!("proxy-{number}.log"));
-        let output = fs::File::create(&log).with_context(|| log.display().to_string())?;
-        let child = Command::new(program)
-            .args(["run", "--workers", "2", "--config"])
-            .arg(file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(output)
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start the proxy")?;
-        let addresses = async {
-            loop {
-                let text = fs::read_to_string(&log).unwrap_or_default();
-                if let (Some(web), Some(admin)) =
-                    (address_after(&text, "serving web on http://"), address_after(&text, "admin on http://"))
-                {
-                    return (web, admin);
-                }
-                sleep(POLL).await;
-            }
+        let arguments = ["run", "--workers", "2", "--config"].map(str::to_owned);
+        let start = Start {
+            program,
+            arguments: arguments.into_iter().chain([file.display().to_string()]).collect(),
+            directory: None,
+            log: log.clone(),
+            logs_output: false,
+            account: None,
+            end: Signal::KILL,
+            lifeline: Rc::clone(lifeline),
         };
-        let Ok((address, admin)) = timeout(DEADLINE, addresses).await else {
-            bail!("the proxy did not start: {}", fs::read_to_string(&log).unwrap_or_default());
+        let mut process = start.spawn().await.context("cannot start the proxy")?;
+        let addresses = async || {
+            let text = fs::read_to_string(&log)?;
+            let web = address_after(&text, "serving web on http://").context("it does not say its address")?;
+            Ok((web, address_after(&text, "admin on http://").context("it does not say its admin port")?))
         };
-        Ok(Self { address, admin, child })
+        let (address, admin) = process.ready(DEADLINE, addresses).await.context("the proxy did not start")?;
+        Ok(Self { address, admin, process })
     }
 
     /// Ends it by SIGKILL.
     pub(super) async fn kill(&mut self) {
-        // This fails only if the process has ended already.
-        let _ = self.child.kill().await;
+        // If it does not end in time, it is tried once more when this is dropped.
+        self.process.end(Signal::KILL).await.ok();
     }
 
     /// Asks the admin port for `/status`.

@@ -5,15 +5,24 @@
 
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
+use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::Context as _;
+
+use super::account::{Account, give, is_open_to_all};
+use super::lifeline::Lifeline;
+use super::process::until;
 
 /// Where files are in memory.
 const MEMORY: &str = "/dev/shm";
 /// How many bytes must be free there. A long run of thousands of users writes some hundred megabytes.
 const ROOM_MIN: u64 = 2 << 30;
+/// How long its removal is tried: what was killed may write until it has ended.
+const REMOVED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where the directory of a run belongs: where `TMPDIR` says, else in memory. What is kept is for people, and must
 /// still be there when the machine is started again. `room` is what is free in memory, in bytes.
@@ -31,17 +40,14 @@ fn room(folder: &Path) -> u64 {
     if is_writable { free } else { 0 }
 }
 
-/// Whether every user can enter a folder and all folders above it.
-fn is_open_to_all(folder: &Path) -> bool {
-    folder.ancestors().all(|part| std::fs::metadata(part).is_ok_and(|found| found.is_dir() && found.mode() & 0o001 > 0))
-}
-
-/// It is gone when this is dropped, unless it is to be kept.
+/// It is gone when this is dropped, or when the run is killed, unless it is to be kept.
 pub(super) struct Workspace {
     pub(super) path: PathBuf,
     keep: bool,
-    /// Directories of other users, who cannot enter that one.
-    others: RefCell<Vec<PathBuf>>,
+    /// What is to be removed: it, and directories of other users, who cannot enter it.
+    all: RefCell<Vec<PathBuf>>,
+    /// What does that, and ends all processes, when the run is killed.
+    lifeline: Rc<Lifeline>,
 }
 
 impl Workspace {
@@ -53,10 +59,27 @@ impl Workspace {
     /// The same for one of several in this process.
     pub(super) fn named(name: &str, keep: bool) -> anyhow::Result<Self> {
         let parent = parent(std::env::var_os("TMPDIR"), keep, room(Path::new(MEMORY)));
-        let path = parent.join(name);
-        let created = std::fs::DirBuilder::new().mode(0o700).create(&path);
-        created.with_context(|| format!("cannot create {}; if it is left over, remove it", path.display()))?;
-        Ok(Self { path, keep, others: RefCell::default() })
+        let (path, lifeline) = (parent.join(name), Rc::new(Lifeline::start()?));
+        let workspace = Self { path: path.clone(), keep, all: RefCell::default(), lifeline };
+        workspace.make(path, None)?;
+        Ok(workspace)
+    }
+
+    /// Makes a directory that only its owner can enter, and that is removed at the end.
+    fn make(&self, directory: PathBuf, owner: Option<Account>) -> anyhow::Result<PathBuf> {
+        let created = std::fs::DirBuilder::new().mode(0o700).create(&directory);
+        created.with_context(|| format!("cannot create {}; if it is left over, remove it", directory.display()))?;
+        if !self.keep {
+            self.all.borrow_mut().push(directory.clone());
+            self.lifeline.remove(&directory)?;
+        }
+        give(&directory, owner).with_context(|| directory.display().to_string())?;
+        Ok(directory)
+    }
+
+    /// What ends the processes of a run when it is killed.
+    pub(super) fn lifeline(&self) -> &Rc<Lifeline> {
+        &self.lifeline
     }
 
     /// A directory in it.
@@ -66,7 +89,7 @@ impl Workspace {
 
     /// A directory of a server, which only its owner can enter: one in this directory if the server runs as we do, else
     /// one beside it, or where that user can come.
-    pub(super) fn directory_of(&self, name: &str, owner: Option<(u32, u32)>) -> anyhow::Result<PathBuf> {
+    pub(super) fn directory_of(&self, name: &str, owner: Option<Account>) -> anyhow::Result<PathBuf> {
         let beside = self.path.parent().unwrap_or(Path::new("/"));
         let places = [beside, Path::new(MEMORY), &std::env::temp_dir(), Path::new("/tmp")];
         let directory = match owner {
@@ -78,29 +101,39 @@ impl Workspace {
                 place.join(format!("{own}-{name}"))
             }
         };
-        let created = std::fs::DirBuilder::new().mode(0o700).create(&directory);
-        created.with_context(|| format!("cannot create {}", directory.display()))?;
-        self.others.borrow_mut().push(directory.clone());
-        if let Some((user, group)) = owner {
-            chown(&directory, Some(user), Some(group)).with_context(|| directory.display().to_string())?;
-        }
-        Ok(directory)
+        self.make(directory, owner)
     }
 
-    /// The directories of servers.
+    /// Removes everything, unless it is to be kept. Call it when nothing of the run is left that could write there.
+    pub(super) fn remove(&self) -> anyhow::Result<()> {
+        let mut all = self.all.take();
+        all.reverse();
+        for directory in all {
+            let mut last = None;
+            let removed = until(REMOVED_WITHIN, || {
+                let result = std::fs::remove_dir_all(&directory);
+                last = result.err().filter(|error| error.kind() != std::io::ErrorKind::NotFound);
+                last.is_none()
+            });
+            if let (false, Some(error)) = (removed, last) {
+                anyhow::bail!("cannot remove {}: {error}; remove it", directory.display());
+            }
+        }
+        Ok(())
+    }
+
+    /// All its directories.
     #[cfg(test)]
-    pub(super) fn others(&self) -> Vec<PathBuf> {
-        self.others.borrow().clone()
+    pub(super) fn all(&self) -> Vec<PathBuf> {
+        self.all.borrow().clone()
     }
 }
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        if !self.keep {
-            // If this fails there is nothing better to do than to leave the directory.
-            for directory in self.others.take().iter().chain([&self.path]) {
-                let _ = std::fs::remove_dir_all(directory);
-            }
+        if let Err(error) = self.remove() {
+            // If nobody reads it, nothing better can be done.
+            writeln!(std::io::stderr(), "{error:#}").ok();
         }
     }
 }
@@ -121,5 +154,21 @@ mod tests {
             assert_eq!(parent(wanted.clone(), keep, room), expected, "{wanted:?} {keep} {room}");
         }
         assert!(room(&elsewhere) > 0 && room(Path::new("/nonexistent")) == 0);
+    }
+
+    #[test]
+    fn it_is_removed_with_all_that_is_beside_it_and_what_cannot_be_is_said() {
+        let workspace = Workspace::named(&format!("workspace-of-{}", std::process::id()), false).unwrap();
+        workspace.directory_of("a", None).unwrap();
+        let beside = workspace.directory_of("b", Account::unprivileged(&["nobody"]).unwrap()).unwrap();
+        std::fs::write(beside.join("file"), "").unwrap();
+        let all = workspace.all();
+        assert_eq!(all.len(), 3);
+        workspace.remove().unwrap();
+        assert!(all.iter().all(|directory| !directory.exists()));
+        workspace.remove().unwrap();
+        workspace.all.borrow_mut().push("/dev/null/a".into());
+        let error = workspace.remove().unwrap_err().to_string();
+        assert!(error.starts_with("cannot remove /dev/null/a: ") && error.ends_with("; remove it"), "{error}");
     }
 }

@@ -164,7 +164,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_logout_ends_every_token_of_the_session_on_every_replica() {
-        let Some((_directory, server)) = server().await else { return };
+        let Some((_workspace, server)) = server("denylist").await else { return };
         let replica = || async {
             let tokens = tokens::<Jwt>().naming_sessions();
             let list = connect(&server.url()).await.unwrap();

@@ -97,6 +97,7 @@ pub enum Sabotage {
     BlindJudge,
     HalfJudge,
     BlindPairs,
+    HarnessPanics,
     LimitRaces,
     LimitInMemory,
     LimitShared,

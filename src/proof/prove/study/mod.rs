@@ -45,6 +45,7 @@ mod stage;
 use std::cell::Cell;
 use std::fmt;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::str::FromStr;
 use std::task::Poll;
 
@@ -53,6 +54,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::arm::{Backing, Work, postgres, redis};
+use super::lifeline::Lifeline;
 use super::options::{self, Options};
 use super::sabotage::Planted;
 use super::theory::{Prediction, Subject, Verdict};
@@ -237,6 +239,11 @@ impl<'a> Bench<'a> {
         self.options.seed
     }
 
+    /// What ends the processes of the run when it is killed.
+    fn lifeline(&self) -> &Rc<Lifeline> {
+        self.workspace.lifeline()
+    }
+
     /// What is broken on purpose.
     fn planted(&self) -> Planted {
         self.options.planted
@@ -244,7 +251,7 @@ impl<'a> Bench<'a> {
 
     /// A Redis for all studies: that of `--redis`, or a private one. Without either: what to do about that.
     async fn redis(&self) -> anyhow::Result<Result<&Backing, &'static str>> {
-        let find = || redis::find(self.options, self.workspace.directory("redis-of-studies"));
+        let find = || redis::find(self.options, self.workspace, "redis-of-studies");
         Ok(self.redis.get_or_try_init(find).await?.as_ref().map_err(|hint| *hint))
     }
 

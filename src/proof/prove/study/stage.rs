@@ -101,7 +101,7 @@ impl Stage {
         }
         replace(&stage.file, &stage.to_toml())?;
         for number in 0..scene.proxies {
-            stage.proxies.push(Proxy::start(&stage.file, number).await?);
+            stage.proxies.push(Proxy::start(&stage.file, number, bench.lifeline()).await?);
         }
         stage.wait_in_force().await?;
         Ok(stage)

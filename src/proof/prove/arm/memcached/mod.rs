@@ -276,8 +276,8 @@ mod tests {
             one.read(&token).await.ok();
         }
         assert!(one.read(&token).await.unwrap().found.is_none(), "it is a cache");
-        let others = workspace.others();
+        let all = workspace.all();
         drop((server, workspace));
-        assert!(others.iter().all(|directory| !directory.exists()), "nothing is left behind");
+        assert!(all.iter().all(|directory| !directory.exists()), "nothing is left behind");
     }
 }

@@ -2,14 +2,17 @@
 //! memory.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::Signal;
 use tokio::time::sleep;
 
-use crate::prove::arm::daemon::{Account, Daemon, Start, find};
+use crate::prove::account::Account;
+use crate::prove::arm::daemon::Daemon;
 use crate::prove::arm::{Server, Work};
+use crate::prove::process::{Start, find};
 use crate::prove::sabotage::{Planted, Sabotage};
 use crate::prove::workspace::Workspace;
 
@@ -31,14 +34,21 @@ impl MemcachedServer {
     pub(super) async fn start(workspace: &Workspace, planted: Planted) -> anyhow::Result<Self> {
         let account = Account::unprivileged(&["memcache", "memcached", "nobody"]);
         let account = account.context("memcached refuses to run as root")?;
-        let directory = workspace.directory_of("memcached", account.map(|account| (account.user, account.group)))?;
+        let directory = workspace.directory_of("memcached", account)?;
         let memory = if planted.is(Sabotage::MemoryPlenty) { PLENTY_MIB } else { MEMORY_MIB };
         let socket = directory.join("memcached.sock");
         let arguments = ["-s", &socket.display().to_string(), "-a", "700", "-m", &memory.to_string(), "-t", "1"];
-        let arguments = arguments.map(str::to_owned).to_vec();
-        let program = Self::program().context("there is no memcached")?;
-        let start = Start { program, arguments, directory, socket, account, end: Signal::KILL };
-        Ok(Self { daemon: Daemon::start(start).await?, planted })
+        let start = Start {
+            program: Self::program().context("there is no memcached")?,
+            arguments: arguments.map(str::to_owned).to_vec(),
+            log: directory.join("memcached.log"),
+            directory: Some(directory),
+            logs_output: true,
+            account,
+            end: Signal::KILL,
+            lifeline: Rc::clone(workspace.lifeline()),
+        };
+        Ok(Self { daemon: Daemon::start(start, socket).await?, planted })
     }
 
     /// How replicas reach it.

@@ -305,10 +305,10 @@ mod tests {
         assert_eq!(one.read(&token).await.unwrap().found.unwrap(), [7], "lost connections are opened again");
         other.end(&token).await.unwrap();
         assert!(one.read(&token).await.unwrap().found.is_none());
-        let (directory, others) = (workspace.path.clone(), workspace.others());
-        assert!(others.iter().all(|other| other.exists()));
+        let all = workspace.all();
+        assert!(all.iter().all(|directory| directory.exists()));
         drop(server);
         drop(workspace);
-        assert!(!directory.exists() && others.iter().all(|other| !other.exists()), "nothing is left behind");
+        assert!(all.iter().all(|directory| !directory.exists()), "nothing is left behind");
     }
 }

@@ -2,22 +2,26 @@
 //! its user may enter. It writes its log to disk before it commits (`fsync` is on, as it is where sessions matter).
 
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::Signal;
-use tokio::process::Command;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::prove::arm::daemon::{Account, Daemon, Start, find};
+use crate::prove::account::Account;
+use crate::prove::arm::daemon::Daemon;
 use crate::prove::arm::{Server, Work};
+use crate::prove::process::{Start, find};
 use crate::prove::workspace::Workspace;
 
 /// How many connections it takes: those of 20 replicas, and of some that are about to end.
 const CONNECTIONS_MAX: u32 = 64;
 /// How long it may take to make a cluster.
 const MADE_WITHIN: Duration = Duration::from_secs(60);
+/// How a cluster is made; where, comes last.
+const MAKE: [&str; 6] =
+    ["--username=unstick", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--pgdata"];
 /// The name of its port, which a socket has too.
 const PORT: &str = "5432";
 
@@ -43,31 +47,37 @@ impl PostgresServer {
     /// Makes a cluster in a folder of this name, and starts it.
     pub(super) async fn start(workspace: &Workspace, name: &str) -> anyhow::Result<Self> {
         let account = Account::unprivileged(&["postgres", "nobody"]).context("PostgreSQL refuses to run as root")?;
-        let directory = workspace.directory_of(name, account.map(|account| (account.user, account.group)))?;
+        let directory = workspace.directory_of(name, account)?;
         let data = directory.join("data").display().to_string();
-        let mut command = Command::new(program("initdb").context("there is no initdb")?);
-        command.args(["--username=unstick", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--pgdata"]);
-        command.arg(&data).current_dir(&directory).stdin(Stdio::null()).kill_on_drop(true);
-        if let Some(account) = account {
-            command.uid(account.user).gid(account.group);
-        }
-        let made = timeout(MADE_WITHIN, command.output()).await.context("initdb did not end")??;
-        anyhow::ensure!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let folder = directory.display().to_string();
+        let mut start = Start {
+            program: program("initdb").context("there is no initdb")?,
+            arguments: MAKE.into_iter().map(str::to_owned).chain([data.clone()]).collect(),
+            directory: Some(directory.clone()),
+            log: directory.join("postgres.log"),
+            logs_output: true,
+            account,
+            end: Signal::KILL,
+            lifeline: Rc::clone(workspace.lifeline()),
+        };
+        let mut initdb = start.spawn().await?;
+        let made = initdb.wait(MADE_WITHIN).await?;
+        anyhow::ensure!(made.success(), "initdb: {made}{}", initdb.said());
         let settings = [
             "listen_addresses=".to_owned(),
-            format!("unix_socket_directories={folder}"),
+            format!("unix_socket_directories={}", directory.display()),
             format!("port={PORT}"),
             format!("max_connections={CONNECTIONS_MAX}"),
             "shared_buffers=32MB".to_owned(),
+            // In the directory, so that nothing outside of it is left after a kill.
+            "dynamic_shared_memory_type=mmap".to_owned(),
         ];
-        let mut arguments = vec!["-D".to_owned(), data];
-        arguments.extend(settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]));
-        let program = program("postgres").context("there is no postgres")?;
-        let socket = directory.join(format!(".s.PGSQL.{PORT}"));
+        start.program = program("postgres").context("there is no postgres")?;
+        start.arguments = vec!["-D".to_owned(), data];
+        start.arguments.extend(settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]));
         // With SIGTERM it would wait for its clients.
-        let start = Start { program, arguments, directory, socket, account, end: Signal::QUIT };
-        Ok(Self { daemon: Daemon::start(start).await? })
+        start.end = Signal::QUIT;
+        let socket = directory.join(format!(".s.PGSQL.{PORT}"));
+        Ok(Self { daemon: Daemon::start(start, socket).await? })
     }
 
     /// How replicas reach it.

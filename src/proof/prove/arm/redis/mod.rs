@@ -2,7 +2,6 @@
 
 pub(super) mod server;
 
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -20,7 +19,7 @@ use crate::prove::sabotage::{Planted, Sabotage};
 use crate::prove::store::{Reply, Store, Unavailable, Write, new_token};
 use crate::prove::workspace::Workspace;
 use crate::trial::history::Value;
-use server::RedisServer;
+use server::{Home, RedisServer};
 
 /// See the module.
 pub(super) const ARM: Arm = Arm {
@@ -45,7 +44,7 @@ pub(super) const URL_VARIABLE: &str = "UNSTICK_PROVE_REDIS";
 
 /// For an arm: finds the Redis that was given, or starts one of its own.
 pub(super) async fn prepare(arm: &str, options: &Options, workspace: &Workspace) -> anyhow::Result<Prepared> {
-    match find(options, workspace.directory(arm)).await? {
+    match find(options, workspace, arm).await? {
         Ok(backing) => {
             let is_given = backing.server.is_none();
             let why = || format!("store-restart of {arm}: the Redis given by --redis is not ours to restart");
@@ -55,10 +54,11 @@ pub(super) async fn prepare(arm: &str, options: &Options, workspace: &Workspace)
     }
 }
 
-/// Finds the Redis that was given, or starts one of our own in this directory. Without either: what to do about that.
+/// Finds the Redis that was given, or starts one of our own of this name. Without either: what to do about that.
 pub(in crate::prove) async fn find(
     options: &Options,
-    directory: PathBuf,
+    workspace: &Workspace,
+    name: &str,
 ) -> anyhow::Result<Result<Backing, &'static str>> {
     if let Some(url) = &options.redis {
         let connected = connect(url).await;
@@ -71,7 +71,7 @@ pub(in crate::prove) async fn find(
             "there is no redis-server on PATH; install it (apt-get install redis-server) or give --redis URL",
         ));
     }
-    let server = RedisServer::start(directory, options.planted, &["--port", "0"]).await?;
+    let server = RedisServer::start(Home::create(workspace, name)?, 0, options.planted).await?;
     let variable = Some((URL_VARIABLE, server.url()));
     let server: Rc<dyn Server> = Rc::new(server);
     Ok(Ok(Backing { variable, server: Some(server) }))
@@ -257,16 +257,16 @@ pub(in crate::prove::arm) mod testing {
     use super::*;
     use crate::prove::store::testing::skipped;
 
-    /// A server of our own and its directory, if it is installed.
-    pub(in crate::prove::arm) async fn server() -> Option<(tempfile::TempDir, RedisServer)> {
+    /// A server of our own, if it is installed, and where it lives.
+    pub(in crate::prove::arm) async fn server(name: &str) -> Option<(Workspace, RedisServer)> {
         if RedisServer::program().is_none() {
             skipped("there is no redis-server");
             return None;
         }
-        let directory = tempfile::tempdir().unwrap();
-        let server =
-            RedisServer::start(directory.path().join("redis"), Planted::NOTHING, &["--port", "0"]).await.unwrap();
-        Some((directory, server))
+        let workspace = Workspace::named(&format!("{name}-of-{}", std::process::id()), false).unwrap();
+        let home = Home::create(&workspace, "redis").unwrap();
+        let server = RedisServer::start(home, 0, Planted::NOTHING).await.unwrap();
+        Some((workspace, server))
     }
 }
 
@@ -277,7 +277,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_keeps_a_session_for_all_replicas() {
-        let Some((_directory, server)) = testing::server().await else { return };
+        let Some((_workspace, server)) = testing::server("redis").await else { return };
         keeps_a_session(Redis::at(connect(&server.url()).await.unwrap())).await;
         keeps_books(Redis::at(connect(&server.url()).await.unwrap())).await;
     }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::exchanges::exchanges;
 use super::predictions::{Keeps, effects, never, no_session_lost, of_stateless, ratio, read_your_writes};
-use super::redis::server::RedisServer;
+use super::redis::server::{Home, RedisServer};
 use super::redis::{Redis, URL_VARIABLE, connect_told};
 use super::{Arm, Backing, Prepared, Role, Server, Work};
 use crate::prove::cell::CellReport;
@@ -62,7 +62,7 @@ async fn prepare(arm: &str, options: &Options, workspace: &Workspace) -> anyhow:
         let hint = format!("{arm}: there is no redis-server on PATH; install it (apt-get install redis-server)");
         return Ok(Prepared { backing: None, left_out: Some(hint) });
     }
-    let pair = Pair::start(workspace.directory(arm), options.planted).await?;
+    let pair = Pair::start(&Home::create(workspace, arm)?, options.planted).await?;
     let variable = Some((URL_VARIABLE, pair.url()));
     let server: Rc<dyn Server> = Rc::new(pair);
     Ok(Prepared { backing: Some(Backing { variable, server: Some(server) }), left_out: None })
@@ -106,8 +106,8 @@ mod tests {
         if RedisServer::program().is_none() {
             return skipped("there is no redis-server");
         }
-        let directory = tempfile::tempdir().unwrap();
-        let pair = Pair::start(directory.path().join("pair"), Planted::NOTHING).await.unwrap();
+        let workspace = Workspace::named(&format!("pair-of-{}", std::process::id()), false).unwrap();
+        let pair = Pair::start(&Home::create(&workspace, "pair").unwrap(), Planted::NOTHING).await.unwrap();
         let connected = || async { connect(&pair.url()).await.unwrap() };
         keeps_a_session(Redis::at(connected().await)).await;
         keeps_books(Redis::at(connected().await)).await;

@@ -1,6 +1,5 @@
 //! A primary and a standby that copies it, and the fail-over from the one to the other.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,8 +11,9 @@ use tokio::time::{Instant, sleep};
 
 use super::link::Link;
 use crate::prove::arm::redis::connect;
-use crate::prove::arm::redis::server::RedisServer;
+use crate::prove::arm::redis::server::{Home, RedisServer};
 use crate::prove::arm::{Server, Work};
+use crate::prove::ports::on_free_ports;
 use crate::prove::sabotage::{Planted, Sabotage};
 use crate::trial::history::State;
 use crate::trial::recorder::Recorder;
@@ -27,7 +27,9 @@ const LAG: Duration = Duration::from_millis(800);
 
 /// Both servers. Dropping it ends them.
 pub(super) struct Pair {
-    directory: PathBuf,
+    /// The socket that leads replicas to the primary.
+    current: PathBuf,
+    url: String,
     planted: Planted,
     roles: Mutex<Roles>,
 }
@@ -45,21 +47,22 @@ struct Node {
 }
 
 impl Pair {
-    /// Starts both in this directory.
-    pub(super) async fn start(directory: PathBuf, planted: Planted) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
-        let primary = Node::start(directory.join("0"), planted).await?;
-        let standby = Node::start(directory.join("1"), planted).await?;
-        point(&directory, &primary)?;
+    /// Starts both in this place.
+    pub(super) async fn start(home: &Home, planted: Planted) -> anyhow::Result<Self> {
+        let primary = Node::start(home.part("0")?, planted).await?;
+        let standby = Node::start(home.part("1")?, planted).await?;
+        let current = home.directory.join("current.sock");
+        point(&current, &primary)?;
         let link = Link::to(primary.port).await?;
         let roles = Roles { primary, standby, link };
         roles.join().await?;
-        Ok(Self { directory, planted, roles: Mutex::new(roles) })
+        let url = roles.primary.server.url_at(&current.display().to_string());
+        Ok(Self { current, url, planted, roles: Mutex::new(roles) })
     }
 
     /// The URL under which replicas reach the primary, whichever it is.
     pub(super) fn url(&self) -> String {
-        format!("redis+unix://{}", current(&self.directory).display())
+        self.url.clone()
     }
 
     /// The standby has all there is, falls behind, and takes the place of the primary, which dies.
@@ -80,7 +83,7 @@ impl Pair {
         if self.planted.is(Sabotage::StandbyEmpty) {
             redis::cmd("FLUSHALL").query_async::<()>(&mut standby).await?;
         }
-        point(&self.directory, &roles.standby)?;
+        point(&self.current, &roles.standby)?;
         recorder.mark("the standby", State::Promoted, 0);
         let Roles { primary, standby, link } = &mut *roles;
         std::mem::swap(primary, standby);
@@ -150,12 +153,12 @@ impl Roles {
 }
 
 impl Node {
-    async fn start(directory: PathBuf, planted: Planted) -> anyhow::Result<Self> {
-        // Redis takes no port of the system's choice.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let text = port.to_string();
-        let arguments = ["--bind", "127.0.0.1", "--port", &text, "--repl-diskless-sync-delay", "0"];
-        Ok(Self { server: RedisServer::start(directory, planted, &arguments).await?, port })
+    async fn start(home: Home, planted: Planted) -> anyhow::Result<Self> {
+        on_free_ports(async |[port]| {
+            let server = RedisServer::start(home.clone(), port, planted).await?;
+            Ok(Self { server, port })
+        })
+        .await
     }
 
     async fn connect(&self) -> anyhow::Result<ConnectionManager> {
@@ -174,13 +177,9 @@ impl Node {
     }
 }
 
-fn current(directory: &Path) -> PathBuf {
-    directory.join("current.sock")
-}
-
 /// Leads replicas to a node, as an address that moves would.
-fn point(directory: &Path, node: &Node) -> anyhow::Result<()> {
-    let new = directory.join("next.sock");
+fn point(current: &Path, node: &Node) -> anyhow::Result<()> {
+    let new = current.with_file_name("next.sock");
     std::os::unix::fs::symlink(node.server.daemon().socket(), &new)?;
-    std::fs::rename(&new, current(directory)).context("cannot lead replicas to another server")
+    std::fs::rename(&new, current).context("cannot lead replicas to another server")
 }

@@ -7,7 +7,7 @@ use crate::prove::sabotage::Sabotage;
 const INCONCLUSIVE: &[&str] = &[];
 
 /// In the order of the documentation.
-pub(super) const LIST: [Entry; 27] = [
+pub(super) const LIST: [Entry; 28] = [
     entry(
         Subject::Replica,
         Sabotage::LogoutIgnored,
@@ -197,5 +197,11 @@ pub(super) const LIST: [Entry; 27] = [
         Sabotage::DeafLedger,
         ["deaf-ledger", "replicas do not write down one request in 50", "--arms jwt --events steady"],
         &["responses of which no replica knows"],
+    ),
+    entry(
+        Subject::Client,
+        Sabotage::HarnessPanics,
+        ["harness-panics", "the harness panics while users are there", "--arms jwt --events steady"],
+        &[],
     ),
 ];

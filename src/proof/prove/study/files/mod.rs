@@ -26,6 +26,7 @@ use super::part::PLACE_VARIABLE;
 use super::stage::{Scene, Stage};
 use super::{Bench, PlaceReport, Study, StudyReport};
 use crate::prove::NotPossible;
+use crate::prove::sabotage::Sabotage;
 use crate::prove::theory::{Prediction, percent};
 use crate::trial::judge::Fact;
 use bucket::Bucket;
@@ -88,7 +89,7 @@ async fn start(bench: &Bench<'_>) -> anyhow::Result<Option<Server>> {
     if bench.options.s3.is_some() || !Server::is_installed() {
         return Ok(None);
     }
-    Ok(Some(Server::start(&bench.folder("store")?).await?))
+    Ok(Some(Server::start(bench.workspace).await?))
 }
 
 /// The bucket of `--s3`, if it can be used.
@@ -134,6 +135,7 @@ async fn play(bench: &Bench<'_>, place: &str, bucket: Option<&Bucket>) -> anyhow
         Scene { part: "files", replicas: REPLICAS, environment: &environment, is_placed: true, ..Scene::default() };
     let mut stage = Stage::start(bench, scene).await?;
     let (mut caller, mut rng) = (Caller::to(stage.front()), Rng::with_seed(bench.seed()));
+    assert!(bucket.is_none() || !bench.planted().is(Sabotage::HarnessPanics), "as planned");
     // Several runs may share a store.
     let run = rng.u32(..) ^ std::process::id();
     let mut found = Found::default();
