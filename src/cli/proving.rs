@@ -8,7 +8,7 @@ use std::time::Duration;
 use unstick_proof::prove;
 use unstick_proof::prove::arm::ARMS;
 use unstick_proof::prove::event::{EVENTS, Event, FULL_ONLY};
-use unstick_proof::prove::options::Options;
+use unstick_proof::prove::options::{MEMCACHED_VARIABLE, Options, POSTGRES_VARIABLE, REDIS_VARIABLE, S3_VARIABLE};
 use unstick_proof::prove::replay;
 use unstick_proof::prove::replica::{self, Replica};
 use unstick_proof::prove::report::{Conclusion, Report, table};
@@ -89,16 +89,21 @@ fn options(prove: Prove) -> Options {
         arms,
         events,
         studies,
-        redis,
-        s3,
-        postgres,
-        memcached,
+        redis: redis.or_else(|| told(REDIS_VARIABLE)),
+        s3: s3.or_else(|| told(S3_VARIABLE)),
+        postgres: postgres.or_else(|| told(POSTGRES_VARIABLE)),
+        memcached: memcached.or_else(|| told(MEMCACHED_VARIABLE)),
         json,
         html,
         history,
         keep,
         planted,
     }
+}
+
+/// What the environment says, if it says anything.
+fn told(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|value| !value.is_empty())
 }
 
 /// Prints the report as text, bold on a terminal that wants it.

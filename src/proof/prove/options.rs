@@ -20,6 +20,16 @@ pub fn names<T: fmt::Display>(all: &[T]) -> String {
     all.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// Environment variables for `--redis`, `--s3`, `--postgres` and `--memcached`, and for replicas: URLs may hold
+/// passwords, and arguments show up in `ps`.
+pub const REDIS_VARIABLE: &str = "UNSTICK_PROVE_REDIS";
+/// See there.
+pub const S3_VARIABLE: &str = "UNSTICK_PROVE_S3";
+/// See there.
+pub const POSTGRES_VARIABLE: &str = "UNSTICK_PROVE_POSTGRES";
+/// See there.
+pub const MEMCACHED_VARIABLE: &str = "UNSTICK_PROVE_MEMCACHED";
+
 /// What each event takes besides what is measured.
 const AROUND_EVENT: Duration = Duration::from_millis(1500);
 

@@ -33,6 +33,10 @@ fn unavailable(error: impl std::fmt::Display) -> Unavailable {
     Unavailable(format!("memcached: {error}"))
 }
 
+fn late(_: tokio::time::error::Elapsed) -> Unavailable {
+    unavailable("no response in time")
+}
+
 impl Client {
     /// Connects to a socket (a path) or an address.
     pub(super) async fn connect(address: &str) -> Result<Self, Unavailable> {
@@ -46,7 +50,7 @@ impl Client {
             };
             std::io::Result::Ok(stream)
         };
-        let stream = timeout(TIMEOUT, stream).await.map_err(unavailable)?.map_err(unavailable)?;
+        let stream = timeout(TIMEOUT, stream).await.map_err(late)?.map_err(unavailable)?;
         Ok(Self(BufReader::new(stream)))
     }
 
@@ -65,7 +69,7 @@ impl Client {
             return Err(unavailable("the value is too long"));
         }
         let mut value = vec![0; length + 2];
-        timeout(TIMEOUT, self.0.read_exact(&mut value)).await.map_err(unavailable)?.map_err(unavailable)?;
+        timeout(TIMEOUT, self.0.read_exact(&mut value)).await.map_err(late)?.map_err(unavailable)?;
         value.truncate(length);
         match self.line().await?.as_str() {
             "END" => Ok(Some(Item { value, unique })),
@@ -104,13 +108,13 @@ impl Client {
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Unavailable> {
-        timeout(TIMEOUT, self.0.get_mut().write_all(bytes)).await.map_err(unavailable)?.map_err(unavailable)
+        timeout(TIMEOUT, self.0.get_mut().write_all(bytes)).await.map_err(late)?.map_err(unavailable)
     }
 
     async fn line(&mut self) -> Result<String, Unavailable> {
         let mut line = String::new();
         let mut limited = (&mut self.0).take(LINE_MAX);
-        timeout(TIMEOUT, limited.read_line(&mut line)).await.map_err(unavailable)?.map_err(unavailable)?;
+        timeout(TIMEOUT, limited.read_line(&mut line)).await.map_err(late)?.map_err(unavailable)?;
         match line.strip_suffix("\r\n") {
             Some(line) => Ok(line.to_owned()),
             None => Err(unavailable("the connection was closed")),

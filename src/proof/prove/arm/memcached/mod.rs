@@ -22,9 +22,10 @@ use crate::prove::NotPossible;
 use crate::prove::cell::CellReport;
 use crate::prove::event::Event;
 use crate::prove::measures::sessions;
-use crate::prove::options::Options;
+use crate::prove::options::{MEMCACHED_VARIABLE as VARIABLE, Options};
 use crate::prove::replica::Replica;
 use crate::prove::sabotage::{Planted, Sabotage};
+use crate::prove::secret::masked;
 use crate::prove::store::{Reply, Store, Unavailable, Write, new_token};
 use crate::prove::theory::Prediction;
 use crate::prove::workspace::Workspace;
@@ -52,8 +53,6 @@ pub(super) const ARM: Arm = Arm {
     predict,
 };
 
-/// Environment variable with the address.
-const VARIABLE: &str = "UNSTICK_PROVE_MEMCACHED";
 /// Connections of a replica at most.
 const CONNECTIONS: usize = 2;
 /// How often a write is tried while others write the same.
@@ -62,8 +61,11 @@ const TRIES: u32 = 64;
 /// Finds the memcached that was given, or starts one of our own.
 async fn prepare(options: &Options, workspace: &Workspace) -> anyhow::Result<Prepared> {
     if let Some(address) = &options.memcached {
-        let connected = Client::connect(address).await;
-        connected.map_err(|error| NotPossible(format!("the memcached of --memcached: {error}")))?;
+        let asked = async { Client::connect(address).await?.get("unstick:hello").await };
+        asked.await.map_err(|error| {
+            let shown = masked(address);
+            NotPossible(format!("the memcached of --memcached, {shown}: {error}; does it run there, without TLS?"))
+        })?;
         let left_out = "store-restart and full of memcached: the one given by --memcached is not ours";
         let variable = Some((VARIABLE, address.clone()));
         let backing = Some(Backing { variable, server: None });

@@ -16,8 +16,9 @@ use tokio_postgres::{Client, NoTls, Row};
 use super::predictions::{Keeps, of_stateless};
 use super::{Arm, Backing, Prepared, Role, Server};
 use crate::prove::NotPossible;
-use crate::prove::options::Options;
+use crate::prove::options::{Options, POSTGRES_VARIABLE as URL_VARIABLE};
 use crate::prove::sabotage::{Planted, Sabotage};
+use crate::prove::secret::masked;
 use crate::prove::store::{Reply, Store, Unavailable, Write, new_token};
 use crate::prove::workspace::Workspace;
 use crate::trial::history::Value;
@@ -42,14 +43,16 @@ pub(super) const ARM: Arm = Arm {
     predict: |report| of_stateless(report, Keeps::InAStore),
 };
 
-/// Environment variable with the URL, which may hold a password.
-const URL_VARIABLE: &str = "UNSTICK_PROVE_POSTGRES";
 /// Connections of a replica at most. A server that has no more than it needs is what makes others wait.
 const CONNECTIONS: usize = 2;
 /// How long PostgreSQL may take for a response or a connection.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a server that has just been started may refuse connections.
 const READY_WITHIN: Duration = Duration::from_secs(10);
+/// What is said of a URL that is none.
+const URL_HINT: &str = "write postgres://USER:PASSWORD@HOST/DATABASE, with %40 for @ and %2F for / in a password";
+/// How long the creation of the tables may take, and the removal of what is old.
+const MADE_WITHIN: Duration = Duration::from_secs(10);
 const READY_POLL: Duration = Duration::from_millis(20);
 
 /// What is older than an hour was left by a run before, where the server is not ours.
@@ -121,6 +124,10 @@ pub(in crate::prove) async fn find(
     name: &str,
 ) -> anyhow::Result<Result<Backing, &'static str>> {
     if let Some(url) = &options.postgres {
+        if url.parse::<tokio_postgres::Config>().is_err() {
+            // The error has parts of it, which may be a password.
+            return Err(NotPossible(format!("the URL of --postgres is not one of PostgreSQL; {URL_HINT}")).into());
+        }
         return Ok(Ok(Backing { variable: Some((URL_VARIABLE, url.clone())), server: None }));
     }
     if !PostgresServer::is_installed() {
@@ -137,9 +144,13 @@ pub(in crate::prove) async fn find(
 pub(in crate::prove) async fn execute(backing: &Backing, statements: &str) -> anyhow::Result<()> {
     let url = backing.variable.as_ref().map(|(_, url)| url.as_str()).unwrap_or_default();
     let executed = execute_at(url, statements).await;
-    // The error does not name the URL: it may hold a password.
-    let whose = if backing.server.is_some() { "the private PostgreSQL" } else { "the PostgreSQL of --postgres" };
-    Ok(executed.map_err(|error| NotPossible(format!("{whose}: {error}")))?)
+    Ok(executed.map_err(|error| match &backing.server {
+        Some(_) => NotPossible(format!("the private PostgreSQL: {error}")),
+        None => {
+            let hint = "does it run, and may this user create a schema there?";
+            NotPossible(format!("the PostgreSQL of --postgres, {}: {error}; {hint}", masked(url)))
+        }
+    })?)
 }
 
 async fn execute_at(url: &str, statements: &str) -> Result<(), Unavailable> {
@@ -151,7 +162,8 @@ async fn execute_at(url: &str, statements: &str) -> Result<(), Unavailable> {
             Err(error) => return Err(error.unavailable),
         }
     };
-    client.batch_execute(statements).await.map_err(unavailable)
+    let done = timeout(MADE_WITHIN, client.batch_execute(statements)).await;
+    done.map_err(|_| Unavailable("no response to the creation of tables in time".into()))?.map_err(unavailable)
 }
 
 /// Why there is no connection.

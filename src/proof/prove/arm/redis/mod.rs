@@ -9,13 +9,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{FromRedisValue, Pipeline, RedisError, Script};
+use tokio::time::timeout;
 
 use super::predictions::{Keeps, of_stateless};
 use super::{Arm, Backing, Prepared, Role, Server};
 use crate::prove::NotPossible;
-use crate::prove::options::Options;
+use crate::prove::options::{Options, REDIS_VARIABLE as URL_VARIABLE};
 use crate::prove::replica::Replica;
 use crate::prove::sabotage::{Planted, Sabotage};
+use crate::prove::secret::masked;
 use crate::prove::store::{Reply, Store, Unavailable, Write, new_token};
 use crate::prove::workspace::Workspace;
 use crate::trial::history::Value;
@@ -39,9 +41,6 @@ pub(super) const ARM: Arm = Arm {
     predict: |report| of_stateless(report, Keeps::InAStore),
 };
 
-/// Environment variable with the URL, which may hold a password.
-pub(super) const URL_VARIABLE: &str = "UNSTICK_PROVE_REDIS";
-
 /// For an arm: finds the Redis that was given, or starts one of its own.
 pub(super) async fn prepare(arm: &str, options: &Options, workspace: &Workspace) -> anyhow::Result<Prepared> {
     match find(options, workspace, arm).await? {
@@ -62,8 +61,10 @@ pub(in crate::prove) async fn find(
 ) -> anyhow::Result<Result<Backing, &'static str>> {
     if let Some(url) = &options.redis {
         let connected = connect(url).await;
-        // The error does not name the URL: it may hold a password.
-        connected.map_err(|error| NotPossible(format!("the Redis of --redis: {error}")))?;
+        let shown = masked(url);
+        connected.map_err(|error| {
+            NotPossible(format!("the Redis of --redis, {shown}: {error}; is it a Redis, and may this machine use it?"))
+        })?;
         return Ok(Ok(Backing { variable: Some((URL_VARIABLE, url.clone())), server: None }));
     }
     if RedisServer::program().is_none() {
@@ -95,11 +96,14 @@ pub(in crate::prove) async fn connect(url: &str) -> Result<ConnectionManager, Un
         .set_response_timeout(Some(TIMEOUT))
         .set_min_delay(Duration::from_millis(10))
         .set_max_delay(Duration::from_millis(100));
-    ConnectionManager::new_with_config(client, config).await.map_err(unavailable)
+    let connected = timeout(CONNECTED_WITHIN, ConnectionManager::new_with_config(client, config)).await;
+    connected.map_err(|_| Unavailable("no response in time".into()))?.map_err(unavailable)
 }
 
 /// How long Redis may take for a response or a connection.
-const TIMEOUT: Duration = Duration::from_secs(2);
+pub(in crate::prove) const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long all tries to connect may take: one that was not heard is made again.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 /// How long a write may wait for a standby.
 const WAIT: Duration = Duration::from_secs(1);
 /// How long an unused session is kept.

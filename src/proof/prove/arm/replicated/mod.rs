@@ -10,11 +10,11 @@ use std::rc::Rc;
 use super::exchanges::exchanges;
 use super::predictions::{Keeps, effects, never, no_session_lost, of_stateless, ratio, read_your_writes};
 use super::redis::server::{Home, RedisServer};
-use super::redis::{Redis, URL_VARIABLE, connect_told};
+use super::redis::{Redis, connect_told};
 use super::{Arm, Backing, Prepared, Role, Server, Work};
 use crate::prove::cell::CellReport;
 use crate::prove::event::Event;
-use crate::prove::options::Options;
+use crate::prove::options::{Options, REDIS_VARIABLE};
 use crate::prove::replica::Replica;
 use crate::prove::theory::Prediction;
 use crate::prove::workspace::Workspace;
@@ -63,7 +63,7 @@ async fn prepare(arm: &str, options: &Options, workspace: &Workspace) -> anyhow:
         return Ok(Prepared { backing: None, left_out: Some(hint) });
     }
     let pair = Pair::start(&Home::create(workspace, arm)?, options.planted).await?;
-    let variable = Some((URL_VARIABLE, pair.url()));
+    let variable = Some((REDIS_VARIABLE, pair.url()));
     let server: Rc<dyn Server> = Rc::new(pair);
     Ok(Prepared { backing: Some(Backing { variable, server: Some(server) }), left_out: None })
 }

@@ -1,6 +1,7 @@
 //! A bucket of an S3-compatible store, as a replica uses it. Every request has a connection of its own.
 
 use std::io;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::{Bytes, BytesMut};
@@ -11,11 +12,15 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::PART;
 use super::sign::{Credentials, Signed, UNSIGNED, encoded, now};
 use crate::prove::study::part::PartBody;
 
+/// How long a connection may take, and a response: its head, with the request in front of it, and then a body in XML.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
+const RESPONSE_WITHIN: Duration = Duration::from_secs(20);
 /// Bytes of a response in XML that are read at most.
 const XML_MAX: usize = 64 * 1024;
 
@@ -176,11 +181,13 @@ impl Bucket {
         if let Some(range) = range {
             request.headers_mut().insert(RANGE, range.clone());
         }
-        let stream = TcpStream::connect(&self.host).await.context("the store cannot be reached")?;
+        let stream = timeout(CONNECTED_WITHIN, TcpStream::connect(&self.host)).await.context("no connection in time");
+        let stream = stream?.context("the store cannot be reached")?;
         stream.set_nodelay(true).ok();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Ok(sender.send_request(request).await?)
+        let response = timeout(RESPONSE_WITHIN, sender.send_request(request)).await;
+        Ok(response.context("the store does not respond in time")??)
     }
 }
 
@@ -196,7 +203,8 @@ pub(super) fn passed_on(body: Incoming) -> PartBody {
 
 async fn xml(response: Response<Incoming>) -> anyhow::Result<String> {
     let status = response.status();
-    let body = Limited::new(response.into_body(), XML_MAX).collect().await;
+    let body = timeout(RESPONSE_WITHIN, Limited::new(response.into_body(), XML_MAX).collect()).await;
+    let body = body.context("the store's response does not end in time")?;
     let body = body.map_err(|error| anyhow::anyhow!("the store's response broke off: {error}"))?.to_bytes();
     let text = String::from_utf8_lossy(&body).into_owned();
     anyhow::ensure!(status.is_success(), "the store responds {status}: {text}");

@@ -14,19 +14,24 @@ mod sign;
 mod uploads;
 
 use std::ops::Range;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use fastrand::Rng;
 use http::header::RANGE;
 use http::{Request, StatusCode};
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::caller::{Caller, replica_of};
 use super::part::PLACE_VARIABLE;
 use super::stage::{Scene, Stage};
 use super::{Bench, PlaceReport, Study, StudyReport};
 use crate::prove::NotPossible;
+use crate::prove::options::S3_VARIABLE as URL_VARIABLE;
 use crate::prove::sabotage::Sabotage;
+use crate::prove::secret::masked;
 use crate::prove::theory::{Prediction, percent};
 use crate::trial::judge::Fact;
 use bucket::Bucket;
@@ -46,8 +51,8 @@ pub(super) const STUDY: Study = Study {
 /// The places.
 const DISK: &str = "local disk";
 const STORE: &str = "object store";
-/// Environment variable with the URL of the bucket, which holds a secret.
-const URL_VARIABLE: &str = "UNSTICK_PROVE_S3";
+/// How long a store that is given may take to make the bucket.
+const GIVEN_WITHIN: Duration = Duration::from_secs(5);
 /// Replicas.
 const REPLICAS: usize = 3;
 /// Files, and how long each is.
@@ -94,10 +99,12 @@ async fn start(bench: &Bench<'_>) -> anyhow::Result<Option<Server>> {
 
 /// The bucket of `--s3`, if it can be used.
 async fn given(url: &str) -> anyhow::Result<Bucket> {
-    // The error does not name the URL: it holds a secret.
-    let not_possible = |error: anyhow::Error| NotPossible(format!("the store of --s3: {error:#}"));
-    let bucket = Bucket::of_url(url).map_err(not_possible)?;
-    bucket.create().await.map_err(not_possible)?;
+    let bucket = Bucket::of_url(url).map_err(|error| NotPossible(format!("the store of --s3: {error:#}")))?;
+    let made = timeout(GIVEN_WITHIN, bucket.create()).await.context("no response in time").flatten();
+    made.map_err(|error| {
+        let hint = "does it run there, without TLS, and may this key create the bucket?";
+        NotPossible(format!("the store of --s3, {}: {error:#}; {hint}", masked(url)))
+    })?;
     Ok(bucket)
 }
 

@@ -14,10 +14,10 @@ use redis::streams::StreamRangeReply;
 use redis::{Client, Script};
 use tokio::sync::broadcast::Receiver;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::store::{Present, Rooms, Said};
-use crate::prove::arm::redis::{connect_told, url_told};
+use crate::prove::arm::redis::{TIMEOUT, connect_told, url_told};
 use crate::prove::sabotage::{Planted, Sabotage};
 
 /// How long everything is kept at most, in a Redis that is not ours alone.
@@ -74,7 +74,8 @@ fn channel(scope: &str) -> String {
 }
 
 async fn subscribe(client: &Client, channel: &str) -> redis::RedisResult<PubSub> {
-    let mut heard = client.get_async_pubsub().await?;
+    let connected = timeout(TIMEOUT, client.get_async_pubsub()).await;
+    let mut heard = connected.map_err(std::io::Error::from)??;
     heard.subscribe(channel).await?;
     Ok(heard)
 }
