@@ -13,7 +13,7 @@ use crate::trial::judge::Fact;
 /// Standard errors of a 95 % interval.
 const Z_SHOWN: f64 = 1.96;
 /// With fewer trials it is not said that something never happens.
-const TRIALS_MIN: u64 = 20;
+pub const TRIALS_MIN: u64 = 20;
 
 /// How a prediction fared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -216,8 +216,13 @@ impl Prediction {
 
 /// A figure with three digits behind the point at most.
 fn rounded(figure: f64) -> String {
-    let text = format!("{figure:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    short(figure, 3)
+}
+
+/// A figure with so many digits behind the point at most: a whole number has none.
+pub fn short(figure: f64, places: usize) -> String {
+    let text = format!("{figure:.places$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 /// The 95 % upper bound of the probability of something that did not happen in so many trials.
@@ -365,6 +370,22 @@ mod tests {
     }
 
     #[test]
+    fn requests_by_lot_spread_as_the_formula_says() {
+        let mut rng = fastrand::Rng::with_seed(3);
+        for (replicas, requests) in [(3, 2000), (20, 500), (2, 100)] {
+            let squares = (0..2000).map(|_| {
+                let mut counts = vec![0.0f64; replicas];
+                (0..requests).for_each(|_| counts[rng.usize(..replicas)] += 1.0);
+                let mean = requests as f64 / replicas as f64;
+                counts.iter().map(|count| (count / mean - 1.0).powi(2)).sum::<f64>() / replicas as f64
+            });
+            let simulated = (squares.sum::<f64>() / 2000.0).sqrt();
+            let formula = random_variation(replicas, requests);
+            assert!((simulated / formula - 1.0).abs() < 0.1, "{replicas} {requests}: {simulated} {formula}");
+        }
+    }
+
+    #[test]
     fn wilson_agrees_with_tables() {
         // Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20.
         for (hits, trials, low, high) in [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)] {
@@ -381,6 +402,13 @@ mod tests {
         assert_eq!(percent(0.283_4), "28.3 %");
         assert_eq!(percent_up(0.000_011), "0.002 %");
         assert_eq!((percent(0.0), percent_up(1.0)), ("0 %".to_owned(), "100 %".to_owned()));
+    }
+
+    #[test]
+    fn whole_numbers_are_printed_as_such() {
+        let all = [(30.0, 1), (29.96, 1), (0.04, 1), (18.44, 1), (100.0, 0), (1.7045, 2), (f64::INFINITY, 1)];
+        let texts = all.map(|(figure, places)| short(figure, places));
+        assert_eq!(texts, ["30", "30", "0", "18.4", "100", "1.7", "inf"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::users::{Asked, Life};
 use super::{FEWEST, MOST};
 use crate::prove::study::PlaceReport;
 use crate::prove::study::basket::Told;
-use crate::prove::theory::{Prediction, percent};
+use crate::prove::theory::{Prediction, percent, short};
 use crate::trial::judge::{FACTS_MAX, Fact};
 
 /// How many responses of each replica are looked at, and how few of them and how many a fair share may be.
@@ -53,7 +53,8 @@ pub(super) fn stateless(seen: &Seen, sticky: &Seen) -> PlaceReport {
             p99_at_peak(sticky)
         ))]),
     ]);
-    let share = if fair.is_empty() { "not measured".to_owned() } else { format!("after {longest:.1} s") };
+    let share =
+        if fair.is_empty() { "not measured".to_owned() } else { format!("after {} s", short(longest, 1)) };
     let shown = format!("{}\nfair share {share}\n{}", shown_lost(seen), shown_steps(seen));
     PlaceReport::claim("token", shown, figures(seen, &fair), predictions)
 }

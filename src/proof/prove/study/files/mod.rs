@@ -32,7 +32,7 @@ use crate::prove::NotPossible;
 use crate::prove::options::S3_VARIABLE as URL_VARIABLE;
 use crate::prove::sabotage::Sabotage;
 use crate::prove::secret::masked;
-use crate::prove::theory::{Prediction, percent};
+use crate::prove::theory::{Prediction, percent, short};
 use crate::trial::judge::Fact;
 use bucket::Bucket;
 use large::Transfer;
@@ -287,9 +287,10 @@ fn of(place: &'static str, found: &Found) -> PlaceReport {
     }
     let mib = found.grown_kib as f64 / 1024.0;
     shown.push_str(&format!(
-        "\n{} MiB in parts of {} MiB, read back at another replica: {mib:.1} MiB more memory",
+        "\n{} MiB in parts of {} MiB, read back at another replica: {} MiB more memory",
         LARGE >> 20,
-        PART >> 20
+        PART >> 20,
+        short(mib, 1)
     ));
     PlaceReport::claim(place, shown, figures, claims(found))
 }

@@ -16,7 +16,7 @@ use super::part::PLACE_VARIABLE;
 use super::stage::{Scene, Stage};
 use super::{Bench, PlaceReport, Study, StudyReport};
 use crate::prove::sabotage::Sabotage;
-use crate::prove::theory::Prediction;
+use crate::prove::theory::{Prediction, short};
 use crate::trial::judge::Fact;
 
 /// See the module.
@@ -147,10 +147,10 @@ fn of(place: Place, found: &Found) -> PlaceReport {
         "through_per_user": mean(before), "through_per_user_after_a_replacement": mean(after),
     });
     let shown = format!(
-        "{:.1} of {REQUESTS} requests get through, the limit is {LIMIT}\n{:.1} more after one of {REPLICAS} replicas \
+        "{} of {REQUESTS} requests get through, the limit is {LIMIT}\n{} more after one of {REPLICAS} replicas \
          was replaced",
-        mean(before),
-        mean(after)
+        short(mean(before), 1),
+        short(mean(after), 1)
     );
     match place {
         Place::Memory => {

@@ -33,7 +33,7 @@ use super::stage::{Scene, Stage};
 use super::{Bench, PlaceReport, Study, StudyReport};
 use crate::prove::ask;
 use crate::prove::sabotage::Sabotage;
-use crate::prove::theory::{Prediction, percent};
+use crate::prove::theory::{Prediction, percent, short};
 use crate::trial::judge::Ratio;
 use judge::{Findings, hearing, judge};
 use member::{Crowd, Member};
@@ -249,13 +249,14 @@ fn of_redis(accounts: &[Account], findings: &Findings, kills: &[Kill]) -> PlaceR
     let (dropped, again) = (sum(|account| account.duplicates), sum(|account| account.sent_again));
     let shown = format!(
         "{} of {} deliveries lost, {} doubled, {} out of order\n{} replicas killed with {held} messages under way: \
-         {back} times a member came back, within {longest:.2} s\n{again} messages sent again, {dropped} came twice and \
+         {back} times a member came back, within {} s\n{again} messages sent again, {dropped} came twice and \
          were dropped",
         findings.lost.hits.count,
         findings.lost.trials,
         findings.doubled.hits.count,
         findings.reordered.hits.count,
         kills.len(),
+        short(longest, 2),
     );
     let killed =
         |Kill { at, replica, held }: &Kill| json!({ "at_s": at.as_secs_f64(), "replica": replica, "held": held });
