@@ -15,7 +15,7 @@ use super::arm::{Arm, Work};
 use super::ask::Line;
 use super::event::{Event, SCALE_OUT, Schedule};
 use super::fleet::{Fleet, Plan};
-use super::measures::{Measures, crossing, fair_share_after, spread};
+use super::measures::{Measures, crossing, fair_share_after};
 use super::pairs;
 use super::repeats;
 use super::sabotage::Sabotage;
@@ -238,7 +238,7 @@ impl CellReport {
             crossing: crossing(&history, from, to),
             measures: Measures::of(&history),
             seconds_to_fair_share: fair_share.map(|time| time.as_secs_f64()),
-            newcomers: is_scale_out.then(|| newcomers(&history, to, end)),
+            newcomers: is_scale_out.then(|| newcomers(&history, to, end)).flatten(),
             memory_kib: Vec::new(),
             predictions: Vec::new(),
             failing_seconds: failing_seconds(&history),
@@ -249,9 +249,11 @@ impl CellReport {
     }
 }
 
-/// Shares of the requests after `edit` that went to replicas which were not there before: of old sessions, and of all.
-fn newcomers(history: &History, edit: Duration, end: Duration) -> (f64, f64) {
-    let old: Vec<_> = spread(history, Duration::ZERO, edit).into_keys().collect();
+/// Shares of the requests after `edit` that went to replicas which were not there at the beginning: of old sessions,
+/// and of all. `None` if there were no such requests.
+fn newcomers(history: &History, edit: Duration, end: Duration) -> Option<(f64, f64)> {
+    // On a slow machine new replicas have requests before the edit is known to be in force.
+    let old = &history.replicas;
     let logins = history.steps.iter().filter(|step| step.action == Action::Login && step.sent < edit);
     let old_sessions: HashSet<_> = logins.map(|step| step.session).collect();
     let share = |of_old: bool| {
@@ -261,9 +263,9 @@ fn newcomers(history: &History, edit: Duration, end: Duration) -> (f64, f64) {
             all += 1;
             new += u32::from(step.replica.as_ref().is_some_and(|replica| !old.contains(replica)));
         }
-        f64::from(new) / f64::from(all.max(1))
+        (all > 0).then(|| f64::from(new) / f64::from(all))
     };
-    (share(true), share(false))
+    Some((share(true)?, share(false)?))
 }
 
 fn failing_seconds(history: &History) -> f64 {
