@@ -25,7 +25,7 @@ pub(super) const ARMS_AT_ONCE: usize = 6;
 /// How long a replica that is to be killed waits for requests, while users go on.
 const HELD_WITHIN: Duration = Duration::from_millis(400);
 /// How long the comparison with one slow replica takes, at the default duration.
-const SLOW_REPLICA: Duration = Duration::from_millis(2500);
+pub(super) const SLOW_REPLICA: Duration = Duration::from_millis(2500);
 /// How much of its fair share the slow replica may get under least-connections.
 const SLOW_SHARE_MAX: f64 = 0.8;
 /// How much of the p99 of all responses under round-robin may be left under least-connections.

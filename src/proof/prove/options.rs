@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::arm::Arm;
+use super::arm::{Arm, jwt};
 use super::event::Event;
-use super::lab::ARMS_AT_ONCE;
+use super::lab::{ARMS_AT_ONCE, SLOW_REPLICA};
 use super::sabotage::Planted;
 use super::study::Study;
 
@@ -31,7 +31,7 @@ pub const POSTGRES_VARIABLE: &str = "UNSTICK_PROVE_POSTGRES";
 pub const MEMCACHED_VARIABLE: &str = "UNSTICK_PROVE_MEMCACHED";
 
 /// What each event takes besides what is measured.
-const AROUND_EVENT: Duration = Duration::from_millis(1500);
+const AROUND_EVENT: Duration = Duration::from_secs(1);
 
 /// What `unstick prove` takes from the command line.
 #[derive(Debug, Clone)]
@@ -81,6 +81,50 @@ impl Options {
         let events: Duration = self.events.iter().map(|event| event.usual_span() + AROUND_EVENT).sum();
         let studies = self.studies.iter().map(|study| u64::from(study.seconds())).sum();
         let groups = self.arms.len().div_ceil(ARMS_AT_ONCE) as u32;
-        events * self.repeat * groups + Duration::from_secs(studies)
+        let has_slow = self.arms.contains(&jwt::ARM) && self.events.contains(&Event::Steady);
+        let slow = if has_slow { SLOW_REPLICA } else { Duration::ZERO };
+        events * self.repeat * groups + slow + Duration::from_secs(studies)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prove::arm::ARMS;
+    use crate::prove::event::{EVENTS, FULL_ONLY};
+    use crate::prove::study::STUDIES;
+
+    fn seconds(arms: Vec<Arm>, events: Vec<Event>, studies: Vec<Study>) -> u64 {
+        let options = Options {
+            seed: 1,
+            repeat: 1,
+            users: 100,
+            replicas: 3,
+            duration: None,
+            pause: Duration::from_millis(160),
+            arms,
+            events,
+            studies,
+            redis: None,
+            s3: None,
+            postgres: None,
+            memcached: None,
+            json: None,
+            html: None,
+            history: false,
+            keep: false,
+            planted: Planted::default(),
+        };
+        options.usual_span().as_secs()
+    }
+
+    #[test]
+    fn a_run_takes_a_minute_and_a_full_one_six_at_most() {
+        let arms = ARMS.into_iter().filter(|arm| arm.is_default()).collect();
+        let events = EVENTS.into_iter().filter(|event| !FULL_ONLY.contains(event)).collect();
+        let usual = seconds(arms, events, Vec::new());
+        assert!(usual < 60, "{usual} s");
+        let full = seconds(ARMS.to_vec(), EVENTS.to_vec(), STUDIES.to_vec());
+        assert!(full <= 360, "{full} s");
     }
 }
