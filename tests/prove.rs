@@ -292,8 +292,10 @@ fn a_seed_makes_the_same_journeys_and_the_same_verdict() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         let page = std::fs::read_to_string(directory.path().join("all.html")).unwrap();
         assert!(page.contains("uPlot") && page.len() > 50_000);
-        let row =
-            "<tr><th scope=\"row\"><div><b>failure recovery</b><br>one replica killed</div><td data-label=\"jwt\">";
+        let row = "<tr id=\"review-crash\"><th scope=\"row\"><div><b>crash</b><br>one replica killed</div><td \
+                   data-label=\"jwt\" class=\"good\">";
+        let is_linked = page.contains("href=\"#jwt-in-crash-sessions-lost\"");
+        assert!(is_linked && page.contains("<tr id=\"jwt-in-crash-sessions-lost\">"), "answers are linked");
         assert!(page.contains(row) && !page.contains('┌') && !page.contains("{{"), "a table of its own");
         assert!(!page.contains(" src=") && !page.contains("<link"), "nothing is fetched when it is looked at");
         serde_json::from_slice::<Value>(&std::fs::read(directory.path().join("all.json")).unwrap()).unwrap()

@@ -72,6 +72,8 @@ mod proxy_protocol; // headers that say whose connection it is, taken and sent
 mod refusals; // responses in place of the application: named, logged, counted
 mod reload; // every way of editing, and what an edit leaves untouched
 mod retries; // what is sent again, what never is, and how often
+#[cfg(feature = "prove")]
+mod review; // what it says to the questions of an architecture review
 mod route_actions; // what a route does besides leading to a pool
 mod route_answers; // `unstick route` says what the running proxy does
 mod routes; // what a route looks at, and what becomes of a request that it fits

@@ -221,18 +221,37 @@ def calm(page, demo, pictures):
     return f"{len(page.requests)} requests"
 
 
+def linked(page):
+    """Each answer of the review leads to a row of the page, which is unfolded and shown."""
+    links = "[...document.querySelectorAll('.results a')]"
+    lost = f"{links}.filter(link => !document.getElementById(link.hash.slice(1))).map(link => link.hash)"
+    if page.value(f"{links}.length") < 20 or page.value(lost):
+        raise AssertionError(f"links without a target: {page.value(lost)}")
+    for kind in ("figures", "sessions lost"):
+        page.value("document.querySelectorAll('details').forEach(one => one.open = false)")
+        page.value(f"{links}.find(link => link.textContent.endsWith(': {kind}')).click()")
+        row = "document.querySelector('tr:target').getBoundingClientRect()"
+        seen = f"(row => row.height > 0 && row.top > -1 && row.bottom < innerHeight + 1)({row})"
+        page.wait_for(f"the row of {kind}", seen, 2)
+    page.value("document.querySelectorAll('details').forEach(one => one.open = true)")
+
+
 def proof(page, demo, pictures):
-    """The page of `unstick prove` has a table that a phone shows without scrolling sideways."""
+    """The page of `unstick prove` has tables that a phone shows without scrolling sideways, and links in them."""
     with tempfile.TemporaryDirectory(prefix="unstick-proof-") as folder:
         file = Path(folder) / "proof.html"
-        what = "--users 10 --duration 5s --arms jwt,memory --events crash --html".split()
+        what = "--users 30 --duration 5s --arms all --events crash --html".split()
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         # What it finds does not matter: few users in little time may be inconclusive.
         subprocess.run([demo.unstick, "prove", *what, file], timeout=PROOF_S, check=False, **quiet)
         page.open(file.as_uri())
         page.wait_for("the table", "!!document.querySelector('.results tbody td[data-label=jwt]')", SHOWN_S)
         page.wait_for("charts", "document.querySelectorAll('.chart canvas').length > 3", SHOWN_S)
-        page.value("document.querySelector('details').open = true")
+        linked(page)
+        # A wide page shows as many arms as it can, beside what is asked.
+        page.value("document.querySelector('.wide').scrollLeft = 400")
+        left = "document.querySelector('.wide tbody th').getBoundingClientRect().left >= 0"
+        page.wait_for("the questions stay", f"document.querySelector('.wide').scrollLeft > 0 && {left}", 1)
         # There is nothing to wait for on this page.
         pictures("proof", until="document.querySelectorAll('.chart canvas').length > 3")
     foreign = [url for url in page.requests if not url.startswith((demo.admin, "file:", "data:", "about:"))]

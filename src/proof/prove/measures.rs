@@ -35,6 +35,9 @@ pub struct Measures {
     pub forgotten: (u64, u64),
     /// How long responses took that no dying replica had.
     pub waits: Waits,
+    /// Writes that were sent again with their key, when they had been done: how many, and how many of those were not
+    /// acknowledged again.
+    pub repeats: (u64, u64),
     /// Milliseconds to the end of an answer: median, and 99 of 100.
     pub latency_ms: (f64, f64),
     /// Bytes of session state that travelled with a request, on average.
@@ -105,6 +108,7 @@ impl Measures {
             same_replica,
             forgotten,
             waits: Waits::of(history),
+            repeats: repeats(history),
             latency_ms: (ms(0.5), ms(0.99)),
             state_bytes: bytes as f64 / requests,
             store_trips: trips as f64 / requests,
@@ -191,6 +195,12 @@ fn placements(history: &History) -> ((u64, u64), (u64, u64)) {
         }
     }
     (same, forgotten)
+}
+
+fn repeats(history: &History) -> (u64, u64) {
+    let again = history.steps.iter().filter(|step| matches!(step.action, Action::Again { .. }));
+    let refused = again.clone().filter(|step| step.outcome != StepOutcome::Done);
+    (again.count() as u64, refused.count() as u64)
 }
 
 /// Requests answered by each replica that were sent within a time.

@@ -1,12 +1,9 @@
 //! The report as one page with a table and charts: nothing is fetched when it is looked at. Charts are drawn by uPlot,
 //! which is part of the page.
 
-use std::fmt::Write as _;
 use std::io;
 
-use super::table::{self, Row};
-use super::{Conclusion, NOT_SHOWN, Report, studies};
-use crate::prove::arm::Arm;
+use super::{Conclusion, NOT_SHOWN, Report, evidence, review, studies, table};
 use unstick_uplot::{SCRIPT, STYLE};
 
 const TEMPLATE: &str = include_str!("report.html");
@@ -27,7 +24,9 @@ pub fn write(report: &Report, mut file: impl io::Write) -> io::Result<()> {
             "charts" => SCRIPT,
             "data" => &data,
             "verdict" => &verdict(report),
-            "table" => &table(report),
+            "review" => &review::html::render(&report.review()),
+            "figures" => &evidence::cells(report),
+            "predictions" => &evidence::predictions(report),
             "studies" => &studies::html(report),
             "notes" => &notes(report),
             "not-shown" => &NOT_SHOWN.map(|one| format!("<li>{}", escape(one))).join("\n"),
@@ -47,28 +46,6 @@ fn verdict(report: &Report) -> String {
     };
     let lines = report.verdict().map(|line| format!("<p>{}", escape(&line))).join("\n");
     format!("<section class=\"verdict {kind}\"><p class=\"word\">{word}\n{lines}\n</section>")
-}
-
-/// The table. Each cell names its arm too: on a narrow page each row becomes a block, and its cells are below each
-/// other.
-fn table(report: &Report) -> String {
-    let arms: Vec<Arm> = report.arms().collect();
-    if arms.is_empty() {
-        return String::new();
-    }
-    let mut text = "<table class=\"results\">\n<thead><tr><td>".to_owned();
-    for arm in &arms {
-        _ = write!(text, "<th scope=\"col\">{arm}");
-    }
-    text.push_str("</thead>\n<tbody>\n");
-    for Row { name, cells } in table::rows(report, &arms) {
-        _ = write!(text, "<tr><th scope=\"row\">{}", lines(name));
-        for (arm, cell) in arms.iter().zip(&cells) {
-            _ = write!(text, "<td data-label=\"{arm}\">{}", lines(cell));
-        }
-        text.push('\n');
-    }
-    text + "</tbody>\n</table>"
 }
 
 /// A text whose first line counts most.

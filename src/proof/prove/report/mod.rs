@@ -1,8 +1,10 @@
 //! What a run showed: the verdict, a table for people, JSON for machines, a page with charts.
 
+mod evidence;
 mod facts;
 pub mod html;
 mod pairs;
+pub mod review;
 mod studies;
 pub mod table;
 
@@ -23,6 +25,7 @@ use super::theory::{Prediction, Subject, Verdict, percent, percent_up, upper_bou
 use crate::trial::history::History;
 use crate::trial::judge::Findings;
 use crate::trial::pairs::judge::PairFindings;
+use review::Review;
 
 /// What no run can show; it is printed every time.
 pub const NOT_SHOWN: [&str; 6] = [
@@ -161,6 +164,11 @@ impl Report {
         ARMS.into_iter().filter(|arm| self.cells.iter().any(|cell| cell.arm == *arm))
     }
 
+    /// What it says to the questions of a review.
+    pub fn review(&self) -> Review {
+        Review::of(self)
+    }
+
     /// Three lines that say what was found.
     pub fn verdict(&self) -> [String; 3] {
         [self.of_stateless(), self.of_stateful(), self.of_predictions()]
@@ -269,9 +277,18 @@ impl Report {
     /// The file cannot be written.
     pub fn write_json(&self, file: impl io::Write) -> io::Result<()> {
         let mut file = io::BufWriter::new(file);
-        serde_json::to_writer(&mut file, self).map_err(io::Error::from)?;
+        let all = Whole { report: self, review: self.review() };
+        serde_json::to_writer(&mut file, &all).map_err(io::Error::from)?;
         io::Write::flush(&mut file)
     }
+}
+
+/// What is written down: the report, and the answers that are made of it.
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    review: Review,
 }
 
 /// The bound that so many trials allow, if nothing happened.
