@@ -8,6 +8,7 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Sequence
 
 from .process import Children
 
@@ -16,7 +17,8 @@ SCRIPT = Path(__file__).with_name("wrk.lua")
 
 @dataclass
 class Load:
-    """One finished run of wrk. Latencies in microseconds. `status` counts responses of 400 and above."""
+    """One finished run. Latencies in microseconds. `status` counts responses of 400 and above; `bytes` are all of the
+    responses from wrk, and those of their bodies from h2load."""
 
     requests: int
     microseconds: int
@@ -61,15 +63,17 @@ def start_wrk(
     late_s: int = 2,
     headers: tuple[str, ...] = (),
     addresses_from: int | None = None,
+    more: dict[str, int] | None = None,
 ) -> subprocess.Popen:
     """One thread of wrk for `seconds`; every connection rests `pause_ms` on average between two requests.
 
     A response later than `late_s` counts as a `timeout`. With `addresses_from` each request names another client, from
-    this number on.
+    this number on. `more` are variables for wrk.lua.
     """
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={late_s}s", "-s", SCRIPT, url]
     command[1:1] = [word for header in headers for word in ("-H", header)]
     environment = {**os.environ, "WRK_PAUSE_MS": str(pause_ms)}
+    environment |= {name: str(value) for name, value in (more or {}).items()}
     if addresses_from is not None:
         environment["WRK_ADDRESSES_FROM"] = str(addresses_from)
     return children.start(command, core, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -98,19 +102,26 @@ def run_wrk(
     pause_ms: int = 0,
     headers: tuple[str, ...] = (),
     addresses_from: int | None = None,
+    more: dict[str, int] | None = None,
 ) -> Load:
     """`start_wrk` and `finish_wrk`."""
     wrk = start_wrk(
-        children, url, seconds, connections, core, pause_ms, headers=headers, addresses_from=addresses_from
+        children, url, seconds, connections, core, pause_ms, headers=headers, addresses_from=addresses_from, more=more
     )
     return finish_wrk(children, wrk, seconds)
 
 
 def run_h2load(
-    children: Children, url: str, seconds: int, connections: int, streams: int, core: int | None = None
+    children: Children,
+    url: str,
+    seconds: int,
+    connections: int,
+    streams: int,
+    core: int | None = None,
+    more: Sequence[str | Path] = (),
 ) -> Load:
-    """One thread of h2load for `seconds`: HTTP/2 in TLS, `streams` requests at once on each connection."""
-    command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-D{seconds}", url]
+    """One thread of h2load for `seconds`: HTTP/2, `streams` requests at once on each connection."""
+    command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-D{seconds}", *more, url]
     h2load = children.start(command, core, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         out, _ = h2load.communicate(timeout=seconds + 30)
@@ -122,12 +133,13 @@ def run_h2load(
     if h2load.returncode or not found:
         raise RuntimeError(f"h2load ended with {h2load.returncode}: {out.strip()[-500:]}")
     succeeded, failed, errored, timeout = map(int, found.groups())
+    data = re.search(r"\((\d+)\) data", out)
     codes = re.search(r"status codes: (\d+) 2xx", out)
     status = succeeded - int(codes.group(1)) if codes else succeeded
     return Load(
         requests=succeeded,
         microseconds=seconds * 1_000_000,
-        bytes=0,
+        bytes=int(data.group(1)) if data else 0,
         connect=0,
         read=errored,
         write=0,

@@ -8,11 +8,11 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Sequence
 
 from .process import Children, free_port, wait_until
 
 SMALL_BODY = "x" * 128 + "\n"  # 129 bytes
-BODIES = {"small": "/", "64k": "/64k", "1m": "/1m"}  # name on the command line -> path at the replica
 
 NGINX = """
 daemon off;
@@ -30,8 +30,10 @@ http {{
     uwsgi_temp_path {dir}; scgi_temp_path {dir};
     server {{
         listen 127.0.0.1:{port} backlog=4096;
+{more}
         root {files};
         location = / {{ return 200 "{body}"; }}
+        location ^~ /r/ {{ return 200 "{body}"; }}
         location = /stub {{ stub_status; }}
         location /paced/ {{ alias {files}/; limit_rate {rate}; }}
     }}
@@ -56,21 +58,9 @@ defaults
     timeout server 60s
 frontend web
     bind 127.0.0.1:{port} backlog 4096
-{tls}
-{headers}
 {routes}
     default_backend app
 {backends}
-"""
-
-# The fields that unstick adds to every request besides X-Forwarded-For.
-HAPROXY_EQUAL_HEADERS = """
-    unique-id-format %[uuid()]
-    unique-id-header X-Request-Id
-    http-request set-header X-Forwarded-Proto http
-    http-request set-header X-Forwarded-Host %[req.hdr(host)]
-    http-request add-header Via "1.1 haproxy"
-    http-response add-header Via "1.1 haproxy"
 """
 
 HAPROXY_BACKEND = """
@@ -90,7 +80,6 @@ class Server:
     process: subprocess.Popen
     port: int
     log: Path
-    tls_port: int | None = None
 
     @property
     def pid(self) -> int:
@@ -101,8 +90,6 @@ class Server:
         return f"127.0.0.1:{self.port}"
 
     def url(self, path: str = "/") -> str:
-        if self.tls_port:
-            return f"https://127.0.0.1:{self.tls_port}{path}"
         return f"http://{self.address}{path}"
 
 
@@ -174,15 +161,22 @@ def wait_ready(server: Server, seconds: float = 10) -> Server:
 
 
 def start_nginx(
-    children: Children, tmp: Path, files: Path, core: int | None = None, port: int | None = None, rate: int = 0
+    children: Children,
+    tmp: Path,
+    files: Path,
+    core: int | None = None,
+    port: int | None = None,
+    rate: int = 0,
+    more_ports: Sequence[int] = (),
 ) -> Server:
-    """One replica: `/` has 129 bytes, other paths are files, below `/paced/` sent at `rate` bytes per second (0 = as
-    fast as possible); `/stub` counts requests."""
+    """One replica: `/` and all below `/r/` have 129 bytes, other paths are files, below `/paced/` sent at `rate` bytes
+    per second (0 = as fast as possible); `/stub` counts requests. It listens on `more_ports` too."""
     port = port or free_port()
     home = tmp / f"nginx-{port}"
     home.mkdir(exist_ok=True)
+    more = "\n".join(f"        listen 127.0.0.1:{extra} backlog=4096;" for extra in more_ports)
     config = home / "nginx.conf"
-    config.write_text(NGINX.format(dir=home, files=files, port=port, body=SMALL_BODY, rate=rate))
+    config.write_text(NGINX.format(dir=home, files=files, port=port, body=SMALL_BODY, rate=rate, more=more))
     log = home / "error.log"
     child = children.start(["nginx", "-p", home, "-e", log, "-c", config], core, log)
     return wait_ready(Server("nginx", child, port, log))
@@ -209,10 +203,6 @@ def start_haproxy(
     tmp: Path,
     pools: dict[str, list[str]],
     core: int | None = None,
-    binary: str = "haproxy",
-    equal: bool = False,
-    name: str = "haproxy",
-    certificate: Path | None = None,
 ) -> Server:
     """HAProxy with one thread. Pool `app` gets everything that no `/NAME` prefix sends elsewhere."""
     port = free_port()
@@ -222,13 +212,10 @@ def start_haproxy(
         backends += HAPROXY_BACKEND.format(name=pool, servers=servers)
     routes = "\n".join(f"    use_backend {pool} if {{ path_beg /{pool} }}" for pool in pools if pool != "app")
     config = tmp / f"haproxy-{port}.cfg"
-    headers = HAPROXY_EQUAL_HEADERS if equal else ""
-    tls_port = free_port() if certificate else None
-    tls = f"    bind 127.0.0.1:{tls_port} backlog 4096 ssl crt {certificate} alpn h2,http/1.1" if certificate else ""
-    config.write_text(HAPROXY.format(port=port, tls=tls, headers=headers, routes=routes, backends=backends))
+    config.write_text(HAPROXY.format(port=port, routes=routes, backends=backends))
     log = tmp / f"haproxy-{port}.log"
-    child = children.start([binary, "-db", "-f", config], core, log)
-    return wait_ready(Server(name, child, port, log, tls_port))
+    child = children.start(["haproxy", "-db", "-f", config], core, log)
+    return wait_ready(Server("haproxy", child, port, log))
 
 
 def unstick_config(port: int, pools: dict[str, list[str]], admin: str = "off", health: str = "", rest: str = "") -> str:
@@ -250,19 +237,13 @@ def start_unstick(
     core: int | None = None,
     workers: int | None = 1,
     name: str = "unstick",
-    certificate: Path | None = None,
     **config,
 ) -> Server:
     """unstick with its config at `tmp/NAME/unstick.toml`, alone in its folder, and its log at `tmp/NAME.log`."""
     port = free_port()
     file = tmp / name / "unstick.toml"
     file.parent.mkdir()
-    tls_port = free_port() if certificate else None
-    text = unstick_config(port, pools, **config)
-    if certificate:
-        text += f'\n[listen.tls]\naddress = "127.0.0.1:{tls_port}"\n'
-        text += f'tls = {{ cert = "{certificate}", key = "{certificate}" }}\n'
-    file.write_text(text)
+    file.write_text(unstick_config(port, pools, **config))
     log = tmp / f"{name}.log"
     command = [binary, "run", "-c", file] + (["--workers", workers] if workers else [])
-    return wait_ready(Server(name, children.start(command, core, log), port, log, tls_port))
+    return wait_ready(Server(name, children.start(command, core, log), port, log))

@@ -16,6 +16,27 @@ if from then
   end
 end
 
+-- With WRK_POST every request is a POST with a body of so many bytes.
+local post = tonumber(os.getenv("WRK_POST") or "")
+if post then
+  wrk.method, wrk.body = "POST", string.rep("x", post)
+end
+
+-- With WRK_ROUTES the requests go to so many prefixes, one after the other.
+local routes = tonumber(os.getenv("WRK_ROUTES") or "")
+if routes then
+  local requests, number = {}, 0
+  function init()
+    for i = 0, routes - 1 do
+      requests[i] = wrk.format(nil, "/r/" .. i .. "/")
+    end
+  end
+  function request()
+    number = (number + 1) % routes
+    return requests[number]
+  end
+end
+
 function done(summary, latency)
   local e = summary.errors
   io.write(string.format(

@@ -1,0 +1,1 @@
+"""What benches/peers.py consists of: the products, their configs, the cells, loads, and the table."""
