@@ -231,7 +231,7 @@ fn bad_usage_says_what_there_is() {
 }
 
 /// The processes whose command line names this directory, or that this process has started.
-fn processes_of(parent: u32) -> Vec<u32> {
+pub(crate) fn processes_of(parent: u32) -> Vec<u32> {
     let status = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let is_child = |pid: &u32| status(*pid).lines().any(|line| line == format!("PPid:\t{parent}"));
     let entries = std::fs::read_dir("/proc").unwrap().flatten();

@@ -59,7 +59,7 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// Reads the files that `config` names, but those that have not changed since `present`, if there is one. It blocks.
+    /// Reads the files that `config` names, but not those that are the same as at `present`. It blocks.
     ///
     /// # Errors
     /// Each file that is not usable, and why.
@@ -69,8 +69,8 @@ impl Contents {
             let Some(wanted) = &listener.tls else { continue };
             // Certificates that stay keep their tickets.
             let mut in_use = present.iter().flat_map(|present| present.in_use.values());
-            let kept = in_use
-                .find(|(known, tls)| known.address == listener.address && tls.serves(wanted, listener.protocols));
+            let kept =
+                in_use.find(|(known, tls)| known.address == listener.address && tls.serves(wanted, listener.protocols));
             let tls = match kept {
                 Some((_, tls)) => Ok(Arc::clone(tls)),
                 None => ServerTls::load(wanted, listener.protocols).map(Arc::new),

@@ -53,8 +53,7 @@ pub(super) fn stateless(seen: &Seen, sticky: &Seen) -> PlaceReport {
             p99_at_peak(sticky)
         ))]),
     ]);
-    let share =
-        if fair.is_empty() { "not measured".to_owned() } else { format!("after {} s", short(longest, 1)) };
+    let share = if fair.is_empty() { "not measured".to_owned() } else { format!("after {} s", short(longest, 1)) };
     let shown = format!("{}\nfair share {share}\n{}", shown_lost(seen), shown_steps(seen));
     PlaceReport::claim("token", shown, figures(seen, &fair), predictions)
 }
