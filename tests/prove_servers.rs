@@ -237,14 +237,18 @@ fn nothing_is_left_of_servers_after_success_a_broken_prediction_and_a_panic() {
     }
 }
 
-/// What somebody at this port says to a line.
-fn says(port: u16, line: &str) -> String {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-    stream.set_read_timeout(Some(SOON)).unwrap();
-    stream.write_all(line.as_bytes()).unwrap();
-    let mut said = [0; 64];
-    let length = stream.read(&mut said).unwrap();
-    String::from_utf8_lossy(&said[..length]).into_owned()
+/// Whether somebody at this port says this to a line. A server may just be starting.
+#[track_caller]
+fn says(port: u16, line: &str, expected: &str) {
+    let ask = || {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+        stream.set_read_timeout(Some(SOON)).ok()?;
+        stream.write_all(line.as_bytes()).ok()?;
+        let mut said = [0; 64];
+        let length = stream.read(&mut said).ok()?;
+        Some(String::from_utf8_lossy(&said[..length]).into_owned())
+    };
+    eventually(&format!("{expected} at {line}"), || ask().is_some_and(|said| said.starts_with(expected)));
 }
 
 #[test]
@@ -263,8 +267,7 @@ fn nobody_else_can_use_the_servers_of_a_run() {
         let ports: Vec<u16> = servers.iter().filter_map(port).collect();
         assert_eq!(ports.len(), 2, "{servers:?}");
         for port in ports {
-            let said = says(port, "PING\r\n");
-            assert!(said.starts_with("-NOAUTH"), "{said}");
+            says(port, "PING\r\n", "-NOAUTH");
         }
         signal(run.child.id(), Signal::INT);
         run.until(|_| false);
@@ -283,8 +286,8 @@ fn nobody_else_can_use_the_servers_of_a_run() {
             ("-master.port=", "/dir/assign", "404"),
             ("-volume.port=", "/1,01637037d6", "401"),
         ] {
-            let said = says(port(option), &format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"));
-            assert!(said.starts_with(&format!("HTTP/1.1 {status}")), "{option}: {said}");
+            let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+            says(port(option), &request, &format!("HTTP/1.1 {status}"));
         }
         signal(run.child.id(), Signal::INT);
         run.until(|_| false);
