@@ -14,6 +14,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
 use super::door::Door;
+use super::turns::give_way;
 
 /// The most connections of each kind at one time. Those that listen to events are few, and have no place here.
 const PLACES: usize = 64;
@@ -84,6 +85,8 @@ impl Places {
         let peers: Vec<&Peer> = places.iter().map(|place| &*place.peer).collect();
         if let Some(at) = most_dispensable(&peers, newcomer, asked) {
             places.swap_remove(at).task.abort();
+            // Whoever loses a place comes back at once, and with others.
+            give_way();
         }
     }
 }

@@ -21,6 +21,8 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
+use super::turns::give_way;
+
 /// How long a document may take before the control thread makes it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -108,6 +110,8 @@ impl Renderer {
         // It is never closed.
         let _turn = shelf.turn.acquire().await;
         if let Some((_, made)) = shelf.latest.borrow().as_ref().filter(|(number, _)| *number > asked) {
+            // All others who wait for it get it next.
+            give_way();
             return made.clone();
         }
         let number = shelf.begun.get() + 1;
@@ -148,13 +152,13 @@ impl Renderer {
 }
 
 fn work(jobs: &Receiver<Job>) {
-    give_way().inspect_err(|error| tracing::debug!(%error, "long documents are made like everything else")).ok();
+    lower_priority().inspect_err(|error| tracing::debug!(%error, "long documents are made like everything else")).ok();
     while let Ok(job) = jobs.recv() {
         job();
     }
 }
 
-fn give_way() -> io::Result<()> {
+fn lower_priority() -> io::Result<()> {
     let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     let set = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
     set.map_err(|error| io::Error::other(error.to_string()))
