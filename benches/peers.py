@@ -84,11 +84,12 @@ def machine() -> dict[str, str | int]:
     }
 
 
-def written(file: Path, found: list[Measured], all_rows: list[Row], versions: dict[str, str]) -> None:
+def written(file: Path, found: list[Measured], versions: dict[str, str]) -> None:
+    """Writes what is there after each cell, so that a run that is cut short is not lost."""
     content = {
         "machine": machine(),
         "versions": versions,
-        "rows": as_json(all_rows),
+        "rows": as_json(table_rows(found)),
         "cells": [each.as_json() for each in found],
     }
     file.write_text(json.dumps(content, indent=1) + "\n")
@@ -112,15 +113,24 @@ def main() -> int:
         print(f"{name}: {version}")
     for name, reason in left_out.items():
         print(f"{name} is left out: {reason}")
-    found = measure(cells, products, Plan(args.rounds, args.seconds, args.idle, cores()))
-    all_rows = [row for each in found for row in rows(each)]
-    if args.json:
-        written(args.json, found, all_rows, versions)
-    return tell(found, all_rows, left_out)
+    found: list[Measured] = []
+    try:
+        for each in measure(cells, products, Plan(args.rounds, args.seconds, args.idle, cores())):
+            found.append(each)
+            if args.json:
+                written(args.json, found, versions)
+    except KeyboardInterrupt:
+        print("interrupted; the cells before this one were measured", flush=True)
+    return tell(found, left_out) if found else 1
 
 
-def tell(found: list[Measured], all_rows: list[Row], left_out: dict[str, str]) -> int:
+def table_rows(found: list[Measured]) -> list[Row]:
+    return [row for each in found for row in rows(each)]
+
+
+def tell(found: list[Measured], left_out: dict[str, str]) -> int:
     """Prints the tables and what is to be known about them; the exit code is 1 if a bar is missed."""
+    all_rows = table_rows(found)
     print()
     print(table(all_rows))
     print()

@@ -147,10 +147,19 @@ class Children:
 
 def cpu_ns(pid: int) -> dict[int, int]:
     """CPU time of each thread in ns, user and system together, as the scheduler counted it."""
+    return scheduled_ns(pid, 0)
+
+
+def waited_ns(pid: int) -> dict[int, int]:
+    """How long each thread was ready to run but had to wait, because something else ran on its core."""
+    return scheduled_ns(pid, 1)
+
+
+def scheduled_ns(pid: int, column: int) -> dict[int, int]:
     threads = {}
     for task in os.listdir(f"/proc/{pid}/task"):
         try:
-            threads[int(task)] = int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[0])
+            threads[int(task)] = int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[column])
         except (FileNotFoundError, ProcessLookupError):
             pass  # a thread that ended in between
     return threads
@@ -161,10 +170,9 @@ def cpu_spent_ns(pid: int, before: dict[int, int]) -> int:
     return sum(now - before.get(thread, 0) for thread, now in cpu_ns(pid).items())
 
 
-def waited_ns(pid: int) -> int:
-    """How long the threads were ready to run but had to wait, because something else ran on their core."""
-    tasks = [f"/proc/{pid}/task/{task}/schedstat" for task in os.listdir(f"/proc/{pid}/task")]
-    return sum(int(Path(task).read_text().split()[1]) for task in tasks)
+def waited_since_ns(pid: int, before: dict[int, int]) -> int:
+    """How long all threads together had to wait since `before`."""
+    return sum(now - before.get(thread, 0) for thread, now in waited_ns(pid).items())
 
 
 def memory_kib(pid: int, field: str = "VmRSS") -> int:

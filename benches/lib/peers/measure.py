@@ -7,9 +7,9 @@ import tempfile
 from dataclasses import asdict, dataclass
 from dataclasses import field as fields
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
-from ..process import Children, cpu_ns, cpu_spent_ns, memory_kib, waited_ns
+from ..process import Children, cpu_ns, cpu_spent_ns, memory_kib, waited_ns, waited_since_ns
 from .cells import Cell
 from .idle import idle_kib
 from .loads import FIXED_CONNECTIONS, Wrk, fixed_rate
@@ -65,9 +65,8 @@ class Plan:
     cores: tuple[int, int]
 
 
-def measure(cells: list[Cell], products: Products, plan: Plan) -> list[Measured]:
-    """Measures the cells, those of a setup together."""
-    found = {}
+def measure(cells: list[Cell], products: Products, plan: Plan) -> Iterator[Measured]:
+    """Measures the cells, those of a setup together, and yields each when it is done."""
     for setup in dict.fromkeys(cell.setup for cell in cells):
         with tempfile.TemporaryDirectory(prefix="unstick-peers-") as folder, Children() as children:
             running = start(children, Path(folder), SETUPS[setup], products, plan.cores)
@@ -75,8 +74,7 @@ def measure(cells: list[Cell], products: Products, plan: Plan) -> list[Measured]
                 say(f"{setup}: {name} is left out: {reason}")
             for cell in cells:
                 if cell.setup == setup:
-                    found[cell.name] = measure_cell(running, cell, plan)
-    return [found[cell.name] for cell in cells]
+                    yield measure_cell(running, cell, plan)
 
 
 def measure_cell(running: Field, cell: Cell, plan: Plan) -> Measured:
@@ -125,7 +123,7 @@ def cpu_round(running: Field, cell: Cell, peer: Peer, number: int, seconds: int)
     if not count.units:
         raise RuntimeError("nothing got through")
     found = Round(number, {"cpu": spent / count.units / 1000}, count.units / count.seconds)
-    found.waited, found.busy = (waited_ns(peer.pid) - waited) / length, spent / length
+    found.waited, found.busy = waited_since_ns(peer.pid, waited) / length, spent / length
     found.load_busy = load / length
     if cell.saturates and max(found.busy + found.waited, found.load_busy) < SATURATED:
         found.dropped = f"the load did not saturate: {found.busy:.0%} of the core, {found.load_busy:.0%} of the other"
@@ -191,7 +189,7 @@ def latency_round(
     waited = waited_ns(peer.pid)
     found = fixed_rate(running, oha, peer.url("plain", "/"), per_second, seconds)
     added = {name: value - direct[name] for name, value in found.items()}
-    return Round(number, added, per_second, (waited_ns(peer.pid) - waited) / seconds / 1e9)
+    return Round(number, added, per_second, waited_since_ns(peer.pid, waited) / seconds / 1e9)
 
 
 def progress(measured: Measured, number: int) -> None:

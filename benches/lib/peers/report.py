@@ -25,6 +25,8 @@ class Ratio:
     rounds: int
 
     def __str__(self) -> str:
+        if self.rounds == 1:
+            return f"{self.median:.2f}"
         return f"{self.median:.2f} ({self.low:.2f}-{self.high:.2f})"
 
 
@@ -80,16 +82,16 @@ def row(measured: Measured, metric: str) -> Row:
         {name: median(round_.waited for round_ in each) for name, each in rounds.items() if each},
         {name: median(round_.busy for round_ in each) for name, each in rounds.items() if each},
     )
-    peers = [name for name in medians if name not in OURS]
-    if SUBJECT not in medians or not peers:
-        result.verdict = "not measured"
-        return result
-    result.best = min(peers, key=lambda name: medians[name])
-    result.over_best = ratio(measured, metric, SUBJECT, result.best)
     result.over_floor = ratio(measured, metric, SUBJECT, FLOOR)
     result.over_old = ratio(measured, metric, SUBJECT, OLD)
     twin = ratio(measured, metric, TWIN, SUBJECT)
     result.noise = max(abs(twin.high - 1), abs(1 - twin.low)) if twin else None
+    peers = [name for name in medians if name not in OURS]
+    if SUBJECT not in medians or not peers:
+        result.verdict = "no peer" if SUBJECT in medians else "not measured"
+        return result
+    result.best = min(peers, key=lambda name: medians[name])
+    result.over_best = ratio(measured, metric, SUBJECT, result.best)
     result.verdict = verdict(result, cell.kind == "memory")
     missing = [name for name in rounds if name not in medians and name not in OURS]
     if missing:
