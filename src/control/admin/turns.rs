@@ -45,8 +45,8 @@ impl Turns {
     }
 }
 
-/// Lets another thread have this core if one waits for it. Where many connections or documents come at one time, each of
-/// them takes tens of microseconds; a worker waits for one of them, and not for all.
+/// Lets another thread have this core if one waits for it. Where many connections or documents come at one time, each
+/// of them takes tens of microseconds; a worker waits for one of them, and not for all.
 pub(super) fn give_way() {
     std::thread::yield_now();
 }
