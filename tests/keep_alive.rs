@@ -60,6 +60,31 @@ fn bytes_that_nobody_asked_for_spoil_a_connection() {
     assert_eq!(backend.connections(), 20, "none was used twice");
 }
 
+/// They are there when the next request is to be sent, which is sent elsewhere: the client gets its response.
+#[test]
+fn bytes_that_nobody_asked_for_are_no_response_to_what_was_not_sent() {
+    for request in [POST, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let (sent, was_sent) = signal();
+        let backend = Backend::start(move |peer| {
+            if peer.next().is_some() {
+                send(&mut peer.stream, answer("mine"));
+                pause("so that it is read by itself", 20);
+                send(&mut peer.stream, answer("nobody's"));
+                sent.lock().unwrap().send(()).ok();
+                // The connection stays open.
+                peer.next();
+            }
+        });
+        let app = App::builder(&[backend.address]).more(FOR_EVER).workers(1).start();
+        let mut client = connect(app.address);
+        for round in 1..=20 {
+            assert_eq!(exchange(&mut client, request).text(), "mine", "{round}");
+            was_sent.wait("the surplus is sent");
+            assert_eq!(backend.seen().len(), round, "the replica has seen every request that was answered");
+        }
+    }
+}
+
 #[test]
 fn an_announced_keep_alive_time_is_honoured() {
     let (closed, was_closed) = signal();

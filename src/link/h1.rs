@@ -94,7 +94,8 @@ impl UpstreamConnection {
             // Often one more turn makes it ready.
             self.drive_unwatched();
         }
-        !self.is_last && !self.is_done && self.sender.is_ready() && !self.has_unsent()
+        let is_whole = !self.has_unsent() && !self.record.socket.has_failed();
+        !self.is_last && !self.is_done && self.sender.is_ready() && is_whole
     }
 
     /// Whether something of the request waits until the endpoint takes it.

@@ -30,7 +30,7 @@ use crate::net::socket::Look;
 /// replica has failed.
 const STALE_AFTER_SENDING: Duration = Duration::from_millis(100);
 
-/// No endpoint closes a connection because it was unused for no longer than this.
+/// Hardly any endpoint closes a connection because it was unused for no longer than this.
 const BUSY: Duration = Duration::from_secs(1);
 
 impl WorkerEndpoint {
@@ -142,7 +142,8 @@ impl WorkerEndpoint {
         let record = Rc::clone(connection.record());
         record.set_tunnel(wishes.upgrade == Upgrade::Wanted);
         if reused {
-            record.socket.look_before_sending(look(request, wishes, idle_for));
+            let is_own = connection.is_private();
+            record.socket.look_before_sending(if is_own { Look::Kernel } else { look(request, wishes, idle_for) });
         }
         let written_before = record.bytes_written();
         let mut sending = Sending::begin(request.body().upload().cloned(), self, waits);
@@ -186,6 +187,8 @@ impl WorkerEndpoint {
         record.answered();
         let mut unsent = None;
         let why = match (result, connection) {
+            // Bytes that were there before the request are no response to it.
+            (Some(Ok(_)), _) if reused && record.bytes_written() == written_before => LinkError::Closed(None),
             (Some(Ok(mut response)), connection) => match (refusal_of(&mut response, wishes.upgrade), connection) {
                 (Some(why), _) => LinkError::Unacceptable(why),
                 (None, None) => LinkError::Closed(None),

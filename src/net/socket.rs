@@ -105,6 +105,11 @@ impl Socket {
         self.queued.get() > 0 || self.is_short.get() || !self.rest.borrow().is_empty()
     }
 
+    /// Whether a write has failed. Nothing can be sent any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.get().is_some()
+    }
+
     /// The same after the outbox has sent what it could.
     pub(crate) fn holds_unsent(&self) -> bool {
         self.outbox.flush();
