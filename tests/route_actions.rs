@@ -1,6 +1,7 @@
 //! What a route does besides leading to a pool: who may ask, who responds, paths, fields, deadlines.
 
 use std::io::Read as _;
+use std::net::Shutdown;
 
 use crate::support::backend::{Backend, answer, signal};
 use crate::support::client::{Response, exchange, read_response};
@@ -439,6 +440,28 @@ fn a_fallback_takes_over_while_nobody_is_healthy_and_no_longer() {
     goes_to("b");
     backends[0].set_healthy(true);
     goes_to("a");
+}
+
+/// An endpoint closes unused connections as part of keep-alive: that is no reason to leave it.
+#[test]
+fn a_request_whose_kept_connection_was_closed_does_not_go_to_the_fallback() {
+    let first = Backend::start(|peer| {
+        if peer.next().is_some() {
+            send(&mut peer.stream, answer("first"));
+            // It closes when the next request comes on it.
+            peer.next();
+            peer.stream.shutdown(Shutdown::Both).ok();
+        }
+    });
+    let spare = Backend::named("spare");
+    let app = App::start(&format!(
+        "[pool.a]\nbackends = ['{}']\n[pool.b]\nbackends = ['{}']\n[[route]]\npool = 'a'\nfallback = 'b'\n",
+        first.address, spare.address
+    ));
+    for _ in 0..5 {
+        assert_eq!(ask(&app, "GET", "/", "").text(), "first");
+    }
+    assert_eq!(spare.seen().len(), 0);
 }
 
 #[test]

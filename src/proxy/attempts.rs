@@ -182,10 +182,13 @@ impl Attempts {
         let was_closed = reused && matches!(why, LinkError::Closed(_) | LinkError::Tls(_));
         if self.fresh || !was_closed || why.spares_connection() {
             self.count(exchange, failure);
-        } else if matches!(back, Back::Unsent(_)) {
-            // The first time, it says nothing about the endpoint, and nobody has seen anything of the request.
-            self.same = exchange.endpoint().cloned();
+        } else {
+            // The first time, it says nothing about the endpoint.
             self.tried.forget_last();
+            if matches!(back, Back::Unsent(_)) {
+                // Nobody has seen anything of the request.
+                self.same = exchange.endpoint().cloned();
+            }
         }
         let reason = self.reason(exchange, failure, &back, now);
         let decision = Decision::from(reason);
