@@ -5,10 +5,14 @@
 //! responds to the probes that have come.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
+use tokio::time::Instant;
 
+/// How long other threads of the core may have to wait.
+const WAY_GIVEN_EVERY: Duration = Duration::from_micros(250);
 /// How many connections may be accepted before a document that waits is made.
 const ACCEPTED_BEFORE: usize = 64;
 
@@ -47,8 +51,14 @@ impl Turns {
 
 /// Lets another thread have this core if one waits for it. Where many connections or documents come at one time, each
 /// of them takes tens of microseconds; a worker waits for one of them, and not for all.
+///
+/// Whatever else is busy on this core gets a slice of it each time, so it is done no more often than it is worth.
 pub(super) fn give_way() {
-    std::thread::yield_now();
+    thread_local!(static LAST: Cell<Option<Instant>> = const { Cell::new(None) });
+    if LAST.get().is_none_or(|last| last.elapsed() >= WAY_GIVEN_EVERY) {
+        std::thread::yield_now();
+        LAST.set(Some(Instant::now()));
+    }
 }
 
 #[cfg(test)]
