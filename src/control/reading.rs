@@ -90,7 +90,8 @@ impl Contents {
         }
         problems.extend(config.log.access.as_ref().and_then(|log| unusable_log(&log.to)));
         // An edit that does not concern traces must not fail because of them.
-        let is_news = present.is_none_or(|present| present.config.traces != config.traces);
+        let files = |config: &Config| (config.traces.endpoint.clone(), config.traces.ca.clone());
+        let is_news = present.is_none_or(|present| files(&present.config) != files(config));
         problems.extend(is_news.then(|| unusable_ca(&config.traces)).flatten());
         if problems.is_empty() { Ok(contents) } else { Err(problems) }
     }

@@ -202,7 +202,7 @@ fn json(response: Response) -> Result<Value, Trouble> {
     }
     let text = String::from_utf8_lossy(&body).into_owned();
     let why = value["error"].as_str().map_or_else(|| text.trim().to_owned(), str::to_owned);
-    let help = if status == 401 { "; --token-file names the file with admin.token" } else { "" };
+    let help = if status == 401 { "; write --admin ADDRESS, and --token-file FILE with admin.token in it" } else { "" };
     Err(Trouble::Refused(format!("{}{help}", words::clean(&why))))
 }
 
