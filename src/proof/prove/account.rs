@@ -1,9 +1,12 @@
 //! A user of the system that a server runs as, where this process is root.
 
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::Path;
 
 use anyhow::Context as _;
+use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
 /// A user of the system.
@@ -47,24 +50,54 @@ pub(super) fn is_open_to_all(folder: &Path) -> bool {
     folder.ancestors().all(|part| std::fs::metadata(part).is_ok_and(|found| found.is_dir() && found.mode() & 0o001 > 0))
 }
 
-/// Writes a file that only its owner may read: for secrets, which would show up in `ps` as arguments.
+/// Opens what a path names, but not what a link leads to: the folder may belong to a user who has put one there.
+pub(super) fn open_itself(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
+}
+
+/// Writes a new file that only its owner may read: for secrets, which would show up in `ps` as arguments.
 pub(super) fn write_private(path: &Path, text: &str, owner: Option<Account>) -> anyhow::Result<()> {
     let write = || {
-        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        std::io::Write::write_all(&mut file, text.as_bytes())?;
-        give(path, owner)
+        // One that is there is of an earlier start, or not ours.
+        std::fs::remove_file(path).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })?;
+        let mut file = open_itself(OpenOptions::new().write(true).create_new(true).mode(0o600), path)?;
+        io::Write::write_all(&mut file, text.as_bytes())?;
+        give_open(&file, owner)
     };
     write().with_context(|| path.display().to_string())
 }
 
 /// Gives something to the user that a server runs as.
-pub(super) fn give(path: &Path, owner: Option<Account>) -> std::io::Result<()> {
-    owner.map_or(Ok(()), |Account { user, group }| chown(path, Some(user), Some(group)))
+pub(super) fn give(path: &Path, owner: Option<Account>) -> io::Result<()> {
+    if owner.is_none() {
+        return Ok(());
+    }
+    give_open(&open_itself(OpenOptions::new().read(true), path)?, owner)
+}
+
+fn give_open(file: &File, owner: Option<Account>) -> io::Result<()> {
+    owner.map_or(Ok(()), |Account { user, group }| fchown(file, Some(user), Some(group)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_link_leads_to_is_neither_written_nor_given_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("of others"), folder.path().join("redis.conf"));
+        std::fs::write(&file, "theirs").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(give(&link, Some(Account { user: 65534, group: 65534 })).is_err());
+        assert!(open_itself(OpenOptions::new().append(true), &link).is_err());
+        write_private(&link, "ours", None).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "theirs");
+        assert!(!link.is_symlink() && std::fs::read_to_string(&link).unwrap() == "ours");
+    }
 
     #[test]
     fn users_are_found_by_their_names() {

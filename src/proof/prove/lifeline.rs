@@ -31,7 +31,7 @@ impl Lifeline {
     /// Starts the other process.
     pub(super) fn start() -> anyhow::Result<Self> {
         let (reader, writer) = pipe().context("cannot make a pipe")?;
-        let mut command = Command::new("sh");
+        let mut command = Command::new("/bin/sh");
         command.args(["-c", SCRIPT, "unstick-prove-lifeline"]).current_dir("/");
         super::secret::forget(&mut command);
         // What it cannot remove it says.
@@ -55,8 +55,9 @@ impl Lifeline {
 
     /// This is removed at the end.
     pub(super) fn remove(&self, path: &Path) -> anyhow::Result<()> {
-        let text = path.to_str().filter(|text| !text.contains('\n'));
-        let text = text.with_context(|| format!("the path {} is no text in one line", path.display()))?;
+        let text = path.to_str().filter(|text| !text.contains('\n') && path.is_absolute());
+        let text =
+            text.with_context(|| format!("the path {} is not absolute, or no text in one line", path.display()))?;
         self.tell(&format!("/ {text}\n")).context("the process that would clear up after this one has ended")
     }
 
@@ -84,7 +85,7 @@ mod tests {
     #[test]
     fn what_is_held_ends_and_what_is_to_be_removed_is_gone_when_it_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
-        let (kept, removed) = (folder.path().join("kept"), folder.path().join("a folder to remove"));
+        let (kept, removed) = (folder.path().join("kept"), folder.path().join("a [k]* folder to remove"));
         std::fs::create_dir(&kept).unwrap();
         std::fs::create_dir(&removed).unwrap();
         let sleeper = || {
@@ -101,7 +102,7 @@ mod tests {
         }
         lifeline.release(all[2].1);
         lifeline.remove(&removed).unwrap();
-        assert!(lifeline.remove(Path::new("two\nlines")).is_err());
+        assert!(lifeline.remove(Path::new("/two\nlines")).is_err() && lifeline.remove(Path::new("kept")).is_err());
         drop(lifeline);
         let is_over = |child: &mut Child| !matches!(child.try_wait(), Ok(None));
         for place in [0, 1, 3] {

@@ -1,6 +1,10 @@
 # Reads what runs and how it ends ("+ GROUP SIGNAL"), what is over ("- GROUP"), and what is to be removed ("/ PATH").
 # When its input ends, the run is over, however it went: it ends what still runs, and removes what is still there.
 trap '' HUP INT QUIT TERM
+# A path is no pattern.
+set -f
+# Whoever starts a run may have hidden programs from it.
+PATH=${PATH:+$PATH:}/usr/bin:/bin
 groups=' '
 paths=
 while read -r sign word; do

@@ -132,7 +132,10 @@ async fn run_in(options: &Options, workspace: &Workspace) -> anyhow::Result<Repo
     let bench = Bench::new(options, workspace);
     for study in &options.studies {
         progress.begin(study.name());
-        report.studies.push(study.run(&bench).await.with_context(|| format!("study {study}"))?);
+        report.studies.push(match study.run(&bench).await {
+            Err(error) if !(report.cells.is_empty() && report.studies.is_empty()) => study.impossible(&error),
+            found => found.with_context(|| format!("study {study}"))?,
+        });
     }
     progress.end();
     report.seconds = began.elapsed().as_secs_f64();

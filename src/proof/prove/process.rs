@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::account::Account;
+use super::account::{Account, open_itself};
 use super::lifeline::Lifeline;
 
 /// How long its end may take.
@@ -63,9 +63,9 @@ impl Start {
     /// Starts it.
     pub(super) async fn spawn(&self) -> anyhow::Result<Process> {
         let name = self.program.file_name().unwrap_or_default().display().to_string();
-        let log = std::fs::File::options().create(true).append(true).open(&self.log);
+        let log = open_itself(std::fs::File::options().create(true).append(true), &self.log);
         let log = log.with_context(|| self.log.display().to_string())?;
-        let mut command = Command::new("sh");
+        let mut command = Command::new("/bin/sh");
         command.args(["-c", GATE, "unstick-gate"]).arg(&self.program).args(&self.arguments).stdin(Stdio::piped());
         command.stdout(if self.logs_output { log.try_clone()?.into() } else { Stdio::null() }).stderr(log);
         command.process_group(0).kill_on_drop(true);
@@ -100,6 +100,9 @@ impl Process {
         let deadline = Instant::now() + within;
         loop {
             let ended = self.child.try_wait()?;
+            if ended.is_some() && !has_members(self.group) {
+                self.release();
+            }
             let error = match timeout(LOOK, look()).await.context("no response").flatten() {
                 Ok(found) => return Ok(found),
                 Err(error) => error,

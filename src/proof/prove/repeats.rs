@@ -47,7 +47,7 @@ const READ_AGAIN: Duration = Duration::from_millis(200);
 const WRITES_MAX: u64 = 10_000;
 
 /// What is counted.
-const KEYED: &str = "writes with a key done twice, of those met behind their effect";
+pub(super) const KEYED: &str = "writes with a key done twice, of those met behind their effect";
 const BARE: &str = "writes without a key done twice, of those met behind their effect";
 const SHARE: &str = "writes without a key done twice, of those met";
 const OTHERS: &str = "writes done twice, of those not met behind their effect";
@@ -60,7 +60,7 @@ struct Account {
     has_keys: bool,
     /// The number of each write, and whether it was acknowledged.
     writes: Vec<(u64, bool)>,
-    /// What its cart holds in the end; nothing, if it cannot be read.
+    /// What its cart holds in the end.
     cart: Vec<u64>,
 }
 
@@ -140,7 +140,11 @@ impl Client {
                 return account;
             }
         }
-        account.cart = self.cart().await.unwrap_or_default();
+        match self.cart().await {
+            Some(cart) => account.cart = cart,
+            // Of what cannot be read nothing is known.
+            None => account.writes.clear(),
+        }
         account
     }
 

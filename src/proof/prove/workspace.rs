@@ -59,7 +59,7 @@ impl Workspace {
     /// The same for one of several in this process.
     pub(super) fn named(name: &str, keep: bool) -> anyhow::Result<Self> {
         let parent = parent(std::env::var_os("TMPDIR"), keep, room(Path::new(MEMORY)));
-        let (path, lifeline) = (parent.join(name), Rc::new(Lifeline::start()?));
+        let (path, lifeline) = (std::path::absolute(parent)?.join(name), Rc::new(Lifeline::start()?));
         let workspace = Self { path: path.clone(), keep, all: RefCell::default(), lifeline };
         workspace.make(path, None)?;
         Ok(workspace)

@@ -11,7 +11,7 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::part::{PartReplica, Responder, Responding, text};
 use super::{PlaceReport, StudyReport};
@@ -77,12 +77,13 @@ impl Beats {
         let (took, port, mut asking) = (Rc::<RefCell<Vec<Duration>>>::default(), idle.port, JoinSet::new());
         let written = Rc::clone(&took);
         asking.spawn_local(async move {
-            let mut line = None;
+            let (mut line, mut due) = (None, Instant::now());
             loop {
-                let sent = Instant::now();
+                // What this thread was too late for counts, too.
                 line = beat(line, port).await;
-                written.borrow_mut().push(sent.elapsed());
-                sleep(PAUSE).await;
+                written.borrow_mut().push(due.elapsed());
+                due = Instant::now() + PAUSE;
+                sleep_until(due).await;
             }
         });
         Ok(Self { took, _idle: idle, _asking: asking })

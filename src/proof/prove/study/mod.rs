@@ -104,6 +104,11 @@ impl Study {
         })
     }
 
+    /// The report of this study, which could not be made: what was measured before is still worth something.
+    pub(super) fn impossible(self, why: &anyhow::Error) -> StudyReport {
+        StudyReport { too_slow: vec![format!("{self}: {why:#}")], ..self.report(Vec::new(), Vec::new()) }
+    }
+
     /// The report of this study.
     fn report(self, columns: Vec<PlaceReport>, left_out: Vec<String>) -> StudyReport {
         let (study, question) = (self.name, self.question);
@@ -144,7 +149,7 @@ pub struct StudyReport {
     pub left_out: Vec<String>,
     /// How fast the machine was meanwhile.
     pub pace: Pace,
-    /// Why nothing can be concluded from some places: the machine was too slow.
+    /// Why nothing can be concluded from some places, or from all: the machine was too slow.
     pub too_slow: Vec<String>,
 }
 

@@ -3,9 +3,11 @@
 use super::losses::Losses;
 use super::questions::{NO_TRIPS, in_words, of_old_users, scale_out};
 use super::{Answer, Evidence, Grade, Line, Played, Source, a_request, sum, worst};
+use crate::prove::arm::Role;
 use crate::prove::event::Event;
+use crate::prove::repeats::KEYED;
 use crate::prove::report::bound;
-use crate::prove::theory::percent;
+use crate::prove::theory::{Verdict, percent};
 use crate::trial::judge::Findings;
 
 /// In the order in which they are usually asked.
@@ -24,7 +26,8 @@ struct Dependence {
     evidence: Vec<Evidence>,
 }
 
-/// By pairs of runs; without them by what replicas take along when they end.
+/// By pairs of runs. Of arms that keep their users to a replica there are none, so by what replicas take along when
+/// they end; of others that says nothing.
 fn dependence(played: &Played<'_>) -> Result<Dependence, String> {
     let pairs = played.cells(Event::Pairs);
     if let Some(shown) = worst(&pairs, |cell| cell.pairs.as_ref().map_or(0, |one| one.runs.hits.count)) {
@@ -41,7 +44,8 @@ fn dependence(played: &Played<'_>) -> Result<Dependence, String> {
         return Ok(Dependence { has_any: differ > 0, text, evidence: vec![evidence] });
     }
     let ended = ended(played);
-    let losses = Losses::of(&ended).ok_or_else(|| played.missing(Event::Pairs))?;
+    let losses = Losses::of(&ended).filter(|_| played.arm.role() == Role::Sticky);
+    let losses = losses.ok_or_else(|| played.missing(Event::Pairs))?;
     let text = format!("{} when replicas ended", losses.lost());
     Ok(Dependence { has_any: losses.has_lost(), text, evidence: losses.evidence })
 }
@@ -113,7 +117,16 @@ fn guarantees_broken(findings: &Findings) -> u64 {
 }
 
 fn retries(played: &Played<'_>) -> Answer {
-    let users = played.of_users();
+    let kills = played.cells(Event::Repeats);
+    let doubled_there =
+        |one: &&Source<'_>| one.cell.predictions.iter().any(|one| one.what == KEYED && one.verdict == Verdict::Broken);
+    if let Some(shown) = kills.iter().find(doubled_there) {
+        let evidence = shown.prediction(|what| what == KEYED).into_iter().collect();
+        return say(played, Grade::Bad, "writes with a key took effect twice, through kills", evidence);
+    }
+    // Where replicas respond with errors on purpose, repeats are not acknowledged either.
+    let is_calm = |source: &Source<'_>| !matches!(source.cell.event, Event::Errors | Event::Partition);
+    let users: Vec<Source<'_>> = played.of_users().into_iter().filter(is_calm).collect();
     let repeats =
         |place: fn(&(u64, u64)) -> u64| users.iter().map(|one| place(&one.cell.measures.repeats)).sum::<u64>();
     let (sent, refused) = (repeats(|one| one.0), repeats(|one| one.1));
@@ -148,7 +161,7 @@ fn scaling(played: &Played<'_>) -> Answer {
         return answer;
     }
     let cells = played.cells(Event::ScaleOut);
-    let old = of_old_users(&cells);
+    let old = of_old_users(&cells).unwrap_or_default();
     let lost = Losses::of(&cells).map(|losses| format!("{}, {}", losses.lost(), losses.failed())).unwrap_or_default();
     let text = format!("{lost}; new replicas get {} of old users' requests", percent(old));
     say(played, answer.grade, &text, answer.evidence)

@@ -28,7 +28,7 @@ pub(super) const NO_TRIPS: f64 = 0.005;
 pub(super) fn scale_out(played: &Played<'_>) -> Answer {
     let cells = played.cells(Event::ScaleOut);
     let Some(losses) = Losses::of(&cells) else { return played.not_measured(&played.missing(Event::ScaleOut)) };
-    let old = of_old_users(&cells);
+    let Some(old) = of_old_users(&cells) else { return played.not_measured("no old user asked for anything then") };
     let mut seconds = cells.iter().map(|source| source.cell.seconds_to_fair_share);
     let slowest = seconds.try_fold(0.0, |most, one| Some(f64::max(most, one?)));
     let of_old = format!("new ones get {} of old users' requests (fair: {} %)", percent(old), short(FAIR * 100.0, 1));
@@ -44,10 +44,9 @@ pub(super) fn scale_out(played: &Played<'_>) -> Answer {
     played.answer(grade, format!("{}\n{fair}", losses.text()), losses.evidence.into_iter().chain(of_share))
 }
 
-/// The share of the requests of old users that new replicas got, where it was least. If none had any, nobody was kept
-/// away from them.
-pub(super) fn of_old_users(cells: &[Source<'_>]) -> f64 {
-    cells.iter().filter_map(|source| source.cell.newcomers).map(|(old, _)| old).fold(1.0, f64::min)
+/// The share of the requests of old users that new replicas got, where it was least; `None` if there were none.
+pub(super) fn of_old_users(cells: &[Source<'_>]) -> Option<f64> {
+    cells.iter().filter_map(|source| source.cell.newcomers).map(|(old, _)| old).reduce(f64::min)
 }
 
 /// Trips to a store in words.
@@ -236,9 +235,10 @@ fn with_proxies(played: &Played<'_>, mut answer: Answer) -> Answer {
     let cells = played.cells(Event::TwoProxies);
     let Some(losses) = Losses::of(&cells).filter(|_| answer.grade != Grade::NotMeasured) else { return answer };
     answer.text.push_str(&format!("\nof 2 proxies one killed: {}", losses.failed()));
-    if losses.grade() == Grade::Partly {
-        answer.grade = answer.grade.and(Grade::Partly);
+    if losses.has_lost() {
+        answer.text.push_str(&format!(", {}", losses.lost()));
     }
+    answer.grade = answer.grade.and(losses.grade());
     answer.evidence.extend(cells.iter().map(|source| source.told("requests failed", "findings/failed/count")));
     answer
 }

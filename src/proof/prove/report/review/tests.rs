@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::prove::arm::ARMS;
+use crate::prove::repeats::KEYED;
 use crate::prove::theory::Prediction;
 use crate::trial::history::History;
 use crate::trial::judge::{Guarantee, Ratio, Tally};
@@ -212,6 +213,9 @@ fn a_store_that_is_asked_is_the_single_point_of_failure() {
     change(&mut report, "jwt", Event::TwoProxies, |cell| cell.findings.failed.count = 1);
     let answer = spof(&report, "jwt");
     assert!(answer.grade == Grade::Partly && answer.text.contains("of 2 proxies one killed: 1 of 1000"), "{answer:?}");
+    change(&mut report, "jwt", Event::TwoProxies, |cell| lose(cell, 3));
+    let answer = spof(&report, "jwt");
+    assert!(answer.grade == Grade::Bad && answer.text.contains("(3 of 100)"), "{answer:?}");
     let mut cell = cell(arm("redis-replicated"), Event::Failover, 1.0);
     (cell.findings.failed.count, cell.failing_seconds) = (12, 0.3);
     cell.predictions.push(Prediction::share("acknowledged writes lost that the standby lacked", 76, 76, 1.0));
@@ -221,13 +225,28 @@ fn a_store_that_is_asked_is_the_single_point_of_failure() {
 }
 
 #[test]
+fn repeats_that_a_replica_refuses_on_purpose_do_not_count_and_doubled_ones_through_kills_do() {
+    let mut report = run();
+    let mut errors = cell(arm("jwt"), Event::Errors, 0.0);
+    errors.measures.repeats = (40, 7);
+    report.cells.push(errors);
+    assert_eq!(answer(&report, RETRIES, "jwt").grade, Grade::Good);
+    let mut kills = cell(arm("jwt"), Event::Repeats, 0.0);
+    kills.predictions.push(Prediction::never(KEYED, 1, 40, None));
+    report.cells.push(kills);
+    let answer = answer(&report, RETRIES, "jwt");
+    assert!(answer.grade == Grade::Bad && answer.text.contains("through kills"), "{answer:?}");
+    assert_eq!(answer.evidence[0].event, Event::Repeats);
+}
+
+#[test]
 fn what_was_not_played_is_said_to_be_not_measured() {
     let report = Report { cells: vec![cell(arm("jwt"), Event::Crash, 0.0)], ..Report::default() };
     for (question, why) in [
         ("scale out", "scale-out was not played"),
         ("spread", "steady was not played"),
         ("revocation", "steady was not played"),
-        (CONTEXT, ""),
+        (CONTEXT, "pairs was not played"),
         (SCALING, "scale-out was not played"),
     ] {
         let answer = answer(&report, question, "jwt");

@@ -20,17 +20,12 @@ const FAIR: std::ops::RangeInclusive<usize> = 2..=7;
 const FAIR_WITHIN: f64 = 1.2;
 /// How long after a step responses belong to it.
 const AFTER_STEP: Duration = Duration::from_secs(1);
-/// Replicas too many that a busy machine may have in the end: where requests take longer, more of them are under way.
-const BUSY_EXTRA: f64 = 4.0;
 /// A p99 of fewer requests at the peak is none: the slowest of a hundred.
 const AT_PEAK_MIN: u64 = 100;
 const SLOWER: &str = "p99 at the peak over that of sticky users";
-/// A machine that is later than this says nothing about time.
-const LATE_MAX: Duration = Duration::from_millis(250);
 
 /// Sessions in tokens, through the proxy.
 pub(super) fn stateless(seen: &Seen, sticky: &Seen) -> PlaceReport {
-    let is_busy = seen.late.max(sticky.late) > LATE_MAX;
     let ratio = p99_at_peak(seen) / p99_at_peak(sticky).max(f64::MIN_POSITIVE);
     let trials = at_peak(seen).count().min(at_peak(sticky).count()) as u64;
     let fair = fair_share(seen);
@@ -41,13 +36,12 @@ pub(super) fn stateless(seen: &Seen, sticky: &Seen) -> PlaceReport {
     // A peak of which nothing was measured says nothing.
     let slower = Prediction::at_most(SLOWER, ratio, 1.0, (trials, AT_PEAK_MIN)).or_too_few();
     let mut predictions = vec![failed(seen), lost(seen)];
-    predictions.extend(of_steps(seen, is_busy));
+    predictions.extend(of_steps(seen));
     predictions.extend([
         Prediction::at_most("s to a fair share", longest, FAIR_WITHIN, (fair.len() as u64, 1))
             .by_the_clock()
-            .unless_busy(is_busy)
             .shown_by(facts.collect::<Vec<_>>()),
-        slower.by_the_clock().unless_busy(is_busy && trials >= AT_PEAK_MIN).shown_by([Fact::Note(format!(
+        slower.by_the_clock().shown_by([Fact::Note(format!(
             "p99 {:.0} ms, with sticky users {:.0} ms",
             p99_at_peak(seen),
             p99_at_peak(sticky)
@@ -97,7 +91,7 @@ fn figures(seen: &Seen, fair: &[(Step, f64)]) -> serde_json::Value {
     json!({
         "sessions": sessions.len(), "lost": sessions.iter().filter(|life| life.is_lost).count(),
         "requests": seen.log.requests.len(), "removed": seen.removed.len(), "p99_ms_at_peak": p99_at_peak(seen),
-        "steps": seen.steps.iter().map(step).collect::<Vec<_>>(), "late_ms": seen.late.as_secs_f64() * 1000.0,
+        "steps": seen.steps.iter().map(step).collect::<Vec<_>>(),
     })
 }
 
@@ -142,7 +136,7 @@ fn story(life: &Life) -> String {
 }
 
 /// The fleet is as big and as small as the load asks for.
-fn of_steps(seen: &Seen, is_busy: bool) -> [Prediction; 2] {
+fn of_steps(seen: &Seen) -> [Prediction; 2] {
     let most = seen.steps.iter().map(|step| step.to).max().unwrap_or(FEWEST);
     let facts = || {
         seen.steps.iter().rev().take(4).rev().map(|one| {
@@ -153,9 +147,7 @@ fn of_steps(seen: &Seen, is_busy: bool) -> [Prediction; 2] {
     let extra = seen.left.saturating_sub(FEWEST) as f64;
     [
         Prediction::at_most("replicas missing at the peak", missing, 0.0, (1, 1)).by_the_clock().shown_by(facts()),
-        Prediction::at_most("replicas too many in the end", extra, if is_busy { BUSY_EXTRA } else { 0.0 }, (1, 1))
-            .by_the_clock()
-            .shown_by(facts()),
+        Prediction::at_most("replicas too many in the end", extra, 0.0, (1, 1)).by_the_clock().shown_by(facts()),
     ]
 }
 
@@ -297,8 +289,6 @@ mod tests {
         other.left = 20;
         other.steps.remove(1);
         assert_eq!(broken(&stateless(&other, &slow)), ["replicas too many in the end"]);
-        other.late = Duration::from_secs(1);
-        assert_eq!(broken(&stateless(&other, &slow)), ["replicas too many in the end"], "a busy machine is no excuse");
         let mut small = fair.clone();
         small.steps[0].to = 19;
         assert!(broken(&stateless(&small, &slow)).contains(&"replicas missing at the peak"));

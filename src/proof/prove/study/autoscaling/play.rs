@@ -32,8 +32,6 @@ const AFTER: Duration = Duration::from_secs(6);
 const HEAVY: u32 = 20;
 /// Where a controller stops that stops halfway.
 const HALFWAY: usize = 10;
-/// Pause between two looks at how late the machine is.
-const BEAT: Duration = Duration::from_millis(20);
 
 /// One change of the number of replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +53,6 @@ pub(super) struct Seen {
     /// Replicas in the end.
     pub(super) left: usize,
     pub(super) peak: (Duration, Duration),
-    /// By how much the machine was late at most.
-    pub(super) late: Duration,
 }
 
 /// Plays the trace for one place.
@@ -76,14 +72,12 @@ pub(super) async fn play(bench: &Bench<'_>, keeps: Keeps, trace: &Trace) -> anyh
         log: RefCell::default(),
         planted: bench.planted(),
     });
-    let late = Rc::new(Cell::new(Duration::ZERO));
     let mut users = JoinSet::new();
     for number in 0..trace.most() {
         users.spawn_local(users::play(Rc::clone(&crowd), number));
     }
     let mut beside = JoinSet::new();
     beside.spawn_local(follow(Rc::clone(&crowd), trace.clone()));
-    beside.spawn_local(beats(Rc::clone(&late)));
     let planted = bench.planted();
     let mut controller =
         Controller { stage, crowd: Rc::clone(&crowd), there, planted, is_placed, seen: Seen::default() };
@@ -96,7 +90,7 @@ pub(super) async fn play(bench: &Bench<'_>, keeps: Keeps, trace: &Trace) -> anyh
     let mut seen = controller.seen;
     seen.left = controller.there.len();
     seen.log = crowd.log.borrow().clone();
-    (seen.peak, seen.late) = (trace.peak(), late.get());
+    seen.peak = trace.peak();
     Ok(seen)
 }
 
@@ -105,15 +99,6 @@ async fn follow(crowd: Rc<Crowd>, trace: Trace) {
     for level in trace.levels {
         sleep_until(crowd.began + level.at).await;
         crowd.active.set(level.users);
-    }
-}
-
-/// How late this thread is, whoever is to blame.
-async fn beats(late: Rc<Cell<Duration>>) {
-    loop {
-        let due = Instant::now() + BEAT;
-        sleep_until(due).await;
-        late.set(late.get().max(due.elapsed()));
     }
 }
 

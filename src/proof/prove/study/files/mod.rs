@@ -169,7 +169,7 @@ async fn play(bench: &Bench<'_>, place: &str, bucket: Option<&Bucket>) -> anyhow
         stage.kill(victim).await?;
     }
     let living = (0..REPLICAS).filter(|number| *number != victim).map(|number| stage.replica(number).name.clone());
-    found.look_again(&mut caller, &living.collect::<Vec<_>>(), &contents).await;
+    found.look_again(&mut caller, &living.collect::<Vec<_>>(), &contents).await?;
     Ok(found)
 }
 
@@ -219,13 +219,13 @@ async fn transfer(front: std::net::SocketAddr, name: &str, seed: u64) -> anyhow:
 
 impl Found {
     /// Asks for everything when a replica is dead.
-    async fn look_again(&mut self, caller: &mut Caller, living: &[String], contents: &[Bytes]) {
+    async fn look_again(&mut self, caller: &mut Caller, living: &[String], contents: &[Bytes]) -> anyhow::Result<()> {
         for (upload, content) in self.uploads.iter_mut().zip(contents) {
             for _ in 0..READS_AFTER {
                 upload.after.push(read(caller, &upload.name, content).await);
             }
         }
-        uploads::end_all(caller, living, &mut self.begun).await;
+        uploads::end_all(caller, living, &mut self.begun).await
     }
 
     /// Reads while all replicas are there, and those that had no file.

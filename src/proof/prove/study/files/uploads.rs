@@ -1,9 +1,12 @@
 //! Uploads that are begun at one replica and looked for at another one: while all are there, when the first one was
 //! killed, and when their client has given them up.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::HOST;
 use http::{Method, Request, Response, StatusCode};
+use tokio::time::sleep;
 
 use super::REPLICAS;
 use crate::prove::study::caller::Caller;
@@ -19,6 +22,9 @@ const LENGTH: usize = 1024;
 pub(super) const UNKNOWN: &str = "uploads that another replica does not know";
 pub(super) const LOST: &str = "uploads lost with a replica";
 const LEFT: &str = "aborted uploads that are still there";
+/// How often a replica is asked for an upload until it says something of it, and the pause in between.
+const QUESTIONS_MAX: usize = 20;
+const QUESTION_AGAIN: Duration = Duration::from_millis(100);
 
 /// One upload, and whether replicas knew of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,18 +80,17 @@ pub(super) async fn begin_all(stage: &Stage, caller: &mut Caller, run: &str) -> 
         let put = call(caller, Some(&home), put, Bytes::from_static(&[7; LENGTH])).await?;
         anyhow::ensure!(put.status() == StatusCode::CREATED, "a part cannot be stored: {}", put.status());
         let mut begun = Begun { name, id, home, ..Begun::default() };
-        begun.other = is_known(caller, replica(number + 1), &begun).await;
+        begun.other = is_known(caller, replica(number + 1), &begun).await?;
         all.push(begun);
     }
     Ok(all)
 }
 
 /// Asks those that are left for them, gives them up, and asks again.
-pub(super) async fn end_all(caller: &mut Caller, living: &[String], all: &mut [Begun]) {
+pub(super) async fn end_all(caller: &mut Caller, living: &[String], all: &mut [Begun]) -> anyhow::Result<()> {
     for begun in all {
         for replica in living {
-            let known = is_known(caller, replica.clone(), begun).await;
-            begun.after.push(known);
+            begun.after.push(is_known(caller, replica.clone(), begun).await?);
         }
         for replica in living {
             // Where it is not, that changes nothing. If it is still there afterwards, that is found.
@@ -93,17 +98,28 @@ pub(super) async fn end_all(caller: &mut Caller, living: &[String], all: &mut [B
             call(caller, Some(replica), delete, Bytes::new()).await.ok();
         }
         for replica in living {
-            let known = is_known(caller, replica.clone(), begun).await;
-            begun.aborted.push(known);
+            begun.aborted.push(is_known(caller, replica.clone(), begun).await?);
         }
     }
+    Ok(())
 }
 
-/// The replica, and whether it knows of parts of an upload.
-async fn is_known(caller: &mut Caller, replica: String, Begun { name, id, .. }: &Begun) -> (String, bool) {
-    let response = call(caller, Some(&replica), (Method::GET, &path(name, id, None)), Bytes::new()).await;
-    let is_known = response.is_ok_and(|response| response.status() == StatusCode::OK);
-    (replica, is_known)
+/// The replica, and whether it knows of parts of an upload. One that does not say is asked again: what was not seen is
+/// not gone.
+async fn is_known(
+    caller: &mut Caller,
+    replica: String,
+    Begun { name, id, .. }: &Begun,
+) -> anyhow::Result<(String, bool)> {
+    for _ in 0..QUESTIONS_MAX {
+        let response = call(caller, Some(&replica), (Method::GET, &path(name, id, None)), Bytes::new()).await;
+        match response.map(|response| response.status()) {
+            Ok(StatusCode::OK) => return Ok((replica, true)),
+            Ok(StatusCode::NOT_FOUND) => return Ok((replica, false)),
+            _ => sleep(QUESTION_AGAIN).await,
+        }
+    }
+    anyhow::bail!("{replica} does not say whether it knows an upload; try again where nothing else runs")
 }
 
 fn is_lost(begun: &Begun) -> bool {
@@ -129,9 +145,8 @@ pub(super) fn claims(all: &[Begun], killed: &str) -> Vec<Prediction> {
     };
     let is_left = |begun: &Begun| begun.aborted.iter().any(|(_, is_known)| *is_known);
     vec![
-        never(UNKNOWN, &|begun| !begun.other.1, &|begun| format!("{} does not know of it", begun.other.0))
-            .by_the_clock(),
-        never(LOST, &is_lost, &|_| format!("{killed} is killed, and no other one knows of it")).by_the_clock(),
+        never(UNKNOWN, &|begun| !begun.other.1, &|begun| format!("{} does not know of it", begun.other.0)),
+        never(LOST, &is_lost, &|_| format!("{killed} is killed, and no other one knows of it")),
         never(LEFT, &is_left, &|_| "its client gives it up, and it is still there".to_owned()),
     ]
 }
