@@ -12,7 +12,7 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 /// How long other threads of the core may have to wait.
-const WAY_GIVEN_EVERY: Duration = Duration::from_micros(250);
+const WAY_GIVEN_EVERY: Duration = Duration::from_micros(100);
 /// How many connections may be accepted before a document that waits is made.
 const ACCEPTED_BEFORE: usize = 64;
 
