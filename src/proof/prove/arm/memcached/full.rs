@@ -36,6 +36,17 @@ pub(super) fn fill(filling: Filling<'_>) -> Work<'_, ()> {
     })
 }
 
+/// How many idle sessions a cache forgets that has room for so many of this size.
+const fn evicted(room: u64) -> u64 {
+    let beyond = (IDLE + MORE).saturating_sub(room);
+    if beyond < IDLE { beyond } else { IDLE }
+}
+
+/// The share of them that theory says: the keys need room, too, so that it has room for fewer.
+pub(super) fn share() -> f64 {
+    evicted(super::server::MEMORY_MIB * 1024 * 1024 / SIZE as u64) as f64 / IDLE as f64
+}
+
 fn idle(number: u64) -> String {
     format!("unstick:idle:{number}")
 }
@@ -46,4 +57,32 @@ async fn missing(client: &mut Client) -> Result<u64, Unavailable> {
         missing += u64::from(client.get(&idle(number)).await?.is_none());
     }
     Ok(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// A cache that has room for so many and forgets what was unused the longest, as memcached does: how many of the
+    /// idle sessions it has forgotten in the end. It knows nothing of the formula.
+    fn forgotten(room: u64) -> u64 {
+        let mut kept = VecDeque::new();
+        for number in 0..IDLE + MORE {
+            if kept.len() as u64 == room {
+                kept.pop_front();
+            }
+            kept.push_back(number);
+        }
+        IDLE - kept.iter().filter(|number| **number < IDLE).count() as u64
+    }
+
+    #[test]
+    fn what_a_cache_evicts_is_that_of_a_simulation() {
+        for room in [1, IDLE, MORE / 3, MORE, MORE + 1, MORE + IDLE / 2, MORE + IDLE - 1, MORE + IDLE, 2 * MORE] {
+            assert_eq!(evicted(room), forgotten(room), "{room}");
+        }
+        assert_eq!(share(), 1.0);
+    }
 }

@@ -91,7 +91,7 @@ fn predict(report: &CellReport) -> Vec<Prediction> {
         Event::Full => {
             let (gone, idle) = report.history.count(full::EVICTED).unwrap_or_default();
             let note = format!("{idle} sessions are idle, others fill the cache; {} are there then", idle - gone);
-            Prediction::share(full::EVICTED, gone, idle, 1.0).shown_by([Fact::Note(note)])
+            Prediction::share(full::EVICTED, gone, idle, full::share()).shown_by([Fact::Note(note)])
         }
         _ => return of_stateless(report, Keeps::InAStore),
     };

@@ -161,4 +161,52 @@ mod tests {
         ];
         assert_eq!(counted(&Lost::of(&history(steps))), [(0, 1), (0, 0), (0, 1)]);
     }
+
+    /// Sessions that write to a primary, which copies everything to its standby a little later, until the link is held;
+    /// then the standby takes over, and all read. With `waits` a write is acknowledged once the standby has it. Knows
+    /// nothing of how that is judged.
+    fn simulated(waits: bool, seed: u64) -> History {
+        const HELD_MS: u64 = 200;
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut steps = Vec::new();
+        for session in 0..100 {
+            let (mut now, mut value, mut is_known, mut copied) = (rng.u64(0..300), 0, false, Vec::new());
+            // Everything that the standby had at 100 ms had come by then.
+            while now < 400 {
+                let arrives = now + rng.u64(1..5);
+                let is_copied = arrives < HELD_MS;
+                let action = match value {
+                    0 => Action::Login,
+                    _ => Action::Write { kind: "writes", value, is_keyed: true },
+                };
+                let is_done = is_copied || !waits;
+                let outcome = if is_done { StepOutcome::Done } else { StepOutcome::Failed("no copy".into()) };
+                steps.push(step(session, now, action, outcome));
+                match value {
+                    0 => is_known = is_copied,
+                    _ if is_copied => copied.push(value),
+                    _ => {}
+                }
+                if value == 0 && !is_done {
+                    break;
+                }
+                (value, now) = (value + 1, now + rng.u64(5..40));
+            }
+            let outcome = if is_known { StepOutcome::Values(copied.into()) } else { StepOutcome::Forgotten };
+            steps.push(step(session, 600, Action::Read, outcome));
+        }
+        history(steps)
+    }
+
+    #[test]
+    fn what_a_fail_over_loses_is_that_of_a_simulation() {
+        for seed in 0..50 {
+            let [had, lacked, all] = counted(&Lost::of(&simulated(false, seed)));
+            assert!(had.0 == 0 && had.1 > 20, "{seed}: {had:?}");
+            assert!(lacked.0 == lacked.1 && lacked.1 > 20, "{seed}: {lacked:?}");
+            assert!((lacked.0..all.1).contains(&all.0), "{seed}: {all:?}");
+            let [had, lacked, all] = counted(&Lost::of(&simulated(true, seed)));
+            assert!(had.0 == 0 && lacked.1 == 0 && all.0 == 0 && all.1 > 20, "{seed}: {all:?}");
+        }
+    }
 }
