@@ -112,6 +112,7 @@ impl Report {
         let of_studies = self.studies.iter_mut().flat_map(|study| &mut study.columns);
         let of_studies = of_studies.flat_map(|column| &mut column.predictions);
         of_cells.chain(&mut self.slow_predictions).chain(of_studies).for_each(|one| one.judge_at(level));
+        self.studies.iter_mut().for_each(StudyReport::excuse);
     }
 
     /// The claims that did not hold.

@@ -105,14 +105,13 @@ async fn beat(line: Option<Line>, port: u16) -> Option<Line> {
 }
 
 impl StudyReport {
-    /// What a machine of this pace could have broken by itself says nothing.
-    pub(super) fn made_at(mut self, pace: Pace) -> Self {
-        self.pace = pace;
+    /// What a machine of this pace could have broken by itself says nothing. Asked when shares are judged: a share that
+    /// would be broken in a run of its own may hold at the level of the whole run.
+    pub(in crate::prove) fn excuse(&mut self) {
+        let (study, pace) = (self.study, self.pace);
         if pace.is_slow() {
-            let study = self.study;
-            self.too_slow = self.columns.iter_mut().filter_map(|place| excuse(place, study, pace)).collect();
+            self.too_slow.extend(self.columns.iter_mut().filter_map(|place| excuse(place, study, pace)));
         }
-        self
     }
 }
 
@@ -146,6 +145,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::prove::report::Report;
     use crate::prove::study::limits;
     use crate::prove::theory::Prediction;
 
@@ -167,13 +167,29 @@ mod tests {
                 Prediction::never("reports sent out twice", 1, 100, None),
             ];
             let claim = PlaceReport::claim("redis", String::new(), Value::Null, predictions);
-            let report = limits::STUDY.report(vec![claim], Vec::new()).made_at(pace);
+            let mut report = StudyReport { pace, ..limits::STUDY.report(vec![claim], Vec::new()) };
+            report.excuse();
             let verdicts: Vec<Verdict> = report.columns[0].predictions.iter().map(|one| one.verdict).collect();
             let first = if is_slow { Verdict::Untested } else { Verdict::Broken };
             assert_eq!(verdicts, [first, Verdict::Held, Verdict::Broken], "{pace:?}");
             assert_eq!(report.too_slow.len(), usize::from(is_slow), "{pace:?}");
             let why = "limits, redis: requests failed: 1 of 100; but the machine itself may have been too slow";
             assert!(report.too_slow.iter().all(|text| text.starts_with(why)), "{:?}", report.too_slow);
+        }
+    }
+
+    #[test]
+    fn what_holds_at_the_level_of_the_run_needs_no_excuse() {
+        // It would be broken in a run that predicts nothing else.
+        let share = Prediction::share("moved", 50, 100, 1.0 / 3.0).by_the_clock();
+        for (others, verdict, excuses) in [(0, Verdict::Untested, 1), (1000, Verdict::Held, 0)] {
+            let claim = PlaceReport::claim("hash", String::new(), Value::Null, vec![share.clone()]);
+            let pace = Pace { mean_ms: 100.0, longest_ms: 100.0 };
+            let study = StudyReport { pace, ..limits::STUDY.report(vec![claim], Vec::new()) };
+            let mut report = Report { studies: vec![study], ..Report::default() };
+            report.judge_shares(others);
+            let study = &report.studies[0];
+            assert_eq!((study.columns[0].predictions[0].verdict, study.too_slow.len()), (verdict, excuses));
         }
     }
 }

@@ -100,7 +100,8 @@ impl Study {
         Box::pin(async move {
             let beats = Beats::begin().await?;
             let report = (self.run)(bench).await;
-            Ok(report.map_err(|error| beats.pace().explain(error))?.made_at(beats.pace()))
+            let report = report.map_err(|error| beats.pace().explain(error))?;
+            Ok(StudyReport { pace: beats.pace(), ..report })
         })
     }
 

@@ -303,12 +303,16 @@ fn claims(found: &Found) -> Vec<Prediction> {
     };
     let files = found.uploads.len();
     let without = |reads: &[(String, bool)]| reads.iter().filter(|(_, is_it)| !is_it).count();
-    // Who does not respond may be late; who responds with something else is wrong.
+    // Who does not respond may be late; who responds with something else is wrong, whatever else is late.
     let late = |reads: fn(&Upload) -> &[(String, bool)]| {
-        found.uploads.iter().flat_map(reads).any(|(by, is_it)| !is_it && by == NOBODY)
+        !found.uploads.iter().flat_map(reads).any(|(by, is_it)| !is_it && by != NOBODY)
     };
-    let status = |upload: &Upload| upload.range.as_ref().map_or(0, |(_, status, _)| *status);
-    let is_range_late = found.uploads.iter().map(status).any(|status| status == 0 || status >= 500);
+    let is_wrong = |(_, status, is_same): &(String, u16, bool)| match status {
+        0 | 500.. => false,
+        206 => !is_same,
+        _ => true,
+    };
+    let is_range_late = !found.uploads.iter().filter_map(|upload| upload.range.as_ref()).any(is_wrong);
     let mut claims = vec![
         never("reads that do not find the file", files * REPLICAS, &|upload| without(&upload.reads))
             .by_the_clock_if(late(|one| &one.reads)),
@@ -408,5 +412,28 @@ mod tests {
         );
         assert!(broken(&found).iter().all(|(_, facts)| (1..=4).contains(facts)));
         assert_eq!(broken(&simulated(false, 1)).len(), 4);
+    }
+
+    #[test]
+    fn a_slow_machine_is_not_to_blame_for_a_file_that_is_wrong() {
+        let timed = |change: &dyn Fn(&mut Upload)| {
+            let mut found = simulated(true, 1);
+            found.uploads[3].reads[0] = (NOBODY.to_owned(), false);
+            found.uploads[3].after[0] = (NOBODY.to_owned(), false);
+            found.uploads[3].range = Some((String::new(), 503, false));
+            change(&mut found.uploads[5]);
+            claims(&found)[..3].iter().map(|one| (one.verdict, one.is_timed)).collect::<Vec<_>>()
+        };
+        let wrong = || ("r1".to_owned(), false);
+        let (excused, broken) = ((Verdict::Broken, true), (Verdict::Broken, false));
+        assert_eq!(timed(&|_| {}), [excused; 3]);
+        assert_eq!(timed(&|upload| upload.reads[1] = wrong()), [broken, excused, excused]);
+        assert_eq!(timed(&|upload| upload.after[1] = wrong()), [excused, broken, excused]);
+        for (status, is_same) in [(206, false), (200, true), (416, false)] {
+            assert_eq!(
+                timed(&|upload| upload.range = Some(("r1".to_owned(), status, is_same))),
+                [excused, excused, broken]
+            );
+        }
     }
 }
