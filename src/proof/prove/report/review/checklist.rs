@@ -44,7 +44,7 @@ fn dependence(played: &Played<'_>) -> Result<Dependence, String> {
         return Ok(Dependence { has_any: differ > 0, text, evidence: vec![evidence] });
     }
     let ended = ended(played);
-    let losses = Losses::of(&ended).filter(|_| played.arm.role() == Role::Sticky);
+    let losses = Losses::of(played, &ended).filter(|_| played.arm.role() == Role::Sticky);
     let losses = losses.ok_or_else(|| played.missing(Event::Pairs))?;
     let text = format!("{} when replicas ended", losses.lost());
     Ok(Dependence { has_any: losses.has_lost(), text, evidence: losses.evidence })
@@ -67,25 +67,30 @@ fn say(played: &Played<'_>, grade: Grade, why: &str, evidence: Vec<Evidence>) ->
     played.answer(grade, format!("{}\n{why}", grade.word()), evidence)
 }
 
-fn context(played: &Played<'_>) -> Answer {
+/// No, if responses depend on the replica; else by what is said of so many trips to a store, beside that they do not.
+fn by_trips(played: &Played<'_>, judge: impl FnOnce(f64, &str) -> (Grade, String)) -> Answer {
     let known = dependence(played).and_then(|dependence| Ok((dependence, trips(played)?)));
-    let (Dependence { has_any, text, mut evidence }, (trips, of_trips)) = match known {
-        Ok(known) => known,
-        Err(why) => return played.not_measured(&why),
-    };
-    if has_any {
-        return say(played, Grade::Bad, &text, evidence);
+    match known {
+        Err(why) => played.not_measured(&why),
+        Ok((Dependence { has_any: true, text, evidence }, _)) => say(played, Grade::Bad, &text, evidence),
+        Ok((Dependence { text, mut evidence, .. }, (trips, of_trips))) => {
+            evidence.push(of_trips);
+            let (grade, why) = judge(trips, &text);
+            say(played, grade, &why, evidence)
+        }
     }
-    evidence.push(of_trips);
-    match trips < NO_TRIPS {
-        true => say(played, Grade::Good, &format!("{text}; {}", in_words(trips)), evidence),
-        false => say(played, Grade::Partly, &format!("{text}; {} for the rest", in_words(trips)), evidence),
-    }
+}
+
+fn context(played: &Played<'_>) -> Answer {
+    by_trips(played, |trips, text| match trips < NO_TRIPS {
+        true => (Grade::Good, format!("{text}; {}", in_words(trips))),
+        false => (Grade::Partly, format!("{text}; {} for the rest", in_words(trips))),
+    })
 }
 
 fn outside(played: &Played<'_>) -> Answer {
     let ended = ended(played);
-    let Some(losses) = Losses::of(&ended) else { return played.not_measured(&without_end(played)) };
+    let Some(losses) = Losses::of(played, &ended) else { return played.not_measured(&without_end(played)) };
     if losses.has_lost() {
         return say(played, Grade::Bad, &format!("{} when replicas ended", losses.lost()), losses.evidence);
     }
@@ -162,25 +167,16 @@ fn scaling(played: &Played<'_>) -> Answer {
     }
     let cells = played.cells(Event::ScaleOut);
     let old = of_old_users(&cells).unwrap_or_default();
-    let lost = Losses::of(&cells).map(|losses| format!("{}, {}", losses.lost(), losses.failed())).unwrap_or_default();
+    let lost =
+        Losses::of(played, &cells).map(|losses| format!("{}, {}", losses.lost(), losses.failed())).unwrap_or_default();
     let text = format!("{lost}; new replicas get {} of old users' requests", percent(old));
     say(played, answer.grade, &text, answer.evidence)
 }
 
 fn authentication(played: &Played<'_>) -> Answer {
-    let known = dependence(played).and_then(|dependence| Ok((dependence, trips(played)?)));
-    let (Dependence { has_any, text, mut evidence }, (trips, of_trips)) = match known {
-        Ok(known) => known,
-        Err(why) => return played.not_measured(&why),
-    };
-    if has_any {
-        return say(played, Grade::Bad, &text, evidence);
-    }
-    evidence.push(of_trips);
-    let asked = in_words(trips);
-    match (trips < NO_TRIPS, played.arm.has_tokens()) {
-        (true, _) => say(played, Grade::Good, &format!("{asked}; {text}"), evidence),
-        (false, true) => say(played, Grade::Partly, &format!("{asked}, to ask whether the token is over"), evidence),
-        (false, false) => say(played, Grade::Bad, &format!("{asked}, to look the session up"), evidence),
-    }
+    by_trips(played, |trips, text| match (trips < NO_TRIPS, played.arm.has_tokens()) {
+        (true, _) => (Grade::Good, format!("{}; {text}", in_words(trips))),
+        (false, true) => (Grade::Partly, format!("{}, to ask whether the token is over", in_words(trips))),
+        (false, false) => (Grade::Bad, format!("{}, to look the session up", in_words(trips))),
+    })
 }

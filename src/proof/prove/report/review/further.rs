@@ -89,7 +89,7 @@ fn failover(played: &Played<'_>) -> Answer {
 
 fn full(played: &Played<'_>) -> Answer {
     let cells = played.cells(Event::Full);
-    let answer = Losses::of(&cells).map_or_else(
+    let answer = Losses::of(played, &cells).map_or_else(
         || played.answer(Grade::Figure, played.missing(Event::Full), []),
         |losses| played.answer(losses.grade(), losses.text(), losses.evidence),
     );

@@ -1,14 +1,17 @@
 //! What users lost in an event.
 
-use super::{Evidence, Grade, Source, sum, worst};
+use super::{Evidence, Grade, Played, Source, sum, worst};
 use crate::prove::cell::CellReport;
+use crate::prove::event::Event;
 use crate::prove::report::bound;
-use crate::prove::theory::{TRIALS_MIN, percent};
+use crate::prove::theory::{Prediction, TRIALS_MIN, percent};
 
 /// What users lost in cells.
 pub(super) struct Losses {
     /// Sessions lost, of so many.
     lost: (u64, u64),
+    /// The share that is lost although nothing happens, if that is any.
+    in_quiet: Option<f64>,
     /// What theory says of that.
     predicted: Option<String>,
     /// Requests failed, of so many.
@@ -23,18 +26,9 @@ const LOST: &str = "sessions lost";
 
 impl Losses {
     /// `None` if nothing was played, or nothing can be said for lack of sessions.
-    pub(super) fn of(cells: &[Source<'_>]) -> Option<Self> {
-        let (mut lost, mut predicted) = ((0, 0), None);
-        for Source { cell, .. } in cells {
-            let (hits, trials) = match cell.predictions.iter().find(|one| one.what.starts_with(LOST)) {
-                Some(one) => {
-                    predicted = Some(one.expected.clone());
-                    (one.hits, one.trials)
-                }
-                None => (cell.findings.lost.count, cell.findings.sessions),
-            };
-            lost = (lost.0 + hits, lost.1 + trials);
-        }
+    pub(super) fn of(played: &Played<'_>, cells: &[Source<'_>]) -> Option<Self> {
+        let predicted = cells.iter().rev().find_map(|source| prediction(source.cell)).map(|one| one.expected.clone());
+        let (lost, quiet) = (lost(cells), lost(&played.cells(Event::Steady)));
         let mut shown: Vec<Source<'_>> = Vec::new();
         for source in cells {
             let of_event = cells.iter().copied().filter(|one| one.cell.event == source.cell.event);
@@ -46,6 +40,7 @@ impl Losses {
         let of_failed = shown.iter().filter(has_failed).map(|one| one.told("requests failed", "findings/failed/count"));
         Some(Self {
             lost,
+            in_quiet: (quiet.0 > 0).then(|| quiet.0 as f64 / quiet.1 as f64),
             predicted,
             failed,
             excused: sum(cells, |findings| findings.excused.count),
@@ -69,9 +64,10 @@ impl Losses {
     /// Sessions lost, in one line.
     pub(super) fn lost(&self) -> String {
         let (lost, sessions) = self.lost;
+        let in_quiet = self.in_quiet.map(|share| format!("; in quiet {}", percent(share))).unwrap_or_default();
         match lost {
             0 => format!("0 of {sessions} lost{}", bound(0, sessions)),
-            _ => format!("{} lost ({lost} of {sessions})", percent(lost as f64 / sessions as f64)),
+            _ => format!("{} lost ({lost} of {sessions}{in_quiet})", percent(lost as f64 / sessions as f64)),
         }
     }
 
@@ -87,4 +83,18 @@ impl Losses {
         let lines = [Some(self.lost()), predicted, Some(self.failed()), excused];
         lines.into_iter().flatten().collect::<Vec<_>>().join("\n")
     }
+}
+
+fn prediction(cell: &CellReport) -> Option<&Prediction> {
+    cell.predictions.iter().find(|one| one.what.starts_with(LOST))
+}
+
+/// Sessions lost, of so many.
+fn lost(cells: &[Source<'_>]) -> (u64, u64) {
+    let of = |cell: &CellReport| match prediction(cell) {
+        Some(one) => (one.hits, one.trials),
+        None => (cell.findings.lost.count, cell.findings.sessions),
+    };
+    let each = cells.iter().map(|source| of(source.cell));
+    each.fold((0, 0), |(lost, all), (more, of)| (lost + more, all + of))
 }

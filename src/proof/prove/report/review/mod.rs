@@ -105,6 +105,16 @@ impl Grade {
     }
 }
 
+impl Answer {
+    /// This one, and below it another one to the same question.
+    fn besides(mut self, other: Self) -> Self {
+        self.grade = self.grade.and(other.grade);
+        self.text = format!("{}\n{}", self.text, other.text);
+        self.evidence.extend(other.evidence);
+        self
+    }
+}
+
 impl Review {
     /// What a run says.
     pub fn of(report: &Report) -> Self {

@@ -27,7 +27,7 @@ pub(super) const NO_TRIPS: f64 = 0.005;
 
 pub(super) fn scale_out(played: &Played<'_>) -> Answer {
     let cells = played.cells(Event::ScaleOut);
-    let Some(losses) = Losses::of(&cells) else { return played.not_measured(&played.missing(Event::ScaleOut)) };
+    let Some(losses) = Losses::of(played, &cells) else { return played.not_measured(&played.missing(Event::ScaleOut)) };
     let Some(old) = of_old_users(&cells) else { return played.not_measured("no old user asked for anything then") };
     let mut seconds = cells.iter().map(|source| source.cell.seconds_to_fair_share);
     let slowest = seconds.try_fold(0.0, |most, one| Some(f64::max(most, one?)));
@@ -67,7 +67,7 @@ fn deploy(played: &Played<'_>) -> Answer {
 }
 
 pub(super) fn lost_in(played: &Played<'_>, event: Event) -> Answer {
-    match Losses::of(&played.cells(event)) {
+    match Losses::of(played, &played.cells(event)) {
         Some(losses) => played.answer(losses.grade(), losses.text(), losses.evidence),
         None => played.not_measured(&played.missing(event)),
     }
@@ -165,7 +165,8 @@ fn single_point(played: &Played<'_>) -> Answer {
     let answer = match (&played.cells(Event::Failover)[..], &played.cells(Event::StoreRestart)[..]) {
         ([], []) => without_restart(played),
         ([], restarted) => restart(played, restarted),
-        (failed_over, _) => failover(played, failed_over),
+        (failed_over, []) => failover(played, failed_over),
+        (failed_over, restarted) => failover(played, failed_over).besides(restart(played, restarted)),
     };
     with_proxies(played, answer)
 }
@@ -174,7 +175,7 @@ fn restart(played: &Played<'_>, cells: &[Source<'_>]) -> Answer {
     let (failed, requests) = (sum(cells, |one| one.failed.count), sum(cells, |one| one.requests));
     let shown = worst(cells, |cell| cell.failing_seconds);
     let seconds = shown.map_or(0.0, |source| source.cell.failing_seconds);
-    let losses = Losses::of(cells);
+    let losses = Losses::of(played, cells);
     let lost = losses.as_ref().map_or_else(|| played.missing(Event::StoreRestart), Losses::lost);
     let has_lost = losses.as_ref().is_some_and(Losses::has_lost);
     let (grade, text) = match failed {
@@ -219,7 +220,7 @@ fn without_restart(played: &Played<'_>) -> Answer {
         return played.answer(Grade::Bad, text, shown);
     }
     let crashed = played.cells(Event::Crash);
-    let Some(losses) = Losses::of(&crashed) else { return played.not_measured(&played.missing(Event::Crash)) };
+    let Some(losses) = Losses::of(played, &crashed) else { return played.not_measured(&played.missing(Event::Crash)) };
     let replicas = crashed.first().map_or(0, |source| source.cell.replicas);
     let text = match losses.has_lost() {
         false => format!("none seen: no trip to a store, and a replica took nothing along\n{}", losses.lost()),
@@ -233,7 +234,7 @@ fn without_restart(played: &Played<'_>) -> Answer {
 /// The tier of proxies can be one, too.
 fn with_proxies(played: &Played<'_>, mut answer: Answer) -> Answer {
     let cells = played.cells(Event::TwoProxies);
-    let Some(losses) = Losses::of(&cells).filter(|_| answer.grade != Grade::NotMeasured) else { return answer };
+    let Some(losses) = Losses::of(played, &cells).filter(|_| answer.grade != Grade::NotMeasured) else { return answer };
     answer.text.push_str(&format!("\nof 2 proxies one killed: {}", losses.failed()));
     if losses.has_lost() {
         answer.text.push_str(&format!(", {}", losses.lost()));

@@ -222,6 +222,22 @@ fn a_store_that_is_asked_is_the_single_point_of_failure() {
     report.cells.push(cell);
     let answer = spof(&report, "redis-replicated");
     assert!(answer.grade == Grade::Partly && answer.text.contains("76 of 76 acknowledged writes lost"), "{answer:?}");
+    report.cells.push(self::cell(arm("redis-replicated"), Event::StoreRestart, 1.0));
+    let answer = spof(&report, "redis-replicated");
+    let tells = ["76 of 76 acknowledged writes lost", "restarted, 200 of 1000 failed"];
+    assert!(answer.grade == Grade::Bad && tells.iter().all(|what| answer.text.contains(what)), "{answer:?}");
+}
+
+#[test]
+fn an_event_is_not_blamed_for_what_is_lost_in_quiet() {
+    let mut report = run();
+    change(&mut report, "jwt", Event::Steady, |cell| lose(cell, 60));
+    let lost = |report: &Report, question| answer(report, question, "jwt").text;
+    assert!(!lost(&report, "crash").contains("in quiet"), "the crash lost nothing");
+    change(&mut report, "jwt", Event::Crash, |cell| lose(cell, 70));
+    for question in ["crash", "single point of failure", OUTSIDE] {
+        assert!(lost(&report, question).contains("; in quiet 60.0 %)"), "{}", lost(&report, question));
+    }
 }
 
 #[test]
