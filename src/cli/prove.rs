@@ -28,8 +28,8 @@ Examples:
   unstick prove --full --users 300 --repeat 10            more events, sessions and kills: smaller bounds
 
 Exit codes: 0 all predictions held, 1 one did not (it is printed with a counterexample; this comes before 3), 2 wrong
-usage, 3 inconclusive: the arm that must fail did not, there were too few samples, a store is missing, a process did not
-do what it was told, or the run was interrupted.";
+usage, 3 inconclusive: the arm that must fail did not, there were too few samples, a store that was given does not
+respond, a process did not do what it was told, or the run was interrupted. What is not installed is left out by name.";
 
 /// One of a list by its name, or one of the words for several.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -68,7 +68,8 @@ pub(crate) struct Prove {
     /// Replicas at the start of most events
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = replicas)]
     pub(crate) replicas: usize,
-    /// How long the chosen events take together, such as 45s or 10m; by default what they need, 45 s for all
+    /// How long the chosen events take together, such as 45s or 10m; by default what they need: 45 s for
+    /// those of a run of a minute
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
     /// How long a user pauses between two steps, on average; longer if the machine cannot carry that, which is said
@@ -89,7 +90,7 @@ pub(crate) struct Prove {
     /// Which studies, separated by commas; `none` by default; `all`. Without --arms, --events and --full only these
     #[arg(long, value_name = "STUDY", value_delimiter = ',')]
     pub(crate) studies: Vec<Choice<Study>>,
-    /// Which events, separated by commas; all by default
+    /// Which events, separated by commas; by default those that a run of a minute has time for
     #[arg(long, value_name = "EVENT", value_delimiter = ',')]
     pub(crate) events: Vec<Event>,
     /// A Redis to use, such as redis://127.0.0.1:6379, or UNSTICK_PROVE_REDIS, which `ps` does not show; by default a

@@ -50,3 +50,14 @@ impl Line {
 pub(super) async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Bytes> {
     Line::to(address).await?.get(path).await
 }
+
+/// One question on a line that is kept, or on a new one, which is there for the next one. What comes late has taken its
+/// time, whether it comes or not.
+pub(super) async fn beat(line: Option<Line>, address: SocketAddr) -> Option<Line> {
+    let mut line = match line {
+        Some(line) => line,
+        None => Line::to(address).await.ok()?,
+    };
+    line.get("/healthz").await.ok()?;
+    Some(line)
+}

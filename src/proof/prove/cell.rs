@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
 use super::arm::{Arm, Work};
-use super::ask::Line;
+use super::ask::beat;
 use super::event::{Event, SCALE_OUT, Schedule};
 use super::fleet::{Fleet, Plan};
 use super::measures::{Measures, crossing, fair_share_after};
@@ -150,7 +150,8 @@ impl Cell {
         for user in 0..self.users {
             users.spawn_local(play(Rc::clone(&crowd), user));
         }
-        let beats = tokio::task::spawn_local(beats(self.control, recorder.clone()));
+        let due = Rc::new(Counter::new(Duration::MAX));
+        let beats = tokio::task::spawn_local(beats(self.control, recorder.clone(), Rc::clone(&due)));
         let played = fault::play(acts, fleet, &recorder).await;
         assert!(!self.plan.planted.is(Sabotage::HarnessPanics), "as planned");
         // However long the acts took, users go on after the last of them.
@@ -164,6 +165,10 @@ impl Cell {
         }
         users.shutdown().await;
         beats.abort();
+        // One that is under way has taken that long at least.
+        if due.get() < recorder.now() {
+            recorder.beat(due.get());
+        }
         played.map(|()| recorder)
     }
 
@@ -202,16 +207,15 @@ impl Cell {
 }
 
 /// Asks a replica that no proxy knows, again and again: what is slow for it is slow because of the machine.
-async fn beats(control: SocketAddr, recorder: Recorder) {
-    let Ok(mut line) = Line::to(control).await else { return };
+/// `due`: when the one under way should have been sent.
+async fn beats(control: SocketAddr, recorder: Recorder, due: Rc<Counter<Duration>>) {
+    let mut line = None;
     loop {
-        // From when it should have been sent: if the thread of the users gets no time, neither do they.
-        let due = recorder.now() + BEAT;
-        sleep_until(recorder.at(due)).await;
-        if line.get("/healthz").await.is_err() {
-            return;
-        }
-        recorder.beat(due);
+        // From then on it counts: if the thread of the users gets no time, neither do they.
+        due.set(recorder.now() + BEAT);
+        sleep_until(recorder.at(due.get())).await;
+        line = beat(line, control).await;
+        recorder.beat(due.get());
     }
 }
 

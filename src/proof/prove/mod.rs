@@ -146,16 +146,15 @@ async fn run_in(options: &Options, workspace: &Workspace) -> anyhow::Result<Repo
 async fn run_events(options: &Options, workspace: &Workspace, progress: &Progress) -> anyhow::Result<Report> {
     let lab = Lab::prepare(options, workspace).await?;
     let mut cells = Vec::new();
-    for round in 0..options.repeat {
-        for event in &options.events {
-            progress.begin(event.name());
-            let played = lab.play(*event, round).await;
-            cells.extend(played.with_context(|| format!("event {event}"))?);
-        }
-    }
-    progress.begin("slow replica");
-    let (slow_replica, slow_predictions) = lab.slow_replica().await?;
+    let played = play_events(&lab, options, progress, &mut cells).await;
+    let (impossible, (slow_replica, slow_predictions)) = match played {
+        Ok(slow) => (None, slow),
+        // What was measured before is still worth something.
+        Err(error) if !cells.is_empty() => (Some(format!("{error:#}")), Default::default()),
+        Err(error) => return Err(error),
+    };
     Ok(Report {
+        impossible,
         version: env!("CARGO_PKG_VERSION"),
         seed: options.seed,
         users: options.users,
@@ -176,9 +175,27 @@ async fn run_events(options: &Options, workspace: &Workspace, progress: &Progres
     })
 }
 
+/// One event after the other, which leave their `cells`, then the slow replica.
+async fn play_events(
+    lab: &Lab<'_>,
+    options: &Options,
+    progress: &Progress,
+    cells: &mut Vec<CellReport>,
+) -> anyhow::Result<(Vec<CellReport>, Vec<Prediction>)> {
+    for round in 0..options.repeat {
+        for event in &options.events {
+            progress.begin(event.name());
+            let played = lab.play(*event, round).await;
+            cells.extend(played.with_context(|| format!("event {event}"))?);
+        }
+    }
+    progress.begin("slow replica");
+    lab.slow_replica().await
+}
+
 /// Why nothing can be concluded, if so. What is broken is broken nevertheless.
 fn inconclusive(report: &Report) -> Vec<String> {
-    let mut reasons = Vec::new();
+    let mut reasons = Vec::from_iter(report.impossible.clone());
     let of_apparatus = |cell: &'_ CellReport, is_bad: fn(&Verdict) -> bool| {
         let mut predictions = cell.predictions.iter();
         predictions.find(|one| one.subject == Subject::Apparatus && is_bad(&one.verdict)).cloned()

@@ -23,7 +23,11 @@ pub(super) fn masked(url: &str) -> String {
             let password = if by.contains(':') { format!(":{MASK}") } else { String::new() };
             format!("{scheme}://{user}{password}@{}", without_values(rest))
         }
-        None => without_values(url),
+        // Somebody has forgotten the scheme.
+        None => match url.rsplit_once('@').and_then(|(by, rest)| Some((by.split_once(':')?.0, rest))) {
+            Some((user, rest)) => format!("{}:{MASK}@{}", without_values(user), without_values(rest)),
+            None => without_values(url),
+        },
     };
     url.replace(char::is_control, "?")
 }
@@ -63,6 +67,9 @@ mod tests {
     #[test]
     fn no_url_shows_its_password() {
         for (url, shown) in [
+            ("me:secret@db:6379", "me:***@db:6379"),
+            ("me@db:6379", "me@db:6379"),
+            ("127.0.0.1:11211", "127.0.0.1:11211"),
             ("redis://127.0.0.1:6379", "redis://127.0.0.1:6379"),
             ("redis://:secret@db:6379/2", "redis://:***@db:6379/2"),
             ("redis://me:se/c@ret@db:6379", "redis://me:***@db:6379"),

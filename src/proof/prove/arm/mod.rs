@@ -15,7 +15,7 @@ mod paseto;
 pub(super) mod postgres;
 mod predictions;
 pub(super) mod redis;
-mod replicated;
+pub(in crate::prove) mod replicated;
 mod rotation;
 mod shares;
 mod sticky;
@@ -306,7 +306,7 @@ mod tests {
                 Event::Rolling => &[ONCE, AGAIN, WAITS[0], WAITS[1], OUT, IN_FORCE, AFTER],
                 Event::Reloads => &[ONCE, AGAIN, WAITS[0], WAITS[1], "factor between a share and its weight"],
                 Event::TwoProxies => &[WAITS[0], WAITS[1]],
-                Event::StoreRestart => &[ONCE, AGAIN],
+                Event::StoreRestart => &[ONCE, AGAIN, "requests failed once the store was back"],
                 Event::Stop => &[AGAIN, WAITS[0], WAITS[1], FAILING],
                 Event::Mute => &[AGAIN, WAITS[0], WAITS[1], FAILING],
                 Event::Errors | Event::Partition => &[ONCE, AGAIN, WAITS[0], WAITS[1], FAILING],

@@ -9,8 +9,8 @@ use crate::prove::cell::CellReport;
 use crate::prove::event::Event;
 use crate::prove::repeats;
 use crate::prove::theory::Prediction;
-use crate::trial::history::{State, Step};
-use crate::trial::judge::{Fact, Findings, GUARANTEES, Guarantee, Ratio, Tally};
+use crate::trial::history::{State, Step, StepOutcome};
+use crate::trial::judge::{Fact, Findings, GUARANTEES, Guarantee, Ratio, Tally, is_late};
 use crate::trial::pairs::judge::PairFindings;
 
 /// How many times more requests than the idlest replica the busiest may have under round-robin.
@@ -23,6 +23,8 @@ const FAIR_WITHIN_SECONDS: f64 = 1.2;
 const IN_FORCE_SECONDS: f64 = 1.0;
 /// How soon a replica that wants requests again must get one.
 const BACK_WITHIN_SECONDS: f64 = 1.2;
+/// How soon replicas must use a store that is back.
+const RECOVERED_WITHIN: Duration = Duration::from_millis(500);
 /// How long a response may take, where the machine does not stand still.
 const LONGEST_MS: f64 = 500.0;
 /// How long half of the responses may take.
@@ -58,9 +60,10 @@ pub(super) fn of_stateless(report: &CellReport, keeps: Keeps) -> Vec<Prediction>
         return repeats::predict(&report.history, keeps == Keeps::InAStore);
     }
     let mut predictions = vec![no_session_lost(findings)];
-    if report.event != Event::StoreRestart {
-        predictions.push(never("requests failed", &findings.failed, findings.requests));
-    }
+    predictions.push(match report.event {
+        Event::StoreRestart => recovered(report),
+        _ => never("requests failed", &findings.failed, findings.requests),
+    });
     predictions.extend(effects(report));
     predictions.extend(exchanges(report));
     predictions.extend(guarantees(findings, keeps));
@@ -76,6 +79,22 @@ pub(super) fn of_stateless(report: &CellReport, keeps: Keeps) -> Vec<Prediction>
     predictions.extend(shares(report));
     predictions.extend(rotation(report));
     predictions
+}
+
+/// Once the store is back, and replicas have had the time to notice, no request fails.
+pub(super) fn recovered(report: &CellReport) -> Prediction {
+    let history = &report.history;
+    let back = history.incidents.last().map_or(Duration::MAX, |incident| incident.done);
+    let from = back.saturating_add(RECOVERED_WITHIN);
+    let from = from.saturating_add(4 * history.longest_beat((back, from)));
+    let after = || history.steps.iter().filter(|step| step.sent > from);
+    let is_failed = |step: &&Step| matches!(step.outcome, StepOutcome::Failed(_)) && !is_late(history, step);
+    let mut failed = after().filter(is_failed).peekable();
+    let note = Fact::Note(format!("{:.3} s: the store is back", back.as_secs_f64()));
+    let facts = failed.peek().map(|step| [note, Fact::from(*step)]);
+    let what = "requests failed once the store was back";
+    Prediction::never(what, failed.count() as u64, after().count() as u64, facts.as_ref().map(|facts| &facts[..]))
+        .or_untested()
 }
 
 /// On one replica a journey is the same twice, but for noise. If it is not, nothing can be said of its placement.

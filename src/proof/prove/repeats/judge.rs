@@ -19,6 +19,7 @@ const BARE: &str = "writes without a key done twice, of those met behind their e
 const SHARE: &str = "writes without a key done twice, of those met";
 const OTHERS: &str = "writes done twice, of those not met behind their effect";
 const MISSING: &str = "acknowledged writes missing";
+const REFUSED: &str = "writes that a replica refuses";
 const MET: &str = "writes that a kill met, and those that had been done";
 
 /// What a client knows of its writes.
@@ -34,9 +35,21 @@ pub(super) struct Account {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Write {
     pub(super) number: u64,
-    pub(super) is_acknowledged: bool,
-    /// Its client has not waited any longer for a response: it may have been done without any kill.
+    pub(super) end: End,
+    /// For so long that a deadline was behind it an attempt had no good response: it may have been done without any
+    /// kill.
     pub(super) was_late: bool,
+}
+
+/// What a client knows of a write in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Acknowledged,
+    /// A replica does not want it.
+    Refused,
+    /// There is no room left in the session.
+    NoRoom,
+    Unknown,
 }
 
 /// Writes that a kill met, by their numbers, and whether they had been done: they have arrived at a replica that was
@@ -62,13 +75,14 @@ pub(super) fn met(seen: &[(SystemTime, Seen)], killed: &[Arc<str>]) -> HashMap<u
 
 /// Counts what was done how often.
 pub(super) fn count(accounts: &[Account], met: &HashMap<u64, bool>, recorder: &Recorder) {
-    let mut all: BTreeMap<&str, (u64, u64)> = [KEYED, BARE, SHARE, OTHERS, MISSING].map(|what| (what, (0, 0))).into();
+    let mut all: BTreeMap<&str, (u64, u64)> =
+        [KEYED, BARE, SHARE, OTHERS, MISSING, REFUSED].map(|what| (what, (0, 0))).into();
     let mut add = |what: &'static str, is_hit: bool| {
         let (hits, trials) = all.entry(what).or_default();
         (*hits, *trials) = (*hits + u64::from(is_hit), *trials + 1);
     };
     for Account { has_keys, writes, cart } in accounts {
-        for Write { number, is_acknowledged, was_late } in writes {
+        for Write { number, end, was_late } in writes {
             let times = cart.iter().filter(|value| *value == number).count();
             let whats: &[&'static str] = match (met.get(number), has_keys) {
                 (Some(true), true) => &[KEYED],
@@ -80,9 +94,10 @@ pub(super) fn count(accounts: &[Account], met: &HashMap<u64, bool>, recorder: &R
                 (Some(false), true) | (None, _) => &[OTHERS],
             };
             whats.iter().for_each(|what| add(what, times > 1));
-            if *is_acknowledged {
+            if *end == End::Acknowledged {
                 add(MISSING, times == 0);
             }
+            add(REFUSED, *end == End::Refused);
         }
     }
     for (what, (hits, trials)) in all {
@@ -120,7 +135,7 @@ pub(in crate::prove) fn predict(history: &History, is_in_store: bool) -> Vec<Pre
     let (hits, trials) = of(BARE);
     let bare =
         if is_in_store { Prediction::exactly(BARE, hits, trials, 1.0).shown_by(note(BARE)) } else { never(BARE) };
-    vec![never(KEYED), bare, never(OTHERS), never(MISSING)]
+    vec![never(KEYED), bare, never(OTHERS), never(MISSING), never(REFUSED)]
 }
 
 #[cfg(test)]

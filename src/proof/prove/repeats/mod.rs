@@ -18,8 +18,7 @@ use fastrand::Rng;
 use http::header::{COOKIE, HOST, SET_COOKIE};
 use http::{Method, Request, Response, StatusCode};
 use tokio::task::JoinSet;
-use tokio::time::error::Elapsed;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::cell::Cell;
 use super::fleet::Fleet;
@@ -30,8 +29,9 @@ use super::study::caller::Caller;
 use crate::trial::client::Target;
 use crate::trial::fault::{self, Act};
 use crate::trial::history::Seen;
+use crate::trial::judge::STORE_DEADLINE;
 use crate::trial::recorder::Recorder;
-use judge::{Account, WRITES_MAX, Write, count, met};
+use judge::{Account, End, WRITES_MAX, Write, count, met};
 pub(super) use judge::{KEYED, predict, shown};
 
 /// Clients at one time; every other one has keys. A replica that is to be killed waits for a third of them.
@@ -118,7 +118,7 @@ impl Client {
             let written = self.write(path, number, body).await;
             if number > first {
                 account.writes.push(written);
-            } else if !written.is_acknowledged {
+            } else if written.end != End::Acknowledged {
                 return account;
             }
         }
@@ -132,8 +132,9 @@ impl Client {
 
     /// Sends a write until it is acknowledged.
     async fn write(&mut self, path: &str, number: u64, body: u64) -> Write {
-        let mut write = Write { number, is_acknowledged: false, was_late: false };
+        let mut write = Write { number, end: End::Unknown, was_late: false };
         for _ in 0..TRIES_MAX {
+            let began = Instant::now();
             let request =
                 self.request(Method::POST, path).header(STEP, format!("{}-{}", self.number, number % WRITES_MAX));
             let key = self.acts_with_key.then(|| format!("{}/{number}", self.number));
@@ -142,12 +143,13 @@ impl Client {
             match self.caller.send(request).await {
                 Ok(response) if response.status() == StatusCode::NO_CONTENT => {
                     self.take_token(&response);
-                    return Write { is_acknowledged: true, ..write };
+                    return Write { end: End::Acknowledged, ..write };
                 }
-                // The session is gone, or there is no room left in it.
-                Ok(response) if response.status().as_u16() < 500 || response.status() == 507 => return write,
-                Ok(_) => {}
-                Err(error) => write.was_late |= error.is::<Elapsed>(),
+                Ok(response) if response.status() == StatusCode::INSUFFICIENT_STORAGE => {
+                    return Write { end: End::NoRoom, ..write };
+                }
+                Ok(response) if response.status().as_u16() < 500 => return Write { end: End::Refused, ..write },
+                Ok(_) | Err(_) => write.was_late |= began.elapsed() >= STORE_DEADLINE,
             }
             sleep(PAUSE.mul_f64(self.rng.f64())).await;
         }
@@ -169,6 +171,8 @@ impl Client {
         for _ in 0..READS_MAX {
             let request = self.request(Method::GET, "/cart").body(Bytes::new()).ok()?;
             match self.caller.send(request).await {
+                // The session is gone, and all that was in it.
+                Ok(response) if response.status() == StatusCode::UNAUTHORIZED => return Some(Vec::new()),
                 Ok(response) if response.status() == StatusCode::OK => {
                     let cart: serde_json::Value = serde_json::from_slice(response.body()).ok()?;
                     return cart["values"].as_array()?.iter().map(serde_json::Value::as_u64).collect();

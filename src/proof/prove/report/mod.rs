@@ -73,6 +73,9 @@ pub struct Report {
     pub slow_predictions: Vec<Prediction>,
     /// What is not about sessions of the shop: see [`study`](super::study).
     pub studies: Vec<StudyReport>,
+    /// Why an event could not be played, and none behind it was, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub impossible: Option<String>,
     /// Why nothing can be concluded, if so. What is broken is broken nevertheless.
     pub inconclusive: Vec<String>,
     /// Every step of every cell, if it was asked for.

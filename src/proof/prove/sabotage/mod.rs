@@ -90,6 +90,8 @@ pub enum Sabotage {
     LostUpdates,
     LostWrites,
     StoreEmpty,
+    StoreAway,
+    RefusesKnown,
     SharedMemory,
     BlindClient,
     ForgetfulClient,

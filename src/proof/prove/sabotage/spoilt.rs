@@ -159,6 +159,12 @@ impl<S: Store> Store for Spoilt<S> {
         if self.swallow(user, write) {
             return Ok(Reply::new(Some(None), 0));
         }
+        if self.is(Sabotage::RefusesKnown) && write.key.is_some() {
+            let Reply { found, trips } = self.store.read(inner).await?;
+            if found.is_some_and(|values| values.contains(&write.value)) {
+                return Ok(Reply::new(None, trips));
+            }
+        }
         if self.is(Sabotage::Cache) {
             self.memory().cache.remove(token);
         }

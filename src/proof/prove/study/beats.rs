@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use super::part::{PartReplica, Responder, Responding, text};
 use super::{PlaceReport, StudyReport};
 use crate::prove::arm::Work;
-use crate::prove::ask::Line;
+use crate::prove::ask::beat;
 use crate::prove::theory::Verdict;
 use crate::replica::launch::{Launched, launch};
 
@@ -80,7 +81,7 @@ impl Beats {
             let (mut line, mut due) = (None, Instant::now());
             loop {
                 // What this thread was too late for counts, too.
-                line = beat(line, port).await;
+                line = beat(line, (Ipv4Addr::LOCALHOST, port).into()).await;
                 written.borrow_mut().push(due.elapsed());
                 due = Instant::now() + PAUSE;
                 sleep_until(due).await;
@@ -92,16 +93,6 @@ impl Beats {
     pub(super) fn pace(&self) -> Pace {
         Pace::of(&self.took.borrow())
     }
-}
-
-/// One request. What comes late has taken its time, whether it comes or not.
-async fn beat(line: Option<Line>, port: u16) -> Option<Line> {
-    let mut line = match line {
-        Some(line) => line,
-        None => Line::to((std::net::Ipv4Addr::LOCALHOST, port).into()).await.ok()?,
-    };
-    line.get("/healthz").await.ok()?;
-    Some(line)
 }
 
 impl StudyReport {

@@ -210,6 +210,12 @@ impl StudyReport {
     }
 }
 
+/// Whether this is a response, and of those that come however fast the machine is: an error of a replica or a proxy may
+/// say that something took too long.
+fn is_no_failure_of_time(came: &anyhow::Result<http::Response<bytes::Bytes>>) -> bool {
+    came.as_ref().is_ok_and(|response| !response.status().is_server_error())
+}
+
 /// Does all at the same time. The results in the same order.
 async fn all_of<'a, T>(works: impl Iterator<Item = Work<'a, T>>) -> Vec<anyhow::Result<T>> {
     let mut running: Vec<(Work<'a, T>, Option<anyhow::Result<T>>)> = works.map(|work| (work, None)).collect();

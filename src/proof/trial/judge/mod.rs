@@ -26,11 +26,14 @@ use session::Session;
 /// How long a proxy may need to find out that a replica is sick, dead or stopped.
 pub const FOUND_OUT: Duration = Duration::from_millis(2000);
 
+/// No replica gives up its store sooner.
+pub const STORE_DEADLINE: Duration = Duration::from_secs(1);
+
 /// Judges a history.
 pub fn judge(history: &History) -> Findings {
     let mut findings = Findings::default();
     let mut sessions: BTreeMap<SessionId, Vec<&Step>> = BTreeMap::new();
-    let (excuses, erring) = (dying(history), until_found_out(history, &[State::Erring]));
+    let excuses = dying(history);
     for step in &history.steps {
         findings.requests += 1;
         if step.tries > 1 {
@@ -38,7 +41,7 @@ pub fn judge(history: &History) -> Findings {
         }
         if matches!(step.outcome, StepOutcome::Failed(_)) {
             let is_bare = step.action.is_bare() && excuses.iter().any(|time| step.meets(*time));
-            let is_excused = is_bare || erring.iter().any(|time| step.meets(*time));
+            let is_excused = is_bare || is_of_erring(history, step);
             let tally = match is_excused {
                 true => &mut findings.excused,
                 false if is_late(history, step) => &mut findings.late,
@@ -60,6 +63,12 @@ pub fn judge(history: &History) -> Findings {
     findings
 }
 
+/// Whether a replica that errs has said so, and no proxy can know yet that it does.
+fn is_of_erring(history: &History, step: &Step) -> bool {
+    let erring = history.of(State::Erring).filter(|mark| step.replica.as_ref() == Some(&mark.whose));
+    erring.map(|mark| (mark.at, found_out(history, mark.at))).any(|time| step.meets(time))
+}
+
 /// The times at which a replica or proxy died or stood still. Bare writes may fail then, and requests take as long as
 /// the replica held them back.
 pub fn dying(history: &History) -> Vec<(Duration, Duration)> {
@@ -70,11 +79,13 @@ pub fn dying(history: &History) -> Vec<(Duration, Duration)> {
     killed.chain(until_found_out(history, &[State::Stopped, State::Mute, State::CutOff])).collect()
 }
 
-/// Whether a request came to its deadline because the machine itself stood still. Beside one that does a response may
-/// take four times as long: it passes four processes.
-fn is_late(history: &History, step: &Step) -> bool {
+/// Whether a request came to a deadline because the machine itself stood still: to its client's, or to that which a
+/// replica has for its store, and then it says so itself. Beside a machine that stands still a response may take four
+/// times as long: it passes four processes.
+pub fn is_late(history: &History, step: &Step) -> bool {
     let took = step.ended - step.sent;
-    took >= RESPONSE_DEADLINE && took <= 4 * history.longest_beat((step.sent, step.ended))
+    let deadline = if step.replica.is_some() { STORE_DEADLINE } else { RESPONSE_DEADLINE };
+    took >= deadline && took <= 4 * history.longest_beat((step.sent, step.ended))
 }
 
 /// The times in which replicas took their time before they were out of the file, with the mark that says so.
@@ -254,17 +265,22 @@ mod tests {
 
     #[test]
     fn requests_are_late_only_beside_a_machine_that_stands_still() {
-        let failed = |ms, beat| {
+        let failed = |ms, beat, replica: Option<&str>| {
             let outcome = StepOutcome::Failed("no response in time".into());
-            let steps = vec![step(0, (0, ms), written(1), outcome)];
+            let replica = replica.map(Arc::from);
+            let steps = vec![Step { replica, ..step(0, (0, ms), written(1), outcome) }];
             let beats = vec![(Duration::from_millis(20), Duration::from_millis(beat))];
             let findings = judge(&History { steps, beats, ..History::default() });
             (findings.failed.count, findings.late.count)
         };
-        assert_eq!(failed(5010, 1300), (0, 1));
-        assert_eq!(failed(5010, 1200), (1, 0), "the machine does not explain it");
-        assert_eq!(failed(4990, 4000), (1, 0), "it is not the deadline that failed it");
-        assert_eq!(failed(6000, 1300), (1, 0));
+        assert_eq!(failed(5010, 1300, None), (0, 1));
+        assert_eq!(failed(5010, 1200, None), (1, 0), "the machine does not explain it");
+        assert_eq!(failed(4990, 4000, None), (1, 0), "it is not the deadline that failed it");
+        assert_eq!(failed(6000, 1300, None), (1, 0));
+        assert_eq!(failed(2010, 600, Some("a")), (0, 1), "a replica has given up its store");
+        assert_eq!(failed(2010, 500, Some("a")), (1, 0));
+        assert_eq!(failed(2010, 600, None), (1, 0));
+        assert_eq!(failed(900, 600, Some("a")), (1, 0));
     }
 
     #[test]
@@ -436,16 +452,19 @@ mod tests {
     #[test]
     fn a_response_500_may_be_passed_on_until_the_replica_is_found_out() {
         let late = FOUND_OUT.as_millis() as u64;
-        for (state, sent, expected) in [
-            (State::Erring, 20, (0, 1)),
-            (State::Erring, 12 + late, (1, 0)),
-            (State::CutOff, 20, (1, 0)),
-            (State::Mute, 20, (1, 0)),
+        for (state, sent, by, expected) in [
+            (State::Erring, 20, Some("b"), (0, 1)),
+            (State::Erring, 12 + late, Some("b"), (1, 0)),
+            (State::Erring, 20, Some("a"), (1, 0)),
+            (State::Erring, 20, None, (1, 0)),
+            (State::CutOff, 20, Some("b"), (1, 0)),
+            (State::Mute, 20, Some("b"), (1, 0)),
         ] {
             let failed = step(1, (sent, sent + 1), Action::Read, StepOutcome::Failed("500".into()));
+            let failed = Step { replica: by.map(Arc::from), ..failed };
             let steps = vec![step(0, (0, 1), Action::Login, StepOutcome::Done), failed];
             let findings = judge(&History { steps, marks: vec![mark(10, "b", state)], ..History::default() });
-            assert_eq!((findings.failed.count, findings.excused.count), expected, "{state:?} {sent}");
+            assert_eq!((findings.failed.count, findings.excused.count), expected, "{state:?} {sent} {by:?}");
         }
     }
 

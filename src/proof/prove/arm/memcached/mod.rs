@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::exchanges::exchanges;
-use super::predictions::{Keeps, effects, of_stateless};
+use super::predictions::{Keeps, effects, of_stateless, recovered};
 use super::{Arm, Backing, Prepared, Role, Server};
 use crate::prove::NotPossible;
 use crate::prove::cell::CellReport;
@@ -97,6 +97,7 @@ fn predict(report: &CellReport) -> Vec<Prediction> {
     };
     let mut predictions = effects(report);
     predictions.extend(exchanges(report));
+    predictions.extend((report.event == Event::StoreRestart).then(|| recovered(report)));
     predictions.push(cost);
     predictions
 }

@@ -111,7 +111,11 @@ impl Server for RedisServer {
                 // If it cannot be removed, nothing is broken, and that is noticed.
                 std::fs::remove_dir_all(self.daemon.directory().join("appendonlydir")).ok();
             }
-            self.daemon.start_again().await
+            self.daemon.start_again().await?;
+            if self.planted.is(Sabotage::StoreAway) {
+                std::fs::remove_file(self.daemon.socket())?;
+            }
+            Ok(())
         })
     }
 }

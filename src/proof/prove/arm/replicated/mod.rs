@@ -8,7 +8,7 @@ mod pair;
 use std::rc::Rc;
 
 use super::exchanges::exchanges;
-use super::predictions::{Keeps, effects, never, no_session_lost, of_stateless, ratio, read_your_writes};
+use super::predictions::{Keeps, effects, never, no_session_lost, of_stateless, ratio, read_your_writes, recovered};
 use super::redis::server::{Home, RedisServer};
 use super::redis::{Redis, connect_told};
 use super::{Arm, Backing, Prepared, Role, Server, Work};
@@ -68,6 +68,10 @@ async fn prepare(arm: &str, options: &Options, workspace: &Workspace) -> anyhow:
     Ok(Prepared { backing: Some(Backing { variable, server: Some(server) }), left_out: None })
 }
 
+/// What is counted of a fail-over, without `WAIT` and with it.
+pub(in crate::prove) const LACKED: &str = "acknowledged writes lost that the standby lacked";
+pub(in crate::prove) const ALL: &str = "acknowledged writes lost";
+
 /// In a fail-over, what the standby lacks is lost: all of it, and nothing else. With `WAIT` none of that was
 /// acknowledged. A read may still have shown it, so monotonic reads are promised by neither.
 fn predict(report: &CellReport, waits: bool) -> Vec<Prediction> {
@@ -77,16 +81,16 @@ fn predict(report: &CellReport, waits: bool) -> Vec<Prediction> {
     let Lost { had, lacked, kept, all } = Lost::of(&report.history);
     let mut predictions = effects(report);
     predictions.extend(exchanges(report));
+    predictions.push(recovered(report));
     predictions.push(ratio("acknowledged writes lost that the standby had", &had));
     if waits {
-        predictions.push(ratio("acknowledged writes lost", &all));
+        predictions.push(ratio(ALL, &all));
         predictions.push(no_session_lost(&report.findings));
         predictions.push(read_your_writes(&report.findings));
         predictions.push(never("good after logout", &report.findings.reused, report.findings.logouts).or_untested());
     } else {
-        let what = "acknowledged writes lost that the standby lacked";
         let kept = kept.example().unwrap_or_default().to_vec();
-        predictions.push(Prediction::share(what, lacked.hits.count, lacked.trials, 1.0).shown_by(kept));
+        predictions.push(Prediction::share(LACKED, lacked.hits.count, lacked.trials, 1.0).shown_by(kept));
     }
     predictions
 }

@@ -26,7 +26,7 @@ fn a_write_that_was_done_where_it_was_cut_is_met_behind_its_effect() {
 }
 
 fn acknowledged(number: u64) -> Write {
-    Write { number, is_acknowledged: true, was_late: false }
+    Write { number, end: End::Acknowledged, was_late: false }
 }
 
 /// Twenty writes that a kill met behind their effect and thirty others, of which so many are there twice, or not.
@@ -75,6 +75,23 @@ fn who_does_not_wait_does_twice_what_only_was_late() {
     };
     assert!(broken(false, false, false) && !broken(false, true, false));
     assert!(broken(true, true, false) && broken(true, true, true), "a key is a key, however late");
+}
+
+#[test]
+fn a_write_that_is_refused_or_gone_with_its_session_is_found() {
+    let broken = |end, cart: &[u64]| {
+        let writes = (0..50).map(|number| Write { end, ..acknowledged(number) }).collect();
+        let recorder = Recorder::begin();
+        count(&[Account { has_keys: true, writes, cart: cart.to_vec() }], &HashMap::new(), &recorder);
+        let all = predict(&recorder.into_history(), true);
+        all.into_iter().filter(|one| one.verdict == Verdict::Broken).map(|one| one.what).collect::<Vec<_>>()
+    };
+    let all: Vec<u64> = (0..50).collect();
+    assert_eq!(broken(End::Acknowledged, &all), [""; 0]);
+    assert_eq!(broken(End::NoRoom, &[]), [""; 0]);
+    assert_eq!(broken(End::Unknown, &[]), [""; 0]);
+    assert_eq!(broken(End::Refused, &[]), [REFUSED]);
+    assert_eq!(broken(End::Acknowledged, &[]), [MISSING]);
 }
 
 /// What becomes of writes.

@@ -2,7 +2,7 @@
 
 use super::losses::Losses;
 use super::{Answer, Evidence, Grade, Line, Played, Source, a_request, sum, worst};
-use crate::prove::arm::Role;
+use crate::prove::arm::{Role, replicated};
 use crate::prove::event::{Event, SCALE_OUT};
 use crate::prove::theory::{Verdict, percent, short};
 
@@ -193,7 +193,8 @@ fn failover(played: &Played<'_>, cells: &[Source<'_>]) -> Answer {
     let (failed, requests) = (sum(cells, |one| one.failed.count), sum(cells, |one| one.requests));
     let shown = worst(cells, |cell| cell.failing_seconds);
     let seconds = shown.map_or(0.0, |source| source.cell.failing_seconds);
-    let is_write = |what: &str| what.starts_with("acknowledged writes lost");
+    // What the copy had is never lost, which says nothing of the rest.
+    let is_write = |what: &str| what == replicated::LACKED || what == replicated::ALL;
     let writes = |source: &Source<'_>| source.cell.predictions.iter().find(|one| is_write(&one.what)).cloned();
     let (lost, trials) =
         cells.iter().filter_map(writes).fold((0, 0), |(hits, trials), one| (hits + one.hits, trials + one.trials));

@@ -4,7 +4,7 @@ use super::{Entry, Subject, entry};
 use crate::prove::sabotage::Sabotage;
 
 /// In the order of the arms.
-pub(super) const LIST: [Entry; 17] = [
+pub(super) const LIST: [Entry; 19] = [
     entry(
         Subject::Store,
         Sabotage::DenylistLocal,
@@ -126,7 +126,11 @@ pub(super) const LIST: [Entry; 17] = [
     entry(
         Subject::Store,
         Sabotage::KeysInMemory,
-        ["keys-unknown-elsewhere", "the same, while clients repeat what was cut off", "--arms redis --events repeats"],
+        [
+            "keys-unknown-elsewhere",
+            "the same as `keys-in-memory`, while clients repeat what was cut off",
+            "--arms redis --events repeats",
+        ],
         &["writes with a key done twice, of those met behind their effect"],
     ),
     entry(
@@ -146,5 +150,25 @@ pub(super) const LIST: [Entry; 17] = [
         Sabotage::LostWrites,
         ["lost-through-kills", "one write in 50 is acknowledged and not stored", "--arms redis --events repeats"],
         &["acknowledged writes missing"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::RefusesKnown,
+        [
+            "refused-through-kills",
+            "a replica refuses a write whose key it has seen before",
+            "--arms database --events repeats",
+        ],
+        &["writes that a replica refuses"],
+    ),
+    entry(
+        Subject::Store,
+        Sabotage::StoreAway,
+        [
+            "store-away",
+            "the store cannot be reached any more when it is started again",
+            "--arms redis --events store-restart",
+        ],
+        &["requests failed once the store was back"],
     ),
 ];

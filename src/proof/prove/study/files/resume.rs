@@ -65,6 +65,8 @@ pub(super) struct Resumed {
     pub(super) acknowledged: Vec<usize>,
     pub(super) known: Vec<usize>,
     pub(super) asked: String,
+    /// Whether that has told anything.
+    pub(super) is_told: bool,
     /// When the client said that it is complete.
     pub(super) completed: Duration,
     pub(super) looks: Vec<Look>,
@@ -100,10 +102,16 @@ pub(super) async fn play(stage: &mut Stage, victim: usize, name: &str, seed: u64
         }
     }
     cut(stage, victim, &path(name, &id, Some(CUT)), content(seed, CUT)).await?;
-    let parts = call(&mut caller, None, (Method::GET, &path(name, &id, None)), Bytes::new()).await;
-    if let Ok(response) = parts {
-        resumed.asked = replica_of(&response).unwrap_or_default();
-        resumed.known = serde_json::from_slice(response.body()).unwrap_or_default();
+    for _ in 0..TRIES_MAX {
+        match call(&mut caller, None, (Method::GET, &path(name, &id, None)), Bytes::new()).await {
+            Ok(response) if !response.status().is_server_error() => {
+                resumed.asked = replica_of(&response).unwrap_or_default();
+                resumed.known = serde_json::from_slice(response.body()).unwrap_or_default();
+                resumed.is_told = true;
+                break;
+            }
+            Ok(_) | Err(_) => {}
+        }
     }
     for number in (1..=PARTS).filter(|number| !resumed.known.contains(number)) {
         put(&mut caller, &path(name, &id, Some(number)), content(seed, number)).await;
@@ -193,11 +201,11 @@ impl Resumed {
 
     /// What is claimed of it.
     pub(super) fn claims(&self) -> Vec<Prediction> {
-        let Self { killed, acknowledged, known, asked, completed, looks, sum, came, trouble } = self;
+        let Self { killed, acknowledged, known, asked, is_told, completed, looks, sum, came, trouble } = self;
         let story = format!("{killed} is killed in the middle of part {CUT} of {PARTS}");
         let lost: Vec<usize> = acknowledged.iter().filter(|number| !known.contains(number)).copied().collect();
         let forgotten = Prediction::at_most(FORGOTTEN, lost.len() as f64, 0.0, (acknowledged.len() as u64, 1));
-        let forgotten = forgotten.by_the_clock().shown_by(
+        let forgotten = forgotten.by_the_clock_if(!is_told).shown_by(
             [story.clone(), format!("{asked} is asked for the parts and does not know {lost:?}")].map(Fact::Note),
         );
         let is_whole = came.as_ref().is_some_and(|came| came.sum == *sum && came.length == LARGE);
