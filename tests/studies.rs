@@ -56,7 +56,8 @@ fn holds(name: &str, places: &[&str]) -> Value {
     report["studies"][0].clone()
 }
 
-/// What breaks a study is caught by a prediction of the list, or makes the run inconclusive if none is listed.
+/// What breaks a study is caught by a prediction of the list, or makes the run inconclusive if none is listed. One or
+/// two for each study here: `kill_matrix.py` plants them all, which takes 11 minutes.
 #[track_caller]
 fn is_caught(sabotages: &[&str]) {
     let list = Command::new(env!("CARGO_BIN_EXE_unstick")).args(["prove", "--sabotages"]).output().unwrap();
@@ -126,7 +127,7 @@ fn a_file_on_a_disk_is_found_by_one_replica_and_one_in_an_object_store_by_all() 
     let (disk, store) = (&files["columns"][0]["figures"], &files["columns"][1]["figures"]);
     assert_eq!((&disk["uploads_unknown_elsewhere"], &disk["uploads_lost_with_a_replica"]), (&24.into(), &8.into()));
     assert!(store["looks"].as_u64() > Some(20) && store["uploads_lost_with_a_replica"] == 0, "{store}");
-    is_caught(&["upload-on-disk", "upload-in-memory", "completes-early", "part-forgotten"]);
+    is_caught(&["completes-early"]);
     assert_eq!(sockets(), before, "nothing is left behind");
 }
 
@@ -204,7 +205,7 @@ fn rooms_in_redis_lose_nothing_when_every_replica_is_killed() {
     let kills = redis["kills"].as_array().unwrap();
     assert!(kills.len() == 3 && kills.iter().all(|kill| !kill["held"].as_array().unwrap().is_empty()), "{kills:?}");
     assert!(redis["came_back"].as_u64() >= Some(16) && redis["sent_again"].as_u64() > Some(0), "{redis}");
-    is_caught(&["resumes-from-now", "said-again", "rooms-shared"]);
+    is_caught(&["resumes-from-now"]);
 }
 
 /// Distributions keep PostgreSQL out of PATH.
@@ -227,7 +228,7 @@ fn jobs_in_a_queue_are_done_once_when_every_replica_is_killed() {
         assert!(kills.len() == 4 && kills.iter().all(has_orders), "{kills:?}");
         assert!(figures["begun"].as_u64() > figures["orders"].as_u64(), "workers take over: {figures}");
     }
-    is_caught(&["sent-again", "ordered-again", "orders-shared", "orders-refused", "queue-unlocked", "lease-endless"]);
+    is_caught(&["sent-again", "queue-unlocked"]);
 }
 
 #[test]
@@ -254,7 +255,7 @@ fn sticky_users_lose_what_theory_says() {
     }
     assert_eq!([0, 3].map(|place| figures(place)["came"]["lost"].as_u64()), [Some(0); 2]);
     assert_eq!(figures(3)["died"]["lost"].as_u64(), Some(0));
-    is_caught(&["ring-is-mod", "poor-hash"]);
+    is_caught(&["ring-is-mod"]);
 }
 
 #[test]
