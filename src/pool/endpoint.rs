@@ -131,7 +131,8 @@ impl Endpoint {
     /// Counts one request less. Every `begin` has exactly one `end`; [`crate::link::InFlight`] sees to it.
     pub fn end(&self) {
         // This is ordered before the look at the queue, see `super::queue`.
-        self.in_flight.fetch_sub(1, SeqCst);
+        let before = self.in_flight.fetch_sub(1, SeqCst);
+        debug_assert!(before > 0, "a request ended at {} that had not begun", self.address);
     }
 
     /// Recent time from the end of a request to the response head.

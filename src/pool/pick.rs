@@ -108,7 +108,8 @@ impl Pool {
     pub fn acquire_at(&self, index: usize) -> Option<Acquired<'_>> {
         let member = self.members.get(index)?;
         let is_wanted = member.is_up(self.mode()) && !member.endpoint.passive().is_ejected(Instant::now());
-        (is_wanted && member.endpoint.begin_below(self.config.max_requests)).then_some(Acquired { pool: self, index })
+        // Not `then_some`: what is made and not used ends a count that has not begun.
+        (is_wanted && member.endpoint.begin_below(self.config.max_requests)).then(|| Acquired { pool: self, index })
     }
 
     /// Whether there is an endpoint that the request has not been tried on.
@@ -372,6 +373,8 @@ mod tests {
         assert_eq!(pool.members[0].endpoint.in_flight(), 1);
         for (index, is_acquired) in [(0, false), (1, false), (2, false), (3, true), (4, false)] {
             assert_eq!(pool.acquire_at(index).is_some(), is_acquired, "{index}");
+            let loads: Vec<_> = pool.members.iter().map(|member| member.endpoint.in_flight()).collect();
+            assert_eq!(loads, [1, 0, 0, 0], "{index}");
         }
     }
 
