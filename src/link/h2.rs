@@ -26,6 +26,7 @@ use super::record::{Record, UpstreamIo};
 use super::slot::Slot;
 use crate::deadlines::{Alarm, Deadlines};
 use crate::net::h2::Pings;
+use crate::net::h2_values::OwnValues;
 
 /// The most streams on one connection; the endpoint may allow fewer.
 const STREAMS_MAX: usize = 100;
@@ -74,6 +75,8 @@ pub(super) struct SharedConnection {
     is_suspect: Cell<bool>,
     /// What was seen of its frames.
     pub(super) seen: Rc<Seen>,
+    /// Values of fields that h2 keeps.
+    pub(super) values: OwnValues,
     idle_since: Cell<Instant>,
     was_used: Cell<bool>,
     driver: RefCell<Option<JoinHandle<()>>>,
@@ -198,6 +201,7 @@ impl Multiplexed {
             is_over: Rc::default(),
             is_suspect: Cell::new(false),
             seen,
+            values: OwnValues::default(),
             idle_since: Cell::new(Instant::now()),
             was_used: Cell::new(false),
             driver: RefCell::default(),

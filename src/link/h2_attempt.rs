@@ -105,7 +105,8 @@ impl Attempt {
         let Stage::Waiting(mut sender, request) = std::mem::replace(&mut self.stage, Stage::Over) else {
             return Ok(());
         };
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        self.lease.shared.values.give(&mut head.headers);
         let is_whole = body.is_end_stream();
         let (response, stream) = sender.send_request(Request::from_parts(head, ()), is_whole)?;
         self.written_before = self.lease.shared.record.bytes_written();

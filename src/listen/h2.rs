@@ -12,7 +12,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::server::{self, Handshake};
+use h2::RecvStream;
+use h2::server::{self, Handshake, SendResponse};
+use http::Request;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
@@ -25,6 +27,7 @@ use super::listener::{ListenerState, Speaks};
 use crate::config::model::{Limits, Timeouts};
 use crate::deadlines::{Alarm, Wait};
 use crate::net::h2::Pings;
+use crate::net::h2_values::OwnValues;
 use crate::proxy::client::{Client, Proxy};
 use crate::proxy::connection::Connection;
 use crate::proxy::exchange::ENDED_BY;
@@ -55,6 +58,8 @@ pub(super) struct Shared {
     pub(super) connections: Rc<Connections>,
     /// The number of open streams.
     pub(super) open: Cell<usize>,
+    /// Values of fields that h2 keeps.
+    pub(super) values: OwnValues,
     /// The task of the connection.
     pub(super) waker: RefCell<Option<Waker>>,
     /// When the latest part of a response went out.
@@ -81,6 +86,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
         watch: Watch::new(streams),
         connections: registration.connections(),
         open: Cell::new(0),
+        values: OwnValues::default(),
         waker: RefCell::default(),
         sent_at: Cell::default(),
     });
@@ -98,12 +104,16 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
     };
     let mut alarm = Alarm::default();
     let deadlines = Rc::clone(&lifecycle.shared.client.deadlines);
-    let mut handshake = pin!(handshake);
-    let opened = poll_fn(|cx| {
-        registration.follow(cx);
-        alarm.poll_step(&deadlines, cx, |cx| lifecycle.poll_handshake(handshake.as_mut(), cx))
-    });
-    let ended = match opened.await {
+    // It ends before the connection begins, so that both take the same room.
+    let opened = {
+        let mut handshake = pin!(handshake);
+        poll_fn(|cx| {
+            registration.follow(cx);
+            alarm.poll_step(&deadlines, cx, |cx| lifecycle.poll_handshake(handshake.as_mut(), cx))
+        })
+        .await
+    };
+    let ended = match opened {
         Ok(mut connection) => {
             let mut pings = Pings::new(connection.ping_pong(), Some(lifecycle.timeouts.h2_ping), &deadlines);
             poll_fn(|cx| alarm.poll_step(&deadlines, cx, |cx| lifecycle.poll(&mut connection, &mut pings, cx))).await
@@ -115,6 +125,13 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
         Ended::Broken(error) => tracing::debug!(%peer, %error, "client connection ended"),
         Ended::Silent => tracing::debug!(%peer, "client connection closed: the client was silent for too long"),
     }
+}
+
+/// Serves a stream in a task of its own. It is boxed since its future has some KiB, which tokio would move seven times.
+/// Not inlined, so that they are no part of the frame in which the connection is polled.
+#[inline(never)]
+fn spawn(request: Request<RecvStream>, respond: SendResponse<Bytes>, open: Open) {
+    spawn_local(Box::pin(h2_stream::serve(request, respond, open)));
 }
 
 /// How much of a head is read, as a multiple of its limit. To one that is larger still h2 responds itself: 431, without
@@ -192,7 +209,7 @@ impl Lifecycle {
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     let open = Open::begin(Rc::clone(&self.shared));
-                    spawn_local(h2_stream::serve(request, respond, open));
+                    spawn(request, respond, open);
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Ended::Broken(error)),
                 Poll::Ready(None) => return Poll::Ready(Ended::Closed),

@@ -116,13 +116,16 @@ async fn exchange(
     };
     let handled = proxy::handle(Rc::clone(&shared.proxy), Rc::clone(client), Request::from_parts(parts, body));
     let response = {
-        let mut handled = pin!(handled);
+        let (mut handled, mut is_begun) = (pin!(handled), false);
         poll_fn(|cx| {
             // A client that resets the stream wants no response, and perhaps has done so before the request was begun.
-            if respond.poll_reset(cx).is_ready() {
+            if !std::mem::replace(&mut is_begun, true) && respond.poll_reset(cx).is_ready() {
                 return Poll::Ready(None);
             }
             let polled = handled.as_mut().poll(cx);
+            if polled.is_pending() && respond.poll_reset(cx).is_ready() {
+                return Poll::Ready(None);
+            }
             if client.has_interims() {
                 // As with 100 below. A client that does not read can do without them.
                 let waiting = client.take_interims().into_iter().filter(|_| !shared.watch.backlog.is_full());
@@ -144,6 +147,7 @@ async fn exchange(
     // Of a response without content (RFC 9110 section 6.4.1) the body has ended before it is sent.
     let is_over = tunnel.is_none() && (is_head || body.is_end_stream());
     complete_head(&mut head, &body);
+    shared.values.give(head.headers_mut());
     if !is_over && signals.has_length() && client.owes_body() {
         shared.watch.keep_end(respond.stream_id().as_u32(), &signals);
     }
@@ -169,25 +173,33 @@ fn expects_continue(headers: &HeaderMap) -> bool {
 fn complete_head(head: &mut Response<()>, body: &ResponseBody) {
     let status = head.status();
     let headers = head.headers_mut();
-    for name in OF_CONNECTIONS {
-        headers.remove(name);
+    let (mut is_of_connection, mut has_length, mut has_date) = (false, false, false);
+    for name in headers.keys() {
+        match name.as_str() {
+            "connection" | "transfer-encoding" | "upgrade" => is_of_connection = true,
+            "content-length" => has_length = true,
+            "date" => has_date = true,
+            _ => {}
+        }
+    }
+    if is_of_connection {
+        OF_CONNECTIONS.iter().for_each(|name| _ = headers.remove(name));
     }
     match status {
         StatusCode::NO_CONTENT => _ = headers.remove(CONTENT_LENGTH),
         // Of these two it is the length of what the stream brings (RFC 9113 section 8.1.1), and of what is not sent.
         StatusCode::RESET_CONTENT => _ = headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0")),
         StatusCode::NOT_MODIFIED => {}
-        _ => announce_length(headers, body),
+        _ if has_length => {}
+        _ => {
+            let length = body.size_hint().exact().filter(|&length| length > 0);
+            length.into_iter().for_each(|length| _ = headers.insert(CONTENT_LENGTH, length.into()));
+        }
     }
-    // RFC 9110 section 6.6.1: whoever has a clock adds the time to a response that has none.
-    headers.entry(DATE).or_insert_with(|| {
-        HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())).unwrap_or(HeaderValue::from_static(""))
-    });
-}
-
-fn announce_length(headers: &mut HeaderMap, body: &ResponseBody) {
-    if let Some(length) = body.size_hint().exact().filter(|&length| length > 0) {
-        headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    if !has_date {
+        // RFC 9110 section 6.6.1: whoever has a clock adds the time to a response that has none.
+        let now = httpdate::fmt_http_date(SystemTime::now());
+        headers.insert(DATE, HeaderValue::try_from(now).unwrap_or(HeaderValue::from_static("")));
     }
 }
 

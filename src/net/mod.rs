@@ -4,6 +4,7 @@ pub(crate) mod empty_frames;
 pub(crate) mod h2;
 pub(crate) mod h2_backlog;
 pub(crate) mod h2_signals;
+pub(crate) mod h2_values;
 pub(crate) mod outbox;
 pub(crate) mod pem;
 pub(crate) mod proxy_protocol;
