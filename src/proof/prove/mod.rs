@@ -318,4 +318,17 @@ mod tests {
                    replica took up to 2000 ms)";
         assert!(report.inconclusive[0].starts_with(why), "{:?}", report.inconclusive);
     }
+
+    #[test]
+    fn an_event_that_cannot_be_played_takes_nothing_back() {
+        for (failed, conclusion) in [(1, Conclusion::Broken), (0, Conclusion::Inconclusive)] {
+            let mut report = run_with(100, 2000);
+            report.cells[0].predictions = vec![Prediction::never("requests failed", failed, 100, None)];
+            report.impossible = Some("event failover: the standby does not catch up".into());
+            report.inconclusive = inconclusive(&report);
+            assert_eq!(report.conclusion(), conclusion);
+            assert_eq!(report.inconclusive.len(), 1, "{:?}", report.inconclusive);
+            assert!(report.inconclusive[0].starts_with("event failover"), "{:?}", report.inconclusive);
+        }
+    }
 }
