@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use unstick::app::Ended;
@@ -634,12 +635,19 @@ fn half_a_file_does_not_go_live_while_its_writer_pauses() {
             symlink(&linked, &file).unwrap();
             App::start_file(dir, file, 2)
         };
+        // A writer is waited for ten seconds. Where nothing says that there is one, half a file has the two seconds
+        // between two looks.
+        let (pauses, at_most) = if in_place { (30, 8000) } else { (9, 1800) };
+        let began = Instant::now();
         let mut writer = std::fs::File::create(&app.file).unwrap();
         writer.write_all(half.as_bytes()).unwrap();
-        let pauses = if in_place { 30 } else { 9 };
-        for _ in 0..pauses {
+        for nth in 0..pauses {
             pause("the writer pauses, and half of what it writes is valid", 100);
-            assert_eq!((app.reloads(), get(app.address, "/").text().as_str()), ((0, 0), "a"), "{in_place}");
+            let seen = (app.reloads(), get(app.address, "/").text());
+            if began.elapsed() > Duration::from_millis(at_most) {
+                break;
+            }
+            assert_eq!((seen.0, seen.1.as_str()), ((0, 0), "a"), "look {nth}, in place: {in_place}");
         }
         writer.write_all(&whole.as_bytes()[half.len()..]).unwrap();
         drop(writer);
@@ -647,6 +655,35 @@ fn half_a_file_does_not_go_live_while_its_writer_pauses() {
         let last = app.status()["reloads"]["last"].clone();
         assert!(last["message"].as_str().unwrap().contains("limits.connections 0 -> 7"), "{last}");
     }
+}
+
+/// The files were watched once clients were served: nothing was known of a writer that began before.
+#[test]
+fn half_a_file_that_is_written_during_the_start_does_not_go_live_while_its_writer_pauses() {
+    let b = Backend::named("b");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("unstick.toml");
+    let half = complete(&pool_of(&[b.address], "", ""));
+    let (path, text) = (file.clone(), half.clone());
+    let writer = Mutex::new(None);
+    let a = Backend::start(move |peer| {
+        // The first probe, on which the start waits.
+        writer.lock().unwrap().get_or_insert_with(|| {
+            let mut file = std::fs::File::create(&path).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            file
+        });
+        peer.serve(|_| answer("a"));
+    });
+    std::fs::write(&file, complete(&pool_of(&[a.address], "", CHECK))).unwrap();
+    let app = App::start_file(dir, file, 2);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(5) {
+        pause("two looks at the file", 200);
+        let seen = (app.reloads(), get(app.address, "/").text());
+        assert_eq!((seen.0, seen.1.as_str()), ((0, 0), "a"));
+    }
+    assert_eq!(std::fs::read_to_string(&app.file).unwrap(), half);
 }
 
 #[test]

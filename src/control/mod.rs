@@ -83,6 +83,8 @@ pub(crate) struct Control {
     instance: Instance,
     source: Source,
     reader: Reader,
+    /// `None` without a config file.
+    watch: Option<Watch>,
     workers: Vec<Worker>,
     workers_flag: Option<NonZeroUsize>,
     status: Arc<Status>,
@@ -120,7 +122,7 @@ impl Control {
 
     /// Runs until the instance has stopped.
     pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Ended {
-        let mut watch = self.source.file.as_ref().map(|_| Watch::new(self.reader.origin()));
+        let mut watch = self.watch.take();
         let replaced = Rc::new(Notify::new());
         spawn_local(look_after_listeners(Arc::clone(&self.status)));
         self.watch_workers();

@@ -29,6 +29,7 @@ use super::signals::{Order, Signals};
 use super::status::Status;
 use super::traces::Exporter;
 use super::upgrade::{Heirship, Predecessor, Upgrades};
+use super::watch::Watch;
 use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::listen::Loads;
@@ -117,6 +118,8 @@ impl Control {
         inherited: &mut Inherited,
         orders: mpsc::Sender<Order>,
     ) -> Result<(Self, HashMap<String, Arc<ServerTls>>, Vec<Opened>), StartError> {
+        // What is written from now on is noticed, although nobody reads the files again until clients are served.
+        let watch = options.source.file.as_ref().map(|_| Watch::new(&options.origin));
         let (resources, wanted) = (Resources::look(), options.workers.or(config.workers));
         let count = capacity::workers(wanted, &resources).value;
         let files = Files::default();
@@ -159,6 +162,7 @@ impl Control {
             instance,
             source: options.source,
             reader,
+            watch,
             workers,
             workers_flag: options.workers,
             status,
