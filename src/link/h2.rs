@@ -76,7 +76,7 @@ pub(super) struct SharedConnection {
     /// What was seen of its frames.
     pub(super) seen: Rc<Seen>,
     /// Values of fields that h2 keeps.
-    pub(super) values: OwnValues,
+    pub(super) values: Rc<OwnValues>,
     idle_since: Cell<Instant>,
     was_used: Cell<bool>,
     driver: RefCell<Option<JoinHandle<()>>>,
@@ -201,7 +201,7 @@ impl Multiplexed {
             is_over: Rc::default(),
             is_suspect: Cell::new(false),
             seen,
-            values: OwnValues::default(),
+            values: Rc::default(),
             idle_since: Cell::new(Instant::now()),
             was_used: Cell::new(false),
             driver: RefCell::default(),

@@ -65,7 +65,7 @@ impl Attempt {
             return Poll::Ready(Err(LinkError::Closed(None)));
         };
         if let Some(sender) = upload
-            && let Poll::Ready(ended) = sender.poll(cx)
+            && let Poll::Ready(ended) = sender.poll(&self.lease.shared.values, cx)
         {
             if let Err(Unsent::Body(_)) = ended {
                 sender.reset(Reason::CANCEL);
@@ -153,9 +153,9 @@ impl Attempt {
     pub(super) fn into_over(self) -> Over {
         let Self { lease, stage, .. } = self;
         let Stage::Sent { upload: Some(mut upload), .. } = stage else { return Over::Stream(lease, None) };
-        let slot = Rc::clone(&lease.slot);
+        let (slot, values) = (Rc::clone(&lease.slot), Rc::clone(&lease.shared.values));
         let rest = async move {
-            if let Err(Unsent::Body(_)) = poll_fn(|cx| upload.poll(cx)).await {
+            if let Err(Unsent::Body(_)) = poll_fn(|cx| upload.poll(&values, cx)).await {
                 upload.reset(Reason::CANCEL);
             }
             drop(slot);

@@ -119,17 +119,21 @@ async fn exchange(
         let (mut handled, mut is_begun) = (pin!(handled), false);
         poll_fn(|cx| {
             // A client that resets the stream wants no response, and perhaps has done so before the request was begun.
-            if !std::mem::replace(&mut is_begun, true) && respond.poll_reset(cx).is_ready() {
+            let was_begun = std::mem::replace(&mut is_begun, true);
+            if !was_begun && respond.poll_reset(cx).is_ready() {
                 return Poll::Ready(None);
             }
             let polled = handled.as_mut().poll(cx);
-            if polled.is_pending() && respond.poll_reset(cx).is_ready() {
+            if was_begun && polled.is_pending() && respond.poll_reset(cx).is_ready() {
                 return Poll::Ready(None);
             }
             if client.has_interims() {
                 // As with 100 below. A client that does not read can do without them.
                 let waiting = client.take_interims().into_iter().filter(|_| !shared.watch.backlog.is_full());
-                waiting.for_each(|head| _ = respond.send_informational(head));
+                for mut head in waiting {
+                    shared.values.give(head.headers_mut());
+                    respond.send_informational(head).ok();
+                }
             }
             if signals.take_wanted() {
                 let mut head = Response::new(());
@@ -242,7 +246,7 @@ async fn send_body(stream: SendStream<Bytes>, body: ResponseBody, client: &Clien
             tracing::debug!(client = %client.connection.peer, "stream reset: the client does not read it");
             return Poll::Ready(Ok(()));
         }
-        let polled = sender.poll(cx);
+        let polled = sender.poll(&shared.values, cx);
         let has_moved = std::mem::replace(&mut sent, sender.bytes_sent()) != sender.bytes_sent();
         if has_moved {
             shared.sent_at.set(Some(Instant::now()));

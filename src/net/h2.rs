@@ -17,6 +17,7 @@ use http::header::{CONTENT_LENGTH, HeaderMap};
 use http_body::{Body, Frame, SizeHint};
 
 use super::h2_signals::BodySignals;
+use super::h2_values::OwnValues;
 use crate::deadlines::{Deadlines, Wait};
 
 /// A body that the peer sends. What is taken from it opens the peer's window again.
@@ -142,8 +143,9 @@ impl<B: Body<Data = Bytes> + Unpin> BodySender<B> {
         self.stream.send_reset(reason);
     }
 
-    /// Ready when the whole body is on its way, or when it cannot be.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<B::Error>>> {
+    /// Ready when the whole body is on its way, or when it cannot be. Trailers get values out of `values`, those of the
+    /// connection.
+    pub(crate) fn poll(&mut self, values: &OwnValues, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<B::Error>>> {
         loop {
             if !self.part.is_empty() {
                 ready!(self.poll_part(cx)).map_err(Unsent::Peer)?;
@@ -161,8 +163,9 @@ impl<B: Body<Data = Bytes> + Unpin> BodySender<B> {
                     }
                 }
                 Some(Err(other)) => {
-                    if let Ok(trailers) = other.into_trailers() {
+                    if let Ok(mut trailers) = other.into_trailers() {
                         self.is_last = true;
+                        values.give(&mut trailers);
                         self.stream.send_trailers(trailers).map_err(Unsent::Peer)?;
                     }
                 }
