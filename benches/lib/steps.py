@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 import struct
 from contextlib import ExitStack
 from typing import Callable
 
 REPLICAS = 3
 SECONDS = 20  # that one message may take
-SMALL, LARGE = 129, 65536  # bytes of a body
-PATHS = {"/": SMALL, "/64k": LARGE, "/api/": SMALL}
+SMALL, LARGE, UPLOAD = 129, 65536, 16384  # bytes of a body
+PATHS = {"/": SMALL, "/64k": LARGE, "/1m": 1 << 20, "/api/": SMALL}
 HEAD = (
     "HTTP/1.1 200 OK\r\nServer: replica\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Type: text/plain\r\n"
     "Content-Length: {length}\r\nConnection: keep-alive\r\n\r\n"
 )
-REQUEST = "GET {path} HTTP/1.1\r\nHost: bench.test\r\nUser-Agent: bench/1\r\nAccept: */*\r\n\r\n"
+FIELDS = "Host: bench.test\r\nUser-Agent: bench/1\r\nAccept: */*\r\n"
+REQUEST = "GET {path} HTTP/1.1\r\n" + FIELDS + "\r\n"
+POST = "POST {path} HTTP/1.1\r\n" + FIELDS + f"Content-Length: {UPLOAD}\r\n\r\n"
 BUFFER = 4 << 20  # of a socket: what the proxy sends never has to wait
 
 
@@ -48,6 +51,15 @@ def receive_head(sock: socket.socket) -> tuple[bytes, bytes]:
     return head + b"\r\n", rest
 
 
+def receive_request(sock: socket.socket) -> str:
+    """Receives a request with its body; its path."""
+    head, rest = receive_head(sock)
+    fields = (line.partition(b":") for line in head.lower().split(b"\r\n"))
+    length = next((int(value) for name, _, value in fields if name == b"content-length"), 0)
+    receive(sock, length - len(rest))
+    return head.split()[1].decode()
+
+
 class Replicas:
     """Some replicas on ports of their own, with their connections."""
 
@@ -70,7 +82,7 @@ class Replicas:
                 if sock in self._listeners:
                     self._accept(sock)
                 elif sock.recv(1, socket.MSG_PEEK):
-                    return sock, receive_head(sock)[0].split()[1].decode()
+                    return sock, receive_request(sock)
                 else:
                     self._connections.remove(sock)
 
@@ -83,7 +95,7 @@ class Replicas:
 
 
 def respond(sock: socket.socket, path: str) -> None:
-    """The response to a GET."""
+    """The response to a request."""
     sock.sendall(HEAD.format(length=PATHS[path]).encode() + bytes(PATHS[path]))
 
 
@@ -114,8 +126,31 @@ class Http1:
         receive(self._sock, length - len(rest))
 
 
+def over_tls(sock: socket.socket, protocol: str) -> ssl.SSLSocket:
+    """The connection in TLS. Whose certificate it is does not matter here."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols([protocol])
+    return context.wrap_socket(sock)
+
+
+class Http1Tls(Http1):
+    """The same in TLS."""
+
+    def __init__(self, stack: ExitStack, port: int) -> None:
+        super().__init__(stack, port)
+        self._sock = stack.enter_context(over_tls(self._sock, "http/1.1"))
+
+
+class Uploads(Http1):
+    """A client whose requests have a body."""
+
+    def send(self, path: str) -> None:
+        self._sock.sendall(POST.format(path=path).encode() + bytes(UPLOAD))
+
+
 class Http2:
-    """A client of HTTP/2 (RFC 9113) in plain text with one connection and one stream at a time."""
+    """A client of HTTP/2 (RFC 9113) in plain text with one connection."""
 
     DATA, HEADERS, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 4, 6, 8
     ACK = END_STREAM = 1
@@ -124,7 +159,8 @@ class Http2:
     WINDOW = 1 << 30  # never used up, so it is never opened further
 
     def __init__(self, stack: ExitStack, port: int) -> None:
-        self._sock, self._stream = connect(stack, port), -1
+        self._sock, self._stream = self._connect(stack, port), -1
+        self._received: dict[int, int] = {}  # bytes of the bodies of open streams
         settings = struct.pack(">HI", 4, self.WINDOW)  # SETTINGS_INITIAL_WINDOW_SIZE
         self._sock.sendall(
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -133,11 +169,16 @@ class Http2:
         )
 
     @staticmethod
+    def _connect(stack: ExitStack, port: int) -> socket.socket:
+        return connect(stack, port)
+
+    @staticmethod
     def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
         return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
     def send(self, path: str) -> None:
         self._stream += 2
+        self._received[self._stream] = 0
 
         def named(entry: int, value: str) -> bytes:
             """A name of the static table with a value, which no table is to keep (RFC 7541 section 6.2.2)."""
@@ -149,21 +190,30 @@ class Http2:
         self._sock.sendall(self._frame(self.HEADERS, self.END_HEADERS | self.END_STREAM, self._stream, block))
 
     def receive(self, length: int) -> None:
-        """A whole response with a body of this length."""
-        got, ended = 0, False
-        while not ended:
+        """The rest of the response that ends first, which has a body of this length."""
+        ended = None
+        while ended is None:
             size, kind, flags, stream = struct.unpack(">IBBI", b"\0" + receive(self._sock, 9))
             payload = receive(self._sock, size)
             if stream == 0 and kind in (self.SETTINGS, self.PING) and not flags & self.ACK:
                 self._sock.sendall(self._frame(kind, self.ACK, 0, payload if kind == self.PING else b""))
-            elif stream == self._stream and kind == self.HEADERS and payload[:1] == bytes([self.STATUS_200]):
-                ended = bool(flags & self.END_STREAM)
-            elif stream == self._stream and kind == self.DATA:
-                got, ended = got + size, bool(flags & self.END_STREAM)
+            elif stream in self._received and kind == self.HEADERS and payload[:1] == bytes([self.STATUS_200]):
+                ended = stream if flags & self.END_STREAM else None
+            elif stream in self._received and kind == self.DATA:
+                self._received[stream] += size
+                ended = stream if flags & self.END_STREAM else None
             elif stream != 0:
                 raise RuntimeError(f"unexpected frame of HTTP/2: kind {kind}, flags {flags}, {payload[:100]!r}")
-        if got != length:
+        if (got := self._received.pop(ended)) != length:
             raise RuntimeError(f"{got} bytes came instead of {length}")
+
+
+class Http2Tls(Http2):
+    """The same in TLS."""
+
+    @staticmethod
+    def _connect(stack: ExitStack, port: int) -> socket.socket:
+        return stack.enter_context(over_tls(connect(stack, port), "h2"))
 
 
 def exchange(client: Http1 | Http2, replicas: Replicas, path: str, rest: Callable[[], None]) -> None:
