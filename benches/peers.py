@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lib.peers.cells import CELLS, Cell
 from lib.peers.measure import Measured, Plan, Products, measure
-from lib.peers.products import FLOOR, PEERS, UNSTICK, Missing, system_program
+from lib.peers.products import FLOORS, PEERS, UNSTICK, Missing, system_program
 from lib.peers.report import OLD, SUBJECT, TWIN, Row, as_json, rows, table, warnings
 from lib.process import ROOT, UNSTICK as BINARY, cores, fail_setup, need_unstick
 
@@ -51,7 +51,7 @@ def chosen_cells(names: list[str] | None) -> list[Cell]:
 
 def chosen_products(args: argparse.Namespace) -> tuple[Products, dict[str, str]]:
     """unstick, its twin (the noise), the peers and the floor; and why others are left out."""
-    known = {product.name: product for product in (*PEERS, FLOOR)}
+    known = {product.name: product for product in (*PEERS, *FLOORS)}
     names = list(known) if args.peers is None else args.peers
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -99,7 +99,7 @@ def main() -> int:
     args = arguments()
     if args.list:
         print("cells:", *(f"  {cell.name:<14} {cell.what}" for cell in CELLS), sep="\n")
-        print("peers:", *(f"  {product.name:<14} {product.package}" for product in (*PEERS, FLOOR)), sep="\n")
+        print("peers:", *(f"  {product.name:<14} {product.package}" for product in (*PEERS, *FLOORS)), sep="\n")
         return 0
     cells = chosen_cells(args.cells)
     try:

@@ -7,6 +7,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 
+use floor::{addresses, forwarded, lengths};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
@@ -14,17 +15,10 @@ use slab::Slab;
 const LISTENER: Token = Token(usize::MAX);
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
-/// The most fields of a head.
-const FIELDS_MAX: usize = 64;
-/// The longest head.
-const HEAD_MAX: usize = 32 * 1024;
 
 fn main() -> io::Result<()> {
-    let mut addresses = std::env::args().skip(1).map(|text| text.parse().map_err(io::Error::other));
-    let (Some(listen), Some(upstream)) = (addresses.next(), addresses.next()) else {
-        return Err(io::Error::other("floor LISTEN UPSTREAM"));
-    };
-    Proxy::new(listen?, upstream?)?.run()
+    let (listen, upstream) = addresses()?;
+    Proxy::new(listen, upstream)?.run()
 }
 
 /// One connection, to a client or to the upstream.
@@ -94,7 +88,7 @@ impl Proxy {
 
     fn accept(&mut self) -> io::Result<()> {
         while let Ok((stream, address)) = self.listener.accept() {
-            self.add(stream, Some(format!("X-Forwarded-For: {}\r\n\r\n", address.ip())))?;
+            self.add(stream, Some(forwarded(address)))?;
         }
         Ok(())
     }
@@ -200,24 +194,6 @@ impl Proxy {
         peer.and_then(|peer| self.sides.try_remove(peer));
         self.idle.retain(|idle| *idle != index);
     }
-}
-
-/// How long the head and the body of this message are, or `None` if the head is not whole.
-fn lengths(bytes: &[u8], is_request: bool) -> io::Result<Option<(usize, usize)>> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let parsed = if is_request {
-        httparse::Request::new(&mut fields).parse(bytes)
-    } else {
-        httparse::Response::new(&mut fields).parse(bytes)
-    };
-    let httparse::Status::Complete(head) = parsed.map_err(io::Error::other)? else {
-        let is_short = bytes.len() < HEAD_MAX;
-        return if is_short { Ok(None) } else { Err(ErrorKind::InvalidData.into()) };
-    };
-    let length = fields.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
-    let Some(length) = length else { return Ok(Some((head, 0))) };
-    let length = std::str::from_utf8(length.value).map_err(io::Error::other)?;
-    Ok(Some((head, length.parse().map_err(io::Error::other)?)))
 }
 
 /// What was written, which is nothing if the socket takes nothing now.

