@@ -38,7 +38,7 @@ image:
 	docker build -f packaging/container/Dockerfile --build-arg COMMIT=$(COMMIT) -t unstick:$(VERSION) .
 
 binary:
-	cargo build --profile dist --locked
+	packaging/build.sh
 
 # A build of its own, so that the binary does not carry what writes the pages.
 manual:

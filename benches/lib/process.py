@@ -36,7 +36,7 @@ def need_unstick(path: Path) -> Path:
     """A binary with a slash in its path, so that no other `unstick` on PATH is measured by accident."""
     path = Path(path).resolve()
     if not os.access(path, os.X_OK):
-        fail_setup(f"{path} does not exist: cargo build --profile dist")
+        fail_setup(f"{path} does not exist: packaging/build.sh, or cargo build --profile dist")
     return path
 
 
