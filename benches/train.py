@@ -122,6 +122,8 @@ def train(binary: Path, stack: ExitStack) -> int:
     finally:
         is_over.set()
         children.interrupt(proxy)  # so that it writes what it has counted
+    if proxy.returncode:
+        raise RuntimeError(f"{binary} ended with {proxy.returncode}:\n{log.read_text()[-2000:]}")
     return sum(clients * requests for _, _, clients, requests, _, _ in LOAD)
 
 

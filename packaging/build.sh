@@ -5,6 +5,8 @@
 # same binary without a profile there is `cargo build --profile dist`. benches/README.md says what the profile gains.
 set -eu
 cd "$(dirname "$0")/.."
+# Flags and files of others would take the place of those below.
+unset LLVM_PROFILE_FILE CARGO_ENCODED_RUSTFLAGS
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 profdata=$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata
@@ -20,11 +22,18 @@ folder=$PWD/target/pgo
 counts=$folder/counts
 built=$folder/$host/dist/unstick
 rm -rf "$counts"
+case $folder in
+*" "*)
+    echo "build.sh: the flags of rustc may have no spaces, and the path of this tree has: $PWD" >&2
+    exit 2
+    ;;
+esac
 
 # With a target, the flags are not for the build scripts, which would count too.
 compile() { # flag of rustc, flags of cargo
     flag=$1
     shift
+    rm -f "$built"
     RUSTFLAGS="${RUSTFLAGS:-} $flag" cargo build --profile dist --locked --target "$host" --target-dir "$folder" "$@"
 }
 
@@ -32,6 +41,10 @@ echo "1 of 3: with counters"
 compile "-Cprofile-generate=$counts" "$@"
 echo "2 of 3: requests are played"
 python3 benches/train.py --unstick "$built"
+if ! ls "$counts"/*.profraw >/dev/null 2>&1; then
+    echo "build.sh: the binary has counted nothing" >&2
+    exit 1
+fi
 "$profdata" merge -o "$counts/all.profdata" "$counts"
 echo "3 of 3: by the profile"
 compile "-Cprofile-use=$counts/all.profdata" "$@"
