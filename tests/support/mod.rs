@@ -12,13 +12,14 @@ pub(crate) mod reader;
 pub(crate) mod tls;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use socket2::{Domain, Socket, Type};
 use tokio::time::Instant;
 use unstick::app::Source;
 use unstick::app::{self, Running};
@@ -312,7 +313,10 @@ pub(crate) fn free_address() -> SocketAddr {
     loop {
         let nth = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Relaxed));
         let port = 20_000 + (nth % 12_000) as u16;
-        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+        // It does not listen: a process that another test starts may inherit it for a moment.
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        if socket.bind(&SocketAddr::from(([0, 0, 0, 0], port)).into()).is_ok() {
             return ([127, 0, 0, 1], port).into();
         }
     }
