@@ -1,6 +1,7 @@
 """The configs of the products: the same listeners, replicas, kept connections, probes and fields, one thread each.
 
-What a product does by default stays as it is, unless that would make it do less or more than the others.
+What a product does by default stays as it is, unless that would make it do less or more than the others. nginx before
+1.23.4 speaks TLS 1.2 at most, in which a resumed session exchanges no key (RFC 5246 section 7.3).
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ http {{
     proxy_max_temp_file_size 0;
     ssl_certificate {place.certificate};
     ssl_certificate_key {place.certificate};
+    ssl_protocols TLSv1.2 TLSv1.3;
     upstream app {{
         {balance}
 {servers}
