@@ -3,6 +3,7 @@
 //! A separate thread writes the lines. A bounded queue leads to it, so a full disk never delays a request: when the
 //! queue is full, a line is dropped and counted.
 
+mod calendar;
 mod format;
 mod layout;
 
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 
 use crate::config::address::Address;
 use crate::config::model::{self, AccessLogTarget};
+use calendar::Calendar;
 use format::write_line;
 pub(crate) use layout::Layout;
 
@@ -114,6 +116,8 @@ impl AccessLog {
             wants_reopening: Arc::clone(&wants_reopening),
             lost: Arc::clone(&lost),
             line: Vec::new(),
+            calendar: Calendar::default(),
+            busy_from: if config.queue < QUEUE_MIN { 0 } else { config.queue / QUEUE_SHARE },
             unflushed: 0,
         };
         let (queue, receiver) = sync_channel(config.queue);
@@ -153,10 +157,24 @@ impl AccessLog {
     }
 }
 
+/// The pause of the writer between looks at its queue, so long as lines come one after the other.
+const REST: Duration = Duration::from_millis(5);
+
+/// The writer rests only if less than this part of the queue was filled since it last looked.
+const QUEUE_SHARE: usize = 8;
+
+/// And only if the queue has room for this many lines: a smaller one may be full before the rest is over.
+const QUEUE_MIN: usize = 1024;
+
 /// Only a process that ends waits like this, and on the control thread, where nothing else is left to do.
 #[expect(clippy::disallowed_methods, reason = "the queue cannot wake whoever waits for room in it")]
 fn pause_for_the_writer() {
     std::thread::sleep(FLUSH_POLL);
+}
+
+#[expect(clippy::disallowed_methods, reason = "whoever waits for the next line is woken by it")]
+fn rest() {
+    std::thread::sleep(REST);
 }
 
 enum Sink {
@@ -189,20 +207,25 @@ struct Writer {
     lost: Arc<AtomicU64>,
     /// The line that is being made.
     line: Vec<u8>,
+    calendar: Calendar,
+    /// Messages at once from which on it does not rest, lest the queue is full before it goes on.
+    busy_from: usize,
     /// Lines that wait in the buffer.
     unflushed: u64,
 }
 
 impl Writer {
-    /// Writes until all senders are dropped. It flushes whenever the queue is empty.
+    /// Writes until all senders are dropped. It flushes whenever the queue is empty. Then it rests: woken for every
+    /// line, it would take more CPU to wake and to flush than to write.
     fn run(mut self, messages: &Receiver<Message>) {
         let mut failing = false;
         while let Ok(first) = messages.recv() {
-            let mut result = self.take(first);
+            let (mut result, mut taken) = (self.take(first), 1);
             while result.is_ok()
                 && let Ok(next) = messages.try_recv()
             {
                 result = self.take(next);
+                taken += 1;
             }
             let result = result.and_then(|()| self.flush());
             if let (Err(error), false) = (&result, failing) {
@@ -213,6 +236,9 @@ impl Writer {
                 tracing::error!("access log: cannot write to {to}: {error}; lines are lost until this is fixed");
             }
             failing = result.is_err();
+            if taken < self.busy_from && !failing {
+                rest();
+            }
         }
     }
 
@@ -232,7 +258,7 @@ impl Writer {
 
     fn write(&mut self, record: &AccessRecord) -> io::Result<()> {
         self.line.clear();
-        write_line(&mut self.line, record);
+        write_line(&mut self.line, record, &mut self.calendar);
         self.sink.writer().write_all(&self.line)
     }
 

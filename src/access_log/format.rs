@@ -2,12 +2,16 @@
 
 use std::borrow::Cow;
 use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Version};
 
+use super::AccessRecord;
+use super::calendar::Calendar;
 use super::layout::{Form, Step};
-use super::{AccessRecord, rfc3339, utc};
+use crate::config::address::Address;
 use crate::config::model::AccessField;
 
 /// The status in a line of text if there was no response, as nginx has it.
@@ -20,33 +24,84 @@ const NOTHING: &[u8] = b"-";
 enum Value<'a> {
     /// Nothing.
     None,
-    /// Digits, with a point or without.
-    Number(Cow<'a, str>),
+    Number(u64),
+    /// Milliseconds, with their thousandths.
+    Ms(Duration),
+    Time,
+    TimeCommon,
+    Ip(IpAddr),
+    /// An IP address and a port.
+    Socket(SocketAddr),
     /// Words that are made here.
-    Own(Cow<'a, str>),
+    Own(&'static str),
     /// What somebody else has written.
     Free(Cow<'a, [u8]>),
 }
 
 /// Adds a line, with its end.
-pub(super) fn write_line(out: &mut Vec<u8>, record: &AccessRecord) {
+pub(super) fn write_line(out: &mut Vec<u8>, record: &AccessRecord, calendar: &mut Calendar) {
     match &record.layout.form {
-        Form::Json(fields) => write_json(out, record, fields),
+        Form::Json(fields) => write_json(out, record, fields, calendar),
         Form::Text(steps) => steps.iter().for_each(|step| match step {
             Step::Text(text) => out.extend_from_slice(text.as_bytes()),
-            Step::Field(field, escaped) => write_field(out, value(record, *field), *field, *escaped),
+            Step::Field(field, escaped) => match value(record, *field) {
+                Value::None if *field == AccessField::Status => out.extend_from_slice(CLIENT_GONE.as_bytes()),
+                Value::None => out.extend_from_slice(NOTHING),
+                Value::Free(bytes) if bytes.is_empty() => out.extend_from_slice(NOTHING),
+                Value::Free(bytes) => escape(out, &bytes, *escaped),
+                // It has colons, and may have brackets.
+                Value::Socket(address) => escape(out, address.to_string().as_bytes(), *escaped),
+                value => write_own(out, &value, record, calendar),
+            },
         }),
     }
     out.push(b'\n');
 }
 
-fn write_field(out: &mut Vec<u8>, value: Value<'_>, field: AccessField, escaped: u128) {
+/// Adds what is made here. There is nothing in it that could end a field or a line.
+fn write_own(out: &mut Vec<u8>, value: &Value<'_>, record: &AccessRecord, calendar: &mut Calendar) {
     match value {
-        Value::None if field == AccessField::Status => out.extend_from_slice(CLIENT_GONE.as_bytes()),
-        Value::None => out.extend_from_slice(NOTHING),
-        Value::Free(bytes) if bytes.is_empty() => out.extend_from_slice(NOTHING),
-        Value::Number(text) | Value::Own(text) => out.extend_from_slice(text.as_bytes()),
-        Value::Free(bytes) => escape(out, &bytes, escaped),
+        Value::None | Value::Free(_) => {}
+        Value::Number(number) => write_number(out, *number),
+        Value::Ms(duration) => {
+            let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+            write_number(out, us / 1000);
+            let thousandths = (us % 1000) as u16;
+            let digit = |of: u16| b'0' + (thousandths / of % 10) as u8;
+            out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
+        }
+        Value::Time => {
+            let (second, fraction) = calendar.rfc3339(record.finished);
+            out.extend_from_slice(second.as_bytes());
+            out.extend_from_slice(fraction.as_bytes());
+            out.push(b'Z');
+        }
+        Value::TimeCommon => out.extend_from_slice(calendar.common(record.finished).as_bytes()),
+        Value::Ip(ip) => write_ip(out, *ip),
+        Value::Socket(SocketAddr::V4(address)) => {
+            write_ip(out, (*address.ip()).into());
+            out.push(b':');
+            write_number(out, address.port().into());
+        }
+        Value::Socket(address) => _ = write!(out, "{address}"),
+        Value::Own(text) => out.extend_from_slice(text.as_bytes()),
+    }
+}
+
+fn write_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn write_ip(out: &mut Vec<u8>, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => {
+            let mut separator: &[u8] = b"";
+            for octet in ip.octets() {
+                out.extend_from_slice(std::mem::replace(&mut separator, b"."));
+                write_number(out, octet.into());
+            }
+        }
+        IpAddr::V6(ip) => _ = write!(out, "{ip}"),
     }
 }
 
@@ -62,7 +117,7 @@ fn escape(out: &mut Vec<u8>, bytes: &[u8], escaped: u128) {
     }
 }
 
-fn write_json(out: &mut Vec<u8>, record: &AccessRecord, fields: &[AccessField]) {
+fn write_json(out: &mut Vec<u8>, record: &AccessRecord, fields: &[AccessField], calendar: &mut Calendar) {
     let mut separator = b'{';
     for field in fields {
         let value = value(record, *field);
@@ -70,12 +125,18 @@ fn write_json(out: &mut Vec<u8>, record: &AccessRecord, fields: &[AccessField]) 
             continue;
         }
         out.push(std::mem::replace(&mut separator, b','));
-        write!(out, "\"{field}\":").ok();
+        out.push(b'"');
+        out.extend_from_slice(field.name().as_bytes());
+        out.extend_from_slice(b"\":");
         match value {
             Value::None => out.extend_from_slice(b"null"),
-            Value::Number(text) => out.extend_from_slice(text.as_bytes()),
-            Value::Own(text) => write_string(out, &text),
-            Value::Free(bytes) => write_string(out, &String::from_utf8_lossy(&bytes)),
+            Value::Number(_) | Value::Ms(_) => write_own(out, &value, record, calendar),
+            Value::Free(bytes) => write_string(out, &bytes),
+            value => {
+                out.push(b'"');
+                write_own(out, &value, record, calendar);
+                out.push(b'"');
+            }
         }
     }
     out.extend_from_slice(if separator == b'{' { b"{}" } else { b"}" });
@@ -88,8 +149,17 @@ fn is_always_said(field: AccessField) -> bool {
 
 /// A string of JSON (RFC 8259 section 7). All control characters are escaped, also those that JSON allows, because a
 /// terminal obeys them; so are the two that are line ends to some readers.
-fn write_string(out: &mut Vec<u8>, text: &str) {
+fn write_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
+    if bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+        out.extend_from_slice(bytes);
+    } else {
+        write_escaped(out, &String::from_utf8_lossy(bytes));
+    }
+    out.push(b'"');
+}
+
+fn write_escaped(out: &mut Vec<u8>, text: &str) {
     let mut buffer = [0; 4];
     for c in text.chars() {
         match c {
@@ -100,44 +170,39 @@ fn write_string(out: &mut Vec<u8>, text: &str) {
             c => out.extend_from_slice(c.encode_utf8(&mut buffer).as_bytes()),
         }
     }
-    out.push(b'"');
 }
 
 fn value(record: &AccessRecord, field: AccessField) -> Value<'_> {
     use AccessField as Field;
-    let own = |text: &'static str| Value::Own(text.into());
-    let some = |text: Option<&'static str>| text.map_or(Value::None, own);
-    let number = |number: u64| Value::Number(number.to_string().into());
+    let some = |text: Option<&'static str>| text.map_or(Value::None, Value::Own);
     match field {
-        Field::Time => Value::Own(rfc3339(record.finished).into()),
-        Field::TimeCommon => Value::Own(time_common(record).into()),
-        Field::ClientIp => Value::Own(record.client_ip.to_string().into()),
-        Field::PeerIp => Value::Own(record.peer_ip.to_string().into()),
+        Field::Time => Value::Time,
+        Field::TimeCommon => Value::TimeCommon,
+        Field::ClientIp => Value::Ip(record.client_ip),
+        Field::PeerIp => Value::Ip(record.peer_ip),
         Field::Method => free(method(record)),
         Field::Target => free(target(record)),
         Field::Path => free(record.target.as_ref().map_or_else(|| target(record), PathAndQuery::path)),
         Field::Query => record.target.as_ref().and_then(PathAndQuery::query).map_or(Value::None, free),
         Field::Request => Value::Free(request(record)),
         Field::Line => record.line.as_deref().map_or(Value::None, free),
-        Field::Version => own(version(record)),
+        Field::Version => Value::Own(version(record)),
         Field::Host => header(record.host.as_ref()),
-        Field::Status => record.status.map_or(Value::None, |status| number(status.into())),
-        Field::Outcome => own(record.outcome),
+        Field::Status => record.status.map_or(Value::None, |status| Value::Number(status.into())),
+        Field::Outcome => Value::Own(record.outcome),
         Field::Origin => some(record.origin),
         Field::Cause => some(record.cause),
         Field::Rule => some(record.rule),
         Field::Error => record.error.as_deref().map_or(Value::None, free),
-        Field::Bytes => number(record.bytes),
-        Field::DurationMs => {
-            let us = record.duration.as_micros();
-            Value::Number(format!("{}.{:03}", us / 1000, us % 1000).into())
-        }
+        Field::Bytes => Value::Number(record.bytes),
+        Field::DurationMs => Value::Ms(record.duration),
         Field::Pool => record.pool.as_deref().map_or(Value::None, free),
-        Field::Endpoint => record
-            .endpoint
-            .as_ref()
-            .map_or(Value::None, |endpoint| Value::Free(endpoint.to_string().into_bytes().into())),
-        Field::Attempts => number(record.attempts.into()),
+        Field::Endpoint => match &record.endpoint {
+            None => Value::None,
+            Some(Address::Tcp(address)) => Value::Socket(*address),
+            Some(address) => Value::Free(address.to_string().into_bytes().into()),
+        },
+        Field::Attempts => Value::Number(record.attempts.into()),
         Field::RequestId => header(record.request_id.as_ref()),
         Field::UserAgent => header(record.user_agent.as_ref()),
         Field::Referer => header(record.referer.as_ref()),
@@ -150,13 +215,6 @@ fn free(text: &str) -> Value<'_> {
 
 fn header(value: Option<&HeaderValue>) -> Value<'_> {
     value.map_or(Value::None, |value| Value::Free(value.as_bytes().into()))
-}
-
-/// The time as the common log format writes it.
-fn time_common(record: &AccessRecord) -> String {
-    let at = utc(record.finished);
-    let (day, month, year, time) = (at.day(), at.month(), at.year(), at.to_hms());
-    format!("{day:02}/{month:.3}/{year:04}:{:02}:{:02}:{:02} +0000", time.0, time.1, time.2)
 }
 
 /// Method, target and version; of a head that could not be read its first line, if that is known.

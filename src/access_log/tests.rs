@@ -47,7 +47,7 @@ fn record(layout: &Arc<Layout>, status: Option<u16>) -> AccessRecord {
 /// The line of a record, without its end.
 fn line(record: &AccessRecord) -> String {
     let mut out = Vec::new();
-    write_line(&mut out, record);
+    write_line(&mut out, record, &mut Calendar::default());
     assert_eq!(out.pop(), Some(b'\n'));
     String::from_utf8(out).unwrap()
 }
@@ -118,6 +118,7 @@ fn templates_are_filled_in() {
         // Only what ends a field is escaped in it.
         ("path={path} query={query}", "path=/cart query=a=1"),
         ("{query}={status}", "a\\x3d1=200"),
+        ("{endpoint}:{status}", "10.0.0.1\\x3a3000:200"),
         ("{query}={status} {query}", "a\\x3d1=200 a=1"),
         ("{status}a{query}", "200aa=1"),
     ] {
@@ -140,6 +141,7 @@ fn hostile(layout: &Arc<Layout>) -> AccessRecord {
         line: text(),
         method: Some(Method::from_bytes(b"G'|T").unwrap()),
         pool: Some("a b|\"".into()),
+        endpoint: Some((std::net::Ipv6Addr::LOCALHOST, 3000).into()),
         ..record(layout, Some(404))
     }
 }
