@@ -5,7 +5,6 @@
 //! more than the least loaded one hands a fresh connection over before reading from it.
 
 mod accept;
-mod panics;
 #[cfg(feature = "sim")]
 pub(crate) mod sim;
 
@@ -162,8 +161,9 @@ enum Rest {
     Left,
 }
 
-/// Bytes of an allocation that makes the allocator return memory to the system: it gets pages of its own.
-const GIVEN_BACK_BY: usize = 256 * 1024;
+/// Bytes of an allocation that makes the allocator return memory to the system: so large that it gets a page of its own,
+/// which is freed with it.
+const GIVEN_BACK_BY: usize = 1024 * 1024;
 
 /// Bytes of hyper's read buffers.
 const READ_BUFFER: usize = 8192;

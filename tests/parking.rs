@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::support::backend::{Backend, answer};
 use crate::support::client::{exchange, read_response};
 use crate::support::tls::{Authority, shake_hands};
-use crate::support::{App, connect, eventually, pool_of, read_to_close, send};
+use crate::support::{App, connect, eventually, pause, pool_of, read_to_close, send};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
@@ -32,7 +32,7 @@ fn a_parked_connection_serves_again_whatever_the_next_request_looks_like() {
         // Half a head that came together with a whole request waits all this time.
         send(&mut streams[0], format!("{GET}GET / HT"));
         assert_eq!(read_response(&mut streams[0], false).text(), "0");
-        until_parked(&app, 4);
+        until_parked(&app, 3);
         send(&mut streams[0], "TP/1.1\r\nHost: a.test\r\n\r\n");
         assert_eq!(read_response(&mut streams[0], false).text(), "0");
         assert_eq!(exchange(&mut streams[1], &large).text(), "50000", "larger than what is looked at");
@@ -44,6 +44,29 @@ fn a_parked_connection_serves_again_whatever_the_next_request_looks_like() {
             assert_eq!(read_response(&mut streams[3], false).text(), "0", "two at once");
         }
     }
+}
+
+#[test]
+fn a_connection_that_serves_again_is_not_parked() {
+    let (begin, begun) = std::sync::mpsc::channel();
+    let backend = Backend::start(move |peer| {
+        peer.serve(|seen| {
+            if seen.head.starts_with("GET /held") {
+                begin.send(()).unwrap();
+                pause("while the gauge is looked at", 1500);
+            }
+            answer("one")
+        });
+    });
+    let app = App::over(&[backend.address]);
+    let mut stream = connect(app.address);
+    assert_eq!(exchange(&mut stream, GET).text(), "one");
+    until_parked(&app, 1);
+    send(&mut stream, "GET /held HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    begun.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert_eq!(app.metric("unstick_connections_parked"), 0.0);
+    assert_eq!(read_response(&mut stream, false).text(), "one");
+    until_parked(&app, 1);
 }
 
 #[test]

@@ -31,6 +31,11 @@ struct Private {
 }
 
 impl PrivateConnections {
+    /// Whether there ever was one.
+    pub(crate) fn is_used(&self) -> bool {
+        self.is_used.get()
+    }
+
     /// The index, among `endpoints`, of the one that the latest private connection leads to. Connections to endpoints
     /// that are draining, or that are spoken to in another way by now, are closed.
     pub fn endpoint_among(&self, endpoints: &[Rc<WorkerEndpoint>]) -> Option<usize> {

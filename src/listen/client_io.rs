@@ -58,9 +58,11 @@ pub(super) struct ClientIo {
 }
 
 impl ClientIo {
-    /// For a fresh connection, whose client must send a head in time.
+    /// The client of a fresh connection must send a head in time.
     pub(super) fn new(transport: ClientTransport, client: Rc<Client>, proxy: Rc<Proxy>, speaks: Speaks) -> Self {
-        client.deadlines.arm_in(Wait::Client, proxy.viewer.timeout(|timeouts| timeouts.request_head));
+        if client.is_fresh() {
+            client.deadlines.arm_in(Wait::Client, proxy.viewer.timeout(|timeouts| timeouts.request_head));
+        }
         Self {
             transport,
             encoded: Bytes::new(),
@@ -94,11 +96,6 @@ impl ClientIo {
         self.ahead = Bytes::from_static(head);
         self.encoded = Bytes::new();
         self.lines = RequestLines::new();
-    }
-
-    /// Ready when the socket has bytes to read, or its end.
-    pub(super) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.transport.socket.poll_heard(cx)
     }
 
     /// Watches for the client's end while hyper reads nothing: ready when the client has closed its half, or with the
@@ -223,8 +220,18 @@ impl ClientIo {
     }
 
     /// Whether something was given back that has not been read again.
-    pub(super) fn has_ahead(&self) -> bool {
+    fn has_ahead(&self) -> bool {
         !self.ahead.is_empty() || !self.encoded.is_empty()
+    }
+
+    /// Whether there is nothing here that somebody has still to read or to be sent.
+    pub(super) fn holds_nothing(&self) -> bool {
+        !self.has_ahead() && self.front.is_empty() && !self.transport.socket.has_unsent()
+    }
+
+    /// Takes the transport, for whoever needs nothing else. What is left here must not be used again.
+    pub(super) fn take_transport(&mut self) -> ClientTransport {
+        self.transport.take()
     }
 
     /// Discards what the client still sends, until it closes its half or [`LINGER_BYTES_MAX`] is exceeded. `heard` is

@@ -25,6 +25,7 @@ use crate::net::proxy_protocol::{self, Parsed};
 use crate::net::socket::Socket;
 use crate::net::socket_io::SocketIo;
 use crate::proxy::client::Proxy;
+use crate::proxy::connection::{Arrival, Connection};
 use crate::proxy::{Identity, Proof};
 
 /// The client connection preface: every HTTP/2 client sends it first (RFC 9113 section 3.4).
@@ -36,8 +37,8 @@ const PREFACE_TOLD: usize = 4;
 /// Bytes per read while it is not yet known which protocol the rest belongs to.
 const AHEAD: usize = 1024;
 
-/// A client connection on its way to HTTP: the client, its listener, and what serves it.
-pub(super) struct Accepted {
+/// What holds for a client connection from its beginning to its end: the client, its listener, and what serves it.
+pub(crate) struct Accepted {
     pub(super) peer: SocketAddr,
     /// Whether a PROXY header of a trusted proxy named no client address. Such a client is not trusted, though its peer
     /// is.
@@ -45,6 +46,8 @@ pub(super) struct Accepted {
     pub(super) listener: Rc<ListenerState>,
     pub(super) proxy: Rc<Proxy>,
     pub(super) registration: Registration,
+    /// Counts it among the connections of its client.
+    permit: Option<Permit>,
 }
 
 /// What a PROXY header says about the client.
@@ -65,21 +68,44 @@ pub(super) struct Opened {
 }
 
 impl Accepted {
+    /// A connection of `peer`, which may be counted by `permit`, or is counted when its PROXY header has named the
+    /// client.
+    pub(crate) fn new(
+        peer: SocketAddr,
+        listener: Rc<ListenerState>,
+        proxy: Rc<Proxy>,
+        registration: Registration,
+        permit: Option<Permit>,
+    ) -> Self {
+        Self { peer, is_anonymous: false, listener, proxy, registration, permit }
+    }
+
+    /// What its requests need to know of it.
+    pub(super) fn connection(&self, socket: &Rc<Socket>, speaks: Speaks, proof: Proof) -> Rc<Connection> {
+        Connection::new(Arrival {
+            peer: self.peer,
+            socket: Rc::downgrade(socket),
+            is_anonymous: self.is_anonymous,
+            is_tls: self.listener.settings.tls.is_some(),
+            proof,
+            rules: Rc::clone(&self.listener.rules),
+            draining_since: Rc::clone(self.listener.since(speaks)),
+        })
+    }
+
     /// Does everything that precedes HTTP. `None` means that the connection is over; the reason is in the debug log.
-    ///
-    /// It also returns a permit if the client is counted only here, because a proxy in front speaks for it.
-    pub(super) async fn open(&mut self, socket: Rc<Socket>, peers: &Peers) -> Option<(Opened, Option<Permit>)> {
+    /// A client for which a proxy in front speaks is counted only here.
+    pub(super) async fn open(&mut self, socket: Rc<Socket>, peers: &Peers) -> Option<Opened> {
         let peer = self.peer;
         let opened = self.try_open(socket, peers).await;
         opened.inspect_err(|error| tracing::debug!(%peer, %error, "client connection not opened")).ok()
     }
 
-    async fn try_open(&mut self, socket: Rc<Socket>, peers: &Peers) -> io::Result<(Opened, Option<Permit>)> {
+    async fn try_open(&mut self, socket: Rc<Socket>, peers: &Peers) -> io::Result<Opened> {
         let view = self.proxy.viewer.current();
         let (tls_handshake, request_head) = (view.snapshot.timeouts.tls_handshake, view.snapshot.timeouts.request_head);
         let most = view.snapshot.limits.connections_per_address;
         drop(view);
-        let mut permit = None;
         let config = &*self.listener.settings.config;
         let (proxy_protocol, protocols) = (config.proxy_protocol, config.protocols);
         if proxy_protocol != AcceptProxy::Off {
@@ -95,20 +121,19 @@ impl Accepted {
                     self.proxy.cell().connections_refused.add(1);
                     return Err(io::Error::other("its address has as many connections as it may have"));
                 };
-                permit = Some(admitted);
+                self.permit = Some(admitted);
             }
         }
-        let opened = match (&self.listener.settings.tls, protocols) {
+        match (&self.listener.settings.tls, protocols) {
             (Some(tls), protocols) => {
-                self.within(&Rc::clone(&socket), tls_handshake, handshake(socket, tls, protocols)).await?
+                self.within(&Rc::clone(&socket), tls_handshake, handshake(socket, tls, protocols)).await
             }
             (None, Protocols { h1: true, h2: true }) => {
                 let is_h2 = self.within(&socket, request_head, tell(&socket)).await?;
-                plain(socket, is_h2)
+                Ok(plain(socket, is_h2))
             }
-            (None, Protocols { h2, .. }) => plain(socket, h2),
-        };
-        Ok((opened, permit))
+            (None, Protocols { h2, .. }) => Ok(plain(socket, h2)),
+        }
     }
 
     /// Reads the PROXY header, if the peer may or must send one. It fails if a required header is missing or a header

@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use super::client_io::{ClientIo, ClientTransport};
 use super::conn::Accepted;
 use super::lifecycle::{End, Lifecycle};
 use super::listener::Speaks;
-use super::parked::{Parked, ParkedEnd, take_apart};
+use super::parked::{Parked, take_apart};
 use super::refused;
 use super::reset::ResetUnlessWhole;
 use super::shared_io::SharedIo;
@@ -37,13 +37,27 @@ use crate::proxy::connection::Connection;
 /// Header fields of a request that hyper holds without an allocation: its own default for `max_headers`.
 const FIELDS_INLINE: usize = 100;
 
-/// Serves requests until either side closes.
-pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connection: Rc<Connection>) {
-    let Accepted { peer, listener, proxy, registration, .. } = accepted;
+/// Serves requests again. What only a parked connection needs is dropped before.
+pub(super) fn resume(mut parked: Parked) -> impl Future<Output = Option<Parked>> {
+    let connection = parked.take_connection();
+    let Parked { accepted, transport, idle_since, .. } = parked;
+    serve(accepted, transport, connection, Some(idle_since))
+}
+
+/// Serves requests until either side closes, or until the connection is to be parked. Its next request is awaited since
+/// `idle_since`, unless it is the first.
+pub(super) async fn serve(
+    accepted: Accepted,
+    transport: ClientTransport,
+    connection: Rc<Connection>,
+    idle_since: Option<Instant>,
+) -> Option<Parked> {
+    let (peer, proxy) = (accepted.peer, Rc::clone(&accepted.proxy));
     let view = proxy.viewer.current();
     let builder = builder(&view.snapshot.limits);
     drop(view);
     let client = Rc::new(Client::new(connection));
+    client.set_idle_since(idle_since);
     let socket = Rc::clone(&transport.socket);
     let io = SharedIo::new(ClientIo::new(transport, Rc::clone(&client), Rc::clone(&proxy), Speaks::Http1));
     let worker = Rc::clone(&proxy);
@@ -61,7 +75,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
     let guard = ResetUnlessWhole::new(Rc::clone(&socket), Rc::clone(&client));
     let lifecycle = Lifecycle {
         peer,
-        listener,
+        listener: Rc::clone(&accepted.listener),
         worker: Rc::clone(&worker),
         client: Rc::clone(&client),
         socket: Rc::clone(&socket),
@@ -73,7 +87,7 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
     let mut alarm = Alarm::default();
     let end = loop {
         let end = poll_fn(|cx| {
-            registration.follow(cx);
+            accepted.registration.follow(cx);
             lifecycle.poll(&mut alarm, Pin::new(&mut *connection), cx)
         })
         .await;
@@ -88,27 +102,24 @@ pub(super) async fn serve(accepted: Accepted, transport: ClientTransport, connec
                 connection = Box::new(builder.serve_connection(TokioIo::new(io), service));
                 continue;
             }
-            End::Idle => {}
-            end => break end,
-        }
-        let (io, service) = take_apart(connection);
-        lifecycle.begin_parking();
-        let parked = Parked::begin(&worker);
-        let end = poll_fn(|cx| lifecycle.poll_parked(&mut alarm, cx)).await;
-        drop(parked);
-        match end {
-            ParkedEnd::Heard => connection = Box::new(builder.serve_connection(TokioIo::new(io), service)),
-            ParkedEnd::Silent => {
-                tracing::debug!(%peer, "client connection closed: the client was silent for too long");
-                return lifecycle.say_goodbye().await;
+            End::Idle => {
+                let (io, service) = take_apart(connection);
+                if io.holds_nothing() {
+                    let (transport, connection) = (io.take_transport(), Rc::clone(&client.connection));
+                    return Some(Parked::begin(accepted, transport, connection, client.idle_since()));
+                }
+                // A part of the next head came together with the latest request. Then its rest is awaited.
+                connection = Box::new(builder.serve_connection(TokioIo::new(io), service));
             }
+            end => break end,
         }
     };
     finish(end, connection, &lifecycle, &mut alarm, guard).await;
     drop((lifecycle, socket));
     if client.keeps_passing() {
-        Box::pin(client.pass_rests_on(&mut |cx| registration.follow(cx))).await;
+        Box::pin(client.pass_rests_on(&mut |cx| accepted.registration.follow(cx))).await;
     }
+    None
 }
 
 /// What follows when hyper has finished, or was given up: the tunnel, or a goodbye. Then `guard` is dropped, still

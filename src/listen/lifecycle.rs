@@ -19,7 +19,6 @@ use tokio::io::AsyncWrite as _;
 use tokio::time::Instant;
 
 use super::listener::{ListenerState, Speaks};
-use super::parked::ParkedEnd;
 use super::shared_io::SharedIo;
 use crate::deadlines::{Alarm, Wait};
 use crate::net::socket::Socket;
@@ -47,7 +46,7 @@ pub(super) enum End {
     Idle,
 }
 
-/// The state of a connection that outlives its parking.
+/// The state of a connection while its requests are served.
 pub(super) struct Lifecycle {
     pub(super) peer: SocketAddr,
     pub(super) listener: Rc<ListenerState>,
@@ -85,8 +84,7 @@ impl Lifecycle {
             }
             if deadlines.expired(Wait::Park) {
                 deadlines.disarm(Wait::Park);
-                let is_writing = deadlines.is_armed(Wait::ClientWrite);
-                if !client.is_busy() && !is_writing && !client.is_in_head() {
+                if self.may_park() {
                     return Poll::Ready(End::Idle);
                 }
             }
@@ -161,12 +159,13 @@ impl Lifecycle {
         self.written.replace(written) != written
     }
 
-    /// A part of the next head may have come together with the latest request. Then its rest is awaited.
-    pub(super) fn begin_parking(&self) {
-        if self.io.has_ahead() && !self.client.set_in_head(true) {
-            let patience = self.worker.viewer.timeout(|timeouts| timeouts.request_head);
-            self.client.deadlines.arm_in(Wait::Client, patience);
-        }
+    /// Whether nothing is under way with the client, so that nothing is lost when all is forgotten that is not part of
+    /// its connection.
+    fn may_park(&self) -> bool {
+        let client = &self.client;
+        let is_between = !client.is_busy() && !client.may_still_send() && !client.has_rest();
+        let is_whole = !client.was_cut() && !client.is_half_closed() && !self.io.is_shut();
+        is_between && is_whole && !client.has_interims() && !client.deadlines.is_armed(Wait::ClientWrite)
     }
 
     /// Sends what is left and closes our half. hyper has done that, unless another protocol was asked for and refused.
@@ -190,21 +189,6 @@ impl Lifecycle {
         }
     }
 
-    /// Waits for the next request of a parked connection, with nothing but the socket.
-    pub(super) fn poll_parked(&self, alarm: &mut Alarm, cx: &mut Context<'_>) -> Poll<ParkedEnd> {
-        let deadlines = &self.client.deadlines;
-        alarm.poll_step(deadlines, cx, |cx| {
-            if self.io.poll_heard(cx).is_ready() {
-                return Poll::Ready(ParkedEnd::Heard);
-            }
-            if deadlines.expired(Wait::Client) && !self.is_alive_now() {
-                return Poll::Ready(ParkedEnd::Silent);
-            }
-            self.wait_for_request();
-            Poll::Pending
-        })
-    }
-
     /// Sets the deadlines of a connection that waits for its next request. When its listener drains, it may still bring
     /// that: the request may be on its way, and if we closed now, it would be lost. One that has come, though nobody
     /// has read it yet, has the deadline of its head: that of the drain would be over again at once, for ever.
@@ -214,7 +198,8 @@ impl Lifecycle {
         if !deadlines.is_armed(Wait::Client) {
             let client_idle = self.worker.viewer.timeout(|timeouts| timeouts.client_idle);
             deadlines.arm(Wait::Client, client.idle_since() + client_idle);
-            deadlines.arm(Wait::Park, client.idle_since() + PARK_AFTER);
+            // Served again without a request, it stays ready for as long as after one.
+            deadlines.arm(Wait::Park, client.idle_since().max(self.began) + PARK_AFTER);
         }
         // A client that is still sending a body is not idle: hyper is about to close, and then lingers.
         if self.listener.is_draining(Speaks::Http1) && !client.may_still_send() {

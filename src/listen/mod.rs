@@ -3,7 +3,7 @@
 
 mod chunks;
 mod client_io;
-mod conn;
+pub(crate) mod conn;
 mod h1;
 mod h2;
 mod h2_ends;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::client_io::ClientIo;
+use super::client_io::{ClientIo, ClientTransport};
 
 /// See the module.
 #[derive(Clone)]
@@ -25,14 +25,19 @@ impl SharedIo {
         self.0.borrow_mut().unread(bytes);
     }
 
+    /// See [`ClientIo::holds_nothing`].
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.0.borrow().holds_nothing()
+    }
+
+    /// See [`ClientIo::take_transport`].
+    pub(super) fn take_transport(&self) -> ClientTransport {
+        self.0.borrow_mut().take_transport()
+    }
+
     /// See [`ClientIo::go_on_with`].
     pub(super) fn go_on_with(&self, head: &'static [u8]) {
         self.0.borrow_mut().go_on_with(head);
-    }
-
-    /// See [`ClientIo::has_ahead`].
-    pub(super) fn has_ahead(&self) -> bool {
-        self.0.borrow().has_ahead()
     }
 
     /// See [`ClientIo::waits_behind_body`].
@@ -43,11 +48,6 @@ impl SharedIo {
     /// See [`ClientIo::is_shut`].
     pub(super) fn is_shut(&self) -> bool {
         self.0.borrow().is_shut()
-    }
-
-    /// See [`ClientIo::poll_heard`].
-    pub(super) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.borrow().poll_heard(cx)
     }
 
     /// See [`ClientIo::poll_end`].

@@ -266,6 +266,11 @@ impl Client {
         self.idle_since.set(Some(Instant::now()));
     }
 
+    /// The wait for the next request began then, unless there was no request yet.
+    pub fn set_idle_since(&self, idle_since: Option<Instant>) {
+        self.idle_since.set(idle_since);
+    }
+
     /// When the wait for the next request began; now, if no response has ended yet.
     pub fn idle_since(&self) -> Instant {
         self.idle_since.get().unwrap_or_else(Instant::now)

@@ -78,6 +78,12 @@ impl Connection {
         })
     }
 
+    /// Whether it tells nothing but what its [`Arrival`] told: the client has proven nothing, and has no connections of
+    /// its own to endpoints.
+    pub(crate) fn can_be_made_again(&self) -> bool {
+        !self.forwarding.verifies && !self.private.is_used()
+    }
+
     /// A connection for tests.
     #[cfg(test)]
     pub(super) fn test() -> Rc<Self> {

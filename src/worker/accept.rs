@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
-use super::panics::PanicCount;
 use super::{Closing, Command, Listening, Rest, WorkerThread};
+use crate::listen::Accepting;
+use crate::listen::conn::Accepted;
 use crate::listen::permits::Permit;
+use crate::listen::serve::Serving;
 use crate::listen::socket::{Listener, StdStream};
-use crate::listen::{Accepting, serve};
 use crate::net::Stream;
 
 /// The pause after a failed `accept`, and between looks while the limit of connections is reached.
@@ -89,12 +90,8 @@ impl WorkerThread {
         }
         let load = self.shares.loads.add(self.number);
         let registration = self.connections.register();
-        let (proxy, peers) = (Rc::clone(&self.proxy), self.shares.peers.clone());
-        spawn_local(async move {
-            let _held = (load, permit);
-            let _panics = PanicCount(Rc::clone(&proxy));
-            serve::serve(stream, peer, state, proxy, peers, registration).await;
-        });
+        let accepted = Accepted::new(peer, state, Rc::clone(&self.proxy), registration, permit);
+        spawn_local(Serving::begin(stream, accepted, self.shares.peers.clone(), load));
     }
 }
 
