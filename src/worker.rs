@@ -161,8 +161,8 @@ enum Rest {
     Left,
 }
 
-/// Bytes of an allocation that makes the allocator return memory to the system: so large that it gets a page of its own,
-/// which is freed with it.
+/// Bytes of an allocation that makes the allocator return memory to the system: so large that it gets a page of its
+/// own, which is freed with it.
 const GIVEN_BACK_BY: usize = 1024 * 1024;
 
 /// Bytes of hyper's read buffers.
