@@ -164,7 +164,7 @@ const REST: Duration = Duration::from_millis(5);
 const QUEUE_SHARE: usize = 8;
 
 /// And only if the queue has room for this many lines: a smaller one may be full before the rest is over.
-const QUEUE_MIN: usize = 1024;
+const QUEUE_MIN: usize = 8192;
 
 /// Only a process that ends waits like this, and on the control thread, where nothing else is left to do.
 #[expect(clippy::disallowed_methods, reason = "the queue cannot wake whoever waits for room in it")]
