@@ -12,12 +12,14 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::bucket::Bucket;
-use super::part::Files;
+use super::part::{Files, make};
 use crate::prove::sabotage::Sabotage;
 use crate::prove::study::part::{PartBody, field, text, whole};
 
 /// The part with which an upload is complete, under sabotage.
 const EARLY: usize = 3;
+/// The folder, on the disk of a replica, of uploads that have begun.
+const UPLOADS: &str = "uploads";
 
 impl Files {
     /// The response to a request for `NAME/uploads`, `NAME/uploads/ID` or `NAME/uploads/ID/PART`.
@@ -56,7 +58,7 @@ impl Files {
     }
 
     fn folder(&self, id: &str) -> PathBuf {
-        self.disk.join("uploads").join(id)
+        self.disk.join(UPLOADS).join(id)
     }
 
     async fn begin(&self, name: &str) -> anyhow::Result<String> {
@@ -64,7 +66,8 @@ impl Files {
             return bucket.begin(name).await;
         }
         let id = format!("{:016x}", fastrand::u64(..));
-        std::fs::create_dir_all(self.folder(&id))?;
+        make(&self.disk.join(UPLOADS))?;
+        make(&self.folder(&id))?;
         Ok(id)
     }
 

@@ -1,9 +1,9 @@
 //! A service that takes files and gives them back: on the replica's disk, or in an object store. It streams both ways.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -27,10 +27,19 @@ pub(in crate::prove::study) fn serve(replica: PartReplica) -> Work<'static, ()> 
         // The disk is the replica's own; it is gone with it, and a new one has another.
         let is_shared = bucket.is_none() && replica.planted.is(Sabotage::DiskShared);
         let disk = replica.directory.join(if is_shared { "disk" } else { &replica.name });
-        std::fs::create_dir_all(&disk)?;
+        make(&disk)?;
         let (planted, taken) = (replica.planted, Arc::default());
         replica.serve(Files { bucket, disk, planted, taken }).await
     })
+}
+
+/// Makes a folder in one that is there. The folder of the run is not made again: it is gone if the run was killed while
+/// this replica was started, and nobody would remove it.
+pub(super) fn make(folder: &Path) -> io::Result<()> {
+    match std::fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
 }
 
 pub(super) struct Files {
@@ -140,6 +149,18 @@ impl Responder for Files {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_folder_of_a_run_is_not_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (run, disk) = (folder.path().join("run"), folder.path().join("run/r1"));
+        assert_eq!(make(&disk).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(!run.exists());
+        std::fs::create_dir(&run).unwrap();
+        make(&disk).unwrap();
+        make(&disk).unwrap();
+        assert!(disk.exists());
+    }
 
     #[test]
     fn ranges_are_within_the_file() {
