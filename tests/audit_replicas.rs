@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::TcpListener;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +12,7 @@ use serde_json::Value;
 use crate::cli::unstick;
 use crate::support::h2_backend::{H2Backend, tls};
 use crate::support::tls::Authority;
-use crate::support::{free_address, skipped, text};
+use crate::support::{skipped, text};
 
 /// Comes, and is asked for again.
 const JOURNEY: &str = "name = \"come again\"\n[[step]]\nname = \"come\"\nrequest = \"GET /come?{{unique}}\"\n\
@@ -134,7 +135,10 @@ struct Elsewhere<'a> {
 impl<'a> Elsewhere<'a> {
     fn start(folder: &'a tempfile::TempDir, mode: &str) -> Self {
         fs::write(folder.path().join("restart.sh"), RESTART.replace("MODE", mode)).unwrap();
-        let elsewhere = Self { folder, ports: [(); 2].map(|()| free_address().port()) };
+        // Of the kernel: audits of other tests draw from the range of `free_address`, also while a replica is down.
+        let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let elsewhere = Self { folder, ports: sockets.each_ref().map(|socket| socket.local_addr().unwrap().port()) };
+        drop(sockets);
         for address in elsewhere.addresses() {
             let mut script = Command::new("sh");
             script.args(["restart.sh", &address]).current_dir(folder);
