@@ -172,7 +172,10 @@ fn pause_for_the_writer() {
     std::thread::sleep(FLUSH_POLL);
 }
 
-#[expect(clippy::disallowed_methods, reason = "whoever waits for the next line is woken by it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the thread has nothing else to do, and to be woken for each line is dear"
+)]
 fn rest() {
     std::thread::sleep(REST);
 }
