@@ -172,6 +172,25 @@ fn an_upload_goes_on_after_the_response_of_a_replica_that_reads_it() {
     }
 }
 
+/// The end of its connection is seen although nothing more comes of the client's body.
+#[test]
+fn an_upload_ends_when_its_replica_has_responded_and_left() {
+    let backend = Backend::start(|peer| {
+        if peer.next_head().is_some() {
+            send(&mut peer.stream, "HTTP/1.1 413 Large\r\nContent-Length: 3\r\n\r\n");
+            pause("the response is not over when its head is passed on", 50);
+            send(&mut peer.stream, "big");
+            pause("the response is over before the connection is", 50);
+            peer.stream.shutdown(std::net::Shutdown::Both).unwrap();
+        }
+    });
+    let app = App::builder(&[backend.address]).timeouts("request_body = \"10m\"").workers(1).start();
+    let mut client = connect(app.address);
+    let early = exchange(&mut client, "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100\r\n\r\nbegin");
+    assert_eq!((early.status, early.text().as_str()), (413, "big"));
+    eventually("the request is over", || app.endpoint(backend.address).unwrap()["in_flight"] == 0);
+}
+
 /// The same over HTTP/2. Of a body that breaks off it says 0.
 fn hasty_h2() -> (H2Backend, std::sync::mpsc::Receiver<usize>) {
     let (sender, receiver) = std::sync::mpsc::channel();

@@ -1,11 +1,14 @@
 //! Connections that a replica closes while they are unused.
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write as _};
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::backend::{Backend, Peer, answer, signal};
-use crate::support::client::exchange;
+use crate::support::client::{exchange, read_response};
+use crate::support::h2_backend::tls;
+use crate::support::tls::Authority;
 use crate::support::{App, connect, pause, send};
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx";
@@ -82,6 +85,88 @@ fn bytes_that_nobody_asked_for_are_no_response_to_what_was_not_sent() {
             was_sent.wait("the surplus is sent");
             assert_eq!(backend.seen().len(), round, "the replica has seen every request that was answered");
         }
+    }
+}
+
+/// The same in TLS, which holds what has come behind a response where the kernel does not see it.
+#[test]
+fn what_tls_holds_behind_a_response_is_not_the_next_one() {
+    let (authority, folder) = (Authority::new("surplus"), tempfile::tempdir().unwrap());
+    let (ca, pair) = (folder.path().join("ca.pem"), authority.issue(folder.path(), "replica", &["127.0.0.1"]));
+    authority.write(&ca);
+    let settings = Arc::new(tls(&pair, &["http/1.1"], None));
+    let backend = Backend::start(move |peer| {
+        let session = rustls::ServerConnection::new(Arc::clone(&settings)).unwrap();
+        let mut stream = rustls::StreamOwned::new(session, peer.stream.try_clone().unwrap());
+        let mut read = Vec::new();
+        loop {
+            let mut part = [0; 4096];
+            match stream.read(&mut part) {
+                Ok(0) | Err(_) => return,
+                Ok(length) => read.extend_from_slice(&part[..length]),
+            }
+            if read.starts_with(b"HEAD") && read.ends_with(b"\r\n\r\n") {
+                // Two records in one write: a server that writes head and body by themselves, also to HEAD.
+                let mut records = stream.conn.writer();
+                records.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 46\r\n\r\n").unwrap();
+                records.write_all(&answer("nobody's")).unwrap();
+            } else if read.starts_with(b"GET /long") && read.ends_with(b"\r\n\r\n") {
+                // So long that the end of the body is read by itself.
+                let mut records = stream.conn.writer();
+                records.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n").unwrap();
+                records.write_all(&[b'x'; 20_000]).unwrap();
+                records.write_all(&answer("nobody's")).unwrap();
+            } else if read.ends_with(b"END") || read.starts_with(b"GET /healthz") {
+                stream.conn.writer().write_all(&answer("mine")).unwrap();
+            } else {
+                continue;
+            }
+            read.clear();
+            stream.flush().unwrap();
+        }
+    });
+    let pool = format!("protocol = \"https\"\ntls.ca = \"{}\"", ca.display());
+    let app = App::builder(&[backend.address]).pool(&pool).more(FOR_EVER).workers(1).start();
+    let mut client = connect(app.address);
+    // So long that the request is not written together with others.
+    let body = format!("{}END", "x".repeat(3000));
+    for round in 1..=10 {
+        match round % 2 {
+            0 => {
+                send(&mut client, "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n");
+                assert_eq!(read_response(&mut client, true).status, 200);
+            }
+            _ => assert_eq!(exchange(&mut client, "GET /long HTTP/1.1\r\nHost: x\r\n\r\n").body.len(), 20_000),
+        }
+        let post = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let response = exchange(&mut client, &post);
+        assert_eq!((response.status, response.text().as_str()), (200, "mine"), "{round}");
+    }
+}
+
+/// They are no response, and not even the beginning of one: the request goes elsewhere at once, and is not waited for.
+#[test]
+fn a_request_does_not_wait_behind_bytes_that_nobody_asked_for() {
+    for surplus in ["\r\n", "HTTP/1."] {
+        let (sent, was_sent) = signal();
+        let backend = Backend::start(move |peer| {
+            if peer.next().is_some() {
+                send(&mut peer.stream, answer("mine"));
+                pause("so that it is read by itself", 20);
+                send(&mut peer.stream, surplus);
+                sent.lock().unwrap().send(()).ok();
+                // The connection stays open.
+                peer.next();
+            }
+        });
+        let app = App::builder(&[backend.address]).more(FOR_EVER).workers(1).start();
+        let mut client = connect(app.address);
+        let long = format!("POST / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\nContent-Length: 1\r\n\r\nx", "y".repeat(2000));
+        for round in 1..=5 {
+            assert_eq!(exchange(&mut client, &long).text(), "mine", "{surplus:?} {round}");
+            was_sent.wait("the surplus is sent");
+        }
+        assert_eq!(app.endpoint(backend.address).unwrap()["failures"], 0, "{surplus:?}");
     }
 }
 

@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Uri};
 use rustls::AlertDescription;
 
-use super::h1::FIELDS_MAX;
+use super::h1_response::FIELDS_MAX;
 use super::record::BUFFER_BYTES_MAX;
 use super::request_body::{BodyFailure, RequestBody};
 use crate::net::{is_own_lack, trust};
@@ -90,7 +90,7 @@ pub enum LinkError {
     #[error("the head of the response has more than {FIELDS_MAX} fields or {} KiB", BUFFER_BYTES_MAX >> 10)]
     HeadTooLarge,
     /// The endpoint sends interim responses without end (RFC 9110 section 15.2).
-    #[error("{InterimFlood}")]
+    #[error("a flood of interim responses")]
     InterimFlood,
     /// A response that must not be passed on: a switch of protocols that was not asked for, or an end that is open to
     /// doubt.
@@ -103,11 +103,70 @@ pub enum LinkError {
 pub enum WireError {
     /// HTTP/1.1.
     #[error(transparent)]
-    Http1(#[from] hyper::Error),
+    Http1(#[from] Http1Error),
     /// HTTP/2.
     #[error(transparent)]
     Http2(#[from] h2::Error),
 }
+
+/// What can go wrong on a connection of HTTP/1.1.
+#[derive(Debug, thiserror::Error)]
+pub enum Http1Error {
+    /// The connection failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The connection ended in the middle of a message, or before it.
+    #[error("the connection ended before the message was complete")]
+    Incomplete,
+    /// What was read is not valid HTTP/1.1 (RFC 9112).
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// The head says in two ways where the message ends (RFC 9112 section 6.3).
+    #[error("the response {AMBIGUOUS}")]
+    Ambiguous,
+    /// The head exceeds [`FIELDS_MAX`] or [`BUFFER_BYTES_MAX`].
+    #[error("the head of the response is too large")]
+    HeadTooLarge,
+    /// Interim responses come without end.
+    #[error("a flood of interim responses")]
+    InterimFlood,
+    /// The body of the request broke off, or has another length than was announced.
+    #[error("the request body ends here")]
+    RequestBody,
+}
+
+impl Http1Error {
+    /// Whether what was read is not valid.
+    pub(super) fn is_about_response(&self) -> bool {
+        match self {
+            Self::Malformed(_) | Self::Ambiguous | Self::HeadTooLarge | Self::InterimFlood => true,
+            Self::Io(_) | Self::Incomplete | Self::RequestBody => false,
+        }
+    }
+
+    pub(super) const STATUS: Self = Self::Malformed("the status is none of HTTP");
+    pub(super) const FIELD: Self = Self::Malformed("a field is malformed");
+    pub(super) const LENGTH: Self = Self::Malformed("the length is not a number");
+    pub(super) const CODING: Self = Self::Malformed("a response of HTTP/1.0 has a transfer coding");
+    pub(super) const CHUNK: Self = Self::Malformed("a chunk is malformed");
+    pub(super) const LINES: Self = Self::Malformed("chunk extensions or trailers are too long");
+}
+
+impl From<httparse::Error> for Http1Error {
+    fn from(error: httparse::Error) -> Self {
+        match error {
+            httparse::Error::TooManyHeaders => Self::HeadTooLarge,
+            httparse::Error::HeaderName | httparse::Error::HeaderValue => Self::FIELD,
+            httparse::Error::Status => Self::STATUS,
+            httparse::Error::NewLine | httparse::Error::Token | httparse::Error::Version => {
+                Self::Malformed("the head of the response is malformed")
+            }
+        }
+    }
+}
+
+/// What a response does that is [`Http1Error::Ambiguous`].
+pub(super) const AMBIGUOUS: &str = "says in two ways where it ends";
 
 /// What a deadline was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,12 +188,6 @@ impl std::fmt::Display for Phase {
         })
     }
 }
-
-/// More interim responses than any real server sends (RFC 9110 section 15.2). By this type it is recognised within an
-/// I/O error.
-#[derive(Debug, thiserror::Error)]
-#[error("a flood of interim responses")]
-pub(super) struct InterimFlood;
 
 impl LinkError {
     /// What lies at the bottom of it: mostly what the system says. What to do, if that says too little.
@@ -163,13 +216,13 @@ impl LinkError {
         }
     }
 
-    fn awaiting_h1(error: hyper::Error) -> Self {
-        let io = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
-        match io.and_then(io::Error::get_ref) {
-            Some(cause) if cause.is::<InterimFlood>() => Self::InterimFlood,
-            _ if error.is_parse_too_large() => Self::HeadTooLarge,
-            _ if error.is_parse() => Self::Malformed(error.into()),
-            _ => Self::Closed(Some(error.into())),
+    fn awaiting_h1(error: Http1Error) -> Self {
+        match error {
+            Http1Error::InterimFlood => Self::InterimFlood,
+            Http1Error::HeadTooLarge => Self::HeadTooLarge,
+            Http1Error::Ambiguous => Self::Unacceptable(AMBIGUOUS),
+            Http1Error::Malformed(_) => Self::Malformed(error.into()),
+            Http1Error::Io(_) | Http1Error::Incomplete | Http1Error::RequestBody => Self::Closed(Some(error.into())),
         }
     }
 

@@ -1,31 +1,31 @@
 //! One HTTP/1.1 connection to an endpoint: a value, driven by the request that uses it.
+//!
+//! A request is written from the fields that the proxy has prepared, which stay where they are: if the attempt fails,
+//! they are still there. The head of a response is read into memory that all connections share, and only what it says
+//! is kept. So a connection holds memory only while an exchange is under way.
 
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1};
-use hyper_util::rt::TokioIo;
+use http::{Method, Request, Response};
+use http_body::Frame;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::added::Added;
-use super::quiet::QuietWaker;
-use super::record::{BUFFER_BYTES_MAX, Record, UpstreamIo};
+use super::error::Http1Error;
+use super::h1_awaited::Awaited;
+use super::h1_request::Outgoing;
+use super::record::{Record, UpstreamIo};
 use super::request_body::RequestBody;
 use crate::pool::idle;
 use crate::pool::protocol::Session;
-
-/// The most header fields of a response. It is what hyper keeps on the stack; any other bound would cost an allocation
-/// for each response.
-pub(super) const FIELDS_MAX: usize = 100;
 
 /// The PROXY header with which a connection begins that serves one client only.
 #[derive(Debug)]
@@ -48,10 +48,10 @@ pub(super) enum Look {
 /// One HTTP/1.1 connection to an endpoint.
 #[derive(Debug)]
 pub struct UpstreamConnection {
-    sender: http1::SendRequest<RequestBody>,
-    driver: http1::Connection<TokioIo<UpstreamIo>, RequestBody>,
-    waker: QuietWaker,
+    io: UpstreamIo,
     record: Rc<Record>,
+    outgoing: Outgoing,
+    awaited: Awaited,
     idle_since: Instant,
     /// When it was last known to be open.
     seen_open: Instant,
@@ -61,7 +61,6 @@ pub struct UpstreamConnection {
     is_last: bool,
     /// Whether it serves one client only, see [`super::private`].
     is_private: bool,
-    is_done: bool,
 }
 
 impl UpstreamConnection {
@@ -69,33 +68,33 @@ impl UpstreamConnection {
     pub(super) async fn open(record: Rc<Record>, session: Option<Session>) -> io::Result<Box<Self>> {
         let mut io = record.over(session).await?;
         io.read_on_after_failed_writes();
-        let handshake = http1::Builder::new().max_buf_size(BUFFER_BYTES_MAX).handshake(TokioIo::new(io)).await;
-        let (sender, driver) = handshake.map_err(io::Error::other)?;
         let idle_since = Instant::now();
-        let waker = QuietWaker::default();
         Ok(Box::new(Self {
-            sender,
-            driver,
-            waker,
+            io,
             record,
+            outgoing: Outgoing::default(),
+            awaited: Awaited::default(),
             idle_since,
             seen_open: idle_since,
             is_reused: false,
             idle_limit: Duration::MAX,
             is_last: false,
             is_private: false,
-            is_done: false,
         }))
     }
 
     /// Whether another exchange can follow the present one, which is complete.
     pub(super) fn can_go_on(&mut self) -> bool {
-        if !self.sender.is_ready() {
-            // Often one more turn makes it ready.
-            self.drive_unwatched();
-        }
-        let is_whole = !self.has_unsent() && !self.record.socket.has_failed();
-        !self.is_last && !self.is_done && self.sender.is_ready() && is_whole
+        let is_whole = self.awaited.is_over() && self.is_out() && !self.record.socket.has_failed();
+        // What has come behind the response belongs to nothing that was asked for. TLS may hold it.
+        is_whole && !self.is_last && !self.has_ended()
+    }
+
+    /// Whether the endpoint has the whole request.
+    fn is_out(&mut self) -> bool {
+        // Often one more turn is enough.
+        let is_out = self.outgoing.is_out() || matches!(unwatched(|cx| self.poll_request(cx)), Some(Ok(())));
+        is_out && !self.has_unsent()
     }
 
     /// Whether something of the request waits until the endpoint takes it.
@@ -105,18 +104,25 @@ impl UpstreamConnection {
 
     /// The connection is unused from now on.
     pub(super) fn begin_idling(&mut self, now: Instant) {
-        self.waker.detach();
+        self.outgoing = Outgoing::default();
+        self.awaited.forget();
+        self.record.socket.forget_task();
         self.idle_since = now;
         self.seen_open = now;
         self.is_reused = true;
     }
 
-    /// Checks whether the endpoint has closed it while it was unused.
+    /// Checks whether the endpoint has closed it while it was unused, or sent what nobody asked for.
     pub(super) fn look(&mut self, now: Instant) -> Look {
-        let is_over = self.drive_unwatched();
+        let is_over = self.has_ended();
         let known_open_for = self.known_open_for(now);
         self.seen_open = now;
         if is_over { Look::Closed { known_open_for } } else { Look::Open }
+    }
+
+    /// Whether the endpoint has closed it, or sent what nobody asked for.
+    fn has_ended(&mut self) -> bool {
+        unwatched(|cx| self.awaited.poll_end(&mut self.io, cx)).is_some()
     }
 
     /// Whether it has carried another exchange before.
@@ -170,74 +176,109 @@ impl UpstreamConnection {
         &self.record
     }
 
-    /// Hands over a request, to which `added` is added. It is written when the connection is driven. The error of the
-    /// returned future holds the request if nothing of it was taken.
-    pub fn send(
-        &mut self,
-        request: Request<RequestBody>,
-        added: &Added,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
-        self.record.begin(added);
-        self.sender.try_send_request(request)
-    }
-
-    /// Reads and writes what can be read and written. It returns whether the connection is over.
-    pub fn poll_drive(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.is_done {
-            self.is_done = Pin::new(&mut self.driver).poll(cx).is_ready();
+    /// Begins to send `request`, of which the body is taken, and to which `added` is added. It is written when the
+    /// response is polled, unless the connection has ended meanwhile. In TLS the endpoint may have said something that
+    /// is none of HTTP's business, and is not to be taken for that.
+    pub fn begin(&mut self, request: &mut Request<RequestBody>, added: &Added) {
+        if !(self.is_reused && self.io.is_tls() && self.has_ended()) {
+            self.awaited.begin(*request.method() == Method::HEAD);
         }
-        self.is_done
+        self.outgoing = Outgoing::new(request, added);
     }
 
-    /// Drives it while no task waits for it, so none is woken. It does so outside of the budget of the present task:
-    /// without budget left a connection that the endpoint has closed would look open.
-    fn drive_unwatched(&mut self) -> bool {
-        let drive = unconstrained(poll_fn(|cx| Poll::Ready(self.poll_drive(cx))));
-        pin!(drive).poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(true)
-    }
-
-    /// Runs `step`, which drives this connection and polls what comes over it. The two halves of the connection would
-    /// wake the current task for steps that it takes anyway; these wake-ups are held back, see [`QuietWaker`].
-    pub fn poll_quietly<T>(
+    /// Sends the request, and reads the head of its response. What comes before it is given to `pass_interim`.
+    ///
+    /// # Errors
+    /// The connection failed, what came is not valid, or the request broke off.
+    pub fn poll_response(
         &mut self,
         cx: &mut Context<'_>,
-        mut step: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
-        self.record.socket.begin_turn();
-        let waker = self.waker.attach(cx.waker());
-        let mut quiet_cx = Context::from_waker(&waker);
-        let polled = loop {
-            match step(self, &mut quiet_cx) {
-                Poll::Pending if self.waker.wants_another_round() => {}
-                polled => break polled,
-            }
-        };
-        self.waker.release(waker, polled.is_pending());
-        self.record.socket.end_turn();
-        polled
+        pass_interim: &mut dyn FnMut(Response<()>),
+    ) -> Poll<Result<Response<()>, Http1Error>> {
+        if self.awaited.is_end_stream() {
+            return Poll::Ready(Err(Http1Error::Incomplete));
+        }
+        // What the endpoint says before the request is out is read too, so the one does not wait for the other.
+        if let Poll::Ready(Err(error)) = self.poll_request(cx) {
+            return Poll::Ready(Err(error));
+        }
+        self.awaited.poll_head(&mut self.io, cx, pass_interim).map_ok(|(response, is_last)| {
+            self.is_last |= is_last;
+            response
+        })
+    }
+
+    /// Sends what is left of the request. Ready when the endpoint has all of it.
+    #[inline]
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Http1Error>> {
+        self.outgoing.poll(&mut self.io, cx)
+    }
+
+    /// Whether the response is known to be over.
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.awaited.is_end_stream()
+    }
+
+    /// The bytes of the body that are still to come, if that is known.
+    pub(super) fn body_left(&self) -> Option<u64> {
+        self.awaited.left()
+    }
+
+    /// The next part of the body. What is left of the request is sent meanwhile.
+    #[inline]
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Http1Error>>> {
+        if let Poll::Ready(Err(_)) = self.poll_request(cx) {
+            self.break_off();
+        }
+        self.poll_body(cx)
+    }
+
+    /// The next part of the body.
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Http1Error>>> {
+        self.awaited.poll_body(&mut self.io, cx)
+    }
+
+    /// Sends what is left of the request while the response is not read, or is over. Ready when the endpoint has all of
+    /// it, or takes no more.
+    ///
+    /// # Errors
+    /// The request broke off.
+    pub(super) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Http1Error>> {
+        match self.poll_request(cx) {
+            Poll::Ready(Ok(())) => self.record.socket.poll_all(cx).map(|_| Ok(())),
+            Poll::Pending if self.is_end_stream() => self.awaited.poll_end(&mut self.io, cx).map(Ok),
+            polled => polled,
+        }
+    }
+
+    /// The request has broken off, so the response does.
+    pub(super) fn break_off(&mut self) {
+        self.awaited.break_off();
+    }
+
+    /// Sends what is left of the request when the response is over. There is no next exchange.
+    pub(super) async fn finish_request(mut self: Box<Self>) {
+        // Whoever looks at the request learns there how it ended.
+        poll_fn(|cx| self.poll_rest(cx)).await.ok();
     }
 
     /// The bare connection, and the bytes already read from it, after the endpoint has agreed to another protocol. It
-    /// is `None` if hyper has not finished with it, or more of the request than its head is left to be written.
-    pub fn into_raw(mut self) -> Option<(UpstreamIo, Bytes)> {
-        if !self.drive_unwatched() {
-            return None;
-        }
-        let parts = self.driver.into_parts();
-        let mut io = parts.io.into_inner();
-        io.begin_tunnel().then_some((io, parts.read_buf))
+    /// is `None` if it has not, or if more of the request may be to come.
+    pub fn into_raw(self) -> Option<(UpstreamIo, Bytes)> {
+        let Self { mut io, outgoing, awaited, .. } = self;
+        let ahead = awaited.into_tunnel()?;
+        io.begin_tunnel(outgoing.into_rest()?);
+        Some((io, ahead))
     }
+}
 
-    /// The half that drives, for an exchange that must go on while its response is not read. It ends with the exchange:
-    /// without a sender, there is no next one.
-    pub(super) fn into_driver(self) -> impl Future<Output = ()> + 'static {
-        let Self { driver, is_done, .. } = self;
-        async move {
-            if !is_done {
-                // The response body tells how it ended.
-                driver.await.ok();
-            }
-        }
+/// Polls while no task waits, so none is woken; `None` is pending. It does so outside of the budget of the present
+/// task: without budget left a connection that the endpoint has closed would look open.
+fn unwatched<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
+    let polled = pin!(unconstrained(poll_fn(|cx| poll(cx)))).poll(&mut Context::from_waker(Waker::noop()));
+    match polled {
+        Poll::Ready(result) => Some(result),
+        Poll::Pending => None,
     }
 }
 

@@ -1,118 +1,63 @@
-//! Interim responses of an endpoint over HTTP/1.1 (RFC 9110 section 15.2).
-//!
-//! hyper reads over them. It would call somebody for each, but only for a price that every request would pay: two
-//! allocations for something that hardly any response has. So they are read here, on their way to hyper, which gets
-//! them too. Responses without any pay for a look at their first bytes.
+//! Interim responses of an endpoint over HTTP/1.1 (RFC 9110 section 15.2), which come before its response.
 
-use http::{HeaderName, HeaderValue, Response, StatusCode};
-use httparse::Status;
+use bytes::BytesMut;
+use http::{Response, StatusCode};
 
-use super::h1::FIELDS_MAX;
+use super::error::Http1Error;
+use super::h1_response;
+use super::record::BUFFER_BYTES_MAX;
 
-/// How every interim response begins, besides 101, which is no interim one here.
-const BEGINNING: &[u8] = b"HTTP/1.1 1";
+/// The most bytes of interim responses (RFC 9110 section 15.2) to one request. They are read for as long as they come,
+/// but no real server sends as many.
+const INTERIM_FLOOD: usize = 1024 * 1024;
 
-/// The most bytes that interim responses may have, beyond which they are not looked at any more.
-const BYTES_MAX: usize = 64 * 1024;
-
-/// The most of them for one request.
+/// The most interim responses to one request that are passed on, and the most bytes they may have.
 const INTERIM_MAX: usize = 16;
+const INTERIM_BYTES_MAX: usize = 64 * 1024;
 
-/// Reads the heads before that of the final response.
+/// What has come before a response.
 #[derive(Debug, Default)]
 pub(super) struct Interims {
-    /// What has come of a head that may be one, and is not whole.
-    part: Vec<u8>,
-    bytes: usize,
-    /// Whether what comes next may be such a head.
-    is_open: bool,
-    found: Vec<Response<()>>,
     count: usize,
+    bytes: usize,
 }
 
 impl Interims {
-    /// A request is about to be sent.
-    #[inline]
-    pub(super) fn begin(&mut self) {
-        self.is_open = true;
-        if self.bytes > 0 {
-            *self = Self { is_open: true, ..Self::default() };
-        }
-    }
-
-    /// Whether what comes next is to be shown.
-    #[inline]
-    pub(super) fn is_open(&self) -> bool {
-        self.is_open
-    }
-
-    /// Shows what was read.
-    #[inline]
-    pub(super) fn read(&mut self, bytes: &[u8]) {
-        if self.part.is_empty() && !begins(bytes) {
-            self.is_open = false;
-        } else {
-            self.collect(bytes);
-        }
-    }
-
-    /// Takes those that have come.
-    pub(super) fn take(&mut self) -> Vec<Response<()>> {
-        std::mem::take(&mut self.found)
-    }
-
-    #[inline]
-    pub(super) fn has_any(&self) -> bool {
-        !self.found.is_empty()
-    }
-
-    #[cold]
-    fn collect(&mut self, bytes: &[u8]) {
-        self.bytes += bytes.len();
-        self.part.extend_from_slice(bytes);
-        let mut used = 0;
+    /// Finds the head of the response in `bytes`, behind those of interim responses, which are passed on. What is
+    /// behind it, or belongs to a head that is not whole, goes to `rest`.
+    pub(super) fn read_over(
+        &mut self,
+        mut bytes: &[u8],
+        rest: &mut BytesMut,
+        pass_interim: &mut dyn FnMut(Response<()>),
+    ) -> Result<Option<Response<()>>, Http1Error> {
         loop {
-            let rest = self.part.get(used..).unwrap_or_default();
-            self.is_open = begins(rest) && self.bytes <= BYTES_MAX && self.count < INTERIM_MAX;
-            let Some((length, head)) = Some(rest).filter(|_| self.is_open).and_then(parse) else { break };
-            used += length;
-            self.count += 1;
-            if head.status() == StatusCode::SWITCHING_PROTOCOLS {
-                self.is_open = false;
-                break;
+            let parsed = h1_response::parse(bytes)?;
+            let Some((response, length)) = parsed else {
+                // Empty lines before a head are none of it, and as many as come.
+                rest.extend_from_slice(bytes.trim_ascii_start());
+                return if bytes.len() > BUFFER_BYTES_MAX { Err(Http1Error::HeadTooLarge) } else { Ok(None) };
+            };
+            bytes = &bytes[length..];
+            if !response.status().is_informational() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                rest.extend_from_slice(bytes);
+                return Ok(Some(response));
             }
-            self.found.push(head);
-        }
-        self.part.drain(..used);
-        if !self.is_open {
-            self.part = Vec::new();
+            (self.count, self.bytes) = (self.count + 1, self.bytes + length);
+            if self.bytes > INTERIM_FLOOD {
+                return Err(Http1Error::InterimFlood);
+            }
+            if self.count <= INTERIM_MAX && self.bytes <= INTERIM_BYTES_MAX {
+                pass_interim(response);
+            }
         }
     }
-}
-
-/// Whether these are the first bytes of an interim response, or may become that.
-#[inline]
-fn begins(bytes: &[u8]) -> bool {
-    let length = bytes.len().min(BEGINNING.len());
-    bytes.get(..length) == BEGINNING.get(..length)
-}
-
-/// The first head, if it is whole, and its length. What is malformed is for hyper to refuse.
-fn parse(bytes: &[u8]) -> Option<(usize, Response<()>)> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut parsed = httparse::Response::new(&mut fields);
-    let Ok(Status::Complete(length)) = parsed.parse(bytes) else { return None };
-    let mut head = Response::new(());
-    *head.status_mut() = StatusCode::from_u16(parsed.code?).ok()?;
-    for field in parsed.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
-        head.headers_mut().append(name, HeaderValue::from_bytes(field.value).ok()?);
-    }
-    Some((length, head))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use super::*;
 
     fn hints(number: usize) -> String {
@@ -121,43 +66,42 @@ mod tests {
 
     #[test]
     fn interim_responses_are_found_wherever_they_are_cut() {
-        let sent = format!(
-            "{}HTTP/1.1 100 Continue\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n{}",
-            hints(1),
-            hints(2),
-            hints(3)
-        );
+        let body = hints(3);
+        let last = format!("HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n{body}");
+        let sent = format!("{}HTTP/1.1 100 Continue\r\n\r\n{}{last}", hints(1), hints(2));
         for at in 0..sent.len() {
-            let mut interims = Interims::default();
-            interims.begin();
+            let (mut interims, mut rest, mut links, mut found) = (Interims::default(), BytesMut::new(), vec![], None);
             for part in [&sent.as_bytes()[..at], &sent.as_bytes()[at..]] {
-                if interims.is_open() && !part.is_empty() {
-                    interims.read(part);
+                let bytes = [&std::mem::take(&mut rest)[..], part].concat();
+                if found.is_some() {
+                    rest.extend_from_slice(&bytes);
+                    continue;
                 }
+                found = interims
+                    .read_over(&bytes, &mut rest, &mut |head| {
+                        links.push(
+                            head.headers().get("link").map_or(String::new(), |link| link.to_str().unwrap().to_owned()),
+                        );
+                    })
+                    .unwrap();
             }
-            let found = interims.take();
-            let link = |head: &Response<()>| head.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
-            let links: Vec<_> = found.iter().map(|head| link(head).unwrap_or_default()).collect();
             assert_eq!(links, ["</1>", "", "</2>"], "cut at {at}");
-            assert!(!interims.is_open() && interims.part.is_empty(), "nothing is kept");
+            assert_eq!((found.unwrap().status(), &rest[..]), (StatusCode::OK, body.as_bytes()), "cut at {at}");
         }
     }
 
     #[test]
-    fn there_is_an_end_to_them() {
-        let mut interims = Interims::default();
-        interims.begin();
-        interims.read(hints(0).repeat(1000).as_bytes());
-        assert_eq!((interims.take().len(), interims.is_open()), (INTERIM_MAX, false));
-        interims.begin();
-        for _ in 0..BYTES_MAX {
-            if interims.is_open() {
-                interims.read(b"HTTP/1.1 103 Early Hints\r\nLink: and so on");
-            }
-        }
-        assert!(!interims.is_open() && interims.part.is_empty());
-        interims.begin();
-        interims.read(b"HTTP/1.1 101 Other\r\n\r\nHTTP/1.1 103 Not HTTP\r\n\r\n");
-        assert!(interims.take().is_empty() && !interims.is_open());
+    fn there_is_an_end_to_interim_responses() {
+        let (mut interims, mut rest, mut passed) = (Interims::default(), BytesMut::new(), 0);
+        let many = hints(0).repeat(1000);
+        let ended = iter::repeat_with(|| interims.read_over(many.as_bytes(), &mut rest, &mut |_| passed += 1))
+            .take(2 * INTERIM_FLOOD / many.len())
+            .find(Result::is_err);
+        assert!(matches!(ended, Some(Err(Http1Error::InterimFlood))));
+        assert_eq!(passed, INTERIM_MAX);
+        let mut switched = 0;
+        let two = b"HTTP/1.1 101 Other\r\n\r\nHTTP/1.1 103 Not HTTP\r\n\r\n";
+        let head = Interims::default().read_over(two, &mut rest, &mut |_| switched += 1).unwrap().unwrap();
+        assert_eq!((head.status(), switched), (StatusCode::SWITCHING_PROTOCOLS, 0));
     }
 }

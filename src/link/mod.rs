@@ -1,10 +1,10 @@
 //! One worker's connections to one endpoint.
 //!
-//! A connection is a value, not a task: the request that uses it also drives it ([`UpstreamConnection::poll_drive`]),
-//! within the task of its client connection. That saves two task switches and a queue per request, and cancelling needs
-//! no message: when the client leaves, the value is dropped, and the connection is closed. An unused connection lies in
-//! a list and costs nothing. Whether it was closed meanwhile is looked at right before the first byte of a request is
-//! sent.
+//! A connection is a value, not a task: the request that uses it also drives it
+//! ([`UpstreamConnection::poll_response`]), within the task of its client connection. That saves two task switches
+//! and a queue per request, and cancelling needs no message: when the client leaves, the value is dropped, and the
+//! connection is closed. An unused connection lies in a list and costs nothing. Whether it was closed meanwhile is
+//! looked at right before the first byte of a request is sent.
 //!
 //! The most recently used connection is taken first, so that surplus ones grow old and are closed.
 
@@ -15,6 +15,11 @@ pub mod driver;
 pub mod error;
 pub mod framing;
 pub mod h1;
+mod h1_awaited;
+mod h1_body;
+mod h1_request;
+mod h1_response;
+mod h1_split;
 mod h2;
 mod h2_attempt;
 mod h2_end;
@@ -23,7 +28,6 @@ mod hold;
 mod in_flight;
 mod interim;
 pub mod private;
-mod quiet;
 pub mod record;
 mod replay;
 pub mod request_body;
@@ -38,7 +42,6 @@ mod unused;
 pub mod view;
 pub mod waits;
 pub mod wishes;
-mod written_head;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -9,13 +9,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderMap, Response};
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::added::Added;
-use super::error::{InterimFlood, tls_error};
-use super::interim::Interims;
-use super::written_head::WrittenHead;
+use super::error::tls_error;
 use crate::net::socket::Socket;
 use crate::net::socket_io::SocketIo;
 use crate::net::transport::Transport;
@@ -23,14 +20,6 @@ use crate::pool::protocol::Session;
 
 /// The largest read and write buffer of a connection to an endpoint, and so the largest response head, in bytes.
 pub(crate) const BUFFER_BYTES_MAX: usize = 256 * 1024;
-
-/// Bytes that may come in a row while a response is awaited, with [`READ_COST`] for each read: no head needs as many.
-/// hyper discards interim responses (RFC 9110 section 15.2) for as long as they come, and a flood of them would keep
-/// the worker from everything else, deadlines included.
-const BEFORE_ANSWER_MAX: usize = 16 * BUFFER_BYTES_MAX;
-
-/// What a read costs besides its bytes: one may bring a single byte, as the records of TLS do.
-const READ_COST: usize = 4 * 1024;
 
 /// Bytes that are read after a write has failed.
 const LAST_READ: usize = 512;
@@ -43,13 +32,6 @@ pub struct Record {
     pub(super) client: Option<SocketAddr>,
     /// The epoch of its endpoint at the time it was opened.
     pub(super) epoch: u64,
-    /// The head of the latest request. It is kept in case the request must be sent again.
-    head: RefCell<WrittenHead>,
-    /// What was read in a row since the latest request was sent, see [`BEFORE_ANSWER_MAX`]; `None` once its response
-    /// has come.
-    read_before_answer: Cell<Option<usize>>,
-    /// What comes before the response to the latest request.
-    interims: RefCell<Interims>,
     /// Whether the endpoint may have gone over to another protocol, of which a part looks like the whole. Then giving
     /// up the connection is no orderly end.
     may_be_tunnel: Cell<bool>,
@@ -72,57 +54,17 @@ impl Record {
             transport: Transport::new(Rc::clone(&self.socket), session),
             failed_write: None,
             reads_on: false,
-            has_more: false,
-            is_tunnel: false,
+            rest: Bytes::new(),
         })
     }
 
     pub(super) fn new(socket: Rc<Socket>, client: Option<SocketAddr>, epoch: u64) -> Self {
-        Self {
-            socket,
-            client,
-            epoch,
-            head: RefCell::default(),
-            read_before_answer: Cell::default(),
-            interims: RefCell::default(),
-            may_be_tunnel: Cell::default(),
-            tls_failure: RefCell::default(),
-        }
-    }
-
-    /// A request is about to be written, with what is added to it.
-    pub(super) fn begin(&self, added: &Added) {
-        self.head.borrow_mut().begin(added);
-        self.read_before_answer.set(Some(0));
-        self.interims.borrow_mut().begin();
+        Self { socket, client, epoch, may_be_tunnel: Cell::default(), tls_failure: RefCell::default() }
     }
 
     /// Sets whether the endpoint may have gone over to another protocol.
     pub(super) fn set_tunnel(&self, may_be_tunnel: bool) {
         self.may_be_tunnel.set(may_be_tunnel);
-    }
-
-    /// Takes the interim responses that have come since the last call.
-    #[inline]
-    pub(super) fn pass_interims(&self, pass_on: &dyn Fn(Response<()>)) {
-        if self.interims.borrow().has_any() {
-            self.interims.borrow_mut().take().into_iter().for_each(pass_on);
-        }
-    }
-
-    /// The response head has come.
-    pub fn answered(&self) {
-        self.read_before_answer.set(None);
-    }
-
-    /// Counts what is read while a response is awaited, `None` if there was nothing, and fails on a flood of interim
-    /// responses.
-    #[inline]
-    fn read(&self, bytes: Option<usize>) -> io::Result<()> {
-        let Some(before) = self.read_before_answer.get() else { return Ok(()) };
-        let read = bytes.map_or(0, |bytes| before + READ_COST + bytes);
-        self.read_before_answer.set(Some(read));
-        if read <= BEFORE_ANSWER_MAX { Ok(()) } else { Err(io::Error::other(InterimFlood)) }
     }
 
     /// Why TLS ended, if it was TLS that failed.
@@ -133,15 +75,6 @@ impl Record {
     /// Bytes written since the connection was established, those of the handshake included.
     pub fn bytes_written(&self) -> u64 {
         self.socket.bytes_written()
-    }
-
-    /// The header fields of the latest request, without those that were added; `None` if its head was not handed to the
-    /// socket.
-    ///
-    /// Reading back what was written costs nothing as long as nothing fails; a copy of the fields, made in advance for
-    /// each request, would cost two allocations and two counted references per field.
-    pub fn header_fields(&self) -> Option<HeaderMap> {
-        self.head.borrow().fields()
     }
 }
 
@@ -154,31 +87,31 @@ pub struct UpstreamIo {
     failed_write: Option<io::Error>,
     /// Whether a failed write is not reported, because reading tells more; see [`Self::read_on_after_failed_writes`].
     reads_on: bool,
-    /// Whether HTTP may have more to write than was taken: it flushes when everything was.
-    has_more: bool,
-    is_tunnel: bool,
+    /// What is left of the request in front of a tunnel.
+    rest: Bytes,
 }
 
 impl UpstreamIo {
+    /// Whether the connection is in TLS.
+    pub(super) fn is_tls(&self) -> bool {
+        self.transport.is_tls()
+    }
+
     /// The record. It stays readable when this is gone.
     pub(super) fn record(&self) -> &Rc<Record> {
         &self.record
     }
 
     /// From now on a failed write looks as if it were blocked. What the endpoint sent before it closed, a 413 for
-    /// example, is still to be read, and then comes the end. hyper would give up reading. The deadline for the response
-    /// bounds the wait.
+    /// example, is still to be read, and then comes the end. The deadline for the response bounds the wait.
     pub(super) fn read_on_after_failed_writes(&mut self) {
         self.reads_on = true;
     }
 
     /// From now on it carries another protocol, and a failed write is reported. An endpoint may have agreed before it
-    /// has read the whole request: what is left of the head is written first. Returns whether that is all that is left,
-    /// because hyper no longer writes.
-    pub(super) fn begin_tunnel(&mut self) -> bool {
-        (self.reads_on, self.is_tunnel) = (false, true);
-        let head = self.record.head.borrow();
-        !self.has_more || head.is_due() && head.is_all()
+    /// has read the whole request: the `rest` is written first.
+    pub(super) fn begin_tunnel(&mut self, rest: Bytes) {
+        (self.reads_on, self.rest) = (false, rest);
     }
 
     /// A tunnel has ended as it should, so closing the connection is an orderly end.
@@ -228,29 +161,16 @@ impl UpstreamIo {
         }
     }
 
-    /// Writes what is left of the head, with what is added to it, and `behind` it what hyper writes too. hyper hears of
-    /// it when the whole head is out.
-    fn poll_write_head(&mut self, cx: &mut Context<'_>, behind: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let record = Rc::clone(&self.record);
-        loop {
-            let written = {
-                let head = record.head.borrow();
-                let parts = head.parts(behind);
-                ready!(self.poll_unless_failed(cx, |transport, cx| transport.poll_write(cx, &parts)))?
-            };
-            match record.head.borrow_mut().wrote(written) {
-                Some(of_hyper) => return Poll::Ready(Ok(of_hyper)),
-                None if written == 0 => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
-                None => {}
-            }
-        }
-    }
-
-    /// Writes what is left of the head in front of a tunnel.
+    /// Writes what is left of the request in front of a tunnel.
     #[inline]
-    fn poll_rest_of_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_tunnel && self.record.head.borrow().is_due() {
-            ready!(self.poll_write_head(cx, &[]))?;
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.rest.is_empty() {
+            let rest = self.rest.clone();
+            let parts = [io::IoSlice::new(&rest)];
+            match ready!(self.poll_unless_failed(cx, |transport, cx| transport.poll_write(cx, &parts)))? {
+                0 => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
+                written => self.rest.advance(written),
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -289,15 +209,10 @@ impl Drop for UpstreamIo {
 impl AsyncRead for UpstreamIo {
     #[inline(always)]
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
         let polled = match self.failed_write {
             Some(_) => self.poll_read_behind_failure(cx, buf),
             None => self.transport.poll_read(cx, buf),
         };
-        if polled.is_ready() && self.record.interims.borrow().is_open() {
-            self.record.interims.borrow_mut().read(buf.filled().get(before..).unwrap_or_default());
-        }
-        self.record.read(polled.is_ready().then(|| buf.filled().len().saturating_sub(before)))?;
         polled.map_err(|error| self.note(error))
     }
 }
@@ -314,14 +229,7 @@ impl AsyncWrite for UpstreamIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_rest_of_head(cx))?;
-        self.has_more = true;
-        if let Some((first, behind)) = bufs.split_first()
-            && !self.is_tunnel
-            && self.record.head.borrow_mut().take(first)?
-        {
-            return self.poll_write_head(cx, behind);
-        }
+        ready!(self.poll_rest(cx))?;
         self.poll_unless_failed(cx, |transport, cx| transport.poll_write(cx, bufs))
     }
 
@@ -331,13 +239,12 @@ impl AsyncWrite for UpstreamIo {
 
     #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_rest_of_head(cx))?;
-        self.has_more = false;
+        ready!(self.poll_rest(cx))?;
         self.poll_unless_failed(cx, |transport, cx| transport.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_rest_of_head(cx))?;
+        ready!(self.poll_rest(cx))?;
         self.transport.poll_shutdown(cx)
     }
 }

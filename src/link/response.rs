@@ -1,19 +1,18 @@
 //! An endpoint's response: its head, its body that is still to come, and the connection that carries both.
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::driver::Driver;
 use super::error::{Back, WireError, is_curb};
 use super::h1::UpstreamConnection;
+use super::h1_split::Split;
 use super::h2::Lease;
 use super::h2_end::wait_for_end;
 use super::record::UpstreamIo;
@@ -45,9 +44,8 @@ impl LinkResponse {
         let body = self.response.body();
         let fields = match &body.over {
             _ if body.upload().is_some_and(|upload| upload.is_coming()) => None,
-            Over::Inline(connection) => connection.record().header_fields(),
-            // They never left: compressed fields cannot be read back.
-            Over::Stream(..) => Some(std::mem::take(request.headers_mut())),
+            // They never left.
+            Over::Inline(_) | Over::Stream(..) => Some(std::mem::take(request.headers_mut())),
             Over::Task(_) | Over::Nothing => None,
         };
         put_back(request, body.upload(), fields, Written::Something)
@@ -97,42 +95,12 @@ pub struct EndpointBody {
 /// Where the parts of a response come from.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// A connection of HTTP/1.1.
-    Http1(Incoming),
+    /// The connection of HTTP/1.1 that the body is over.
+    Http1,
     /// A stream of HTTP/2.
     Http2(ReceivedBody),
     /// Nothing more is read.
     Ended,
-}
-
-impl Body for Source {
-    type Data = Bytes;
-    type Error = WireError;
-
-    #[inline]
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, WireError>>> {
-        match &mut *self {
-            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(WireError::from),
-            Self::Http2(body) => body.poll_frame(cx).map_err(WireError::from),
-            Self::Ended => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Http1(body) => body.is_end_stream(),
-            Self::Http2(body) => body.is_end_stream(),
-            Self::Ended => true,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Http1(body) => body.size_hint(),
-            Self::Http2(body) => body.size_hint(),
-            Self::Ended => SizeHint::with_exact(0),
-        }
-    }
 }
 
 /// What drives the connection that carries a response.
@@ -141,7 +109,7 @@ pub(super) enum Over {
     /// The reader of the response.
     Inline(Box<UpstreamConnection>),
     /// A task of its own. The response began before the request body had ended, and neither may wait for the other.
-    Task(Driver),
+    Task(Split),
     /// The connection's own task, which serves other requests too. If the client is still sending its request body, a
     /// task sends that.
     Stream(Box<Lease>, Option<Driver>),
@@ -153,7 +121,7 @@ impl Over {
     /// For an HTTP/1.1 connection. If a `rest` of the request is still to come, a task is started for it.
     pub(super) fn connection(connection: Box<UpstreamConnection>, rest: Option<&Rc<Upload>>) -> Self {
         match rest {
-            Some(_) => Self::Task(Driver::spawn(connection.into_driver())),
+            Some(_) => Self::Task(Split::begin(connection)),
             None => Self::Inline(connection),
         }
     }
@@ -187,16 +155,11 @@ impl EndpointBody {
     /// The next part of the body.
     #[inline]
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        let source = &mut self.source;
-        let polled = match &mut self.over {
-            Over::Inline(connection) => connection.poll_quietly(cx, |connection, cx| {
-                if let Poll::Ready(frame) = Pin::new(&mut *source).poll_frame(cx) {
-                    return Poll::Ready(frame);
-                }
-                connection.poll_drive(cx);
-                Pin::new(&mut *source).poll_frame(cx)
-            }),
-            Over::Task(_) | Over::Stream(..) | Over::Nothing => Pin::new(source).poll_frame(cx),
+        let polled = match (&mut self.source, &mut self.over) {
+            (Source::Http1, Over::Inline(connection)) => connection.poll_frame(cx).map_err(WireError::from),
+            (Source::Http1, Over::Task(split)) => split.poll_body(cx).map_err(WireError::from),
+            (Source::Http2(body), _) => body.poll_frame(cx).map_err(WireError::from),
+            (Source::Http1 | Source::Ended, _) => Poll::Ready(None),
         };
         polled.map(|frame| match frame {
             Some(Ok(frame)) => Some(Ok(frame)),
@@ -270,9 +233,11 @@ impl EndpointBody {
     pub fn take_rest(&mut self) -> Option<(Rc<Upload>, Option<Driver>)> {
         let upload = self.upload.take()?;
         let driver = match std::mem::replace(&mut self.over, Over::Nothing) {
-            Over::Task(driver) => Some(driver),
+            Over::Task(split) => Some(split.into_driver()),
             Over::Stream(lease, Some(driver)) => Some(driver.with(lease)),
-            Over::Inline(connection) if upload.progress().ended.get() => Some(Driver::spawn(connection.into_driver())),
+            Over::Inline(connection) if upload.progress().ended.get() => {
+                Some(Driver::spawn(connection.finish_request()))
+            }
             Over::Inline(_) | Over::Stream(_, None) | Over::Nothing => None,
         };
         Some((upload, driver))
@@ -281,7 +246,7 @@ impl EndpointBody {
     /// The client has got all that it can get of the response, although the endpoint may not have ended it yet.
     #[inline]
     pub fn was_passed_on(&mut self) {
-        if matches!(self.source, Source::Http2(_)) && !self.source.is_end_stream() {
+        if matches!(&self.source, Source::Http2(body) if !body.is_end_stream()) {
             self.leave_end();
         }
     }
@@ -310,18 +275,29 @@ impl EndpointBody {
     }
 
     /// The bare connection, and the bytes already read from it, after the endpoint has agreed to another protocol. It
-    /// is `None` if the connection is shared or hyper has not finished with it.
+    /// is `None` if the connection is shared, or more of the request may be to come.
     pub fn into_raw(mut self) -> Option<(UpstreamIo, Bytes)> {
         self.finish().and_then(|connection| connection.into_raw())
     }
 
     /// See [`http_body::Body::is_end_stream`].
     pub fn is_end_stream(&self) -> bool {
-        self.source.is_end_stream()
+        match (&self.source, &self.over) {
+            (Source::Http1, Over::Inline(connection)) => connection.is_end_stream(),
+            (Source::Http1, Over::Task(split)) => split.is_end_stream(),
+            (Source::Http2(body), _) => body.is_end_stream(),
+            (Source::Http1 | Source::Ended, _) => true,
+        }
     }
 
     /// See [`http_body::Body::size_hint`].
     pub fn size_hint(&self) -> SizeHint {
-        self.source.size_hint()
+        let left = match (&self.source, &self.over) {
+            (Source::Http1, Over::Inline(connection)) => connection.body_left(),
+            (Source::Http1, Over::Task(split)) => split.body_left(),
+            (Source::Http2(body), _) => return body.size_hint(),
+            (Source::Http1 | Source::Ended, _) => Some(0),
+        };
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

@@ -3,17 +3,16 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http::uri::Scheme;
-use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
-use http_body::Body;
+use http::{HeaderMap, Request, StatusCode, Uri};
 use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
-use super::error::{Back, Chain, Failed, LinkError, Phase};
+use super::error::{AMBIGUOUS, Back, Chain, Failed, LinkError, Phase};
 use super::h1::{Preamble, UpstreamConnection};
 use super::h2::Lease;
 use super::request_body::RequestBody;
@@ -150,54 +149,34 @@ impl WorkerEndpoint {
         if wishes.sharing == Sharing::Private {
             connection.set_private();
         }
-        // The fields can be read back from what is written.
-        let fields = std::mem::take(request.headers_mut());
-        // Outside of the task's budget: when that is spent, a channel says `Pending` although the response is there,
-        // and a connection that has ended would be taken for one that has not responded.
-        let message = outgoing(request, request.uri().clone(), fields);
-        let mut response = pin!(unconstrained(connection.send(message, wishes.added)));
-        let mut connection = Some(connection);
+        connection.begin(request, wishes.added);
         let result = poll_fn(|cx| {
-            if let Some(driven) = &mut connection {
-                let polled = driven.poll_quietly(cx, |driven, cx| {
-                    let is_over = driven.poll_drive(cx);
-                    match response.as_mut().poll(cx) {
-                        Poll::Ready(result) => Poll::Ready(Some(result)),
-                        Poll::Pending if is_over => Poll::Ready(None),
-                        Poll::Pending => Poll::Pending,
-                    }
-                });
-                record.pass_interims(&|head| sending.pass_interim(head, wishes.interim));
-                match polled {
-                    Poll::Ready(Some(result)) => return Poll::Ready(Some(result)),
-                    // hyper gives back what it has not sent only when a connection that is over is dropped.
-                    Poll::Ready(None) => connection = None,
-                    Poll::Pending => {}
-                }
-            }
-            if connection.is_none()
-                && let Poll::Ready(result) = response.as_mut().poll(cx)
-            {
+            let polled = connection.poll_response(cx, &mut |head| sending.pass_interim(head, wishes.interim));
+            if let Poll::Ready(result) = polled {
                 return Poll::Ready(Some(result));
             }
-            sending.poll_deadline()
+            ready!(sending.poll_deadline());
+            // A task that has used up its turn hears nothing of a response that is there.
+            let mut pass_interim = |head| sending.pass_interim(head, wishes.interim);
+            let look = poll_fn(|cx| connection.poll_response(cx, &mut pass_interim));
+            let looked = pin!(unconstrained(look)).poll(cx);
+            Poll::Ready(match looked {
+                Poll::Ready(result) => Some(result),
+                Poll::Pending => None,
+            })
         })
         .await;
         sending.end_waits();
-        record.answered();
-        let mut unsent = None;
-        let why = match (result, connection) {
+        let why = match result {
             // Bytes that were there before the request are no response to it.
-            (Some(Ok(_)), _) if reused && record.bytes_written() == written_before => LinkError::Closed(None),
-            (Some(Ok(mut response)), connection) => match (refusal_of(&mut response, wishes.upgrade), connection) {
-                (Some(why), _) => LinkError::Unacceptable(why),
-                (None, None) => LinkError::Closed(None),
-                (None, Some(mut connection)) => {
+            Some(Ok(_)) if reused && record.bytes_written() == written_before => LinkError::Closed(None),
+            Some(Err(error)) if reused && record.bytes_written() == written_before && error.is_about_response() => {
+                LinkError::Closed(Some(error.into()))
+            }
+            Some(Ok(response)) => match refusal_of(response.status(), wishes.upgrade) {
+                Some(why) => LinkError::Unacceptable(why),
+                None => {
                     record.set_tunnel(response.status() == StatusCode::SWITCHING_PROTOCOLS);
-                    if response.version() < Version::HTTP_11 {
-                        // hyper would speak HTTP/1.0 from now on, which has no chunks.
-                        connection.set_last();
-                    }
                     if !reused {
                         self.clear_tls_error();
                     }
@@ -206,15 +185,14 @@ impl WorkerEndpoint {
                         connection.set_last();
                     }
                     let over = Over::connection(connection, sending.rest());
-                    return Ok(sending.into_response(response.map(Source::Http1), over));
+                    return Ok(sending.into_response(response.map(|()| Source::Http1), over));
                 }
             },
-            (None, _) => LinkError::TimedOut(Phase::Response),
-            (Some(Err(mut error)), _) => {
-                unsent = error.take_message();
-                LinkError::awaiting(error.into_error().into(), record.tls_failure())
-            }
+            None => LinkError::TimedOut(Phase::Response),
+            Some(Err(error)) => LinkError::awaiting(error.into(), record.tls_failure()),
         };
+        // What was not sent must not be sent any more.
+        drop(connection);
         let why = sending.blame(why);
         if reused
             && matches!(why, LinkError::Closed(_) | LinkError::Tls(_))
@@ -222,15 +200,11 @@ impl WorkerEndpoint {
         {
             self.endpoint.idle_limit().observed(idle_for, waits.began);
         }
-        let back = match unsent {
-            Some(unsent) => Back::Unsent(unsent),
-            None => {
-                let has_written = record.bytes_written() > written_before;
-                let is_unread = !has_written || !reused && why.refuses_certificate();
-                let written = if is_unread { Written::Nothing } else { Written::Something };
-                put_back(request, sending.upload.as_ref(), record.header_fields(), written)
-            }
-        };
+        let has_written = record.bytes_written() > written_before;
+        let is_unread = !has_written || !reused && why.refuses_certificate();
+        let written = if is_unread { Written::Nothing } else { Written::Something };
+        let fields = Some(std::mem::take(request.headers_mut()));
+        let back = put_back(request, sending.upload.as_ref(), fields, written);
         Err(self.failed(why, back, reused))
     }
 
@@ -255,12 +229,14 @@ impl WorkerEndpoint {
         let mut attempt = lease.send(outgoing(request, uri, fields));
         let result = poll_fn(|cx| match attempt.poll(&|head| sending.pass_interim(head, wishes.interim), cx) {
             Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending => sending.poll_deadline(),
+            Poll::Pending => sending.poll_deadline().map(|()| None),
         })
         .await;
         sending.end_waits();
         let why = match result {
-            Some(Ok(mut response)) => match refusal_of(&mut response, Upgrade::Unwanted) {
+            Some(Ok(mut response)) => match refusal_of(response.status(), Upgrade::Unwanted)
+                .or_else(|| framing::is_ambiguous(response.headers_mut()).then_some(AMBIGUOUS))
+            {
                 Some(why) => LinkError::Unacceptable(why),
                 None => {
                     if !reused {
@@ -288,15 +264,11 @@ impl WorkerEndpoint {
     }
 }
 
-/// Why this response must not be passed on, if it must not.
-fn refusal_of<B: Body>(response: &mut Response<B>, upgrade: Upgrade) -> Option<&'static str> {
-    let status = response.status();
+/// Why a response with this status must not be passed on, if it must not.
+fn refusal_of(status: StatusCode, upgrade: Upgrade) -> Option<&'static str> {
     // `Upgrade` is passed on only if the client wants it.
     let is_agreed = upgrade == Upgrade::Wanted && status == StatusCode::SWITCHING_PROTOCOLS;
-    if status.is_informational() && !is_agreed {
-        return Some("switches to another protocol, which nobody asked for");
-    }
-    framing::is_ambiguous(response).then_some("says in two ways where it ends")
+    (status.is_informational() && !is_agreed).then_some("switches to another protocol, which nobody asked for")
 }
 
 /// The target of a request over HTTP/2, which carries scheme and host before the fields (RFC 9113 section 8.3.1). It is

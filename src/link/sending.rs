@@ -53,8 +53,8 @@ impl<'a> Sending<'a> {
         }
     }
 
-    /// Ready, with `None`, when the wait has run out.
-    pub(super) fn poll_deadline<T>(&mut self) -> Poll<Option<T>> {
+    /// Ready when the wait has run out.
+    pub(super) fn poll_deadline(&mut self) -> Poll<()> {
         let deadlines = self.waits.deadlines;
         if let Some(upload) = &self.upload {
             let bytes = upload.progress().bytes.get();
@@ -66,10 +66,10 @@ impl<'a> Sending<'a> {
                 self.waits.arm_again();
             }
             if upload.is_late(deadlines) {
-                return Poll::Ready(None);
+                return Poll::Ready(());
             }
         }
-        if self.waits.passed(Phase::Response).is_some() { Poll::Ready(None) } else { Poll::Pending }
+        if self.waits.passed(Phase::Response).is_some() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Whether the endpoint has responded instead of wanting the body.

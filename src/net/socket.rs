@@ -185,6 +185,11 @@ impl Socket {
         }
     }
 
+    /// The task that has written last is not to be woken any more: another one may have the connection.
+    pub(crate) fn forget_task(&self) {
+        self.task.take();
+    }
+
     fn wake(&self) {
         if let Some(task) = self.task.take() {
             task.wake();
@@ -251,14 +256,20 @@ impl Socket {
         if turn == Turn::Dry {
             return Poll::Pending;
         }
+        if self.failure.get() == Some(io::ErrorKind::ConnectionAborted) {
+            // Nothing was sent, so nothing that is there is said to it.
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf);
         if polled.is_ready() {
             self.was_heard.set(true);
-            if let Some(failure) = self.failure.get()
+            // A reset is reported once, and if a write has heard of it, what follows only looks like an orderly end. A
+            // pipe that is broken had its end before.
+            if let Some(failure) = self.failure.get().filter(|failure| *failure != io::ErrorKind::BrokenPipe)
                 && buf.filled().len() == before
             {
-                return Poll::Ready(behind(failure));
+                return Poll::Ready(Err(failure.into()));
             }
         } else if turn == Turn::Begun {
             self.turn.set(Turn::Dry);
@@ -329,16 +340,6 @@ impl Socket {
     pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_all(cx))?;
         Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)
-    }
-}
-
-/// The end that is read behind a failed write. A reset is reported once, and if the write has heard of it, what follows
-/// only looks like an orderly end. A pipe that is broken, or a connection that was found closed, had its end before.
-#[cold]
-fn behind(failure: io::ErrorKind) -> io::Result<()> {
-    match failure {
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => Ok(()),
-        other => Err(other.into()),
     }
 }
 

@@ -67,7 +67,7 @@ pub(crate) fn explain(view: &Rc<View>, connection: Rc<Connection>, request: Requ
         Ok(Routed::Pool(host, found)) => {
             let pool = &view.snapshot.pools[found.pool];
             let via = pool.config.via.then(|| headers::via(parts.version));
-            let mut added = prepare(&mut parts, &body, seen, via, host, None, &client.connection);
+            let mut added = prepare(&mut parts, seen, via, host, None, &client.connection);
             if let Some(planned) = &mut planned {
                 planned.edit_request(&mut parts, &mut added, &client.connection);
             }

@@ -132,7 +132,7 @@ pub async fn handle(
         client: client.connection.client_address(&parts.headers),
         route,
     });
-    let mut added = prepare(&mut parts, &body, seen, via, host, wanted.as_deref(), &client.connection);
+    let mut added = prepare(&mut parts, seen, via, host, wanted.as_deref(), &client.connection);
     if let Some(draft) = &mut story {
         draft.id = Identifier::of(&parts.headers, &added);
     }
@@ -196,7 +196,6 @@ fn bounds(view: &View) -> Bounds {
 /// Turns the head into the one that the replica gets. Returns what is to be added to its fields.
 fn prepare(
     parts: &mut Parts,
-    body: &RequestBody,
     seen: FieldsSeen,
     via: Option<&'static str>,
     host: Host,
@@ -206,9 +205,6 @@ fn prepare(
     let added = headers::prepare_request(&mut parts.headers, seen, via, host, &connection.forwarding);
     if let Some(wanted) = wanted {
         wanted.ask(&mut parts.headers);
-    }
-    if !body.is_empty() && http_body::Body::size_hint(body).exact().is_none() {
-        framing::announce_chunks(&mut parts.headers);
     }
     added
 }

@@ -1,0 +1,221 @@
+//! What an endpoint is to send over HTTP/1.1: the head of a response, then its body.
+
+use std::future::Future as _;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::{Response, StatusCode};
+use http_body::Frame;
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
+
+use super::error::Http1Error;
+use super::h1_body::{Decoder, Next};
+use super::h1_response::{self, may_be_whole};
+use super::interim::Interims;
+use super::record::{BUFFER_BYTES_MAX, UpstreamIo};
+
+/// Bytes that are read at once while a head is awaited. A short response comes as a whole.
+const HEAD_READ: usize = 8 * 1024;
+
+/// Bytes that are read at once of a body, at first and at most. A read that fills its memory doubles it.
+const BODY_READ_MIN: usize = 16 * 1024;
+const BODY_READ_MAX: usize = BUFFER_BYTES_MAX;
+
+/// What is awaited; see the module.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    stage: Stage,
+    /// What was read and not used.
+    read: BytesMut,
+    /// Bytes to read next at once of a body.
+    at_once: usize,
+}
+
+/// What the endpoint sends next.
+#[derive(Debug)]
+enum Stage {
+    /// Nothing: no exchange is under way, or its response is over.
+    Nothing,
+    /// The head of a response.
+    Head { is_to_head: bool, interims: Interims },
+    /// The body of a response.
+    Body(Decoder),
+    /// What another protocol says.
+    Tunnel,
+    /// Nothing more: the endpoint has ended the connection, or broken the framing.
+    End,
+    /// Nothing more, because the request has broken off. The reader of the response is still to be told.
+    BrokenOff,
+}
+
+impl Default for Awaited {
+    fn default() -> Self {
+        Self { stage: Stage::Nothing, read: BytesMut::new(), at_once: BODY_READ_MIN }
+    }
+}
+
+impl Awaited {
+    /// A response is awaited, which may be one to HEAD.
+    pub(super) fn begin(&mut self, is_to_head: bool) {
+        self.stage = Stage::Head { is_to_head, interims: Interims::default() };
+    }
+
+    /// Whether the response is over, and nothing has come behind it: bytes there belong to nothing that was asked for.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Nothing) && self.read.is_empty()
+    }
+
+    /// Frees memory that the next response is as well off without.
+    pub(super) fn forget(&mut self) {
+        self.read = BytesMut::new();
+    }
+
+    /// Whether the body is known to be over.
+    pub(super) fn is_end_stream(&self) -> bool {
+        matches!(self.stage, Stage::Nothing | Stage::Tunnel | Stage::End)
+    }
+
+    /// The bytes of the body that are still to come, if that is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        match &self.stage {
+            Stage::Body(decoder) => decoder.left(),
+            Stage::Head { .. } | Stage::BrokenOff => None,
+            Stage::Nothing | Stage::Tunnel | Stage::End => Some(0),
+        }
+    }
+
+    /// The request has broken off, so the response does.
+    pub(super) fn break_off(&mut self) {
+        if !self.is_end_stream() {
+            self.stage = Stage::BrokenOff;
+        }
+    }
+
+    /// What has come behind the head, if the endpoint has agreed to another protocol.
+    pub(super) fn into_tunnel(self) -> Option<Bytes> {
+        matches!(self.stage, Stage::Tunnel).then(|| self.read.freeze())
+    }
+
+    /// Reads the head of the response, and whether no other follows it. What comes before it is given to
+    /// `pass_interim`.
+    ///
+    /// # Errors
+    /// The connection has failed or ended, or what came is not valid.
+    pub(super) fn poll_head(
+        &mut self,
+        io: &mut UpstreamIo,
+        cx: &mut Context<'_>,
+        pass_interim: &mut dyn FnMut(Response<()>),
+    ) -> Poll<Result<(Response<()>, bool), Http1Error>> {
+        let mut space = [MaybeUninit::uninit(); HEAD_READ];
+        loop {
+            let mut new = ReadBuf::uninit(&mut space);
+            let polled = ready!(Pin::new(&mut *io).poll_read(cx, &mut new)).map_err(Http1Error::from);
+            let read = polled.and_then(|()| self.read_head(new.filled(), pass_interim));
+            if read.is_err() {
+                self.stage = Stage::End;
+            }
+            if let Some(head) = read? {
+                return Poll::Ready(Ok(head));
+            }
+        }
+    }
+
+    /// The same with what was read; `None` if more must be.
+    fn read_head(
+        &mut self,
+        new: &[u8],
+        pass_interim: &mut dyn FnMut(Response<()>),
+    ) -> Result<Option<(Response<()>, bool)>, Http1Error> {
+        let Stage::Head { is_to_head, interims } = &mut self.stage else { return Err(Http1Error::Incomplete) };
+        if new.is_empty() {
+            return Err(Http1Error::Incomplete);
+        }
+        let head = if self.read.is_empty() {
+            interims.read_over(new, &mut self.read, pass_interim)?
+        } else {
+            let known = self.read.len();
+            self.read.extend_from_slice(new);
+            if !may_be_whole(&self.read, known) && self.read.len() <= BUFFER_BYTES_MAX {
+                return Ok(None);
+            }
+            let read = std::mem::take(&mut self.read);
+            interims.read_over(&read, &mut self.read, pass_interim)?
+        };
+        let Some(mut response) = head else { return Ok(None) };
+        let decoder = h1_response::decoder(*is_to_head, &mut response)?;
+        let is_last = h1_response::is_last(&response) || matches!(decoder, Decoder::UntilClose);
+        self.stage = match decoder {
+            _ if response.status() == StatusCode::SWITCHING_PROTOCOLS => Stage::Tunnel,
+            decoder if decoder.is_over() => Stage::Nothing,
+            decoder => Stage::Body(decoder),
+        };
+        Ok(Some((response, is_last)))
+    }
+
+    /// The next part of the body.
+    pub(super) fn poll_body(
+        &mut self,
+        io: &mut UpstreamIo,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Http1Error>>> {
+        let polled = loop {
+            let decoder = match &mut self.stage {
+                Stage::Body(decoder) => decoder,
+                Stage::BrokenOff => break Err(Http1Error::RequestBody),
+                Stage::Nothing | Stage::Head { .. } | Stage::Tunnel | Stage::End => return Poll::Ready(None),
+            };
+            let next = match decoder.next(&mut self.read) {
+                Ok(next) => next,
+                Err(error) => break Err(error),
+            };
+            let is_until_close = matches!(decoder, Decoder::UntilClose);
+            let most = decoder.left().and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
+            if decoder.is_over() {
+                self.stage = Stage::Nothing;
+            }
+            match next {
+                Next::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Next::Trailers(fields) => return Poll::Ready(Some(Ok(Frame::trailers(fields)))),
+                Next::End => return Poll::Ready(None),
+                Next::Unread => match ready!(self.poll_more(io, cx, most)) {
+                    Ok(0) if is_until_close => break Ok(()),
+                    Ok(0) => break Err(Http1Error::Incomplete),
+                    Ok(_) => {}
+                    Err(error) => break Err(error.into()),
+                },
+            }
+        };
+        self.stage = Stage::End;
+        Poll::Ready(polled.err().map(Err))
+    }
+
+    /// Reads more, `most` bytes at most, behind what was read and not used. It returns how much that was.
+    fn poll_more(&mut self, io: &mut UpstreamIo, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
+        // One byte more: a read that is cut short tells the runtime that there is no more, without another one.
+        let room = self.at_once.min(most.saturating_add(1));
+        self.read.reserve(room);
+        let read = ready!(pin!(io.take(room as u64).read_buf(&mut self.read)).poll(cx))?;
+        if read == self.at_once {
+            self.at_once = (2 * self.at_once).min(BODY_READ_MAX);
+        } else if most > room && read < self.at_once / 4 {
+            self.at_once = (self.at_once / 2).max(BODY_READ_MIN);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Ready when the connection is over although nothing is awaited: the endpoint has closed it, or has sent more than
+    /// it was asked for.
+    pub(super) fn poll_end(&mut self, io: &mut UpstreamIo, cx: &mut Context<'_>) -> Poll<()> {
+        if !matches!(self.stage, Stage::End) {
+            let mut space = [MaybeUninit::uninit(); 1];
+            let mut read = ReadBuf::uninit(&mut space);
+            _ = ready!(Pin::new(io).poll_read(cx, &mut read));
+            self.stage = Stage::End;
+        }
+        Poll::Ready(())
+    }
+}
