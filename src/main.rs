@@ -56,7 +56,15 @@ fn main() -> ExitCode {
     })
 }
 
+/// Has the kernel give this process pages of the usual size only. The allocator asks for huge ones, and the kernel fills
+/// the holes that freed memory has left: an idle process grew by megabytes within seconds. Requests take as much CPU
+/// without (docs/performance.md). A kernel without huge pages refuses, which does no harm.
+fn use_small_pages() {
+    rustix::thread::disable_transparent_huge_pages(true).ok();
+}
+
 fn serve(run: Run) -> anyhow::Result<ExitCode> {
+    use_small_pages();
     // This comes first, see there.
     let activation = Activation::take().map_err(anyhow::Error::msg).context("cannot take the service's sockets")?;
     // A signal during the start must not end the process by itself.
@@ -153,6 +161,7 @@ fn demo(demo: Demo) -> anyhow::Result<ExitCode> {
         writeln!(io::stderr(), "error: {}", demo::HOW_TO_GET_TLS)?;
         return Ok(ExitCode::from(EXIT_USAGE));
     }
+    use_small_pages();
     let options = demo::Options { listen: demo.listen, replicas: demo.replicas, tls: demo.tls };
     demo::run(options)?;
     Ok(ExitCode::SUCCESS)

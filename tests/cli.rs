@@ -289,6 +289,20 @@ fn a_file_that_hangs_does_not_keep_a_start_from_ending() {
     assert!(code == Some(2) && stderr.contains("nothing came within"), "{stderr}");
 }
 
+/// The kernel would fill the holes of its memory, so an idle process would grow.
+#[test]
+fn a_process_that_serves_has_no_huge_pages() {
+    let backend = Backend::named("a");
+    let (_dir, file) = config(&serving(&backend, ""));
+    let mut running = Running::start(&["-c", &file]);
+    assert_eq!(get(running.address(), "/").text(), "a");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", running.child.id())).unwrap();
+    let enabled = status.lines().find_map(|line| line.strip_prefix("THP_enabled:")).unwrap();
+    assert_eq!(enabled.trim(), "0");
+    running.signal(Signal::TERM);
+    assert_eq!(running.exit_code(), Some(0));
+}
+
 #[test]
 fn lack_of_descriptors_at_probes_is_not_blamed_on_replicas() {
     let backend = Backend::named("a");
