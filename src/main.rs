@@ -56,9 +56,9 @@ fn main() -> ExitCode {
     })
 }
 
-/// Has the kernel give this process pages of the usual size only. The allocator asks for huge ones, and the kernel fills
-/// the holes that freed memory has left: an idle process grew by megabytes within seconds. Requests take as much CPU
-/// without (docs/performance.md). A kernel without huge pages refuses, which does no harm.
+/// Has the kernel give this process pages of the usual size only. The allocator asks for huge ones, and the kernel
+/// fills the holes that freed memory has left: an idle process grew by megabytes within seconds. Requests take as much
+/// CPU without (docs/performance.md). A kernel without huge pages refuses, which does no harm.
 fn use_small_pages() {
     rustix::thread::disable_transparent_huge_pages(true).ok();
 }

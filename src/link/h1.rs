@@ -87,7 +87,7 @@ impl UpstreamConnection {
     pub(super) fn can_go_on(&mut self) -> bool {
         let is_whole = self.awaited.is_over() && self.is_out() && !self.record.socket.has_failed();
         // What has come behind the response belongs to nothing that was asked for. TLS may hold it.
-        is_whole && !self.is_last && !self.has_ended()
+        is_whole && !self.is_last && !(self.awaited.may_be_more() && self.has_ended())
     }
 
     /// Whether the endpoint has the whole request.

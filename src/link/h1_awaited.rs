@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::{Response, StatusCode};
 use http_body::Frame;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
@@ -32,6 +32,8 @@ pub(super) struct Awaited {
     read: BytesMut,
     /// Bytes to read next at once of a body.
     at_once: usize,
+    /// Whether the latest read has filled its memory, so that there may be more.
+    was_filled: bool,
 }
 
 /// What the endpoint sends next.
@@ -53,7 +55,7 @@ enum Stage {
 
 impl Default for Awaited {
     fn default() -> Self {
-        Self { stage: Stage::Nothing, read: BytesMut::new(), at_once: BODY_READ_MIN }
+        Self { stage: Stage::Nothing, read: BytesMut::new(), at_once: BODY_READ_MIN, was_filled: false }
     }
 }
 
@@ -66,6 +68,11 @@ impl Awaited {
     /// Whether the response is over, and nothing has come behind it: bytes there belong to nothing that was asked for.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Nothing) && self.read.is_empty()
+    }
+
+    /// Whether something may have come behind the response that was not read: then the latest read has left it.
+    pub(super) fn may_be_more(&self) -> bool {
+        self.was_filled
     }
 
     /// Frees memory that the next response is as well off without.
@@ -110,50 +117,71 @@ impl Awaited {
         cx: &mut Context<'_>,
         pass_interim: &mut dyn FnMut(Response<()>),
     ) -> Poll<Result<(Response<()>, bool), Http1Error>> {
-        let mut space = [MaybeUninit::uninit(); HEAD_READ];
         loop {
-            let mut new = ReadBuf::uninit(&mut space);
-            let polled = ready!(Pin::new(&mut *io).poll_read(cx, &mut new)).map_err(Http1Error::from);
-            let read = polled.and_then(|()| self.read_head(new.filled(), pass_interim));
-            if read.is_err() {
+            let read = match self.read.is_empty() {
+                true => ready!(self.poll_whole_head(io, cx, pass_interim)),
+                false => ready!(self.poll_rest_of_head(io, cx, pass_interim)),
+            };
+            let begun = read.and_then(|head| head.map(|head| self.begin_body(head)).transpose());
+            if begun.is_err() {
                 self.stage = Stage::End;
             }
-            if let Some(head) = read? {
+            if let Some(head) = begun? {
                 return Poll::Ready(Ok(head));
             }
         }
     }
 
-    /// The same with what was read; `None` if more must be.
-    fn read_head(
+    /// Reads into memory that all connections share, and keeps what is behind the head.
+    fn poll_whole_head(
         &mut self,
-        new: &[u8],
+        io: &mut UpstreamIo,
+        cx: &mut Context<'_>,
         pass_interim: &mut dyn FnMut(Response<()>),
-    ) -> Result<Option<(Response<()>, bool)>, Http1Error> {
-        let Stage::Head { is_to_head, interims } = &mut self.stage else { return Err(Http1Error::Incomplete) };
-        if new.is_empty() {
-            return Err(Http1Error::Incomplete);
+    ) -> Poll<Result<Option<Response<()>>, Http1Error>> {
+        let Stage::Head { interims, .. } = &mut self.stage else { return Poll::Ready(Err(Http1Error::Incomplete)) };
+        let mut space = [MaybeUninit::uninit(); HEAD_READ];
+        let mut new = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(io).poll_read(cx, &mut new))?;
+        self.was_filled = new.remaining() == 0;
+        if new.filled().is_empty() {
+            return Poll::Ready(Err(Http1Error::Incomplete));
         }
-        let head = if self.read.is_empty() {
-            interims.read_over(new, &mut self.read, pass_interim)?
-        } else {
-            let known = self.read.len();
-            self.read.extend_from_slice(new);
-            if !may_be_whole(&self.read, known) && self.read.len() <= BUFFER_BYTES_MAX {
-                return Ok(None);
-            }
-            let read = std::mem::take(&mut self.read);
-            interims.read_over(&read, &mut self.read, pass_interim)?
-        };
-        let Some(mut response) = head else { return Ok(None) };
-        let decoder = h1_response::decoder(*is_to_head, &mut response)?;
+        let (head, used) = interims.read_over(new.filled(), pass_interim)?;
+        self.read.extend_from_slice(new.filled().get(used..).unwrap_or_default());
+        Poll::Ready(Ok(head))
+    }
+
+    /// Reads behind what was read before.
+    fn poll_rest_of_head(
+        &mut self,
+        io: &mut UpstreamIo,
+        cx: &mut Context<'_>,
+        pass_interim: &mut dyn FnMut(Response<()>),
+    ) -> Poll<Result<Option<Response<()>>, Http1Error>> {
+        let known = self.read.len();
+        if ready!(self.poll_more(io, cx, usize::MAX))? == 0 {
+            return Poll::Ready(Err(Http1Error::Incomplete));
+        }
+        let Stage::Head { interims, .. } = &mut self.stage else { return Poll::Ready(Err(Http1Error::Incomplete)) };
+        if !may_be_whole(&self.read, known) && self.read.len() <= BUFFER_BYTES_MAX {
+            return Poll::Ready(Ok(None));
+        }
+        let (head, used) = interims.read_over(&self.read, pass_interim)?;
+        self.read.advance(used);
+        Poll::Ready(Ok(head))
+    }
+
+    fn begin_body(&mut self, mut response: Response<()>) -> Result<(Response<()>, bool), Http1Error> {
+        let is_to_head = matches!(self.stage, Stage::Head { is_to_head: true, .. });
+        let decoder = h1_response::decoder(is_to_head, &mut response)?;
         let is_last = h1_response::is_last(&response) || matches!(decoder, Decoder::UntilClose);
         self.stage = match decoder {
             _ if response.status() == StatusCode::SWITCHING_PROTOCOLS => Stage::Tunnel,
             decoder if decoder.is_over() => Stage::Nothing,
             decoder => Stage::Body(decoder),
         };
-        Ok(Some((response, is_last)))
+        Ok((response, is_last))
     }
 
     /// The next part of the body.
@@ -199,6 +227,7 @@ impl Awaited {
         let room = self.at_once.min(most.saturating_add(1));
         self.read.reserve(room);
         let read = ready!(pin!(io.take(room as u64).read_buf(&mut self.read)).poll(cx))?;
+        self.was_filled = read == room;
         if read == self.at_once {
             self.at_once = (2 * self.at_once).min(BODY_READ_MAX);
         } else if most > room && read < self.at_once / 4 {

@@ -1,6 +1,5 @@
 //! Interim responses of an endpoint over HTTP/1.1 (RFC 9110 section 15.2), which come before its response.
 
-use bytes::BytesMut;
 use http::{Response, StatusCode};
 
 use super::error::Http1Error;
@@ -23,25 +22,26 @@ pub(super) struct Interims {
 }
 
 impl Interims {
-    /// Finds the head of the response in `bytes`, behind those of interim responses, which are passed on. What is
-    /// behind it, or belongs to a head that is not whole, goes to `rest`.
+    /// Finds the head of the response in `bytes`, behind those of interim responses, which are passed on. It returns
+    /// the head, if it is whole, and how many bytes are used up.
     pub(super) fn read_over(
         &mut self,
-        mut bytes: &[u8],
-        rest: &mut BytesMut,
+        bytes: &[u8],
         pass_interim: &mut dyn FnMut(Response<()>),
-    ) -> Result<Option<Response<()>>, Http1Error> {
+    ) -> Result<(Option<Response<()>>, usize), Http1Error> {
+        let mut used = 0;
         loop {
-            let parsed = h1_response::parse(bytes)?;
-            let Some((response, length)) = parsed else {
+            let rest = bytes.get(used..).unwrap_or_default();
+            let Some((response, length)) = h1_response::parse(rest)? else {
+                if rest.len() > BUFFER_BYTES_MAX {
+                    return Err(Http1Error::HeadTooLarge);
+                }
                 // Empty lines before a head are none of it, and as many as come.
-                rest.extend_from_slice(bytes.trim_ascii_start());
-                return if bytes.len() > BUFFER_BYTES_MAX { Err(Http1Error::HeadTooLarge) } else { Ok(None) };
+                return Ok((None, bytes.len() - rest.trim_ascii_start().len()));
             };
-            bytes = &bytes[length..];
+            used += length;
             if !response.status().is_informational() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                rest.extend_from_slice(bytes);
-                return Ok(Some(response));
+                return Ok((Some(response), used));
             }
             (self.count, self.bytes) = (self.count + 1, self.bytes + length);
             if self.bytes > INTERIM_FLOOD {
@@ -70,20 +70,17 @@ mod tests {
         let last = format!("HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n{body}");
         let sent = format!("{}HTTP/1.1 100 Continue\r\n\r\n{}{last}", hints(1), hints(2));
         for at in 0..sent.len() {
-            let (mut interims, mut rest, mut links, mut found) = (Interims::default(), BytesMut::new(), vec![], None);
+            let (mut interims, mut rest, mut links, mut found) = (Interims::default(), Vec::new(), vec![], None);
             for part in [&sent.as_bytes()[..at], &sent.as_bytes()[at..]] {
-                let bytes = [&std::mem::take(&mut rest)[..], part].concat();
-                if found.is_some() {
-                    rest.extend_from_slice(&bytes);
-                    continue;
+                rest.extend_from_slice(part);
+                if found.is_none() {
+                    let link =
+                        |head: &Response<()>| head.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
+                    let mut pass = |head| links.push(link(&head).unwrap_or_default());
+                    let (head, used) = interims.read_over(&rest, &mut pass).unwrap();
+                    found = head;
+                    rest.drain(..used);
                 }
-                found = interims
-                    .read_over(&bytes, &mut rest, &mut |head| {
-                        links.push(
-                            head.headers().get("link").map_or(String::new(), |link| link.to_str().unwrap().to_owned()),
-                        );
-                    })
-                    .unwrap();
             }
             assert_eq!(links, ["</1>", "", "</2>"], "cut at {at}");
             assert_eq!((found.unwrap().status(), &rest[..]), (StatusCode::OK, body.as_bytes()), "cut at {at}");
@@ -91,17 +88,25 @@ mod tests {
     }
 
     #[test]
+    fn empty_lines_before_a_head_do_not_gather() {
+        let (mut interims, mut pass) = (Interims::default(), |_| unreachable!());
+        assert!(matches!(interims.read_over(b"\r\n\n\r", &mut pass), Ok((None, 4))));
+        assert!(matches!(interims.read_over(b"\r\nHTTP", &mut pass), Ok((None, 2))));
+        assert!(matches!(interims.read_over(b"\r\nHTTP/1.1 200 OK\r\n\r\nx", &mut pass), Ok((Some(_), 21))));
+    }
+
+    #[test]
     fn there_is_an_end_to_interim_responses() {
-        let (mut interims, mut rest, mut passed) = (Interims::default(), BytesMut::new(), 0);
+        let (mut interims, mut passed) = (Interims::default(), 0);
         let many = hints(0).repeat(1000);
-        let ended = iter::repeat_with(|| interims.read_over(many.as_bytes(), &mut rest, &mut |_| passed += 1))
+        let ended = iter::repeat_with(|| interims.read_over(many.as_bytes(), &mut |_| passed += 1))
             .take(2 * INTERIM_FLOOD / many.len())
             .find(Result::is_err);
         assert!(matches!(ended, Some(Err(Http1Error::InterimFlood))));
         assert_eq!(passed, INTERIM_MAX);
         let mut switched = 0;
         let two = b"HTTP/1.1 101 Other\r\n\r\nHTTP/1.1 103 Not HTTP\r\n\r\n";
-        let head = Interims::default().read_over(two, &mut rest, &mut |_| switched += 1).unwrap().unwrap();
-        assert_eq!((head.status(), switched), (StatusCode::SWITCHING_PROTOCOLS, 0));
+        let head = Interims::default().read_over(two, &mut |_| switched += 1).unwrap();
+        assert_eq!((head.0.unwrap().status(), switched), (StatusCode::SWITCHING_PROTOCOLS, 0));
     }
 }
