@@ -172,6 +172,28 @@ fn an_upload_goes_on_after_the_response_of_a_replica_that_reads_it() {
     }
 }
 
+/// Some servers write an empty line too many. It is the beginning of nothing, and no reason to end the upload.
+#[test]
+fn an_upload_goes_on_although_more_than_the_response_has_come() {
+    let (sender, came) = std::sync::mpsc::channel();
+    let sender = std::sync::Mutex::new(sender);
+    let backend = Backend::start(move |peer| {
+        if peer.next_head().is_some() {
+            send(&mut peer.stream, ACCEPTED);
+            pause("so that it comes by itself", 30);
+            send(&mut peer.stream, "\r\n");
+            while peer.ahead.len() < 100_000 && peer.fill().is_some() {}
+            sender.lock().unwrap().send(peer.ahead.len()).unwrap();
+        }
+    });
+    let app = App::builder(&[backend.address]).workers(1).start();
+    let mut client = connect(app.address);
+    assert_eq!(exchange(&mut client, "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000\r\n\r\n").status, 202);
+    pause("the empty line has come too", 80);
+    client.write_all(&[b'x'; 100_000]).unwrap();
+    assert_eq!(came.recv_timeout(SOON).unwrap(), 100_000);
+}
+
 /// The end of its connection is seen although nothing more comes of the client's body.
 #[test]
 fn an_upload_ends_when_its_replica_has_responded_and_left() {

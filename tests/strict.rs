@@ -269,6 +269,13 @@ fn interim_answers_come_to_an_end() {
             while std::io::Write::write_all(&mut peer.stream, many.as_bytes()).is_ok() {}
         }
     });
+    let empty = Backend::start(move |peer| {
+        if peer.next().is_some() {
+            let many = "\r\n".repeat(30_000);
+            send(&mut peer.stream, interim);
+            while std::io::Write::write_all(&mut peer.stream, many.as_bytes()).is_ok() {}
+        }
+    });
     let trickle = Backend::start(move |peer| {
         if peer.next().is_some() {
             while std::io::Write::write_all(&mut peer.stream, interim.as_bytes()).is_ok() {
@@ -281,6 +288,7 @@ fn interim_answers_come_to_an_end() {
     });
     for (backend, patience, status, cause) in [
         (&flood, "1m", 502, Some("upstream-invalid")),
+        (&empty, "1m", 502, Some("upstream-invalid")),
         (&trickle, "300ms", 504, Some("upstream-timeout")),
         (&fine, "1m", 200, None),
     ] {

@@ -246,7 +246,7 @@ impl UpstreamConnection {
     pub(super) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Http1Error>> {
         match self.poll_request(cx) {
             Poll::Ready(Ok(())) => self.record.socket.poll_all(cx).map(|_| Ok(())),
-            Poll::Pending if self.is_end_stream() => self.awaited.poll_end(&mut self.io, cx).map(Ok),
+            Poll::Pending if self.is_end_stream() => self.awaited.poll_closed(&mut self.io, cx).map(Ok),
             polled => polled,
         }
     }

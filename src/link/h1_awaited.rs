@@ -24,6 +24,10 @@ const HEAD_READ: usize = 8 * 1024;
 const BODY_READ_MIN: usize = 16 * 1024;
 const BODY_READ_MAX: usize = BUFFER_BYTES_MAX;
 
+/// Bytes that are read at once, and at most, behind a response whose request still goes on.
+const SURPLUS_READ: usize = 1024;
+const SURPLUS_MAX: usize = 64 * 1024;
+
 /// What is awaited; see the module.
 #[derive(Debug)]
 pub(super) struct Awaited {
@@ -234,6 +238,21 @@ impl Awaited {
             self.at_once = (self.at_once / 2).max(BODY_READ_MIN);
         }
         Poll::Ready(Ok(read))
+    }
+
+    /// Ready when the endpoint has closed the connection, while it still gets a request whose response is over. What it
+    /// says besides is none of a response, and spoils the connection for another exchange.
+    pub(super) fn poll_closed(&mut self, io: &mut UpstreamIo, cx: &mut Context<'_>) -> Poll<()> {
+        while !matches!(self.stage, Stage::End) {
+            let mut space = [MaybeUninit::uninit(); SURPLUS_READ];
+            let mut new = ReadBuf::uninit(&mut space);
+            let is_open = ready!(Pin::new(&mut *io).poll_read(cx, &mut new)).is_ok() && !new.filled().is_empty();
+            self.read.extend_from_slice(new.filled());
+            if !is_open || self.read.len() > SURPLUS_MAX {
+                self.stage = Stage::End;
+            }
+        }
+        Poll::Ready(())
     }
 
     /// Ready when the connection is over although nothing is awaited: the endpoint has closed it, or has sent more than

@@ -36,21 +36,26 @@ impl Interims {
                 if rest.len() > BUFFER_BYTES_MAX {
                     return Err(Http1Error::HeadTooLarge);
                 }
-                // Empty lines before a head are none of it, and as many as come.
-                return Ok((None, bytes.len() - rest.trim_ascii_start().len()));
+                // Empty lines before a head are none of it. They must not gather, nor come without end.
+                let empty = rest.len() - rest.trim_ascii_start().len();
+                self.count_in(empty)?;
+                return Ok((None, used + empty));
             };
             used += length;
             if !response.status().is_informational() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 return Ok((Some(response), used));
             }
-            (self.count, self.bytes) = (self.count + 1, self.bytes + length);
-            if self.bytes > INTERIM_FLOOD {
-                return Err(Http1Error::InterimFlood);
-            }
+            self.count += 1;
+            self.count_in(length)?;
             if self.count <= INTERIM_MAX && self.bytes <= INTERIM_BYTES_MAX {
                 pass_interim(response);
             }
         }
+    }
+
+    fn count_in(&mut self, bytes: usize) -> Result<(), Http1Error> {
+        self.bytes += bytes;
+        if self.bytes <= INTERIM_FLOOD { Ok(()) } else { Err(Http1Error::InterimFlood) }
     }
 }
 
@@ -91,6 +96,10 @@ mod tests {
     fn empty_lines_before_a_head_do_not_gather() {
         let (mut interims, mut pass) = (Interims::default(), |_| unreachable!());
         assert!(matches!(interims.read_over(b"\r\n\n\r", &mut pass), Ok((None, 4))));
+        let flood = b"\r\n".repeat(INTERIM_FLOOD / 4);
+        let many = (0..3).find(|_| Interims::read_over(&mut interims, &flood, &mut pass).is_err());
+        assert!(many.is_some(), "nor do they come without end");
+        let mut interims = Interims::default();
         assert!(matches!(interims.read_over(b"\r\nHTTP", &mut pass), Ok((None, 2))));
         assert!(matches!(interims.read_over(b"\r\nHTTP/1.1 200 OK\r\n\r\nx", &mut pass), Ok((Some(_), 21))));
     }
