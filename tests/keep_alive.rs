@@ -144,30 +144,58 @@ fn what_tls_holds_behind_a_response_is_not_the_next_one() {
     }
 }
 
-/// They are no response, and not even the beginning of one: the request goes elsewhere at once, and is not waited for.
+/// They are no response, not even the beginning of one, and nothing that precedes one: the request goes elsewhere at
+/// once, and is not waited for.
 #[test]
-fn a_request_does_not_wait_behind_bytes_that_nobody_asked_for() {
-    for surplus in ["\r\n", "HTTP/1."] {
-        let (sent, was_sent) = signal();
-        let backend = Backend::start(move |peer| {
-            if peer.next().is_some() {
-                send(&mut peer.stream, answer("mine"));
-                pause("so that it is read by itself", 20);
-                send(&mut peer.stream, surplus);
-                sent.lock().unwrap().send(()).ok();
-                // The connection stays open.
-                peer.next();
+fn bytes_that_nobody_asked_for_are_no_part_of_the_next_response() {
+    let long = format!("POST / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\nContent-Length: 1\r\n\r\nx", "y".repeat(2000));
+    // A short one is written together with others, a long one by itself.
+    for request in [&long, POST, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        for surplus in ["\r\n", "HTTP/1.", "HTTP/1.1 200 OK\r\nX-Of: another", "HTTP/1.1 103 Early Hints\r\n\r\n"] {
+            let (sent, was_sent) = signal();
+            let backend = Backend::start(move |peer| {
+                if peer.next().is_some() {
+                    send(&mut peer.stream, answer("mine"));
+                    pause("so that it is read by itself", 20);
+                    send(&mut peer.stream, surplus);
+                    sent.lock().unwrap().send(()).ok();
+                    // The connection stays open.
+                    if peer.next().is_some() {
+                        send(&mut peer.stream, answer("merged"));
+                    }
+                }
+            });
+            let app = App::builder(&[backend.address]).more(FOR_EVER).workers(1).start();
+            let mut client = connect(app.address);
+            for round in 1..=5 {
+                let response = exchange(&mut client, request);
+                assert_eq!((response.status, response.text().as_str()), (200, "mine"), "{surplus:?} {round}");
+                assert!(response.field("x-of").is_none());
+                was_sent.wait("the surplus is sent");
+                pause("the runtime has heard of it", 5);
             }
-        });
-        let app = App::builder(&[backend.address]).more(FOR_EVER).workers(1).start();
-        let mut client = connect(app.address);
-        let long = format!("POST / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\nContent-Length: 1\r\n\r\nx", "y".repeat(2000));
-        for round in 1..=5 {
-            assert_eq!(exchange(&mut client, &long).text(), "mine", "{surplus:?} {round}");
-            was_sent.wait("the surplus is sent");
+            assert_eq!(backend.seen().len(), 5, "{surplus:?}: every request was sent once");
+            assert_eq!(app.endpoint(backend.address).unwrap()["failures"], 0, "{surplus:?}");
         }
-        assert_eq!(app.endpoint(backend.address).unwrap()["failures"], 0, "{surplus:?}");
     }
+}
+
+/// The end has come with the response, which does not announce it: no request goes that way, nor is anything learned.
+#[test]
+fn a_connection_that_ends_with_its_response_is_not_kept() {
+    let backend = Backend::start(|peer| {
+        if peer.next().is_some() {
+            send(&mut peer.stream, answer("a"));
+            peer.stream.shutdown(Shutdown::Both).unwrap();
+        }
+    });
+    let more = format!("{FOR_EVER}\n[pool.app.retry]\nattempts = 1");
+    let app = App::builder(&[backend.address]).more(&more).workers(1).start();
+    let mut client = connect(app.address);
+    for round in 1..=20 {
+        assert_eq!(exchange(&mut client, POST).text(), "a", "{round}");
+    }
+    assert_eq!(backend.connections(), 20);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The header fields that the proxy adds to a request, apart from those of the client.
 //!
-//! A field that goes through a map of fields takes some 400 instructions: it is hashed, entered, and written out again.
-//! What the proxy adds is mostly the same for all requests of a client or route, so it is kept as the text that
-//! HTTP/1.1 has for it, and put behind the client's fields when these are written (see [`super::record`]). HTTP/2 gets
-//! fields made of it.
+//! A field that goes through a map of fields takes some 400 instructions: it is hashed, entered, and written out
+//! again. What the proxy adds is mostly the same for all requests of a client or route, so it is kept as the text that
+//! HTTP/1.1 has for it, and put behind the client's fields when these are written (see [`super::h1_request`]). HTTP/2
+//! gets fields made of it.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};

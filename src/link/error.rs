@@ -30,7 +30,7 @@ pub enum Back {
     Unsent(Request<RequestBody>),
     /// The endpoint may have seen it. It may be sent again only if a repetition does no harm.
     Sent(Request<RequestBody>),
-    /// Its body, or a part of it, is gone, or its fields cannot be read back. This is its head, as far as it is known.
+    /// Its body, or a part of it, is gone. This is its head, as far as it is known.
     Lost(Box<Parts>),
 }
 

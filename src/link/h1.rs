@@ -86,8 +86,7 @@ impl UpstreamConnection {
     /// Whether another exchange can follow the present one, which is complete.
     pub(super) fn can_go_on(&mut self) -> bool {
         let is_whole = self.awaited.is_over() && self.is_out() && !self.record.socket.has_failed();
-        // What has come behind the response belongs to nothing that was asked for. TLS may hold it.
-        is_whole && !self.is_last && !(self.awaited.may_be_more() && self.has_ended())
+        is_whole && !self.is_last && !self.has_ended()
     }
 
     /// Whether the endpoint has the whole request.
@@ -120,9 +119,11 @@ impl UpstreamConnection {
         if is_over { Look::Closed { known_open_for } } else { Look::Open }
     }
 
-    /// Whether the endpoint has closed it, or sent what nobody asked for.
+    /// Whether the endpoint has closed it, or sent what nobody asked for: behind a response, or before the next request
+    /// is out, such bytes would be taken for the next response. TLS may hold them, and also what is none of HTTP.
     fn has_ended(&mut self) -> bool {
-        unwatched(|cx| self.awaited.poll_end(&mut self.io, cx)).is_some()
+        let may_be_more = self.io.is_tls() || !self.record.socket.is_silent_so_far();
+        may_be_more && unwatched(|cx| self.awaited.poll_end(&mut self.io, cx)).is_some()
     }
 
     /// Whether it has carried another exchange before.
@@ -177,10 +178,9 @@ impl UpstreamConnection {
     }
 
     /// Begins to send `request`, of which the body is taken, and to which `added` is added. It is written when the
-    /// response is polled, unless the connection has ended meanwhile. In TLS the endpoint may have said something that
-    /// is none of HTTP's business, and is not to be taken for that.
+    /// response is polled, unless the connection has ended meanwhile.
     pub fn begin(&mut self, request: &mut Request<RequestBody>, added: &Added) {
-        if !(self.is_reused && self.io.is_tls() && self.has_ended()) {
+        if !(self.is_reused && self.has_ended()) {
             self.awaited.begin(*request.method() == Method::HEAD);
         }
         self.outgoing = Outgoing::new(request, added);

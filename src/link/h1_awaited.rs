@@ -36,8 +36,6 @@ pub(super) struct Awaited {
     read: BytesMut,
     /// Bytes to read next at once of a body.
     at_once: usize,
-    /// Whether the latest read has filled its memory, so that there may be more.
-    was_filled: bool,
 }
 
 /// What the endpoint sends next.
@@ -59,7 +57,7 @@ enum Stage {
 
 impl Default for Awaited {
     fn default() -> Self {
-        Self { stage: Stage::Nothing, read: BytesMut::new(), at_once: BODY_READ_MIN, was_filled: false }
+        Self { stage: Stage::Nothing, read: BytesMut::new(), at_once: BODY_READ_MIN }
     }
 }
 
@@ -72,11 +70,6 @@ impl Awaited {
     /// Whether the response is over, and nothing has come behind it: bytes there belong to nothing that was asked for.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Nothing) && self.read.is_empty()
-    }
-
-    /// Whether something may have come behind the response that was not read: then the latest read has left it.
-    pub(super) fn may_be_more(&self) -> bool {
-        self.was_filled
     }
 
     /// Frees memory that the next response is as well off without.
@@ -147,7 +140,6 @@ impl Awaited {
         let mut space = [MaybeUninit::uninit(); HEAD_READ];
         let mut new = ReadBuf::uninit(&mut space);
         ready!(Pin::new(io).poll_read(cx, &mut new))?;
-        self.was_filled = new.remaining() == 0;
         if new.filled().is_empty() {
             return Poll::Ready(Err(Http1Error::Incomplete));
         }
@@ -231,7 +223,6 @@ impl Awaited {
         let room = self.at_once.min(most.saturating_add(1));
         self.read.reserve(room);
         let read = ready!(pin!(io.take(room as u64).read_buf(&mut self.read)).poll(cx))?;
-        self.was_filled = read == room;
         if read == self.at_once {
             self.at_once = (2 * self.at_once).min(BODY_READ_MAX);
         } else if most > room && read < self.at_once / 4 {

@@ -41,6 +41,9 @@ impl Interims {
                 self.count_in(empty)?;
                 return Ok((None, used + empty));
             };
+            if length > BUFFER_BYTES_MAX {
+                return Err(Http1Error::HeadTooLarge);
+            }
             used += length;
             if !response.status().is_informational() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 return Ok((Some(response), used));

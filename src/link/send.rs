@@ -37,7 +37,7 @@ impl WorkerEndpoint {
     ///
     /// The request leaves its place, and comes back by its type in [`Failed`] or through [`LinkResponse::take_back`].
     /// It is lent all the same: the future of every request would keep the space of what is passed by value, once for
-    /// each function on the way. Method and target stay in place meanwhile.
+    /// each function on the way. The head stays in place meanwhile.
     ///
     /// # Errors
     /// What went wrong, and what is left of the request.

@@ -6,7 +6,7 @@
 //! so do we when their responses arrive. The first message wakes the sending task, so that task is in the run queue
 //! behind every task that was ready by then. No message waits for longer.
 //!
-//! For hyper a queued message counts as written. For [`Socket::bytes_written`] it does not count until the kernel has
+//! For HTTP a queued message counts as written. For [`Socket::bytes_written`] it does not count until the kernel has
 //! it, so *provably unsent* stays exact. A large write goes to the kernel at once, behind what is queued for the same
 //! socket.
 
