@@ -167,11 +167,6 @@ impl UpstreamConnection {
         self.seen_open.saturating_duration_since(self.idle_since).max(self.idle_for(now) / 2)
     }
 
-    /// Bytes written to the endpoint so far.
-    pub fn bytes_written(&self) -> u64 {
-        self.record.bytes_written()
-    }
-
     /// The record of what was written. It stays readable when the connection is gone.
     pub fn record(&self) -> &Rc<Record> {
         &self.record
