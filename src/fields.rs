@@ -73,6 +73,11 @@ pub(crate) fn is_continue(expected: &HeaderValue) -> bool {
     expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
 }
 
+/// Whether a comma-separated list has this element, regardless of case.
+pub(crate) fn has_token(list: &HeaderValue, token: &str) -> bool {
+    list.as_bytes().split(|&b| b == b',').any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
 /// Whether a replica could take this field for one that says who the client is.
 pub(crate) fn is_identity(name: &str) -> bool {
     IDENTITY.iter().any(|known| looks_like(name, known))

@@ -23,8 +23,8 @@
 //!
 //! # The life of a request, in six files
 //! 1. `worker.rs` accepts the connection, or hands it to a worker that has fewer.
-//! 2. `listen/h1.rs` lets hyper read the request, and keeps the deadlines of the connection (`listen/h2.rs` for
-//!    HTTP/2).
+//! 2. `listen/h1_server.rs` reads the request, and `listen/h1.rs` keeps the deadlines of the connection (`listen/h2.rs`
+//!    for HTTP/2).
 //! 3. `proxy/mod.rs`: [`proxy::handle`] routes the request and prepares its fields.
 //! 4. `proxy/attempts.rs` picks an endpoint and tries the request there, and again elsewhere if `proxy/retry.rs` says
 //!    so.

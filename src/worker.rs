@@ -165,7 +165,7 @@ enum Rest {
 /// own, which is freed with it.
 const GIVEN_BACK_BY: usize = 1024 * 1024;
 
-/// Bytes of hyper's read buffers.
+/// Bytes of h2's read buffers.
 const READ_BUFFER: usize = 8192;
 
 impl WorkerThread {

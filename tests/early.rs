@@ -90,6 +90,23 @@ fn the_next_request_is_served_after_an_early_refusal_whose_body_ends() {
     goes_on(&mut stream, &refused, b"");
 }
 
+/// The rest of a body is read by the task that waits for the next head. Nobody else tells it of the end.
+#[test]
+fn the_next_request_is_heard_as_soon_as_the_rest_of_a_body_has_come() {
+    let backend = Backend::named("ok");
+    let app = refusing(backend.address, "");
+    let began = Instant::now();
+    for rest in [&b""[..], b"def"] {
+        let (mut stream, length) = (connect(app.address), 3 + rest.len());
+        for _ in 0..20 {
+            let refused = exchange(&mut stream, &format!("{}\r\nContent-Length: {length}\r\n\r\nabc", REFUSED[0].0));
+            goes_on(&mut stream, &refused, rest);
+        }
+    }
+    // Without being told it looks again when it is to be parked, a second later.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
 #[test]
 fn a_close_after_an_early_refusal_is_announced() {
     let backend = Backend::named("ok");

@@ -14,6 +14,11 @@ use crate::support::tls::{Authority, shake_hands};
 use crate::support::{App, connect, eventually, pause, pool_of, read_to_close, send};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+/// With what belongs to the next request, or to none.
+const MORE: [&str; 2] = [
+    "GET / HTTP/1.1\r\nHost: a.test\r\n\r\nGET / HT",
+    "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody\r\n",
+];
 const POST: &str = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody";
 
 /// A replica that takes its time, and answers with the request's body.
@@ -97,7 +102,7 @@ fn a_client_that_has_gone_frees_the_replica_in_time() {
     let (backend, was_asked, was_left) = mute();
     let timeouts = "half_closed = \"600ms\"\nresponse_head = \"1h\"";
     let app = App::builder(&[backend.address]).timeouts(timeouts).start();
-    for request in [GET, POST] {
+    for request in [GET, POST].into_iter().chain(MORE) {
         let mut stream = connect(app.address);
         send(&mut stream, request);
         was_asked.wait("the request arrives");
@@ -115,7 +120,7 @@ fn a_client_whose_connection_is_reset_frees_the_replica_at_once() {
     let (backend, was_asked, was_left) = mute();
     let timeouts = "half_closed = \"1h\"\nresponse_head = \"1h\"";
     let app = App::builder(&[backend.address]).timeouts(timeouts).start();
-    for request in [GET, POST] {
+    for request in [GET, POST].into_iter().chain(MORE) {
         let mut stream = connect(app.address);
         send(&mut stream, request);
         was_asked.wait("the request arrives");

@@ -168,7 +168,7 @@ fn hints_pass_while_the_request_body_is_being_sent() {
     }
 }
 
-/// hyper still holds the end of the first response when the hints for the second one come.
+/// The connection still holds the end of the first response when the hints for the second one come.
 #[test]
 fn hints_never_get_into_the_middle_of_an_earlier_response() {
     let long = "x".repeat(8 << 20);

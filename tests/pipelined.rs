@@ -1,7 +1,7 @@
 //! Requests that come close behind another one: each is read as if it had come alone.
 
 use crate::support::backend::Backend;
-use crate::support::client::read_response;
+use crate::support::client::{exchange, read_response};
 use crate::support::{App, connect, pause, send, text};
 
 const NEXT: &str = "GET /a<b>`\" HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -10,7 +10,7 @@ fn request(fields: &str, body: &str) -> String {
     format!("POST /<first> HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n{body}")
 }
 
-/// hyper would refuse them.
+/// Parsers would refuse them.
 #[test]
 fn every_target_is_encoded_whatever_came_before_it() {
     let chunked = "Transfer-Encoding: chunked";
@@ -58,6 +58,27 @@ fn every_target_is_encoded_whatever_came_before_it() {
             }
         }
     }
+}
+
+/// What a head is read as does not depend on where it is cut.
+#[test]
+fn empty_lines_and_odd_methods_are_read_in_any_pieces() {
+    let backend = Backend::named("a");
+    let app = App::builder(&[backend.address]).workers(1).start();
+    for all in [format!("\r\n\r\n\n{NEXT}"), format!("\r\nM`X{}", NEXT.trim_start_matches("GET"))] {
+        for cut in 0..12 {
+            let mut client = connect(app.address);
+            send(&mut client, &all[..cut]);
+            pause("the rest comes in a read of its own", 20);
+            send(&mut client, &all[cut..]);
+            assert_eq!(read_response(&mut client, false).status, 200, "{all:?} cut at {cut}");
+        }
+    }
+    assert!(backend.seen().iter().all(|seen| seen.line().ends_with(" /a%3Cb%3E%60%22 HTTP/1.1")));
+    // They come to an end.
+    let mut client = connect(app.address);
+    let response = exchange(&mut client, &"\r\n".repeat(40_000));
+    assert_eq!((response.status, response.field("connection")), (431, Some("close")));
 }
 
 /// A client that reads slowly, and asks on: nothing that it asks is lost, and no body is taken for a head.

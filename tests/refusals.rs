@@ -33,7 +33,7 @@ fn ask(app: &App, request: &str) -> Response {
     exchange(&mut connect(app.address), request)
 }
 
-/// hyper would refuse them. HAProxy and nginx pass them on, and there are clients that send them.
+/// Parsers would refuse them. HAProxy and nginx pass them on, and there are clients that send them.
 #[test]
 fn targets_with_bytes_that_no_url_may_contain_are_encoded() {
     let backend = Backend::named("a");
@@ -246,7 +246,7 @@ fn a_response_head_over_http2_that_is_too_large_costs_the_others_of_its_connecti
     assert_eq!(backend.connections(), 1);
 }
 
-/// The response has begun, so it can only break off. hyper's bounds cannot be set here.
+/// The response has begun, so it can only break off.
 #[test]
 fn trailers_and_extensions_of_a_response_beyond_the_bound_are_the_failure_of_the_replica() {
     let backend = Backend::start(|peer| {
@@ -272,7 +272,7 @@ fn trailers_and_extensions_of_a_response_beyond_the_bound_are_the_failure_of_the
     }
 }
 
-/// hyper keeps the length of a target in 16 bits.
+/// The library that knows targets keeps their length in 16 bits.
 #[test]
 fn a_target_has_a_bound_of_its_own_however_large_a_head_may_be() {
     let backend = Backend::named("a");
@@ -284,7 +284,7 @@ fn a_target_has_a_bound_of_its_own_however_large_a_head_may_be() {
 }
 
 #[test]
-fn what_the_library_refuses_is_named_logged_and_counted() {
+fn what_is_no_head_is_named_logged_and_counted() {
     let backend = Backend::named("a");
     let (app, file, _folder) = logging(&[backend.address], "", "");
     let good = "GET /good HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -294,7 +294,7 @@ fn what_the_library_refuses_is_named_logged_and_counted() {
         ("G\0T / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 400, Some("G\0T / HTTP/1.1")),
         ("GET / HTTP/9\r\nHost: x\r\n\r\n".to_owned(), 400, Some("GET / HTTP/9")),
         ("GET / HTTP/1.1\r\nHost : x\r\n\r\n".to_owned(), 400, Some("GET / HTTP/1.1")),
-        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n".to_owned(), 400, None),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n".to_owned(), 400, Some("POST / HTTP/1.1")),
         (format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "a".repeat(70_000)), 431, Some("GET / HTTP/1.1")),
         (format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: a\r\n".repeat(101)), 431, Some("GET / HTTP/1.1")),
     ] {

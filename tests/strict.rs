@@ -116,7 +116,7 @@ fn malformed_chunks_are_refused() {
 }
 
 #[test]
-fn what_hyper_lets_pass_reaches_a_replica_in_one_reading_only() {
+fn what_is_let_pass_reaches_a_replica_in_one_reading_only() {
     let backend = Backend::named("a");
     let app = App::builder(&[backend.address]).workers(1).start();
     // Both framings at once: chunked counts, the length is not passed on, and the connection ends (RFC 9112 section
@@ -204,7 +204,7 @@ fn a_length_that_is_repeated_goes_out_once_or_not_at_all() {
             let what = format!("{method} {path} {lengths:?}");
             let response = exchange(&mut connect(app.address), &format!("{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
             let found = response.head.to_lowercase().matches("content-length: ").count();
-            // hyper leaves it out of a 304.
+            // It is left out of a 304.
             assert!(found == 1 || (found == 0 && path == "/old"), "{what}: {}", response.head);
             let status = expected.map_or(502, |_| if path == "/old" { 304 } else { 200 });
             assert_eq!(response.status, status, "{what}");

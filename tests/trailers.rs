@@ -1,6 +1,6 @@
 //! Trailers in both directions, in every combination of versions, announced by `Trailer` or not.
 //!
-//! Over HTTP/2 they always pass. Over HTTP/1.1 hyper writes those that the head has announced, to clients only if they
+//! Over HTTP/2 they always pass. Over HTTP/1.1 those pass that the head has announced, to clients only if they
 //! have said `TE: trailers`; the head is gone when others come. RFC 9110 section 6.5.1 lets an intermediary drop them.
 
 use bytes::Bytes;

@@ -11,7 +11,7 @@ use crate::upload_tails::accepts_early;
 
 const TRAILERS: &str = "0\r\nX-Sum: 1\r\n\r\n";
 
-/// It is idle as any other, though hyper has not told of its trailers.
+/// It is idle as any other.
 #[test]
 fn a_client_that_idles_behind_trailers_does_not_hold_a_drain() {
     let (seen, bodies) = channel();

@@ -209,8 +209,7 @@ fn an_upload_whose_client_left_too_early_does_not_end_in_order() {
     }
 }
 
-/// hyper tells of trailers when it has read the next head, or when its connection ends. A client must not be told that
-/// its connection ends: it would stop sending.
+/// A client must not be told that its connection ends: it would stop sending.
 #[test]
 fn trailers_reach_a_replica_that_has_responded_before() {
     const TRAILERS: &[u8] = b"0\r\nX-Sum: 1\r\n\r\n";

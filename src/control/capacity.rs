@@ -13,7 +13,7 @@ use std::num::NonZeroUsize;
 
 use crate::config::Config;
 use crate::link::record::BUFFER_BYTES_MAX;
-use crate::listen::SEND_BUFFER;
+use crate::listen::{READ_BYTES_MAX, SEND_BUFFER};
 use crate::net::h2_backlog::BACKLOG_MAX;
 use crate::resources::Resources;
 use crate::snapshot::Capacity;
@@ -37,11 +37,8 @@ const CONNECTIONS_FEW: usize = 1000;
 /// Descriptors reserved for everything but client connections and connections to endpoints.
 const DESCRIPTORS_RESERVED: u64 = 128;
 
-/// Bytes that every connection has: hyper's or h2's own, and what rustls holds until the socket takes it.
+/// Bytes that every connection has: its own or h2's, and what rustls holds until the socket takes it.
 const EVERY: u64 = (32 + 64) << 10;
-
-/// hyper's read buffer of a client of HTTP/1.1 has at least this many bytes.
-const READ_BUFFER: u64 = 64 << 10;
 
 /// A number, and why it is this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +150,7 @@ impl Worst {
         let head = limits.request_head as u64;
         // What is kept of the request to repeat it, and what one read from the replica brings.
         let both = replay + BUFFER_BYTES_MAX as u64;
-        let http1 = EVERY + head.max(READ_BUFFER) + both;
+        let http1 = EVERY + head.max(READ_BYTES_MAX as u64) + both;
         Self { http1, stream: head + u64::from(limits.h2_window) + both + SEND_BUFFER as u64 }
     }
 

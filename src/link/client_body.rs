@@ -1,11 +1,11 @@
 //! A request body as the client's connection brings it.
 
+use std::fmt::Debug;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::request_body::BodyFailure;
 use crate::net::h2::ReceivedBody;
@@ -17,9 +17,21 @@ pub enum ClientBody {
     #[default]
     Empty,
     /// From a connection of HTTP/1.1.
-    Http1(Incoming),
+    Http1(Box<dyn Http1Body>),
     /// From a stream of HTTP/2.
     Http2(ReceivedBody),
+}
+
+/// A body that is read from a connection of HTTP/1.1. Dropping it says that nobody wants the rest.
+pub trait Http1Body: Debug {
+    /// See [`Body::poll_frame`].
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>>;
+
+    /// Whether it has ended.
+    fn is_end_stream(&self) -> bool;
+
+    /// See [`Body::size_hint`].
+    fn size_hint(&self) -> SizeHint;
 }
 
 impl Body for ClientBody {
@@ -29,10 +41,7 @@ impl Body for ClientBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
-            Self::Http1(body) => match ready!(Pin::new(&mut *body).poll_frame(cx)) {
-                Some(Err(_)) => Poll::Ready(Some(trailers_behind(body, cx).ok_or(BodyFailure::Client))),
-                frame => Poll::Ready(frame.map(|frame| frame.map_err(|_| BodyFailure::Client))),
-            },
+            Self::Http1(body) => body.poll_frame(cx),
             Self::Http2(body) => {
                 body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(|_| BodyFailure::Client)))
             }
@@ -53,15 +62,5 @@ impl Body for ClientBody {
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
         }
-    }
-}
-
-/// The trailers of a body of which hyper has said that it broke off, if they have come: then it is whole. hyper 1.12
-/// forgets that if its connection ends while it waits for the next head.
-#[cold]
-fn trailers_behind(body: &mut Incoming, cx: &mut Context<'_>) -> Option<Frame<Bytes>> {
-    match Pin::new(body).poll_frame(cx) {
-        Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Some(frame),
-        _ => None,
     }
 }

@@ -7,9 +7,9 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Uri};
 use rustls::AlertDescription;
 
-use super::h1_response::FIELDS_MAX;
 use super::record::BUFFER_BYTES_MAX;
 use super::request_body::{BodyFailure, RequestBody};
+use crate::net::h1_decode::{BadFraming, FIELDS_MAX};
 use crate::net::{is_own_lack, trust};
 
 /// An attempt that ended without a response.
@@ -145,11 +145,15 @@ impl Http1Error {
     }
 
     pub(super) const STATUS: Self = Self::Malformed("the status is none of HTTP");
-    pub(super) const FIELD: Self = Self::Malformed("a field is malformed");
+    pub(super) const FIELD: Self = Self::Malformed(BadFraming::FIELD.0);
     pub(super) const LENGTH: Self = Self::Malformed("the length is not a number");
     pub(super) const CODING: Self = Self::Malformed("a response of HTTP/1.0 has a transfer coding");
-    pub(super) const CHUNK: Self = Self::Malformed("a chunk is malformed");
-    pub(super) const LINES: Self = Self::Malformed("chunk extensions or trailers are too long");
+}
+
+impl From<BadFraming> for Http1Error {
+    fn from(BadFraming(why): BadFraming) -> Self {
+        Self::Malformed(why)
+    }
 }
 
 impl From<httparse::Error> for Http1Error {

@@ -2,8 +2,8 @@
 
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 
-/// Whether a single `chunked` is the only transfer coding of a message, if it has one (RFC 9112 section 6.1). hyper
-/// accepts any list that ends in `chunked` of a client. What the other codings mean to the sender would be lost here.
+/// Whether a single `chunked` is the only transfer coding of a message, if it has one (RFC 9112 section 6.1). What
+/// others mean to the sender would be lost here.
 pub(crate) fn is_plainly_chunked(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let first = codings.next();

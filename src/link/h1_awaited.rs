@@ -1,28 +1,20 @@
 //! What an endpoint is to send over HTTP/1.1: the head of a response, then its body.
 
-use std::future::Future as _;
-use std::io;
 use std::mem::MaybeUninit;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{Response, StatusCode};
 use http_body::Frame;
-use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
+use tokio::io::{AsyncRead as _, ReadBuf};
 
 use super::error::Http1Error;
-use super::h1_body::{Decoder, Next};
-use super::h1_response::{self, may_be_whole};
+use super::h1_response;
 use super::interim::Interims;
 use super::record::{BUFFER_BYTES_MAX, UpstreamIo};
-
-/// Bytes that are read at once while a head is awaited. A short response comes as a whole.
-const HEAD_READ: usize = 8 * 1024;
-
-/// Bytes that are read at once of a body, at first and at most. A read that fills its memory doubles it.
-const BODY_READ_MIN: usize = 16 * 1024;
-const BODY_READ_MAX: usize = BUFFER_BYTES_MAX;
+use crate::net::h1_decode::{Decoder, Next};
+use crate::net::h1_read::{HEAD_READ, ReadBuffer, may_be_whole};
 
 /// Bytes that are read at once, and at most, behind a response whose request still goes on.
 const SURPLUS_READ: usize = 1024;
@@ -33,9 +25,7 @@ const SURPLUS_MAX: usize = 64 * 1024;
 pub(super) struct Awaited {
     stage: Stage,
     /// What was read and not used.
-    read: BytesMut,
-    /// Bytes to read next at once of a body.
-    at_once: usize,
+    read: ReadBuffer,
 }
 
 /// What the endpoint sends next.
@@ -57,7 +47,7 @@ enum Stage {
 
 impl Default for Awaited {
     fn default() -> Self {
-        Self { stage: Stage::Nothing, read: BytesMut::new(), at_once: BODY_READ_MIN }
+        Self { stage: Stage::Nothing, read: ReadBuffer::new(BUFFER_BYTES_MAX) }
     }
 }
 
@@ -69,12 +59,12 @@ impl Awaited {
 
     /// Whether the response is over, and nothing has come behind it: bytes there belong to nothing that was asked for.
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.stage, Stage::Nothing) && self.read.is_empty()
+        matches!(self.stage, Stage::Nothing) && self.read.bytes.is_empty()
     }
 
     /// Frees memory that the next response is as well off without.
     pub(super) fn forget(&mut self) {
-        self.read = BytesMut::new();
+        self.read.bytes = BytesMut::new();
     }
 
     /// Whether the body is known to be over.
@@ -100,7 +90,7 @@ impl Awaited {
 
     /// What has come behind the head, if the endpoint has agreed to another protocol.
     pub(super) fn into_tunnel(self) -> Option<Bytes> {
-        matches!(self.stage, Stage::Tunnel).then(|| self.read.freeze())
+        matches!(self.stage, Stage::Tunnel).then(|| self.read.bytes.freeze())
     }
 
     /// Reads the head of the response, and whether no other follows it. What comes before it is given to
@@ -115,7 +105,7 @@ impl Awaited {
         pass_interim: &mut dyn FnMut(Response<()>),
     ) -> Poll<Result<(Response<()>, bool), Http1Error>> {
         loop {
-            let read = match self.read.is_empty() {
+            let read = match self.read.bytes.is_empty() {
                 true => ready!(self.poll_whole_head(io, cx, pass_interim)),
                 false => ready!(self.poll_rest_of_head(io, cx, pass_interim)),
             };
@@ -144,7 +134,7 @@ impl Awaited {
             return Poll::Ready(Err(Http1Error::Incomplete));
         }
         let (head, used) = interims.read_over(new.filled(), pass_interim)?;
-        self.read.extend_from_slice(new.filled().get(used..).unwrap_or_default());
+        self.read.bytes.extend_from_slice(new.filled().get(used..).unwrap_or_default());
         Poll::Ready(Ok(head))
     }
 
@@ -155,16 +145,16 @@ impl Awaited {
         cx: &mut Context<'_>,
         pass_interim: &mut dyn FnMut(Response<()>),
     ) -> Poll<Result<Option<Response<()>>, Http1Error>> {
-        let known = self.read.len();
-        if ready!(self.poll_more(io, cx, usize::MAX))? == 0 {
+        let known = self.read.bytes.len();
+        if ready!(self.read.poll_more(io, cx, usize::MAX))? == 0 {
             return Poll::Ready(Err(Http1Error::Incomplete));
         }
         let Stage::Head { interims, .. } = &mut self.stage else { return Poll::Ready(Err(Http1Error::Incomplete)) };
-        if !may_be_whole(&self.read, known) && self.read.len() <= BUFFER_BYTES_MAX {
+        if !may_be_whole(&self.read.bytes, known) && self.read.bytes.len() <= BUFFER_BYTES_MAX {
             return Poll::Ready(Ok(None));
         }
-        let (head, used) = interims.read_over(&self.read, pass_interim)?;
-        self.read.advance(used);
+        let (head, used) = interims.read_over(&self.read.bytes, pass_interim)?;
+        self.read.bytes.advance(used);
         Poll::Ready(Ok(head))
     }
 
@@ -192,9 +182,9 @@ impl Awaited {
                 Stage::BrokenOff => break Err(Http1Error::RequestBody),
                 Stage::Nothing | Stage::Head { .. } | Stage::Tunnel | Stage::End => return Poll::Ready(None),
             };
-            let next = match decoder.next(&mut self.read) {
+            let next = match decoder.next(&mut self.read.bytes) {
                 Ok(next) => next,
-                Err(error) => break Err(error),
+                Err(error) => break Err(error.into()),
             };
             let is_until_close = matches!(decoder, Decoder::UntilClose);
             let most = decoder.left().and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
@@ -205,7 +195,7 @@ impl Awaited {
                 Next::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Next::Trailers(fields) => return Poll::Ready(Some(Ok(Frame::trailers(fields)))),
                 Next::End => return Poll::Ready(None),
-                Next::Unread => match ready!(self.poll_more(io, cx, most)) {
+                Next::Unread => match ready!(self.read.poll_more(io, cx, most)) {
                     Ok(0) if is_until_close => break Ok(()),
                     Ok(0) => break Err(Http1Error::Incomplete),
                     Ok(_) => {}
@@ -217,20 +207,6 @@ impl Awaited {
         Poll::Ready(polled.err().map(Err))
     }
 
-    /// Reads more, `most` bytes at most, behind what was read and not used. It returns how much that was.
-    fn poll_more(&mut self, io: &mut UpstreamIo, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
-        // One byte more: a read that is cut short tells the runtime that there is no more, without another one.
-        let room = self.at_once.min(most.saturating_add(1));
-        self.read.reserve(room);
-        let read = ready!(pin!(io.take(room as u64).read_buf(&mut self.read)).poll(cx))?;
-        if read == self.at_once {
-            self.at_once = (2 * self.at_once).min(BODY_READ_MAX);
-        } else if most > room && read < self.at_once / 4 {
-            self.at_once = (self.at_once / 2).max(BODY_READ_MIN);
-        }
-        Poll::Ready(Ok(read))
-    }
-
     /// Ready when the endpoint has closed the connection, while it still gets a request whose response is over. What it
     /// says besides is none of a response, and spoils the connection for another exchange.
     pub(super) fn poll_closed(&mut self, io: &mut UpstreamIo, cx: &mut Context<'_>) -> Poll<()> {
@@ -238,8 +214,8 @@ impl Awaited {
             let mut space = [MaybeUninit::uninit(); SURPLUS_READ];
             let mut new = ReadBuf::uninit(&mut space);
             let is_open = ready!(Pin::new(&mut *io).poll_read(cx, &mut new)).is_ok() && !new.filled().is_empty();
-            self.read.extend_from_slice(new.filled());
-            if !is_open || self.read.len() > SURPLUS_MAX {
+            self.read.bytes.extend_from_slice(new.filled());
+            if !is_open || self.read.bytes.len() > SURPLUS_MAX {
                 self.stage = Stage::End;
             }
         }

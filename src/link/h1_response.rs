@@ -10,13 +10,8 @@ use hyper::ext::ReasonPhrase;
 
 use super::error::Http1Error;
 use super::framing;
-use super::h1_body::Decoder;
-
-/// The most header fields of a response: what is kept on the stack while it is parsed.
-pub(super) const FIELDS_MAX: usize = 100;
-
-/// The last bytes of a head may have come with the bytes before: an end of a line and the empty line.
-const END_MAX: usize = 3;
+use crate::fields;
+use crate::net::h1_decode::{Decoder, FIELDS_MAX, TrailerLimits};
 
 /// Parses the head with which `bytes` begin. It returns the head and its length, or `None` if it is not whole.
 ///
@@ -48,14 +43,6 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Response<()>, usize)>, Http1
     Ok(Some((response, length)))
 }
 
-/// Whether a head may be whole of which the first `before` bytes were known, and were not: whether an empty line has
-/// come. So one that comes byte by byte is not parsed for each of them.
-pub(super) fn may_be_whole(bytes: &[u8], before: usize) -> bool {
-    let new = bytes.get(before.saturating_sub(END_MAX)..).unwrap_or_default();
-    let is_empty_line = |at: usize| matches!(new.get(at..), Some([b'\n', b'\n', ..] | [b'\n', b'\r', b'\n', ..]));
-    (0..new.len()).any(is_empty_line)
-}
-
 /// How the body ends that follows the head of a final response, which may be one to HEAD (RFC 9112 section 6.3).
 ///
 /// # Errors
@@ -72,7 +59,7 @@ pub(super) fn decoder(is_to_head: bool, response: &mut Response<()>) -> Result<D
     }
     if headers.contains_key(TRANSFER_ENCODING) {
         let is_known = response.version() == Version::HTTP_11;
-        return if is_known { Ok(Decoder::chunked()) } else { Err(Http1Error::CODING) };
+        return if is_known { Ok(Decoder::chunked(TrailerLimits::default())) } else { Err(Http1Error::CODING) };
     }
     match headers.get(CONTENT_LENGTH) {
         None => Ok(Decoder::UntilClose),
@@ -85,10 +72,8 @@ pub(super) fn decoder(is_to_head: bool, response: &mut Response<()>) -> Result<D
 
 /// Whether the endpoint closes the connection after this response (RFC 9112 section 9.3).
 pub(super) fn is_last(response: &Response<()>) -> bool {
-    let is_close = |option: &[u8]| option.trim_ascii().eq_ignore_ascii_case(b"close");
-    let options = response.headers().get_all(CONNECTION);
-    response.version() < Version::HTTP_11
-        || options.iter().any(|options| options.as_bytes().split(|&byte| byte == b',').any(is_close))
+    let mut options = response.headers().get_all(CONNECTION).iter();
+    response.version() < Version::HTTP_11 || options.any(|options| fields::has_token(options, "close"))
 }
 
 #[cfg(test)]
@@ -118,17 +103,6 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_comes_in_pieces_is_looked_at_when_its_end_may_have_come() {
-        for head in [HEAD, "HTTP/1.1 200 OK\n\n", "HTTP/1.1 200 OK\nA: b\n\r\n"] {
-            let bytes = head.as_bytes();
-            for before in 0..bytes.len() {
-                assert!(may_be_whole(bytes, before), "{head:?} {before}");
-                assert!(!may_be_whole(&bytes[..before], 0), "{head:?} {before}");
-            }
-        }
-    }
-
-    #[test]
     fn what_is_no_head_is_refused() {
         let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(FIELDS_MAX + 1));
         assert!(matches!(parse(many.as_bytes()), Err(Http1Error::HeadTooLarge)));
@@ -147,7 +121,7 @@ mod tests {
             (false, "HTTP/1.1 200 OK\r\nContent-Length: 5", "Ok(Length(5))"),
             (false, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5", "Ok(Length(5))"),
             (false, "HTTP/1.0 200 OK\r\nContent-Length: 5", "Ok(Length(5))"),
-            (false, "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked", "Ok(Chunked(Size))"),
+            (false, "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked", "Ok(Chunked("),
             (false, "HTTP/1.1 200 OK", "Ok(UntilClose)"),
             (true, "HTTP/1.1 200 OK\r\nContent-Length: 5", "Ok(Length(0))"),
             (true, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", "Ok(Length(0))"),

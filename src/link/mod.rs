@@ -16,7 +16,6 @@ pub mod error;
 pub mod framing;
 pub mod h1;
 mod h1_awaited;
-mod h1_body;
 mod h1_request;
 mod h1_response;
 mod h1_split;

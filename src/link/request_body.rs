@@ -207,7 +207,7 @@ impl Upload {
         Poll::Ready(Some(Err(BrokenOff)))
     }
 
-    /// Whether somebody has asked for a part of it. hyper sends 100 (Continue) then, if the client waits for that.
+    /// Whether somebody has asked for a part of it. 100 (Continue) is sent then, if the client waits for that.
     pub fn was_asked_for(&self) -> bool {
         self.is_awaited() || self.progress.bytes.get() > 0 || self.progress.ended.get()
     }
@@ -238,12 +238,12 @@ impl Upload {
     }
 
     fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if self.progress.failure.get() == Some(BodyFailure::Client) {
+            // It has broken off for every reader.
+            return self.fail(BodyFailure::Client);
+        }
         if self.progress.ended.get() {
             return Poll::Ready(None);
-        }
-        if self.progress.failure.get() == Some(BodyFailure::Client) {
-            // After an error hyper reports the end.
-            return self.fail(BodyFailure::Client);
         }
         let mut incoming = self.incoming.borrow_mut();
         let Poll::Ready(polled) = Pin::new(&mut *incoming).poll_frame(cx) else {
@@ -257,6 +257,8 @@ impl Upload {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     if fields::list_size(trailers) > self.bounds.get().trailers_max {
+                        // It has come whole, but is no body that may be passed on.
+                        progress.end();
                         return self.fail(BodyFailure::Client);
                     }
                     fields::strip_trailers(trailers);

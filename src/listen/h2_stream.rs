@@ -4,7 +4,6 @@ use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -18,6 +17,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 
 use super::client_io::{LINGER, LINGER_BYTES_MAX};
+use super::date;
 use super::h2::{SEND_BUFFER, Shared};
 use super::h2_tunnel::StreamIo;
 use crate::deadlines::{Alarm, Wait};
@@ -27,7 +27,7 @@ use crate::net::h2::{BodySender, ReceivedBody, Unsent};
 use crate::net::h2_signals::BodySignals;
 use crate::proxy;
 use crate::proxy::body::ResponseBody;
-use crate::proxy::client::Client;
+use crate::proxy::client::{Client, Received};
 use crate::proxy::tunnel::Tunnel;
 
 /// Fields that speak of a connection of HTTP/1.1, and have no place in HTTP/2 (RFC 9113 section 8.2.2).
@@ -114,7 +114,10 @@ async fn exchange(
             (ClientBody::Http2(ReceivedBody::of_client(stream, &parts.headers, Rc::clone(&signals))), None)
         }
     };
-    let handled = proxy::handle(Rc::clone(&shared.proxy), Rc::clone(client), Request::from_parts(parts, body));
+    let handled = {
+        let received = Received::Request(Request::from_parts(parts, body));
+        proxy::handle(Rc::clone(&shared.proxy), Rc::clone(client), received)
+    };
     let response = {
         let (mut handled, mut is_begun) = (pin!(handled), false);
         poll_fn(|cx| {
@@ -141,7 +144,7 @@ async fn exchange(
                 // It is refused only if the stream is over, and then the stream is woken.
                 respond.send_informational(head).ok();
             }
-            polled.map(Result::ok)
+            polled.map(Some)
         })
         .await?
     };
@@ -202,8 +205,8 @@ fn complete_head(head: &mut Response<()>, body: &ResponseBody) {
     }
     if !has_date {
         // RFC 9110 section 6.6.1: whoever has a clock adds the time to a response that has none.
-        let now = httpdate::fmt_http_date(SystemTime::now());
-        headers.insert(DATE, HeaderValue::try_from(now).unwrap_or(HeaderValue::from_static("")));
+        let now = date::with(HeaderValue::from_bytes);
+        now.into_iter().for_each(|now| _ = headers.insert(DATE, now));
     }
 }
 

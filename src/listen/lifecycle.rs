@@ -1,29 +1,24 @@
-//! The life of an HTTP/1.1 connection beside what hyper does with it: whose turn it is, which deadline holds, and how
-//! it ends.
+//! The life of an HTTP/1.1 connection beside its exchanges: whose turn it is, which deadline holds, and how it ends.
 
 use std::cell::Cell;
-use std::convert::Infallible;
-use std::future::{Future as _, poll_fn};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::HttpService;
-use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWrite as _;
+use http::Response;
 use tokio::time::Instant;
 
+use super::h1_input::Input;
+use super::h1_server::{Broken, Server};
 use super::listener::{ListenerState, Speaks};
-use super::shared_io::SharedIo;
+use super::reset::ResetUnlessWhole;
 use crate::deadlines::{Alarm, Wait};
 use crate::net::socket::Socket;
 use crate::proxy::body::ResponseBody;
-use crate::proxy::client::{Client, Proxy};
+use crate::proxy::client::{Client, Proxy, Received};
 
 /// A connection without a request for this long is parked: its buffers are freed, and allocated again for the next
 /// request.
@@ -31,17 +26,14 @@ const PARK_AFTER: Duration = Duration::from_secs(1);
 
 /// Why polling a connection came to an end.
 pub(super) enum End {
-    /// hyper has finished the connection.
-    Over(hyper::Result<()>),
+    /// Nothing follows, or the connection has failed.
+    Over(Result<(), Broken>),
     /// The client was silent until its deadline passed.
     Silent,
     /// The client has gone while it had a request under way.
     Gone(io::Error),
     /// The client sends no more of a body that an endpoint still reads.
     GivenUp,
-    /// A body has come whole, but hyper has not said so: of trailers it tells only with the next head, or when its
-    /// connection ends. That is to be made again.
-    Whole,
     /// There was no request for [`PARK_AFTER`]: the connection is to be parked.
     Idle,
 }
@@ -53,7 +45,7 @@ pub(super) struct Lifecycle {
     pub(super) worker: Rc<Proxy>,
     pub(super) client: Rc<Client>,
     pub(super) socket: Rc<Socket>,
-    pub(super) io: SharedIo,
+    pub(super) input: Input,
     /// Bytes written to the client when a client that has closed its half was last looked at.
     pub(super) written: Cell<u64>,
     pub(super) began: Instant,
@@ -62,14 +54,10 @@ pub(super) struct Lifecycle {
 }
 
 impl Lifecycle {
-    pub(super) fn poll<S>(
-        &self,
-        alarm: &mut Alarm,
-        mut connection: Pin<&mut http1::Connection<TokioIo<SharedIo>, S>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<End>
+    pub(super) fn poll<S, F>(&self, alarm: &mut Alarm, server: &mut Server<S, F>, cx: &mut Context<'_>) -> Poll<End>
     where
-        S: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
+        S: Fn(Received) -> F,
+        F: Future<Output = Response<ResponseBody>>,
     {
         let client = &*self.client;
         let deadlines = &client.deadlines;
@@ -84,26 +72,16 @@ impl Lifecycle {
             }
             if deadlines.expired(Wait::Park) {
                 deadlines.disarm(Wait::Park);
-                if self.may_park() {
+                if self.may_park() && server.is_between() {
                     return Poll::Ready(End::Idle);
                 }
             }
-            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+            if let Poll::Ready(result) = server.poll(cx) {
                 return Poll::Ready(End::Over(result));
             }
-            if client.has_rest() && client.owes_body() && self.io.waits_behind_body() {
-                // It has come whole, trailers and all: nobody waits for the client any more.
-                client.note_read();
-            }
             client.poll_rests(cx);
-            if client.has_interims() {
-                self.io.send_interims(cx);
-            }
             if client.is_busy() {
                 return self.watch_for_end(cx);
-            }
-            if client.has_rest() && self.has_untold_end() {
-                return Poll::Ready(End::Whole);
             }
             // What it has not read of its response has a deadline of its own.
             if client.is_given_up() && !deadlines.is_armed(Wait::ClientWrite) && !self.is_alive_now() {
@@ -112,7 +90,7 @@ impl Lifecycle {
                 }
                 client.take_up_again();
             }
-            if !client.has_rest() && !deadlines.is_armed(Wait::ClientWrite) && !self.io.is_shut() {
+            if !client.has_rest() && !deadlines.is_armed(Wait::ClientWrite) && !self.input.borrow().is_shut() {
                 self.wait_for_request();
             }
             Poll::Pending
@@ -121,24 +99,16 @@ impl Lifecycle {
         polled
     }
 
-    /// Whether hyper waits for the next head, but has not said that the body before it has ended. It has nothing left
-    /// to read or to write then but a piece of that head, so nothing is lost when it is made again.
-    #[cold]
-    fn has_untold_end(&self) -> bool {
-        let client = &self.client;
-        client.owes_body() && !client.deadlines.is_armed(Wait::ClientWrite) && self.io.waits_behind_body()
-    }
-
     /// Looks whether a client that waits for its response has gone. One that has closed only its half cannot be told
     /// from one that has closed the connection, so it may wait for `timeouts.half_closed` each time.
     fn watch_for_end(&self, cx: &mut Context<'_>) -> Poll<End> {
         let client = &self.client;
         if client.may_still_send() {
-            // hyper reads, and takes an end within the request for what it is.
+            // Whoever reads the body takes an end within it for what it is.
             return Poll::Pending;
         }
         if !client.is_half_closed() {
-            if let Err(error) = ready!(self.io.poll_end(cx)) {
+            if let Err(error) = ready!(self.input.borrow().poll_end(cx)) {
                 return Poll::Ready(End::Gone(error));
             }
             client.set_half_closed();
@@ -164,28 +134,69 @@ impl Lifecycle {
     fn may_park(&self) -> bool {
         let client = &self.client;
         let is_between = !client.is_busy() && !client.may_still_send() && !client.has_rest();
-        let is_whole = !client.was_cut() && !client.is_half_closed() && !self.io.is_shut();
+        let is_whole = !client.was_cut() && !client.is_half_closed() && !self.input.borrow().is_shut();
         is_between && is_whole && !client.has_interims() && !client.deadlines.is_armed(Wait::ClientWrite)
     }
 
-    /// Sends what is left and closes our half. hyper has done that, unless another protocol was asked for and refused.
-    pub(super) async fn shut(&self, alarm: &mut Alarm) {
-        let (mut io, deadlines) = (self.io.clone(), &self.client.deadlines);
+    /// What follows behind the exchanges: the tunnel, or a goodbye. Then `guard` is dropped, still before the server.
+    pub(super) async fn finish<S, F>(
+        &self,
+        end: End,
+        server: Box<Server<S, F>>,
+        alarm: &mut Alarm,
+        guard: ResetUnlessWhole,
+    ) {
+        let (client, peer) = (&self.client, self.peer);
+        match end {
+            End::Over(result) => {
+                let result = result.inspect_err(|error| tracing::debug!(%peer, %error, "client connection ended"));
+                let tunnel = client.take_tunnel().and_then(|tunnel| Some((tunnel, self.input.borrow().take()?)));
+                if let Some((tunnel, (io, ahead))) = tunnel {
+                    // Boxed: most connections never become a tunnel, and their tasks need no room for one.
+                    Box::pin(tunnel.run(io, ahead, client)).await;
+                } else if result.is_ok() {
+                    Box::pin(self.shut(alarm)).await;
+                }
+            }
+            End::GivenUp => {
+                tracing::debug!(%peer, "client connection closed: the client sent no more of its body");
+                // The body breaks off. The client may still read its response.
+                self.input.borrow().end_body();
+                drop(server);
+                Box::pin(self.shut(alarm)).await;
+                return drop(guard);
+            }
+            End::Gone(error) => tracing::debug!(%peer, %error, "client connection ended"),
+            End::Silent | End::Idle => {
+                tracing::debug!(%peer, "client connection closed: the client was silent for too long");
+                self.say_goodbye().await;
+            }
+        }
+        drop((guard, server));
+    }
+
+    /// Closes our half.
+    async fn shut(&self, alarm: &mut Alarm) {
+        let deadlines = &self.client.deadlines;
         deadlines.disarm(Wait::Client);
         let mut step = |cx: &mut Context<'_>| {
-            let is_late = deadlines.expired(Wait::ClientWrite) || deadlines.expired(Wait::Client);
-            if is_late { Poll::Ready(()) } else { Pin::new(&mut io).poll_shutdown(cx).map(drop) }
+            self.client.poll_rests(cx);
+            if deadlines.expired(Wait::ClientWrite) {
+                // The end of its response has not reached it.
+                self.client.cut();
+            }
+            let is_late = self.client.was_cut() || deadlines.expired(Wait::Client);
+            if is_late { Poll::Ready(()) } else { self.input.borrow().poll_shutdown(cx).map(drop) }
         };
         poll_fn(|cx| alarm.poll_step(deadlines, cx, &mut step)).await;
     }
 
     /// Closes our half of a connection whose client was silent. In TLS it says so (RFC 8446 section 6.1), if there is
-    /// room for that. Nothing is awaited. A response that has not ended is reset, see
-    /// [`super::reset::ResetUnlessWhole`].
-    pub(super) async fn say_goodbye(&self) {
-        let (mut io, client) = (self.io.clone(), &self.client);
+    /// room for that. Nothing is awaited. A response that has not ended is reset, see [`ResetUnlessWhole`].
+    async fn say_goodbye(&self) {
+        let client = &self.client;
         if !client.is_busy() && !client.was_cut() && !client.deadlines.is_armed(Wait::ClientWrite) {
-            poll_fn(|cx| Poll::Ready(_ = Pin::new(&mut io).poll_shutdown(cx))).await;
+            poll_fn(|cx| Poll::Ready(_ = self.input.borrow().poll_shutdown(cx))).await;
         }
     }
 
@@ -201,7 +212,7 @@ impl Lifecycle {
             // Served again without a request, it stays ready for as long as after one.
             deadlines.arm(Wait::Park, client.idle_since().max(self.began) + PARK_AFTER);
         }
-        // A client that is still sending a body is not idle: hyper is about to close, and then lingers.
+        // A client that is still sending a body is not idle: its connection is about to close, and then lingers.
         if self.listener.is_draining(Speaks::Http1) && !client.may_still_send() {
             let is_fresh = client.is_fresh();
             let since = if is_fresh { self.began } else { client.idle_since() };
@@ -220,7 +231,7 @@ impl Lifecycle {
     /// yet; then its request is served. Or whether one that has closed its half was sent something meanwhile.
     fn is_alive_now(&self) -> bool {
         let client = &self.client;
-        if self.io.is_shut() {
+        if self.input.borrow().is_shut() {
             return false;
         }
         if client.is_busy() {
@@ -232,12 +243,20 @@ impl Lifecycle {
             client.deadlines.arm_in(Wait::ClientWrite, client_write);
             return true;
         }
-        let is_heard = !client.may_still_send() && !self.socket.is_silent();
+        let has_come = || self.input.borrow().holds_unread() || !self.socket.is_silent();
+        let is_heard = !client.may_still_send() && has_come();
         if is_heard {
             self.heard_at.set(Some(Instant::now()));
             let patience = self.worker.viewer.timeout(|timeouts| timeouts.request_head);
             client.deadlines.arm_in(Wait::Client, patience);
         }
         is_heard
+    }
+}
+
+impl Drop for Lifecycle {
+    fn drop(&mut self) {
+        // Whoever still reads the body holds the connection too.
+        self.input.borrow().close();
     }
 }

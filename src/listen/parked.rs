@@ -1,29 +1,22 @@
 //! What an HTTP/1.1 client connection is between two requests that are far apart.
 //!
-//! hyper keeps two buffers and the place for a request, and much is known of a client that follows from its connection.
-//! All of it is let go of, and made again with the next request. What stays is the socket, one timer, and what only the
+//! What serves requests keeps a place for one, and much is known of a client that follows from its connection. All of
+//! it is let go of, and made again with the next request. What stays is the socket, one timer, and what only the
 //! beginning of the connection has told.
 
-use std::convert::Infallible;
 use std::future::Future as _;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::HttpService;
-use hyper_util::rt::TokioIo;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::client_io::ClientTransport;
 use super::conn::Accepted;
 use super::listener::Speaks;
-use super::shared_io::SharedIo;
 use crate::proxy::Proof;
-use crate::proxy::body::ResponseBody;
 use crate::proxy::client::Proxy;
 use crate::proxy::connection::Connection;
 
@@ -138,19 +131,6 @@ impl Patience {
             (self.ends_at, self.is_extended) = (Instant::now() + extension, true);
         }
     }
-}
-
-/// Reduces a connection to what is needed to make it again. This is a function of its own because a future would keep
-/// room for its variables across every await.
-#[expect(clippy::boxed_local, reason = "the box shall go too")]
-pub(super) fn take_apart<S>(connection: Box<http1::Connection<TokioIo<SharedIo>, S>>) -> (SharedIo, S)
-where
-    S: HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
-{
-    let http1::Parts { io, read_buf, service, .. } = connection.into_parts();
-    let io = io.into_inner();
-    io.unread(&read_buf);
-    (io, service)
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Sockets: TCP and Unix connections, and the layers between them and HTTP.
 
 pub(crate) mod empty_frames;
+pub(crate) mod h1_decode;
+pub(crate) mod h1_encode;
+pub(crate) mod h1_read;
 pub(crate) mod h2;
 pub(crate) mod h2_backlog;
 pub(crate) mod h2_signals;

@@ -236,9 +236,9 @@ impl Socket {
         self.has_ahead.set(!ahead.is_empty());
     }
 
-    /// One task reads until [`Self::end_turn`], with the same waker. hyper looks three or four times in a turn whether
-    /// there is something to read. The runtime learns of more only between turns, so once there is nothing, the rest of
-    /// the turn need not ask it again.
+    /// One task reads until [`Self::end_turn`], with the same waker. It may look several times in a turn whether there
+    /// is something to read. The runtime learns of more only between turns, so once there is nothing, the rest of the
+    /// turn need not ask it again.
     #[inline]
     pub(crate) fn begin_turn(&self) {
         self.turn.set(Turn::Begun);

@@ -23,11 +23,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
         Self { socket, session: session.map(Box::new) }
     }
 
-    /// Takes the TLS session. What is left is the bare socket.
-    pub(crate) fn take(&mut self) -> Self {
-        Self { socket: Rc::clone(&self.socket), session: self.session.take() }
-    }
-
     /// Whether the connection is in TLS.
     pub(crate) fn is_tls(&self) -> bool {
         self.session.is_some()

@@ -142,7 +142,7 @@ impl ResponseBody {
 
 impl Streaming {
     /// Whether the client can get no more of it. A client of HTTP/1.1 gets nothing behind the last byte of a length,
-    /// and hyper does not ask for it; over HTTP/2 trailers may follow.
+    /// and nobody asks for it; over HTTP/2 trailers may follow.
     #[inline]
     fn has_given_all(&self) -> bool {
         self.incoming.is_end_stream()

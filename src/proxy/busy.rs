@@ -5,7 +5,6 @@ use std::rc::Rc;
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::refusal::Writing;
 use crate::deadlines::Wait;
 
 /// Marks a client as busy until it is dropped. It travels with the request and its response.
@@ -16,7 +15,6 @@ impl Busy {
     pub(super) fn begin(client: &Rc<Client>) -> Self {
         client.is_busy.set(true);
         client.in_head.set(false);
-        client.began_flushed.set(client.writing.replace(Writing::Response) == Writing::Nothing);
         // If the guard ends without an exchange, dropping it sets the time.
         client.idle_since.set(None);
         // The request before may have ended while some wait was still under way. Its deadlines mean nothing to this

@@ -5,23 +5,31 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
-use http::header::UPGRADE;
 use http::{Request, Response};
-use http_body::Body;
 use tokio::time::Instant;
 
 use super::connection::Connection;
-use super::refusal::{RefusedHead, Writing};
+use super::refusal::RefusedHead;
 use super::rest::Rest;
 use super::story::{Stories, Story};
 use super::tunnel::Tunnel;
 use crate::access_log::{AccessLog, AccessRecord};
 use crate::deadlines::Deadlines;
+use crate::link::client_body::ClientBody;
 use crate::link::request_body::{Progress, Upload};
 use crate::link::view::Viewer;
 use crate::metrics::{PoolCell, WorkerCell};
 use crate::net::outbox::Outbox;
 use crate::pool::PoolShared;
+
+/// What has come from a client.
+#[expect(clippy::large_enum_variant, reason = "nearly all are requests")]
+pub enum Received {
+    /// A request.
+    Request(Request<ClientBody>),
+    /// A head that is none of a request.
+    Refused(Box<RefusedHead>),
+}
 
 /// What all requests of one worker share.
 #[derive(Debug)]
@@ -84,10 +92,6 @@ pub struct Client {
     pub deadlines: Rc<Deadlines>,
     /// How far the body of the latest request has come. At the end it tells whether the client may still be sending.
     upload: RefCell<Option<Rc<Progress>>>,
-    /// The announced length of the body whose head was taken latest, in bytes; 0 without one.
-    body_length: Cell<Option<u64>>,
-    /// Whether there is such a body, and its request asks for another protocol.
-    may_become_tunnel: Cell<bool>,
     pub(super) is_busy: Cell<bool>,
     /// When the last response ended; `None` while none has.
     pub(super) idle_since: Cell<Option<Instant>>,
@@ -118,18 +122,12 @@ pub struct Client {
     pub(super) rests: RefCell<Vec<Rest>>,
     /// The tunnel that follows the response being sent, if one does.
     tunnel: RefCell<Option<Box<Tunnel>>>,
-    /// What hyper may be writing.
-    pub(super) writing: Cell<Writing>,
-    /// Whether nothing of an earlier response was left to be written when the latest request began.
-    pub(super) began_flushed: Cell<bool>,
     /// How many interim responses the client of the present request may still be sent.
     pub(super) interims_left: Cell<u32>,
     /// Whether there are any of these.
     pub(super) has_interims: Cell<bool>,
     /// The interim responses that are to be sent.
     pub(super) interims: RefCell<Vec<Response<()>>>,
-    /// The next request stands for this head, which hyper has refused.
-    pub(super) refused_head: RefCell<Option<Box<RefusedHead>>>,
 }
 
 impl Client {
@@ -139,8 +137,6 @@ impl Client {
             connection,
             deadlines: Rc::default(),
             upload: RefCell::default(),
-            body_length: Cell::new(Some(0)),
-            may_become_tunnel: Cell::new(false),
             is_busy: Cell::new(false),
             idle_since: Cell::default(),
             was_cut: Cell::new(false),
@@ -156,12 +152,9 @@ impl Client {
             reads: Cell::new(0),
             rests: RefCell::default(),
             tunnel: RefCell::default(),
-            writing: Cell::new(Writing::Nothing),
-            began_flushed: Cell::new(false),
             interims_left: Cell::new(0),
             has_interims: Cell::new(false),
             interims: RefCell::default(),
-            refused_head: RefCell::default(),
         }
     }
 
@@ -187,12 +180,6 @@ impl Client {
         *self.body.borrow_mut() = upload.cloned();
         self.awaits_continue.set(awaits_continue);
         self.is_given_up.set(false);
-    }
-
-    /// The length of the body whose head hyper has taken latest, in bytes, if it was announced, 0 if there was none;
-    /// and whether there is one behind which a tunnel may begin.
-    pub fn head_taken(&self) -> (Option<u64>, bool) {
-        (self.body_length.get(), self.may_become_tunnel.get())
     }
 
     /// Sets whether a request is being served.
@@ -244,16 +231,6 @@ impl Client {
     /// Sets whether the rest of a head is awaited, and returns whether it was before.
     pub fn set_in_head(&self, in_head: bool) -> bool {
         self.in_head.replace(in_head)
-    }
-
-    /// hyper has taken a head. Before the request is begun it may read on: what comes then is the body of this request,
-    /// not the next head, even if this head came in one read with an earlier request.
-    #[inline]
-    pub fn take_head<B: Body>(&self, request: &Request<B>) {
-        let body_length = request.body().size_hint().exact();
-        self.in_head.set(true);
-        self.body_length.set(body_length);
-        self.may_become_tunnel.set(body_length != Some(0) && request.headers().contains_key(UPGRADE));
     }
 
     /// Whether the rest of a head is awaited.

@@ -5,9 +5,9 @@ use http::header::{CONNECTION, HeaderMap, HeaderValue};
 use http::{Response, Version};
 
 use super::client::Client;
-use super::headers::has_token;
 use super::rest::Rest;
 use crate::config::model::Timeouts;
+use crate::fields;
 use crate::link::response::EndpointBody;
 
 /// Whether the connection of this client ends after a response of the proxy. If the client is still sending the body of
@@ -54,7 +54,7 @@ pub(super) fn is_last_of(client: &Client, response: &Response<EndpointBody>) -> 
 
 /// Whether the endpoint goes on reading the body of a request to which it has responded already.
 fn reads_on(response: &Response<EndpointBody>) -> bool {
-    let says_close = || response.headers().get_all(CONNECTION).iter().any(|value| has_token(value, "close"));
+    let says_close = || response.headers().get_all(CONNECTION).iter().any(|value| fields::has_token(value, "close"));
     response.body().can_read_on()
         && match response.version() {
             Version::HTTP_2 => true,

@@ -38,9 +38,9 @@ impl Client {
         self.awaits_continue.get() && !upload.was_asked_for()
     }
 
-    /// Lets 100 (Continue) out, if it is due, before the response begins. hyper sends it in the turn after somebody has
-    /// asked for the body, unless the response has begun. So whoever is to ask gets a turn here; when this is over,
-    /// [`Self::leaves_open`] is right: what is asked for was also told.
+    /// Lets 100 (Continue) out, if it is due, before the response begins. It is sent when somebody asks for the body.
+    /// So whoever is to ask gets a turn here; when this is over, [`Self::leaves_open`] is right: what is asked for was
+    /// also told.
     pub(super) async fn let_continue_out(&self) {
         let is_due = |upload: &std::rc::Rc<Upload>| !upload.is_held() && upload.progress().bytes.get() == 0;
         if self.awaits_continue.get() && self.body.borrow().as_ref().is_some_and(is_due) {

@@ -40,7 +40,7 @@ pub(super) fn prepare_request(
     host: Host,
     forwarding: &Forwarding,
 ) -> Added {
-    let trailers_welcome = seen.te && headers.get_all(TE).iter().any(|te| has_token(te, "trailers"));
+    let trailers_welcome = seen.te && headers.get_all(TE).iter().any(|te| fields::has_token(te, "trailers"));
     seen.strip(headers);
     if trailers_welcome {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -211,11 +211,6 @@ fn strip_nominated(headers: &mut HeaderMap) {
             }
         }
     }
-}
-
-/// Whether a comma-separated list has this element, regardless of case.
-pub(super) fn has_token(list: &HeaderValue, token: &str) -> bool {
-    list.as_bytes().split(|&b| b == b',').any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
 #[cfg(test)]
@@ -505,7 +500,7 @@ mod tests {
             ("trailers;q=1", false),
             ("", false),
         ] {
-            assert_eq!(has_token(&HeaderValue::from_static(list), "trailers"), expected, "{list}");
+            assert_eq!(fields::has_token(&HeaderValue::from_static(list), "trailers"), expected, "{list}");
         }
     }
 

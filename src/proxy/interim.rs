@@ -14,11 +14,10 @@ use super::headers;
 const PASSED_MAX: u32 = 16;
 
 impl Client {
-    /// A request of this version has begun. An HTTP/1.0 client knows no interim responses. To a client of HTTP/1.1 they
-    /// are written in front of what hyper writes, so nothing of an earlier response may be left there.
+    /// A request of this version has begun. An HTTP/1.0 client knows no interim responses.
     #[inline]
     pub(super) fn begin_interims(&self, version: Version) {
-        let takes_any = version >= Version::HTTP_11 && (self.is_stream() || self.began_flushed.get());
+        let takes_any = version >= Version::HTTP_11;
         self.interims_left.set(if takes_any { PASSED_MAX } else { 0 });
         if self.has_interims.get() {
             self.take_interims();

@@ -26,7 +26,7 @@ pub(crate) enum Malformed {
     FieldSpace,
     /// RFC 9112 section 8.
     Body,
-    /// hyper could not read the head (RFC 9112 sections 2 to 6).
+    /// The head cannot be read (RFC 9112 sections 2 to 6).
     Head,
 }
 

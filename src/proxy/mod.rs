@@ -41,7 +41,6 @@ pub mod tunnel;
 mod upgrade;
 mod websocket;
 
-use std::convert::Infallible;
 use std::rc::Rc;
 
 use http::header::CONTENT_TYPE;
@@ -52,7 +51,6 @@ use tokio::time::Instant;
 use crate::config::address;
 use crate::deadlines::Wait;
 use crate::link::added::Added;
-use crate::link::client_body::ClientBody;
 use crate::link::framing;
 use crate::link::request_body::{Bounds, RequestBody};
 use crate::link::response::EndpointBody;
@@ -66,7 +64,7 @@ use attempts::{GivenUp, Needs, settle};
 use body::{BodyWaits, Content, ResponseBody};
 use busy::Busy;
 use cause::Cause;
-use client::{Client, Proxy};
+use client::{Client, Proxy, Received};
 use connection::Connection;
 use exchange::Exchange;
 use headers::FieldsSeen;
@@ -81,16 +79,13 @@ use upgrade::Wanted;
 ///
 /// # Cancel safety
 /// Dropping the future means that the client left: the attempt is cancelled, and the books are closed.
-pub async fn handle(
-    proxy: Rc<Proxy>,
-    client: Rc<Client>,
-    mut request: Request<ClientBody>,
-) -> Result<Response<ResponseBody>, Infallible> {
+pub async fn handle(proxy: Rc<Proxy>, client: Rc<Client>, received: Received) -> Response<ResponseBody> {
     let started = Instant::now();
     let busy = Busy::begin(&client);
-    if let Some(head) = client.take_refused_head() {
-        return Ok(refusal::refuse_head(&proxy, &client, *head, started, busy));
-    }
+    let mut request = match received {
+        Received::Request(request) => request,
+        Received::Refused(head) => return refusal::refuse_head(&proxy, &client, *head, started, busy),
+    };
     if client.has_many_rests() {
         Box::pin(client.wait_for_rests()).await;
     }
@@ -112,15 +107,15 @@ pub async fn handle(
         Ok((Some(wanted), Routed::Here(local))) if wanted.is_misled_by(local.status) => {
             // It would take the response for that of a tunnel.
             let cause = Cause::NoUpgrade;
-            return Ok(refusal::refuse(&proxy, &client, &parts, cause, planned.as_deref_mut(), started, busy));
+            return refusal::refuse(&proxy, &client, &parts, cause, planned.as_deref_mut(), started, busy);
         }
         Ok((_, Routed::Here(local))) => {
             Box::pin(client.look_through_body()).await;
-            return Ok(refusal::respond(&proxy, &client, &parts, local, planned.as_deref_mut(), started, busy));
+            return refusal::respond(&proxy, &client, &parts, local, planned.as_deref_mut(), started, busy);
         }
         Err(cause) => {
             Box::pin(client.look_through_body()).await;
-            return Ok(refusal::refuse(&proxy, &client, &parts, cause, planned.as_deref_mut(), started, busy));
+            return refusal::refuse(&proxy, &client, &parts, cause, planned.as_deref_mut(), started, busy);
         }
     };
     let via = view.snapshot.pools[pool].config.via.then(|| headers::via(parts.version));
@@ -151,7 +146,7 @@ pub async fn handle(
     let mut exchange = Exchange::open(&proxy, &client, view, (pool, planned, added), started, (access, story));
     if let Some(port) = https {
         Box::pin(client.look_through_body()).await;
-        return Ok(redirect::to_https(exchange, &parts, port, busy));
+        return redirect::to_https(exchange, &parts, port, busy);
     }
     let call = if seen.content_type { grpc::Call::of(&parts.headers) } else { None };
     let needs = needs(&parts.headers, seen, wanted.as_deref());
@@ -174,16 +169,16 @@ pub async fn handle(
         Err(given_up) => {
             let GivenUp { cause, error, headers } = *given_up;
             Box::pin(client.look_through_body()).await;
-            return Ok(refusal::fail(&mut exchange, cause, error, &headers, busy));
+            return refusal::fail(&mut exchange, cause, error, &headers, busy);
         }
     };
     let status = response.status();
     let content = Content::of(request.method() == Method::HEAD, status);
-    Ok(match wanted {
+    match wanted {
         Some(wanted) if status == StatusCode::SWITCHING_PROTOCOLS => upgrade::accept(exchange, response, *wanted, busy),
         Some(wanted) if wanted.is_misled_by(status) => upgrade::refuse(exchange, busy),
         _ => pass_on(exchange, response, call, content, busy),
-    })
+    }
 }
 
 /// The bounds of a request body, from the config.

@@ -22,82 +22,28 @@ use crate::snapshot::plan::Local;
 /// The most bytes of a refused head that are noted.
 const LINE_BYTES_MAX: usize = 256;
 
-/// A head that hyper has refused.
+/// A head that is none of a request.
 #[derive(Debug)]
 pub struct RefusedHead {
     cause: Cause,
-    /// Its first line, if that is known.
-    line: Option<Box<str>>,
-    /// What hyper says of it.
+    /// Its first line, as far as it has come.
+    line: Box<str>,
+    /// What is wrong with it.
     error: Box<str>,
 }
 
 impl RefusedHead {
-    /// The head that hyper has refused with `error`. `rest` is what it has read and not used.
-    pub fn of(error: &hyper::Error, rest: &[u8]) -> Self {
-        let cause = if error.is_parse_too_large() { Cause::HeadTooLarge } else { Cause::BadRequest(Malformed::Head) };
-        // When hyper stumbles over what a head means, it has used it up, and the rest belongs to the next one.
-        let is_head =
-            error.is_parse_too_large() || httparse::Request::new(&mut []).parse(rest).is_err_and(is_malformed);
-        let line = rest.split(|&byte| byte == b'\n').next().unwrap_or_default().trim_ascii();
+    /// A head that begins with `line`. It is refused because it is too large, or for another reason; `error` says
+    /// which.
+    pub fn of(is_too_large: bool, line: &[u8], error: &dyn std::fmt::Display) -> Self {
+        let cause = if is_too_large { Cause::HeadTooLarge } else { Cause::BadRequest(Malformed::Head) };
+        let line = line.trim_ascii();
         let line = line.get(..LINE_BYTES_MAX).unwrap_or(line);
-        let line = is_head.then(|| String::from_utf8_lossy(line).into());
-        Self { cause, line, error: error.to_string().into() }
+        Self { cause, line: String::from_utf8_lossy(line).into(), error: error.to_string().into() }
     }
 }
 
-fn is_malformed(error: httparse::Error) -> bool {
-    // No field has a place here.
-    error != httparse::Error::TooManyHeaders
-}
-
-/// What hyper may be writing to a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Writing {
-    Nothing,
-    /// A response of ours, or what is left of it.
-    Response,
-    /// A refusal that it has made itself.
-    Refusal,
-}
-
-impl Client {
-    /// Whether what hyper is about to write is a refusal of its own: nobody has told it to write anything.
-    #[inline]
-    pub fn is_refused_below(&self) -> bool {
-        let is_own = self.writing.get() == Writing::Nothing && !self.is_busy.get();
-        if is_own {
-            self.writing.set(Writing::Refusal);
-        }
-        is_own || self.was_refused_below()
-    }
-
-    /// Whether hyper has refused a head by itself.
-    pub fn was_refused_below(&self) -> bool {
-        self.writing.get() == Writing::Refusal
-    }
-
-    /// hyper has nothing left to write.
-    #[inline]
-    pub fn has_flushed(&self) {
-        if !self.is_busy.get() && self.writing.get() == Writing::Response {
-            self.writing.set(Writing::Nothing);
-        }
-    }
-
-    /// The next request stands for this head.
-    pub fn refuse_head(&self, head: Box<RefusedHead>) {
-        self.writing.set(Writing::Nothing);
-        *self.refused_head.borrow_mut() = Some(head);
-    }
-
-    /// The head for which the present request stands, if it was refused.
-    pub(super) fn take_refused_head(&self) -> Option<Box<RefusedHead>> {
-        self.refused_head.take()
-    }
-}
-
-/// Responds to a head that hyper has refused. Nothing that follows it can be understood, so the connection ends.
+/// Responds to a head that is refused. Nothing that follows it can be understood, so the connection ends.
 pub(super) fn refuse_head(
     proxy: &Proxy,
     client: &Client,
@@ -112,7 +58,7 @@ pub(super) fn refuse_head(
     response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     // The client may go on sending, see [`Client::may_still_send`].
     client.set_in_head(true);
-    let draft = AccessDraft::of_line(&view.snapshot, &client.connection, line);
+    let draft = AccessDraft::of_line(&view.snapshot, &client.connection, Some(line));
     note(proxy, client, draft, &response, Some(cause), Some(error), started);
     response
 }

@@ -30,9 +30,9 @@ const LOOKED_THROUGH_MAX: u64 = 64 << 10;
 /// that their endpoints have not read. The next request of a client that has so many waits for one of them to end.
 const RESTS_MAX: usize = 4;
 
-/// Looks in a row that find nothing, after which the rest of a body is still on its way. hyper decodes one part for
-/// each look.
-const LOOKS_IN_VAIN_MAX: u32 = 3;
+/// Looks in a row that find nothing, after which the rest of a body is still on its way. One may find nothing because
+/// it is the turn of others.
+const LOOKS_IN_VAIN_MAX: u32 = 2;
 
 /// See the module.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl Rest {
     }
 
     /// Ready when nothing more is to be done: the body has ended, or too much of it was discarded, or a deadline has
-    /// passed. hyper closes the connection of a client whose body has not ended and is no longer read.
+    /// passed. The connection of a client is closed whose body has not ended and is no longer read.
     fn poll(&mut self, client: &Client, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(passing) = &mut self.passing
@@ -138,8 +138,7 @@ impl Rest {
         let bytes = self.upload.progress().bytes.get();
         let reads = client.reads.get();
         let waits_for_client = self.passing.is_none() || self.upload.is_awaited();
-        // What is read and is no part of the body may be trailers, or the next head, which hyper tells of when it is
-        // whole. It says nothing of an endpoint that is awaited.
+        // What is read and is no part of the body may be trailers. It says nothing of an endpoint that is awaited.
         if bytes != self.bytes_seen || (waits_for_client && reads != self.reads_seen) {
             self.progress_at = Instant::now();
         }
@@ -187,8 +186,8 @@ impl Client {
         }
         let before = rests.len();
         rests.retain_mut(|rest| rest.poll(self, cx).is_pending());
-        if before >= RESTS_MAX && rests.len() < before {
-            // The next request may wait for this, in the same task.
+        if rests.len() < before {
+            // The next request, or its head, may wait for this in the same task.
             cx.waker().wake_by_ref();
         }
         if rests.is_empty() {
@@ -211,9 +210,8 @@ impl Client {
         .await;
     }
 
-    /// The client has left. What an endpoint still reads is passed on, and the rest given up. hyper may have read more
-    /// of a body than was taken from it; behind that it reports the end, or that the body broke off, even if its
-    /// connection is dropped. It returns whether there is anything to pass on.
+    /// The client has left. What an endpoint still reads is passed on, and the rest given up: of a body what was read
+    /// of it already, behind which it breaks off. It returns whether there is anything to pass on.
     pub(crate) fn keeps_passing(&self) -> bool {
         let mut rests = self.rests.borrow_mut();
         rests.retain(|rest| rest.passing.is_some());

@@ -31,7 +31,7 @@ impl Host {
     }
 }
 
-/// Checks what hyper does not, finds the host, and brings the target into origin form.
+/// Checks what the parsers of heads do not, finds the host, and brings the target into origin form.
 ///
 /// The host is that of an absolute-form target, else that of the `Host` field (RFC 9112 section 3.2.2). It is `None`
 /// only for HTTP/1.0 clients that named none.

@@ -19,6 +19,7 @@ use super::cause::Cause;
 use super::exchange::Exchange;
 use super::headers::{self, FieldsSeen};
 use super::tunnel::Tunnel;
+use crate::fields;
 use crate::link::response::EndpointBody;
 
 const WEBSOCKET: &str = "websocket";
@@ -50,7 +51,7 @@ impl Wanted {
         let headers = request.headers();
         let asks = seen.upgrade
             && request.version() == Version::HTTP_11
-            && headers.get_all(CONNECTION).iter().any(|value| headers::has_token(value, "upgrade"));
+            && headers.get_all(CONNECTION).iter().any(|value| fields::has_token(value, "upgrade"));
         let protocol = if asks { headers.get(UPGRADE).cloned() } else { None };
         let wanted = protocol.filter(|protocol| is_tunnelled(protocol.as_bytes()) && !has_more(headers));
         let wanted = wanted.map(|protocol| Box::new(Self { protocol, stream: None }));

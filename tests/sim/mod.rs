@@ -1,6 +1,6 @@
 //! A deterministic simulator of the data path.
 //!
-//! The proxy's own code (one worker, hyper, h2) runs over simulated sockets (`wire`) with paused time, between scripted
+//! The proxy's own code (one worker, h2) runs over simulated sockets (`wire`) with paused time, between scripted
 //! clients and replicas. A seed makes a scenario (`generate`), and the dice of that seed make the moments. `judge` has
 //! the rules that hold for every run. A seed that breaks one is made smaller (`shrink`) and printed as a script that
 //! `examples/sim.rs` runs again.

@@ -1,28 +1,65 @@
-//! The body of a response over HTTP/1.1 as its framing delimits it (RFC 9112 sections 6 and 7). Nothing here reads.
+//! The body of a message of HTTP/1.1 as its framing delimits it (RFC 9112 sections 6 and 7). Nothing here reads.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use httparse::Status;
 
-use super::error::Http1Error;
-use super::h1_response::FIELDS_MAX;
+/// The most header fields of a head, unless the config says so, and of trailers: what is kept on the stack while they
+/// are parsed.
+pub(crate) const FIELDS_MAX: usize = 100;
 
-/// The most bytes of a line that tells the size of a chunk, with its extensions, and of all trailers together.
-const LINES_MAX: usize = 16 * 1024;
+/// The most bytes of a line that tells the size of a chunk, with its extensions, and of all extensions of a body.
+const LINE_MAX: usize = 16 * 1024;
+
+/// The bounds of trailers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TrailerLimits {
+    /// Bytes of all of them together.
+    pub(crate) bytes: usize,
+    /// Their number.
+    pub(crate) fields: usize,
+}
+
+impl Default for TrailerLimits {
+    /// Those of a head in which nobody has set any.
+    fn default() -> Self {
+        Self { bytes: 16 * 1024, fields: FIELDS_MAX }
+    }
+}
+
+/// What was read is not valid HTTP/1.1 (RFC 9112).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct BadFraming(pub(crate) &'static str);
+
+impl BadFraming {
+    pub(crate) const FIELD: Self = Self("a field is malformed");
+    const CHUNK: Self = Self("a chunk is malformed");
+    const LINES: Self = Self("chunk extensions or trailers are too long");
+}
 
 /// What is known of the end of a body.
 #[derive(Debug)]
-pub(super) enum Decoder {
+pub(crate) enum Decoder {
     /// So many bytes are still to come.
     Length(u64),
-    Chunked(Chunks),
+    Chunked(Chunked),
     /// It ends with the connection.
     UntilClose,
 }
 
+/// A body in chunks.
+#[derive(Debug)]
+pub(crate) struct Chunked {
+    place: Place,
+    /// Bytes of extensions that have come.
+    extensions: usize,
+    limits: TrailerLimits,
+}
+
 /// Where in a chunked body the next byte belongs.
 #[derive(Debug)]
-pub(super) enum Chunks {
+enum Place {
     /// To the size of a chunk, at whose beginning the body now is.
     Size,
     /// To the data of a chunk, of which so many bytes are still to come.
@@ -37,7 +74,7 @@ pub(super) enum Chunks {
 
 /// What comes next in a body.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(crate) enum Next {
     Data(Bytes),
     Trailers(HeaderMap),
     /// More must be read first.
@@ -46,20 +83,20 @@ pub(super) enum Next {
 }
 
 impl Decoder {
-    pub(super) fn chunked() -> Self {
-        Self::Chunked(Chunks::Size)
+    pub(crate) fn chunked(trailers: TrailerLimits) -> Self {
+        Self::Chunked(Chunked { place: Place::Size, extensions: 0, limits: trailers })
     }
 
     /// Whether the body is known to have ended.
-    pub(super) fn is_over(&self) -> bool {
-        matches!(self, Self::Length(0) | Self::Chunked(Chunks::Over))
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self, Self::Length(0) | Self::Chunked(Chunked { place: Place::Over, .. }))
     }
 
     /// The most bytes that may be read for this body alone; `None` if it does not tell.
-    pub(super) fn left(&self) -> Option<u64> {
+    pub(crate) fn left(&self) -> Option<u64> {
         match self {
             Self::Length(left) => Some(*left),
-            Self::Chunked(_) | Self::UntilClose => None,
+            Self::Chunked(..) | Self::UntilClose => None,
         }
     }
 
@@ -68,12 +105,12 @@ impl Decoder {
     /// # Errors
     /// The framing is broken.
     #[inline]
-    pub(super) fn next(&mut self, read: &mut BytesMut) -> Result<Next, Http1Error> {
+    pub(crate) fn next(&mut self, read: &mut BytesMut) -> Result<Next, BadFraming> {
         match self {
-            Self::Length(0) | Self::Chunked(Chunks::Over) => Ok(Next::End),
+            Self::Length(0) => Ok(Next::End),
+            Self::Chunked(chunked) => chunked.next(read),
             _ if read.is_empty() => Ok(Next::Unread),
             Self::Length(left) => Ok(Next::Data(take(read, left))),
-            Self::Chunked(chunks) => chunks.next(read),
             Self::UntilClose => Ok(Next::Data(std::mem::take(read).freeze())),
         }
     }
@@ -90,73 +127,88 @@ fn take(read: &mut BytesMut, left: &mut u64) -> Bytes {
     data.freeze()
 }
 
-impl Chunks {
-    fn next(&mut self, read: &mut BytesMut) -> Result<Next, Http1Error> {
+impl Chunked {
+    fn next(&mut self, read: &mut BytesMut) -> Result<Next, BadFraming> {
         loop {
-            match self {
-                Self::Size => {
-                    let Some((size, length)) = size(read)? else { return Ok(Next::Unread) };
+            match &mut self.place {
+                Place::Size => {
+                    let Some(Size { size, length, extensions }) = size(read)? else { return Ok(Next::Unread) };
                     read.advance(length);
-                    *self = if size == 0 { Self::Trailers(0) } else { Self::Data(size) };
+                    self.extensions += extensions;
+                    if self.extensions > LINE_MAX {
+                        return Err(BadFraming::LINES);
+                    }
+                    self.place = if size == 0 { Place::Trailers(0) } else { Place::Data(size) };
                 }
-                Self::Data(_) if read.is_empty() => return Ok(Next::Unread),
-                Self::Data(left) => {
+                Place::Data(_) if read.is_empty() => return Ok(Next::Unread),
+                Place::Data(left) => {
                     let data = take(read, left);
                     if *left == 0 {
-                        *self = Self::DataEnd;
+                        self.place = Place::DataEnd;
                     }
                     return Ok(Next::Data(data));
                 }
-                Self::DataEnd => match &read[..] {
+                Place::DataEnd => match &read[..] {
                     [b'\r', b'\n', ..] => {
                         read.advance(2);
-                        *self = Self::Size;
+                        self.place = Place::Size;
                     }
                     [] | [b'\r'] => return Ok(Next::Unread),
-                    _ => return Err(Http1Error::CHUNK),
+                    _ => return Err(BadFraming::CHUNK),
                 },
-                Self::Trailers(known) => {
-                    let next = trailers(read, known)?;
+                Place::Trailers(known) => {
+                    let next = trailers(read, known, self.limits)?;
                     if !matches!(next, Next::Unread) {
-                        *self = Self::Over;
+                        self.place = Place::Over;
                     }
                     return Ok(next);
                 }
-                Self::Over => return Ok(Next::End),
+                Place::Over => return Ok(Next::End),
             }
         }
     }
 }
 
+/// The line in front of a chunk.
+struct Size {
+    size: u64,
+    /// Bytes of the line, and of what stands there behind the size.
+    length: usize,
+    extensions: usize,
+}
+
 /// The size that a chunk begins with, and the length of the line that tells it; `None` if that is not whole. Chunk
 /// extensions are read over. A line may not end with LF alone: others would see another end.
-fn size(bytes: &[u8]) -> Result<Option<(u64, usize)>, Http1Error> {
+fn size(bytes: &[u8]) -> Result<Option<Size>, BadFraming> {
     let digits = bytes.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let size = bytes[..digits].iter().try_fold(0u64, |size, &digit| {
         let digit = char::from(digit).to_digit(16)?;
         size.checked_mul(16)?.checked_add(digit.into())
     });
-    let size = size.ok_or(Http1Error::CHUNK)?;
+    let size = size.ok_or(BadFraming::CHUNK)?;
     let rest = &bytes[digits..];
     let blanks = rest.iter().take_while(|&&byte| matches!(byte, b' ' | b'\t')).count();
     match rest.get(blanks) {
-        _ if digits == 0 && !bytes.is_empty() => return Err(Http1Error::CHUNK),
+        _ if digits == 0 && !bytes.is_empty() => return Err(BadFraming::CHUNK),
         None | Some(b'\r' | b';') => {}
-        Some(_) => return Err(Http1Error::CHUNK),
+        Some(_) => return Err(BadFraming::CHUNK),
     }
     let end = rest.iter().position(|&byte| matches!(byte, b'\r' | b'\n'));
-    if digits + end.unwrap_or(rest.len()) > LINES_MAX {
-        return Err(Http1Error::LINES);
+    if digits + end.unwrap_or(rest.len()) > LINE_MAX {
+        return Err(BadFraming::LINES);
     }
     match end.map(|end| &rest[end..]) {
-        Some([b'\r', b'\n', ..]) => Ok(Some((size, digits + end.unwrap_or_default() + 2))),
+        Some([b'\r', b'\n', ..]) => {
+            let extensions = end.unwrap_or_default();
+            Ok(Some(Size { size, length: digits + extensions + 2, extensions }))
+        }
         None | Some([b'\r']) => Ok(None),
-        Some(_) => Err(Http1Error::CHUNK),
+        Some(_) => Err(BadFraming::CHUNK),
     }
 }
 
 /// What follows the last chunk. The first `known` bytes are known not to hold the end of the trailers.
-fn trailers(read: &mut BytesMut, known: &mut usize) -> Result<Next, Http1Error> {
+fn trailers(read: &mut BytesMut, known: &mut usize, limits: TrailerLimits) -> Result<Next, BadFraming> {
     const END: &[u8] = b"\r\n\r\n";
     match &read[..] {
         [b'\r', b'\n', ..] => {
@@ -169,21 +221,21 @@ fn trailers(read: &mut BytesMut, known: &mut usize) -> Result<Next, Http1Error> 
     let from = known.saturating_sub(END.len() - 1);
     let Some(end) = read[from..].windows(END.len()).position(|bytes| bytes == END) else {
         *known = read.len();
-        return if read.len() > LINES_MAX { Err(Http1Error::LINES) } else { Ok(Next::Unread) };
+        return if read.len() > limits.bytes { Err(BadFraming::LINES) } else { Ok(Next::Unread) };
     };
     let end = from + end + END.len();
-    if end > LINES_MAX {
-        return Err(Http1Error::LINES);
+    if end > limits.bytes {
+        return Err(BadFraming::LINES);
     }
-    let mut space = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut space = vec![httparse::EMPTY_HEADER; limits.fields];
     let fields = match httparse::parse_headers(&read[..end], &mut space) {
         Ok(Status::Complete((length, fields))) if length == end => fields,
-        _ => return Err(Http1Error::FIELD),
+        _ => return Err(BadFraming::FIELD),
     };
     let mut map = HeaderMap::with_capacity(fields.len());
     for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Http1Error::FIELD)?;
-        map.append(name, HeaderValue::from_bytes(field.value).map_err(|_| Http1Error::FIELD)?);
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BadFraming::FIELD)?;
+        map.append(name, HeaderValue::from_bytes(field.value).map_err(|_| BadFraming::FIELD)?);
     }
     read.advance(end);
     Ok(Next::Trailers(map))
@@ -195,7 +247,11 @@ mod tests {
 
     /// Decodes `sent`, which comes in two parts. It returns the data, the trailers, and what is left behind the end;
     /// `None` if the end has not come.
-    type Decoded = Result<Option<(String, Option<HeaderMap>, String)>, Http1Error>;
+    fn chunked() -> Decoder {
+        Decoder::chunked(TrailerLimits::default())
+    }
+
+    type Decoded = Result<Option<(String, Option<HeaderMap>, String)>, BadFraming>;
 
     fn decode(mut decoder: Decoder, sent: &[u8], cut: usize) -> Decoded {
         let (mut data, mut trailers) = (Vec::new(), None);
@@ -242,11 +298,10 @@ mod tests {
             ("A ;name=\"v\"\r\n0123456789\r\n0;x\r\n\r\n", "0123456789", ""),
             ("a\t\r\n0\r\n3456789\r\n0 \r\n\r\n", "0\r\n3456789", ""),
         ] {
-            let decoded = at_any_cut(Decoder::chunked, sent);
+            let decoded = at_any_cut(chunked, sent);
             assert_eq!(decoded, (expected.to_owned(), None, behind.to_owned()), "{sent:?}");
         }
-        let (data, trailers, behind) =
-            at_any_cut(Decoder::chunked, "1\r\nx\r\n0\r\nX-Sum: 1\r\nx-two:  2 \r\n\r\nnext");
+        let (data, trailers, behind) = at_any_cut(chunked, "1\r\nx\r\n0\r\nX-Sum: 1\r\nx-two:  2 \r\n\r\nnext");
         let trailers = trailers.unwrap();
         assert_eq!((data.as_str(), behind.as_str(), trailers.len()), ("x", "next", 2));
         assert!(trailers["x-sum"] == "1" && trailers["x-two"] == "2");
@@ -254,10 +309,10 @@ mod tests {
 
     #[test]
     fn broken_chunks_are_refused_wherever_they_are_cut() {
-        let long = format!("1;{}\r\nx\r\n0\r\n\r\n", "y".repeat(LINES_MAX));
-        let zeros = format!("{}\r\n\r\n", "0".repeat(LINES_MAX + 1));
+        let long = format!("1;{}\r\nx\r\n0\r\n\r\n", "y".repeat(LINE_MAX));
+        let zeros = format!("{}\r\n\r\n", "0".repeat(LINE_MAX + 1));
         let trailers = format!("0\r\n{}\r\n", "a: b\r\n".repeat(FIELDS_MAX + 1));
-        let flood = format!("0\r\na: {}\r\n\r\n", "b".repeat(LINES_MAX));
+        let flood = format!("0\r\na: {}\r\n\r\n", "b".repeat(LINE_MAX));
         for sent in [
             "\r\n",
             "x\r\n",
@@ -280,20 +335,29 @@ mod tests {
             &flood,
         ] {
             for cut in (0..sent.len()).step_by(1 + sent.len() / 50) {
-                assert!(decode(Decoder::chunked(), sent.as_bytes(), cut).is_err(), "{sent:.40?} cut at {cut}");
+                assert!(decode(chunked(), sent.as_bytes(), cut).is_err(), "{sent:.40?} cut at {cut}");
             }
+        }
+    }
+
+    #[test]
+    fn extensions_are_bounded_over_all_of_a_body() {
+        let chunk = format!("1;{}\r\nx\r\n", "y".repeat(1_000));
+        for (count, is_taken) in [(16, true), (17, false)] {
+            let sent = format!("{}0\r\n\r\n", chunk.repeat(count));
+            assert_eq!(decode(chunked(), sent.as_bytes(), 0).is_ok(), is_taken, "{count}");
         }
     }
 
     #[test]
     fn lines_without_end_have_an_end() {
         for begin in ["1;", "0", "0\r\na: "] {
-            let (mut decoder, mut read) = (Decoder::chunked(), BytesMut::from(begin));
-            let refused = (0..2 * LINES_MAX).find(|_| {
+            let (mut decoder, mut read) = (chunked(), BytesMut::from(begin));
+            let refused = (0..2 * LINE_MAX).find(|_| {
                 read.extend_from_slice(b"0");
                 decoder.next(&mut read).is_err()
             });
-            assert!(refused.is_some_and(|bytes| bytes <= LINES_MAX), "{begin:?} {refused:?}");
+            assert!(refused.is_some_and(|bytes| bytes <= LINE_MAX), "{begin:?} {refused:?}");
         }
     }
 }
