@@ -136,14 +136,6 @@ pub enum Http1Error {
 }
 
 impl Http1Error {
-    /// Whether what was read is not valid.
-    pub(super) fn is_about_response(&self) -> bool {
-        match self {
-            Self::Malformed(_) | Self::Ambiguous | Self::HeadTooLarge | Self::InterimFlood => true,
-            Self::Io(_) | Self::Incomplete | Self::RequestBody => false,
-        }
-    }
-
     pub(super) const STATUS: Self = Self::Malformed("the status is none of HTTP");
     pub(super) const FIELD: Self = Self::Malformed(BadFraming::FIELD.0);
     pub(super) const LENGTH: Self = Self::Malformed("the length is not a number");

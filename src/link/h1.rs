@@ -56,6 +56,8 @@ pub struct UpstreamConnection {
     /// When it was last known to be open.
     seen_open: Instant,
     is_reused: bool,
+    /// Bytes that had been written when the present exchange began.
+    written_before: u64,
     /// How long the endpoint keeps it when it is unused, less a margin, as its latest response says.
     idle_limit: Duration,
     is_last: bool,
@@ -77,6 +79,7 @@ impl UpstreamConnection {
             idle_since,
             seen_open: idle_since,
             is_reused: false,
+            written_before: 0,
             idle_limit: Duration::MAX,
             is_last: false,
             is_private: false,
@@ -178,13 +181,20 @@ impl UpstreamConnection {
         if !(self.is_reused && self.has_ended()) {
             self.awaited.begin(*request.method() == Method::HEAD);
         }
+        self.written_before = self.record.bytes_written();
         self.outgoing = Outgoing::new(request, added);
+    }
+
+    /// Whether anything of the present request is out.
+    pub(super) fn has_written(&self) -> bool {
+        self.record.bytes_written() > self.written_before
     }
 
     /// Sends the request, and reads the head of its response. What comes before it is given to `pass_interim`.
     ///
     /// # Errors
-    /// The connection failed, what came is not valid, or the request broke off.
+    /// The connection failed, or was not silent before anything of the request was out; what came is not valid; or the
+    /// request broke off.
     pub fn poll_response(
         &mut self,
         cx: &mut Context<'_>,
@@ -196,6 +206,10 @@ impl UpstreamConnection {
         // What the endpoint says before the request is out is read too, so the one does not wait for the other.
         if let Poll::Ready(Err(error)) = self.poll_request(cx) {
             return Poll::Ready(Err(error));
+        }
+        if self.is_reused && !self.has_written() {
+            // What comes now is no response to it.
+            return self.awaited.poll_end(&mut self.io, cx).map(|()| Err(Http1Error::Incomplete));
         }
         self.awaited.poll_head(&mut self.io, cx, pass_interim).map_ok(|(response, is_last)| {
             self.is_last |= is_last;
@@ -309,5 +323,34 @@ mod tests {
             consume_budget().await;
         }
         assert!(matches!(connection.look(Instant::now()), Look::Closed { .. }));
+    }
+
+    /// An endpoint that does not read, but speaks.
+    #[tokio::test]
+    async fn what_comes_before_anything_of_a_request_is_out_is_no_response_to_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        // Nothing more fits into the buffers of the kernel.
+        while !matches!(ours.try_write(&[0; 65536]), Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            yield_now().await;
+        }
+        let outbox = Rc::<crate::net::outbox::Outbox>::default();
+        let record = Rc::new(Record::new(Socket::new(Stream::Tcp(ours), Rc::clone(&outbox)), None, 0));
+        let mut connection = UpstreamConnection::open(Rc::clone(&record), None).await.unwrap();
+        connection.begin_idling(Instant::now());
+        connection.begin(&mut Request::new(RequestBody::default()), &Added::default());
+        let mut next = async |is_awaited: bool| {
+            let polled = poll_fn(|cx| match connection.poll_response(cx, &mut |_| {}) {
+                Poll::Pending if !is_awaited => Poll::Ready(None),
+                polled => polled.map(Some),
+            });
+            polled.await
+        };
+        assert!(next(false).await.is_none());
+        outbox.flush();
+        tokio::io::AsyncWriteExt::write_all(&mut peer, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        assert!(matches!(next(true).await, Some(Err(Http1Error::Incomplete))));
+        assert!(!connection.has_written());
     }
 }

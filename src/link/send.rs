@@ -144,7 +144,6 @@ impl WorkerEndpoint {
             let is_own = connection.is_private();
             record.socket.look_before_sending(if is_own { Look::Kernel } else { look(request, wishes, idle_for) });
         }
-        let written_before = record.bytes_written();
         let mut sending = Sending::begin(request.body().upload().cloned(), self, waits);
         if wishes.sharing == Sharing::Private {
             connection.set_private();
@@ -168,11 +167,6 @@ impl WorkerEndpoint {
         .await;
         sending.end_waits();
         let why = match result {
-            // Bytes that were there before the request are no response to it.
-            Some(Ok(_)) if reused && record.bytes_written() == written_before => LinkError::Closed(None),
-            Some(Err(error)) if reused && record.bytes_written() == written_before && error.is_about_response() => {
-                LinkError::Closed(Some(error.into()))
-            }
             Some(Ok(response)) => match refusal_of(response.status(), wishes.upgrade) {
                 Some(why) => LinkError::Unacceptable(why),
                 None => {
@@ -192,6 +186,7 @@ impl WorkerEndpoint {
             Some(Err(error)) => LinkError::awaiting(error.into(), record.tls_failure()),
         };
         // What was not sent must not be sent any more.
+        let has_written = connection.has_written();
         drop(connection);
         let why = sending.blame(why);
         if reused
@@ -200,7 +195,6 @@ impl WorkerEndpoint {
         {
             self.endpoint.idle_limit().observed(idle_for, waits.began);
         }
-        let has_written = record.bytes_written() > written_before;
         let is_unread = !has_written || !reused && why.refuses_certificate();
         let written = if is_unread { Written::Nothing } else { Written::Something };
         let fields = Some(std::mem::take(request.headers_mut()));
