@@ -81,6 +81,22 @@ fn empty_lines_and_odd_methods_are_read_in_any_pieces() {
     assert_eq!((response.status, response.field("connection")), (431, Some("close")));
 }
 
+/// Some clients send one behind each body (RFC 9112 section 2.2).
+#[test]
+fn an_empty_line_behind_a_request_begins_no_head() {
+    let backend = Backend::named("a");
+    let waits = "request_head = \"400ms\"\nclient_idle = \"10m\"";
+    let app = App::builder(&[backend.address]).timeouts(waits).workers(1).start();
+    for (with, later) in [("\r\n", ""), ("\r", "\n"), ("", "\r\n")] {
+        let mut client = connect(app.address);
+        send(&mut client, format!("{}{with}", request("Content-Length: 3", "abc")));
+        assert_eq!(read_response(&mut client, false).status, 200);
+        send(&mut client, later);
+        pause("the time for a head passes", 800);
+        assert_eq!(exchange(&mut client, NEXT).status, 200, "{with:?} {later:?}");
+    }
+}
+
 /// A client that reads slowly, and asks on: nothing that it asks is lost, and no body is taken for a head.
 #[test]
 fn many_requests_in_one_piece_are_all_read() {

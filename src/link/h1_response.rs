@@ -11,7 +11,7 @@ use hyper::ext::ReasonPhrase;
 use super::error::Http1Error;
 use super::framing;
 use crate::fields;
-use crate::net::h1_decode::{Decoder, FIELDS_MAX, TrailerLimits};
+use crate::net::h1_decode::{ChunkLimits, Decoder, FIELDS_MAX};
 
 /// Parses the head with which `bytes` begin. It returns the head and its length, or `None` if it is not whole.
 ///
@@ -59,7 +59,7 @@ pub(super) fn decoder(is_to_head: bool, response: &mut Response<()>) -> Result<D
     }
     if headers.contains_key(TRANSFER_ENCODING) {
         let is_known = response.version() == Version::HTTP_11;
-        return if is_known { Ok(Decoder::chunked(TrailerLimits::default())) } else { Err(Http1Error::CODING) };
+        return if is_known { Ok(Decoder::chunked(ChunkLimits::OF_ENDPOINTS)) } else { Err(Http1Error::CODING) };
     }
     match headers.get(CONTENT_LENGTH) {
         None => Ok(Decoder::UntilClose),

@@ -64,6 +64,16 @@ impl ClientIo {
         }
     }
 
+    /// What the client has sent was no beginning of a head, but empty lines: it is as idle as before. A fresh one still
+    /// has to send its head in time.
+    #[inline]
+    pub(super) fn await_head(&self) {
+        if self.client.is_in_head() && !self.client.is_fresh() {
+            self.client.set_in_head(false);
+            self.client.deadlines.disarm(Wait::Client);
+        }
+    }
+
     /// The client has sent the beginning of a head, unless it is to send something else first.
     pub(super) fn await_rest_of_head(&self) {
         if !self.client.is_busy() && !self.client.owes_body() && !self.client.set_in_head(true) {

@@ -55,7 +55,7 @@ pub(super) struct Incoming {
     heads: u64,
     /// Whether the client is to be told that it may send the body.
     wants_continue: bool,
-    /// Parts of a body that were read in one turn.
+    /// What was read of a body in one turn, in bytes.
     in_a_row: usize,
     /// Whether the body breaks off behind what was read of it.
     is_over: bool,
@@ -149,7 +149,9 @@ impl Incoming {
                 return Poll::Ready(Ok(Some(self.begin(head))));
             }
             let Some(io) = &mut self.io else { return Poll::Ready(Ok(None)) };
-            if !self.read.bytes.is_empty() {
+            if self.read.bytes.is_empty() {
+                io.await_head();
+            } else {
                 io.await_rest_of_head();
                 if ready!(self.read.poll_more(io, cx, HEAD_READ))? == 0 {
                     return Poll::Ready(Err(NoHead::Incomplete));
@@ -165,7 +167,11 @@ impl Incoming {
             // Most heads come whole: they are read into memory that all connections share.
             let mut space = [MaybeUninit::uninit(); HEAD_READ];
             let mut new = ReadBuf::uninit(&mut space);
-            ready!(Pin::new(io).poll_read(cx, &mut new))?;
+            match ready!(Pin::new(io).poll_read(cx, &mut new)) {
+                // TCP has ended without a `close_notify` of TLS.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Poll::Ready(Ok(None)),
+                read => read?,
+            }
             if new.filled().is_empty() {
                 return Poll::Ready(Ok(None));
             }

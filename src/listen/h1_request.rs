@@ -14,10 +14,13 @@ use httparse::{ParserConfig, Status};
 
 use crate::config::percent;
 use crate::fields;
-use crate::net::h1_decode::{Decoder, FIELDS_MAX, TrailerLimits};
+use crate::net::h1_decode::{ChunkLimits, Decoder, FIELDS_MAX};
 
 /// The most bytes of a target: what [`Uri`] can hold.
 const TARGET_BYTES_MAX: usize = (u16::MAX - 1) as usize;
+
+/// The most bytes of extensions of all chunks of a body.
+const EXTENSIONS_MAX: usize = 16 * 1024;
 
 /// A length up to which a body is counted; more is no length of anything.
 const LENGTH_MAX: u64 = u64::MAX - 2;
@@ -41,6 +44,13 @@ pub(super) struct Head {
 pub(super) struct HeadLimits {
     pub(super) bytes: usize,
     pub(super) fields: usize,
+}
+
+impl HeadLimits {
+    /// The bounds of a body in chunks: trailers are fields as those of the head.
+    fn of_chunks(self) -> ChunkLimits {
+        ChunkLimits { extensions: EXTENSIONS_MAX, trailers: self.bytes, fields: self.fields }
+    }
 }
 
 /// Why a head is refused.
@@ -145,7 +155,7 @@ fn parse_plain(bytes: Cow<'_, [u8]>, limits: HeadLimits) -> Result<Option<(Head,
         headers.remove(CONTENT_LENGTH);
     }
     *request.headers_mut() = headers;
-    Ok(Some((framing.head(request, TrailerLimits { bytes: limits.bytes, fields: limits.fields })?, length)))
+    Ok(Some((framing.head(request, limits)?, length)))
 }
 
 /// What the fields say of the message and its connection.
@@ -196,10 +206,10 @@ impl Fields {
         Ok(true)
     }
 
-    fn head(self, request: Request<()>, trailers: TrailerLimits) -> Result<Head, BadHead> {
+    fn head(self, request: Request<()>, limits: HeadLimits) -> Result<Head, BadHead> {
         let body = match self.length {
             _ if self.has_coding && !self.is_chunked => return Err(BadHead::CODING),
-            _ if self.has_coding => Some(Decoder::chunked(trailers)),
+            _ if self.has_coding => Some(Decoder::chunked(limits.of_chunks())),
             None | Some(0) => None,
             Some(length) => Some(Decoder::Length(length)),
         };

@@ -29,7 +29,7 @@ pub(super) fn write_head<B: Body>(out: &mut Vec<u8>, response: &Response<B>, ask
     let mut said = Said::default();
     for (name, value) in headers {
         match *name {
-            CONTENT_LENGTH if !keeps_length(framing.as_ref(), asked) => continue,
+            CONTENT_LENGTH if !keeps_length(framing.as_ref(), asked, status) => continue,
             TRANSFER_ENCODING => continue,
             TRAILER if !matches!(framing, Some(Framing::Chunked { .. })) => continue,
             CONTENT_LENGTH => said.length = true,
@@ -95,11 +95,12 @@ fn is_bodiless(status: StatusCode) -> bool {
 }
 
 /// Whether a length that the head has stays there: it is that of the body, or of the one that GET would bring.
-fn keeps_length(framing: Option<&Framing>, asked: Asked) -> bool {
+fn keeps_length(framing: Option<&Framing>, asked: Asked, status: StatusCode) -> bool {
     match framing {
         Some(Framing::Length(_)) => true,
         Some(Framing::Chunked { .. } | Framing::UntilClose) => false,
-        None => asked.is_head,
+        // RFC 9110 section 8.6: a 204 has none.
+        None => asked.is_head && status != StatusCode::NO_CONTENT,
     }
 }
 
@@ -204,6 +205,11 @@ mod tests {
         is(written(204, &[("content-length", "0")], none(), ASKED), ("HTTP/1.1 204 No Content", "nothing"));
         is(written(304, &[("content-length", "7")], none(), ASKED), ("HTTP/1.1 304 Not Modified", "nothing"));
         is(written(200, &[("content-length", "7")], none(), head), ("HTTP/1.1 200 OK|content-length: 7", "nothing"));
+        is(written(204, &[("content-length", "7")], none(), head), ("HTTP/1.1 204 No Content", "nothing"));
+        is(
+            written(304, &[("content-length", "7")], none(), head),
+            ("HTTP/1.1 304 Not Modified|content-length: 7", "nothing"),
+        );
         is(written(200, &[], none(), head), ("HTTP/1.1 200 OK", "nothing"));
         is(written(200, &[], five(), head), ("HTTP/1.1 200 OK|content-length: 5", "nothing"));
         is(written(200, &[], Unknown, head), ("HTTP/1.1 200 OK", "nothing"));

@@ -85,13 +85,13 @@ where
         let mut exchanges = 0;
         loop {
             match &mut self.stage {
-                Stage::Head if exchanges == EXCHANGES_AT_ONCE => {
-                    give_way(cx);
-                    return Poll::Pending;
-                }
                 Stage::Head => {
-                    exchanges += 1;
                     ready!(self.input.borrow().poll_out(&mut self.encoder, cx))?;
+                    if exchanges == EXCHANGES_AT_ONCE {
+                        give_way(cx);
+                        return Poll::Pending;
+                    }
+                    exchanges += 1;
                     let head = ready!(self.input.borrow().poll_head(cx, self.limits));
                     self.begin(head)?;
                 }
@@ -114,7 +114,7 @@ where
         }
     }
 
-    /// Whether nothing was said to a request that has come.
+    /// Whether no exchange is under way.
     pub(super) fn is_between(&self) -> bool {
         matches!(self.stage, Stage::Head) && !self.encoder.has_more()
     }
@@ -214,6 +214,7 @@ where
             return Poll::Pending;
         }
         if !self.asked.is_last && input.is_at_head() {
+            self.client.has_read_body();
             self.stage = Stage::Head;
             return Poll::Ready(Ok(()));
         }

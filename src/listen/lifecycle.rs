@@ -154,7 +154,8 @@ impl Lifecycle {
                 if let Some((tunnel, (io, ahead))) = tunnel {
                     // Boxed: most connections never become a tunnel, and their tasks need no room for one.
                     Box::pin(tunnel.run(io, ahead, client)).await;
-                } else if result.is_ok() {
+                } else if matches!(result, Ok(()) | Err(Broken::NoHead(_))) {
+                    // What precedes the head may still be on its way.
                     Box::pin(self.shut(alarm)).await;
                 }
             }

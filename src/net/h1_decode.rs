@@ -8,23 +8,23 @@ use httparse::Status;
 /// are parsed.
 pub(crate) const FIELDS_MAX: usize = 100;
 
-/// The most bytes of a line that tells the size of a chunk, with its extensions, and of all extensions of a body.
+/// The most bytes of a line that tells the size of a chunk, with its extensions.
 const LINE_MAX: usize = 16 * 1024;
 
-/// The bounds of trailers.
+/// The bounds of what is no data in a chunked body.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct TrailerLimits {
-    /// Bytes of all of them together.
-    pub(crate) bytes: usize,
-    /// Their number.
+pub(crate) struct ChunkLimits {
+    /// Bytes of all extensions.
+    pub(crate) extensions: usize,
+    /// Bytes of all trailers.
+    pub(crate) trailers: usize,
+    /// The number of trailers.
     pub(crate) fields: usize,
 }
 
-impl Default for TrailerLimits {
-    /// Those of a head in which nobody has set any.
-    fn default() -> Self {
-        Self { bytes: 16 * 1024, fields: FIELDS_MAX }
-    }
+impl ChunkLimits {
+    /// Of an endpoint: a stream may go on for ever, and each line has its bound.
+    pub(crate) const OF_ENDPOINTS: Self = Self { extensions: usize::MAX, trailers: 16 * 1024, fields: FIELDS_MAX };
 }
 
 /// What was read is not valid HTTP/1.1 (RFC 9112).
@@ -54,7 +54,7 @@ pub(crate) struct Chunked {
     place: Place,
     /// Bytes of extensions that have come.
     extensions: usize,
-    limits: TrailerLimits,
+    limits: ChunkLimits,
 }
 
 /// Where in a chunked body the next byte belongs.
@@ -83,8 +83,8 @@ pub(crate) enum Next {
 }
 
 impl Decoder {
-    pub(crate) fn chunked(trailers: TrailerLimits) -> Self {
-        Self::Chunked(Chunked { place: Place::Size, extensions: 0, limits: trailers })
+    pub(crate) fn chunked(limits: ChunkLimits) -> Self {
+        Self::Chunked(Chunked { place: Place::Size, extensions: 0, limits })
     }
 
     /// Whether the body is known to have ended.
@@ -134,8 +134,8 @@ impl Chunked {
                 Place::Size => {
                     let Some(Size { size, length, extensions }) = size(read)? else { return Ok(Next::Unread) };
                     read.advance(length);
-                    self.extensions += extensions;
-                    if self.extensions > LINE_MAX {
+                    self.extensions = self.extensions.saturating_add(extensions);
+                    if self.extensions > self.limits.extensions {
                         return Err(BadFraming::LINES);
                     }
                     self.place = if size == 0 { Place::Trailers(0) } else { Place::Data(size) };
@@ -172,8 +172,9 @@ impl Chunked {
 /// The line in front of a chunk.
 struct Size {
     size: u64,
-    /// Bytes of the line, and of what stands there behind the size.
+    /// Bytes of the line.
     length: usize,
+    /// Bytes of its extensions.
     extensions: usize,
 }
 
@@ -199,8 +200,8 @@ fn size(bytes: &[u8]) -> Result<Option<Size>, BadFraming> {
     }
     match end.map(|end| &rest[end..]) {
         Some([b'\r', b'\n', ..]) => {
-            let extensions = end.unwrap_or_default();
-            Ok(Some(Size { size, length: digits + extensions + 2, extensions }))
+            let behind = end.unwrap_or_default();
+            Ok(Some(Size { size, length: digits + behind + 2, extensions: behind.saturating_sub(blanks) }))
         }
         None | Some([b'\r']) => Ok(None),
         Some(_) => Err(BadFraming::CHUNK),
@@ -208,7 +209,7 @@ fn size(bytes: &[u8]) -> Result<Option<Size>, BadFraming> {
 }
 
 /// What follows the last chunk. The first `known` bytes are known not to hold the end of the trailers.
-fn trailers(read: &mut BytesMut, known: &mut usize, limits: TrailerLimits) -> Result<Next, BadFraming> {
+fn trailers(read: &mut BytesMut, known: &mut usize, limits: ChunkLimits) -> Result<Next, BadFraming> {
     const END: &[u8] = b"\r\n\r\n";
     match &read[..] {
         [b'\r', b'\n', ..] => {
@@ -221,10 +222,10 @@ fn trailers(read: &mut BytesMut, known: &mut usize, limits: TrailerLimits) -> Re
     let from = known.saturating_sub(END.len() - 1);
     let Some(end) = read[from..].windows(END.len()).position(|bytes| bytes == END) else {
         *known = read.len();
-        return if read.len() > limits.bytes { Err(BadFraming::LINES) } else { Ok(Next::Unread) };
+        return if read.len() > limits.trailers { Err(BadFraming::LINES) } else { Ok(Next::Unread) };
     };
     let end = from + end + END.len();
-    if end > limits.bytes {
+    if end > limits.trailers {
         return Err(BadFraming::LINES);
     }
     let mut space = vec![httparse::EMPTY_HEADER; limits.fields];
@@ -248,7 +249,7 @@ mod tests {
     /// Decodes `sent`, which comes in two parts. It returns the data, the trailers, and what is left behind the end;
     /// `None` if the end has not come.
     fn chunked() -> Decoder {
-        Decoder::chunked(TrailerLimits::default())
+        Decoder::chunked(ChunkLimits { extensions: 16 * 1024, ..ChunkLimits::OF_ENDPOINTS })
     }
 
     type Decoded = Result<Option<(String, Option<HeaderMap>, String)>, BadFraming>;
@@ -340,12 +341,20 @@ mod tests {
         }
     }
 
+    /// A client could send little data in very much. What an endpoint streams has no end, and some pad their sizes.
     #[test]
-    fn extensions_are_bounded_over_all_of_a_body() {
+    fn extensions_are_bounded_over_all_of_a_body_of_a_client() {
         let chunk = format!("1;{}\r\nx\r\n", "y".repeat(1_000));
-        for (count, is_taken) in [(16, true), (17, false)] {
+        let padded = format!("1{}\r\nx\r\n", " ".repeat(1_000));
+        let of_endpoint = || Decoder::chunked(ChunkLimits::OF_ENDPOINTS);
+        for (chunk, decoder, count, is_taken) in [
+            (&chunk, chunked(), 16, true),
+            (&chunk, chunked(), 17, false),
+            (&padded, chunked(), 50, true),
+            (&chunk, of_endpoint(), 50, true),
+        ] {
             let sent = format!("{}0\r\n\r\n", chunk.repeat(count));
-            assert_eq!(decode(chunked(), sent.as_bytes(), 0).is_ok(), is_taken, "{count}");
+            assert_eq!(decode(decoder, sent.as_bytes(), 0).is_ok(), is_taken, "{count} {chunk:.3}");
         }
     }
 

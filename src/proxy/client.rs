@@ -182,6 +182,14 @@ impl Client {
         self.is_given_up.set(false);
     }
 
+    /// The body of the latest request has come whole, whoever has read its end.
+    #[inline]
+    pub fn has_read_body(&self) {
+        if self.owes_body() {
+            *self.upload.borrow_mut() = None;
+        }
+    }
+
     /// Sets whether a request is being served.
     pub fn set_busy(&self, is_busy: bool) {
         self.is_busy.set(is_busy);

@@ -14,8 +14,9 @@ use crate::link::request_body::BodyFailure;
 use crate::listen::give_way;
 use crate::net::h1_decode::Next;
 
-/// Parts of a body that are read before others have their turn.
-const PARTS_IN_A_ROW: usize = 16;
+/// Bytes of a body that are read before others have their turn, and the bytes that each part of it counts for besides.
+const BYTES_IN_A_ROW: usize = 1 << 20;
+const PART: usize = 512;
 
 /// The most parts of a body that are read over because nobody wants them.
 const DRAINED_PARTS_MAX: usize = 4;
@@ -33,8 +34,7 @@ impl Incoming {
 
     /// Reads the next part of the body.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
-        self.in_a_row += 1;
-        if self.in_a_row > PARTS_IN_A_ROW {
+        if self.in_a_row > BYTES_IN_A_ROW {
             self.in_a_row = 0;
             give_way(cx);
             return Poll::Pending;
@@ -44,6 +44,8 @@ impl Incoming {
             follow(&mut self.reader, cx);
             return Poll::Pending;
         };
+        let data = polled.as_ref().ok().and_then(|frame| frame.as_ref()?.data_ref());
+        self.in_a_row += PART + data.map_or(0, Bytes::len);
         if !self.is_in_body() {
             self.wake(cx);
         }
@@ -182,7 +184,7 @@ mod tests {
     use super::super::{READ_BYTES_MAX, ReadBuffer};
     use super::*;
     use crate::link::client_body::ClientBody;
-    use crate::net::h1_decode::{Decoder, TrailerLimits};
+    use crate::net::h1_decode::{ChunkLimits, Decoder};
 
     #[derive(Default)]
     struct Woken(AtomicUsize);
@@ -208,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_task_of_the_connection_hears_of_the_end_of_a_body_if_another_one_reads_it() {
-        let chunked = || Decoder::chunked(TrailerLimits::default());
+        let chunked = || Decoder::chunked(ChunkLimits::OF_ENDPOINTS);
         for (read, decoder) in [("abcGET", Decoder::Length(3)), ("3\r\nabc\r\n0\r\nX: 1\r\n\r\nGET", chunked())] {
             let (own, other) = (Arc::<Woken>::default(), Arc::<Woken>::default());
             let (own_waker, other_waker) = (Arc::clone(&own).into(), other.into());
@@ -252,13 +254,15 @@ mod tests {
 
     /// A client that has sent much does not hold up the others.
     #[test]
-    fn a_body_of_many_parts_is_not_read_in_one_turn() {
-        let sent = "1\r\nx\r\n".repeat(100);
-        let input = input(&sent, Decoder::chunked(TrailerLimits::default()));
-        let (mut body, woken) = (input.body(), Arc::<Woken>::default());
-        let waker = Arc::clone(&woken).into();
-        let mut cx = Context::from_waker(&waker);
-        let parts = std::iter::from_fn(|| Pin::new(&mut body).poll_frame(&mut cx).is_ready().then_some(())).count();
-        assert_eq!((parts, woken.0.load(Ordering::Relaxed)), (PARTS_IN_A_ROW, 1));
+    fn a_long_body_is_not_read_in_one_turn() {
+        for (part, most) in [("1\r\nx\r\n".to_owned(), 2048), (format!("10000\r\n{}\r\n", "x".repeat(65_536)), 17)] {
+            let input = input(&part.repeat(most), Decoder::chunked(ChunkLimits::OF_ENDPOINTS));
+            let (mut body, woken) = (input.body(), Arc::<Woken>::default());
+            let waker = Arc::clone(&woken).into();
+            let mut cx = Context::from_waker(&waker);
+            let parts = std::iter::from_fn(|| Pin::new(&mut body).poll_frame(&mut cx).is_ready().then_some(())).count();
+            assert!((most / 2..most).contains(&parts), "{parts}");
+            assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        }
     }
 }
