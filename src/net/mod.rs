@@ -1,5 +1,6 @@
 //! Sockets: TCP and Unix connections, and the layers between them and HTTP.
 
+mod ahead;
 pub(crate) mod empty_frames;
 pub(crate) mod h1_decode;
 pub(crate) mod h1_encode;

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::ahead::Ahead;
 use super::outbox::Outbox;
 use crate::net::Stream;
 
@@ -43,9 +44,7 @@ pub(crate) enum Look {
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: RefCell<Stream>,
-    /// Bytes that were read and given back. They are read again first.
-    ahead: RefCell<Vec<u8>>,
-    has_ahead: Cell<bool>,
+    ahead: Ahead,
     outbox: Rc<Outbox>,
     turn: Cell<Turn>,
     /// The number of its messages in the outbox.
@@ -69,8 +68,7 @@ impl Socket {
     pub(crate) fn new(stream: Stream, outbox: Rc<Outbox>) -> Rc<Self> {
         Rc::new(Self {
             stream: RefCell::new(stream),
-            ahead: RefCell::default(),
-            has_ahead: Cell::default(),
+            ahead: Ahead::default(),
             outbox,
             turn: Cell::new(Turn::None),
             queued: Cell::default(),
@@ -195,6 +193,15 @@ impl Socket {
         self.task.take();
     }
 
+    /// The kernel reports an error once. Whoever reads after that would see an orderly end.
+    #[cold]
+    fn fail(&self, error: &io::Error) {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        // An aborted connection is one to which nothing was sent, see `is_stale`; a broken pipe says less than a read.
+        let kind = if error.kind() == ConnectionAborted { ConnectionReset } else { error.kind() };
+        self.failure.set(self.failure.get().filter(|known| *known != BrokenPipe).or(Some(kind)));
+    }
+
     fn wake(&self) {
         if let Some(task) = self.task.take() {
             task.wake();
@@ -230,10 +237,7 @@ impl Socket {
 
     /// Gives back bytes that were read but belong to another reader. They are read before everything else.
     pub(crate) fn unread(&self, bytes: Vec<u8>) {
-        let mut ahead = self.ahead.borrow_mut();
-        let rest = std::mem::replace(&mut *ahead, bytes);
-        ahead.extend(rest);
-        self.has_ahead.set(!ahead.is_empty());
+        self.ahead.unread(bytes);
     }
 
     /// One task reads until [`Self::end_turn`], with the same waker. It may look several times in a turn whether there
@@ -253,8 +257,8 @@ impl Socket {
     /// See [`AsyncRead::poll_read`].
     #[inline(always)]
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.has_ahead.get() {
-            self.read_ahead(buf);
+        if self.ahead.is_there() {
+            self.ahead.read(buf);
             return Poll::Ready(Ok(()));
         }
         let turn = self.turn.get();
@@ -267,8 +271,11 @@ impl Socket {
         }
         let before = buf.filled().len();
         let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf);
-        if polled.is_ready() {
+        if let Poll::Ready(result) = &polled {
             self.was_heard.set(true);
+            if let Err(error) = result {
+                self.fail(error);
+            }
             // A reset is reported once, and if a write has heard of it, what follows only looks like an orderly end. A
             // pipe that is broken had its end before.
             if let Some(failure) = self.failure.get().filter(|failure| *failure != io::ErrorKind::BrokenPipe)
@@ -286,19 +293,10 @@ impl Socket {
     pub(crate) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut space = [MaybeUninit::uninit(); LOOKED_AT];
         let mut read = ReadBuf::uninit(&mut space);
-        // The next read meets an error again.
+        // The next read meets an error again, see `fail`.
         ready!(self.poll_read(cx, &mut read)).ok();
         self.unread(read.filled().to_vec());
         Poll::Ready(())
-    }
-
-    #[cold]
-    fn read_ahead(&self, buf: &mut ReadBuf<'_>) {
-        let mut ahead = self.ahead.take();
-        let rest = ahead.split_off(ahead.len().min(buf.remaining()));
-        buf.put_slice(&ahead);
-        self.has_ahead.set(!rest.is_empty());
-        *self.ahead.borrow_mut() = rest;
     }
 
     /// See [`AsyncWrite::poll_write_vectored`].
@@ -499,6 +497,22 @@ mod tests {
         };
         let (got, expected) = tokio::join!(reader, writer);
         assert!(got == expected);
+    }
+
+    /// The kernel tells of a reset once, and then of an end.
+    #[tokio::test]
+    async fn a_reset_is_met_by_every_read() {
+        let (socket, outbox, peer) = pair().await;
+        socket2::SockRef::from(&peer).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(peer);
+        poll_fn(|cx| socket.poll_heard(cx)).await;
+        for _ in 0..3 {
+            let mut space = [0; 8];
+            let read = poll_fn(|cx| socket.poll_read(cx, &mut ReadBuf::new(&mut space))).await;
+            assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        }
+        write(&socket, b"x").await.unwrap_err();
+        outbox.flush();
     }
 
     #[tokio::test]

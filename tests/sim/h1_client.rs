@@ -9,7 +9,7 @@ use super::record::{Record, Records, Seen};
 use super::scenario::{ClientPlan, Ends, Method, Ms, Reads as Reading, RequestPlan};
 use super::tunnel::{Sending, Tunnel};
 use super::wire::{PeerRead, Wire};
-use super::world::Peer;
+use super::world::{CLIENT_IDLE, Peer};
 
 /// A slow reader takes its bytes in so many steps at most.
 const STEPS_MAX: usize = 40;
@@ -266,9 +266,10 @@ impl Client {
             let plan = &self.plan.requests[self.next];
             self.out.extend(parts(request, plan));
             let mut records = self.records.borrow_mut();
-            // To the proxy, responses that the client has not read yet are over.
-            let is_alone = under_way == 0 || self.wire.proxy_has_ended();
-            records[request].idled = is_alone.then(|| now - self.began.max(self.wire.proxy_wrote_at()));
+            // To the proxy, responses that the client has not read yet are over. It is silent for so long only then.
+            let idled = now - self.began.max(self.wire.proxy_wrote_at());
+            let is_alone = under_way == 0 || self.wire.proxy_has_ended() || idled >= CLIENT_IDLE;
+            records[request].idled = is_alone.then_some(idled);
             self.next += 1;
             if let Some(next) = self.plan.requests.get(self.next) {
                 self.not_before = now + next.pause;
