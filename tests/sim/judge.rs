@@ -201,7 +201,7 @@ impl Case<'_> {
                 // A connection that broke while nothing of the request had come costs an attempt too.
                 has_reason && (!is_kept || broken_count >= ATTEMPTS || self.any_faulty)
             }
-            "request-body-timeout" => self.hesitates_too_long(record),
+            "request-body-timeout" => self.hesitates_too_long(record) || self.comes_behind_others(),
             "overloaded" => self.scenario.pool.max_requests > 0,
             "no-endpoint" => self.facts.was_removed.iter().any(|removed| *removed),
             _ => false,
@@ -289,6 +289,16 @@ impl Case<'_> {
             && (client.speaks, matches!(client.reads, Reads::Slowly { .. })) == (Speaks::H1, true)
             && record.begun.zip(record.sent).is_none_or(|(begun, sent)| sent - begun >= HESITATES_TOO_LONG);
         record.plan.hesitates >= HESITATES_TOO_LONG || is_told_late
+    }
+
+    /// Over HTTP/2 a body may come behind those of other streams, for as long as these take. Its deadline is its own.
+    fn comes_behind_others(&self) -> bool {
+        let is_other =
+            |(number, record): &(usize, &Record)| *number != self.number && record.client == self.record.client;
+        let mut others = self.records.iter().enumerate().filter(is_other).map(|(_, record)| record);
+        let begun = self.record.begun.unwrap_or_default();
+        let is_under_way = |other: &Record| other.sent.is_none_or(|sent| sent >= begun + HESITATES_TOO_LONG - SLACK);
+        self.client().speaks == Speaks::H2 && others.any(|other| other.plan.body > 0 && is_under_way(other))
     }
 
     /// The requests of this connection up to this one.
