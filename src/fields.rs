@@ -68,6 +68,12 @@ const NEVER_IN_TRAILERS: [HeaderName; 27] = [
     IDEMPOTENCY_KEY,
 ];
 
+/// Whether the client waits for a word before it sends its body, and expects nothing else (RFC 9110 section 10.1.1).
+pub(crate) fn expects_continue(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(EXPECT).iter().peekable();
+    values.peek().is_some() && values.all(is_continue)
+}
+
 /// Whether this value of `Expect` is the only one that has a meaning (RFC 9110 section 10.1.1).
 pub(crate) fn is_continue(expected: &HeaderValue) -> bool {
     expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
@@ -149,6 +155,25 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_one_thing_can_be_expected() {
+        for (values, expected) in [
+            (&["100-continue"][..], true),
+            (&["100-Continue"], true),
+            (&["100-continue", "100-continue"], true),
+            (&["100-continue", "x"], false),
+            (&["x", "100-continue"], false),
+            (&["100-continue, x"], false),
+            (&["x"], false),
+            (&[""], false),
+            (&[], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            values.iter().for_each(|value| _ = headers.append(EXPECT, HeaderValue::from_static(value)));
+            assert_eq!(expects_continue(&headers), expected, "{values:?}");
+        }
+    }
 
     #[test]
     fn what_may_stand_in_trailers() {

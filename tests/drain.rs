@@ -7,6 +7,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use tokio::time::Instant;
 use unstick::app::Ended;
 
@@ -269,6 +270,58 @@ fn a_torrent_ends_in_time_too() {
             assert_eq!(app.wait(), Ended::Drained);
         }
     }
+}
+
+/// What the kernel takes of a connection whose client has little room and does not read.
+fn taken_unread() -> usize {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let _client = cramped(listener.local_addr().unwrap());
+    let (mut server, _) = listener.accept().unwrap();
+    server.set_nonblocking(true).unwrap();
+    let mut taken = 0;
+    while let Ok(more) = std::io::Write::write(&mut server, &[b'x'; 0x10000]) {
+        taken += more;
+    }
+    taken
+}
+
+/// A client with little room.
+fn cramped(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.into()
+}
+
+/// A response of which the client has yet to read the end is over for everybody else.
+#[test]
+fn the_end_of_a_response_that_is_read_byte_by_byte_ends_in_time_too() {
+    let taken = taken_unread();
+    let backend = Backend::start(|peer| {
+        while let Some(request) = peer.next() {
+            let length: usize = request.line().split(" ").nth(1).unwrap().trim_start_matches('/').parse().unwrap();
+            send(&mut peer.stream, format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"));
+            std::io::Write::write_all(&mut peer.stream, &vec![b'x'; length]).ok();
+        }
+    });
+    let rest = "[timeouts]\ndrain = \"2s\"\nclient_write = \"20s\"\n";
+    let app = App::start(&pool_of(&[backend.address], "", rest));
+    let clients: Vec<_> = (1..=4)
+        .map(|part| {
+            let mut client = cramped(app.address);
+            send(&mut client, format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", taken + part * 50_000));
+            read_until(&mut client, b"xxx");
+            std::thread::spawn(move || {
+                let mut some = [0; 2_000];
+                while client.read(&mut some).is_ok_and(|read| read > 0) {
+                    pause("it reads slowly", 100);
+                }
+            })
+        })
+        .collect();
+    app.stop();
+    assert_eq!(app.wait(), Ended::Drained);
+    clients.into_iter().for_each(|client| client.join().unwrap());
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub(super) struct Incoming {
     heads: u64,
     /// Whether the client is to be told that it may send the body.
     wants_continue: bool,
-    /// What was read of a body in one turn, in bytes.
+    /// Parts of the body that were taken in one turn.
     in_a_row: usize,
     /// Whether the body breaks off behind what was read of it.
     is_over: bool,
@@ -237,7 +237,7 @@ impl Incoming {
         }
         (self.looked_at, self.empty) = (0, 0);
         self.heads = self.heads.wrapping_add(1);
-        (self.wants_continue, self.in_a_row) = (false, 0);
+        self.in_a_row = 0;
         // Many small heads are no reason for large reads.
         self.comes_large &= head.body.is_some();
         if let Some(decoder) = head.body.take() {

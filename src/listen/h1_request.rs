@@ -167,7 +167,8 @@ struct Fields {
     is_chunked: bool,
     says_close: bool,
     says_keep_alive: bool,
-    expects_continue: bool,
+    /// Whether the client waits to be told to continue; `Some(false)` if it expects something else too.
+    expects_continue: Option<bool>,
     takes_trailers: bool,
 }
 
@@ -200,7 +201,10 @@ impl Fields {
                 self.says_keep_alive |= fields::has_token(value, "keep-alive");
             }
             TE => self.takes_trailers |= fields::has_token(value, "trailers"),
-            EXPECT => self.expects_continue = fields::is_continue(value),
+            EXPECT => {
+                let is_plain = self.expects_continue != Some(false) && fields::is_continue(value);
+                self.expects_continue = Some(is_plain);
+            }
             _ => {}
         }
         Ok(true)
@@ -217,7 +221,7 @@ impl Fields {
         // With two framings the client, or somebody on the way, may see the end elsewhere (RFC 9112 section 6.1).
         let has_doubt = self.has_coding && self.has_length;
         let is_last = self.says_close || has_doubt || !is_http_11 && !self.says_keep_alive;
-        let expects_continue = self.expects_continue && is_http_11 && body.is_some();
+        let expects_continue = self.expects_continue == Some(true) && is_http_11 && body.is_some();
         Ok(Head { request, body, is_last, takes_trailers: self.takes_trailers, expects_continue })
     }
 }
@@ -348,6 +352,8 @@ mod tests {
             ("1.1", "Expect: 100-Continue\r\nContent-Length: 5\r\n", true),
             ("1.1", "Expect: 100-continue\r\n", false),
             ("1.1", "Expect: 100-continue\r\nExpect: x\r\nContent-Length: 5\r\n", false),
+            ("1.1", "Expect: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n", false),
+            ("1.1", "Expect: 100-continue\r\nExpect: 100-continue\r\nContent-Length: 5\r\n", true),
             ("1.0", "Expect: 100-continue\r\nContent-Length: 5\r\n", false),
         ] {
             let head = parsed(&format!("POST / HTTP/{version}\r\n{fields}\r\n")).unwrap();

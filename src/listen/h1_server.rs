@@ -13,7 +13,8 @@ use http_body::Body as _;
 use super::h1_input::{Input, NoHead};
 use super::h1_request::{BadHead, Head, HeadLimits};
 use super::h1_response::{self, Asked};
-use super::{give_way, interim};
+use super::interim;
+use crate::net::give_way;
 use crate::net::h1_encode::Encoder;
 use crate::proxy::body::ResponseBody;
 use crate::proxy::client::{Client, Received};
@@ -114,12 +115,14 @@ where
         }
     }
 
-    /// Whether no exchange is under way.
+    /// Whether no exchange is under way, and nothing of one waits to be written.
     pub(super) fn is_between(&self) -> bool {
         matches!(self.stage, Stage::Head) && !self.encoder.has_more()
     }
 
     fn begin(&mut self, head: Result<Option<Head>, NoHead>) -> Result<(), Broken> {
+        // A wish for the body before is too late.
+        self.input.borrow().take_wanted_continue();
         let received = match head {
             Ok(Some(Head { request, is_last, takes_trailers, .. })) => {
                 let is_head = *request.method() == Method::HEAD;

@@ -8,9 +8,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio::task::yield_now;
@@ -108,7 +106,7 @@ async fn exchange(
     let (body, tunnelled) = match parts.method {
         Method::CONNECT => (ClientBody::Empty, Some(stream)),
         _ => {
-            if expects_continue(&parts.headers) {
+            if fields::expects_continue(&parts.headers) {
                 signals.withhold();
             }
             (ClientBody::Http2(ReceivedBody::of_client(stream, &parts.headers, Rc::clone(&signals))), None)
@@ -169,11 +167,6 @@ async fn exchange(
         shared.watch.guard.borrow_mut().answered();
     }
     None
-}
-
-/// Whether the client waits for a word before it sends its body (RFC 9110 section 10.1.1).
-fn expects_continue(headers: &HeaderMap) -> bool {
-    headers.get(EXPECT).is_some_and(fields::is_continue)
 }
 
 /// Turns the head into one of HTTP/2.

@@ -19,6 +19,7 @@ use crate::deadlines::{Alarm, Wait};
 use crate::net::socket::Socket;
 use crate::proxy::body::ResponseBody;
 use crate::proxy::client::{Client, Proxy, Received};
+use crate::proxy::exchange::ENDED_BY;
 
 /// A connection without a request for this long is parked: its buffers are freed, and allocated again for the next
 /// request.
@@ -63,7 +64,7 @@ impl Lifecycle {
         let deadlines = &client.deadlines;
         self.socket.begin_turn();
         let polled = alarm.poll_step(deadlines, cx, |cx| {
-            if deadlines.expired(Wait::ClientWrite) {
+            if self.reads_too_long() {
                 client.cut();
                 return Poll::Ready(End::Silent);
             }
@@ -121,6 +122,29 @@ impl Lifecycle {
             client.deadlines.arm_in(Wait::Client, patience);
         }
         Poll::Pending
+    }
+
+    /// Whether the client has taken too long to read what was written: it has read nothing for `timeouts.client_write`,
+    /// or it still reads the end of its response when its listener has drained.
+    fn reads_too_long(&self) -> bool {
+        let (client, deadlines) = (&self.client, &self.client.deadlines);
+        if deadlines.expired(Wait::ClientWrite) {
+            return true;
+        }
+        if client.is_busy() {
+            // Its response looks after that.
+            return false;
+        }
+        match client.draining_since().filter(|_| deadlines.is_armed(Wait::ClientWrite)) {
+            Some(_) if deadlines.expired(Wait::Drain) => return true,
+            Some(since) if !deadlines.is_armed(Wait::Drain) => {
+                let drain = self.worker.viewer.timeout(|timeouts| timeouts.drain);
+                deadlines.arm(Wait::Drain, since + drain.mul_f64(ENDED_BY));
+            }
+            None if deadlines.is_armed(Wait::Drain) => deadlines.disarm(Wait::Drain),
+            _ => {}
+        }
+        false
     }
 
     /// Whether something was written to the client since the last call.
@@ -182,7 +206,7 @@ impl Lifecycle {
         deadlines.disarm(Wait::Client);
         let mut step = |cx: &mut Context<'_>| {
             self.client.poll_rests(cx);
-            if deadlines.expired(Wait::ClientWrite) {
+            if self.reads_too_long() {
                 // The end of its response has not reached it.
                 self.client.cut();
             }
@@ -208,6 +232,8 @@ impl Lifecycle {
         let client = &self.client;
         let deadlines = &client.deadlines;
         if !deadlines.is_armed(Wait::Client) {
+            // What it was heard to send was no beginning of a request.
+            self.heard_at.take();
             let client_idle = self.worker.viewer.timeout(|timeouts| timeouts.client_idle);
             deadlines.arm(Wait::Client, client.idle_since() + client_idle);
             // Served again without a request, it stays ready for as long as after one.

@@ -31,8 +31,6 @@ pub(crate) use h1_input::READ_BYTES_MAX;
 pub(crate) use h2::SEND_BUFFER;
 
 use std::cell::{Cell, RefCell};
-use std::future::Future as _;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
@@ -40,7 +38,6 @@ use std::task::{Context, Waker};
 
 use crossbeam_utils::CachePadded;
 use slab::Slab;
-use tokio::task::yield_now;
 
 use crate::sync::AtomicUsize;
 
@@ -123,16 +120,6 @@ impl Connections {
     /// Wakes every connection, so that it looks at the state of its listener again.
     pub(crate) fn wake_all(&self) {
         self.0.borrow().iter().filter_map(|(_, waker)| waker.as_ref()).for_each(Waker::wake_by_ref);
-    }
-}
-
-/// Wakes the present task when all others have had their turn, and the runtime has asked the kernel what has come for
-/// them.
-#[cold]
-fn give_way(cx: &mut Context<'_>) {
-    if pin!(yield_now()).poll(cx).is_ready() {
-        // Not in this version of the runtime, but nothing would wake the task.
-        cx.waker().wake_by_ref();
     }
 }
 

@@ -11,6 +11,9 @@ pub(crate) const FIELDS_MAX: usize = 100;
 /// The most bytes of a line that tells the size of a chunk, with its extensions.
 const LINE_MAX: usize = 16 * 1024;
 
+/// Blanks behind the size of a chunk that are padding. More of them count as an extension.
+const PADDING_MAX: usize = 32;
+
 /// The bounds of what is no data in a chunked body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ChunkLimits {
@@ -60,8 +63,9 @@ pub(crate) struct Chunked {
 /// Where in a chunked body the next byte belongs.
 #[derive(Debug)]
 enum Place {
-    /// To the size of a chunk, at whose beginning the body now is.
-    Size,
+    /// To the size of a chunk, at whose beginning the body now is. So many bytes are known not to hold the end of the
+    /// line.
+    Size(usize),
     /// To the data of a chunk, of which so many bytes are still to come.
     Data(u64),
     /// To the end of the line behind the data of a chunk.
@@ -84,7 +88,7 @@ pub(crate) enum Next {
 
 impl Decoder {
     pub(crate) fn chunked(limits: ChunkLimits) -> Self {
-        Self::Chunked(Chunked { place: Place::Size, extensions: 0, limits })
+        Self::Chunked(Chunked { place: Place::Size(0), extensions: 0, limits })
     }
 
     /// Whether the body is known to have ended.
@@ -131,8 +135,15 @@ impl Chunked {
     fn next(&mut self, read: &mut BytesMut) -> Result<Next, BadFraming> {
         loop {
             match &mut self.place {
-                Place::Size => {
-                    let Some(Size { size, length, extensions }) = size(read)? else { return Ok(Next::Unread) };
+                Place::Size(known) => {
+                    if read[*known..].iter().all(|byte| !matches!(byte, b'\r' | b'\n')) && *known > 0 {
+                        *known = read.len();
+                        return if *known > LINE_MAX { Err(BadFraming::LINES) } else { Ok(Next::Unread) };
+                    }
+                    let Some(Size { size, length, extensions }) = size(read)? else {
+                        *known = read.len().saturating_sub(1);
+                        return Ok(Next::Unread);
+                    };
                     read.advance(length);
                     self.extensions = self.extensions.saturating_add(extensions);
                     if self.extensions > self.limits.extensions {
@@ -151,7 +162,7 @@ impl Chunked {
                 Place::DataEnd => match &read[..] {
                     [b'\r', b'\n', ..] => {
                         read.advance(2);
-                        self.place = Place::Size;
+                        self.place = Place::Size(0);
                     }
                     [] | [b'\r'] => return Ok(Next::Unread),
                     _ => return Err(BadFraming::CHUNK),
@@ -201,7 +212,7 @@ fn size(bytes: &[u8]) -> Result<Option<Size>, BadFraming> {
     match end.map(|end| &rest[end..]) {
         Some([b'\r', b'\n', ..]) => {
             let behind = end.unwrap_or_default();
-            Ok(Some(Size { size, length: digits + behind + 2, extensions: behind.saturating_sub(blanks) }))
+            Ok(Some(Size { size, length: digits + behind + 2, extensions: behind - blanks.min(PADDING_MAX) }))
         }
         None | Some([b'\r']) => Ok(None),
         Some(_) => Err(BadFraming::CHUNK),
@@ -341,17 +352,21 @@ mod tests {
         }
     }
 
-    /// A client could send little data in very much. What an endpoint streams has no end, and some pad their sizes.
+    /// A client could send little data in very much. What an endpoint streams has no end. Some pad their sizes.
     #[test]
     fn extensions_are_bounded_over_all_of_a_body_of_a_client() {
         let chunk = format!("1;{}\r\nx\r\n", "y".repeat(1_000));
-        let padded = format!("1{}\r\nx\r\n", " ".repeat(1_000));
+        let padded = format!("1{}\r\nx\r\n", " ".repeat(PADDING_MAX));
+        let wide = format!("1{}\r\nx\r\n", "\t".repeat(1_000));
         let of_endpoint = || Decoder::chunked(ChunkLimits::OF_ENDPOINTS);
         for (chunk, decoder, count, is_taken) in [
             (&chunk, chunked(), 16, true),
             (&chunk, chunked(), 17, false),
-            (&padded, chunked(), 50, true),
+            (&padded, chunked(), 5_000, true),
+            (&wide, chunked(), 16, true),
+            (&wide, chunked(), 17, false),
             (&chunk, of_endpoint(), 50, true),
+            (&wide, of_endpoint(), 50, true),
         ] {
             let sent = format!("{}0\r\n\r\n", chunk.repeat(count));
             assert_eq!(decode(decoder, sent.as_bytes(), 0).is_ok(), is_taken, "{count} {chunk:.3}");

@@ -3,16 +3,21 @@
 use std::future::Future as _;
 use std::io;
 use std::pin::pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use super::give_way;
 
 /// Bytes that are read at once of a head. A short message comes as a whole.
 pub(crate) const HEAD_READ: usize = 8 * 1024;
 
 /// Bytes that are read at once of a body, at first. A read that fills its memory doubles it.
 const BODY_READ_MIN: usize = 16 * 1024;
+
+/// Bytes that are read of a connection before others have their turn: some peers send faster than they can be served.
+const TURN_BYTES_MAX: usize = 1 << 20;
 
 /// The last bytes of a head may have come with the bytes before: an end of a line and the empty line.
 const END_MAX: usize = 3;
@@ -24,25 +29,37 @@ pub(crate) struct ReadBuffer {
     /// Bytes to read next at once, and at most.
     at_once: usize,
     most: usize,
+    /// Bytes that were read since there was nothing to read.
+    in_turn: usize,
 }
 
 impl ReadBuffer {
     /// An empty one, for which at most so many bytes are read at once.
     pub(crate) fn new(most: usize) -> Self {
-        Self { bytes: BytesMut::new(), at_once: BODY_READ_MIN, most }
+        Self { bytes: BytesMut::new(), at_once: BODY_READ_MIN, most, in_turn: 0 }
     }
 
-    /// Reads more, `most` bytes at most, behind what was read and not used. It returns how much that was.
+    /// Reads more, `most` bytes at most, behind what was read and not used. It returns how much that was. It is pending
+    /// too when others are to have their turn.
     pub(crate) fn poll_more(
         &mut self,
         io: &mut (impl AsyncRead + Unpin),
         cx: &mut Context<'_>,
         most: usize,
     ) -> Poll<io::Result<usize>> {
+        if self.in_turn >= TURN_BYTES_MAX {
+            self.in_turn = 0;
+            give_way(cx);
+            return Poll::Pending;
+        }
         // One byte more: a read that is cut short tells the runtime that there is no more, without another one.
         let room = self.at_once.min(most.saturating_add(1));
         self.bytes.reserve(room);
-        let read = ready!(pin!(io.take(room as u64).read_buf(&mut self.bytes)).poll(cx))?;
+        let Poll::Ready(read) = pin!(io.take(room as u64).read_buf(&mut self.bytes)).poll(cx)? else {
+            self.in_turn = 0;
+            return Poll::Pending;
+        };
+        self.in_turn += read;
         if read == self.at_once {
             self.at_once = (2 * self.at_once).min(self.most);
         } else if most > room && read < self.at_once / 4 {
@@ -62,7 +79,24 @@ pub(crate) fn may_be_whole(bytes: &[u8], before: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
+
+    /// Whatever becomes of what is read: little of it may be data.
+    #[test]
+    fn a_peer_that_sends_without_end_does_not_hold_up_the_others() {
+        let (mut buffer, mut endless) = (ReadBuffer::new(64 * 1024), tokio::io::repeat(b' '));
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..3 {
+            let mut read = 0;
+            while let Poll::Ready(more) = buffer.poll_more(&mut endless, &mut cx, usize::MAX) {
+                read += more.unwrap();
+                buffer.bytes.clear();
+            }
+            assert!((TURN_BYTES_MAX..TURN_BYTES_MAX + 64 * 1024).contains(&read), "{read}");
+        }
+    }
 
     #[test]
     fn a_head_that_comes_in_pieces_is_looked_at_when_its_end_may_have_come() {

@@ -20,11 +20,12 @@ pub(crate) mod tls;
 pub(crate) mod transport;
 pub(crate) mod trust;
 
+use std::future::Future as _;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use rustix::io::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use crate::config::address::Address;
@@ -47,6 +49,16 @@ const KEEPALIVE_PROBES: u32 = 3;
 /// How long what was sent to an endpoint may be unacknowledged. It is long because it counts too while an endpoint
 /// lives but takes nothing; the deadlines of the config end that earlier.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(120);
+
+/// Wakes the present task when all others have had their turn, and the runtime has asked the kernel what has come for
+/// them.
+#[cold]
+pub(crate) fn give_way(cx: &mut Context<'_>) {
+    if pin!(yield_now()).poll(cx).is_ready() {
+        // Not in this version of the runtime, but nothing would wake the task.
+        cx.waker().wake_by_ref();
+    }
+}
 
 /// Whether a connection could not be opened for lack of descriptors, ports or memory of this process or machine: the
 /// other side is not to blame.

@@ -2,9 +2,9 @@
 //! instead (RFC 9110 section 10.1.1). Which of both is the endpoint's decision: the field is passed on, and the body is
 //! held until the endpoint has spoken, see [`RequestBody::hold`].
 
+use http::Version;
 use http::header::{EXPECT, HeaderValue};
 use http::request::Parts;
-use http::{HeaderMap, Version};
 use tokio::task::yield_now;
 
 use super::client::Client;
@@ -15,7 +15,7 @@ use crate::link::request_body::{RequestBody, Upload};
 /// a body it means nothing, and from a client of HTTP/1.0 it is to be ignored.
 #[cold]
 pub(super) fn is_asked(parts: &mut Parts, body: &RequestBody) -> bool {
-    let is_asked = !body.is_empty() && parts.version >= Version::HTTP_11 && is_plain(&parts.headers);
+    let is_asked = !body.is_empty() && parts.version >= Version::HTTP_11 && fields::expects_continue(&parts.headers);
     match is_asked {
         true => {
             body.hold();
@@ -25,11 +25,6 @@ pub(super) fn is_asked(parts: &mut Parts, body: &RequestBody) -> bool {
         false => _ = parts.headers.remove(EXPECT),
     }
     is_asked
-}
-
-/// Whether nothing else is expected.
-fn is_plain(headers: &HeaderMap) -> bool {
-    headers.get_all(EXPECT).iter().all(fields::is_continue)
 }
 
 impl Client {
@@ -45,28 +40,6 @@ impl Client {
         let is_due = |upload: &std::rc::Rc<Upload>| !upload.is_held() && upload.progress().bytes.get() == 0;
         if self.awaits_continue.get() && self.body.borrow().as_ref().is_some_and(is_due) {
             yield_now().await;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_one_thing_can_be_expected() {
-        for (values, expected) in [
-            (&["100-continue"][..], true),
-            (&["100-Continue"], true),
-            (&["100-continue", "100-continue"], true),
-            (&["100-continue", "x"], false),
-            (&["100-continue, x"], false),
-            (&["x"], false),
-            (&[""], false),
-        ] {
-            let mut headers = HeaderMap::new();
-            values.iter().for_each(|value| _ = headers.append(EXPECT, HeaderValue::from_static(value)));
-            assert_eq!(is_plain(&headers), expected, "{values:?}");
         }
     }
 }
