@@ -26,17 +26,23 @@ pub struct Endpoint {
     pub pool: Arc<str>,
     /// The address it listens on.
     pub address: Address,
-    /// Requests in flight over all workers. Every attempt writes it, so it has a cache line of its own.
-    in_flight: CachePadded<AtomicU32>,
+    live: CachePadded<Live>,
     health: AtomicU8,
     /// Whether it is draining: set to `drain` or `down`, or no longer part of its pool.
     is_draining: AtomicBool,
-    latency: Latency,
     idle_limit: IdleLimit,
     passive: Passive,
     cells: Box<[CachePadded<EndpointCell>]>,
     /// Streaks and the reason of the last verdict. Probes and readers of `/status` lock it, requests never do.
     machine: Mutex<Machine>,
+}
+
+/// What every attempt writes, whichever worker it is on. It is apart from what attempts only read.
+#[derive(Debug, Default)]
+struct Live {
+    /// Requests in flight over all workers.
+    in_flight: AtomicU32,
+    latency: Latency,
 }
 
 /// What one worker has counted for one endpoint.
@@ -55,6 +61,7 @@ pub struct EndpointCell {
 }
 
 const _: () = assert!(size_of::<CachePadded<EndpointCell>>() <= 128, "there is one for each endpoint and worker");
+const _: () = assert!(size_of::<Live>() <= 64, "it has one cache line, which is all that workers take from each other");
 
 impl Endpoint {
     /// A new endpoint that has not been probed. `health` is its state until the first verdict.
@@ -62,10 +69,9 @@ impl Endpoint {
         Self {
             pool,
             address,
-            in_flight: CachePadded::default(),
+            live: CachePadded::default(),
             health: AtomicU8::new(health as u8),
             is_draining: AtomicBool::new(false),
-            latency: Latency::default(),
             idle_limit: IdleLimit::default(),
             passive: Passive::default(),
             cells: (0..workers).map(|_| CachePadded::default()).collect(),
@@ -99,24 +105,24 @@ impl Endpoint {
 
     /// Requests in flight over all workers.
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Relaxed)
+        self.live.in_flight.load(Relaxed)
     }
 
     /// Whether it has fewer than `most` requests in flight. This is ordered after entering a queue, see `super::queue`.
     pub fn has_room(&self, most: u32) -> bool {
-        self.in_flight.load(SeqCst) < most
+        self.live.in_flight.load(SeqCst) < most
     }
 
     /// Counts one more request, provided that the number in flight still is `seen`. Returns whether it was counted.
     ///
     /// This makes least-connections exact: a pick is void if the load it was based on has changed.
     pub fn begin_if(&self, seen: u32) -> bool {
-        self.in_flight.compare_exchange(seen, seen.saturating_add(1), Relaxed, Relaxed).is_ok()
+        self.live.in_flight.compare_exchange(seen, seen.saturating_add(1), Relaxed, Relaxed).is_ok()
     }
 
     /// Counts one more request.
     pub fn begin(&self) {
-        self.in_flight.fetch_add(1, Relaxed);
+        self.live.in_flight.fetch_add(1, Relaxed);
     }
 
     /// Counts one more request if fewer than `most` are in flight. Returns whether it was counted.
@@ -125,19 +131,19 @@ impl Endpoint {
             self.begin();
             return true;
         };
-        self.in_flight.fetch_update(SeqCst, SeqCst, |now| (now < most).then_some(now + 1)).is_ok()
+        self.live.in_flight.fetch_update(SeqCst, SeqCst, |now| (now < most).then_some(now + 1)).is_ok()
     }
 
     /// Counts one request less. Every `begin` has exactly one `end`; [`crate::link::InFlight`] sees to it.
     pub fn end(&self) {
         // This is ordered before the look at the queue, see `super::queue`.
-        let before = self.in_flight.fetch_sub(1, SeqCst);
+        let before = self.live.in_flight.fetch_sub(1, SeqCst);
         debug_assert!(before > 0, "a request ended at {} that had not begun", self.address);
     }
 
     /// Recent time from the end of a request to the response head.
     pub fn latency(&self) -> &Latency {
-        &self.latency
+        &self.live.latency
     }
 
     /// Its health according to live traffic.
