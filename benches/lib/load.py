@@ -64,6 +64,7 @@ def start_wrk(
     headers: tuple[str, ...] = (),
     addresses_from: int | None = None,
     more: dict[str, int] | None = None,
+    nice: int = 0,
 ) -> subprocess.Popen:
     """One thread of wrk for `seconds`; every connection rests `pause_ms` on average between two requests.
 
@@ -76,7 +77,8 @@ def start_wrk(
     environment |= {name: str(value) for name, value in (more or {}).items()}
     if addresses_from is not None:
         environment["WRK_ADDRESSES_FROM"] = str(addresses_from)
-    return children.start(command, core, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    pipe = subprocess.PIPE
+    return children.start(command, core, nice=nice, stdout=pipe, stderr=pipe, text=True, env=environment)
 
 
 def finish_wrk(children: Children, wrk: subprocess.Popen, seconds: int) -> Load:

@@ -76,9 +76,13 @@ class Children:
     def __init__(self) -> None:
         self._running: list[subprocess.Popen] = []
 
-    def start(self, command: list, core: int | None = None, log: Path | None = None, **popen) -> subprocess.Popen:
+    def start(
+        self, command: list, core: int | None = None, log: Path | None = None, nice: int = 0, **popen
+    ) -> subprocess.Popen:
         """Starts `command`, pinned to `core` (all its threads), with stdout and stderr appended to `log`."""
         command = [str(part) for part in command]
+        if nice:
+            command = ["nice", "-n", str(nice), *command]
         if core is not None:
             command = ["taskset", "-c", str(core), *command]  # execs: the pid is that of the program
         with open(log or os.devnull, "ab") as sink:
@@ -173,6 +177,12 @@ def cpu_spent_ns(pid: int, before: dict[int, int]) -> int:
 def waited_since_ns(pid: int, before: dict[int, int]) -> int:
     """How long all threads together had to wait since `before`."""
     return sum(now - before.get(thread, 0) for thread, now in waited_ns(pid).items())
+
+
+def thread_ids(pid: int, *names: str) -> set[int]:
+    """The threads with one of these names."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return {int(task.name) for task in tasks if (task / "comm").read_text().strip() in names}
 
 
 def memory_kib(pid: int, field: str = "VmRSS") -> int:

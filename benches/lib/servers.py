@@ -19,7 +19,7 @@ daemon off;
 master_process off;  # one process: its pid is the replica, and kill -9 leaves nothing behind
 pid {dir}/nginx.pid;
 error_log {dir}/error.log;
-events {{ worker_connections 16384; }}
+events {{ worker_connections 20000; }}
 http {{
     access_log off;
     default_type application/octet-stream;
@@ -168,6 +168,7 @@ def start_nginx(
     port: int | None = None,
     rate: int = 0,
     more_ports: Sequence[int] = (),
+    nice: int = 0,
 ) -> Server:
     """One replica: `/` and all below `/r/` have 129 bytes, other paths are files, below `/paced/` sent at `rate` bytes
     per second (0 = as fast as possible); `/stub` counts requests. It listens on `more_ports` too."""
@@ -178,7 +179,7 @@ def start_nginx(
     config = home / "nginx.conf"
     config.write_text(NGINX.format(dir=home, files=files, port=port, body=SMALL_BODY, rate=rate, more=more))
     log = home / "error.log"
-    child = children.start(["nginx", "-p", home, "-e", log, "-c", config], core, log)
+    child = children.start(["nginx", "-p", home, "-e", log, "-c", config], core, log, nice)
     return wait_ready(Server("nginx", child, port, log))
 
 

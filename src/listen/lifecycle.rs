@@ -135,14 +135,17 @@ impl Lifecycle {
             // Its response looks after that.
             return false;
         }
-        match client.draining_since().filter(|_| deadlines.is_armed(Wait::ClientWrite)) {
-            Some(_) if deadlines.expired(Wait::Drain) => return true,
-            Some(since) if !deadlines.is_armed(Wait::Drain) => {
-                let drain = self.worker.viewer.timeout(|timeouts| timeouts.drain);
-                deadlines.arm(Wait::Drain, since + drain.mul_f64(ENDED_BY));
-            }
-            None if deadlines.is_armed(Wait::Drain) => deadlines.disarm(Wait::Drain),
-            _ => {}
+        match (deadlines.is_armed(Wait::ClientWrite), deadlines.is_armed(Wait::Drain)) {
+            (false, false) => return false,
+            (false, true) => deadlines.disarm(Wait::Drain),
+            (true, is_armed) => match client.draining_since() {
+                Some(_) if deadlines.expired(Wait::Drain) => return true,
+                Some(since) if !is_armed => {
+                    let drain = self.worker.viewer.timeout(|timeouts| timeouts.drain);
+                    deadlines.arm(Wait::Drain, since + drain.mul_f64(ENDED_BY));
+                }
+                _ => {}
+            },
         }
         false
     }
