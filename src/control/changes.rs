@@ -237,7 +237,7 @@ mod tests {
         ("limits.request_fields", "", "", "10", "limits.request_fields 100 -> 10"),
         ("limits.request_body", "", "", "'10MB'", "limits.request_body 0B -> 10000000B"),
         ("limits.replay", "", "", "'0B'", "limits.replay 64KiB -> 0B"),
-        ("limits.idle_per_endpoint", "", "", "0", "limits.idle_per_endpoint 256 -> 0"),
+        ("limits.idle_per_endpoint", "", "", "0", "limits.idle_per_endpoint 1024 -> 0"),
         ("log.level", "", "", "'warn'", "log.level info -> warn"),
         ("log.format", "", "", "'json'", "log.format auto -> json"),
         ("log.access", "", "'stdout'", "'a.log'", "log.access \"stdout\" -> \"a.log\""),

@@ -27,7 +27,7 @@ impl WorkerEndpoint {
     /// a `preamble`, it begins with that header. A private one is HTTP/1.1 unless the endpoint speaks only HTTP/2.
     pub(super) async fn connect(
         &self,
-        wishes: Wishes<'_>,
+        wishes: &Wishes<'_>,
         h2_ping: Option<Duration>,
         preamble: Option<Box<Preamble>>,
     ) -> Result<Link, LinkError> {

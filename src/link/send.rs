@@ -47,8 +47,8 @@ impl WorkerEndpoint {
     pub async fn send(
         &self,
         request: &mut Request<RequestBody>,
-        wishes: Wishes<'_>,
-        waits: Waits<'_>,
+        wishes: &Wishes<'_>,
+        waits: &Waits<'_>,
     ) -> Result<LinkResponse, Box<Failed>> {
         let preamble = self.preamble(wishes);
         let mut connected_at = None;
@@ -88,14 +88,14 @@ impl WorkerEndpoint {
     }
 
     /// The PROXY header with which a connection must begin, if the pool wants one.
-    fn preamble(&self, wishes: Wishes<'_>) -> Option<Box<Preamble>> {
+    fn preamble(&self, wishes: &Wishes<'_>) -> Option<Box<Preamble>> {
         let version = self.proxy_protocol()?;
         let (client, addresses) = (wishes.client)();
         Some(Box::new(Preamble { header: proxy_protocol::header(version, addresses), client }))
     }
 
     /// An existing connection that fits, if there is one.
-    fn reusable(&self, wishes: Wishes<'_>, preamble: Option<&Preamble>, waits: Waits<'_>) -> Option<Link> {
+    fn reusable(&self, wishes: &Wishes<'_>, preamble: Option<&Preamble>, waits: &Waits<'_>) -> Option<Link> {
         if wishes.fresh {
             return None;
         }
@@ -113,9 +113,9 @@ impl WorkerEndpoint {
 
     async fn connect_within(
         &self,
-        wishes: Wishes<'_>,
+        wishes: &Wishes<'_>,
         preamble: Option<Box<Preamble>>,
-        waits: Waits<'_>,
+        waits: &Waits<'_>,
     ) -> Result<Link, LinkError> {
         waits.arm(waits.began + waits.timeouts.connect);
         timing::note(wishes.timing, |timing| &timing.opening);
@@ -134,8 +134,8 @@ impl WorkerEndpoint {
         &self,
         mut connection: Box<UpstreamConnection>,
         request: &mut Request<RequestBody>,
-        wishes: Wishes<'_>,
-        waits: Waits<'_>,
+        wishes: &Wishes<'_>,
+        waits: &Waits<'_>,
     ) -> Result<LinkResponse, Box<Failed>> {
         let (reused, idle_for) = (connection.is_reused(), connection.idle_for(waits.began));
         let record = Rc::clone(connection.record());
@@ -206,8 +206,8 @@ impl WorkerEndpoint {
         &self,
         lease: Box<Lease>,
         request: &mut Request<RequestBody>,
-        wishes: Wishes<'_>,
-        waits: Waits<'_>,
+        wishes: &Wishes<'_>,
+        waits: &Waits<'_>,
     ) -> Result<LinkResponse, Box<Failed>> {
         let reused = lease.is_reused();
         let Some(uri) = h2_uri(request, lease.scheme()) else {
@@ -275,7 +275,7 @@ fn h2_uri(request: &Request<RequestBody>, scheme: Scheme) -> Option<Uri> {
 
 /// Who is asked whether the endpoint has closed a connection before it carries this request. The kernel knows it first.
 /// A request that may be repeated anyway, on a connection that is in use all the time, does not pay for that.
-fn look(request: &Request<RequestBody>, wishes: Wishes<'_>, idle_for: Duration) -> Look {
+fn look(request: &Request<RequestBody>, wishes: &Wishes<'_>, idle_for: Duration) -> Look {
     let is_repeatable = request.method().is_idempotent() && request.body().is_empty();
     let is_plain = wishes.sharing == Sharing::Shared && wishes.upgrade == Upgrade::Unwanted;
     if is_repeatable && is_plain && idle_for < BUSY { Look::Runtime } else { Look::Kernel }

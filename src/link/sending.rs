@@ -22,11 +22,11 @@ pub(super) struct Sending<'a> {
     /// Bytes of the request body that had come when the deadline of the response was last set.
     bytes_passed: u64,
     endpoint: &'a WorkerEndpoint,
-    waits: Waits<'a>,
+    waits: &'a Waits<'a>,
 }
 
 impl<'a> Sending<'a> {
-    pub(super) fn begin(upload: Option<Rc<Upload>>, endpoint: &'a WorkerEndpoint, waits: Waits<'a>) -> Self {
+    pub(super) fn begin(upload: Option<Rc<Upload>>, endpoint: &'a WorkerEndpoint, waits: &'a Waits<'a>) -> Self {
         waits.arm(waits.began + waits.timeouts.response_head);
         let sending = Self { upload, bytes_passed: 0, endpoint, waits };
         if let Some(upload) = sending.upload.as_ref().filter(|upload| upload.is_held()) {
@@ -38,7 +38,7 @@ impl<'a> Sending<'a> {
     /// How long the endpoint may take to say whether it wants the body. At least as much is left for the response.
     #[cold]
     fn patience(&self) -> Option<Duration> {
-        let of_attempt = self.waits.until.map(|until| until.saturating_duration_since(Instant::now()));
+        let of_attempt = self.waits.until.get().map(|until| until.saturating_duration_since(Instant::now()));
         let shortest =
             of_attempt.map_or(self.waits.timeouts.response_head, |most| most.min(self.waits.timeouts.response_head));
         (!self.endpoint.ignores_expect.get()).then_some(PATIENCE.min(shortest / 2))

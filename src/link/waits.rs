@@ -1,5 +1,6 @@
 //! How long an attempt may wait, and for what.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,7 +10,7 @@ use crate::config::model::Timeouts;
 use crate::deadlines::{Deadlines, Wait};
 
 /// The waits of one attempt; see the module.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Waits<'a> {
     /// The deadlines of the client for which the attempt is made.
     pub deadlines: &'a Deadlines,
@@ -20,7 +21,7 @@ pub struct Waits<'a> {
     /// The time of the attempt as a whole, if it has one of its own (`retry.attempt_timeout`).
     of_attempt: Option<Duration>,
     /// When that is over.
-    pub(super) until: Option<Instant>,
+    pub(super) until: Cell<Option<Instant>>,
 }
 
 impl<'a> Waits<'a> {
@@ -31,19 +32,20 @@ impl<'a> Waits<'a> {
         began: Instant,
         of_attempt: Option<Duration>,
     ) -> Self {
-        Self { deadlines, timeouts, began, of_attempt, until: of_attempt.map(|time| began + time) }
+        let until = Cell::new(of_attempt.map(|time| began + time));
+        Self { deadlines, timeouts, began, of_attempt, until }
     }
 
     /// Sets the deadline of one phase of the attempt, which ends with the attempt as a whole at the latest.
     pub(super) fn arm(&self, phase_ends: Instant) {
-        self.deadlines.arm(Wait::Upstream, self.until.map_or(phase_ends, |until| until.min(phase_ends)));
+        self.deadlines.arm(Wait::Upstream, self.until.get().map_or(phase_ends, |until| until.min(phase_ends)));
     }
 
     /// Begins the time for the response anew, and that of the attempt: a client that takes long to send its body is
     /// no failure of the endpoint.
-    pub(super) fn arm_again(&mut self) {
+    pub(super) fn arm_again(&self) {
         let now = Instant::now();
-        self.until = self.of_attempt.map(|time| now + time);
+        self.until.set(self.of_attempt.map(|time| now + time));
         self.arm(now + self.timeouts.response_head);
     }
 

@@ -45,18 +45,15 @@ pub(super) async fn serve(
     let socket = Rc::clone(&transport.socket);
     let input = Input::new(ClientIo::new(transport, Rc::clone(&client), Rc::clone(&proxy), Speaks::Http1));
     let limits = head_limits(&proxy);
-    let worker = Rc::clone(&proxy);
     // Boxed, so that a parked connection does not even keep room for it.
-    let mut server = Box::new(Server::new(input.clone(), Rc::clone(&client), limits, {
-        let client = Rc::clone(&client);
-        move |received| proxy::handle(Rc::clone(&proxy), Rc::clone(&client), received)
-    }));
+    let server = Server::new(input.clone(), Rc::clone(&proxy), Rc::clone(&client), limits, proxy::respond);
+    let mut server = Box::new(server);
     // Dropped before the server, whose drop ends the request under way. So the guard still sees whether there is one.
     let guard = ResetUnlessWhole::new(Rc::clone(&socket), Rc::clone(&client));
     let lifecycle = Lifecycle {
         peer: accepted.peer,
         listener: Rc::clone(&accepted.listener),
-        worker,
+        worker: proxy,
         client: Rc::clone(&client),
         socket: Rc::clone(&socket),
         input,

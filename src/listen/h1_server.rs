@@ -17,8 +17,9 @@ use super::interim;
 use crate::net::give_way;
 use crate::net::h1_encode::Encoder;
 use crate::proxy::body::ResponseBody;
-use crate::proxy::client::{Client, Received};
+use crate::proxy::client::{Client, Proxy, Received};
 use crate::proxy::refusal::RefusedHead;
+use crate::proxy::{self, Admission};
 
 /// Tells a client to send its body.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -29,13 +30,14 @@ const EXCHANGES_AT_ONCE: usize = 16;
 /// Parts of a response that are passed on before others have their turn.
 const PARTS_AT_ONCE: usize = 16;
 
-/// What serves the requests of one connection. `S` makes the future `F` of a request.
-pub(super) struct Server<S, F> {
+/// What serves the requests of one connection. `R` makes the future `F` of a response.
+pub(super) struct Server<R, F> {
     input: Input,
     encoder: Encoder,
+    proxy: Rc<Proxy>,
     client: Rc<Client>,
     limits: HeadLimits,
-    serve: S,
+    respond: R,
     /// The request that is being served. Its place is kept for the next one.
     serving: Pin<Box<Option<F>>>,
     stage: Stage,
@@ -67,14 +69,14 @@ pub(super) enum Broken {
     Response,
 }
 
-impl<S, F> Server<S, F>
+impl<R, F> Server<R, F>
 where
-    S: Fn(Received) -> F,
+    R: Fn(Admission) -> F,
     F: Future<Output = Response<ResponseBody>>,
 {
-    pub(super) fn new(input: Input, client: Rc<Client>, limits: HeadLimits, serve: S) -> Self {
+    pub(super) fn new(input: Input, proxy: Rc<Proxy>, client: Rc<Client>, limits: HeadLimits, respond: R) -> Self {
         let (encoder, serving, stage, asked) = (Encoder::default(), Box::pin(None), Stage::Head, Asked::default());
-        Self { input, encoder, client, limits, serve, serving, stage, asked }
+        Self { input, encoder, proxy, client, limits, respond, serving, stage, asked }
     }
 
     /// Goes on as far as it can. Ready when nothing follows: the last response is out, or the client has closed its
@@ -104,7 +106,7 @@ where
                     let polled = serving.poll(cx);
                     self.say_in_between();
                     match polled {
-                        Poll::Ready(response) => self.respond(response),
+                        Poll::Ready(response) => self.begin_response(response),
                         Poll::Pending => return self.await_response(cx),
                     }
                 }
@@ -140,7 +142,8 @@ where
             }
             Err(error) => return Err(error.into()),
         };
-        self.serving.set(Some((self.serve)(received)));
+        let admission = proxy::admit(Rc::clone(&self.proxy), Rc::clone(&self.client), received);
+        self.serving.set(Some((self.respond)(admission)));
         self.stage = Stage::Serving;
         Ok(())
     }
@@ -169,7 +172,7 @@ where
         Poll::Pending
     }
 
-    fn respond(&mut self, response: Response<ResponseBody>) {
+    fn begin_response(&mut self, response: Response<ResponseBody>) {
         self.serving.set(None);
         let (framing, is_last) = h1_response::write_head(self.encoder.text(), &response, self.asked);
         self.asked.is_last = is_last;

@@ -112,18 +112,18 @@ async fn exchange(
             (ClientBody::Http2(ReceivedBody::of_client(stream, &parts.headers, Rc::clone(&signals))), None)
         }
     };
+    // A client that resets the stream wants no response, and perhaps has done so before the request was begun.
+    if poll_fn(|cx| Poll::Ready(respond.poll_reset(cx).is_ready())).await {
+        return None;
+    }
     let handled = {
         let received = Received::Request(Request::from_parts(parts, body));
-        proxy::handle(Rc::clone(&shared.proxy), Rc::clone(client), received)
+        proxy::respond(proxy::admit(Rc::clone(&shared.proxy), Rc::clone(client), received))
     };
     let response = {
         let (mut handled, mut is_begun) = (pin!(handled), false);
         poll_fn(|cx| {
-            // A client that resets the stream wants no response, and perhaps has done so before the request was begun.
             let was_begun = std::mem::replace(&mut is_begun, true);
-            if !was_begun && respond.poll_reset(cx).is_ready() {
-                return Poll::Ready(None);
-            }
             let polled = handled.as_mut().poll(cx);
             if was_begun && polled.is_pending() && respond.poll_reset(cx).is_ready() {
                 return Poll::Ready(None);

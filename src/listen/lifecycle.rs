@@ -17,8 +17,9 @@ use super::listener::{ListenerState, Speaks};
 use super::reset::ResetUnlessWhole;
 use crate::deadlines::{Alarm, Wait};
 use crate::net::socket::Socket;
+use crate::proxy::Admission;
 use crate::proxy::body::ResponseBody;
-use crate::proxy::client::{Client, Proxy, Received};
+use crate::proxy::client::{Client, Proxy};
 use crate::proxy::exchange::ENDED_BY;
 
 /// A connection without a request for this long is parked: its buffers are freed, and allocated again for the next
@@ -55,9 +56,9 @@ pub(super) struct Lifecycle {
 }
 
 impl Lifecycle {
-    pub(super) fn poll<S, F>(&self, alarm: &mut Alarm, server: &mut Server<S, F>, cx: &mut Context<'_>) -> Poll<End>
+    pub(super) fn poll<R, F>(&self, alarm: &mut Alarm, server: &mut Server<R, F>, cx: &mut Context<'_>) -> Poll<End>
     where
-        S: Fn(Received) -> F,
+        R: Fn(Admission) -> F,
         F: Future<Output = Response<ResponseBody>>,
     {
         let client = &*self.client;
@@ -166,10 +167,10 @@ impl Lifecycle {
     }
 
     /// What follows behind the exchanges: the tunnel, or a goodbye. Then `guard` is dropped, still before the server.
-    pub(super) async fn finish<S, F>(
+    pub(super) async fn finish<R, F>(
         &self,
         end: End,
-        server: Box<Server<S, F>>,
+        server: Box<Server<R, F>>,
         alarm: &mut Alarm,
         guard: ResetUnlessWhole,
     ) {

@@ -101,7 +101,7 @@ pub(super) async fn settle(
         let told = (&exchange.added, exchange.timing());
         let wishes = attempts.wishes(needs, &client, &addresses, &interim, told);
         let waits = Waits::begin(deadlines, exchange.timeouts(), now, exchange.attempt_timeout());
-        let result = endpoint.send(request, wishes, waits).await;
+        let result = endpoint.send(request, &wishes, &waits).await;
         let ended = Instant::now();
         let next = match result {
             Ok(response) => {

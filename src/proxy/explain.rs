@@ -7,11 +7,12 @@ use http::request::Parts;
 use http::{Request, StatusCode};
 use tokio::time::Instant;
 
+use super::admit::{Routed, prepare, route};
 use super::cause::Cause;
 use super::client::Client;
 use super::connection::Connection;
 use super::headers::{self, FieldsSeen};
-use super::{Routed, prepare, redirect, route};
+use super::redirect;
 use crate::config::path;
 use crate::link::request_body::RequestBody;
 use crate::link::view::View;

@@ -1,8 +1,10 @@
 //! One request: route it, prepare it, make attempts until it is settled, respond.
 //!
-//! This room knows nothing of TOML, listening sockets or threads. [`handle`] is called for each request.
+//! This room knows nothing of TOML, listening sockets or threads. [`admit`] and [`respond`] are called for each
+//! request.
 
 mod access;
+mod admit;
 mod attempts;
 #[cfg(feature = "bench")]
 pub mod bench;
@@ -41,257 +43,79 @@ pub mod tunnel;
 mod upgrade;
 mod websocket;
 
-use std::rc::Rc;
-
 use http::header::CONTENT_TYPE;
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
-use tokio::time::Instant;
+use http::{HeaderValue, Method, Response, StatusCode, Version};
 
-use crate::config::address;
 use crate::deadlines::Wait;
-use crate::link::added::Added;
-use crate::link::framing;
-use crate::link::request_body::{Bounds, RequestBody};
 use crate::link::response::EndpointBody;
-use crate::link::view::View;
-use crate::link::wishes::{Sharing, Upgrade};
-use crate::snapshot::Snapshot;
-use crate::snapshot::asked::Asked;
-use crate::snapshot::plan::{Local, Plan};
-use access::AccessDraft;
-use attempts::{GivenUp, Needs, settle};
+use admit::Admitted;
+pub use admit::{Admission, admit};
+use attempts::{GivenUp, settle};
 use body::{BodyWaits, Content, ResponseBody};
 use busy::Busy;
-use cause::Cause;
-use client::{Client, Proxy, Received};
-use connection::Connection;
 use exchange::Exchange;
-use headers::FieldsSeen;
 pub use identity::{Identity, Proof};
-use malformed::Malformed;
-use planned::Planned;
-use request_id::Identifier;
-use target::Host;
-use upgrade::Wanted;
 
-/// Serves one request. It never fails: what goes wrong becomes a response, see `error`.
+/// Responds to what was admitted. It never fails: what goes wrong becomes a response, see `error`.
 ///
 /// # Cancel safety
 /// Dropping the future means that the client left: the attempt is cancelled, and the books are closed.
-pub async fn handle(proxy: Rc<Proxy>, client: Rc<Client>, received: Received) -> Response<ResponseBody> {
-    let started = Instant::now();
-    let busy = Busy::begin(&client);
-    let mut request = match received {
-        Received::Request(request) => request,
-        Received::Refused(head) => return refusal::refuse_head(&proxy, &client, *head, started, busy),
-    };
-    if client.has_many_rests() {
-        Box::pin(client.wait_for_rests()).await;
+pub async fn respond(admission: Admission) -> Response<ResponseBody> {
+    match admission {
+        Ok(admitted) => ask(admitted).await,
+        Err(early) => early.await,
     }
-    client.connection.follow_rules();
-    let view = proxy.viewer.current();
-    let seen = FieldsSeen::of(request.headers());
-    let wanted = Wanted::of(&mut request, seen);
-    let (mut parts, incoming) = request.into_parts();
-    let body = RequestBody::new(incoming, bounds(&view));
-    let expects = seen.expect && expect::is_asked(&mut parts, &body);
-    client.begin_upload(body.upload(), expects);
-    client.begin_interims(parts.version);
-    let mut planned = None;
-    let routed = wanted.and_then(|wanted| {
-        Ok((wanted, route(&mut parts, &body, &view, &client, (proxy.worker, started), &mut planned)?))
-    });
-    let (wanted, host, RouteAndPool { route, pool }) = match routed {
-        Ok((wanted, Routed::Pool(host, found))) => (wanted, host, found),
-        Ok((Some(wanted), Routed::Here(local))) if wanted.is_misled_by(local.status) => {
-            // It would take the response for that of a tunnel.
-            let cause = Cause::NoUpgrade;
-            return refusal::refuse(&proxy, &client, &parts, cause, planned.as_deref_mut(), started, busy);
+}
+
+/// Has a request answered by an endpoint. What is held across a wait has a place in the future of each request, so that
+/// is little: the rest is behind `admitted`.
+async fn ask(mut admitted: Box<Admitted>) -> Response<ResponseBody> {
+    let Admitted { exchange, request, call, needs, .. } = &mut *admitted;
+    let settled = settle(exchange, request, *call, *needs).await;
+    admitted.begin_time_of_response();
+    match settled {
+        Ok(settled) if admitted.expects => {
+            let settled = Box::new(settled);
+            Box::pin(admitted.exchange.client().let_continue_out()).await;
+            admitted.answered(settled.response)
         }
-        Ok((_, Routed::Here(local))) => {
-            Box::pin(client.look_through_body()).await;
-            return refusal::respond(&proxy, &client, &parts, local, planned.as_deref_mut(), started, busy);
-        }
-        Err(cause) => {
-            Box::pin(client.look_through_body()).await;
-            return refusal::refuse(&proxy, &client, &parts, cause, planned.as_deref_mut(), started, busy);
-        }
-    };
-    let via = view.snapshot.pools[pool].config.via.then(|| headers::via(parts.version));
-    let is_logged = planned.as_ref().is_none_or(|planned| planned.is_logged());
-    let mut access = if is_logged { AccessDraft::begin(&view.snapshot, &client.connection, &parts) } else { None };
-    let mut story = proxy.stories.begin(&view.snapshot, || story::Head {
-        parts: &parts,
-        host: &host.value,
-        client: client.connection.client_address(&parts.headers),
-        route,
-    });
-    let mut added = prepare(&mut parts, seen, via, host, wanted.as_deref(), &client.connection);
-    if let Some(draft) = &mut story {
-        draft.id = Identifier::of(&parts.headers, &added);
-    }
-    let https = client.connection.rules.redirect_to_https();
-    match &mut planned {
-        Some(planned) if https.is_some() => planned.look_at(&parts, &client.connection),
-        Some(planned) => planned.edit_request(&mut parts, &mut added, &client.connection),
-        None => {}
-    }
-    if let Some(traces) = &view.snapshot.traces {
-        trace::begin(traces, &mut parts.headers, &client.connection, &mut added, story.as_deref_mut());
-    }
-    if let Some(draft) = &mut access {
-        draft.note_sent(&parts.headers, added.request_id.as_ref());
-    }
-    let mut exchange = Exchange::open(&proxy, &client, view, (pool, planned, added), started, (access, story));
-    if let Some(port) = https {
-        Box::pin(client.look_through_body()).await;
-        return redirect::to_https(exchange, &parts, port, busy);
-    }
-    let call = if seen.content_type { grpc::Call::of(&parts.headers) } else { None };
-    let needs = needs(&parts.headers, seen, wanted.as_deref());
-    // The extensions belong to the client's connection; the endpoint's must not see them.
-    parts.extensions.clear();
-    let mut request = Request::from_parts(parts, body);
-    let settled = settle(&mut exchange, &mut request, call, needs).await;
-    client.deadlines.disarm(Wait::Request);
-    if let Some(timeout) = call.and_then(|call| call.timeout) {
-        // The deadline of a call covers its response too.
-        client.deadlines.arm(Wait::Request, started + timeout);
-    }
-    let response = match settled {
-        Ok(settled) => {
-            if expects {
-                Box::pin(client.let_continue_out()).await;
-            }
-            settled.response
-        }
+        Ok(settled) => admitted.answered(settled.response),
         Err(given_up) => {
-            let GivenUp { cause, error, headers } = *given_up;
-            Box::pin(client.look_through_body()).await;
-            return refusal::fail(&mut exchange, cause, error, &headers, busy);
+            Box::pin(admitted.exchange.client().look_through_body()).await;
+            admitted.given_up(*given_up)
         }
-    };
-    let status = response.status();
-    let content = Content::of(request.method() == Method::HEAD, status);
-    match wanted {
-        Some(wanted) if status == StatusCode::SWITCHING_PROTOCOLS => upgrade::accept(exchange, response, *wanted, busy),
-        Some(wanted) if wanted.is_misled_by(status) => upgrade::refuse(exchange, busy),
-        _ => pass_on(exchange, response, call, content, busy),
     }
 }
 
-/// The bounds of a request body, from the config.
-fn bounds(view: &View) -> Bounds {
-    let Snapshot { limits, timeouts, .. } = &*view.snapshot;
-    let (bytes_max, trailers_max) = (limits.request_body.unwrap_or(u64::MAX), limits.request_head);
-    Bounds { bytes_max, replay_max: limits.replay, trailers_max, read_timeout: timeouts.request_body }
-}
+impl Admitted {
+    /// The deadline of a call covers its response too; that of other requests is over.
+    fn begin_time_of_response(&self) {
+        let deadlines = &self.exchange.client().deadlines;
+        deadlines.disarm(Wait::Request);
+        if let Some(timeout) = self.call.and_then(|call| call.timeout) {
+            deadlines.arm(Wait::Request, self.exchange.started + timeout);
+        }
+    }
 
-/// Turns the head into the one that the replica gets. Returns what is to be added to its fields.
-fn prepare(
-    parts: &mut Parts,
-    seen: FieldsSeen,
-    via: Option<&'static str>,
-    host: Host,
-    wanted: Option<&Wanted>,
-    connection: &Connection,
-) -> Added {
-    let added = headers::prepare_request(&mut parts.headers, seen, via, host, &connection.forwarding);
-    if let Some(wanted) = wanted {
-        wanted.ask(&mut parts.headers);
-    }
-    added
-}
-
-/// What the connection to the replica must be like.
-fn needs(headers: &HeaderMap, seen: FieldsSeen, wanted: Option<&Wanted>) -> Needs {
-    let is_private = seen.credentials && credentials::of_request(headers);
-    Needs {
-        upgrade: if wanted.is_some() { Upgrade::Wanted } else { Upgrade::Unwanted },
-        sharing: if is_private { Sharing::Private } else { Sharing::Shared },
-    }
-}
-
-/// Who responds to a request.
-enum Routed {
-    /// The endpoints of a pool; the host is the one that they hear.
-    Pool(Host, RouteAndPool),
-    /// The proxy.
-    Here(Local),
-}
-
-/// A route and one of its pools, by their places in the snapshot.
-struct RouteAndPool {
-    route: usize,
-    pool: usize,
-}
-
-/// Finds who responds. If the route wants more than its pool, that is left in `planned`.
-///
-/// # Errors
-/// Why the request is refused.
-fn route(
-    parts: &mut Parts,
-    body: &RequestBody,
-    view: &Rc<View>,
-    client: &Client,
-    moment: (usize, Instant),
-    planned: &mut Option<Box<Planned>>,
-) -> Result<Routed, Cause> {
-    let rules = &client.connection.rules;
-    let mut host = target::take_target(parts)?;
-    if parts.version == Version::HTTP_2 {
-        headers::check_list_size(parts, host.as_ref(), view.snapshot.limits.request_head)?;
-        headers::join_cookies(&mut parts.headers);
-    }
-    let is_added = host.as_mut().is_some_and(|host| host.become_field(&mut parts.headers));
-    if parts.headers.len() > view.snapshot.limits.request_fields + usize::from(is_added) {
-        return Err(Cause::HeadTooLarge);
-    }
-    let host_text = host.as_ref().and_then(|host| host.value.to_str().ok()).unwrap_or_default();
-    let asked = Asked {
-        listener: &rules.listener(),
-        host: host_text,
-        path: parts.uri.path(),
-        query: parts.uri.query(),
-        method: &parts.method,
-        headers: &parts.headers,
-    };
-    let found = view.snapshot.routes.find(&asked)?;
-    if let Some(others) = &found.others {
-        planned::pass_guards(view, others, &client.connection, &parts.headers, moment)?;
-    }
-    let length = http_body::Body::size_hint(body);
-    // A body with a length was not framed by a transfer coding.
-    if length.exact().is_none() && !framing::is_plainly_chunked(&parts.headers) {
-        return Err(Cause::UnknownCoding);
-    }
-    let pool = match view.snapshot.plans[found.route] {
-        Plan::Pool(pool) => pool,
-        Plan::More(_) => {
-            let planned = planned.insert(Planned::new(view, &found, &client.connection, host.as_ref(), &parts.headers));
-            match planned.admit(parts, body, &client.connection, moment)? {
-                Some(pool) => pool,
-                None => return planned.respond(parts, client).map(Routed::Here),
+    /// The response for the client, of that of the endpoint.
+    fn answered(self: Box<Self>, response: Response<EndpointBody>) -> Response<ResponseBody> {
+        let Self { exchange, request, wanted, call, busy, .. } = *self;
+        let status = response.status();
+        let content = Content::of(request.method() == Method::HEAD, status);
+        match wanted {
+            Some(wanted) if status == StatusCode::SWITCHING_PROTOCOLS => {
+                upgrade::accept(exchange, response, *wanted, busy)
             }
+            Some(wanted) if wanted.is_misled_by(status) => upgrade::refuse(exchange, busy),
+            _ => pass_on(exchange, response, call, content, busy),
         }
-    };
-    let body_max = planned.as_ref().map_or(view.snapshot.limits.request_body, |planned| planned.body_max());
-    if body_max.is_some_and(|most| length.lower() > most) {
-        return Err(Cause::BodyTooLarge);
     }
-    if host.is_none() && rules.redirect_to_https().is_some() {
-        // Nobody knows where to send the client.
-        return Err(Cause::BadRequest(Malformed::HostMissing));
+
+    /// The response for the client if no endpoint has given one.
+    fn given_up(mut self: Box<Self>, given_up: GivenUp) -> Response<ResponseBody> {
+        let GivenUp { cause, error, headers } = given_up;
+        refusal::fail(&mut self.exchange, cause, error, &headers, self.busy)
     }
-    // Only an HTTP/1.0 client may leave out the host. The replica is sent HTTP/1.1, which needs one.
-    let host = host.unwrap_or_else(|| {
-        let first = view.snapshot.pools[pool].members.first();
-        let value = first.and_then(|first| HeaderValue::try_from(&*address::host_field(&first.backend)).ok());
-        Host { value: value.unwrap_or_else(|| HeaderValue::from_static("")), is_field: false }
-    });
-    Ok(Routed::Pool(host, RouteAndPool { route: found.route, pool }))
 }
 
 /// Turns an endpoint's response into the client's. A call is a conversation: either side may be silent for long.

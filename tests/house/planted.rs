@@ -24,7 +24,7 @@ fn an_arrow_up_is_found() {
     }
     for (path, text) in [
         ("src/link/h1.rs", "use crate::pool::{Pool, pick::Tried};\nuse super::record::Record;"),
-        ("src/link/h1.rs", "//! Not like [`crate::proxy::handle`].\n// crate::worker"),
+        ("src/link/h1.rs", "//! Not like [`crate::proxy::respond`].\n// crate::worker"),
         ("src/link/h1.rs", "#[cfg(test)]\nmod tests {\n    use crate::proxy::client;\n}"),
         ("src/main.rs", "use unstick::app::{self, Ended};"),
     ] {

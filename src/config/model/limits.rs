@@ -107,7 +107,7 @@ impl Default for Limits {
             h2_window: 64 * 1024,
             request_body: None,
             replay: 64 * 1024,
-            idle_per_endpoint: 256,
+            idle_per_endpoint: 1024,
         }
     }
 }
