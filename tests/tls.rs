@@ -226,6 +226,33 @@ fn one_name_may_have_a_certificate_for_each_kind_of_key() {
     assert_eq!(certificate_of(app.address, "a.test", &config).unwrap(), certificate_in(&ecdsa), "the first one wins");
 }
 
+/// What costs least is taken, unless the client says by its order that ChaCha20 costs it less.
+#[test]
+fn the_cipher_is_the_cheapest_for_both() {
+    use CipherSuite as S;
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ca"));
+    authority.issue(folder.path(), "a", &["a.test"]);
+    let backend = Backend::named("one");
+    let app = over(&backend, &named("a"), folder, 1);
+    let (small, large, chacha) =
+        (S::TLS13_AES_128_GCM_SHA256, S::TLS13_AES_256_GCM_SHA384, S::TLS13_CHACHA20_POLY1305_SHA256);
+    let old = (S::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, S::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256);
+    for (offered, expected) in [
+        (&[large, chacha, small][..], small),
+        (&[small, chacha, large], small),
+        (&[large, chacha], large),
+        (&[large], large),
+        (&[chacha, small, large], chacha),
+        (&[old.0, old.1], old.1),
+    ] {
+        let config = Arc::new(authority.offering(offered));
+        let mut stream = shake_hands(app.address, "a.test", &config).unwrap();
+        assert_eq!(exchange(&mut stream, GET).status, 200);
+        let suite = stream.conn.negotiated_cipher_suite().unwrap().suite();
+        assert_eq!(suite, expected, "{offered:?}");
+    }
+}
+
 #[test]
 fn client_certificates_are_asked_for_and_their_subject_cannot_be_made_up() {
     let (folder, authority, clients) = (tempfile::tempdir().unwrap(), Authority::new("ca"), Authority::new("clients"));

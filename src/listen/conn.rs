@@ -9,9 +9,10 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::{Duration, SystemTime};
 
+use rustls::server::Acceptor;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 
 use super::Registration;
 use super::client_io::ClientTransport;
@@ -244,8 +245,9 @@ async fn tell(socket: &Socket) -> io::Result<bool> {
 }
 
 async fn handshake(socket: Rc<Socket>, tls: &ServerTls, protocols: Protocols) -> io::Result<Opened> {
-    let acceptor = TlsAcceptor::from(tls.config());
-    let session = acceptor.accept(SocketIo(Rc::clone(&socket))).await?;
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), SocketIo(Rc::clone(&socket))).await?;
+    let config = tls.config(hello.client_hello().cipher_suites());
+    let session = hello.into_stream(config).await?;
     let (_, state) = session.get_ref();
     let is_h2 = state.alpn_protocol() == Some(ALPN_H2) || !protocols.h1;
     let refuse = |why| io::Error::new(io::ErrorKind::InvalidData, why);

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use rustls::CipherSuite;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConfig};
@@ -18,7 +19,7 @@ use rustls::sign::CertifiedKey;
 use self::names::Names;
 use crate::config::model::{CertificateFiles, ClientCa, Protocols, Tls};
 use crate::net::pem::{self, Stamps, Watched};
-use crate::net::tls::provider;
+use crate::net::tls::{provider, wants_chacha};
 use crate::net::trust::{Ask, Trusted};
 
 /// A certificate that expires this soon is logged as a warning.
@@ -32,18 +33,24 @@ pub(crate) struct ServerTls {
     /// worker (RFC 8446 section 2.2). The ticketer draws new keys every six hours by itself. It is replaced when the
     /// file of `client_ca` changes, because the client certificate in a ticket is not verified again.
     tickets: Mutex<Tickets>,
-    config: ArcSwap<ServerConfig>,
+    config: ArcSwap<Orders>,
     files: Mutex<Files>,
 }
 
 /// What makes session tickets and reads them.
 type Tickets = Arc<dyn ProducesTickets>;
 
+/// The same configuration twice: once the server's order of cipher suites counts, once the client's.
+struct Orders {
+    of_server: Arc<ServerConfig>,
+    of_client: Arc<ServerConfig>,
+}
+
 /// What a look has read.
 struct Renewed {
     certificates: Vec<Certificate>,
     /// What is to be used with them, if that can be.
-    config: Option<(ServerConfig, Tickets)>,
+    config: Option<(Orders, Tickets)>,
     /// What cannot be used, and why.
     refused: Vec<String>,
 }
@@ -149,9 +156,10 @@ impl ServerTls {
         self.settings.client_ca.is_some()
     }
 
-    /// The configuration for the next handshake.
-    pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        self.config.load_full()
+    /// The configuration for a client that offers these.
+    pub(crate) fn config(&self, offered: &[CipherSuite]) -> Arc<ServerConfig> {
+        let Orders { of_server, of_client } = &**self.config.load();
+        Arc::clone(if wants_chacha(offered) { of_client } else { of_server })
     }
 
     /// Reads the files again if they have changed. The control thread has it called a few times a second, on threads
@@ -230,7 +238,7 @@ impl ServerTls {
 
     /// The configuration with these certificates, and its ticketer. With `has_new_ca` that is a fresh one, so that
     /// older tickets no longer resume.
-    fn reconfigured(&self, certificates: &[Certificate], has_new_ca: bool) -> Result<(ServerConfig, Tickets), String> {
+    fn reconfigured(&self, certificates: &[Certificate], has_new_ca: bool) -> Result<(Orders, Tickets), String> {
         let tickets = if has_new_ca {
             new_tickets()?
         } else {
@@ -289,7 +297,7 @@ fn configure(
     tickets: &Tickets,
     certificates: &[Certificate],
     provider: Arc<CryptoProvider>,
-) -> Result<ServerConfig, String> {
+) -> Result<Orders, String> {
     let mut names = Names::default();
     certificates.iter().for_each(|certificate| names.add(certificate));
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -307,7 +315,9 @@ fn configure(
         .filter(|(is_spoken, _)| *is_spoken)
         .map(|(_, name)| name.to_vec())
         .collect();
-    Ok(config)
+    let of_client = Arc::new(config.clone());
+    config.ignore_client_order = true;
+    Ok(Orders { of_server: Arc::new(config), of_client })
 }
 
 fn verifier(ca: &ClientCa, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, String> {
@@ -333,7 +343,7 @@ mod tests {
     fn a_look_that_was_left_behind_changes_nothing_and_the_next_one_reads_the_files() {
         let (_folder, settings) = folder_with_pair();
         let tls = ServerTls::load(&settings, Protocols { h1: true, h2: true }).unwrap();
-        let first = tls.config();
+        let first = tls.config(&[]);
         let number = tls.begin_look();
         // It hangs before it has the stamps, or while it reads.
         tls.give_up_look("web", "it hangs");
@@ -347,9 +357,9 @@ mod tests {
         assert!(read.is_some());
         tls.give_up_look("web", "it hangs");
         tls.put_to_use("web", number, read);
-        assert!(Arc::ptr_eq(&first, &tls.config()), "older files are not put to use");
+        assert!(Arc::ptr_eq(&first, &tls.config(&[])), "older files are not put to use");
         (0..2).for_each(|_| tls.look("web"));
-        assert!(!Arc::ptr_eq(&first, &tls.config()) && tls.refused().is_none());
+        assert!(!Arc::ptr_eq(&first, &tls.config(&[])) && tls.refused().is_none());
     }
 
     #[test]

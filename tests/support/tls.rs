@@ -55,6 +55,17 @@ impl Authority {
         self.sign(folder, stem, names, &KeyPair::generate().unwrap(), more)
     }
 
+    /// A client that offers these cipher suites in this order.
+    pub(crate) fn offering(&self, suites: &[CipherSuite]) -> ClientConfig {
+        let mut provider = aws_lc_rs::default_provider();
+        let place = |suite: CipherSuite| suites.iter().position(|wanted| *wanted == suite);
+        provider.cipher_suites.retain(|known| place(known.suite()).is_some());
+        provider.cipher_suites.sort_by_key(|known| place(known.suite()));
+        let builder =
+            ClientConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions().unwrap();
+        builder.with_root_certificates(self.roots()).with_no_client_auth()
+    }
+
     /// As [`Self::issue`], with an RSA key.
     pub(crate) fn issue_rsa(&self, folder: &Path, stem: &str, names: &[&str]) -> Pair {
         let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
