@@ -8,10 +8,10 @@ use std::sync::mpsc::{Receiver, channel};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use unstick::config::Algorithm;
 
-use crate::support::backend::{Backend, signal};
+use crate::support::backend::{Backend, Peer, signal};
 use crate::support::client::{get, read_response};
 use crate::support::tls::Authority;
-use crate::support::{self, App, SOON, connect, eventually, pool_of, read_to_close, send, text};
+use crate::support::{self, App, SOON, connect, eventually, pause, pool_of, read_to_close, send, text};
 
 pub(crate) fn unstick(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_unstick"));
@@ -397,6 +397,38 @@ fn too_few_descriptors_are_said_and_survived() {
     while !clients.is_empty() {
         let mut client = clients.remove(0);
         assert_eq!(read_response(&mut client, false).text(), "a");
+    }
+}
+
+/// Connections that are kept for later must not take what a request needs now.
+#[test]
+fn unused_connections_give_way_when_descriptors_are_few() {
+    let backends: Vec<_> = (0..5).map(|_| Backend::start(slow)).collect();
+    let route = |(nth, _): (usize, _)| format!("[[route]]\npath = \"/{nth}\"\npool = \"p{nth}\"\n");
+    let pool = |(nth, backend): (usize, &Backend)| format!("[pool.p{nth}]\nbackends = [\"{}\"]\n", backend.address);
+    let routes: String = backends.iter().enumerate().map(route).collect();
+    let pools: String = backends.iter().enumerate().map(pool).collect();
+    let listen = "[listen.web]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"off\"\n";
+    let (_dir, file) = config(&format!("{listen}{routes}{pools}"));
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 220; exec \"$0\" run -c \"$1\" --workers 1", env!("CARGO_BIN_EXE_unstick"), &file]);
+    let mut running = Running::of(command);
+    let address = running.address();
+    let mut clients: Vec<_> = (0..40).map(|_| connect(address)).collect();
+    for nth in 0..backends.len() {
+        clients.iter_mut().for_each(|client| send(client, format!("GET /{nth} HTTP/1.1\r\nHost: x\r\n\r\n")));
+        for client in &mut clients {
+            let response = read_response(client, false);
+            assert_eq!((response.status, response.text().as_str()), (200, "ok"), "pool {nth}");
+        }
+    }
+}
+
+/// Each request needs a connection of its own.
+fn slow(peer: &mut Peer) {
+    while peer.next().is_some() {
+        pause("others come meanwhile", 200);
+        send(&mut peer.stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     }
 }
 

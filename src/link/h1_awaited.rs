@@ -55,6 +55,7 @@ impl Awaited {
     /// A response is awaited, which may be one to HEAD.
     pub(super) fn begin(&mut self, is_to_head: bool) {
         self.stage = Stage::Head { is_to_head, interims: Interims::default() };
+        self.read.begin_message();
     }
 
     /// Whether the response is over, and nothing has come behind it: bytes there belong to nothing that was asked for.

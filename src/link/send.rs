@@ -111,23 +111,31 @@ impl WorkerEndpoint {
         lease.map(Link::Multiplexed).or_else(|| self.checkout(idle_timeout, now).map(Link::Own))
     }
 
+    /// Opens a connection; once more if there was no descriptor left, and there are some now.
     async fn connect_within(
         &self,
         wishes: &Wishes<'_>,
-        preamble: Option<Box<Preamble>>,
+        mut preamble: Option<Box<Preamble>>,
         waits: &Waits<'_>,
     ) -> Result<Link, LinkError> {
         waits.arm(waits.began + waits.timeouts.connect);
         timing::note(wishes.timing, |timing| &timing.opening);
-        // Boxed: the future of a handshake is larger than the rest of a request's.
-        let mut connecting = Box::pin(self.connect(wishes, waits.timeouts.upstream_h2_ping, preamble));
-        let result = poll_fn(|cx| match (connecting.as_mut().poll(cx), waits.passed(Phase::Connect)) {
-            (Poll::Pending, Some(phase)) => Poll::Ready(Err(LinkError::TimedOut(phase))),
-            (polled, _) => polled,
-        })
-        .await;
-        waits.deadlines.disarm(Wait::Upstream);
-        result
+        let mut was_room_made = false;
+        loop {
+            // Boxed: the future of a handshake is larger than the rest of a request's.
+            let mut connecting = Box::pin(self.connect(wishes, waits.timeouts.upstream_h2_ping, preamble));
+            let result = poll_fn(|cx| match (connecting.as_mut().poll(cx), waits.passed(Phase::Connect)) {
+                (Poll::Pending, Some(phase)) => Poll::Ready(Err(LinkError::TimedOut(phase))),
+                (polled, _) => polled,
+            })
+            .await;
+            if matches!(result, Err(LinkError::OutOfSockets(_))) && !was_room_made && (wishes.make_room)() {
+                (was_room_made, preamble) = (true, self.preamble(wishes));
+                continue;
+            }
+            waits.deadlines.disarm(Wait::Upstream);
+            return result;
+        }
     }
 
     async fn send_h1(

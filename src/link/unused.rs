@@ -50,6 +50,12 @@ impl WorkerEndpoint {
         None
     }
 
+    /// Closes all of them. Returns whether there was one.
+    pub(super) fn close_unused(&self) -> bool {
+        let unused = std::mem::take(&mut *self.idle.borrow_mut());
+        !unused.is_empty()
+    }
+
     /// Whether new requests may use this connection: the endpoint is not draining, and is spoken to in the same way.
     pub(super) fn is_current(&self, connection: &UpstreamConnection) -> bool {
         self.draining_since().is_none() && connection.record().epoch == self.epoch.get()

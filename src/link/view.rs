@@ -60,6 +60,14 @@ impl View {
         Self { snapshot, endpoints, texts: Texts::default() }
     }
 
+    /// Closes all unused connections, which take descriptors that somebody else needs. Returns whether there was one.
+    #[cold]
+    pub fn close_unused(&self) -> bool {
+        let mut was_one = false;
+        self.endpoints.iter().flatten().for_each(|endpoint| was_one |= endpoint.close_unused());
+        was_one
+    }
+
     /// Closes unused connections that are too old or were closed by the endpoint.
     pub fn reap_idle(&self, now: Instant) {
         let idle_timeout = self.snapshot.timeouts.upstream_idle;

@@ -26,6 +26,8 @@ pub struct Wishes<'a> {
     pub interim: &'a dyn Fn(Response<()>),
     /// The client that it is for. It is asked only if connections to the endpoint begin with a PROXY header.
     pub client: &'a dyn Fn() -> ClientAddresses,
+    /// Closes what this worker can do without if there is no descriptor left. Returns whether there was anything.
+    pub make_room: &'a dyn Fn() -> bool,
     /// What is added to the fields of the request.
     pub added: &'a Added,
     /// Where the steps of the attempt are noted, if somebody wants to know.

@@ -238,6 +238,7 @@ impl Incoming {
         (self.looked_at, self.empty) = (0, 0);
         self.heads = self.heads.wrapping_add(1);
         self.in_a_row = 0;
+        self.read.begin_message();
         // Many small heads are no reason for large reads.
         self.comes_large &= head.body.is_some();
         if let Some(decoder) = head.body.take() {

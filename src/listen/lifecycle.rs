@@ -145,7 +145,8 @@ impl Lifecycle {
                     let drain = self.worker.viewer.timeout(|timeouts| timeouts.drain);
                     deadlines.arm(Wait::Drain, since + drain.mul_f64(ENDED_BY));
                 }
-                _ => {}
+                Some(_) => {}
+                None => deadlines.disarm(Wait::Drain),
             },
         }
         false

@@ -64,7 +64,7 @@ pub(crate) struct Chunked {
 #[derive(Debug)]
 enum Place {
     /// To the size of a chunk, at whose beginning the body now is. So many bytes are known not to hold the end of the
-    /// line.
+    /// line, but the beginning of an extension.
     Size(usize),
     /// To the data of a chunk, of which so many bytes are still to come.
     Data(u64),
@@ -136,12 +136,13 @@ impl Chunked {
         loop {
             match &mut self.place {
                 Place::Size(known) => {
-                    if read[*known..].iter().all(|byte| !matches!(byte, b'\r' | b'\n')) && *known > 0 {
+                    if *known > 0 && !read[*known..].iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
                         *known = read.len();
                         return if *known > LINE_MAX { Err(BadFraming::LINES) } else { Ok(Next::Unread) };
                     }
                     let Some(Size { size, length, extensions }) = size(read)? else {
-                        *known = read.len().saturating_sub(1);
+                        // What is no extension is looked at as a whole: it is short, or refused.
+                        *known = if read.contains(&b';') { read.len() - 1 } else { 0 };
                         return Ok(Next::Unread);
                     };
                     read.advance(length);
@@ -349,6 +350,18 @@ mod tests {
             for cut in (0..sent.len()).step_by(1 + sent.len() / 50) {
                 assert!(decode(chunked(), sent.as_bytes(), cut).is_err(), "{sent:.40?} cut at {cut}");
             }
+        }
+    }
+
+    /// Nothing more may come.
+    #[test]
+    fn a_size_is_refused_as_soon_as_it_is_none() {
+        for (first, second) in [("10", "G"), ("10 ", "x"), ("1", "GGGG"), ("10\t", "1"), ("1;a\r", "x"), ("1;a", "b\n")]
+        {
+            let (mut decoder, mut read) = (chunked(), BytesMut::from(first));
+            assert!(matches!(decoder.next(&mut read), Ok(Next::Unread)), "{first:?}");
+            read.extend_from_slice(second.as_bytes());
+            assert!(decoder.next(&mut read).is_err(), "{first:?} {second:?}");
         }
     }
 

@@ -29,7 +29,7 @@ pub(crate) struct ReadBuffer {
     /// Bytes to read next at once, and at most.
     at_once: usize,
     most: usize,
-    /// Bytes that were read since there was nothing to read.
+    /// Bytes of the present message that were read since there was nothing to read.
     in_turn: usize,
 }
 
@@ -37,6 +37,12 @@ impl ReadBuffer {
     /// An empty one, for which at most so many bytes are read at once.
     pub(crate) fn new(most: usize) -> Self {
         Self { bytes: BytesMut::new(), at_once: BODY_READ_MIN, most, in_turn: 0 }
+    }
+
+    /// A new message begins. What came of those before does not count any more.
+    #[inline]
+    pub(crate) fn begin_message(&mut self) {
+        self.in_turn = 0;
     }
 
     /// Reads more, `most` bytes at most, behind what was read and not used. It returns how much that was. It is pending

@@ -275,6 +275,7 @@ impl Socket {
             self.was_heard.set(true);
             if let Err(error) = result {
                 self.fail(error);
+                return polled;
             }
             // A reset is reported once, and if a write has heard of it, what follows only looks like an orderly end. A
             // pipe that is broken had its end before.

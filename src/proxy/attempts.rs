@@ -99,7 +99,8 @@ pub(super) async fn settle(
         attempts.failure.iter().for_each(|failure| exchange.pool_cell().retries(failure.index()).add(1));
         exchange.note_attempt(now);
         let told = (&exchange.added, exchange.timing());
-        let wishes = attempts.wishes(needs, &client, &addresses, &interim, told);
+        let make_room = || exchange.view.close_unused();
+        let wishes = attempts.wishes(needs, &client, (&addresses, &interim, &make_room), told);
         let waits = Waits::begin(deadlines, exchange.timeouts(), now, exchange.attempt_timeout());
         let result = endpoint.send(request, &wishes, &waits).await;
         let ended = Instant::now();
@@ -135,18 +136,20 @@ enum Next {
     Settled(Result<LinkResponse, Box<GivenUp>>),
 }
 
+/// What a connection may ask for: the addresses of its client, what becomes of an interim response, and room.
+type Calls<'a> = (&'a dyn Fn() -> ClientAddresses, &'a dyn Fn(Response<()>), &'a dyn Fn() -> bool);
+
 impl Attempts {
     fn wishes<'a>(
         &self,
         needs: Needs,
         client: &'a Client,
-        addresses: &'a dyn Fn() -> ClientAddresses,
-        interim: &'a dyn Fn(Response<()>),
+        (addresses, interim, make_room): Calls<'a>,
         (added, timing): (&'a Added, Option<&'a Timing>),
     ) -> Wishes<'a> {
         let Needs { upgrade, sharing } = needs;
         let private = &client.connection.private;
-        Wishes { fresh: self.fresh, upgrade, sharing, private, interim, client: addresses, added, timing }
+        Wishes { fresh: self.fresh, upgrade, sharing, private, interim, client: addresses, make_room, added, timing }
     }
 
     /// The endpoint responded with a status that the pool takes for a failure.

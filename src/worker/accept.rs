@@ -14,7 +14,7 @@ use crate::listen::conn::Accepted;
 use crate::listen::permits::Permit;
 use crate::listen::serve::Serving;
 use crate::listen::socket::{Listener, StdStream};
-use crate::net::Stream;
+use crate::net::{Stream, is_own_lack};
 
 /// The pause after a failed `accept`, and between looks while the limit of connections is reached.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -39,6 +39,9 @@ impl WorkerThread {
                 Err(error) => {
                     self.proxy.cell().accept_errors.add(1);
                     tracing::warn!(%error, "cannot accept connections, trying again");
+                    if is_own_lack(&error) {
+                        self.proxy.viewer.current().close_unused();
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
