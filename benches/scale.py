@@ -137,7 +137,7 @@ class Edited:
 
     def applied(self) -> int:
         """Edits that are in use, by the log: the admin port would have to tell of all endpoints."""
-        return self.server.log.read_text().count(" reloaded: ")
+        return self.server.log.read_text().count("reloaded: ")
 
     def edit(self) -> None:
         """Takes the last endpoint out, or back in."""

@@ -25,7 +25,7 @@
 //! 1. `worker.rs` accepts the connection, or hands it to a worker that has fewer.
 //! 2. `listen/h1_server.rs` reads the request, and `listen/h1.rs` keeps the deadlines of the connection (`listen/h2.rs`
 //!    for HTTP/2).
-//! 3. `proxy/admit.rs`: [`proxy::admit`] routes the request and prepares its fields.
+//! 3. `proxy/admit.rs`: [`proxy::admit()`] routes the request and prepares its fields.
 //! 4. `proxy/attempts.rs` picks an endpoint and tries the request there, and again elsewhere if `proxy/retry.rs` says
 //!    so.
 //! 5. `link/send.rs` sends it over one of the worker's own connections, and waits for the response head.

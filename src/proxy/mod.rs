@@ -1,6 +1,6 @@
 //! One request: route it, prepare it, make attempts until it is settled, respond.
 //!
-//! This room knows nothing of TOML, listening sockets or threads. [`admit`] and [`respond`] are called for each
+//! This room knows nothing of TOML, listening sockets or threads. [`admit()`] and [`respond`] are called for each
 //! request.
 
 mod access;
