@@ -229,6 +229,7 @@ impl WorkerThread {
         std::hint::black_box(Vec::<u8>::with_capacity(GIVEN_BACK_BY));
         let now = Instant::now();
         self.proxy.viewer.current().reap_idle(now);
+        self.proxy.viewer.make_room_for_others();
         let renewals = self.proxy.viewer.renewals();
         if self.renewals_seen.replace(renewals) != renewals {
             // Some endpoint may be draining now. The responses that it is sending look for that when they are woken.

@@ -22,8 +22,8 @@ use super::waits::Waits;
 use super::wishes::{Sharing, Upgrade, Wishes};
 use super::{Link, WorkerEndpoint, framing, timing};
 use crate::deadlines::Wait;
-use crate::net::proxy_protocol;
 use crate::net::socket::Look;
+use crate::net::{lacks_descriptors, proxy_protocol};
 
 /// A reused connection that ends this soon after the request was sent was already being closed. If it ends later, the
 /// replica has failed.
@@ -129,7 +129,8 @@ impl WorkerEndpoint {
                 (polled, _) => polled,
             })
             .await;
-            if matches!(result, Err(LinkError::OutOfSockets(_))) && !was_room_made && (wishes.make_room)() {
+            let lacks = matches!(&result, Err(LinkError::OutOfSockets(error)) if lacks_descriptors(error));
+            if lacks && !was_room_made && (wishes.make_room)() {
                 (was_room_made, preamble) = (true, self.preamble(wishes));
                 continue;
             }

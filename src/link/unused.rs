@@ -50,10 +50,11 @@ impl WorkerEndpoint {
         None
     }
 
-    /// Closes all of them. Returns whether there was one.
+    /// Closes the older half of them. Returns whether there was one.
     pub(super) fn close_unused(&self) -> bool {
-        let unused = std::mem::take(&mut *self.idle.borrow_mut());
-        !unused.is_empty()
+        let mut idle = self.idle.borrow_mut();
+        let half = idle.len().div_ceil(2);
+        idle.drain(..half).count() > 0
     }
 
     /// Whether new requests may use this connection: the endpoint is not draining, and is spoken to in the same way.

@@ -60,9 +60,10 @@ impl View {
         Self { snapshot, endpoints, texts: Texts::default() }
     }
 
-    /// Closes all unused connections, which take descriptors that somebody else needs. Returns whether there was one.
+    /// Closes the older half of the unused connections: they take descriptors that somebody else needs. Returns whether
+    /// there was one.
     #[cold]
-    pub fn close_unused(&self) -> bool {
+    fn close_unused(&self) -> bool {
         let mut was_one = false;
         self.endpoints.iter().flatten().for_each(|endpoint| was_one |= endpoint.close_unused());
         was_one
@@ -85,6 +86,8 @@ pub struct Viewer {
     /// How often the snapshot had been swapped when the view was last renewed.
     swaps: Cell<u64>,
     renewals: Cell<u64>,
+    /// How often a worker had no descriptor left when this one last made room.
+    lacks: Cell<u64>,
 }
 
 impl Viewer {
@@ -92,7 +95,7 @@ impl Viewer {
     pub(crate) fn new(shared: Arc<SharedSnapshot>, worker: usize, outbox: Rc<Outbox>) -> Self {
         let swaps = Cell::new(shared.swaps());
         let view = RefCell::new(Rc::new(View::new(shared.load(), None, worker, &outbox)));
-        Self { worker, outbox, shared, view, swaps, renewals: Cell::new(0) }
+        Self { worker, outbox, shared, view, swaps, renewals: Cell::new(0), lacks: Cell::new(0) }
     }
 
     /// How often the view has been renewed.
@@ -112,6 +115,22 @@ impl Viewer {
     pub fn timeout<T>(&self, of: impl FnOnce(&Timeouts) -> T) -> T {
         self.look();
         of(&self.view.borrow().snapshot.timeouts)
+    }
+
+    /// Closes unused connections of this worker, because there is no descriptor left. The other workers do the same
+    /// when they keep house. Returns whether there was one.
+    #[cold]
+    pub fn make_room(&self) -> bool {
+        self.lacks.set(self.shared.lacks_descriptors());
+        self.view.borrow().close_unused()
+    }
+
+    /// The same for another worker that had no descriptor left.
+    pub fn make_room_for_others(&self) {
+        let lacks = self.shared.lacks();
+        if self.lacks.replace(lacks) != lacks {
+            self.view.borrow().close_unused();
+        }
     }
 
     #[inline]

@@ -127,7 +127,9 @@ impl Accepted {
         }
         match (&self.listener.settings.tls, protocols) {
             (Some(tls), protocols) => {
-                self.within(&Rc::clone(&socket), tls_handshake, handshake(socket, tls, protocols)).await
+                // Boxed: a connection without TLS needs no room for it.
+                let shaking_hands = Box::pin(handshake(Rc::clone(&socket), tls, protocols));
+                self.within(&socket, tls_handshake, shaking_hands).await
             }
             (None, Protocols { h1: true, h2: true }) => {
                 let is_h2 = self.within(&socket, request_head, tell(&socket)).await?;
@@ -245,7 +247,7 @@ async fn tell(socket: &Socket) -> io::Result<bool> {
 }
 
 async fn handshake(socket: Rc<Socket>, tls: &ServerTls, protocols: Protocols) -> io::Result<Opened> {
-    let hello = LazyConfigAcceptor::new(Acceptor::default(), SocketIo(Rc::clone(&socket))).await?;
+    let hello = Box::pin(LazyConfigAcceptor::new(Acceptor::default(), SocketIo(Rc::clone(&socket)))).await?;
     let config = tls.config(hello.client_hello().cipher_suites());
     let session = hello.into_stream(config).await?;
     let (_, state) = session.get_ref();

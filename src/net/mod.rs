@@ -67,6 +67,12 @@ pub(crate) fn is_own_lack(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| own.iter().any(|errno| errno.raw_os_error() == code))
 }
 
+/// Whether that was for lack of descriptors. They belong to the whole process: whoever closes one helps.
+pub(crate) fn lacks_descriptors(error: &io::Error) -> bool {
+    let own = [Errno::MFILE, Errno::NFILE];
+    error.raw_os_error().is_some_and(|code| own.iter().any(|errno| errno.raw_os_error() == code))
+}
+
 /// The network by which clients are counted: an IPv4 address, or an IPv6 /64, because a client usually controls a whole
 /// /64.
 pub(crate) fn network_of(peer: IpAddr) -> IpAddr {
@@ -271,5 +277,21 @@ impl AsyncWrite for Stream {
             #[cfg(feature = "sim")]
             Self::Sim(wire) => wire.poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A port that is taken does not become free by closing connections to somebody else.
+    #[test]
+    fn only_descriptors_are_freed_by_closing_something() {
+        for (errno, lacks) in [(Errno::MFILE, true), (Errno::NFILE, true), (Errno::ADDRNOTAVAIL, false)] {
+            let error = io::Error::from(errno);
+            assert!(is_own_lack(&error));
+            assert_eq!(lacks_descriptors(&error), lacks, "{error}");
+        }
+        assert!(!lacks_descriptors(&io::ErrorKind::ConnectionRefused.into()));
     }
 }

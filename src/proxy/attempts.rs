@@ -99,7 +99,7 @@ pub(super) async fn settle(
         attempts.failure.iter().for_each(|failure| exchange.pool_cell().retries(failure.index()).add(1));
         exchange.note_attempt(now);
         let told = (&exchange.added, exchange.timing());
-        let make_room = || exchange.view.close_unused();
+        let make_room = || exchange.proxy().viewer.make_room();
         let wishes = attempts.wishes(needs, &client, (&addresses, &interim, &make_room), told);
         let waits = Waits::begin(deadlines, exchange.timeouts(), now, exchange.attempt_timeout());
         let result = endpoint.send(request, &wishes, &waits).await;

@@ -35,7 +35,7 @@ pub(crate) const ENDED_BY: f64 = 0.95;
 pub(crate) struct Exchange {
     proxy: Rc<Proxy>,
     client: Rc<Client>,
-    pub(super) view: Rc<View>,
+    view: Rc<View>,
     pool: usize,
     /// What the route wants besides its pool.
     planned: Option<Box<Planned>>,

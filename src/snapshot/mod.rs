@@ -11,7 +11,7 @@ pub mod routes;
 pub mod split;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::access_log::Layout;
 use crate::config::model::{Explain, Limits, Timeouts, Traces};
@@ -72,12 +72,14 @@ pub struct SharedSnapshot {
     current: ArcSwap<Snapshot>,
     /// How often `current` has been replaced.
     swaps: AtomicU64,
+    /// How often a worker had no descriptor left.
+    lacks: AtomicU64,
 }
 
 impl SharedSnapshot {
     /// `snapshot` is the first current snapshot.
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
-        Self { current: ArcSwap::new(snapshot), swaps: AtomicU64::new(0) }
+        Self { current: ArcSwap::new(snapshot), swaps: AtomicU64::new(0), lacks: AtomicU64::new(0) }
     }
 
     /// The current snapshot. It counts a reference, so the caller may keep it.
@@ -90,6 +92,17 @@ impl SharedSnapshot {
     #[inline]
     pub fn swaps(&self) -> u64 {
         self.swaps.load(Acquire)
+    }
+
+    /// A worker has no descriptor left. Those of the others are as good. Returns how often that has been.
+    #[cold]
+    pub fn lacks_descriptors(&self) -> u64 {
+        self.lacks.fetch_add(1, Relaxed) + 1
+    }
+
+    /// How often a worker had no descriptor left.
+    pub fn lacks(&self) -> u64 {
+        self.lacks.load(Relaxed)
     }
 
     /// Makes `next` the current snapshot.

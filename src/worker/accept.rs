@@ -14,7 +14,7 @@ use crate::listen::conn::Accepted;
 use crate::listen::permits::Permit;
 use crate::listen::serve::Serving;
 use crate::listen::socket::{Listener, StdStream};
-use crate::net::{Stream, is_own_lack};
+use crate::net::{Stream, lacks_descriptors};
 
 /// The pause after a failed `accept`, and between looks while the limit of connections is reached.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -39,8 +39,8 @@ impl WorkerThread {
                 Err(error) => {
                     self.proxy.cell().accept_errors.add(1);
                     tracing::warn!(%error, "cannot accept connections, trying again");
-                    if is_own_lack(&error) {
-                        self.proxy.viewer.current().close_unused();
+                    if lacks_descriptors(&error) {
+                        self.proxy.viewer.make_room();
                     }
                     sleep(ACCEPT_PAUSE).await;
                 }
