@@ -53,7 +53,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="rounds of each kind (7)")
     parser.add_argument("--seconds", type=int, default=2, help="length of a round (2)")
     parser.add_argument("--endpoints", type=int, default=COUNTS[-1], help=f"the most endpoints ({COUNTS[-1]:,})")
-    parser.add_argument("--clients", type=int, default=15_000, help="idle TLS clients (15,000)")
+    parser.add_argument("--clients", type=int, default=9_000, help="idle TLS clients (9,000)")
     parser.add_argument(
         "--rate", type=int, default=2_000, help="requests per second while endpoints are reloaded (2,000)"
     )
