@@ -18,14 +18,15 @@ use rustls::{CipherSuite, CipherSuiteCommon, SupportedCipherSuite, Tls12CipherSu
 /// Beyond it the chance grows from 2^-60 that somebody who sees everything tells the stream from noise; nonces are
 /// counters of 64 bits and never come back.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
-    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
-        let mut provider = aws_lc_rs::default_provider();
-        provider.cipher_suites.iter_mut().for_each(|suite| *suite = without_bound(*suite));
-        provider.cipher_suites.sort_by_key(|suite| (suite.tls13().is_none(), rank(suite.suite())));
-        Arc::new(provider)
-    });
     Arc::clone(&PROVIDER)
 }
+
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.iter_mut().for_each(|suite| *suite = without_bound(*suite));
+    provider.cipher_suites.sort_by_key(|suite| (suite.tls13().is_none(), rank(suite.suite())));
+    Arc::new(provider)
+});
 
 /// The place of a cipher suite among those of its version: the least first.
 fn rank(suite: CipherSuite) -> u8 {
@@ -40,8 +41,7 @@ fn is_chacha(suite: CipherSuite) -> bool {
 /// Whether a client that offers these wants ChaCha20: it says so by its order if it has no instructions for AES, which
 /// then costs it much.
 pub(crate) fn wants_chacha(offered: &[CipherSuite]) -> bool {
-    let provider = provider();
-    let is_known = |suite: &&CipherSuite| provider.cipher_suites.iter().any(|known| known.suite() == **suite);
+    let is_known = |suite: &&CipherSuite| PROVIDER.cipher_suites.iter().any(|known| known.suite() == **suite);
     offered.iter().find(is_known).is_some_and(|suite| is_chacha(*suite))
 }
 
